@@ -1,0 +1,138 @@
+"""Interfaces of everything that plugs in by name (entry points ``csilink.<kind>``).
+
+Classes hold configuration; state is passed, never hidden. What makes or reads bits works on NumPy arrays.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport
+
+Array = Any  # a tensor of the Keras backend or a NumPy array
+
+
+class ChannelSource(ABC):
+    """Draws true channels. Built once per process with the radio geometry of the scenario."""
+
+    @abstractmethod
+    def sample(self, batch_size: int, *, seed: int) -> NDArray[np.complex64]:
+        """Channels, complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``; the same seed gives the same channel."""
+
+    @abstractmethod
+    def bytes_per_drop(self) -> int:
+        """Upper estimate of the memory that one drop needs while it is generated [byte]."""
+
+
+class Estimator(ABC):
+    """What the UE makes of its CSI-RS observation."""
+
+    @abstractmethod
+    def estimate(self, h: NDArray[np.complex64], *, seed: int) -> CsiEstimate:
+        """Estimate of ``h`` (complex64 ``[batch, user, rx_ant, port, subcarrier]``) in one slot."""
+
+
+class FeedbackScheme(ABC):
+    """CSI report at the UE, reconstruction at the gNB; the two share nothing but ``config`` and the bits.
+
+    Constructor: ``(config: CsiConfig, *, seed: int, **params)``; ``seed`` is public and constant over a run.
+    """
+
+    config: CsiConfig
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """Stable name of this scheme with these parameters, the ``scheme`` column of results.csv."""
+
+    @property
+    @abstractmethod
+    def max_bits(self) -> int:
+        """Largest length of one report [bit]."""
+
+    @abstractmethod
+    def report(self, csi: CsiEstimate) -> CsiReport:
+        """The report of every UE, from its own estimate."""
+
+    @abstractmethod
+    def reconstruct(self, report: CsiReport) -> CsiReconstruction:
+        """CSI at the gNB from the bits alone.
+
+        Raises:
+            PayloadError: for a malformed report (shape, dtype, impossible length). Bits of legal length that are
+                no codeword do not raise; they are marked in ``CsiReconstruction.valid``.
+        """
+
+
+class Quantizer(ABC):
+    """Scalar quantiser on [-1, 1] with ``2 ** bits`` cells: a hard path in NumPy, a soft path in ``keras.ops``."""
+
+    bits: int
+    key: ClassVar[str]
+
+    @abstractmethod
+    def quantize(self, x: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
+        """Index of the cell of every value, 0 .. 2**bits - 1."""
+
+    @abstractmethod
+    def dequantize(self, index: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
+        """Reconstruction level of every index, float32 in [-1, 1]."""
+
+    @abstractmethod
+    def soft(self, x: Array) -> Array:
+        """Quantised value with the gradient of the identity (straight-through estimator)."""
+
+
+class EntropyCoder(ABC):
+    """Symbols to bits and back, many reports at once. All reports carry the same number of symbols."""
+
+    num_symbols: int
+
+    @property
+    @abstractmethod
+    def max_length(self) -> int:
+        """Bits of the longest codeword."""
+
+    @abstractmethod
+    def encode(self, symbols: NDArray[np.integer[Any]]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Bits uint8 ``[report, max]`` (zero padded) and their number ``[report]`` of ``symbols`` ``[report, symbol]``."""
+
+    @abstractmethod
+    def decode(
+        self, bits: NDArray[np.uint8], num_bits: NDArray[np.integer[Any]], num_symbols: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Symbols int64 ``[report, num_symbols]`` and ``valid`` bool ``[report]``: exactly ``num_bits`` were consumed."""
+
+
+class Precoder(ABC):
+    """Linear precoder on effective channel rows."""
+
+    noise_dependent: ClassVar[bool] = False
+
+    @abstractmethod
+    def weights(self, g: Array, noise_var: float) -> Array:
+        """Precoder complex64 ``[..., port, stream]`` of ``g`` complex64 ``[..., stream, port]``; total power 1."""
+
+    def check(self, num_users: int, num_streams: int, num_ports: int) -> None:
+        """Raise ConfigError when this precoder cannot serve the link."""
+
+
+class Metric(ABC):
+    """A score: one value per drop, averaged over drops, finished by ``finalize`` (identity unless overridden)."""
+
+    unit: ClassVar[str]
+    better: ClassVar[str]  # "higher" or "lower"
+    scope: ClassVar[str]  # "csi": once per scheme; "link": per scheme, precoder and SNR
+    reduce: ClassVar[str] = "mean"  # or "max"
+
+    @abstractmethod
+    def evaluate(self, outcome: Any) -> dict[str, NDArray[np.float64]]:
+        """Values per drop: metric name to float64 ``[batch]`` (scope csi) or ``[snr, batch]`` (scope link)."""
+
+    def finalize(self, mean: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Map the mean over drops to the reported value; half-widths follow by its local slope."""
+        return mean

@@ -1,0 +1,16 @@
+"""Seeds derived from coordinates, so that equal coordinates see equal randomness."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+
+def derive(root: int, role: str, *keys: object) -> int:
+    """Seed in [0, 2**31) from a root seed, a role ("channel", "estimation", "uplink", ...) and coordinates.
+
+    The channel role is keyed by the channel's own parameters and the chunk, never by the scheme: all schemes see
+    the same channels, so that their differences have a small variance.
+    """
+    text = json.dumps([int(root), role, *keys], sort_keys=True, default=str)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1

@@ -1,0 +1,142 @@
+"""The data that flows through the link. Shapes are those of the design: batch, user, then physics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.core.errors import ConfigError, PayloadError
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Antenna panel of the gNB; every element is a CSI-RS port, ordered ``pol, n1, n2`` (TS 38.214, 5.2.2.2.1).
+
+    Args:
+        n1: columns (horizontal), n1 >= 1.
+        n2: rows (vertical), n2 >= 1.
+        num_pol: 1 or 2 polarisations.
+    """
+
+    n1: int
+    n2: int = 1
+    num_pol: int = 1
+
+    @property
+    def num_ports(self) -> int:
+        """Number of CSI-RS ports, ``num_pol * n1 * n2``."""
+        return self.num_pol * self.n1 * self.n2
+
+
+@dataclass(frozen=True)
+class CsiConfig:
+    """What UE and gNB both know before any report is sent: the public configuration of the feedback.
+
+    Args:
+        panel: gNB panel.
+        num_rx_ant: antennas of one UE.
+        num_subcarriers: frequency samples of ``h`` (subcarriers, or one per resource block).
+        spacing_hz: distance of two frequency samples [Hz].
+        subband_size: frequency samples of one subband; the last subband may be smaller.
+        num_layers: spatial layers that the gNB wants per UE.
+    """
+
+    panel: Panel
+    num_rx_ant: int
+    num_subcarriers: int
+    spacing_hz: float
+    subband_size: int
+    num_layers: int = 1
+
+    def __post_init__(self) -> None:
+        limit = min(self.num_rx_ant, self.panel.num_ports)
+        if not 1 <= self.num_layers <= limit:
+            raise ConfigError("precoding.layers_per_user", self.num_layers, f"1..{limit} (min of UE antennas and ports)")
+
+    @property
+    def num_subbands(self) -> int:
+        """Subbands in the band, ``ceil(num_subcarriers / subband_size)``."""
+        return -(-self.num_subcarriers // self.subband_size)
+
+    @property
+    def subband_starts(self) -> NDArray[np.int64]:
+        """First frequency sample of every subband, int64 ``[subband]``."""
+        return np.arange(0, self.num_subcarriers, self.subband_size)
+
+    @property
+    def subband_of(self) -> NDArray[np.int64]:
+        """Subband index of every frequency sample, int64 ``[subcarrier]``."""
+        return np.arange(self.num_subcarriers) // self.subband_size
+
+
+@dataclass(frozen=True)
+class CsiEstimate:
+    """What the UE knows about its channel in one slot.
+
+    Args:
+        h_hat: complex64 ``[batch, user, rx_ant, port, subcarrier]``, linear amplitude.
+        error_var: float32 ``[batch, user]``, variance of ``h_hat - h`` per entry; 0 when perfect.
+    """
+
+    h_hat: NDArray[np.complex64]
+    error_var: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class CsiReport:
+    """Everything that crosses the uplink.
+
+    Args:
+        bits: uint8 0/1 ``[batch, user, max_bits]``, left aligned, zero padded.
+        num_bits: int ``[batch, user]``, length of each report.
+    """
+
+    bits: NDArray[np.uint8]
+    num_bits: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        bits, num_bits = np.asarray(self.bits), np.asarray(self.num_bits)
+        if bits.dtype != np.uint8 or bits.ndim != 3:
+            raise PayloadError(f"report.bits: got {bits.dtype} {bits.shape}; allowed: uint8 [batch, user, max_bits]")
+        if not np.issubdtype(num_bits.dtype, np.integer) or num_bits.shape != bits.shape[:2]:
+            raise PayloadError(
+                f"report.num_bits: got {num_bits.dtype} {num_bits.shape}; allowed: integers of shape {bits.shape[:2]}"
+            )
+        if bits.size and bits.max() > 1:
+            raise PayloadError(f"report.bits: got value {bits.max()}; allowed: 0 or 1")
+        if num_bits.size and not 0 <= num_bits.min() <= num_bits.max() <= bits.shape[2]:
+            raise PayloadError(
+                f"report.num_bits: got {num_bits.min()}..{num_bits.max()}; allowed: 0..{bits.shape[2]}"
+            )
+
+    def expect_length(self, num_bits: int) -> NDArray[np.uint8]:
+        """Bits of a fixed-length report, uint8 ``[batch, user, num_bits]``; PayloadError for any other length."""
+        wrong = np.asarray(self.num_bits) != num_bits
+        if wrong.any():
+            raise PayloadError(f"report.num_bits: got {self.num_bits[wrong][0]}; allowed: exactly {num_bits} bits")
+        return self.bits[..., :num_bits]
+
+    def to_bytes(self, batch_idx: int, user_idx: int) -> bytes:
+        """One report as bytes, most significant bit first, zero padded to a whole byte."""
+        return np.packbits(self.bits[batch_idx, user_idx, : self.num_bits[batch_idx, user_idx]]).tobytes()
+
+
+@dataclass(frozen=True)
+class CsiReconstruction:
+    """What the gNB knows, from the bits alone: the channel (explicit) or precoder directions (implicit).
+
+    Args:
+        h: complex64 ``[batch, user, rx_ant, port, subcarrier]``, or None.
+        w: complex64 ``[batch, user, port, layer, subband]``, unit norm over ports, or None.
+        valid: bool ``[batch, user]``; False where the bits were no codeword and the gNB knows nothing. None: all valid.
+    """
+
+    h: NDArray[np.complex64] | None = None
+    w: NDArray[np.complex64] | None = None
+    valid: NDArray[np.bool_] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.h is None) == (self.w is None):
+            raise ConfigError("CsiReconstruction", "h and w" if self.h is not None else "neither", "exactly one of h, w")
