@@ -31,6 +31,42 @@ class Panel:
 
 
 @dataclass(frozen=True)
+class RadioGeometry:
+    """Everything a channel source needs to know about carrier, antennas, users and time.
+
+    Args:
+        carrier_hz: carrier frequency [Hz].
+        panel: gNB panel; one port per element.
+        num_users: UEs of a drop.
+        num_rx_ant: antennas of one UE (a horizontal row; cross-polarised pairs when ``ue_num_pol`` is 2).
+        num_subcarriers: frequency samples of the channel.
+        spacing_hz: distance of two frequency samples [Hz].
+        num_slots: time samples of a drop.
+        slot_s: time between two of them [s].
+        speed_mps: UE speed [m/s].
+        ue_num_pol: polarisations of the UE array, 1 or 2.
+        antenna_pattern: element pattern of the gNB, "38.901" (TR 38.901, Table 7.3-1) or "omni".
+    """
+
+    carrier_hz: float
+    panel: Panel
+    num_users: int
+    num_rx_ant: int
+    num_subcarriers: int
+    spacing_hz: float
+    num_slots: int = 1
+    slot_s: float = 1e-3
+    speed_mps: float = 0.0
+    ue_num_pol: int = 1
+    antenna_pattern: str = "38.901"
+
+    @property
+    def frequencies_hz(self) -> NDArray[np.float64]:
+        """Offsets of the frequency samples from the carrier [Hz], float64 ``[subcarrier]``, centred on 0."""
+        return (np.arange(self.num_subcarriers) - (self.num_subcarriers - 1) / 2) * self.spacing_hz
+
+
+@dataclass(frozen=True)
 class CsiConfig:
     """What UE and gNB both know before any report is sent: the public configuration of the feedback.
 

@@ -1,0 +1,94 @@
+"""Data set recipe to a sharded store: seeded, resumable, with a hash per shard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.progress import track
+from scenarios.dataset import DatasetRecipe
+from scenarios.sweep import content_hash
+from simulator.core import registry
+from simulator.core.errors import StoreError
+from simulator.core.interfaces import ChannelSource
+from simulator.core.seeding import derive
+from simulator.data.store import MANIFEST, ChannelStore, sha256, write_json, write_shard
+
+MEMORY_BYTES = 2 << 30
+
+
+def build_source(channel: Any, geometry: Any) -> ChannelSource:
+    """Channel source of a scenario's channel section."""
+    parameters = channel.model_dump(exclude={"model"})
+    return registry.build("channels", channel.model, geometry, **parameters)
+
+
+def normalize_samples(h: np.ndarray) -> np.ndarray:
+    """Every sample to unit mean power per entry; axis 0 counts samples."""
+    power = np.mean(np.abs(h) ** 2, axis=tuple(range(1, h.ndim)), keepdims=True)
+    return (h / np.sqrt(np.maximum(power, np.finfo(np.float32).tiny))).astype(np.complex64)
+
+
+def make_dataset(recipe: DatasetRecipe, folder: Path) -> ChannelStore:
+    """Write (or finish) the store of a recipe.
+
+    Raises:
+        StoreError: the folder holds another recipe's store or cannot be written.
+    """
+    description = recipe.model_dump(mode="json")
+    key = content_hash(description)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        marker = folder / "recipe.json"
+        if marker.exists() and content_hash_of(marker) != key:
+            raise StoreError(f"{folder}: holds the data of another recipe; choose another --out")
+        write_json(marker, description)
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be written ({error.strerror})") from None
+    sources: dict[int, ChannelSource] = {}
+    work = [
+        (split, index, min(recipe.shard_samples, total - index * recipe.shard_samples))
+        for split, total in recipe.splits.items()
+        for index in range(-(-total // recipe.shard_samples))
+    ]
+    entries: dict[str, list[dict[str, Any]]] = {split: [] for split in recipe.splits}
+    for split, index, count in track(work, f"data set {recipe.name}", unit="shard"):
+        path = folder / f"{split}-{index:05d}.h5"
+        if not path.exists():
+            write_shard(path, *_draw(recipe, sources, split, index, count))
+        entries[split].append({"file": path.name, "num_samples": count, "sha256": sha256(path)})
+    write_json(folder / MANIFEST, {"format": 1, "recipe": description, "recipe_hash": key, "splits": entries})
+    return ChannelStore(folder, verify=False)
+
+
+def content_hash_of(marker: Path) -> str:
+    """Content hash of a stored recipe; anything unreadable matches no recipe."""
+    import json
+
+    try:
+        return content_hash(json.loads(marker.read_text()))
+    except (OSError, ValueError):
+        return ""
+
+
+def _draw(
+    recipe: DatasetRecipe, sources: dict[int, ChannelSource], split: str, index: int, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """One shard: every part by its share, shuffled."""
+    share = np.cumsum([part.weight for part in recipe.parts])
+    edges = np.round(count * share / share[-1]).astype(int)
+    sizes = np.diff(edges, prepend=0)
+    blocks, labels = [], []
+    for number, (part, size) in enumerate(zip(recipe.parts, sizes, strict=True)):
+        if number not in sources:
+            sources[number] = build_source(part.channel, recipe.geometry)
+        source = sources[number]
+        step = int(np.clip(MEMORY_BYTES // source.bytes_per_drop(), 1, 400))
+        for start in range(0, size, step):
+            seed = derive(recipe.seed, "dataset", split, number, index, start)
+            blocks.append(source.sample(min(step, size - start), seed=seed)[:, 0])
+        labels.append(np.full(size, number, np.uint8))
+    order = np.random.default_rng(derive(recipe.seed, "shuffle", split, index)).permutation(count)
+    return normalize_samples(np.concatenate(blocks))[order], np.concatenate(labels)[order]

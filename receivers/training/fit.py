@@ -1,0 +1,156 @@
+"""Training loop: one `fit` call per epoch, checkpoint after each, resume, early stop, TensorBoard."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from receivers.training.data import EpochBatches
+from receivers.training.losses import nmse_loss
+from receivers.training.pca import fit_pca, initialize_csinet
+from receivers.training.recipe import QuantizerSection, TrainingRecipe
+from simulator.core import registry
+from simulator.core.errors import StoreError
+from simulator.data.store import write_json
+
+
+def mixed_quantizer(section: QuantizerSection) -> Callable[[Any], Any]:
+    """Straight-through quantiser that serves several bit widths in one batch.
+
+    Sample i is quantised with ``bits[i mod (n + 1)]``; the last share passes unquantised.
+    """
+    paths = [registry.build("quantizers", section.name, bits=b).soft for b in section.bits]
+
+    def soft(latent):
+        lanes = ops.mod(ops.arange(ops.shape(latent)[0]), len(paths) + 1)[:, None]
+        out = ops.clip(latent, -1.0, 1.0)
+        for lane, path in enumerate(paths):
+            out = ops.where(lanes == lane, path(latent), out)
+        return out
+
+    return soft
+
+
+def build_model(recipe: TrainingRecipe, train: np.ndarray) -> keras.Model:
+    """Fresh model of a recipe, initialised and compiled."""
+    keras.utils.set_random_seed(recipe.seed)
+    model = registry.build("models", recipe.model.name, height=train.shape[1], width=train.shape[2], **recipe.model.params)
+    if recipe.init == "pca":
+        initialize_csinet(model, *fit_pca(train[:50000], model.num_latents))
+    steps = len(train) // recipe.batch_size
+    warmup = int(recipe.warmup_epochs * steps)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        recipe.learning_rate / 100,
+        max(recipe.epochs * steps - warmup, 1),
+        alpha=0.005,
+        warmup_target=recipe.learning_rate,
+        warmup_steps=warmup,
+    )
+    optimizer = keras.optimizers.AdamW(
+        schedule, weight_decay=recipe.weight_decay, epsilon=1e-8, clipnorm=recipe.clipnorm
+    )
+    model.compile(optimizer=optimizer, loss=nmse_loss)
+    return model
+
+
+def fit(
+    recipe: TrainingRecipe, train: np.ndarray, val: np.ndarray, folder: Path, progress: Callable[[str], None] = print
+) -> tuple[keras.Model, dict[str, Any]]:
+    """Train to the end, from the last finished epoch if ``folder`` has one.
+
+    Args:
+        recipe: the run.
+        train: images float32 ``[sample, delay, port, 2]``.
+        val: images for early stopping and the choice of the best epoch.
+        folder: checkpoints, ``history.json`` and TensorBoard log.
+        progress: receives one line per epoch.
+
+    Returns:
+        the model with its best weights, and the history.
+
+    Raises:
+        StoreError: the folder belongs to another recipe.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    state_path = folder / "history.json"
+    described = recipe.model_dump(mode="json")
+    state: dict[str, Any] = {"recipe": described, "epochs": []}
+    soft = mixed_quantizer(recipe.quantizer) if recipe.quantizer else None
+    if state_path.exists():
+        state = json.loads(state_path.read_text())
+        if state["recipe"] != described:
+            raise StoreError(f"{folder}: checkpoints of another recipe; choose another --out or delete it")
+    if state["epochs"]:
+        model = keras.models.load_model(folder / f"epoch-{len(state['epochs']):04d}.keras")
+    else:
+        model = build_model(recipe, train)
+    model.soft_quantizer = soft
+    log = _TensorBoard(folder / "tensorboard")
+    for epoch in range(len(state["epochs"]), recipe.epochs):
+        if _stalled(state["epochs"], recipe.patience):
+            break
+        started = time.monotonic()
+        history = model.fit(EpochBatches(train, recipe.batch_size, recipe.seed, epoch), epochs=1, verbose=0)
+        loss = float(history.history["loss"][0])
+        val_nmse = evaluate(model, val, soft)
+        if not math.isfinite(loss + val_nmse):
+            raise StoreError(f"{folder}: training diverged in epoch {epoch + 1}; lower learning_rate")
+        seconds = round(time.monotonic() - started, 1)
+        state["epochs"].append({"loss": loss, "val_nmse": val_nmse, "seconds": seconds})
+        model.save(folder / f"epoch-{epoch + 1:04d}.keras")
+        if val_nmse <= min(e["val_nmse"] for e in state["epochs"]):
+            model.save_weights(folder / "best.weights.h5")
+        write_json(state_path, state)
+        (folder / f"epoch-{epoch:04d}.keras").unlink(missing_ok=True)
+        log.scalars(epoch + 1, loss_db=10 * math.log10(loss), val_nmse_db=10 * math.log10(val_nmse))
+        progress(
+            f"epoch {epoch + 1}/{recipe.epochs}: train {10 * math.log10(loss):.3f} dB, "
+            f"val {10 * math.log10(val_nmse):.3f} dB, {seconds} s"
+        )
+    model.load_weights(folder / "best.weights.h5")
+    return model, state
+
+
+def evaluate(model: keras.Model, images: np.ndarray, soft: Callable[[Any], Any] | None = None) -> float:
+    """Mean NMSE (linear); ``soft`` puts the training quantiser between encoder and decoder."""
+    total = 0.0
+    for start in range(0, len(images), 1000):
+        x = images[start : start + 1000]
+        latent = model.encoder(x, training=False)
+        x_hat = model.decoder(latent if soft is None else soft(latent), training=False)
+        total += float(np.sum(ops.convert_to_numpy(nmse_loss(x, x_hat))))
+    return total / len(images)
+
+
+def _stalled(epochs: list[dict[str, float]], patience: int) -> bool:
+    """No better validation loss within the last ``patience`` epochs."""
+    if len(epochs) <= patience:
+        return False
+    losses = [e["val_nmse"] for e in epochs]
+    return min(losses[-patience:]) > min(losses[:-patience])
+
+
+class _TensorBoard:
+    """Scalars for TensorBoard without TensorFlow, so that every backend logs."""
+
+    def __init__(self, folder: Path):
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self._writer = EventFileWriter(str(folder))
+
+    def scalars(self, step: int, **values: float) -> None:
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        summary = Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
+        self._writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
+        self._writer.flush()

@@ -1,0 +1,107 @@
+"""YAML files to plain dictionaries, with `a.b=c` overrides. Numbers like `3.5e9` are numbers (YAML 1.2)."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from simulator.core.errors import ConfigError
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe loader that reads `3.5e9` as a float and refuses duplicate keys."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise ConfigError(str(key), "given twice", "one value per field")
+        return super().construct_mapping(node, deep)
+
+
+_FLOAT = re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)([eE][-+]?\d+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
+_Loader.yaml_implicit_resolvers = {
+    key: [(tag, rule) for tag, rule in rules if tag != "tag:yaml.org,2002:float"]
+    for key, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456789."))
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """Plain Python data of one YAML document; ConfigError with line and column when it is no YAML."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise ConfigError(f"{source}{where}", getattr(error, "problem", str(error)), "a YAML document") from None
+
+
+def find_file(name: str | Path, folder: str = "presets") -> Path:
+    """A YAML file by path, or a shipped one by name (``quickstart`` or ``scenarios/presets/quickstart.yaml``)."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = Path(str(files("scenarios"))) / folder
+    candidate = shipped / f"{path.stem}.yaml"
+    if candidate.is_file() and path.suffix in ("", ".yaml") and (path.parent == Path() or path.parent.name == folder):
+        return candidate
+    known = ", ".join(sorted(p.stem for p in shipped.glob("*.yaml")))
+    raise ConfigError("file", str(name), f"an existing YAML file, or one of {known}")
+
+
+def load_mapping(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(str(path), str(error), "a readable UTF-8 file") from None
+    data = parse_yaml(text, path.name)
+    if not isinstance(data, dict):
+        raise ConfigError(str(path), type(data).__name__, "a mapping of fields")
+    return data
+
+
+def apply_override(data: dict[str, Any], assignment: str) -> None:
+    """Set one dotted field in place, ``a.b=c`` with ``c`` in YAML; list items by index or by scheme name."""
+    path, equals, text = assignment.partition("=")
+    if not equals or not path.strip():
+        raise ConfigError("--set", assignment, "FIELD=VALUE, e.g. ue.num_users=2")
+    set_field(data, path.strip(), parse_yaml(text, path))
+
+
+def set_field(data: dict[str, Any], path: str, value: Any) -> None:
+    """Set ``data[a][b] = value`` for the dotted ``path`` a.b, in place."""
+    parts = path.split(".")
+    node: Any = data
+    for depth, part in enumerate(parts):
+        last = depth == len(parts) - 1
+        if isinstance(node, list):
+            for child in _items(node, part, path):
+                if last:
+                    node[node.index(child)] = value
+                else:
+                    set_field(child, ".".join(parts[depth + 1 :]), value)
+            return
+        if not isinstance(node, dict):
+            raise ConfigError(path, part, "a path of existing sections")
+        if last:
+            node[part] = value
+        else:
+            if node.get(part) is None:
+                node[part] = {}
+            node = node[part]
+
+
+def _items(entries: list[Any], part: str, path: str) -> list[Any]:
+    if part.isdecimal() and int(part) < len(entries):
+        return [entries[int(part)]]
+    found = [e for e in entries if isinstance(e, dict) and part in (e.get("scheme"), e.get("label"), e.get("model"))]
+    if not found:
+        legal = ", ".join(str(e.get("scheme", i)) if isinstance(e, dict) else str(i) for i, e in enumerate(entries))
+        raise ConfigError(path, part, f"an index below {len(entries)} or one of {legal}")
+    return found

@@ -1,0 +1,341 @@
+"""What a scenario is: frozen pydantic models. Data only, no computation, no TensorFlow."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from simulator.core import registry
+from simulator.core.errors import ConfigError
+from simulator.core.params import (
+    AngleSpread,
+    AzimuthRange,
+    Count,
+    DelaySpread,
+    PositiveFloat,
+    Probability,
+    Profile,
+    SnrDb,
+    ZenithRange,
+    config_error,
+)
+from simulator.core.types import CsiConfig, Panel, RadioGeometry
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Carrier(_Model):
+    """Carrier and the frequency grid on which the channel is computed.
+
+    ``granularity: rb`` computes one frequency sample per resource block (12 subcarriers), ``subcarrier`` all of them.
+    """
+
+    carrier_hz: Annotated[float, Field(ge=5e8, le=1e11)] = 3.5e9
+    num_rb: Annotated[int, Field(ge=1, le=275)] | None = None
+    num_subcarriers: Annotated[int, Field(ge=1, le=4096)] | None = None
+    subcarrier_spacing_hz: PositiveFloat = 30e3
+    granularity: Literal["rb", "subcarrier"] = "rb"
+    subband_rb: Count = 4
+
+    @model_validator(mode="after")
+    def _one_width(self) -> Carrier:
+        if (self.num_rb is None) == (self.num_subcarriers is None):
+            raise ValueError("exactly one of num_rb and num_subcarriers")
+        if self.num_subcarriers is not None and self.granularity == "rb":
+            raise ValueError("granularity 'subcarrier' when num_subcarriers is given")
+        return self
+
+    @property
+    def num_samples(self) -> int:
+        """Frequency samples of ``h``."""
+        if self.num_subcarriers is not None:
+            return self.num_subcarriers
+        return int(self.num_rb or 0) * (1 if self.granularity == "rb" else 12)
+
+    @property
+    def spacing_hz(self) -> float:
+        """Distance of two frequency samples [Hz]."""
+        return self.subcarrier_spacing_hz * (12 if self.granularity == "rb" else 1)
+
+    @property
+    def subband_size(self) -> int:
+        """Frequency samples of one subband."""
+        return min(self.subband_rb * (1 if self.granularity == "rb" else 12), self.num_samples)
+
+
+class BaseStation(_Model):
+    """gNB panel: ``n1`` columns, ``n2`` rows, one CSI-RS port per element and polarisation."""
+
+    n1: Annotated[int, Field(ge=1, le=64)] = 8
+    n2: Annotated[int, Field(ge=1, le=64)] = 2
+    num_pol: Literal[1, 2] = 2
+    antenna_pattern: Literal["38.901", "omni"] = "38.901"
+
+
+class UserEquipment(_Model):
+    """The UEs of a drop."""
+
+    num_users: Annotated[int, Field(ge=1, le=64)] = 1
+    num_rx_ant: Annotated[int, Field(ge=1, le=16)] = 1
+    num_pol: Literal[1, 2] = 1
+    speed_mps: Annotated[float, Field(ge=0, le=300)] = 0.0
+
+
+class Time(_Model):
+    """Slots of a drop; the channel is sampled once per slot."""
+
+    num_slots: Annotated[int, Field(ge=1, le=1000)] = 1
+    slot_s: PositiveFloat = 5e-4
+
+
+class RayleighChannel(_Model):
+    """i.i.d. Rayleigh, flat for ``taps`` 1."""
+
+    model: Literal["rayleigh"]
+    taps: Count = 1
+
+
+class TdlChannel(_Model):
+    """TR 38.901 TDL."""
+
+    model: Literal["tdl"]
+    profile: Profile
+    delay_spread_s: DelaySpread = 100e-9
+    angle_spread_deg: AngleSpread | None = None
+    azimuth_range_deg: AzimuthRange = 60.0
+
+
+class CdlChannel(_Model):
+    """TR 38.901 CDL."""
+
+    model: Literal["cdl"]
+    profile: Profile
+    delay_spread_s: DelaySpread = 100e-9
+    rotate: bool | None = None
+    azimuth_range_deg: AzimuthRange = 60.0
+    zenith_range_deg: ZenithRange = 15.0
+
+
+class SectorChannel(_Model):
+    """TR 38.901 UMi, UMa or RMa in one sector."""
+
+    model: Literal["umi", "uma", "rma"]
+    los: bool | None = None
+    indoor_probability: Probability | None = None
+    isd_m: PositiveFloat | None = None
+    pathloss: bool = True
+
+
+class GuestChannel(BaseModel):
+    """A channel source of another package; its parameters are checked by its constructor."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    model: str
+
+
+_CHANNELS: dict[str, type[BaseModel]] = {
+    "rayleigh": RayleighChannel,
+    "tdl": TdlChannel,
+    "cdl": CdlChannel,
+    **dict.fromkeys(("umi", "uma", "rma"), SectorChannel),
+}
+
+
+def parse_channel(value: Any) -> Any:
+    """Channel section (mapping with ``model``) to its own schema."""
+    if isinstance(value, BaseModel):
+        return value
+    if not isinstance(value, dict) or not isinstance(value.get("model"), str):
+        raise ConfigError("channel", value, f"a mapping with model: {', '.join(registry.names('channels'))}")
+    registry.target("channels", value["model"])
+    try:
+        return _CHANNELS.get(value["model"], GuestChannel)(**value)
+    except ValidationError as error:
+        raise config_error(error, "channel") from None
+
+
+class Estimation(BaseModel):
+    """Channel estimator at the UE and its parameters."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    name: str = "perfect"
+
+
+class Feedback(BaseModel):
+    """One line of schemes; a parameter given as a list stands for one scheme per value."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    scheme: str
+    label: str | None = None
+
+    def variants(self) -> list[dict[str, Any]]:
+        """Parameter sets, the product over all list-valued parameters in the order written."""
+        sets: list[dict[str, Any]] = [{}]
+        for key, value in (self.model_extra or {}).items():
+            values = value if isinstance(value, list) else [value]
+            if not values:
+                raise ConfigError(f"feedback.{self.scheme}.{key}", value, "a value or a non-empty list of values")
+            sets = [{**chosen, key: item} for chosen in sets for item in values]
+        if self.label is not None and len(sets) > 1:
+            raise ConfigError(f"feedback.{self.scheme}.label", self.label, "no label where a parameter has several values")
+        return sets
+
+
+class Uplink(_Model):
+    """Impairments of the report on its way to the gNB."""
+
+    loss_probability: Probability = 0.0
+    bit_flip_probability: Probability = 0.0
+    on_loss: Literal["last", "none"] = "last"
+
+
+class Precoding(_Model):
+    """Precoders to score, and spatial layers per UE."""
+
+    precoders: Annotated[tuple[str, ...], Field(min_length=1)] = ("zf",)
+    layers_per_user: Count = 1
+
+
+class Outage(_Model):
+    """Outage targets: relative to the perfect-CSI rate of the same precoder, and absolute."""
+
+    gammas: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.9, 0.95)
+    rates_bpshz: tuple[PositiveFloat, ...] = (1.0,)
+
+
+class Run(_Model):
+    """How much to simulate. ``ci_rel`` goes on past ``drops`` until the half-width is small, up to ``max_drops``."""
+
+    drops: Annotated[int, Field(ge=2, le=10_000_000)] = 256
+    chunk_drops: Annotated[int, Field(ge=1, le=65536)] = 64
+    memory_gib: Annotated[float, Field(gt=0)] = 3.0
+    ci_rel: Annotated[float, Field(gt=0, lt=1)] | None = None
+    ci_metric: str = "sum_rate_bpshz"
+    max_drops: Annotated[int, Field(ge=2, le=10_000_000)] | None = None
+
+    @model_validator(mode="after")
+    def _bounds(self) -> Run:
+        if self.ci_rel is not None and self.max_drops is None:
+            raise ValueError("max_drops together with ci_rel")
+        if self.max_drops is not None and self.max_drops < self.drops:
+            raise ValueError(f"max_drops >= drops = {self.drops}")
+        return self
+
+
+class Radio(_Model):
+    """Carrier, antennas, users and time: the part that scenarios and data set recipes share."""
+
+    carrier: Carrier
+    bs: BaseStation = BaseStation()
+    ue: UserEquipment = UserEquipment()
+    time: Time = Time()
+
+    @property
+    def panel(self) -> Panel:
+        """gNB panel."""
+        return Panel(self.bs.n1, self.bs.n2, self.bs.num_pol)
+
+    @property
+    def geometry(self) -> RadioGeometry:
+        """What the channel source needs to know."""
+        return RadioGeometry(
+            carrier_hz=self.carrier.carrier_hz,
+            panel=self.panel,
+            num_users=self.ue.num_users,
+            num_rx_ant=self.ue.num_rx_ant,
+            num_subcarriers=self.carrier.num_samples,
+            spacing_hz=self.carrier.spacing_hz,
+            num_slots=self.time.num_slots,
+            slot_s=self.time.slot_s,
+            speed_mps=self.ue.speed_mps,
+            ue_num_pol=self.ue.num_pol,
+            antenna_pattern=self.bs.antenna_pattern,
+        )
+
+
+class Scenario(Radio):
+    """One simulation: radio, feedback schemes and what to score."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
+    description: str = ""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
+    channel: Any
+    normalization: Literal["per_sample", "per_dataset", "none"] = "per_sample"
+    estimation: Estimation = Estimation()
+    feedback: Annotated[tuple[Feedback, ...], Field(min_length=1)]
+    uplink: Uplink = Uplink()
+    precoding: Precoding = Precoding()
+    snr_db: Annotated[tuple[SnrDb, ...], Field(min_length=1)]
+    outage: Outage = Outage()
+    metrics: tuple[str, ...] | None = None
+    run: Run = Run()
+    sweep: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = {}
+
+    _channel = field_validator("channel", mode="before")(parse_channel)
+
+    @field_validator("snr_db", mode="before")
+    @classmethod
+    def _snr_range(cls, value: Any) -> Any:
+        """Accept one number, a list, or ``{start, stop, step}`` with both ends included."""
+        if isinstance(value, dict):
+            if set(value) != {"start", "stop", "step"} or not all(isinstance(v, int | float) for v in value.values()):
+                raise ValueError("a list of numbers or {start, stop, step}")
+            if value["step"] <= 0 or value["stop"] < value["start"]:
+                raise ValueError("step > 0 and stop >= start")
+            count = int((value["stop"] - value["start"]) / value["step"] + 1e-9) + 1
+            return [value["start"] + i * value["step"] for i in range(count)]
+        return [value] if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Scenario:
+        for kind, used in (("precoders", self.precoding.precoders), ("metrics", self.metrics or ())):
+            for name in used:
+                registry.target(kind, name)
+            if len(set(used)) < len(used):
+                raise ConfigError(kind, list(used), "each name once")
+        registry.target("estimators", self.estimation.name)
+        for entry in self.feedback:
+            registry.target("feedback", entry.scheme)
+            entry.variants()
+        if len(set(self.snr_db)) < len(self.snr_db):
+            raise ConfigError("snr_db", list(self.snr_db), "each value once")
+        streams, ports = self.ue.num_users * self.precoding.layers_per_user, self.panel.num_ports
+        if streams > ports:
+            raise ConfigError(
+                "ue.num_users", streams, f"at most {ports} streams (num_users * layers_per_user) on {ports} ports"
+            )
+        if self.ue.num_rx_ant % self.ue.num_pol:
+            raise ConfigError("ue.num_rx_ant", self.ue.num_rx_ant, f"a multiple of ue.num_pol = {self.ue.num_pol}")
+        if "svd" in self.precoding.precoders and self.ue.num_users > 1:
+            raise ConfigError("precoding.precoders", "svd", f"svd serves one user; ue.num_users is {self.ue.num_users}")
+        if isinstance(self.channel, TdlChannel) and self.channel.profile in "DE" and self.channel.angle_spread_deg:
+            raise ConfigError("channel.angle_spread_deg", self.channel.angle_spread_deg, "null for profiles D and E")
+        if isinstance(self.channel, RayleighChannel) and self.channel.taps > self.carrier.num_samples:
+            raise ConfigError("channel.taps", self.channel.taps, f"1..{self.carrier.num_samples} (frequency samples)")
+        self.csi_config  # noqa: B018 - raises for impossible layers
+        return self
+
+    @property
+    def csi_config(self) -> CsiConfig:
+        """Public configuration that UE and gNB share."""
+        return CsiConfig(
+            panel=self.panel,
+            num_rx_ant=self.ue.num_rx_ant,
+            num_subcarriers=self.carrier.num_samples,
+            spacing_hz=self.carrier.spacing_hz,
+            subband_size=self.carrier.subband_size,
+            num_layers=self.precoding.layers_per_user,
+        )
+
+
+def parse_scenario(data: dict[str, Any]) -> Scenario:
+    """Plain data to a validated scenario; the first problem as a ConfigError that names the field."""
+    try:
+        return Scenario(**data)
+    except ValidationError as error:
+        raise config_error(error) from None
+    except TypeError as error:
+        raise ConfigError("document", str(error), "a mapping with text keys") from None

@@ -1,0 +1,59 @@
+"""Axes of a scenario to ordered points with content hashes."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import itertools
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from scenarios.load import set_field
+from scenarios.schema import Scenario, parse_scenario
+from simulator.core.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Point:
+    """One combination of the swept axes: a scenario without axes, and where it lies.
+
+    SNRs, precoders and schemes are not points: they share the channels and reports of one.
+    """
+
+    scenario: Scenario
+    axes: dict[str, Any]
+
+    @property
+    def key(self) -> str:
+        """Content hash: equal keys compute equal results. Length of the run is not part of it."""
+        return content_hash(self.scenario.model_dump(mode="json", exclude={"run", "description", "name"}))
+
+    @property
+    def channel_key(self) -> str:
+        """Hash of what determines the channel alone, so that points which differ elsewhere see the same channels."""
+        return content_hash(
+            self.scenario.model_dump(mode="json", include={"carrier", "bs", "ue", "time", "channel", "normalization"})
+        )
+
+
+def content_hash(data: Any) -> str:
+    """First 16 hex digits of SHA-256 over canonical JSON."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def expand(data: dict[str, Any]) -> list[Point]:
+    """All points of a scenario in axis order (the last axis runs fastest)."""
+    base = parse_scenario(data)
+    plain = {key: value for key, value in data.items() if key != "sweep"}
+    axes = list(base.sweep)
+    for axis in axes:
+        if axis.split(".")[0] in ("name", "seed", "run", "sweep", "snr_db", "metrics"):
+            raise ConfigError(f"sweep.{axis}", axis, "a field of carrier, bs, ue, time, channel, estimation, feedback, uplink")
+    points = []
+    for values in itertools.product(*(base.sweep[axis] for axis in axes)):
+        point = copy.deepcopy(plain)
+        for axis, value in zip(axes, values, strict=True):
+            set_field(point, axis, value)
+        points.append(Point(parse_scenario(point), dict(zip(axes, values, strict=True))))
+    return points

@@ -1,0 +1,99 @@
+"""Sharded HDF5 store of recorded channels: `<split>-00000.h5` files and one manifest with a SHA-256 per shard."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from simulator.core.errors import ConfigError, StoreError
+
+MANIFEST = "manifest.json"
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON under a temporary name and rename it into place."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n")
+    temporary.replace(path)
+
+
+def write_shard(path: Path, h: np.ndarray, part: np.ndarray) -> None:
+    """One shard, renamed into place when complete.
+
+    Args:
+        path: target.
+        h: complex64 ``[sample, rx_ant, port, slot, subcarrier]``.
+        part: uint8 ``[sample]``, index of the mixture part that drew the sample.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with h5py.File(temporary, "w", track_order=True) as file:
+        file.create_dataset("h", data=h, track_times=False)
+        file.create_dataset("part", data=part, track_times=False)
+    temporary.replace(path)
+
+
+class ChannelStore:
+    """Reader of a finished store.
+
+    Args:
+        folder: the store.
+        verify: compare the SHA-256 of every shard with the manifest.
+
+    Raises:
+        StoreError: no manifest, missing shard, or hash mismatch; the message names the file.
+    """
+
+    def __init__(self, folder: str | Path, *, verify: bool = True):
+        self.folder = Path(folder)
+        path = self.folder / MANIFEST
+        try:
+            self.manifest: dict[str, Any] = json.loads(path.read_text())
+            self.shards: dict[str, list[dict[str, Any]]] = self.manifest["splits"]
+        except OSError:
+            raise StoreError(f"{path}: no finished store here; make one with `csilink dataset RECIPE --out STORE`") from None
+        except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError):
+            raise StoreError(f"{path}: not a store manifest (JSON with 'splits'); make the store again") from None
+        for shard in (s for split in self.shards.values() for s in split):
+            file = self.folder / shard["file"]
+            if not file.is_file():
+                raise StoreError(f"{file}: shard named in the manifest is missing; run `csilink dataset` again")
+            if verify and sha256(file) != shard["sha256"]:
+                raise StoreError(f"{file}: SHA-256 differs from the manifest; the shard is damaged, delete it and resume")
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 over all shard hashes: the identity of the data."""
+        text = "".join(s["sha256"] for split in sorted(self.shards) for s in self.shards[split])
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def num_samples(self, split: str) -> int:
+        """Samples of a split."""
+        return sum(s["num_samples"] for s in self._split(split))
+
+    def read(self, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Shards of a split in order: ``h`` complex64 ``[sample, rx_ant, port, slot, subcarrier]`` and ``part``."""
+        for shard in self._split(split):
+            file = self.folder / shard["file"]
+            try:
+                with h5py.File(file, "r") as data:
+                    yield data["h"][:], data["part"][:]
+            except (OSError, KeyError) as error:
+                raise StoreError(f"{file}: not a readable shard ({error})") from None
+
+    def _split(self, split: str) -> list[dict[str, Any]]:
+        if split not in self.shards:
+            raise ConfigError("split", split, ", ".join(self.shards))
+        return self.shards[split]

@@ -1,0 +1,66 @@
+"""What all Sionna channel sources share: compile once, seed, order ports, hand over NumPy."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import numpy as np
+import tensorflow as tf
+
+from simulator.core.interfaces import ChannelSource
+from simulator.core.types import RadioGeometry
+from simulator.phy.ofdm import cir_to_ofdm
+from simulator.phy.panels import port_order
+from simulator.phy.sionna_env import set_seed
+
+
+class SionnaSource(ChannelSource):
+    """A channel source on Sionna path coefficients.
+
+    Args:
+        geometry: carrier, antennas, users, time.
+        xla: compile with XLA. Costs seconds at the first drop and pays for many; random streams differ between the
+            two forms, so the choice belongs to the source, never to the run.
+    """
+
+    def __init__(self, geometry: RadioGeometry, *, xla: bool):
+        self.geometry = geometry
+        self._order = port_order(geometry.panel)
+        self._function = tf.function(self._response, jit_compile=xla)
+
+    @abstractmethod
+    def paths(self, batch_size: int) -> tuple[tf.Tensor, tf.Tensor]:
+        """Path coefficients ``[batch, user, rx_ant, 1, tx_ant, path, time]`` and delays ``[batch, user, 1, path]``."""
+
+    def _response(self, batch_size: int) -> tf.Tensor:
+        a, tau = self.paths(batch_size)
+        h = cir_to_ofdm(a, tau, self.geometry.num_subcarriers, self.geometry.spacing_hz)
+        return tf.gather(h, self._order, axis=3)
+
+    def sample(self, batch_size: int, *, seed: int) -> np.ndarray:
+        """Channels, complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``."""
+        set_seed(seed)
+        return self._function(int(batch_size)).numpy()
+
+    @property
+    def sampling_hz(self) -> float:
+        """Time samples per second, one per slot [Hz]."""
+        return 1.0 / self.geometry.slot_s
+
+    def _coefficient_bytes(self, clusters: int, rays: int) -> int:
+        """Memory of TR 38.901 coefficient generation per drop [byte].
+
+        Sionna holds ``[tx, rx, cluster, ray, rx_ant, tx_ant, time]`` about three times in complex64, and per ray and
+        antenna pair the two field vectors.
+        """
+        g = self.geometry
+        entries = g.num_users * clusters * rays * g.num_rx_ant * g.panel.num_ports
+        return 8 * entries * (3 * g.num_slots + 3)
+
+    def bytes_per_drop(self) -> int:
+        """Upper estimate of the memory that one drop needs while it is generated [byte]."""
+        g = self.geometry
+        response = g.num_users * g.num_rx_ant * g.panel.num_ports * g.num_slots * g.num_subcarriers
+        return self._coefficient_bytes(*self._cluster_shape) + 8 * 3 * response
+
+    _cluster_shape: tuple[int, int] = (24, 20)

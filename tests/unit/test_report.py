@@ -1,0 +1,424 @@
+"""The report shows the numbers of its folder. All results here are synthetic: a seeded formula, no link."""
+
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks import figures, report
+from simulator.core.errors import StoreError
+
+SNR_DEFINITION = "SYNTHETIC: total transmit power / noise power per subcarrier, E|h|^2 = 1 per antenna pair."
+SCHEMES = {  # label: mean bits, largest report, SGCS, NMSE in dB where the channel is rebuilt
+    "perfect": (106496, 106496, 1.0, -np.inf),
+    "dft": (8, 8, 0.42, None),
+    "rvq-b6": (6, 6, 0.31, None),
+    "rvq-b12": (12, 12, 0.46, None),
+    "csinet-cr16-mu_law-b2-huffman": (214.3, 241, 0.66, -2.9),
+    "csinet-cr16-mu_law-b4-huffman": (431.7, 468, 0.78, -5.8),
+    "csinet-cr16-mu_law-b6-huffman": (668.2, 712, 0.81, -6.6),
+}
+MORE = {
+    "csinet-cr32-mu_law-b2-huffman": (108.1, 124, 0.58, -2.1),
+    "csinet-cr32-mu_law-b4-huffman": (216.9, 240, 0.70, -4.0),
+    "csinet-cr32-mu_law-b6-huffman": (335.0, 371, 0.72, -4.4),
+    "etype2-pc2": (98, 98, 0.72, None),
+    "etype2-pc4": (165, 165, 0.79, None),
+}
+SNRS_DB = (-5, 0, 5, 10, 15, 20, 25)
+
+
+def synthetic(schemes=SCHEMES, precoders=("mrt", "zf"), axes=None, name="synthetic", seed=7):
+    """Tidy rows and CDF rows of one combination of swept axes."""
+    rng, axes, rows, cdf = np.random.default_rng(seed), axes or {}, [], []
+    for scheme, (bits_mean, bits_max, sgcs, nmse_db) in schemes.items():
+        base = dict(scenario=name, channel="umi", scheme=scheme, bits_mean=bits_mean, bits_max=bits_max)
+        size = dict(num_ports=axes.get("bs.n1", 8) * 4, num_users=4)
+
+        def add(metric, value, ci95, unit, precoder=None, snr_db=np.nan, base=base, size=size):
+            drawn = dict(metric=metric, value=value, ci95=ci95, unit=unit, num_samples=4000, seed=1)
+            rows.append({**base, "precoder": precoder, **size, "snr_db": snr_db, **axes, **drawn})
+
+        quality = sgcs * axes.get("quality", 1.0)
+        add("sgcs", quality, 0.004, "1")
+        add("cosine", quality**0.5, 0.003, "1")
+        if nmse_db is not None:
+            add("nmse_db", nmse_db, 0.08, "dB")
+        add("bits_mean", bits_mean, 0.9 if bits_mean != bits_max else 0.0, "bit")
+        add("bits_max", bits_max, np.nan, "bit")
+        for snr_db in SNRS_DB:
+            add("rho2_se_bpshz", np.log2(1 + 10 ** (snr_db / 10) * quality), 0.02, "bit/s/Hz", None, snr_db)
+            for precoder in precoders:
+                leak = 4.0 if precoder == "mrt" else 0.6 + 3.0 * (1 - quality)
+                snr = 2.0 * 10 ** (snr_db / 10)
+                rate = np.log2(1 + snr * quality / (1 + snr * leak * (1 - 0.9 * quality) / 4))
+                rate *= 1 + 0.01 * rng.standard_normal()
+                add("user_rate_bpshz", rate, 0.02 * rate, "bit/s/Hz", precoder, snr_db)
+                add("sum_rate_bpshz", 4 * rate, 0.06 * rate, "bit/s/Hz", precoder, snr_db)
+                for gamma in (0.9, 0.95):
+                    outage = round((1 - quality) ** 1.5 * gamma**2 * (1 + 0.02 * snr_db), 4)
+                    add(f"outage_gamma_{gamma}", outage, 0.2 * outage, "1", precoder, snr_db)
+                outage = round(float(np.exp(-2.2 * rate)), 3)
+                add("outage_rate_1", outage, 0.1 * outage, "1", precoder, snr_db)
+                if snr_db in (0, 20):
+                    levels = np.linspace(0, 1, 101)
+                    rates = rate * (0.4 + 1.2 * levels**0.8)
+                    point = dict(scheme=scheme, precoder=precoder, snr_db=snr_db)
+                    cdf += [
+                        {**axes, **point, "rate_bpshz": r, "cdf": c}
+                        for r, c in zip(rates, levels, strict=True)
+                    ]
+    return pd.DataFrame(rows), pd.DataFrame(cdf)
+
+
+def write(folder, frame, cdf, name="synthetic", **manifest):
+    """A results folder as the runner leaves it."""
+    folder.mkdir(exist_ok=True)
+    frame.to_csv(folder / "results.csv", index=False)
+    if cdf is not None:
+        cdf.to_csv(folder / "user_rate_cdf.csv", index=False)
+    whole = {
+        "name": name,
+        "scenario": {"name": name, "channel": {"model": "umi"}, "snr_db": list(SNRS_DB)},
+        "versions": {"python": "3.11", "sionna": "1.2.2"},
+        "hashes": {"point-0": "ab12"},
+        "commit": "0123abc",
+        "seed": 1,
+        "wall_time_s": 61.25,
+        "num_drops": 4000,
+        "started": "2026-01-01T00:00:00Z",
+        "snr_definition": SNR_DEFINITION,
+        "normalization": "per_dataset",
+        "notes": ["Synthetic numbers from a formula: nothing was simulated."],
+    }
+    (folder / "manifest.json").write_text(json.dumps({**whole, **manifest}))
+    return folder
+
+
+def swept():
+    """Three panel sizes x two estimation SNRs: six combinations."""
+    parts = []
+    for idx, (n1, est) in enumerate((n1, est) for n1 in (2, 4, 8) for est in (0, 20)):
+        quality = (1 - 0.02 * n1) * (0.9 if est == 0 else 1.0)
+        few = {scheme: SCHEMES[scheme] for scheme in ("perfect", "rvq-b6", "rvq-b12")}
+        axes = {"bs.n1": n1, "estimation.snr_db": est, "quality": quality}
+        frame, cdf = synthetic(few, ("zf",), axes, seed=idx)
+        frame = frame[frame["metric"].isin(["sum_rate_bpshz", "sgcs", "bits_mean"])]
+        parts.append((frame.drop(columns="quality"), cdf.drop(columns="quality")))
+    return pd.concat([frame for frame, _ in parts]), pd.concat([cdf for _, cdf in parts])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A finished report with seven schemes and two precoders."""
+    path = write(tmp_path_factory.mktemp("report"), *synthetic())
+    report.write_report(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def frame(folder):
+    return report.read_results(folder / "results.csv")
+
+
+@pytest.fixture(scope="module")
+def page(folder):
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def lines(ax):
+    """Label to (x, y) of the drawn lines of a panel."""
+    return {line.get_label(): np.asarray(line.get_xydata(), float) for line in ax.get_lines()}
+
+
+def values(frame, metric, scheme, precoder=None, snr_db=None):
+    rows = frame[(frame["metric"] == metric) & (frame["scheme"] == scheme)]
+    rows = rows if precoder is None else rows[rows["precoder"] == precoder]
+    return rows if snr_db is None else rows[rows["snr_db"] == snr_db]
+
+
+def test_lines_against_snr_are_the_rows_of_the_file(frame):
+    figure = figures.sum_rate_vs_snr(frame)
+    assert [ax.get_title() for ax in figure.axes] == ["mrt", "zf"]
+    for ax in figure.axes:
+        drawn = lines(ax)
+        assert set(drawn) == set(SCHEMES)
+        for scheme in SCHEMES:
+            rows = values(frame, "sum_rate_bpshz", scheme, ax.get_title())
+            np.testing.assert_array_equal(drawn[scheme], rows[["snr_db", "value"]].to_numpy(float))
+
+
+def test_bands_are_the_half_widths(frame):
+    ax = figures.sum_rate_vs_snr(frame).axes[0]
+    for scheme, band in zip(SCHEMES, ax.collections, strict=True):
+        rows = values(frame, "sum_rate_bpshz", scheme, "mrt")
+        corners = band.get_paths()[0].vertices
+        at_20 = corners[corners[:, 0] == 20][:, 1]
+        row = rows[rows["snr_db"] == 20].iloc[0]
+        assert at_20.min() == pytest.approx(row["value"] - row["ci95"])
+        assert at_20.max() == pytest.approx(row["value"] + row["ci95"])
+
+
+def test_outage_keeps_zeros_on_a_logarithmic_axis(frame):
+    figure = figures.outage_vs_snr(frame)
+    assert len(figure.axes) == 6  # three criteria x two precoders
+    ax = figure.axes[0]
+    drawn = lines(ax)["csinet-cr16-mu_law-b6-huffman"]
+    expected = values(frame, "outage_gamma_0.9", "csinet-cr16-mu_law-b6-huffman", "mrt")
+    np.testing.assert_array_equal(drawn, expected[["snr_db", "value"]].to_numpy(float))
+    np.testing.assert_array_equal(lines(ax)["perfect"][:, 1], 0.0)
+    low, high = ax.get_ylim()
+    assert ax.get_yscale() == "symlog" and low < 0.0 < 1.0 < high
+    assert "0" in [label.get_text() for label in ax.get_yticklabels()]
+
+
+def test_points_against_bits_are_the_rows_of_the_file_and_perfect_is_a_level(frame):
+    figure = figures.metric_vs_bits(frame, "sum_rate_bpshz")
+    for ax, precoder in zip(figure.axes, ("mrt", "zf"), strict=True):
+        assert ax.get_title() == f"{precoder}, SNR 20 dB" and ax.get_xscale() == "log"
+        drawn = lines(ax)
+        for scheme in SCHEMES:
+            (row,) = values(frame, "sum_rate_bpshz", scheme, precoder, 20).to_dict("records")
+            if scheme == "perfect":
+                level = drawn["perfect (106,496 bits)"]
+                np.testing.assert_array_equal(level, [[0.0, row["value"]], [1.0, row["value"]]])
+            else:
+                np.testing.assert_array_equal(drawn[scheme], [[row["bits_mean"], row["value"]]])
+        joined = drawn["_csinet-cr16-mu_law-huffman"]
+        assert joined[:, 0].tolist() == [214.3, 431.7, 668.2]
+        assert ax.get_xlim()[1] < 2000  # the reference does not stretch the axis
+
+
+def test_bits_figures_use_the_wanted_snr_and_skip_schemes_without_the_metric(frame):
+    ax = figures.metric_vs_bits(frame, "sum_rate_bpshz", snr_db=4).axes[0]
+    (row,) = values(frame, "sum_rate_bpshz", "dft", "mrt", 5).to_dict("records")
+    assert lines(ax)["dft"][0, 1] == row["value"]
+    drawn = lines(figures.metric_vs_bits(frame, "nmse_db").axes[0])
+    assert {label for label in drawn if label[0] != "_"} == {s for s in SCHEMES if s.startswith("csinet")}
+    drawn = lines(figures.metric_vs_bits(frame, "sgcs").axes[0])
+    assert drawn["rvq-b12"].tolist() == [[12.0, 0.46]] and drawn["perfect (106,496 bits)"][:, 1].tolist() == [
+        1,
+        1,
+    ]
+
+
+def test_cdf_lines_are_the_rows_of_the_file(folder):
+    cdf = pd.read_csv(folder / "user_rate_cdf.csv")
+    ax = figures.user_rate_cdf(cdf).axes[1]
+    rows = cdf[(cdf["scheme"] == "dft") & (cdf["precoder"] == "zf") & (cdf["snr_db"] == 20)]
+    np.testing.assert_array_equal(lines(ax)["dft"], rows[["rate_bpshz", "cdf"]].to_numpy())
+
+
+def test_a_scheme_looks_the_same_everywhere_and_schemes_differ():
+    styles = figures.scheme_styles([*SCHEMES, *MORE])
+    assert len({(look.color, look.marker) for look in styles.values()}) == 12
+    frame, cdf = synthetic()
+    for figure in (figures.sum_rate_vs_snr(frame, styles=styles), figures.user_rate_cdf(cdf, styles=styles)):
+        for line in figure.axes[0].get_lines():
+            assert line.get_color() == styles[line.get_label()].color
+
+
+def test_figures_without_data_are_none_and_the_page_says_so(tmp_path):
+    few = {scheme: SCHEMES[scheme] for scheme in ("rvq-b6", "rvq-b12")}
+    frame, _ = synthetic(few)
+    frame = frame[frame["metric"].isin(["sgcs", "bits_mean", "bits_max"])]
+    path = report.write_report(write(tmp_path, frame, None))
+    assert [file.name for file in sorted((tmp_path / "figures").iterdir())] == [
+        "sgcs_vs_bits.png",
+        "sgcs_vs_bits.svg",
+    ]
+    assert path.read_text().count("Not drawn") == 5
+    frame = report.read_results(tmp_path / "results.csv")
+    assert figures.sum_rate_vs_snr(frame) is None and figures.outage_vs_snr(frame) is None
+    assert figures.metric_vs_bits(frame, "nmse_db") is None
+
+
+def test_swept_axes_make_a_figure_per_combination_and_one_per_axis(tmp_path):
+    path = report.write_report(write(tmp_path, *swept()))
+    frame = report.read_results(tmp_path / "results.csv")
+    assert figures.swept_axes(frame) == ["bs.n1", "estimation.snr_db"]
+    made = {file.name for file in (tmp_path / "figures").iterdir()}
+    assert {
+        f"sum_rate_vs_snr_{idx}.png" for idx in (1, 2, 3, 4)
+    } <= made and "sum_rate_vs_snr_5.png" not in made
+    assert {"sgcs_over_bs.n1.png", "sum_rate_bpshz_over_estimation.snr_db.svg"} <= made
+    assert "4 of 6 combinations" in path.read_text()
+    ax = figures.metric_vs_axis(frame, "sgcs", "bs.n1").axes[1]
+    assert ax.get_title() == "estimation.snr_db = 20"
+    rows = values(frame[frame["estimation.snr_db"] == 20], "sgcs", "rvq-b6")
+    np.testing.assert_array_equal(lines(ax)["rvq-b6"], rows[["bs.n1", "value"]].to_numpy(float))
+    for ax in figures.metric_vs_axis(frame, "sum_rate_bpshz", "bs.n1").axes:
+        assert ax.get_ylim()[0] == 0 and max(xy[:, 1].max() for xy in lines(ax).values()) < ax.get_ylim()[1]
+
+
+def test_an_axis_that_is_the_rate_joins_the_family_and_one_of_words_has_no_figure():
+    parts = []
+    for bits in (2, 6, 12):
+        one, _ = synthetic({f"rvq-b{bits}": (bits, bits, bits / 20, None)}, ("mrt",), {"feedback.bits": bits})
+        parts.append(one.assign(**{"channel.model": "umi" if bits < 6 else "uma"}))
+    frame = pd.concat(parts)
+    drawn = lines(
+        figures.metric_vs_axis(frame.drop(columns="channel.model"), "sgcs", "feedback.bits").axes[0]
+    )
+    assert drawn["_rvq"].tolist() == [[2.0, 0.1], [6.0, 0.3], [12.0, 0.6]]
+    assert figures.metric_vs_axis(frame, "sgcs", "channel.model") is None
+
+
+class Attributes(HTMLParser):
+    """Every src, href and url() of a page."""
+
+    def __init__(self):
+        super().__init__()
+        self.links, self.tags = [], set()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.links += [value for key, value in attrs if key in ("src", "href", "srcset", "data", "action")]
+
+
+def test_page_is_self_contained_and_holds_what_a_reader_needs(page):
+    parser = Attributes()
+    parser.feed(page)
+    assert parser.links and all(link.startswith(("#", "data:image/svg+xml;base64,")) for link in parser.links)
+    assert (
+        not parser.tags & {"script", "link", "iframe", "object"}
+        and "url(" not in page
+        and "@import" not in page
+    )
+    assert SNR_DEFINITION in page and "per_dataset" in page and "nothing was simulated" in page
+    assert "0123abc" in page and "61.2 s" in page and "sionna" in page and "model: umi" in page
+    assert "Not drawn" not in page and page.count("<figure>") == 6
+
+
+def test_key_results_hold_the_numbers_of_the_file(frame, page):
+    table = report.key_results(frame, 20.0)
+    row = next(row for row in table["rows"] if (row["scheme"], row["precoder"]) == ("rvq-b12", "zf"))
+    (own,) = values(frame, "sum_rate_bpshz", "rvq-b12", "zf", 20).to_dict("records")
+    (ceiling,) = values(frame, "sum_rate_bpshz", "perfect", "zf", 20).to_dict("records")
+    assert row["bits"] == ["12", "12"] and row["share"] == f"{100 * own['value'] / ceiling['value']:.1f}"
+    assert float(row["sum_rate"].split()[0]) == pytest.approx(own["value"], abs=own["ci95"] / 10)
+    assert row["others"][-2:] == ["0.4600 ± 0.0040", "–"] and not row["best"]
+    best = [row["scheme"] for row in table["rows"] if row["best"]]
+    assert best == ["csinet-cr16-mu_law-b6-huffman"] * 2
+    text = " ".join(re.sub("<[^>]*>", " ", page).split())
+    assert (
+        f"rvq-b12 12 12 {row['sum_rate']} {row['share']} %" in text
+        and "csinet-cr16-mu_law-b6-huffman 668.2 712" in text
+    )
+
+
+def test_pivots_hold_every_row(frame):
+    tables = report.pivots(frame)
+    assert tables[0]["title"] == "sum_rate_bpshz" and tables[0]["heads"][0] == "-5 dB"
+    shown = sum(cell != "–" for table in tables for _, line in table["body"] for cell in line)
+    assert shown == len(frame)
+
+
+@pytest.mark.parametrize(
+    "value, ci95, text",
+    [
+        (12.3402, 0.0519, "12.340 ± 0.052"),
+        (0.5, np.nan, "0.5"),
+        (106496, 0.0, "106,496"),
+        (-np.inf, np.nan, "-∞"),
+        (np.nan, np.nan, "–"),
+        (0.0, 0.0, "0"),
+    ],
+)
+def test_number(value, ci95, text):
+    assert report.number(value, ci95) == text
+
+
+def test_values_are_escaped(tmp_path):
+    frame, cdf = synthetic({"dft": SCHEMES["dft"]}, ("zf",), name="<b>x</b>")
+    notes = ["<script>alert(1)</script>"]
+    page = report.write_report(write(tmp_path, frame, cdf, name="<b>x</b>", notes=notes)).read_text()
+    assert "<b>x</b>" not in page and "&lt;b&gt;x&lt;/b&gt;" in page
+    assert "<script>" not in page
+
+
+def test_missing_values_stay_missing(tmp_path):
+    """A failed point (no value, no half-width, no counted bits) is a dash, not a crash or a zero."""
+    frame, cdf = synthetic({"perfect": SCHEMES["perfect"], "rvq-b6": SCHEMES["rvq-b6"]}, ("zf",))
+    frame = frame[frame["metric"] != "bits_mean"]
+    frame.loc[frame["scheme"] == "rvq-b6", ["value", "ci95"]] = np.nan
+    text = report.write_report(write(tmp_path, frame, cdf)).read_text()
+    text = " ".join(re.sub("<[^>]*>", " ", text).split())
+    assert "rvq-b6 6 6 – – – – – –" in text
+
+
+def test_a_second_report_has_the_same_bytes_and_leaves_nothing_stale(tmp_path):
+    frame, cdf = synthetic({"dft": SCHEMES["dft"], "rvq-b6": SCHEMES["rvq-b6"]}, ("zf",))
+    write(tmp_path, frame, cdf)
+    contents = []
+    for _ in range(2):
+        report.write_report(tmp_path)
+        contents.append({path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()})
+    assert contents[0] == contents[1] and len(contents[0]) == 3 + 1 + 2 * 5
+    assert not re.search(
+        rb"20\d\d-\d\d-\d\dT", b"".join(p for f, p in contents[0].items() if f.suffix == ".svg")
+    )
+    frame[frame["metric"] != "sgcs"].to_csv(tmp_path / "results.csv", index=False)
+    report.write_report(tmp_path)
+    assert not (tmp_path / "figures" / "sgcs_vs_bits.png").exists()
+
+
+def drop_column(path):
+    pd.read_csv(path / "results.csv").drop(columns=["ci95", "unit"]).to_csv(path / "results.csv", index=False)
+
+
+def double_rows(path):
+    frame = pd.read_csv(path / "results.csv")
+    pd.concat([frame, frame.iloc[:1]]).to_csv(path / "results.csv", index=False)
+
+
+BREAKS = {
+    "no results": (lambda path: (path / "results.csv").unlink(), "results.csv.*no such file.*num_samples"),
+    "no columns": (drop_column, "results.csv.*ci95, unit missing.*scenario, channel"),
+    "no bytes": (lambda path: (path / "results.csv").write_bytes(b""), "results.csv.*expected a CSV"),
+    "no rows": (
+        lambda path: (path / "results.csv").write_text(",".join(figures.BASE_COLUMNS)),
+        "has no rows",
+    ),
+    "not text": (lambda path: (path / "results.csv").write_bytes(bytes(range(256)) * 9), "results.csv"),
+    "a word": (
+        lambda path: (path / "results.csv").write_text(
+            ",".join(figures.BASE_COLUMNS) + "\na,b,dft,8,8,,32,4,,sgcs,high,,1,9,1"
+        ),
+        "column value must hold numbers",
+    ),
+    "a row twice": (double_rows, "two rows for"),
+    "a bad CDF": (
+        lambda path: (path / "user_rate_cdf.csv").write_text("a,b\n1,2"),
+        "user_rate_cdf.csv.*rate_bpshz",
+    ),
+    "no manifest": (lambda path: (path / "manifest.json").unlink(), "manifest.json.*snr_definition"),
+    "half a manifest": (
+        lambda path: (path / "manifest.json").write_text('{"name": "x'),
+        "manifest.json.*JSON",
+    ),
+    "notes in one piece": (
+        lambda path: (path / "manifest.json").write_text(
+            '{"name": "x", "scenario": {}, "snr_definition": "", "normalization": "none", "notes": "one"}'
+        ),
+        "manifest.json: notes of the wrong kind",
+    ),
+    "a thin manifest": (
+        lambda path: (path / "manifest.json").write_text('{"name": "x"}'),
+        "scenario, snr_definition",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BREAKS)
+def test_bad_input_is_one_clear_message(tmp_path, case):
+    write(tmp_path, *synthetic({"dft": SCHEMES["dft"]}, ("zf",)))
+    harm, message = BREAKS[case]
+    harm(tmp_path)
+    with pytest.raises(StoreError, match=message) as caught:
+        report.write_report(tmp_path)
+    assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
+    assert not (tmp_path / "report.html").exists()
