@@ -7,28 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.build import build_source
+from benchmarks.memory import bytes_per_drop
 from benchmarks.progress import track
 from scenarios.dataset import DatasetRecipe
 from scenarios.sweep import content_hash
-from simulator.core import registry
 from simulator.core.errors import StoreError
 from simulator.core.interfaces import ChannelSource
 from simulator.core.seeding import derive
+from simulator.transforms import unit_power
 from simulator.data.store import MANIFEST, ChannelStore, sha256, write_json, write_shard
 
 MEMORY_BYTES = 2 << 30
-
-
-def build_source(channel: Any, geometry: Any) -> ChannelSource:
-    """Channel source of a scenario's channel section."""
-    parameters = channel.model_dump(exclude={"model"})
-    return registry.build("channels", channel.model, geometry, **parameters)
-
-
-def normalize_samples(h: np.ndarray) -> np.ndarray:
-    """Every sample to unit mean power per entry; axis 0 counts samples."""
-    power = np.mean(np.abs(h) ** 2, axis=tuple(range(1, h.ndim)), keepdims=True)
-    return (h / np.sqrt(np.maximum(power, np.finfo(np.float32).tiny))).astype(np.complex64)
 
 
 def make_dataset(recipe: DatasetRecipe, folder: Path) -> ChannelStore:
@@ -85,10 +75,10 @@ def _draw(
         if number not in sources:
             sources[number] = build_source(part.channel, recipe.geometry)
         source = sources[number]
-        step = int(np.clip(MEMORY_BYTES // source.bytes_per_drop(), 1, 400))
+        step = int(np.clip(MEMORY_BYTES // bytes_per_drop(recipe.geometry), 1, 400))
         for start in range(0, size, step):
             seed = derive(recipe.seed, "dataset", split, number, index, start)
             blocks.append(source.sample(min(step, size - start), seed=seed)[:, 0])
         labels.append(np.full(size, number, np.uint8))
     order = np.random.default_rng(derive(recipe.seed, "shuffle", split, index)).permutation(count)
-    return normalize_samples(np.concatenate(blocks))[order], np.concatenate(labels)[order]
+    return unit_power(np.concatenate(blocks), num_lead=1)[order], np.concatenate(labels)[order]

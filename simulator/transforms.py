@@ -55,3 +55,9 @@ def to_real(x: np.ndarray) -> np.ndarray:
 def to_complex(x: np.ndarray) -> np.ndarray:
     """Inverse of :func:`to_real`: float ``[..., 2]`` to complex64 ``[...]``."""
     return (x[..., 0] + 1j * x[..., 1]).astype(np.complex64)
+
+
+def unit_power(h: np.ndarray, num_lead: int) -> np.ndarray:
+    """Channels scaled to unit mean power per entry, one factor for each index of the first ``num_lead`` axes."""
+    power = np.mean(np.abs(h) ** 2, axis=tuple(range(num_lead, h.ndim)), keepdims=True)
+    return (h / np.sqrt(np.maximum(power, np.finfo(np.float32).tiny))).astype(np.complex64)

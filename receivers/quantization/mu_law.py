@@ -59,7 +59,7 @@ class MuLawQuantizer(Quantizer):
         return self._levels[check_index(index, self.bits)]
 
     def soft(self, x: Array) -> Array:
-        """Level float32 of every value with the gradient of the identity; NaN stays NaN."""
+        """Level float32 of every value with the gradient of the identity; NaN for non-finite ones."""
         from keras import ops
 
         value = bounded_soft(x)

@@ -45,7 +45,7 @@ class UniformQuantizer(Quantizer):
         return ((check_index(index, self.bits) + 0.5) / self._half - 1.0).astype(np.float32)
 
     def soft(self, x: Array) -> Array:
-        """Cell centre float32 of every value with the gradient of the identity; NaN stays NaN."""
+        """Cell centre float32 of every value with the gradient of the identity; NaN for non-finite ones."""
         from keras import ops
 
         cell = ops.floor(bounded_soft(x) * float(self._half))

@@ -15,28 +15,12 @@ from keras import ops
 
 from receivers.training.data import EpochBatches
 from receivers.training.losses import nmse_loss
+from receivers.training.mixed_quantizer import MixedQuantizer
 from receivers.training.pca import fit_pca, initialize_csinet
-from receivers.training.recipe import QuantizerSection, TrainingRecipe
+from receivers.training.recipe import TrainingRecipe
 from simulator.core import registry
 from simulator.core.errors import StoreError
 from simulator.data.store import write_json
-
-
-def mixed_quantizer(section: QuantizerSection) -> Callable[[Any], Any]:
-    """Straight-through quantiser that serves several bit widths in one batch.
-
-    Sample i is quantised with ``bits[i mod (n + 1)]``; the last share passes unquantised.
-    """
-    paths = [registry.build("quantizers", section.name, bits=b).soft for b in section.bits]
-
-    def soft(latent):
-        lanes = ops.mod(ops.arange(ops.shape(latent)[0]), len(paths) + 1)[:, None]
-        out = ops.clip(latent, -1.0, 1.0)
-        for lane, path in enumerate(paths):
-            out = ops.where(lanes == lane, path(latent), out)
-        return out
-
-    return soft
 
 
 def build_model(recipe: TrainingRecipe, train: np.ndarray) -> keras.Model:
@@ -79,11 +63,12 @@ def fit(
     Raises:
         StoreError: the folder belongs to another recipe.
     """
+    _flush_denormals()
     folder.mkdir(parents=True, exist_ok=True)
     state_path = folder / "history.json"
     described = recipe.model_dump(mode="json")
     state: dict[str, Any] = {"recipe": described, "epochs": []}
-    soft = mixed_quantizer(recipe.quantizer) if recipe.quantizer else None
+    soft = MixedQuantizer(recipe.quantizer) if recipe.quantizer else None
     if state_path.exists():
         state = json.loads(state_path.read_text())
         if state["recipe"] != described:
@@ -98,6 +83,8 @@ def fit(
         if _stalled(state["epochs"], recipe.patience):
             break
         started = time.monotonic()
+        if soft is not None:
+            soft.calibrate(latents(model, train[:4000]))
         history = model.fit(EpochBatches(train, recipe.batch_size, recipe.seed, epoch), epochs=1, verbose=0)
         loss = float(history.history["loss"][0])
         val_nmse = evaluate(model, val, soft)
@@ -130,12 +117,26 @@ def evaluate(model: keras.Model, images: np.ndarray, soft: Callable[[Any], Any] 
     return total / len(images)
 
 
+def latents(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Codewords float32 ``[sample, latent]`` of images."""
+    blocks = [model.encoder(images[i : i + 1000], training=False) for i in range(0, len(images), 1000)]
+    return np.concatenate([ops.convert_to_numpy(block) for block in blocks])
+
+
 def _stalled(epochs: list[dict[str, float]], patience: int) -> bool:
     """No better validation loss within the last ``patience`` epochs."""
     if len(epochs) <= patience:
         return False
     losses = [e["val_nmse"] for e in epochs]
     return min(losses[-patience:]) > min(losses[:-patience])
+
+
+def _flush_denormals() -> None:
+    """Treat denormal floats as zero under torch, as the other backends do; zero-initialised branches make many."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        torch.set_flush_denormal(True)
 
 
 class _TensorBoard:

@@ -6,9 +6,9 @@ import numpy as np
 
 from simulator.core.errors import ConfigError
 
-# Standard deviation of the latents before tanh at the start: coarse quantisers use their outer levels, fine ones the
-# nearly linear middle.
-_LATENT_STD = 0.8
+# Standard deviation of the latents before tanh at the start: the linear part of tanh, and with 2 bits a mu-law
+# threshold near the best one for a Gaussian.
+_LATENT_STD = 0.2
 # Gain of the encoder's normalisation; keeps the codeword kernel large against one optimiser step.
 _INPUT_GAIN = 0.05
 

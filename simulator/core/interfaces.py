@@ -23,10 +23,6 @@ class ChannelSource(ABC):
     def sample(self, batch_size: int, *, seed: int) -> NDArray[np.complex64]:
         """Channels, complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``; the same seed gives the same channel."""
 
-    @abstractmethod
-    def bytes_per_drop(self) -> int:
-        """Upper estimate of the memory that one drop needs while it is generated [byte]."""
-
 
 class Estimator(ABC):
     """What the UE makes of its CSI-RS observation."""
@@ -128,11 +124,12 @@ class Metric(ABC):
     better: ClassVar[str]  # "higher" or "lower"
     scope: ClassVar[str]  # "csi": once per scheme; "link": per scheme, precoder and SNR
     reduce: ClassVar[str] = "mean"  # or "max"
+    share: ClassVar[bool] = False  # a relative frequency: its half-width is at least 3 / n (rule of three)
 
     @abstractmethod
     def evaluate(self, outcome: Any) -> dict[str, NDArray[np.float64]]:
         """Values per drop: metric name to float64 ``[batch]`` (scope csi) or ``[snr, batch]`` (scope link)."""
 
-    def finalize(self, mean: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Map the mean over drops to the reported value; half-widths follow by its local slope."""
+    def finalize(self, mean: NDArray[np.float64], snr_db: float | None = None) -> NDArray[np.float64]:
+        """Map the mean over drops to the reported value (at one SNR); half-widths follow by its local slope."""
         return mean

@@ -57,7 +57,6 @@ class ClusteredDelayLine(SionnaSource):
         )
         self._mean_aod = self._mean_angle(self._cdl._aod, self._cdl._los_aod)
         self._mean_zod = self._mean_angle(self._cdl._zod, self._cdl._los_zod)
-        self._cluster_shape = tuple(self._cdl._aod.shape[-2:])
         super().__init__(geometry, xla=True)
 
     def _mean_angle(self, rays: tf.Tensor, los: tf.Tensor) -> float:

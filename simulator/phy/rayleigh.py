@@ -36,8 +36,3 @@ class Rayleigh(ChannelSource):
             return np.repeat(gains, g.num_subcarriers, axis=-1)
         phases = np.outer(np.arange(self.taps), np.arange(g.num_subcarriers)) / g.num_subcarriers
         return gains @ np.exp(-2j * np.pi * phases).astype(np.complex64)
-
-    def bytes_per_drop(self) -> int:
-        """Upper estimate of the memory that one drop needs while it is generated [byte]."""
-        g = self.geometry
-        return 24 * g.num_users * g.num_rx_ant * g.panel.num_ports * g.num_slots * (g.num_subcarriers + self.taps)

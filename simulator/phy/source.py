@@ -46,21 +46,3 @@ class SionnaSource(ChannelSource):
     def sampling_hz(self) -> float:
         """Time samples per second, one per slot [Hz]."""
         return 1.0 / self.geometry.slot_s
-
-    def _coefficient_bytes(self, clusters: int, rays: int) -> int:
-        """Memory of TR 38.901 coefficient generation per drop [byte].
-
-        Sionna holds ``[tx, rx, cluster, ray, rx_ant, tx_ant, time]`` about three times in complex64, and per ray and
-        antenna pair the two field vectors.
-        """
-        g = self.geometry
-        entries = g.num_users * clusters * rays * g.num_rx_ant * g.panel.num_ports
-        return 8 * entries * (3 * g.num_slots + 3)
-
-    def bytes_per_drop(self) -> int:
-        """Upper estimate of the memory that one drop needs while it is generated [byte]."""
-        g = self.geometry
-        response = g.num_users * g.num_rx_ant * g.panel.num_ports * g.num_slots * g.num_subcarriers
-        return self._coefficient_bytes(*self._cluster_shape) + 8 * 3 * response
-
-    _cluster_shape: tuple[int, int] = (24, 20)

@@ -73,7 +73,6 @@ class TappedDelayLine(SionnaSource):
         shape = [batch_size, g.num_users, g.num_rx_ant, 1, g.panel.num_ports, -1, g.num_slots]
         return tf.reshape(a, shape), tf.reshape(tau, [batch_size, g.num_users, 1, -1])
 
-    _cluster_shape = (24, 20)
 
 
 def _azimuth_roots(geometry: RadioGeometry, spread_deg: float, range_deg: float) -> np.ndarray:

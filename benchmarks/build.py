@@ -1,0 +1,101 @@
+"""The one place that turns a validated scenario into objects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scenarios.schema import Scenario
+from scenarios.sweep import Point
+from simulator.core import registry
+from simulator.core.errors import ConfigError
+from simulator.core.interfaces import ChannelSource, Estimator, FeedbackScheme
+from simulator.core.seeding import derive
+from simulator.transforms import unit_power
+
+if TYPE_CHECKING:
+    from simulator.link import Link
+
+# Drops that fix the scale of `normalization: per_dataset`.
+_CALIBRATION_DROPS = 256
+
+
+def build_source(channel: Any, geometry: Any) -> ChannelSource:
+    """Channel source of a scenario's channel section."""
+    return registry.build("channels", channel.model, geometry, **channel.model_dump(exclude={"model"}))
+
+
+def build_estimator(scenario: Scenario) -> Estimator:
+    """Channel estimator of the UEs."""
+    section = scenario.estimation
+    return registry.build("estimators", section.name, **(section.model_extra or {}))
+
+
+def build_schemes(scenario: Scenario) -> dict[str, FeedbackScheme]:
+    """Feedback schemes by label, in the order of the scenario; imports no Keras."""
+    schemes: dict[str, FeedbackScheme] = {}
+    for entry in scenario.feedback:
+        for params in entry.variants():
+            seed = derive(scenario.seed, "feedback")
+            scheme = registry.build("feedback", entry.scheme, scenario.csi_config, seed=seed, **params)
+            label = entry.label or scheme.label
+            if label in schemes:
+                raise ConfigError("feedback", label, "every scheme once; set a label to tell two apart")
+            schemes[label] = scheme
+    return schemes
+
+
+def build_link(scenario: Scenario) -> Link:
+    """The link of one point."""
+    from simulator.link import Link, UplinkModel
+
+    precoders = {name: registry.build("precoders", name) for name in scenario.precoding.precoders}
+    for precoder in precoders.values():
+        streams = scenario.ue.num_users * scenario.precoding.layers_per_user
+        precoder.check(scenario.ue.num_users, streams, scenario.panel.num_ports)
+    return Link(
+        config=scenario.csi_config,
+        estimator=build_estimator(scenario),
+        schemes=build_schemes(scenario),
+        precoders=precoders,
+        snr_db=scenario.snr_db,
+        uplink=UplinkModel(**scenario.uplink.model_dump()),
+        gammas=scenario.outage.gammas,
+        rates_bpshz=scenario.outage.rates_bpshz,
+    )
+
+
+class ChannelDraw:
+    """Normalised channels of a point, chunk by chunk."""
+
+    def __init__(self, point: Point):
+        self._point, scenario = point, point.scenario
+        self._source = build_source(scenario.channel, scenario.geometry)
+        self._scale: float | None = None
+
+    def chunk(self, index: int, drops: int) -> np.ndarray:
+        """Channels complex64 ``[drop, user, rx_ant, port, slot, subcarrier]``; the key leaves out the scheme."""
+        h = self._draw("channel", index, drops)
+        kind = self._point.scenario.normalization
+        if kind == "per_sample":
+            return unit_power(h, num_lead=2)
+        return h if kind == "none" else h * np.float32(self._dataset_scale())
+
+    def _draw(self, role: str, index: int, drops: int) -> np.ndarray:
+        return self._source.sample(
+            drops, seed=derive(self._point.scenario.seed, role, self._point.channel_key, index)
+        )
+
+    def _dataset_scale(self) -> float:
+        """One factor for the whole run, from drops of its own."""
+        if self._scale is None:
+            steps = [self._draw("normalization", i, 32) for i in range(_CALIBRATION_DROPS // 32)]
+            self._scale = float(1 / np.sqrt(np.mean([np.mean(np.abs(h) ** 2, dtype=np.float64) for h in steps])))
+        return self._scale
+
+
+def channel_label(scenario: Scenario) -> str:
+    """Short name of the channel for results, e.g. ``umi`` or ``cdl-C``."""
+    profile = getattr(scenario.channel, "profile", None)
+    return scenario.channel.model + (f"-{profile}" if profile else "")

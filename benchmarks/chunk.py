@@ -1,0 +1,77 @@
+"""One chunk of one point: simulate, reduce to sufficient statistics, nothing larger leaves the process."""
+
+from __future__ import annotations
+
+import io
+import json
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from benchmarks.build import ChannelDraw, build_link
+from scenarios.schema import parse_scenario
+from scenarios.sweep import Point
+from simulator.core import registry
+from simulator.core.seeding import derive
+
+# User rates are kept as a histogram for the distribution figure [bit/s/Hz].
+RATE_EDGES = np.linspace(0.0, 30.0, 601)
+ALWAYS = ("bits_mean", "bits_max")
+
+
+@lru_cache(maxsize=2)
+def _prepared(text: str) -> tuple[Point, ChannelDraw, Any, dict[str, Any]]:
+    scenario = parse_scenario(json.loads(text))
+    point = Point(scenario, {})
+    names = scenario.metrics or tuple(registry.names("metrics"))
+    used = {name: registry.build("metrics", name) for name in dict.fromkeys((*ALWAYS, *names))}
+    return point, ChannelDraw(point), build_link(scenario), used
+
+
+def run_chunk(scenario_text: str, index: int, drops: int) -> bytes:
+    """Statistics of one chunk as an `.npz` file in memory.
+
+    Args:
+        scenario_text: scenario of the point as JSON.
+        index: number of the chunk, part of every seed.
+        drops: drops of the chunk.
+
+    Returns:
+        `.npz` with ``rows`` (JSON: plug-in, scheme, precoder, snr_db, metric), float64 ``mean, m2, max [row]``, and the
+        user-rate histograms int64 ``hist [curve, bin]`` with ``curves`` (JSON).
+    """
+    point, draw, link, metrics = _prepared(scenario_text)
+    h = draw.chunk(index, drops)
+    rows: list[tuple[str, str, str, float | None, str]] = []
+    stats: list[tuple[float, float, float]] = []
+    curves: list[tuple[str, str, float]] = []
+    hist: list[np.ndarray] = []
+    for scheme, precoder, outcome in link.run(h, seed=derive(point.scenario.seed, "link", point.channel_key, index)):
+        scope = "csi" if precoder is None else "link"
+        for name, metric in metrics.items():
+            if metric.scope != scope:
+                continue
+            for column, values in metric.evaluate(outcome).items():
+                values = np.asarray(values, np.float64)
+                snrs = (None,) if values.ndim == 1 else link.snr_db
+                for snr_db, sample in zip(snrs, np.atleast_2d(values), strict=True):
+                    rows.append((name, scheme, precoder or "", snr_db, column))
+                    stats.append((sample.mean(), np.sum((sample - sample.mean()) ** 2), sample.max()))
+        if precoder is not None:
+            for snr_db, rate in zip(link.snr_db, outcome.rate, strict=True):
+                curves.append((scheme, precoder, snr_db))
+                hist.append(np.histogram(np.clip(rate, 0, RATE_EDGES[-1]), RATE_EDGES)[0])
+    mean, m2, largest = np.array(stats).T
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        drops=np.int64(drops),
+        rows=np.array(json.dumps(rows)),
+        mean=mean,
+        m2=m2,
+        max=largest,
+        curves=np.array(json.dumps(curves)),
+        hist=np.array(hist, np.int64).reshape(len(curves), len(RATE_EDGES) - 1),
+    )
+    return buffer.getvalue()

@@ -1,0 +1,211 @@
+"""Where chunks are computed: processes of this machine, or a Ray cluster. Both leave the same files behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Protocol
+
+from benchmarks.store import Unit, write_bytes
+from simulator.core.errors import ConfigError, CsilinkError
+
+# A chunk whose worker died is given to another one this often.
+_RETRIES = 2
+
+
+class WorkerFault(RuntimeError):
+    """A worker failed in a way that is not the user's; the trace is the message."""
+
+
+class Engine(Protocol):
+    """Computes units. ``submit`` never blocks; ``results`` yields finished units in any order."""
+
+    slots: int
+
+    def submit(self, unit: Unit) -> None:
+        """Queue a unit."""
+
+    def next_done(self) -> Unit:
+        """Wait for the next finished unit; its file is in place."""
+
+    def close(self) -> None:
+        """Stop everything; unfinished units leave nothing."""
+
+
+class LocalEngine:
+    """Worker processes of this machine; a worker that dies is replaced and its chunk retried.
+
+    Args:
+        workers: number of processes.
+    """
+
+    def __init__(self, workers: int):
+        self.slots = workers
+        self._jobs: queue.SimpleQueue[Unit | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Unit | Exception] = queue.SimpleQueue()
+        self._closing = threading.Event()
+        self._processes: dict[int, subprocess.Popen[str]] = {}
+        self._threads = [threading.Thread(target=self._serve, args=(i,), daemon=True) for i in range(workers)]
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, unit: Unit) -> None:
+        """Queue a unit."""
+        self._jobs.put(unit)
+
+    def next_done(self) -> Unit:
+        """Wait for the next finished unit; its file is in place."""
+        while True:
+            try:
+                # A short wait keeps Ctrl-C responsive.
+                item = self._done.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            if isinstance(item, Exception):
+                raise item
+            return item
+
+    def close(self) -> None:
+        """Stop all workers."""
+        self._closing.set()
+        for process in list(self._processes.values()):
+            process.kill()
+        for _ in self._threads:
+            self._jobs.put(None)
+        for thread in self._threads:
+            thread.join(timeout=10)
+
+    def _start(self, number: int) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env={**os.environ, "PYTHONHASHSEED": "0", "KERAS_BACKEND": "tensorflow"},
+        )
+        self._processes[number] = process
+        return process
+
+    def _serve(self, number: int) -> None:
+        process: subprocess.Popen[str] | None = None
+        while (unit := self._jobs.get()) is not None and not self._closing.is_set():
+            answer: dict[str, str] | None = None
+            for _ in range(1 + _RETRIES):
+                if process is None or process.poll() is not None:
+                    process = self._start(number)
+                answer = _ask(process, unit)
+                if answer is not None or self._closing.is_set():
+                    break
+                process = None
+            if self._closing.is_set():
+                break
+            self._done.put(_judge(answer, unit))
+        if process is not None:
+            process.kill()
+            process.wait()
+
+
+def _ask(process: subprocess.Popen[str], unit: Unit) -> dict[str, str] | None:
+    """Answer of a worker, or None when it died."""
+    job = {"scenario": unit.scenario_text, "index": unit.index, "drops": unit.drops, "path": str(unit.path)}
+    try:
+        process.stdin.write(json.dumps(job) + "\n")  # type: ignore[union-attr]
+        process.stdin.flush()  # type: ignore[union-attr]
+        line = process.stdout.readline()  # type: ignore[union-attr]
+        return json.loads(line) if line else None
+    except (BrokenPipeError, OSError, ValueError):
+        return None
+
+
+def _judge(answer: dict[str, str] | None, unit: Unit) -> Unit | Exception:
+    if answer is None:
+        return WorkerFault(f"the worker died {1 + _RETRIES} times on chunk {unit.index} (out of memory?); resume with less run.chunk_drops")
+    if "error" in answer:
+        return CsilinkError(answer["error"]) if answer["user"] else WorkerFault(answer["trace"])
+    return unit
+
+
+class RayEngine:
+    """Tasks on a Ray cluster; results come back as bytes and are written here, so no file system is shared.
+
+    Args:
+        workers: tasks in flight; None takes the CPUs of the cluster.
+        address: of a running cluster, None for `RAY_ADDRESS` or a local one.
+    """
+
+    def __init__(self, workers: int | None, address: str | None = None):
+        try:
+            import ray
+        except ImportError:
+            raise ConfigError("--engine", "ray", "local, or install the extra: pip install 'csilink[ray]'") from None
+        self._ray = ray
+        self._own = not ray.is_initialized()
+        if self._own:
+            address = address or os.environ.get("RAY_ADDRESS")
+            size = {} if address else {"num_cpus": workers, "include_dashboard": False}
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR", **size)
+        self.slots = workers or int(ray.cluster_resources().get("CPU", 1))
+        self._pending: dict[object, Unit] = {}
+        threads = {f"{n}_NUM_THREADS": "1" for n in ("OMP", "OPENBLAS", "MKL")}
+        threads |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "KERAS_BACKEND": "tensorflow"}
+        self._task = ray.remote(max_retries=_RETRIES, num_cpus=1, runtime_env={"env_vars": threads})(_remote_chunk)
+
+    def submit(self, unit: Unit) -> None:
+        """Queue a unit."""
+        self._pending[self._task.remote(unit.scenario_text, unit.index, unit.drops)] = unit
+
+    def next_done(self) -> Unit:
+        """Wait for the next finished unit; its file is in place."""
+        ready, _ = self._ray.wait(list(self._pending), num_returns=1)
+        unit = self._pending.pop(ready[0])
+        try:
+            write_bytes(unit.path, self._ray.get(ready[0]))
+        except self._ray.exceptions.RayTaskError as error:
+            cause = error.as_instanceof_cause()
+            if isinstance(cause, CsilinkError):
+                raise CsilinkError(str(error.cause)) from None
+            raise WorkerFault(str(error)) from None
+        return unit
+
+    def close(self) -> None:
+        """Cancel what runs; leave a cluster that was not started here alone."""
+        for task in self._pending:
+            self._ray.cancel(task, force=True)
+        if self._own:
+            self._ray.shutdown()
+
+
+def _remote_chunk(scenario_text: str, index: int, drops: int) -> bytes:
+    from benchmarks.chunk import run_chunk
+
+    return run_chunk(scenario_text, index, drops)
+
+
+def make_engine(name: str, workers: int | None) -> Engine:
+    """Engine by name: "local" or "ray"."""
+    if workers is not None and workers < 1:
+        raise ConfigError("--workers", workers, ">= 1")
+    if name == "local":
+        return LocalEngine(workers or min(os.cpu_count() or 1, 8))
+    if name == "ray":
+        return RayEngine(workers)
+    raise ConfigError("--engine", name, "local, ray")
+
+
+def run_units(engine: Engine, units: Iterator[Unit]) -> Iterator[Unit]:
+    """Compute units with as many in flight as the engine has slots, and one waiting for each."""
+    waiting = 0
+    for unit in units:
+        engine.submit(unit)
+        waiting += 1
+        if waiting >= 2 * engine.slots:
+            yield engine.next_done()
+            waiting -= 1
+    for _ in range(waiting):
+        yield engine.next_done()

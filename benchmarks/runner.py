@@ -1,0 +1,247 @@
+"""Runs a scenario: points to chunks, progress, stopping rule, resume, tables, manifest."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmarks.build import build_estimator, build_schemes
+from benchmarks.engines import make_engine, run_units
+from benchmarks.memory import chunk_drops
+from benchmarks.progress import bar
+from benchmarks.store import Accumulator, Unit, cdf_frame, merge, tidy_frame, write_bytes, write_tables
+from scenarios.load import apply_override, find_file, load_mapping
+from scenarios.schema import Scenario
+from scenarios.sweep import Point, content_hash, expand
+from simulator.core.errors import ConfigError, StoreError
+
+SNR_DEFINITION = (
+    "snr_db is the total transmit power over all ports and streams, divided by the noise power, per subcarrier. "
+    "The channel is scaled to E|h|^2 = 1 per antenna pair as `normalization` says: per_sample scales every UE and drop, "
+    "per_dataset uses one factor for the run, none keeps the path gain."
+)
+_PACKAGES = ("csilink", "sionna", "tensorflow", "keras", "numpy", "scipy", "pandas")
+
+
+def load_points(
+    file: str | Path, overrides: Sequence[str] = (), drops: int | None = None
+) -> tuple[dict[str, Any], list[Point]]:
+    """A scenario file with overrides as plain data, and its validated points.
+
+    Raises:
+        ConfigError: for the first thing that is wrong.
+    """
+    data = load_mapping(find_file(file))
+    for assignment in overrides:
+        apply_override(data, assignment)
+    if drops is not None:
+        run = data.setdefault("run", {})
+        if isinstance(run, dict):
+            run["drops"] = drops
+            if run.get("max_drops") is not None and drops > run["max_drops"]:
+                run["max_drops"] = drops
+    return data, expand(data)
+
+
+def check(file: str | Path, overrides: Sequence[str] = (), drops: int | None = None) -> list[Point]:
+    """Validate a scenario and build all that needs no TensorFlow: estimators, schemes with their weights, memory."""
+    _, points = load_points(file, overrides, drops)
+    for point in points:
+        build_estimator(point.scenario)
+        _chunk_size(point)
+    return points
+
+
+def run(
+    file: str | Path,
+    *,
+    out: str | Path | None = None,
+    drops: int | None = None,
+    overrides: Sequence[str] = (),
+    workers: int | None = None,
+    engine: str = "local",
+    resume: bool = False,
+    report: bool = True,
+) -> pd.DataFrame:
+    """Run a scenario and return its results.
+
+    Args:
+        file: YAML file, or name of a shipped preset.
+        out: results folder, by default ``results/<name>``.
+        drops: overrides ``run.drops``.
+        overrides: ``field=value`` assignments.
+        workers: processes (local) or tasks in flight (ray); None takes all CPUs, at most 8.
+        engine: "local" or "ray".
+        resume: go on in a folder that already holds results of this scenario.
+        report: also draw the figures and ``report.html``.
+
+    Returns:
+        tidy frame, the content of ``results.csv``.
+
+    Raises:
+        CsilinkError: for wrong input; nothing was computed then.
+    """
+    from benchmarks.report import read_results, write_report
+
+    started = time.time()
+    data, points = load_points(file, overrides, drops)
+    name = points[0].scenario.name
+    folder = Path(out) if out is not None else Path("results") / name
+    plans = [_plan(point, folder) for point in points]
+    _claim(folder, data, resume)
+    totals = _compute(points, plans, engine, workers)
+    frame = tidy_frame(name, list(zip(points, totals, strict=True)))
+    write_tables(folder, frame, cdf_frame(list(zip(points, totals, strict=True))))
+    _write_manifest(folder, data, points, totals, started)
+    if report:
+        write_report(folder)
+    return read_results(folder / "results.csv")
+
+
+def _chunk_size(point: Point) -> int:
+    return chunk_drops(point.scenario, [scheme.max_bits for scheme in build_schemes(point.scenario).values()])
+
+
+def _plan(point: Point, folder: Path) -> list[Unit]:
+    """All chunks of a point, up to ``max_drops``."""
+    run_section = point.scenario.run
+    size, total = _chunk_size(point), run_section.max_drops or run_section.drops
+    build_estimator(point.scenario)
+    return [
+        Unit(point, index, min(size, total - index * size), folder) for index in range(-(-total // size))
+    ]
+
+
+def _claim(folder: Path, data: dict[str, Any], resume: bool) -> None:
+    """Make the results folder ours, or refuse."""
+    marker = folder / "scenario.json"
+    if folder.exists() and not folder.is_dir():
+        raise StoreError(f"{folder}: is a file; choose another --out")
+    if folder.is_dir() and any(folder.iterdir()) and not resume:
+        raise StoreError(f"{folder}: not empty; add --resume to go on in it, or choose another --out")
+    write_bytes(marker, (json.dumps(data, indent=1, default=str) + "\n").encode())
+
+
+def _compute(
+    points: Sequence[Point], plans: Sequence[list[Unit]], engine_name: str, workers: int | None
+) -> list[Accumulator]:
+    """Compute what is missing and merge, point by point in chunk order."""
+    wanted = sum(_planned(point, plan) for point, plan in zip(points, plans, strict=True))
+    finished: set[Path] = {unit.path for plan in plans for unit in plan if unit.done}
+    stopped: list[int | None] = [None] * len(points)
+    totals = [Accumulator() for _ in points]
+    merged = [0] * len(points)
+
+    def settle(number: int) -> None:
+        """Merge the unbroken prefix of finished chunks and apply the stopping rule to it."""
+        plan = plans[number]
+        while stopped[number] is None and merged[number] < len(plan) and plan[merged[number]].path in finished:
+            totals[number].add(plan[merged[number]].path)
+            merged[number] += 1
+            if merged[number] == len(plan) or _tight(points[number].scenario, totals[number]):
+                stopped[number] = merged[number]
+
+    def missing() -> Iterator[Unit]:
+        for number, plan in enumerate(plans):
+            for unit in plan:
+                if stopped[number] is None and not unit.path in finished:
+                    yield unit
+
+    for number in range(len(points)):
+        settle(number)
+    number_of = {unit.path: number for number, plan in enumerate(plans) for unit in plan}
+    if all(count is not None for count in stopped):
+        return totals
+    engine = make_engine(engine_name, _useful(workers, wanted - len(finished)))
+    try:
+        with bar() as progress:
+            task = progress.add_task(points[0].scenario.name, total=wanted, completed=min(len(finished), wanted))
+            for unit in run_units(engine, missing()):
+                finished.add(unit.path)
+                settle(number_of[unit.path])
+                progress.update(task, total=max(wanted, len(finished)), advance=1)
+    finally:
+        engine.close()
+    return totals
+
+
+def _useful(workers: int | None, chunks: int) -> int | None:
+    """Not more workers than chunks, where the number was left open."""
+    import os
+
+    return min(os.cpu_count() or 1, 8, max(chunks, 1)) if workers is None else workers
+
+
+def _planned(point: Point, plan: Sequence[Unit]) -> int:
+    """Chunks up to ``run.drops``."""
+    covered = 0
+    for count, unit in enumerate(plan):
+        covered += unit.drops
+        if covered >= point.scenario.run.drops:
+            return count + 1
+    return len(plan)
+
+
+def _tight(scenario: Scenario, total: Accumulator) -> bool:
+    """Enough drops, and every row of the watched metric has a small enough relative half-width."""
+    rule = scenario.run
+    if total.drops < rule.drops:
+        return False
+    if rule.ci_rel is None:
+        return True
+    rows = [row for row in total.summary() if row["metric"] == rule.ci_metric]
+    if not rows:
+        raise ConfigError("run.ci_metric", rule.ci_metric, ", ".join(sorted({r["metric"] for r in total.summary()})))
+    return all(row["ci95"] <= rule.ci_rel * abs(row["value"]) for row in rows)
+
+
+def _write_manifest(
+    folder: Path, data: dict[str, Any], points: Sequence[Point], totals: Sequence[Accumulator], started: float
+) -> None:
+    scenario = points[0].scenario
+    notes = []
+    if scenario.normalization == "none":
+        notes.append("The channel keeps its path gain: SNR at the receiver is far below snr_db.")
+    manifest = {
+        "name": scenario.name,
+        "scenario": data,
+        "normalization": scenario.normalization,
+        "snr_definition": SNR_DEFINITION,
+        "seed": scenario.seed,
+        "num_drops": sorted({total.drops for total in totals}),
+        "versions": {"python": platform.python_version(), **{p: _version(p) for p in _PACKAGES}},
+        "commit": _commit(),
+        "hashes": {"scenario": content_hash(json.loads(json.dumps(data, default=str)))},
+        "points": [{"key": point.key, "axes": point.axes, "drops": t.drops} for point, t in zip(points, totals, strict=True)],
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "wall_time_s": round(time.time() - started, 1),
+        "notes": notes,
+    }
+    write_bytes(folder / "manifest.json", (json.dumps(manifest, indent=1, default=str) + "\n").encode())
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _commit() -> str:
+    """Commit of the checkout this package runs from, or "unknown"."""
+    here = Path(__file__).resolve().parent
+    try:
+        done = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=5, check=True
+        )
+        return done.stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"

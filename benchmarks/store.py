@@ -1,0 +1,178 @@
+"""Results folder: one atomic file per finished chunk, merged in order to tidy tables."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.build import channel_label
+from benchmarks.chunk import RATE_EDGES
+from scenarios.sweep import Point
+from simulator.core import registry
+from simulator.core.errors import StoreError
+
+LEADING = ["scenario", "channel", "scheme", "bits_mean", "bits_max", "precoder", "num_ports", "num_users", "snr_db"]
+TRAILING = ["metric", "value", "ci95", "unit", "num_samples", "seed"]
+# Two-sided 95 % quantile of the normal distribution.
+_Z95 = 1.959964
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file under a temporary name and rename it into place; StoreError when that is impossible."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except OSError as error:
+        raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One chunk of one point: the piece of work that is computed, stored and resumed."""
+
+    point: Point
+    index: int
+    drops: int
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        """Where its result lies once it is finished."""
+        return self.folder / "points" / self.point.key / f"chunk-{self.index:05d}-{self.drops}.npz"
+
+    @property
+    def done(self) -> bool:
+        """The file was renamed into place."""
+        return self.path.is_file()
+
+    @property
+    def scenario_text(self) -> str:
+        """Scenario of the point as JSON."""
+        return self.point.scenario.model_dump_json(exclude={"sweep"})
+
+
+class Accumulator:
+    """Mean, squared deviations and maximum over chunks, merged in chunk order (Chan, Golub, LeVeque 1983)."""
+
+    def __init__(self) -> None:
+        self.drops = 0
+        self.rows: list[list[Any]] = []
+        self.curves: list[list[Any]] = []
+
+    def add(self, path: Path) -> None:
+        """Add one finished chunk; StoreError when the file is damaged."""
+        try:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as data:
+                rows, curves = json.loads(str(data["rows"])), json.loads(str(data["curves"]))
+                n, mean, m2, largest, hist = (data[k] for k in ("drops", "mean", "m2", "max", "hist"))
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise StoreError(f"{path}: damaged chunk ({error}); delete it and resume") from None
+        n = int(n)
+        if not self.drops:
+            self.rows, self.curves = rows, curves
+            self.mean, self.m2, self.max, self.hist = mean, m2, largest, hist
+        else:
+            if rows != self.rows:
+                raise StoreError(f"{path}: rows differ from the other chunks; delete the results folder")
+            total = self.drops + n
+            delta = mean - self.mean
+            self.mean = self.mean + delta * n / total
+            self.m2 = self.m2 + m2 + delta**2 * self.drops * n / total
+            self.max = np.maximum(self.max, largest)
+            self.hist = self.hist + hist
+        self.drops += n
+
+    def summary(self) -> list[dict[str, Any]]:
+        """One dictionary per row: scheme, precoder, snr_db, metric, value, ci95, unit."""
+        out = []
+        half = _Z95 * np.sqrt(self.m2 / max(self.drops - 1, 1) / self.drops)
+        for (plugin, scheme, precoder, snr_db, column), mean, ci, largest in zip(
+            self.rows, self.mean, half, self.max, strict=True
+        ):
+            metric = registry.load("metrics", plugin)()
+            if metric.reduce == "max":
+                value, ci = largest, np.nan
+            else:
+                ci = max(ci, 3 / self.drops) if metric.share else ci
+                value = float(metric.finalize(np.float64(mean), snr_db))
+                step = 1e-6 * max(abs(mean), 1e-12)
+                low, high = (metric.finalize(np.float64(mean + s), snr_db) for s in (-step, step))
+                ci = float(abs(high - low) / (2 * step) * ci)
+            out.append(
+                {"scheme": scheme, "precoder": precoder, "snr_db": snr_db, "metric": column, "value": value}
+                | {"ci95": ci, "unit": metric.unit}
+            )
+        return out
+
+
+def merge(units: Iterable[Unit]) -> Accumulator:
+    """Statistics of finished chunks, in the order given."""
+    total = Accumulator()
+    for unit in units:
+        total.add(unit.path)
+    return total
+
+
+def tidy_frame(name: str, points: Sequence[tuple[Point, Accumulator]]) -> pd.DataFrame:
+    """One row per (point, scheme, precoder, SNR, metric), columns as documented in the README."""
+    axes = list(points[0][0].axes)
+    rows = []
+    for point, total in points:
+        summary = total.summary()
+        bits = {
+            kind: {row["scheme"]: row["value"] for row in summary if row["metric"] == kind}
+            for kind in ("bits_mean", "bits_max")
+        }
+        wanted = point.scenario.metrics
+        for row, key in zip(summary, total.rows, strict=True):
+            if wanted is not None and key[0] not in wanted:
+                continue
+            rows.append(
+                {
+                    "scenario": name,
+                    "channel": channel_label(point.scenario),
+                    "bits_mean": bits["bits_mean"][row["scheme"]],
+                    "bits_max": bits["bits_max"][row["scheme"]],
+                    "num_ports": point.scenario.panel.num_ports,
+                    "num_users": point.scenario.ue.num_users,
+                    "num_samples": total.drops,
+                    "seed": point.scenario.seed,
+                    **point.axes,
+                    **row,
+                }
+            )
+    frame = pd.DataFrame(rows)[[*LEADING, *axes, *TRAILING]]
+    frame["snr_db"] = frame["snr_db"].astype(float)
+    return frame
+
+
+def cdf_frame(points: Sequence[tuple[Point, Accumulator]]) -> pd.DataFrame:
+    """Distribution of the user rate: columns of the axes, scheme, precoder, snr_db, rate_bpshz, cdf."""
+    frames = []
+    for point, total in points:
+        for (scheme, precoder, snr_db), counts in zip(total.curves, total.hist, strict=True):
+            cdf = np.cumsum(counts) / max(counts.sum(), 1)
+            keep = np.flatnonzero(np.diff(cdf, prepend=0.0) > 0)
+            frame = pd.DataFrame({"rate_bpshz": RATE_EDGES[1:][keep], "cdf": cdf[keep]})
+            frames.append(frame.assign(**point.axes, scheme=scheme, precoder=precoder, snr_db=snr_db))
+    table = pd.concat(frames, ignore_index=True)
+    return table[[*points[0][0].axes, "scheme", "precoder", "snr_db", "rate_bpshz", "cdf"]]
+
+
+def write_tables(folder: Path, frame: pd.DataFrame, cdf: pd.DataFrame) -> None:
+    """`results.csv`, `results.parquet` and `user_rate_cdf.csv`, each renamed into place."""
+    write_bytes(folder / "results.csv", frame.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode())
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False)
+    write_bytes(folder / "results.parquet", buffer.getvalue())
+    write_bytes(folder / "user_rate_cdf.csv", cdf.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())

@@ -1,0 +1,126 @@
+"""One link: channel -> estimate -> report -> uplink -> reconstruct -> precode -> rate. Knows no scheme."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from keras import ops
+
+from simulator import metrics
+from simulator.core.interfaces import Estimator, FeedbackScheme, Precoder
+from simulator.core.seeding import derive
+from simulator.core.types import CsiConfig, CsiReconstruction
+from simulator.core.units import db_to_lin
+from simulator.scores import CsiOutcome, LinkOutcome
+from simulator.uplink import last_good, transmit
+
+
+@dataclass(frozen=True)
+class UplinkModel:
+    """Impairments of the uplink, see :mod:`simulator.uplink`."""
+
+    loss_probability: float = 0.0
+    bit_flip_probability: float = 0.0
+    on_loss: str = "last"
+
+
+@dataclass(frozen=True)
+class Link:
+    """The link of one scenario point. All schemes, precoders and SNRs see the same channels.
+
+    Args:
+        config: public configuration.
+        estimator: channel estimator of the UEs.
+        schemes: feedback schemes by label.
+        precoders: precoders by name.
+        snr_db: total transmit power over noise power per subcarrier [dB].
+        uplink: impairments.
+        gammas: relative outage targets.
+        rates_bpshz: absolute outage targets.
+    """
+
+    config: CsiConfig
+    estimator: Estimator
+    schemes: Mapping[str, FeedbackScheme]
+    precoders: Mapping[str, Precoder]
+    snr_db: tuple[float, ...]
+    uplink: UplinkModel = UplinkModel()
+    gammas: tuple[float, ...] = (0.95,)
+    rates_bpshz: tuple[float, ...] = (1.0,)
+
+    def run(self, h: np.ndarray, *, seed: int) -> Iterator[tuple[str, str | None, CsiOutcome | LinkOutcome]]:
+        """Outcomes of one chunk, scheme by scheme.
+
+        Args:
+            h: true channel complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``.
+            seed: seeds estimation noise and uplink impairments, the same for every scheme.
+
+        Yields:
+            ``(scheme, None, CsiOutcome)``, then ``(scheme, precoder, LinkOutcome)`` for every precoder.
+        """
+        batch, users, _, _, slots, _ = h.shape
+        # Slots are reported one by one: [batch * slot, user, rx_ant, port, subcarrier].
+        flat = np.ascontiguousarray(np.moveaxis(h, 4, 1)).reshape(batch * slots, users, *np.delete(h.shape[2:], 2))
+        csi = self.estimator.estimate(flat, seed=derive(seed, "estimation"))
+        channel = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(flat, -1, 1)))  # [bt, n, user, rx, port]
+        rows = metrics.effective_rows(channel, self.config.num_layers)  # [bt, n, user, layer, port]
+        reference = {name: self._rates(channel, rows, p, (batch, slots)) for name, p in self.precoders.items()}
+        for label, scheme in self.schemes.items():
+            sent = scheme.report(csi)
+            arrived, lost = transmit(
+                sent,
+                loss_probability=self.uplink.loss_probability,
+                bit_flip_probability=self.uplink.bit_flip_probability,
+                seed=derive(seed, "uplink"),
+            )
+            known = self._known(scheme.reconstruct(arrived), lost, (batch, slots))
+            rows_hat = ops.convert_to_tensor(self._rows(known))
+            correlation2 = ops.convert_to_numpy(metrics.correlation2(rows, rows_hat))
+            yield label, None, CsiOutcome(
+                h=h,
+                h_hat=None if known.h is None else np.moveaxis(known.h.reshape(batch, slots, *known.h.shape[1:]), 1, 4),
+                correlation2=correlation2.reshape(batch, slots, *correlation2.shape[1:]).transpose(0, 3, 4, 1, 2),
+                num_bits=np.moveaxis(sent.num_bits.reshape(batch, slots, users), 1, 2),
+                snr_db=self.snr_db,
+            )
+            for name, precoder in self.precoders.items():
+                rate = self._rates(channel, rows_hat, precoder, (batch, slots))
+                yield label, name, LinkOutcome(rate, reference[name], self.gammas, self.rates_bpshz)
+
+    def _known(self, rec: CsiReconstruction, lost: np.ndarray, shape: tuple[int, int]) -> CsiReconstruction:
+        """CSI that the gNB uses in every slot: the last good report, or zeros where it knows nothing."""
+        good = ~lost if rec.valid is None else ~lost & rec.valid
+        if good.all():
+            return rec
+        batch, slots = shape
+        value = rec.h if rec.w is None else rec.w
+        source = last_good(np.moveaxis(good.reshape(batch, slots, -1), 1, 2), self.uplink.on_loss)  # [batch, user, slot]
+        source = np.moveaxis(source, 2, 1)  # [batch, slot, user]
+        value = value.reshape(batch, slots, *value.shape[1:])
+        pick = np.maximum(source, 0)[(...,) + (None,) * (value.ndim - 3)]
+        used = np.take_along_axis(value, pick, axis=1) * (source >= 0)[(...,) + (None,) * (value.ndim - 3)]
+        used = used.reshape(batch * slots, *value.shape[2:]).astype(np.complex64)
+        return CsiReconstruction(h=used) if rec.w is None else CsiReconstruction(w=used)
+
+    def _rows(self, known: CsiReconstruction) -> np.ndarray:
+        """Effective rows complex64 ``[batch * slot, subcarrier, user, layer, port]`` of what the gNB knows."""
+        if known.h is not None:
+            h = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(known.h, -1, 1)))
+            return metrics.effective_rows(h, self.config.num_layers)
+        rows = np.conj(known.w)[..., self.config.subband_of]  # [bt, user, port, layer, n]
+        return np.ascontiguousarray(rows.transpose(0, 4, 1, 3, 2))
+
+    def _rates(self, channel, rows, precoder: Precoder, shape: tuple[int, int]) -> np.ndarray:
+        """User rates float32 ``[snr, batch, user, slot]``: precoders that ignore the noise are computed once."""
+        bt, n, users, layers, ports = rows.shape
+        g = ops.reshape(rows, (bt, n, users * layers, ports))
+        noise_vars = db_to_lin([-s for s in self.snr_db]).astype(np.float32)
+        if precoder.noise_dependent:
+            e = ops.stack([metrics.received(channel, precoder.weights(g, float(v))) for v in noise_vars])
+        else:
+            e = metrics.received(channel, precoder.weights(g, 0.0))[None]
+        quality = metrics.sinr(e, ops.convert_to_tensor(noise_vars[:, None, None, None, None]))  # [snr, bt, n, user, layer]
+        rate = ops.mean(ops.sum(metrics.rate_bpshz(quality), axis=-1), axis=2)
+        return np.moveaxis(ops.convert_to_numpy(rate).reshape(len(noise_vars), *shape, users), 2, 3)

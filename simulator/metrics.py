@@ -1,0 +1,106 @@
+"""Rates and CSI accuracy as pure functions in ``keras.ops``.
+
+Leading axes are free. ``h`` is the true channel complex64 ``[..., user, rx_ant, port]`` of one frequency sample.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from simulator.precoding import hermitian_inverse
+
+_TINY = 1e-30
+
+
+def effective_rows(h: Any, num_layers: int) -> Any:
+    r"""Rows :math:`\sigma_l v_l^H` of the strongest layers of every user, :math:`H = U \Sigma V^H`.
+
+    Args:
+        h: complex64 ``[..., user, rx_ant, port]``.
+        num_layers: layers per user, at most ``rx_ant``.
+
+    Returns:
+        complex64 ``[..., user, layer, port]``, strongest layer first; for one antenna ``h`` itself.
+    """
+    if h.shape[-2] == 1:
+        return h
+    _, u = ops.linalg.eigh(ops.matmul(h, ops.conj(ops.swapaxes(h, -1, -2))))  # ascending
+    strongest = ops.flip(u, axis=-1)[..., :num_layers]
+    return ops.matmul(ops.conj(ops.swapaxes(strongest, -1, -2)), h)
+
+
+def received(h: Any, w: Any) -> Any:
+    """Channel after precoding, complex64 ``[..., user, rx_ant, stream]`` = ``h`` times ``w [..., port, stream]``."""
+    return ops.matmul(h, ops.expand_dims(w, -3)) if h.shape[-2] > 1 else _one_antenna(h, w)
+
+
+def _one_antenna(h: Any, w: Any) -> Any:
+    return ops.expand_dims(ops.matmul(ops.squeeze(h, -2), w), -2)
+
+
+def sinr(e: Any, noise_var: Any) -> Any:
+    r"""Post-LMMSE SINR of every stream at its own user.
+
+    .. math:: \mathrm{SINR}_s = e_s^H \Big( \sum_{j \ne s} e_j e_j^H + \sigma^2 I \Big)^{-1} e_s
+
+    Streams belong to users in order, ``num_streams / num_users`` each.
+
+    Args:
+        e: complex64 ``[..., user, rx_ant, stream]`` from :func:`received`.
+        noise_var: float32, broadcast against ``[..., user, layer]``.
+
+    Returns:
+        float32 ``[..., user, layer]``.
+
+    Source: Tse, Viswanath, Fundamentals of Wireless Communication, Eq. (8.67); one antenna: Eq. (5) of LVM4CF.
+    """
+    num_users, num_rx, num_streams = e.shape[-3:]
+    num_layers = num_streams // num_users
+    own = ops.reshape(ops.eye(num_streams), (num_users, num_layers, num_streams))
+    if num_rx == 1:
+        power = ops.square(ops.real(e[..., 0, :])) + ops.square(ops.imag(e[..., 0, :]))  # [..., user, stream]
+        signal = ops.sum(power[..., None, :] * own, axis=-1)
+        others = ops.sum(power[..., None, :] * (1.0 - own), axis=-1)
+        return signal / (others + noise_var)
+    rows = ops.swapaxes(e, -1, -2)  # [..., user, stream, rx]
+    wanted = ops.einsum("uls,...usr->...ulr", ops.cast(own, "complex64"), rows)
+    kept = ops.sqrt(1.0 - own)
+    other = e[..., None, :, :] * ops.cast(kept, "complex64")[..., None, :]  # [..., user, layer, rx, stream]
+    loading = ops.cast(noise_var, "complex64")[..., None, None] * ops.cast(ops.eye(num_rx), "complex64")
+    covariance = ops.matmul(other, ops.conj(ops.swapaxes(other, -1, -2))) + loading
+    scale = ops.rsqrt(ops.real(ops.diagonal(covariance, axis1=-2, axis2=-1)))
+    unit = covariance * ops.cast(scale[..., :, None] * scale[..., None, :], "complex64")
+    x = wanted * ops.cast(scale, "complex64")
+    y = ops.matmul(hermitian_inverse(unit, floor=1e-7), x[..., None])[..., 0]
+    return ops.maximum(ops.real(ops.sum(ops.conj(x) * y, axis=-1)), 0.0)
+
+
+def rate_bpshz(sinr_value: Any) -> Any:
+    """Shannon rate ``log2(1 + SINR)`` [bit/s/Hz]."""
+    return ops.log1p(sinr_value) * 1.4426950408889634
+
+
+def correlation2(a: Any, b: Any) -> Any:
+    r"""Squared cosine of the angle between rows, :math:`|a^H b|^2 / (\|a\|^2 \|b\|^2)`; 0 where a row is zero.
+
+    Args:
+        a: complex64 ``[..., port]``.
+        b: complex64 ``[..., port]``.
+
+    Returns:
+        float32 ``[...]`` in [0, 1].
+    """
+    inner = ops.sum(ops.conj(a) * b, axis=-1)
+    power = ops.square(ops.real(inner)) + ops.square(ops.imag(inner))
+    return ops.minimum(power / ops.maximum(_energy(a, -1) * _energy(b, -1), _TINY), 1.0)
+
+
+def nmse(h: Any, h_hat: Any, axes: tuple[int, ...]) -> Any:
+    r"""Normalised squared error :math:`\|\hat h - h\|^2 / \|h\|^2` over ``axes``, linear."""
+    return _energy(h_hat - h, axes) / ops.maximum(_energy(h, axes), _TINY)
+
+
+def _energy(x: Any, axis: Any) -> Any:
+    return ops.sum(ops.square(ops.real(x)) + ops.square(ops.imag(x)), axis=axis)

@@ -1,0 +1,193 @@
+"""Linear precoders as pure functions in ``keras.ops``, and the classes that give them names.
+
+All take the effective channel rows ``g`` complex64 ``[..., stream, port]`` that the gNB knows (``y = g w x + n``) and
+return ``w`` complex64 ``[..., port, stream]`` with total power 1, shared evenly by the streams that have CSI. A stream
+without CSI (``g`` = 0) gets no power.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import ops
+
+from simulator.core.errors import ConfigError
+from simulator.core.interfaces import Precoder
+from simulator.core.params import PositiveFloat, validated
+
+# Two streams whose directions differ by less than this (one minus the squared multiple correlation) are separated no
+# further: zero forcing then loads its Gram matrix instead of dividing by nothing. About 100 float32 roundings.
+PIVOT_FLOOR = 1e-5
+_TINY = 1e-30
+
+
+def mrt(g: Any) -> Any:
+    r"""Maximum ratio transmission, :math:`w_k = g_k^H / \|g_k\|`, equal power per stream.
+
+    Source: Lo, IEEE Trans. Commun. 47(10), 1999.
+    """
+    return equal_power(_hermitian(g))
+
+
+def zf(g: Any) -> Any:
+    r"""Zero forcing, columns of :math:`G^H (G G^H)^{-1}` normalised to equal power per stream.
+
+    Linearly dependent users: see ``PIVOT_FLOOR``; the result is finite, with interference left between them.
+
+    Source: Spencer, Swindlehurst, Haardt, IEEE Trans. Signal Process. 52(2), 2004.
+    """
+    rows = _unit_rows(g)
+    gram = ops.matmul(rows, _hermitian(rows))
+    return equal_power(ops.matmul(_hermitian(rows), hermitian_inverse(gram)))
+
+
+def rzf(g: Any, loading: Any) -> Any:
+    r"""Regularised zero forcing (MMSE), columns of :math:`G^H (G G^H + \alpha I)^{-1}`, equal power per stream.
+
+    Args:
+        g: effective rows ``[..., stream, port]``.
+        loading: :math:`\alpha > 0`, in the unit of ``|g|^2``; ``num_streams * noise_var`` maximises the SINR for
+            equal path gains.
+
+    Source: Peel, Hochwald, Swindlehurst, IEEE Trans. Commun. 53(1), 2005, Eq. (13).
+    """
+    num_streams = g.shape[-2]
+    gram = ops.matmul(g, _hermitian(g)) + ops.cast(loading * ops.eye(num_streams), "complex64")
+    # Unit diagonal: the inverse then works on numbers of order one.
+    scale = ops.rsqrt(ops.maximum(ops.real(ops.diagonal(gram, axis1=-2, axis2=-1)), _TINY))
+    scaled = gram * ops.cast(scale[..., :, None] * scale[..., None, :], "complex64")
+    inverse = hermitian_inverse(scaled) * ops.cast(scale[..., :, None], "complex64")
+    return equal_power(ops.matmul(_hermitian(g), inverse))
+
+
+def svd(g: Any) -> Any:
+    r"""Right singular vectors of one user's channel, equal power per layer.
+
+    ``g`` are the rows :math:`\sigma_l v_l^H` of :func:`simulator.metrics.effective_rows`, orthogonal by construction.
+
+    Source: Telatar, Europ. Trans. Telecommun. 10(6), 1999.
+    """
+    return equal_power(_hermitian(g))
+
+
+def water_filling(gains: Any, noise_var: Any) -> Any:
+    r"""Power per layer, :math:`p_l = (\mu - \sigma^2 / s_l)^+` with :math:`\sum_l p_l = 1`.
+
+    Args:
+        gains: float ``[..., layer]``, squared singular values in descending order.
+        noise_var: noise power for total transmit power 1.
+
+    Returns:
+        float ``[..., layer]``.
+
+    Source: Cover, Thomas, Elements of Information Theory, 2nd ed., Eq. (9.77).
+    """
+    floor = noise_var / ops.maximum(gains, _TINY)
+    count = ops.cast(ops.arange(1, gains.shape[-1] + 1), "float32")
+    level = (1.0 + ops.cumsum(floor, axis=-1)) / count
+    active = ops.cast(level > floor, "float32")
+    best = ops.max(ops.where(active > 0, count, 1.0), axis=-1, keepdims=True)
+    level = ops.sum(ops.where(ops.equal(count, best), level, 0.0), axis=-1, keepdims=True)
+    return ops.where(count <= best, ops.maximum(level - floor, 0.0), 0.0)
+
+
+def equal_power(columns: Any) -> Any:
+    """Columns ``[..., port, stream]`` scaled to equal power, total 1 over the streams that are not zero."""
+    norm2 = ops.sum(ops.square(ops.real(columns)) + ops.square(ops.imag(columns)), axis=-2, keepdims=True)
+    used = ops.cast(norm2 > _TINY, "float32")
+    share = used / ops.maximum(ops.sum(used, axis=-1, keepdims=True), 1.0)
+    return columns * ops.cast(ops.sqrt(share / ops.maximum(norm2, _TINY)), "complex64")
+
+
+def hermitian_inverse(a: Any, floor: float = PIVOT_FLOOR) -> Any:
+    """Inverse of positive semidefinite matrices with diagonal of order one, by Gauss-Jordan sweeps.
+
+    Every step updates all matrices of the batch at once, which for the small matrices of multi-user precoding is much
+    faster than one LAPACK call each, and compiles. A pivot below ``floor`` is raised to it (diagonal loading).
+
+    Args:
+        a: complex64 ``[..., n, n]``, Hermitian.
+        floor: smallest pivot.
+
+    Returns:
+        complex64 ``[..., n, n]``.
+
+    Source: Golub, Van Loan, Matrix Computations, 4th ed., Sec. 3.2 (elimination), as a sweep operator.
+    """
+    unit = ops.cast(ops.eye(a.shape[-1]), "complex64")
+    for k in range(a.shape[-1]):
+        e = unit[k]
+        raised = ops.maximum(floor - ops.real(a[..., k, k]), 0.0)
+        a = a + ops.cast(raised, "complex64")[..., None, None] * (e[:, None] * e[None, :])
+        inverse = ops.cast(1.0 / ops.real(a[..., k, k]), "complex64")[..., None, None]
+        a = a - inverse * (a[..., :, k] - e)[..., :, None] * (a[..., k, :] + e)[..., None, :]
+    return a
+
+
+def _hermitian(x: Any) -> Any:
+    return ops.conj(ops.swapaxes(x, -1, -2))
+
+
+def _unit_rows(g: Any) -> Any:
+    norm2 = ops.sum(ops.square(ops.real(g)) + ops.square(ops.imag(g)), axis=-1, keepdims=True)
+    return g * ops.cast(ops.rsqrt(ops.maximum(norm2, _TINY)), "complex64")
+
+
+class Mrt(Precoder):
+    """Maximum ratio transmission, see :func:`mrt`."""
+
+    def weights(self, g: Any, noise_var: float) -> Any:
+        """Precoder complex64 ``[..., port, stream]``."""
+        return mrt(g)
+
+
+class Zf(Precoder):
+    """Zero forcing, see :func:`zf`."""
+
+    def weights(self, g: Any, noise_var: float) -> Any:
+        """Precoder complex64 ``[..., port, stream]``."""
+        return zf(g)
+
+
+class Rzf(Precoder):
+    """Regularised zero forcing, see :func:`rzf`.
+
+    Args:
+        loading: fixed regularisation; None takes ``num_streams * noise_var``.
+    """
+
+    noise_dependent = True
+
+    @validated("precoding.rzf")
+    def __init__(self, loading: PositiveFloat | None = None):
+        self.loading = loading
+
+    def weights(self, g: Any, noise_var: float) -> Any:
+        """Precoder complex64 ``[..., port, stream]``."""
+        return rzf(g, g.shape[-2] * noise_var if self.loading is None else self.loading)
+
+
+class Svd(Precoder):
+    """Singular vectors of one user, see :func:`svd`."""
+
+    def check(self, num_users: int, num_streams: int, num_ports: int) -> None:
+        """One user only."""
+        if num_users > 1:
+            raise ConfigError("precoding.precoders", "svd", f"svd serves one user; ue.num_users is {num_users}")
+
+    def weights(self, g: Any, noise_var: float) -> Any:
+        """Precoder complex64 ``[..., port, stream]``."""
+        return svd(g)
+
+
+class SvdWaterFilling(Svd):
+    """Singular vectors of one user with water-filling over the layers, see :func:`water_filling`."""
+
+    noise_dependent = True
+
+    def weights(self, g: Any, noise_var: float) -> Any:
+        """Precoder complex64 ``[..., port, layer]``."""
+        columns = _hermitian(_unit_rows(g))
+        gains = ops.sum(ops.square(ops.real(g)) + ops.square(ops.imag(g)), axis=-1)
+        power = water_filling(gains, noise_var) * ops.cast(gains > _TINY, "float32")
+        return columns * ops.cast(ops.sqrt(power), "complex64")[..., None, :]

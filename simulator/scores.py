@@ -1,0 +1,183 @@
+"""Metrics by name: one value per drop from what happened in the link."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from simulator.core.interfaces import Metric
+from simulator.core.units import db_to_lin
+
+
+@dataclass(frozen=True)
+class CsiOutcome:
+    """What one scheme made of the CSI of a chunk.
+
+    Args:
+        h: true channel complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``.
+        h_hat: channel known at the gNB, same shape, or None for implicit schemes.
+        correlation2: float ``[batch, user, layer, slot, subcarrier]``, squared cosine of true and known directions.
+        num_bits: int ``[batch, user, slot]``, bits sent.
+        snr_db: SNR points of the scenario [dB].
+    """
+
+    h: np.ndarray
+    h_hat: np.ndarray | None
+    correlation2: np.ndarray
+    num_bits: np.ndarray
+    snr_db: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class LinkOutcome:
+    """Rates of a chunk under one precoder.
+
+    Args:
+        rate: float ``[snr, batch, user, slot]``, mean over the band of the sum over layers [bit/s/Hz].
+        rate_ref: the same with perfect CSI at the gNB.
+        gammas: relative outage targets.
+        rates_bpshz: absolute outage targets [bit/s/Hz].
+    """
+
+    rate: np.ndarray
+    rate_ref: np.ndarray
+    gammas: tuple[float, ...]
+    rates_bpshz: tuple[float, ...]
+
+
+def _per_drop(x: Any, lead: int = 1) -> np.ndarray:
+    """Mean over all axes but the first ``lead``, float64."""
+    x = np.asarray(x, np.float64)
+    return x.reshape(*x.shape[:lead], -1).mean(axis=-1)
+
+
+class Nmse(Metric):
+    """NMSE in the antenna-frequency domain: 10 log10 of the mean of per-report ratios. Explicit schemes only."""
+
+    unit, better, scope = "dB", "lower", "csi"
+
+    def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
+        """Linear ratio per drop."""
+        if outcome.h_hat is None:
+            return {}
+        from keras import ops
+
+        from simulator import metrics
+
+        return {"nmse_db": _per_drop(ops.convert_to_numpy(metrics.nmse(outcome.h, outcome.h_hat, (2, 3, 5))))}
+
+    def finalize(self, mean: np.ndarray, snr_db: float | None = None) -> np.ndarray:
+        """Ratio to dB."""
+        return 10 * np.log10(np.maximum(mean, 1e-30))
+
+
+class Cosine(Metric):
+    """Mean over subcarriers and layers of ``|v^H v_hat| / (|v| |v_hat|)``, 0 to 1."""
+
+    unit, better, scope = "1", "higher", "csi"
+
+    def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
+        """Mean modulus per drop."""
+        return {"cosine": _per_drop(np.sqrt(outcome.correlation2))}
+
+
+class Sgcs(Metric):
+    """Squared generalised cosine similarity, mean over subcarriers and layers of the squared cosine, 0 to 1."""
+
+    unit, better, scope = "1", "higher", "csi"
+
+    def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
+        """Mean squared cosine per drop."""
+        return {"sgcs": _per_drop(outcome.correlation2)}
+
+
+class BeamformingGainLoss(Metric):
+    r"""Beamforming-gain loss :math:`-20 \log_{10} \rho` with the mean cosine :math:`\rho` (NF-KD, Table 4)."""
+
+    unit, better, scope = "dB", "lower", "csi"
+
+    def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
+        """Mean cosine per drop."""
+        return {"bf_gain_loss_db": _per_drop(np.sqrt(outcome.correlation2))}
+
+    def finalize(self, mean: np.ndarray, snr_db: float | None = None) -> np.ndarray:
+        """Cosine to loss in dB."""
+        return -20 * np.log10(np.maximum(mean, 1e-15))
+
+
+class RhoSquaredSe(Metric):
+    r"""Spectral efficiency without array gain, :math:`\log_2(1 + \mathrm{SNR} \rho^2)` (NF-KD, Table 4)."""
+
+    unit, better, scope = "bit/s/Hz", "higher", "csi"
+
+    def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
+        """Mean cosine per drop, one row per SNR."""
+        rho = _per_drop(np.sqrt(outcome.correlation2))
+        return {"rho2_se_bpshz": np.broadcast_to(rho, (len(outcome.snr_db), len(rho)))}
+
+    def finalize(self, mean: np.ndarray, snr_db: float | None = None) -> np.ndarray:
+        """Cosine to spectral efficiency."""
+        return np.log2(1 + db_to_lin(snr_db) * mean**2)
+
+
+class BitsMean(Metric):
+    """Mean length of a report."""
+
+    unit, better, scope = "bit", "lower", "csi"
+
+    def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
+        """Mean bits per drop."""
+        return {"bits_mean": _per_drop(outcome.num_bits)}
+
+
+class BitsMax(Metric):
+    """Longest report that was sent."""
+
+    unit, better, scope, reduce = "bit", "lower", "csi", "max"
+
+    def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
+        """Largest number of bits per drop."""
+        return {"bits_max": outcome.num_bits.reshape(len(outcome.num_bits), -1).max(axis=1).astype(np.float64)}
+
+
+class UserRate(Metric):
+    """Spectral efficiency of one UE (all its layers), mean over UEs."""
+
+    unit, better, scope = "bit/s/Hz", "higher", "link"
+
+    def evaluate(self, outcome: LinkOutcome) -> dict[str, np.ndarray]:
+        """Mean over users and slots."""
+        return {"user_rate_bpshz": _per_drop(outcome.rate, 2)}
+
+
+class SumRate(Metric):
+    """Sum over UEs of the spectral efficiency."""
+
+    unit, better, scope = "bit/s/Hz", "higher", "link"
+
+    def evaluate(self, outcome: LinkOutcome) -> dict[str, np.ndarray]:
+        """Sum over users, mean over slots."""
+        return {"sum_rate_bpshz": _per_drop(outcome.rate.sum(axis=2, dtype=np.float64), 2)}
+
+
+class OutageGamma(Metric):
+    """Share of reports with ``r < gamma * r_ref``, r_ref = same precoder with perfect CSI (RP-MPQ, Sec. V-E)."""
+
+    unit, better, scope, share = "1", "lower", "link", True
+
+    def evaluate(self, outcome: LinkOutcome) -> dict[str, np.ndarray]:
+        """One share per gamma."""
+        return {
+            f"outage_gamma_{gamma:g}": _per_drop(outcome.rate < gamma * outcome.rate_ref, 2) for gamma in outcome.gammas
+        }
+
+
+class OutageRate(Metric):
+    """Classical outage, share of reports with ``r < R``."""
+
+    unit, better, scope, share = "1", "lower", "link", True
+
+    def evaluate(self, outcome: LinkOutcome) -> dict[str, np.ndarray]:
+        """One share per target rate."""
+        return {f"outage_rate_{rate:g}": _per_drop(outcome.rate < rate, 2) for rate in outcome.rates_bpshz}
