@@ -91,7 +91,9 @@ class ChannelDraw:
         """One factor for the whole run, from drops of its own."""
         if self._scale is None:
             steps = [self._draw("normalization", i, 32) for i in range(_CALIBRATION_DROPS // 32)]
-            self._scale = float(1 / np.sqrt(np.mean([np.mean(np.abs(h) ** 2, dtype=np.float64) for h in steps])))
+            self._scale = float(
+                1 / np.sqrt(np.mean([np.mean(np.abs(h) ** 2, dtype=np.float64) for h in steps]))
+            )
         return self._scale
 
 

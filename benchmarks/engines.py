@@ -125,7 +125,9 @@ def _ask(process: subprocess.Popen[str], unit: Unit) -> dict[str, str] | None:
 
 def _judge(answer: dict[str, str] | None, unit: Unit) -> Unit | Exception:
     if answer is None:
-        return WorkerFault(f"the worker died {1 + _RETRIES} times on chunk {unit.index} (out of memory?); resume with less run.chunk_drops")
+        return WorkerFault(
+            f"the worker died {1 + _RETRIES} times on chunk {unit.index} (out of memory?); resume with less run.chunk_drops"
+        )
     if "error" in answer:
         return CsilinkError(answer["error"]) if answer["user"] else WorkerFault(answer["trace"])
     return unit
@@ -143,7 +145,9 @@ class RayEngine:
         try:
             import ray
         except ImportError:
-            raise ConfigError("--engine", "ray", "local, or install the extra: pip install 'csilink[ray]'") from None
+            raise ConfigError(
+                "--engine", "ray", "local, or install the extra: pip install 'csilink[ray]'"
+            ) from None
         self._ray = ray
         self._own = not ray.is_initialized()
         if self._own:
@@ -153,8 +157,14 @@ class RayEngine:
         self.slots = workers or int(ray.cluster_resources().get("CPU", 1))
         self._pending: dict[object, Unit] = {}
         threads = {f"{n}_NUM_THREADS": "1" for n in ("OMP", "OPENBLAS", "MKL")}
-        threads |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "KERAS_BACKEND": "tensorflow"}
-        self._task = ray.remote(max_retries=_RETRIES, num_cpus=1, runtime_env={"env_vars": threads})(_remote_chunk)
+        threads |= {
+            "TF_NUM_INTRAOP_THREADS": "1",
+            "TF_NUM_INTEROP_THREADS": "1",
+            "KERAS_BACKEND": "tensorflow",
+        }
+        self._task = ray.remote(max_retries=_RETRIES, num_cpus=1, runtime_env={"env_vars": threads})(
+            _remote_chunk
+        )
 
     def submit(self, unit: Unit) -> None:
         """Queue a unit."""

@@ -42,6 +42,8 @@ def chunk_drops(scenario: Scenario, max_bits: Iterable[int]) -> int:
     budget = scenario.run.memory_gib * 2**30
     if per_drop > budget:
         raise ConfigError(
-            "run.memory_gib", scenario.run.memory_gib, f"at least {per_drop / 2**30:.2f} for one drop of this scenario"
+            "run.memory_gib",
+            scenario.run.memory_gib,
+            f"at least {per_drop / 2**30:.2f} for one drop of this scenario",
         )
     return int(min(scenario.run.chunk_drops, budget // per_drop))

@@ -115,9 +115,7 @@ def _plan(point: Point, folder: Path) -> list[Unit]:
     run_section = point.scenario.run
     size, total = _chunk_size(point), run_section.max_drops or run_section.drops
     build_estimator(point.scenario)
-    return [
-        Unit(point, index, min(size, total - index * size), folder) for index in range(-(-total // size))
-    ]
+    return [Unit(point, index, min(size, total - index * size), folder) for index in range(-(-total // size))]
 
 
 def _claim(folder: Path, data: dict[str, Any], resume: bool) -> None:
@@ -143,7 +141,9 @@ def _compute(
     def settle(number: int) -> None:
         """Merge the unbroken prefix of finished chunks and apply the stopping rule to it."""
         plan = plans[number]
-        while stopped[number] is None and merged[number] < len(plan) and plan[merged[number]].path in finished:
+        while (
+            stopped[number] is None and merged[number] < len(plan) and plan[merged[number]].path in finished
+        ):
             totals[number].add(plan[merged[number]].path)
             merged[number] += 1
             if merged[number] == len(plan) or _tight(points[number].scenario, totals[number]):
@@ -163,7 +163,9 @@ def _compute(
     engine = make_engine(engine_name, _useful(workers, wanted - len(finished)))
     try:
         with bar() as progress:
-            task = progress.add_task(points[0].scenario.name, total=wanted, completed=min(len(finished), wanted))
+            task = progress.add_task(
+                points[0].scenario.name, total=wanted, completed=min(len(finished), wanted)
+            )
             for unit in run_units(engine, missing()):
                 finished.add(unit.path)
                 settle(number_of[unit.path])
@@ -199,7 +201,9 @@ def _tight(scenario: Scenario, total: Accumulator) -> bool:
         return True
     rows = [row for row in total.summary() if row["metric"] == rule.ci_metric]
     if not rows:
-        raise ConfigError("run.ci_metric", rule.ci_metric, ", ".join(sorted({r["metric"] for r in total.summary()})))
+        raise ConfigError(
+            "run.ci_metric", rule.ci_metric, ", ".join(sorted({r["metric"] for r in total.summary()}))
+        )
     return all(row["ci95"] <= rule.ci_rel * abs(row["value"]) for row in rows)
 
 
@@ -220,7 +224,10 @@ def _write_manifest(
         "versions": {"python": platform.python_version(), **{p: _version(p) for p in _PACKAGES}},
         "commit": _commit(),
         "hashes": {"scenario": content_hash(json.loads(json.dumps(data, default=str)))},
-        "points": [{"key": point.key, "axes": point.axes, "drops": t.drops} for point, t in zip(points, totals, strict=True)],
+        "points": [
+            {"key": point.key, "axes": point.axes, "drops": t.drops}
+            for point, t in zip(points, totals, strict=True)
+        ],
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "wall_time_s": round(time.time() - started, 1),
         "notes": notes,

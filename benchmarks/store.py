@@ -19,7 +19,17 @@ from scenarios.sweep import Point
 from simulator.core import registry
 from simulator.core.errors import StoreError
 
-LEADING = ["scenario", "channel", "scheme", "bits_mean", "bits_max", "precoder", "num_ports", "num_users", "snr_db"]
+LEADING = [
+    "scenario",
+    "channel",
+    "scheme",
+    "bits_mean",
+    "bits_max",
+    "precoder",
+    "num_ports",
+    "num_users",
+    "snr_db",
+]
 TRAILING = ["metric", "value", "ci95", "unit", "num_samples", "seed"]
 # Two-sided 95 % quantile of the normal distribution.
 _Z95 = 1.959964
@@ -171,8 +181,13 @@ def cdf_frame(points: Sequence[tuple[Point, Accumulator]]) -> pd.DataFrame:
 
 def write_tables(folder: Path, frame: pd.DataFrame, cdf: pd.DataFrame) -> None:
     """`results.csv`, `results.parquet` and `user_rate_cdf.csv`, each renamed into place."""
-    write_bytes(folder / "results.csv", frame.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode())
+    write_bytes(
+        folder / "results.csv", frame.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode()
+    )
     buffer = io.BytesIO()
     frame.to_parquet(buffer, index=False)
     write_bytes(folder / "results.parquet", buffer.getvalue())
-    write_bytes(folder / "user_rate_cdf.csv", cdf.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
+    write_bytes(
+        folder / "user_rate_cdf.csv",
+        cdf.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode(),
+    )

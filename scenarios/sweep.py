@@ -33,7 +33,9 @@ class Point:
     def channel_key(self) -> str:
         """Hash of what determines the channel alone, so that points which differ elsewhere see the same channels."""
         return content_hash(
-            self.scenario.model_dump(mode="json", include={"carrier", "bs", "ue", "time", "channel", "normalization"})
+            self.scenario.model_dump(
+                mode="json", include={"carrier", "bs", "ue", "time", "channel", "normalization"}
+            )
         )
 
 
@@ -49,7 +51,11 @@ def expand(data: dict[str, Any]) -> list[Point]:
     axes = list(base.sweep)
     for axis in axes:
         if axis.split(".")[0] in ("name", "seed", "run", "sweep", "snr_db", "metrics"):
-            raise ConfigError(f"sweep.{axis}", axis, "a field of carrier, bs, ue, time, channel, estimation, feedback, uplink")
+            raise ConfigError(
+                f"sweep.{axis}",
+                axis,
+                "a field of carrier, bs, ue, time, channel, estimation, feedback, uplink",
+            )
     points = []
     for values in itertools.product(*(base.sweep[axis] for axis in axes)):
         point = copy.deepcopy(plain)

@@ -62,11 +62,17 @@ class Link:
         """
         batch, users, _, _, slots, _ = h.shape
         # Slots are reported one by one: [batch * slot, user, rx_ant, port, subcarrier].
-        flat = np.ascontiguousarray(np.moveaxis(h, 4, 1)).reshape(batch * slots, users, *np.delete(h.shape[2:], 2))
+        flat = np.ascontiguousarray(np.moveaxis(h, 4, 1)).reshape(
+            batch * slots, users, *np.delete(h.shape[2:], 2)
+        )
         csi = self.estimator.estimate(flat, seed=derive(seed, "estimation"))
-        channel = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(flat, -1, 1)))  # [bt, n, user, rx, port]
+        channel = ops.convert_to_tensor(
+            np.ascontiguousarray(np.moveaxis(flat, -1, 1))
+        )  # [bt, n, user, rx, port]
         rows = metrics.effective_rows(channel, self.config.num_layers)  # [bt, n, user, layer, port]
-        reference = {name: self._rates(channel, rows, p, (batch, slots)) for name, p in self.precoders.items()}
+        reference = {
+            name: self._rates(channel, rows, p, (batch, slots)) for name, p in self.precoders.items()
+        }
         for label, scheme in self.schemes.items():
             sent = scheme.report(csi)
             arrived, lost = transmit(
@@ -78,12 +84,20 @@ class Link:
             known = self._known(scheme.reconstruct(arrived), lost, (batch, slots))
             rows_hat = ops.convert_to_tensor(self._rows(known))
             correlation2 = ops.convert_to_numpy(metrics.correlation2(rows, rows_hat))
-            yield label, None, CsiOutcome(
-                h=h,
-                h_hat=None if known.h is None else np.moveaxis(known.h.reshape(batch, slots, *known.h.shape[1:]), 1, 4),
-                correlation2=correlation2.reshape(batch, slots, *correlation2.shape[1:]).transpose(0, 3, 4, 1, 2),
-                num_bits=np.moveaxis(sent.num_bits.reshape(batch, slots, users), 1, 2),
-                snr_db=self.snr_db,
+            yield (
+                label,
+                None,
+                CsiOutcome(
+                    h=h,
+                    h_hat=None
+                    if known.h is None
+                    else np.moveaxis(known.h.reshape(batch, slots, *known.h.shape[1:]), 1, 4),
+                    correlation2=correlation2.reshape(batch, slots, *correlation2.shape[1:]).transpose(
+                        0, 3, 4, 1, 2
+                    ),
+                    num_bits=np.moveaxis(sent.num_bits.reshape(batch, slots, users), 1, 2),
+                    snr_db=self.snr_db,
+                ),
             )
             for name, precoder in self.precoders.items():
                 rate = self._rates(channel, rows_hat, precoder, (batch, slots))
@@ -96,7 +110,9 @@ class Link:
             return rec
         batch, slots = shape
         value = rec.h if rec.w is None else rec.w
-        source = last_good(np.moveaxis(good.reshape(batch, slots, -1), 1, 2), self.uplink.on_loss)  # [batch, user, slot]
+        source = last_good(
+            np.moveaxis(good.reshape(batch, slots, -1), 1, 2), self.uplink.on_loss
+        )  # [batch, user, slot]
         source = np.moveaxis(source, 2, 1)  # [batch, slot, user]
         value = value.reshape(batch, slots, *value.shape[1:])
         pick = np.maximum(source, 0)[(...,) + (None,) * (value.ndim - 3)]
@@ -121,6 +137,8 @@ class Link:
             e = ops.stack([metrics.received(channel, precoder.weights(g, float(v))) for v in noise_vars])
         else:
             e = metrics.received(channel, precoder.weights(g, 0.0))[None]
-        quality = metrics.sinr(e, ops.convert_to_tensor(noise_vars[:, None, None, None, None]))  # [snr, bt, n, user, layer]
+        quality = metrics.sinr(
+            e, ops.convert_to_tensor(noise_vars[:, None, None, None, None])
+        )  # [snr, bt, n, user, layer]
         rate = ops.mean(ops.sum(metrics.rate_bpshz(quality), axis=-1), axis=2)
         return np.moveaxis(ops.convert_to_numpy(rate).reshape(len(noise_vars), *shape, users), 2, 3)

@@ -26,7 +26,9 @@ from simulator.data.store import write_json
 def build_model(recipe: TrainingRecipe, train: np.ndarray) -> keras.Model:
     """Fresh model of a recipe, initialised and compiled."""
     keras.utils.set_random_seed(recipe.seed)
-    model = registry.build("models", recipe.model.name, height=train.shape[1], width=train.shape[2], **recipe.model.params)
+    model = registry.build(
+        "models", recipe.model.name, height=train.shape[1], width=train.shape[2], **recipe.model.params
+    )
     if recipe.init == "pca":
         initialize_csinet(model, *fit_pca(train[:50000], model.num_latents))
     steps = len(train) // recipe.batch_size
@@ -46,7 +48,11 @@ def build_model(recipe: TrainingRecipe, train: np.ndarray) -> keras.Model:
 
 
 def fit(
-    recipe: TrainingRecipe, train: np.ndarray, val: np.ndarray, folder: Path, progress: Callable[[str], None] = print
+    recipe: TrainingRecipe,
+    train: np.ndarray,
+    val: np.ndarray,
+    folder: Path,
+    progress: Callable[[str], None] = print,
 ) -> tuple[keras.Model, dict[str, Any]]:
     """Train to the end, from the last finished epoch if ``folder`` has one.
 

@@ -8,7 +8,7 @@ from simulator.core.errors import ConfigError
 
 # Standard deviation of the latents before tanh at the start: the linear part of tanh, and with 2 bits a mu-law
 # threshold near the best one for a Gaussian.
-_LATENT_STD = 0.2
+LATENT_STD = 0.2
 # Gain of the encoder's normalisation; keeps the codeword kernel large against one optimiser step.
 _INPUT_GAIN = 0.05
 
@@ -52,12 +52,14 @@ def initialize_csinet(model, components: np.ndarray, variances: np.ndarray) -> N
         ConfigError: the model keeps LeakyReLU on the image path, where no linear code fits.
     """
     if model.image_activation != "linear" or model.latent_activation != "tanh":
-        raise ConfigError("init", "pca", "init: pca needs image_activation: linear and latent_activation: tanh")
+        raise ConfigError(
+            "init", "pca", "init: pca needs image_activation: linear and latent_activation: tanh"
+        )
     identity = np.zeros((3, 3, 2, 2), np.float32)
     identity[1, 1] = np.eye(2)
-    gain = _LATENT_STD / np.sqrt(variances)
+    gain = LATENT_STD / np.sqrt(variances)
     z, weight = np.polynomial.hermite_e.hermegauss(64)
-    z = _LATENT_STD * z
+    z = LATENT_STD * z
     inverse = np.sum(weight * z * np.tanh(z)) / np.sum(weight * np.tanh(z) ** 2)
     conv = next(w for w in model.encoder.layers if w.name.startswith("conv2d"))
     norm = next(w for w in model.encoder.layers if w.name.startswith("batch_normalization"))

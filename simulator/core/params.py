@@ -49,7 +49,9 @@ def validated(prefix: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 def config_error(error: pydantic.ValidationError, prefix: str = "") -> ConfigError:
     """The first problem of a pydantic error as a ConfigError that names field, value and rule."""
     first = error.errors()[0]
-    path = ".".join(str(part) for part in (prefix, *first["loc"]) if str(part) and not str(part).startswith("function-"))
+    path = ".".join(
+        str(part) for part in (prefix, *first["loc"]) if str(part) and not str(part).startswith("function-")
+    )
     received: Any = first.get("input")
     if first["type"] == "missing":
         return ConfigError(path, "nothing", "a value is required")

@@ -31,7 +31,9 @@ def _points(kind: str) -> dict[str, EntryPoint]:
         known = found.get(point.name)
         if known is not None and known.value != point.value:
             raise ConfigError(
-                f"entry point csilink.{kind}", point.name, f"one plug-in per name; both {known.value} and {point.value}"
+                f"entry point csilink.{kind}",
+                point.name,
+                f"one plug-in per name; both {known.value} and {point.value}",
             )
         found[point.name] = point
     return dict(sorted(found.items()))
@@ -59,8 +61,12 @@ def build(kind: str, name: str, *args: Any, **params: Any) -> Any:
     try:
         signature.bind(*args, **params)
     except TypeError as error:
-        legal = [p for p in list(signature.parameters)[len(args) :] if p not in ("config", "seed", "geometry")]
-        raise ConfigError(f"{kind}.{name}", sorted(params), f"parameters {', '.join(legal) or 'none'} ({error})") from None
+        legal = [
+            p for p in list(signature.parameters)[len(args) :] if p not in ("config", "seed", "geometry")
+        ]
+        raise ConfigError(
+            f"{kind}.{name}", sorted(params), f"parameters {', '.join(legal) or 'none'} ({error})"
+        ) from None
     return cls(*args, **params)
 
 

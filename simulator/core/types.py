@@ -89,7 +89,9 @@ class CsiConfig:
     def __post_init__(self) -> None:
         limit = min(self.num_rx_ant, self.panel.num_ports)
         if not 1 <= self.num_layers <= limit:
-            raise ConfigError("precoding.layers_per_user", self.num_layers, f"1..{limit} (min of UE antennas and ports)")
+            raise ConfigError(
+                "precoding.layers_per_user", self.num_layers, f"1..{limit} (min of UE antennas and ports)"
+            )
 
     @property
     def num_subbands(self) -> int:
@@ -135,7 +137,9 @@ class CsiReport:
     def __post_init__(self) -> None:
         bits, num_bits = np.asarray(self.bits), np.asarray(self.num_bits)
         if bits.dtype != np.uint8 or bits.ndim != 3:
-            raise PayloadError(f"report.bits: got {bits.dtype} {bits.shape}; allowed: uint8 [batch, user, max_bits]")
+            raise PayloadError(
+                f"report.bits: got {bits.dtype} {bits.shape}; allowed: uint8 [batch, user, max_bits]"
+            )
         if not np.issubdtype(num_bits.dtype, np.integer) or num_bits.shape != bits.shape[:2]:
             raise PayloadError(
                 f"report.num_bits: got {num_bits.dtype} {num_bits.shape}; allowed: integers of shape {bits.shape[:2]}"
@@ -151,7 +155,9 @@ class CsiReport:
         """Bits of a fixed-length report, uint8 ``[batch, user, num_bits]``; PayloadError for any other length."""
         wrong = np.asarray(self.num_bits) != num_bits
         if wrong.any():
-            raise PayloadError(f"report.num_bits: got {self.num_bits[wrong][0]}; allowed: exactly {num_bits} bits")
+            raise PayloadError(
+                f"report.num_bits: got {self.num_bits[wrong][0]}; allowed: exactly {num_bits} bits"
+            )
         return self.bits[..., :num_bits]
 
     def to_bytes(self, batch_idx: int, user_idx: int) -> bytes:
@@ -175,4 +181,6 @@ class CsiReconstruction:
 
     def __post_init__(self) -> None:
         if (self.h is None) == (self.w is None):
-            raise ConfigError("CsiReconstruction", "h and w" if self.h is not None else "neither", "exactly one of h, w")
+            raise ConfigError(
+                "CsiReconstruction", "h and w" if self.h is not None else "neither", "exactly one of h, w"
+            )

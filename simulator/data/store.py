@@ -63,15 +63,23 @@ class ChannelStore:
             self.manifest: dict[str, Any] = json.loads(path.read_text())
             self.shards: dict[str, list[dict[str, Any]]] = self.manifest["splits"]
         except OSError:
-            raise StoreError(f"{path}: no finished store here; make one with `csilink dataset RECIPE --out STORE`") from None
+            raise StoreError(
+                f"{path}: no finished store here; make one with `csilink dataset RECIPE --out STORE`"
+            ) from None
         except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError):
-            raise StoreError(f"{path}: not a store manifest (JSON with 'splits'); make the store again") from None
+            raise StoreError(
+                f"{path}: not a store manifest (JSON with 'splits'); make the store again"
+            ) from None
         for shard in (s for split in self.shards.values() for s in split):
             file = self.folder / shard["file"]
             if not file.is_file():
-                raise StoreError(f"{file}: shard named in the manifest is missing; run `csilink dataset` again")
+                raise StoreError(
+                    f"{file}: shard named in the manifest is missing; run `csilink dataset` again"
+                )
             if verify and sha256(file) != shard["sha256"]:
-                raise StoreError(f"{file}: SHA-256 differs from the manifest; the shard is damaged, delete it and resume")
+                raise StoreError(
+                    f"{file}: SHA-256 differs from the manifest; the shard is damaged, delete it and resume"
+                )
 
     @property
     def hash(self) -> str:

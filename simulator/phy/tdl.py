@@ -43,7 +43,9 @@ class TappedDelayLine(SionnaSource):
         azimuth_range_deg: AzimuthRange = 60.0,
     ):
         if angle_spread_deg is not None and profile in "DE":
-            raise ConfigError("channel.angle_spread_deg", angle_spread_deg, "null for the line-of-sight profiles D and E")
+            raise ConfigError(
+                "channel.angle_spread_deg", angle_spread_deg, "null for the line-of-sight profiles D and E"
+            )
         self._sqrt_tables = None
         if angle_spread_deg is not None:
             self._sqrt_tables = tf.constant(_azimuth_roots(geometry, angle_spread_deg, azimuth_range_deg))
@@ -67,12 +69,13 @@ class TappedDelayLine(SionnaSource):
             pick = config.tf_rng.uniform([links], maxval=self._sqrt_tables.shape[0], dtype=tf.int32)
             root = tf.gather(self._sqrt_tables, pick)  # [link, n1, n1]
             # One gain per column: rows of the panel repeat row 0, so that a column keeps unit power.
-            column = tf.reshape(a[:, 0], [links, g.num_rx_ant, p.num_pol, p.n1, p.n2, -1, g.num_slots])[..., :1, :, :]
+            column = tf.reshape(a[:, 0], [links, g.num_rx_ant, p.num_pol, p.n1, p.n2, -1, g.num_slots])[
+                ..., :1, :, :
+            ]
             mixed = tf.einsum("bij,brpjvlt->brpivlt", root, column)
             a = tf.reshape(tf.repeat(mixed, p.n2, axis=4), tf.shape(a))
         shape = [batch_size, g.num_users, g.num_rx_ant, 1, g.panel.num_ports, -1, g.num_slots]
         return tf.reshape(a, shape), tf.reshape(tau, [batch_size, g.num_users, 1, -1])
-
 
 
 def _azimuth_roots(geometry: RadioGeometry, spread_deg: float, range_deg: float) -> np.ndarray:
@@ -80,4 +83,6 @@ def _azimuth_roots(geometry: RadioGeometry, spread_deg: float, range_deg: float)
     azimuths = np.linspace(-range_deg, range_deg, 241)
     corr = np.stack([one_ring_corr_mat(phi, geometry.panel.n1, 0.5, spread_deg).numpy() for phi in azimuths])
     power, vectors = np.linalg.eigh(corr)
-    return ((vectors * np.sqrt(np.maximum(power, 0))[:, None]) @ vectors.conj().transpose(0, 2, 1)).astype(np.complex64)
+    return ((vectors * np.sqrt(np.maximum(power, 0))[:, None]) @ vectors.conj().transpose(0, 2, 1)).astype(
+        np.complex64
+    )

@@ -1,0 +1,202 @@
+"""The command `csilink`. Imports are local to each command, so that help and checks stay fast."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+app = typer.Typer(
+    name="csilink",
+    help="Link-level simulator of CSI feedback: every scheme in one link, at equal measured bits.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+bench = typer.Typer(help="Measurements beside peers.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
+
+File = Annotated[str, typer.Argument(help="YAML file, or the name of a shipped one.")]
+Overrides = Annotated[
+    Optional[list[str]], typer.Option("--set", metavar="A.B=C", help="Override one field; repeatable.")
+]
+Drops = Annotated[Optional[int], typer.Option(help="Number of channel drops; overrides run.drops.")]
+
+
+@app.command()
+def run(
+    file: File,
+    out: Annotated[Optional[Path], typer.Option(help="Results folder [default: results/NAME].")] = None,
+    drops: Drops = None,
+    set_: Overrides = None,
+    workers: Annotated[
+        Optional[int], typer.Option(help="Worker processes [default: all CPUs, at most 8].")
+    ] = None,
+    engine: Annotated[str, typer.Option(help="local, or ray (extra `ray`).")] = "local",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on in a folder that holds results.")] = False,
+) -> None:
+    """Run a scenario: results.csv, results.parquet, figures and report.html."""
+    from benchmarks.runner import run as run_scenario
+
+    frame = run_scenario(
+        file, out=out, drops=drops, overrides=set_ or (), workers=workers, engine=engine, resume=resume
+    )
+    folder = out if out is not None else Path("results") / str(frame["scenario"].iloc[0])
+    typer.echo(f"{len(frame)} rows in {folder / 'results.csv'}")
+    typer.echo(f"report: {folder / 'report.html'}")
+
+
+@app.command()
+def check(file: File, drops: Drops = None, set_: Overrides = None) -> None:
+    """Validate a scenario and build its parts without running it."""
+    from benchmarks.runner import check as check_scenario
+
+    points = check_scenario(file, set_ or (), drops)
+    from benchmarks.build import build_schemes
+
+    typer.echo(
+        f"{points[0].scenario.name}: {len(points)} point(s), {points[0].scenario.run.drops} drops each"
+    )
+    for label, scheme in build_schemes(points[0].scenario).items():
+        typer.echo(f"  {label}: at most {scheme.max_bits} bits per report")
+
+
+@app.command(name="list")
+def list_(
+    kind: Annotated[Optional[str], typer.Argument(help="One kind only, e.g. feedback, presets, zoo.")] = None,
+) -> None:
+    """Known plug-ins, presets, data sets and weights."""
+    from importlib.resources import files
+
+    from receivers.models.weights import zoo_names
+    from simulator.core import registry
+    from simulator.core.errors import ConfigError
+
+    shipped = {
+        "presets": sorted(p.stem for p in (Path(str(files("scenarios"))) / "presets").glob("*.yaml")),
+        "datasets": sorted(p.stem for p in (Path(str(files("scenarios"))) / "datasets").glob("*.yaml")),
+        "recipes": sorted(
+            p.stem for p in (Path(str(files("receivers"))) / "training" / "recipes").glob("*.yaml")
+        ),
+        "zoo": zoo_names(),
+    }
+    if kind is not None and kind not in (*registry.KINDS, *shipped):
+        raise ConfigError("kind", kind, ", ".join((*registry.KINDS, *shipped)))
+    for name in (*registry.KINDS, *shipped):
+        if kind in (None, name):
+            known = shipped[name] if name in shipped else registry.names(name)
+            typer.echo(f"{name}: {', '.join(known) or '-'}")
+
+
+@app.command()
+def dataset(
+    file: File,
+    out: Annotated[Optional[Path], typer.Option(help="Folder of the store [default: datasets/NAME].")] = None,
+    set_: Overrides = None,
+) -> None:
+    """Generate a training data set: sharded HDF5 store with manifest; resumable."""
+    from benchmarks.dataset import make_dataset
+    from scenarios.dataset import parse_recipe
+    from scenarios.load import apply_override, find_file, load_mapping
+
+    data = load_mapping(find_file(file, "datasets"))
+    for assignment in set_ or ():
+        apply_override(data, assignment)
+    recipe = parse_recipe(data)
+    folder = out or Path("datasets") / recipe.name
+    store = make_dataset(recipe, folder)
+    typer.echo(f"{folder}: " + ", ".join(f"{split} {store.num_samples(split)}" for split in store.shards))
+    typer.echo(f"store SHA-256 {store.hash}")
+
+
+@app.command()
+def train(
+    file: File,
+    store: Annotated[
+        Optional[Path], typer.Option(help="Channel store [default: datasets/<dataset of the recipe>].")
+    ] = None,
+    out: Annotated[
+        Optional[Path], typer.Option(help="Checkpoints, weights, card [default: checkpoints/NAME].")
+    ] = None,
+    backend: Annotated[Optional[str], typer.Option(help="Keras backend: tensorflow, jax or torch.")] = None,
+    set_: Overrides = None,
+) -> None:
+    """Train a model from a store; resumable after each epoch. The folder serves as `weights:` of a scenario."""
+    from importlib.resources import files
+    from importlib.util import find_spec
+
+    from receivers.training.recipe import parse_training
+    from scenarios.load import apply_override, find_file, load_mapping
+    from simulator.core.errors import ConfigError
+    from simulator.data.store import ChannelStore
+
+    if backend is not None:
+        if backend not in ("tensorflow", "jax", "torch") or find_spec(backend) is None:
+            raise ConfigError("--backend", backend, "tensorflow, jax or torch, where it is installed")
+        os.environ["KERAS_BACKEND"] = backend
+    shipped = Path(str(files("receivers"))) / "training" / "recipes" / f"{file}.yaml"
+    data = load_mapping(shipped if shipped.is_file() else find_file(file))
+    for assignment in set_ or ():
+        apply_override(data, assignment)
+    recipe = parse_training(data)
+    channels = ChannelStore(store or Path("datasets") / recipe.dataset)
+    from benchmarks.train import train as run_training
+
+    folder = out or Path("checkpoints") / recipe.name
+    card = run_training(recipe, channels, folder, typer.echo)
+    scores = card["test"]["unquantized"]
+    typer.echo(
+        f"test NMSE {scores['model']['nmse_db']} dB, PCA of the same size {scores['pca']['nmse_db']} dB"
+    )
+    typer.echo(f"weights and card: {folder}")
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="Results folder.")]) -> None:
+    """Draw the figures and report.html of a results folder again."""
+    from benchmarks.report import write_report
+
+    typer.echo(f"report: {write_report(folder)}")
+
+
+@bench.command()
+def speed(out: Annotated[Path, typer.Option(help="Folder of speed.csv.")] = Path("results/speed")) -> None:
+    """Throughput beside peers, in one process."""
+    from benchmarks.speed.suite import run_suite
+
+    frame = run_suite(out)
+    typer.echo(frame.to_string(index=False))
+    typer.echo(f"{out / 'speed.csv'}")
+
+
+def main() -> None:
+    """Entry point: 0 done, 1 internal fault, 2 wrong input, 130 interrupted."""
+    from simulator.core.errors import CsilinkError
+
+    try:
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except CsilinkError as error:
+        _fail(2, str(error))
+    except (KeyboardInterrupt, typer.Abort):
+        _fail(130, "interrupted; run again with --resume to go on")
+    except Exception as error:
+        if hasattr(error, "format_message"):  # a usage error of the command line parser
+            _fail(2, error.format_message())
+        if os.environ.get("CSILINK_DEBUG"):
+            raise
+        lines = str(error).strip().splitlines() or [""]
+        _fail(1, f"internal fault: {type(error).__name__}: {lines[-1]} (CSILINK_DEBUG=1 shows the trace)")
+
+
+def _fail(code: int, message: str) -> None:
+    print(f"csilink: {message}", file=sys.stderr)
+    sys.stderr.flush()
+    os._exit(code) if code == 130 else sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
