@@ -83,17 +83,13 @@ class ChannelDraw:
         return h if kind == "none" else h * np.float32(self._dataset_scale())
 
     def _draw(self, role: str, index: int, drops: int) -> np.ndarray:
-        return self._source.sample(
-            drops, seed=derive(self._point.scenario.seed, role, self._point.channel_key, index)
-        )
+        return self._source.sample(drops, seed=derive(self._point.scenario.seed, role, self._point.channel_key, index))
 
     def _dataset_scale(self) -> float:
         """One factor for the whole run, from drops of its own."""
         if self._scale is None:
             steps = [self._draw("normalization", i, 32) for i in range(_CALIBRATION_DROPS // 32)]
-            self._scale = float(
-                1 / np.sqrt(np.mean([np.mean(np.abs(h) ** 2, dtype=np.float64) for h in steps]))
-            )
+            self._scale = float(1 / np.sqrt(np.mean([np.mean(np.abs(h) ** 2, dtype=np.float64) for h in steps])))
         return self._scale
 
 

@@ -47,9 +47,7 @@ def run_chunk(scenario_text: str, index: int, drops: int) -> bytes:
     stats: list[tuple[float, float, float]] = []
     curves: list[tuple[str, str, float]] = []
     hist: list[np.ndarray] = []
-    for scheme, precoder, outcome in link.run(
-        h, seed=derive(point.scenario.seed, "link", point.channel_key, index)
-    ):
+    for scheme, precoder, outcome in link.run(h, seed=derive(point.scenario.seed, "link", point.channel_key, index)):
         scope = "csi" if precoder is None else "link"
         for name, metric in metrics.items():
             if metric.scope != scope:

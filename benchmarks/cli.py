@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -21,20 +21,18 @@ app.add_typer(bench, name="bench")
 
 File = Annotated[str, typer.Argument(help="YAML file, or the name of a shipped one.")]
 Overrides = Annotated[
-    Optional[list[str]], typer.Option("--set", metavar="A.B=C", help="Override one field; repeatable.")
+    list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override one field; repeatable.")
 ]
-Drops = Annotated[Optional[int], typer.Option(help="Number of channel drops; overrides run.drops.")]
+Drops = Annotated[int | None, typer.Option(help="Number of channel drops; overrides run.drops.")]
 
 
 @app.command()
 def run(
     file: File,
-    out: Annotated[Optional[Path], typer.Option(help="Results folder [default: results/NAME].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Results folder [default: results/NAME].")] = None,
     drops: Drops = None,
     set_: Overrides = None,
-    workers: Annotated[
-        Optional[int], typer.Option(help="Worker processes [default: all CPUs, at most 8].")
-    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes [default: all CPUs, at most 8].")] = None,
     engine: Annotated[str, typer.Option(help="local, or ray (extra `ray`).")] = "local",
     resume: Annotated[bool, typer.Option("--resume", help="Go on in a folder that holds results.")] = False,
 ) -> None:
@@ -57,16 +55,14 @@ def check(file: File, drops: Drops = None, set_: Overrides = None) -> None:
     points = check_scenario(file, set_ or (), drops)
     from benchmarks.build import build_schemes
 
-    typer.echo(
-        f"{points[0].scenario.name}: {len(points)} point(s), {points[0].scenario.run.drops} drops each"
-    )
+    typer.echo(f"{points[0].scenario.name}: {len(points)} point(s), {points[0].scenario.run.drops} drops each")
     for label, scheme in build_schemes(points[0].scenario).items():
         typer.echo(f"  {label}: at most {scheme.max_bits} bits per report")
 
 
 @app.command(name="list")
 def list_(
-    kind: Annotated[Optional[str], typer.Argument(help="One kind only, e.g. feedback, presets, zoo.")] = None,
+    kind: Annotated[str | None, typer.Argument(help="One kind only, e.g. feedback, presets, zoo.")] = None,
 ) -> None:
     """Known plug-ins, presets, data sets and weights."""
     from importlib.resources import files
@@ -78,9 +74,7 @@ def list_(
     shipped = {
         "presets": sorted(p.stem for p in (Path(str(files("scenarios"))) / "presets").glob("*.yaml")),
         "datasets": sorted(p.stem for p in (Path(str(files("scenarios"))) / "datasets").glob("*.yaml")),
-        "recipes": sorted(
-            p.stem for p in (Path(str(files("receivers"))) / "training" / "recipes").glob("*.yaml")
-        ),
+        "recipes": sorted(p.stem for p in (Path(str(files("receivers"))) / "training" / "recipes").glob("*.yaml")),
         "zoo": zoo_names(),
     }
     if kind is not None and kind not in (*registry.KINDS, *shipped):
@@ -94,7 +88,7 @@ def list_(
 @app.command()
 def dataset(
     file: File,
-    out: Annotated[Optional[Path], typer.Option(help="Folder of the store [default: datasets/NAME].")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the store [default: datasets/NAME].")] = None,
     set_: Overrides = None,
 ) -> None:
     """Generate a training data set: sharded HDF5 store with manifest; resumable."""
@@ -116,12 +110,10 @@ def dataset(
 def train(
     file: File,
     store: Annotated[
-        Optional[Path], typer.Option(help="Channel store [default: datasets/<dataset of the recipe>].")
+        Path | None, typer.Option(help="Channel store [default: datasets/<dataset of the recipe>].")
     ] = None,
-    out: Annotated[
-        Optional[Path], typer.Option(help="Checkpoints, weights, card [default: checkpoints/NAME].")
-    ] = None,
-    backend: Annotated[Optional[str], typer.Option(help="Keras backend: tensorflow, jax or torch.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Checkpoints, weights, card [default: checkpoints/NAME].")] = None,
+    backend: Annotated[str | None, typer.Option(help="Keras backend: tensorflow, jax or torch.")] = None,
     set_: Overrides = None,
 ) -> None:
     """Train a model from a store; resumable after each epoch. The folder serves as `weights:` of a scenario."""
@@ -148,9 +140,7 @@ def train(
     folder = out or Path("checkpoints") / recipe.name
     card = run_training(recipe, channels, folder, typer.echo)
     scores = card["test"]["unquantized"]
-    typer.echo(
-        f"test NMSE {scores['model']['nmse_db']} dB, PCA of the same size {scores['pca']['nmse_db']} dB"
-    )
+    typer.echo(f"test NMSE {scores['model']['nmse_db']} dB, PCA of the same size {scores['pca']['nmse_db']} dB")
     typer.echo(f"weights and card: {folder}")
 
 

@@ -15,8 +15,8 @@ from scenarios.sweep import content_hash
 from simulator.core.errors import StoreError
 from simulator.core.interfaces import ChannelSource
 from simulator.core.seeding import derive
-from simulator.transforms import unit_power
 from simulator.data.store import MANIFEST, ChannelStore, sha256, write_json, write_shard
+from simulator.transforms import unit_power
 
 MEMORY_BYTES = 2 << 30
 

@@ -126,7 +126,7 @@ def _ask(process: subprocess.Popen[str], unit: Unit) -> dict[str, str] | None:
 def _judge(answer: dict[str, str] | None, unit: Unit) -> Unit | Exception:
     if answer is None:
         return WorkerFault(
-            f"the worker died {1 + _RETRIES} times on chunk {unit.index} (out of memory?); resume with less run.chunk_drops"
+            f"the worker died {1 + _RETRIES} times on chunk {unit.index}; out of memory? resume with less run.chunk_drops"
         )
     if "error" in answer:
         return CsilinkError(answer["error"]) if answer["user"] else WorkerFault(answer["trace"])
@@ -145,9 +145,7 @@ class RayEngine:
         try:
             import ray
         except ImportError:
-            raise ConfigError(
-                "--engine", "ray", "local, or install the extra: pip install 'csilink[ray]'"
-            ) from None
+            raise ConfigError("--engine", "ray", "local, or install the extra: pip install 'csilink[ray]'") from None
         self._ray = ray
         self._own = not ray.is_initialized()
         if self._own:
@@ -162,9 +160,7 @@ class RayEngine:
             "TF_NUM_INTEROP_THREADS": "1",
             "KERAS_BACKEND": "tensorflow",
         }
-        self._task = ray.remote(max_retries=_RETRIES, num_cpus=1, runtime_env={"env_vars": threads})(
-            _remote_chunk
-        )
+        self._task = ray.remote(max_retries=_RETRIES, num_cpus=1, runtime_env={"env_vars": threads})(_remote_chunk)
 
     def submit(self, unit: Unit) -> None:
         """Queue a unit."""

@@ -201,9 +201,7 @@ def outage_vs_snr(frame: pd.DataFrame, *, styles: Styles, title: str = "") -> Fi
 
 
 @_styled
-def user_rate_cdf(
-    cdf: pd.DataFrame, *, snr_db: float | None = None, styles: Styles, title: str = ""
-) -> Figure | None:
+def user_rate_cdf(cdf: pd.DataFrame, *, snr_db: float | None = None, styles: Styles, title: str = "") -> Figure | None:
     """``user_rate_cdf.csv`` at the SNR nearest to ``snr_db``; one panel per precoder."""
     rows = cdf[cdf["snr_db"] == nearest_snr(cdf, 20.0 if snr_db is None else snr_db)]
     if rows.empty:
@@ -317,10 +315,7 @@ def _at_snr(rows: pd.DataFrame, snr_db: float | None) -> tuple[pd.DataFrame, str
 
 
 def _panels(rows: pd.DataFrame, column: str) -> list[tuple[str, pd.DataFrame]]:
-    return [
-        ("" if pd.isna(name) else str(name), part)
-        for name, part in rows.groupby(column, sort=False, dropna=False)
-    ]
+    return [("" if pd.isna(name) else str(name), part) for name, part in rows.groupby(column, sort=False, dropna=False)]
 
 
 def _grid(num_rows: int, num_cols: int, title: str = "", sharey: str = "row") -> tuple[Figure, np.ndarray]:

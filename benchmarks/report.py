@@ -99,14 +99,10 @@ def read_results(path: Path) -> pd.DataFrame:
     frame = _read_csv(path, BASE_COLUMNS, TEXT_COLUMNS, NUMBER_COLUMNS)
     empty = [column for column in ("scheme", "metric") if frame[column].isna().any()]
     if empty:
-        raise StoreError(
-            f"{path}: empty cells in column {', '.join(empty)}; every row needs a scheme and a metric"
-        )
+        raise StoreError(f"{path}: empty cells in column {', '.join(empty)}; every row needs a scheme and a metric")
     twice = _repeated(frame, swept_axes(frame))
     if len(twice):
-        raise StoreError(
-            f"{path}: two rows for {twice.iloc[0].to_dict()}; expected one row for each of these"
-        )
+        raise StoreError(f"{path}: two rows for {twice.iloc[0].to_dict()}; expected one row for each of these")
     return frame
 
 
@@ -193,9 +189,7 @@ def _pivot(title: str, rows: pd.DataFrame, keys: list[str], column: pd.Series, h
         cells.setdefault(tuple(plain(part) for part in key), {})[head] = number(value, ci95)
     body = [(key, [line.get(head, "–") for head in heads]) for key, line in cells.items()]
     unit = rows["unit"].iloc[0] if rows["unit"].nunique() == 1 else ""
-    counts = sorted(
-        {f"{count:,.0f}" for count in (rows["num_samples"].min(), rows["num_samples"].max())}, key=len
-    )
+    counts = sorted({f"{count:,.0f}" for count in (rows["num_samples"].min(), rows["num_samples"].max())}, key=len)
     about = ", ".join(filter(None, ["" if unit == "1" else unit, f"{' to '.join(counts)} samples each"]))
     return {"title": title, "about": about, "names": keys, "heads": list(heads), "body": body}
 
@@ -268,8 +262,7 @@ def _origin(manifest: dict[str, Any]) -> list[tuple[str, Any]]:
     wall_time_s = manifest.get("wall_time_s")
     wall_time = f"{wall_time_s:.1f} s" if isinstance(wall_time_s, int | float) else "not recorded"
     return [("Started", _known(manifest, "started")), ("Wall time", wall_time)] + [
-        (name, _known(manifest, key))
-        for name, key in (("Seed", "seed"), ("Commit", "commit"), ("Drops", "num_drops"))
+        (name, _known(manifest, key)) for name, key in (("Seed", "seed"), ("Commit", "commit"), ("Drops", "num_drops"))
     ]
 
 
@@ -277,9 +270,7 @@ def _known(manifest: dict[str, Any], key: str) -> Any:
     return "not recorded" if manifest.get(key) is None else manifest[key]
 
 
-def _read_csv(
-    path: Path, columns: tuple[str, ...], text: tuple[str, ...], numbers: tuple[str, ...]
-) -> pd.DataFrame:
+def _read_csv(path: Path, columns: tuple[str, ...], text: tuple[str, ...], numbers: tuple[str, ...]) -> pd.DataFrame:
     expected = f"expected a CSV file with the columns {', '.join(columns)} and one column per swept axis"
     try:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8")
@@ -324,9 +315,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     kinds = {"scenario": dict, "versions": dict, "hashes": dict, "notes": list}
     wrong = [key for key, kind in kinds.items() if not isinstance(manifest.get(key, kind()), kind)]
     if wrong:
-        raise StoreError(
-            f"{path}: {', '.join(wrong)} of the wrong kind; expected objects, and a list of notes"
-        )
+        raise StoreError(f"{path}: {', '.join(wrong)} of the wrong kind; expected objects, and a list of notes")
     return manifest
 
 

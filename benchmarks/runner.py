@@ -17,7 +17,7 @@ from benchmarks.build import build_estimator, build_schemes
 from benchmarks.engines import make_engine, run_units
 from benchmarks.memory import chunk_drops
 from benchmarks.progress import bar
-from benchmarks.store import Accumulator, Unit, cdf_frame, merge, tidy_frame, write_bytes, write_tables
+from benchmarks.store import Accumulator, Unit, cdf_frame, tidy_frame, write_bytes, write_tables
 from scenarios.load import apply_override, find_file, load_mapping
 from scenarios.schema import Scenario
 from scenarios.sweep import Point, content_hash, expand
@@ -25,7 +25,7 @@ from simulator.core.errors import ConfigError, StoreError
 
 SNR_DEFINITION = (
     "snr_db is the total transmit power over all ports and streams, divided by the noise power, per subcarrier. "
-    "The channel is scaled to E|h|^2 = 1 per antenna pair as `normalization` says: per_sample scales every UE and drop, "
+    "The channel is scaled to E|h|^2 = 1 per antenna pair as `normalization` says: per_sample scales each UE and drop, "
     "per_dataset uses one factor for the run, none keeps the path gain."
 )
 _PACKAGES = ("csilink", "sionna", "tensorflow", "keras", "numpy", "scipy", "pandas")
@@ -141,9 +141,7 @@ def _compute(
     def settle(number: int) -> None:
         """Merge the unbroken prefix of finished chunks and apply the stopping rule to it."""
         plan = plans[number]
-        while (
-            stopped[number] is None and merged[number] < len(plan) and plan[merged[number]].path in finished
-        ):
+        while stopped[number] is None and merged[number] < len(plan) and plan[merged[number]].path in finished:
             totals[number].add(plan[merged[number]].path)
             merged[number] += 1
             if merged[number] == len(plan) or _tight(points[number].scenario, totals[number]):
@@ -152,7 +150,7 @@ def _compute(
     def missing() -> Iterator[Unit]:
         for number, plan in enumerate(plans):
             for unit in plan:
-                if stopped[number] is None and not unit.path in finished:
+                if stopped[number] is None and unit.path not in finished:
                     yield unit
 
     for number in range(len(points)):
@@ -163,9 +161,7 @@ def _compute(
     engine = make_engine(engine_name, _useful(workers, wanted - len(finished)))
     try:
         with bar() as progress:
-            task = progress.add_task(
-                points[0].scenario.name, total=wanted, completed=min(len(finished), wanted)
-            )
+            task = progress.add_task(points[0].scenario.name, total=wanted, completed=min(len(finished), wanted))
             for unit in run_units(engine, missing()):
                 finished.add(unit.path)
                 settle(number_of[unit.path])
@@ -201,9 +197,7 @@ def _tight(scenario: Scenario, total: Accumulator) -> bool:
         return True
     rows = [row for row in total.summary() if row["metric"] == rule.ci_metric]
     if not rows:
-        raise ConfigError(
-            "run.ci_metric", rule.ci_metric, ", ".join(sorted({r["metric"] for r in total.summary()}))
-        )
+        raise ConfigError("run.ci_metric", rule.ci_metric, ", ".join(sorted({r["metric"] for r in total.summary()})))
     return all(row["ci95"] <= rule.ci_rel * abs(row["value"]) for row in rows)
 
 
@@ -225,8 +219,7 @@ def _write_manifest(
         "commit": _commit(),
         "hashes": {"scenario": content_hash(json.loads(json.dumps(data, default=str)))},
         "points": [
-            {"key": point.key, "axes": point.axes, "drops": t.drops}
-            for point, t in zip(points, totals, strict=True)
+            {"key": point.key, "axes": point.axes, "drops": t.drops} for point, t in zip(points, totals, strict=True)
         ],
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "wall_time_s": round(time.time() - started, 1),

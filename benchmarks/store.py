@@ -181,9 +181,7 @@ def cdf_frame(points: Sequence[tuple[Point, Accumulator]]) -> pd.DataFrame:
 
 def write_tables(folder: Path, frame: pd.DataFrame, cdf: pd.DataFrame) -> None:
     """`results.csv`, `results.parquet` and `user_rate_cdf.csv`, each renamed into place."""
-    write_bytes(
-        folder / "results.csv", frame.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode()
-    )
+    write_bytes(folder / "results.csv", frame.to_csv(index=False, float_format="%.9g", lineterminator="\n").encode())
     buffer = io.BytesIO()
     frame.to_parquet(buffer, index=False)
     write_bytes(folder / "results.parquet", buffer.getvalue())

@@ -32,12 +32,8 @@ def train(recipe: TrainingRecipe, store: ChannelStore, folder: Path, progress: A
     from receivers.training.fit import fit, latents
 
     if store.manifest["recipe"]["name"] != recipe.dataset:
-        raise ConfigError(
-            "--store", store.manifest["recipe"]["name"], f"a store of the data set {recipe.dataset}"
-        )
-    images = {
-        s: load_images(store, s, recipe.num_delays, recipe.max_samples) for s in ("train", "val", "test")
-    }
+        raise ConfigError("--store", store.manifest["recipe"]["name"], f"a store of the data set {recipe.dataset}")
+    images = {s: load_images(store, s, recipe.num_delays, recipe.max_samples) for s in ("train", "val", "test")}
     model, history = fit(recipe, images["train"][0], images["val"][0], folder, progress)
     latent = latents(model, images["train"][0][:20000])
     tables = fit_tables(latent, recipe.quantizer.name if recipe.quantizer else "uniform")
@@ -80,9 +76,7 @@ def fit_tables(latent: np.ndarray, extra: str) -> dict[str, Any]:
             counts = np.bincount(quantizer.quantize(latent).reshape(-1), minlength=2**bits)
             tables[f"{name}-b{bits}"] = {
                 "levels": [float(x) for x in centroid_levels(quantizer, latent)],
-                "coders": {
-                    coder: registry.load("coders", coder).fit(counts) for coder in registry.names("coders")
-                },
+                "coders": {coder: registry.load("coders", coder).fit(counts) for coder in registry.names("coders")},
             }
     return tables
 
@@ -116,9 +110,7 @@ def test_scores(
 
     def ratio(x_hat: np.ndarray) -> np.ndarray:
         axes = (1, 2, 3)
-        return np.sum((test - x_hat) ** 2, axis=axes, dtype=np.float64) / np.sum(
-            test**2, axis=axes, dtype=np.float64
-        )
+        return np.sum((test - x_hat) ** 2, axis=axes, dtype=np.float64) / np.sum(test**2, axis=axes, dtype=np.float64)
 
     components, variances = fit_pca(train, model.num_latents)
     gain = LATENT_STD / np.sqrt(variances)
@@ -133,17 +125,14 @@ def test_scores(
         "zero_predictor": 0.0,
         "unquantized": {"model": _db(plain), "pca": _db(linear)},
         "unquantized_by_channel": {
-            name: {"model": _db(plain[part == i]), "pca": _db(linear[part == i])}
-            for i, name in enumerate(names)
+            name: {"model": _db(plain[part == i]), "pca": _db(linear[part == i])} for i, name in enumerate(names)
         },
         "quantized": {},
     }
     for key in [f"mu_law-b{b}" for b in (1, 2, 3, 4, 6, 8)]:
         quantizer = registry.build("quantizers", "mu_law", bits=int(key.rpartition("b")[2]))
 
-        def through(
-            values: np.ndarray, table: dict[str, Any], quantizer: Any = quantizer
-        ) -> tuple[np.ndarray, float]:
+        def through(values: np.ndarray, table: dict[str, Any], quantizer: Any = quantizer) -> tuple[np.ndarray, float]:
             cells = quantizer.quantize(values)
             lengths = np.asarray(table["coders"]["huffman"]["lengths"])[cells].sum(axis=1)
             return np.asarray(table["levels"], np.float32)[cells], float(lengths.mean())

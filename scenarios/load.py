@@ -23,9 +23,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_FLOAT = re.compile(
-    r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)([eE][-+]?\d+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"
-)
+_FLOAT = re.compile(r"^[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)([eE][-+]?\d+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$")
 _Loader.yaml_implicit_resolvers = {
     key: [(tag, rule) for tag, rule in rules if tag != "tag:yaml.org,2002:float"]
     for key, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -36,13 +34,11 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+0123456
 def parse_yaml(text: str, source: str) -> Any:
     """Plain Python data of one YAML document; ConfigError with line and column when it is no YAML."""
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(
-            f"{source}{where}", getattr(error, "problem", str(error)), "a YAML document"
-        ) from None
+        raise ConfigError(f"{source}{where}", getattr(error, "problem", str(error)), "a YAML document") from None
 
 
 def find_file(name: str | Path, folder: str = "presets") -> Path:
@@ -52,11 +48,7 @@ def find_file(name: str | Path, folder: str = "presets") -> Path:
         return path
     shipped = Path(str(files("scenarios"))) / folder
     candidate = shipped / f"{path.stem}.yaml"
-    if (
-        candidate.is_file()
-        and path.suffix in ("", ".yaml")
-        and (path.parent == Path() or path.parent.name == folder)
-    ):
+    if candidate.is_file() and path.suffix in ("", ".yaml") and (path.parent == Path() or path.parent.name == folder):
         return candidate
     known = ", ".join(sorted(p.stem for p in shipped.glob("*.yaml")))
     raise ConfigError("file", str(name), f"an existing YAML file, or one of {known}")
@@ -108,14 +100,8 @@ def set_field(data: dict[str, Any], path: str, value: Any) -> None:
 def _items(entries: list[Any], part: str, path: str) -> list[Any]:
     if part.isdecimal() and int(part) < len(entries):
         return [entries[int(part)]]
-    found = [
-        e
-        for e in entries
-        if isinstance(e, dict) and part in (e.get("scheme"), e.get("label"), e.get("model"))
-    ]
+    found = [e for e in entries if isinstance(e, dict) and part in (e.get("scheme"), e.get("label"), e.get("model"))]
     if not found:
-        legal = ", ".join(
-            str(e.get("scheme", i)) if isinstance(e, dict) else str(i) for i, e in enumerate(entries)
-        )
+        legal = ", ".join(str(e.get("scheme", i)) if isinstance(e, dict) else str(i) for i, e in enumerate(entries))
         raise ConfigError(path, part, f"an index below {len(entries)} or one of {legal}")
     return found

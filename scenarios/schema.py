@@ -177,9 +177,7 @@ class Feedback(BaseModel):
         for key, value in (self.model_extra or {}).items():
             values = value if isinstance(value, list) else [value]
             if not values:
-                raise ConfigError(
-                    f"feedback.{self.scheme}.{key}", value, "a value or a non-empty list of values"
-                )
+                raise ConfigError(f"feedback.{self.scheme}.{key}", value, "a value or a non-empty list of values")
             sets = [{**chosen, key: item} for chosen in sets for item in values]
         if self.label is not None and len(sets) > 1:
             raise ConfigError(
@@ -285,9 +283,7 @@ class Scenario(Radio):
     def _snr_range(cls, value: Any) -> Any:
         """Accept one number, a list, or ``{start, stop, step}`` with both ends included."""
         if isinstance(value, dict):
-            if set(value) != {"start", "stop", "step"} or not all(
-                isinstance(v, int | float) for v in value.values()
-            ):
+            if set(value) != {"start", "stop", "step"} or not all(isinstance(v, int | float) for v in value.values()):
                 raise ValueError("a list of numbers or {start, stop, step}")
             if value["step"] <= 0 or value["stop"] < value["start"]:
                 raise ValueError("step > 0 and stop >= start")
@@ -316,25 +312,13 @@ class Scenario(Radio):
                 f"at most {ports} streams (num_users * layers_per_user) on {ports} ports",
             )
         if self.ue.num_rx_ant % self.ue.num_pol:
-            raise ConfigError(
-                "ue.num_rx_ant", self.ue.num_rx_ant, f"a multiple of ue.num_pol = {self.ue.num_pol}"
-            )
+            raise ConfigError("ue.num_rx_ant", self.ue.num_rx_ant, f"a multiple of ue.num_pol = {self.ue.num_pol}")
         if "svd" in self.precoding.precoders and self.ue.num_users > 1:
-            raise ConfigError(
-                "precoding.precoders", "svd", f"svd serves one user; ue.num_users is {self.ue.num_users}"
-            )
-        if (
-            isinstance(self.channel, TdlChannel)
-            and self.channel.profile in "DE"
-            and self.channel.angle_spread_deg
-        ):
-            raise ConfigError(
-                "channel.angle_spread_deg", self.channel.angle_spread_deg, "null for profiles D and E"
-            )
+            raise ConfigError("precoding.precoders", "svd", f"svd serves one user; ue.num_users is {self.ue.num_users}")
+        if isinstance(self.channel, TdlChannel) and self.channel.profile in "DE" and self.channel.angle_spread_deg:
+            raise ConfigError("channel.angle_spread_deg", self.channel.angle_spread_deg, "null for profiles D and E")
         if isinstance(self.channel, RayleighChannel) and self.channel.taps > self.carrier.num_samples:
-            raise ConfigError(
-                "channel.taps", self.channel.taps, f"1..{self.carrier.num_samples} (frequency samples)"
-            )
+            raise ConfigError("channel.taps", self.channel.taps, f"1..{self.carrier.num_samples} (frequency samples)")
         self.csi_config  # noqa: B018 - raises for impossible layers
         return self
 

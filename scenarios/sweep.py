@@ -33,9 +33,7 @@ class Point:
     def channel_key(self) -> str:
         """Hash of what determines the channel alone, so that points which differ elsewhere see the same channels."""
         return content_hash(
-            self.scenario.model_dump(
-                mode="json", include={"carrier", "bs", "ue", "time", "channel", "normalization"}
-            )
+            self.scenario.model_dump(mode="json", include={"carrier", "bs", "ue", "time", "channel", "normalization"})
         )
 
 

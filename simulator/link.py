@@ -62,17 +62,11 @@ class Link:
         """
         batch, users, _, _, slots, _ = h.shape
         # Slots are reported one by one: [batch * slot, user, rx_ant, port, subcarrier].
-        flat = np.ascontiguousarray(np.moveaxis(h, 4, 1)).reshape(
-            batch * slots, users, *np.delete(h.shape[2:], 2)
-        )
+        flat = np.ascontiguousarray(np.moveaxis(h, 4, 1)).reshape(batch * slots, users, *np.delete(h.shape[2:], 2))
         csi = self.estimator.estimate(flat, seed=derive(seed, "estimation"))
-        channel = ops.convert_to_tensor(
-            np.ascontiguousarray(np.moveaxis(flat, -1, 1))
-        )  # [bt, n, user, rx, port]
+        channel = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(flat, -1, 1)))  # [bt, n, user, rx, port]
         rows = metrics.effective_rows(channel, self.config.num_layers)  # [bt, n, user, layer, port]
-        reference = {
-            name: self._rates(channel, rows, p, (batch, slots)) for name, p in self.precoders.items()
-        }
+        reference = {name: self._rates(channel, rows, p, (batch, slots)) for name, p in self.precoders.items()}
         for label, scheme in self.schemes.items():
             sent = scheme.report(csi)
             arrived, lost = transmit(
@@ -92,9 +86,7 @@ class Link:
                     h_hat=None
                     if known.h is None
                     else np.moveaxis(known.h.reshape(batch, slots, *known.h.shape[1:]), 1, 4),
-                    correlation2=correlation2.reshape(batch, slots, *correlation2.shape[1:]).transpose(
-                        0, 3, 4, 1, 2
-                    ),
+                    correlation2=correlation2.reshape(batch, slots, *correlation2.shape[1:]).transpose(0, 3, 4, 1, 2),
                     num_bits=np.moveaxis(sent.num_bits.reshape(batch, slots, users), 1, 2),
                     snr_db=self.snr_db,
                 ),

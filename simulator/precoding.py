@@ -173,9 +173,7 @@ class Svd(Precoder):
     def check(self, num_users: int, num_streams: int, num_ports: int) -> None:
         """One user only."""
         if num_users > 1:
-            raise ConfigError(
-                "precoding.precoders", "svd", f"svd serves one user; ue.num_users is {num_users}"
-            )
+            raise ConfigError("precoding.precoders", "svd", f"svd serves one user; ue.num_users is {num_users}")
 
     def weights(self, g: Any, noise_var: float) -> Any:
         """Precoder complex64 ``[..., port, stream]``."""

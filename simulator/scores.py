@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from simulator.core.interfaces import Metric
 from simulator.core.units import db_to_lin
 
@@ -138,9 +139,7 @@ class BitsMax(Metric):
 
     def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
         """Largest number of bits per drop."""
-        return {
-            "bits_max": outcome.num_bits.reshape(len(outcome.num_bits), -1).max(axis=1).astype(np.float64)
-        }
+        return {"bits_max": outcome.num_bits.reshape(len(outcome.num_bits), -1).max(axis=1).astype(np.float64)}
 
 
 class UserRate(Metric):
@@ -171,8 +170,7 @@ class OutageGamma(Metric):
     def evaluate(self, outcome: LinkOutcome) -> dict[str, np.ndarray]:
         """One share per gamma."""
         return {
-            f"outage_gamma_{gamma:g}": _per_drop(outcome.rate < gamma * outcome.rate_ref, 2)
-            for gamma in outcome.gammas
+            f"outage_gamma_{gamma:g}": _per_drop(outcome.rate < gamma * outcome.rate_ref, 2) for gamma in outcome.gammas
         }
 
 

@@ -44,9 +44,7 @@ def from_angular_delay(x: np.ndarray, panel: Panel, num_subcarriers: int) -> np.
     lead, num_delays = x.shape[:-2], x.shape[-2]
     x = np.swapaxes(x, -1, -2).reshape(*lead, panel.num_pol, panel.n1, panel.n2, num_delays)
     x = np.fft.ifft2(x, axes=(-3, -2), norm="ortho").reshape(*lead, panel.num_ports, num_delays)
-    return np.fft.fft(x, n=num_subcarriers, axis=-1, norm="ortho").astype(
-        np.result_type(x.dtype, np.complex64)
-    )
+    return np.fft.fft(x, n=num_subcarriers, axis=-1, norm="ortho").astype(np.result_type(x.dtype, np.complex64))
 
 
 def to_real(x: np.ndarray) -> np.ndarray:

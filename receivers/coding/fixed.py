@@ -97,9 +97,7 @@ def check_symbols(symbols: NDArray[np.integer[Any]], alphabet: int) -> NDArray[n
     """The symbols ``[report, symbol]``; PayloadError for another shape or dtype, or outside the alphabet."""
     symbols = np.asarray(symbols)
     if symbols.ndim != 2 or not np.issubdtype(symbols.dtype, np.integer):
-        raise PayloadError(
-            f"symbols: got {symbols.dtype} {symbols.shape}; allowed: integers [report, symbol]"
-        )
+        raise PayloadError(f"symbols: got {symbols.dtype} {symbols.shape}; allowed: integers [report, symbol]")
     if symbols.size and not 0 <= symbols.min() <= symbols.max() < alphabet:
         raise PayloadError(f"symbols: got {symbols.min()}..{symbols.max()}; allowed: 0..{alphabet - 1}")
     return symbols

@@ -10,7 +10,7 @@ from simulator.core.types import CsiEstimate
 
 
 class NoisyEstimator(Estimator):
-    r"""Least-squares-like estimate :math:`\hat h = h + n`, :math:`n \sim \mathcal{CN}(0, \bar P / \mathrm{SNR})` per entry.
+    r"""Estimate :math:`\hat h = h + n`, :math:`n \sim \mathcal{CN}(0, \bar P / \mathrm{SNR})` per entry.
 
     :math:`\bar P` is the mean of ``|h|^2`` over the entries of one UE in one slot.
 

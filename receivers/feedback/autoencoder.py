@@ -69,9 +69,7 @@ class AutoencoderFeedback(FeedbackScheme):
             self._levels = np.asarray(table["levels"], np.float32)
         parameters = table.get("coders", {}).get(coder, {})
         if coder not in table.get("coders", {}) and coder != "fixed":
-            known = ", ".join(
-                sorted(k for k, t in self._trained.tables.items() if coder in t.get("coders", {}))
-            )
+            known = ", ".join(sorted(k for k, t in self._trained.tables.items() if coder in t.get("coders", {})))
             raise ConfigError(
                 "feedback.autoencoder.coder",
                 f"{coder} with {quantizer} at {bits} bits",
@@ -114,9 +112,7 @@ class AutoencoderFeedback(FeedbackScheme):
     def report(self, csi: CsiEstimate) -> CsiReport:
         """Compress the estimate of every UE."""
         batch, users, rx, ports, subcarriers = csi.h_hat.shape
-        x = to_real(
-            to_angular_delay(csi.h_hat.reshape(-1, ports, subcarriers), self.config.panel, self._num_delays)
-        )
+        x = to_real(to_angular_delay(csi.h_hat.reshape(-1, ports, subcarriers), self.config.panel, self._num_delays))
         power = 2 * np.mean(np.square(x, dtype=np.float64), axis=(1, 2, 3))
         scale = np.sqrt(np.maximum(power, 1e-30))
         latent = self._trained.encode((x / scale[:, None, None, None]).astype(np.float32))

@@ -31,13 +31,9 @@ class DftFeedback(FeedbackScheme):
     """
 
     @validated("feedback.dft")
-    def __init__(
-        self, config: CsiConfig, *, cophasing: Literal["wideband", "subband"] = "wideband", seed: int = 0
-    ):
+    def __init__(self, config: CsiConfig, *, cophasing: Literal["wideband", "subband"] = "wideband", seed: int = 0):
         if config.num_layers != 1:
-            raise ConfigError(
-                "precoding.layers_per_user", config.num_layers, "1 with the scheme dft (one beam per UE)"
-            )
+            raise ConfigError("precoding.layers_per_user", config.num_layers, "1 with the scheme dft (one beam per UE)")
         self.config, self.cophasing = config, cophasing
         panel = config.panel
         o1, o2 = (4 if n > 1 else 1 for n in (panel.n1, panel.n2))

@@ -50,9 +50,7 @@ class RvqFeedback(FeedbackScheme):
         seed: int = 0,
     ):
         if config.num_layers != 1:
-            raise ConfigError(
-                "precoding.layers_per_user", config.num_layers, "1 with the scheme rvq (one beam per UE)"
-            )
+            raise ConfigError("precoding.layers_per_user", config.num_layers, "1 with the scheme rvq (one beam per UE)")
         self.config, self.bits, self.frequency, self.seed = config, bits, frequency, seed
         self.codebooks = max(1, _POOL >> bits) if codebooks is None else codebooks
         self._cache: dict[int, np.ndarray] = {}

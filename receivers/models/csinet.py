@@ -10,8 +10,8 @@ from keras import layers
 class CsiNet(keras.Model):
     r"""CsiNet autoencoder on angular-delay images, any image size.
 
-    Encoder: Conv 3x3 (2) + BN + LeakyReLU(0.3), flatten, Dense(``num_latents``). Decoder: Dense, reshape, two RefineNet
-    blocks (Conv 3x3: 2 -> 8 -> 16 -> 2 with BN and LeakyReLU, identity skip), Conv 3x3 (2).
+    Encoder: Conv 3x3 (2) + BN + LeakyReLU(0.3), flatten, Dense(``num_latents``). Decoder: Dense, reshape, two
+    RefineNet blocks (Conv 3x3: 2 -> 8 -> 16 -> 2 with BN and LeakyReLU, identity skip), Conv 3x3 (2).
 
     Args:
         height: delay taps of the image.

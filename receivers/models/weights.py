@@ -41,9 +41,7 @@ class TrainedModel:
     def __init__(self, name: str):
         folder = Path(name) if (Path(name) / CARD).is_file() else zoo_folder() / name
         if "/" in name and not Path(name).is_dir():
-            raise ConfigError(
-                "feedback.autoencoder.weights", name, "an existing folder with card.json, or a zoo name"
-            )
+            raise ConfigError("feedback.autoencoder.weights", name, "an existing folder with card.json, or a zoo name")
         if not (folder / CARD).is_file():
             raise ConfigError(
                 "feedback.autoencoder.weights", name, ", ".join((*zoo_names(), "a folder with card.json"))
@@ -62,9 +60,7 @@ class TrainedModel:
         except OSError:
             raise StoreError(f"{self._file}: weight file named in the card is missing") from None
         if found != expected:
-            raise StoreError(
-                f"{self._file}: SHA-256 {found[:12]}... differs from the card ({expected[:12]}...)"
-            )
+            raise StoreError(f"{self._file}: SHA-256 {found[:12]}... differs from the card ({expected[:12]}...)")
 
     @cached_property
     def model(self) -> Any:

@@ -25,9 +25,7 @@ class MixedQuantizer:
         self.quantizers = [registry.build("quantizers", section.name, bits=b) for b in section.bits]
         nominal = [q.dequantize(np.arange(2**q.bits)) for q in self.quantizers]
         self._nominal = [ops.convert_to_tensor(levels) for levels in nominal]
-        self._levels = [
-            keras.Variable(levels, trainable=False, name=f"levels_{len(levels)}") for levels in nominal
-        ]
+        self._levels = [keras.Variable(levels, trainable=False, name=f"levels_{len(levels)}") for levels in nominal]
 
     def calibrate(self, latent: np.ndarray) -> None:
         """Set every level to the mean of the latents in its cell."""

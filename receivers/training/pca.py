@@ -52,9 +52,7 @@ def initialize_csinet(model, components: np.ndarray, variances: np.ndarray) -> N
         ConfigError: the model keeps LeakyReLU on the image path, where no linear code fits.
     """
     if model.image_activation != "linear" or model.latent_activation != "tanh":
-        raise ConfigError(
-            "init", "pca", "init: pca needs image_activation: linear and latent_activation: tanh"
-        )
+        raise ConfigError("init", "pca", "init: pca needs image_activation: linear and latent_activation: tanh")
     identity = np.zeros((3, 3, 2, 2), np.float32)
     identity[1, 1] = np.eye(2)
     gain = LATENT_STD / np.sqrt(variances)

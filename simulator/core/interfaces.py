@@ -21,7 +21,7 @@ class ChannelSource(ABC):
 
     @abstractmethod
     def sample(self, batch_size: int, *, seed: int) -> NDArray[np.complex64]:
-        """Channels, complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``; the same seed gives the same channel."""
+        """Channels, complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``; equal seeds give equal channels."""
 
 
 class Estimator(ABC):
@@ -95,13 +95,13 @@ class EntropyCoder(ABC):
 
     @abstractmethod
     def encode(self, symbols: NDArray[np.integer[Any]]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """Bits uint8 ``[report, max]`` (zero padded) and their number ``[report]`` of ``symbols`` ``[report, symbol]``."""
+        """Bits uint8 ``[report, max]``, zero padded, and their number ``[report]``, of ``symbols [report, symbol]``."""
 
     @abstractmethod
     def decode(
         self, bits: NDArray[np.uint8], num_bits: NDArray[np.integer[Any]], num_symbols: int
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Symbols int64 ``[report, num_symbols]`` and ``valid`` bool ``[report]``: exactly ``num_bits`` were consumed."""
+        """Symbols int64 ``[report, num_symbols]``; ``valid`` bool ``[report]``: exactly ``num_bits`` were used."""
 
 
 class Precoder(ABC):
@@ -113,7 +113,7 @@ class Precoder(ABC):
     def weights(self, g: Array, noise_var: float) -> Array:
         """Precoder complex64 ``[..., port, stream]`` of ``g`` complex64 ``[..., stream, port]``; total power 1."""
 
-    def check(self, num_users: int, num_streams: int, num_ports: int) -> None:
+    def check(self, num_users: int, num_streams: int, num_ports: int) -> None:  # noqa: B027 - most serve any link
         """Raise ConfigError when this precoder cannot serve the link."""
 
 

@@ -61,9 +61,7 @@ def build(kind: str, name: str, *args: Any, **params: Any) -> Any:
     try:
         signature.bind(*args, **params)
     except TypeError as error:
-        legal = [
-            p for p in list(signature.parameters)[len(args) :] if p not in ("config", "seed", "geometry")
-        ]
+        legal = [p for p in list(signature.parameters)[len(args) :] if p not in ("config", "seed", "geometry")]
         raise ConfigError(
             f"{kind}.{name}", sorted(params), f"parameters {', '.join(legal) or 'none'} ({error})"
         ) from None

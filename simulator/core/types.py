@@ -63,7 +63,9 @@ class RadioGeometry:
     @property
     def frequencies_hz(self) -> NDArray[np.float64]:
         """Offsets of the frequency samples from the carrier [Hz], float64 ``[subcarrier]``, centred on 0."""
-        return (np.arange(self.num_subcarriers) - (self.num_subcarriers - 1) / 2) * self.spacing_hz
+        return (
+            np.asarray(np.arange(self.num_subcarriers) - (self.num_subcarriers - 1) / 2, np.float64) * self.spacing_hz
+        )
 
 
 @dataclass(frozen=True)
@@ -137,9 +139,7 @@ class CsiReport:
     def __post_init__(self) -> None:
         bits, num_bits = np.asarray(self.bits), np.asarray(self.num_bits)
         if bits.dtype != np.uint8 or bits.ndim != 3:
-            raise PayloadError(
-                f"report.bits: got {bits.dtype} {bits.shape}; allowed: uint8 [batch, user, max_bits]"
-            )
+            raise PayloadError(f"report.bits: got {bits.dtype} {bits.shape}; allowed: uint8 [batch, user, max_bits]")
         if not np.issubdtype(num_bits.dtype, np.integer) or num_bits.shape != bits.shape[:2]:
             raise PayloadError(
                 f"report.num_bits: got {num_bits.dtype} {num_bits.shape}; allowed: integers of shape {bits.shape[:2]}"
@@ -147,17 +147,13 @@ class CsiReport:
         if bits.size and bits.max() > 1:
             raise PayloadError(f"report.bits: got value {bits.max()}; allowed: 0 or 1")
         if num_bits.size and not 0 <= num_bits.min() <= num_bits.max() <= bits.shape[2]:
-            raise PayloadError(
-                f"report.num_bits: got {num_bits.min()}..{num_bits.max()}; allowed: 0..{bits.shape[2]}"
-            )
+            raise PayloadError(f"report.num_bits: got {num_bits.min()}..{num_bits.max()}; allowed: 0..{bits.shape[2]}")
 
     def expect_length(self, num_bits: int) -> NDArray[np.uint8]:
         """Bits of a fixed-length report, uint8 ``[batch, user, num_bits]``; PayloadError for any other length."""
         wrong = np.asarray(self.num_bits) != num_bits
         if wrong.any():
-            raise PayloadError(
-                f"report.num_bits: got {self.num_bits[wrong][0]}; allowed: exactly {num_bits} bits"
-            )
+            raise PayloadError(f"report.num_bits: got {self.num_bits[wrong][0]}; allowed: exactly {num_bits} bits")
         return self.bits[..., :num_bits]
 
     def to_bytes(self, batch_idx: int, user_idx: int) -> bytes:

@@ -21,7 +21,7 @@ class TappedDelayLine(SionnaSource):
         geometry: carrier, antennas, users, time.
         profile: "A".."E".
         delay_spread_s: rms delay spread [s].
-        angle_spread_deg: azimuth angular standard deviation seen by the gNB [degree]; None leaves antennas uncorrelated.
+        angle_spread_deg: azimuth angular standard deviation at the gNB [degree]; None: uncorrelated antennas.
         azimuth_range_deg: mean departure azimuths are uniform in +- this range, one per user and drop.
 
     A TDL has no angles. With ``angle_spread_deg`` every user gets its own mean azimuth (TR 38.901, 7.7.5.1), and the

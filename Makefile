@@ -1,0 +1,41 @@
+# Two commands for a newcomer: `make quickstart` and `make test`. Both may be called again at any time.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+OUT ?= results/quickstart
+
+.PHONY: help quickstart test test-slow lint clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 13) else "csilink needs Python 3.11 or 3.12, this is %d.%d; call `make PYTHON=python3.11 ...`" % v)'
+	$(PYTHON) -m venv $(VENV)
+
+# Installed once, and again when the requirements change.
+$(VENV)/.run: $(BIN)/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+quickstart: $(VENV)/.run  ## install, run the first scenario, say where the report is
+	$(BIN)/csilink run scenarios/presets/quickstart.yaml --out $(OUT) --resume
+
+test: $(VENV)/.dev  ## install and run the tests (under 10 minutes on 2 cores)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+test-slow: $(VENV)/.dev  ## the tests that need minutes each
+	$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/.dev  ## formatting, style, import rules, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+clean:  ## remove results, not data sets, weights or the environment
+	rm -rf results
