@@ -1,0 +1,41 @@
+"""Tolerances of the tests, each with its reason. References are float64 unless a test says otherwise."""
+
+import numpy as np
+
+# complex64 sums of up to some hundred terms: one rounding is 6e-8, growing with the square root of the length.
+FLOAT32 = 1e-5
+
+# OFDM response: a delay of 1 us at 15 MHz is 15 turns; float32 knows them to 1e-6 turns, that is 6e-6 in phase.
+OFDM = 1e-5
+
+# Rates through a float32 inverse of a Gram matrix with a condition number of a few hundred.
+RATE = 2e-4
+
+# Matrix inverse in float32, relative to the largest entry, for condition numbers up to 100.
+INVERSE = 1e-4
+
+# Printed values are rounded to the last digit shown: half a unit of it.
+TABLE_3 = 0.5e-3
+TABLE_5 = 0.5e-5
+
+# Monte Carlo means: five standard errors. A correct program fails one test in 1.7 million.
+SIGMAS = 5.0
+
+# Kolmogorov-Smirnov tests: the same probability as five standard errors.
+KS_PVALUE = 5.7e-7
+
+
+def assert_mean(samples, expected, sigmas=SIGMAS):
+    """The mean of independent samples lies within ``sigmas`` standard errors of ``expected``."""
+    samples = np.asarray(samples, np.float64).ravel()
+    error = samples.std(ddof=1) / np.sqrt(samples.size)
+    deviation = (samples.mean() - expected) / error
+    assert abs(deviation) < sigmas, f"mean {samples.mean():.6g}, expected {expected:.6g}: {deviation:+.1f} sigma"
+
+
+def assert_close(actual, expected, tolerance):
+    """Largest deviation at most ``tolerance`` times the largest magnitude expected."""
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.shape == expected.shape, f"shape {actual.shape}, expected {expected.shape}"
+    deviation = np.max(np.abs(actual - expected))
+    assert deviation <= tolerance * np.max(np.abs(expected)), f"deviation {deviation:.3g}"
