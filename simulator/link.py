@@ -117,7 +117,9 @@ class Link:
         if known.h is not None:
             h = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(known.h, -1, 1)))
             return metrics.effective_rows(h, self.config.num_layers)
-        rows = np.conj(known.w)[..., self.config.subband_of]  # [bt, user, port, layer, n]
+        # A direction carries no gain; E|h|^2 = 1 per port stands in for it, which only `rzf` can tell.
+        gain = np.float32(np.sqrt(self.config.panel.num_ports))
+        rows = gain * np.conj(known.w)[..., self.config.subband_of]  # [bt, user, port, layer, n]
         return np.ascontiguousarray(rows.transpose(0, 4, 1, 3, 2))
 
     def _rates(self, channel, rows, precoder: Precoder, shape: tuple[int, int]) -> np.ndarray:
