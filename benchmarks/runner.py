@@ -208,13 +208,14 @@ def _write_manifest(
     notes = []
     if scenario.normalization == "none":
         notes.append("The channel keeps its path gain: SNR at the receiver is far below snr_db.")
+    drops = sorted({total.drops for total in totals})
     manifest = {
         "name": scenario.name,
         "scenario": data,
         "normalization": scenario.normalization,
         "snr_definition": SNR_DEFINITION,
         "seed": scenario.seed,
-        "num_drops": sorted({total.drops for total in totals}),
+        "num_drops": drops[0] if len(drops) == 1 else f"{drops[0]} to {drops[-1]} per point",
         "versions": {"python": platform.python_version(), **{p: _version(p) for p in _PACKAGES}},
         "commit": _commit(),
         "hashes": {"scenario": content_hash(json.loads(json.dumps(data, default=str)))},

@@ -36,9 +36,7 @@ def zf(g: Any) -> Any:
 
     Source: Spencer, Swindlehurst, Haardt, IEEE Trans. Signal Process. 52(2), 2004.
     """
-    rows = _unit_rows(g)
-    gram = ops.matmul(rows, _hermitian(rows))
-    return equal_power(ops.matmul(_hermitian(rows), hermitian_inverse(gram)))
+    return rzf(_unit_rows(g), PIVOT_FLOOR)
 
 
 def rzf(g: Any, loading: Any) -> Any:
