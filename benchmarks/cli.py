@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -19,10 +20,11 @@ app = typer.Typer(
 bench = typer.Typer(help="Measurements beside peers.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
 
+# What the disk may refuse without a fault of the program.
+_DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+
 File = Annotated[str, typer.Argument(help="YAML file, or the name of a shipped one.")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override one field; repeatable.")
-]
+Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override one field; repeatable.")]
 Drops = Annotated[int | None, typer.Option(help="Number of channel drops; overrides run.drops.")]
 
 
@@ -117,24 +119,27 @@ def train(
     set_: Overrides = None,
 ) -> None:
     """Train a model from a store; resumable after each epoch. The folder serves as `weights:` of a scenario."""
-    from importlib.resources import files
     from importlib.util import find_spec
 
     from receivers.training.recipe import parse_training
+    from scenarios.dataset import parse_recipe
     from scenarios.load import apply_override, find_file, load_mapping
-    from simulator.core.errors import ConfigError
+    from simulator.core.errors import ConfigError, StoreError
     from simulator.data.store import ChannelStore
 
     if backend is not None:
         if backend not in ("tensorflow", "jax", "torch") or find_spec(backend) is None:
             raise ConfigError("--backend", backend, "tensorflow, jax or torch, where it is installed")
         os.environ["KERAS_BACKEND"] = backend
-    shipped = Path(str(files("receivers"))) / "training" / "recipes" / f"{file}.yaml"
-    data = load_mapping(shipped if shipped.is_file() else find_file(file))
+    data = load_mapping(find_file(file, "training/recipes", room="receivers"))
     for assignment in set_ or ():
         apply_override(data, assignment)
     recipe = parse_training(data)
     channels = ChannelStore(store or Path("datasets") / recipe.dataset)
+    try:
+        parse_recipe(channels.manifest.get("recipe", {}))
+    except ConfigError as error:
+        raise StoreError(f"{channels.folder}: the manifest holds no data set recipe ({error})") from None
     from benchmarks.train import train as run_training
 
     folder = out or Path("checkpoints") / recipe.name
@@ -166,6 +171,7 @@ def main() -> None:
     """Entry point: 0 done, 1 internal fault, 2 wrong input, 130 interrupted."""
     from simulator.core.errors import CsilinkError
 
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         code = app(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -174,6 +180,8 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         _fail(130, "interrupted; run again with --resume to go on")
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in _DISK:
+            _fail(2, f"{error.filename}: cannot be read or written ({error.strerror}); choose another file or folder")
         if hasattr(error, "format_message"):  # a usage error of the command line parser
             _fail(2, error.format_message())
         if os.environ.get("CSILINK_DEBUG"):
@@ -183,7 +191,7 @@ def main() -> None:
 
 
 def _fail(code: int, message: str) -> None:
-    print(f"csilink: {message}", file=sys.stderr)
+    print("csilink:", " ".join(message.splitlines()), file=sys.stderr)
     sys.stderr.flush()
     os._exit(code) if code == 130 else sys.exit(code)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from benchmarks.memory import bytes_per_drop
 from benchmarks.progress import track
 from scenarios.dataset import DatasetRecipe
 from scenarios.sweep import content_hash
-from simulator.core.errors import StoreError
+from simulator.core.errors import ConfigError, StoreError
 from simulator.core.interfaces import ChannelSource
 from simulator.core.seeding import derive
 from simulator.data.store import MANIFEST, ChannelStore, sha256, write_json, write_shard
@@ -29,14 +30,18 @@ def make_dataset(recipe: DatasetRecipe, folder: Path) -> ChannelStore:
     """
     description = recipe.model_dump(mode="json")
     key = content_hash(description)
+    _check_memory(recipe)
+    marker = folder / "recipe.json"
+    if marker.exists() and content_hash_of(marker) != key:
+        raise StoreError(f"{folder}: holds the data of another recipe; choose another --out")
+    if not marker.exists() and folder.is_dir() and any(folder.iterdir()):
+        raise StoreError(f"{folder}: holds other files; choose another --out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        marker = folder / "recipe.json"
-        if marker.exists() and content_hash_of(marker) != key:
-            raise StoreError(f"{folder}: holds the data of another recipe; choose another --out")
-        write_json(marker, description)
     except OSError as error:
         raise StoreError(f"{folder}: cannot be written ({error.strerror})") from None
+    write_json(marker, description)
+    finished = _finished(folder)
     sources: dict[int, ChannelSource] = {}
     work = [
         (split, index, min(recipe.shard_samples, total - index * recipe.shard_samples))
@@ -46,17 +51,36 @@ def make_dataset(recipe: DatasetRecipe, folder: Path) -> ChannelStore:
     entries: dict[str, list[dict[str, Any]]] = {split: [] for split in recipe.splits}
     for split, index, count in track(work, f"data set {recipe.name}", unit="shard"):
         path = folder / f"{split}-{index:05d}.h5"
-        if not path.exists():
+        # A shard of an unfinished store was renamed into place; one of a finished store must have its old hash.
+        if not path.exists() or finished.get(path.name, sha256(path)) != sha256(path):
             write_shard(path, *_draw(recipe, sources, split, index, count))
         entries[split].append({"file": path.name, "num_samples": count, "sha256": sha256(path)})
     write_json(folder / MANIFEST, {"format": 1, "recipe": description, "recipe_hash": key, "splits": entries})
     return ChannelStore(folder, verify=False)
 
 
+def _check_memory(recipe: DatasetRecipe) -> None:
+    """Before anything is allocated: one drop, and one shard with its shuffled copies, must fit."""
+    g = recipe.geometry
+    if bytes_per_drop(g) > MEMORY_BYTES:
+        need = f"{bytes_per_drop(g) / 2**30:.1f} GiB for one drop"
+        raise ConfigError("bs", need, f"antennas, subcarriers and slots that need {MEMORY_BYTES >> 30} GiB")
+    most = MEMORY_BYTES // (3 * 8 * g.num_rx_ant * g.panel.num_ports * g.num_slots * g.num_subcarriers)
+    if min(recipe.shard_samples, max(recipe.splits.values())) > most:
+        raise ConfigError("shard_samples", recipe.shard_samples, f"1..{most} with {MEMORY_BYTES >> 30} GiB of memory")
+
+
+def _finished(folder: Path) -> dict[str, str]:
+    """SHA-256 of every shard that an earlier run finished."""
+    try:
+        splits = json.loads((folder / MANIFEST).read_text())["splits"]
+        return {shard["file"]: shard["sha256"] for split in splits.values() for shard in split}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
 def content_hash_of(marker: Path) -> str:
     """Content hash of a stored recipe; anything unreadable matches no recipe."""
-    import json
-
     try:
         return content_hash(json.loads(marker.read_text()))
     except (OSError, ValueError):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Protocol
 
 from benchmarks.store import Unit, write_bytes
@@ -16,6 +17,7 @@ from simulator.core.errors import ConfigError, CsilinkError
 
 # A chunk whose worker died is given to another one this often.
 _RETRIES = 2
+MAX_WORKERS = 1024
 
 
 class WorkerFault(RuntimeError):
@@ -126,7 +128,8 @@ def _ask(process: subprocess.Popen[str], unit: Unit) -> dict[str, str] | None:
 def _judge(answer: dict[str, str] | None, unit: Unit) -> Unit | Exception:
     if answer is None:
         return WorkerFault(
-            f"the worker died {1 + _RETRIES} times on chunk {unit.index}; out of memory? resume with less run.chunk_drops"
+            f"the worker died {1 + _RETRIES} times on chunk {unit.index} (out of memory?); "
+            "resume with a smaller run.chunk_drops"
         )
     if "error" in answer:
         return CsilinkError(answer["error"]) if answer["user"] else WorkerFault(answer["trace"])
@@ -142,10 +145,8 @@ class RayEngine:
     """
 
     def __init__(self, workers: int | None, address: str | None = None):
-        try:
-            import ray
-        except ImportError:
-            raise ConfigError("--engine", "ray", "local, or install the extra: pip install 'csilink[ray]'") from None
+        import ray
+
         self._ray = ray
         self._own = not ray.is_initialized()
         if self._own:
@@ -193,15 +194,20 @@ def _remote_chunk(scenario_text: str, index: int, drops: int) -> bytes:
     return run_chunk(scenario_text, index, drops)
 
 
+def check_engine(name: str, workers: int | None) -> None:
+    """ConfigError unless this engine can be made; starts nothing."""
+    if workers is not None and not 1 <= workers <= MAX_WORKERS:
+        raise ConfigError("--workers", workers, f"1..{MAX_WORKERS}")
+    if name not in ("local", "ray"):
+        raise ConfigError("--engine", name, "local, ray")
+    if name == "ray" and find_spec("ray") is None:
+        raise ConfigError("--engine", "ray", "local, or install the extra: pip install 'csilink[ray]'")
+
+
 def make_engine(name: str, workers: int | None) -> Engine:
     """Engine by name: "local" or "ray"."""
-    if workers is not None and workers < 1:
-        raise ConfigError("--workers", workers, ">= 1")
-    if name == "local":
-        return LocalEngine(workers or min(os.cpu_count() or 1, 8))
-    if name == "ray":
-        return RayEngine(workers)
-    raise ConfigError("--engine", name, "local, ray")
+    check_engine(name, workers)
+    return RayEngine(workers) if name == "ray" else LocalEngine(workers or min(os.cpu_count() or 1, 8))
 
 
 def run_units(engine: Engine, units: Iterator[Unit]) -> Iterator[Unit]:

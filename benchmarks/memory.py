@@ -44,6 +44,6 @@ def chunk_drops(scenario: Scenario, max_bits: Iterable[int]) -> int:
         raise ConfigError(
             "run.memory_gib",
             scenario.run.memory_gib,
-            f"at least {per_drop / 2**30:.2f} for one drop of this scenario",
+            f"at least {per_drop / 2**30:.3g} for one drop of this scenario",
         )
     return int(min(scenario.run.chunk_drops, budget // per_drop))

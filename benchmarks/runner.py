@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.build import build_estimator, build_schemes
-from benchmarks.engines import make_engine, run_units
+from benchmarks.engines import check_engine, make_engine, run_units
 from benchmarks.memory import chunk_drops
 from benchmarks.progress import bar
 from benchmarks.store import Accumulator, Unit, cdf_frame, tidy_frame, write_bytes, write_tables
@@ -92,6 +92,7 @@ def run(
     from benchmarks.report import read_results, write_report
 
     started = time.time()
+    check_engine(engine, workers)
     data, points = load_points(file, overrides, drops)
     name = points[0].scenario.name
     folder = Path(out) if out is not None else Path("results") / name
@@ -123,8 +124,11 @@ def _claim(folder: Path, data: dict[str, Any], resume: bool) -> None:
     marker = folder / "scenario.json"
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder}: is a file; choose another --out")
-    if folder.is_dir() and any(folder.iterdir()) and not resume:
-        raise StoreError(f"{folder}: not empty; add --resume to go on in it, or choose another --out")
+    if folder.is_dir() and any(folder.iterdir()):
+        if not resume:
+            raise StoreError(f"{folder}: not empty; add --resume to go on in it, or choose another --out")
+        if not marker.is_file():
+            raise StoreError(f"{folder}: holds other files and no results to resume; choose another --out")
     write_bytes(marker, (json.dumps(data, indent=1, default=str) + "\n").encode())
 
 

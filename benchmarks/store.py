@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ from benchmarks.build import channel_label
 from benchmarks.chunk import RATE_EDGES
 from scenarios.sweep import Point
 from simulator.core import registry
-from simulator.core.errors import StoreError
+from simulator.core.errors import ConfigError, StoreError
 
 LEADING = [
     "scenario",
@@ -85,7 +86,7 @@ class Accumulator:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as data:
                 rows, curves = json.loads(str(data["rows"])), json.loads(str(data["curves"]))
                 n, mean, m2, largest, hist = (data[k] for k in ("drops", "mean", "m2", "max", "hist"))
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise StoreError(f"{path}: damaged chunk ({error}); delete it and resume") from None
         n = int(n)
         if not self.drops:
@@ -161,6 +162,9 @@ def tidy_frame(name: str, points: Sequence[tuple[Point, Accumulator]]) -> pd.Dat
                     **row,
                 }
             )
+    if not rows:
+        metrics, schemes = points[0][0].scenario.metrics, ", ".join(bits["bits_mean"])
+        raise ConfigError("metrics", list(metrics or ()), f"at least one that exists for the schemes {schemes}")
     frame = pd.DataFrame(rows)[[*LEADING, *axes, *TRAILING]]
     frame["snr_db"] = frame["snr_db"].astype(float)
     return frame

@@ -8,14 +8,14 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from scenarios.schema import Radio, _Model, parse_channel
 from simulator.core.errors import ConfigError
-from simulator.core.params import Count, config_error
+from simulator.core.params import Count, Integer, PositiveFloat, config_error
 
 
 class Part(_Model):
     """One channel of the mixture and its share."""
 
     channel: Any
-    weight: Annotated[float, Field(gt=0)] = 1.0
+    weight: PositiveFloat = 1.0
 
     _channel = field_validator("channel", mode="before")(parse_channel)
 
@@ -25,23 +25,23 @@ class DatasetRecipe(Radio):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
     description: str = ""
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
+    seed: Annotated[Integer, Field(ge=0, lt=2**31)] = 1
     parts: Annotated[tuple[Part, ...], Field(min_length=1)]
     splits: Annotated[dict[str, Count], Field(min_length=1)]
-    shard_samples: Annotated[int, Field(ge=1, le=100_000)] = 2000
+    shard_samples: Annotated[Integer, Field(ge=1, le=100_000)] = 2000
 
     @model_validator(mode="after")
     def _one_user(self) -> DatasetRecipe:
         if self.ue.num_users != 1:
             raise ConfigError("ue.num_users", self.ue.num_users, "1: every sample of a data set is one UE")
+        for number, part in enumerate(self.parts):
+            self.check_channel(part.channel, f"parts.{number}.channel")
         return self
 
 
 def parse_recipe(data: dict[str, Any]) -> DatasetRecipe:
     """Plain data to a validated recipe; the first problem as a ConfigError that names the field."""
     try:
-        return DatasetRecipe(**data)
+        return DatasetRecipe.model_validate(data)
     except ValidationError as error:
         raise config_error(error) from None
-    except TypeError as error:
-        raise ConfigError("document", str(error), "a mapping with text keys") from None

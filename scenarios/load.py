@@ -16,10 +16,13 @@ class _Loader(yaml.SafeLoader):
     """Safe loader that reads `3.5e9` as a float and refuses duplicate keys."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise ConfigError(str(key), "given twice", "one value per field")
+        keys: list[Any] = []
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if key in keys:
+                line = key_node.start_mark.line + 1
+                raise ConfigError(f"line {line}, field {key}", "a second value", "one value per field")
+            keys.append(key)
         return super().construct_mapping(node, deep)
 
 
@@ -38,17 +41,23 @@ def parse_yaml(text: str, source: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise ConfigError(f"{source}{where}", getattr(error, "problem", str(error)), "a YAML document") from None
+        problem = " ".join((getattr(error, "problem", None) or str(error)).split())
+        raise ConfigError(f"{source}{where}", problem, "one YAML document") from None
+    except ConfigError:
+        raise
+    except (ValueError, RecursionError) as error:  # a date or number that does not exist; brackets without end
+        raise ConfigError(source, str(error), "one YAML document") from None
 
 
-def find_file(name: str | Path, folder: str = "presets") -> Path:
+def find_file(name: str | Path, folder: str = "presets", room: str = "scenarios") -> Path:
     """A YAML file by path, or a shipped one by name (``quickstart`` or ``scenarios/presets/quickstart.yaml``)."""
     path = Path(name)
     if path.is_file():
         return path
-    shipped = Path(str(files("scenarios"))) / folder
+    shipped = Path(str(files(room))) / folder
     candidate = shipped / f"{path.stem}.yaml"
-    if candidate.is_file() and path.suffix in ("", ".yaml") and (path.parent == Path() or path.parent.name == folder):
+    near = path.parent == Path() or path.parent.name == shipped.name
+    if candidate.is_file() and path.suffix in ("", ".yaml") and near:
         return candidate
     known = ", ".join(sorted(p.stem for p in shipped.glob("*.yaml")))
     raise ConfigError("file", str(name), f"an existing YAML file, or one of {known}")
@@ -62,7 +71,11 @@ def load_mapping(path: Path) -> dict[str, Any]:
         raise ConfigError(str(path), str(error), "a readable UTF-8 file") from None
     data = parse_yaml(text, path.name)
     if not isinstance(data, dict):
-        raise ConfigError(str(path), type(data).__name__, "a mapping of fields")
+        received = "nothing" if data is None else f"a {type(data).__name__}"
+        raise ConfigError(str(path), received, "a mapping of fields")
+    for key in data:
+        if not isinstance(key, str):
+            raise ConfigError(str(path), key, "names of fields")
     return data
 
 
@@ -76,31 +89,27 @@ def apply_override(data: dict[str, Any], assignment: str) -> None:
 
 def set_field(data: dict[str, Any], path: str, value: Any) -> None:
     """Set ``data[a][b] = value`` for the dotted ``path`` a.b, in place."""
-    parts = path.split(".")
-    node: Any = data
-    for depth, part in enumerate(parts):
-        last = depth == len(parts) - 1
-        if isinstance(node, list):
-            for child in _items(node, part, path):
-                if last:
-                    node[node.index(child)] = value
-                else:
-                    set_field(child, ".".join(parts[depth + 1 :]), value)
-            return
-        if not isinstance(node, dict):
-            raise ConfigError(path, part, "a path of existing sections")
-        if last:
-            node[part] = value
+    _assign(data, path.split("."), value, path)
+
+
+def _assign(node: Any, parts: list[str], value: Any, path: str) -> None:
+    if not isinstance(node, dict | list):
+        raise ConfigError(path, parts[0], "a path of existing sections")
+    for key in _items(node, parts[0], path) if isinstance(node, list) else [parts[0]]:
+        if len(parts) == 1:
+            node[key] = value
         else:
-            if node.get(part) is None:
-                node[part] = {}
-            node = node[part]
+            if isinstance(node, dict) and node.get(key) is None:
+                node[key] = {}
+            _assign(node[key], parts[1:], value, path)
 
 
-def _items(entries: list[Any], part: str, path: str) -> list[Any]:
+def _items(entries: list[Any], part: str, path: str) -> list[int]:
+    """Indices of the entries that ``part`` means: one index, or all of a scheme, label or model of that name."""
     if part.isdecimal() and int(part) < len(entries):
-        return [entries[int(part)]]
-    found = [e for e in entries if isinstance(e, dict) and part in (e.get("scheme"), e.get("label"), e.get("model"))]
+        return [int(part)]
+    names = [(e.get("scheme"), e.get("label"), e.get("model")) if isinstance(e, dict) else () for e in entries]
+    found = [index for index, known in enumerate(names) if part in known]
     if not found:
         legal = ", ".join(str(e.get("scheme", i)) if isinstance(e, dict) else str(i) for i, e in enumerate(entries))
         raise ConfigError(path, part, f"an index below {len(entries)} or one of {legal}")

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from simulator.core import registry
 from simulator.core.errors import ConfigError
@@ -13,18 +22,36 @@ from simulator.core.params import (
     AzimuthRange,
     Count,
     DelaySpread,
+    Integer,
     PositiveFloat,
     Probability,
     Profile,
+    Real,
     SnrDb,
     ZenithRange,
     config_error,
 )
 from simulator.core.types import CsiConfig, Panel, RadioGeometry
 
+_Polarisations = Annotated[Integer, Field(ge=1, le=2)]
+_MAX_SNRS = 1000
+
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Open(BaseModel):
+    """Section with the parameters of a plug-in; its constructor checks them."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    @model_validator(mode="after")
+    def _reserved(self) -> _Open:
+        for key in ("config", "geometry", "kind", "name", "seed"):
+            if key in (self.model_extra or {}):
+                raise ValueError(f"no parameter {key!r}")
+        return self
 
 
 class Carrier(_Model):
@@ -33,9 +60,9 @@ class Carrier(_Model):
     ``granularity: rb`` computes one frequency sample per resource block (12 subcarriers), ``subcarrier`` all of them.
     """
 
-    carrier_hz: Annotated[float, Field(ge=5e8, le=1e11)] = 3.5e9
-    num_rb: Annotated[int, Field(ge=1, le=275)] | None = None
-    num_subcarriers: Annotated[int, Field(ge=1, le=4096)] | None = None
+    carrier_hz: Annotated[Real, Field(ge=5e8, le=1e11)] = 3.5e9
+    num_rb: Annotated[Integer, Field(ge=1, le=275)] | None = None
+    num_subcarriers: Annotated[Integer, Field(ge=1, le=4096)] | None = None
     subcarrier_spacing_hz: PositiveFloat = 30e3
     granularity: Literal["rb", "subcarrier"] = "rb"
     subband_rb: Count = 4
@@ -69,25 +96,25 @@ class Carrier(_Model):
 class BaseStation(_Model):
     """gNB panel: ``n1`` columns, ``n2`` rows, one CSI-RS port per element and polarisation."""
 
-    n1: Annotated[int, Field(ge=1, le=64)] = 8
-    n2: Annotated[int, Field(ge=1, le=64)] = 2
-    num_pol: Literal[1, 2] = 2
+    n1: Annotated[Integer, Field(ge=1, le=64)] = 8
+    n2: Annotated[Integer, Field(ge=1, le=64)] = 2
+    num_pol: _Polarisations = 2
     antenna_pattern: Literal["38.901", "omni"] = "38.901"
 
 
 class UserEquipment(_Model):
     """The UEs of a drop."""
 
-    num_users: Annotated[int, Field(ge=1, le=64)] = 1
-    num_rx_ant: Annotated[int, Field(ge=1, le=16)] = 1
-    num_pol: Literal[1, 2] = 1
-    speed_mps: Annotated[float, Field(ge=0, le=300)] = 0.0
+    num_users: Annotated[Integer, Field(ge=1, le=64)] = 1
+    num_rx_ant: Annotated[Integer, Field(ge=1, le=16)] = 1
+    num_pol: _Polarisations = 1
+    speed_mps: Annotated[Real, Field(ge=0, le=300)] = 0.0
 
 
 class Time(_Model):
     """Slots of a drop; the channel is sampled once per slot."""
 
-    num_slots: Annotated[int, Field(ge=1, le=1000)] = 1
+    num_slots: Annotated[Integer, Field(ge=1, le=1000)] = 1
     slot_s: PositiveFloat = 5e-4
 
 
@@ -107,6 +134,12 @@ class TdlChannel(_Model):
     angle_spread_deg: AngleSpread | None = None
     azimuth_range_deg: AzimuthRange = 60.0
 
+    @model_validator(mode="after")
+    def _no_line_of_sight(self) -> TdlChannel:
+        if self.angle_spread_deg is not None and self.profile in "DE":
+            raise ConfigError("channel.angle_spread_deg", self.angle_spread_deg, "null for profiles D and E")
+        return self
+
 
 class CdlChannel(_Model):
     """TR 38.901 CDL."""
@@ -114,7 +147,7 @@ class CdlChannel(_Model):
     model: Literal["cdl"]
     profile: Profile
     delay_spread_s: DelaySpread = 100e-9
-    rotate: bool | None = None
+    rotate: StrictBool | None = None
     azimuth_range_deg: AzimuthRange = 60.0
     zenith_range_deg: ZenithRange = 15.0
 
@@ -123,16 +156,15 @@ class SectorChannel(_Model):
     """TR 38.901 UMi, UMa or RMa in one sector."""
 
     model: Literal["umi", "uma", "rma"]
-    los: bool | None = None
+    los: StrictBool | None = None
     indoor_probability: Probability | None = None
     isd_m: PositiveFloat | None = None
-    pathloss: bool = True
+    pathloss: StrictBool = True
 
 
-class GuestChannel(BaseModel):
+class GuestChannel(_Open):
     """A channel source of another package; its parameters are checked by its constructor."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
     model: str
 
 
@@ -144,30 +176,33 @@ _CHANNELS: dict[str, type[BaseModel]] = {
 }
 
 
+def _known(field: str, kind: str, name: str) -> None:
+    if name not in registry.names(kind):
+        raise ConfigError(field, name, ", ".join(registry.names(kind)))
+
+
 def parse_channel(value: Any) -> Any:
     """Channel section (mapping with ``model``) to its own schema."""
     if isinstance(value, BaseModel):
         return value
     if not isinstance(value, dict) or not isinstance(value.get("model"), str):
         raise ConfigError("channel", value, f"a mapping with model: {', '.join(registry.names('channels'))}")
-    registry.target("channels", value["model"])
+    _known("channel.model", "channels", value["model"])
     try:
-        return _CHANNELS.get(value["model"], GuestChannel)(**value)
+        return _CHANNELS.get(value["model"], GuestChannel).model_validate(value)
     except ValidationError as error:
         raise config_error(error, "channel") from None
 
 
-class Estimation(BaseModel):
+class Estimation(_Open):
     """Channel estimator at the UE and its parameters."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
     name: str = "perfect"
 
 
-class Feedback(BaseModel):
+class Feedback(_Open):
     """One line of schemes; a parameter given as a list stands for one scheme per value."""
 
-    model_config = ConfigDict(frozen=True, extra="allow")
     scheme: str
     label: str | None = None
 
@@ -204,19 +239,19 @@ class Precoding(_Model):
 class Outage(_Model):
     """Outage targets: relative to the perfect-CSI rate of the same precoder, and absolute."""
 
-    gammas: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (0.9, 0.95)
+    gammas: tuple[Annotated[Real, Field(gt=0, le=1)], ...] = (0.9, 0.95)
     rates_bpshz: tuple[PositiveFloat, ...] = (1.0,)
 
 
 class Run(_Model):
     """How much to simulate. ``ci_rel`` goes on past ``drops`` until the half-width is small, up to ``max_drops``."""
 
-    drops: Annotated[int, Field(ge=2, le=10_000_000)] = 256
-    chunk_drops: Annotated[int, Field(ge=1, le=65536)] = 64
-    memory_gib: Annotated[float, Field(gt=0)] = 3.0
-    ci_rel: Annotated[float, Field(gt=0, lt=1)] | None = None
+    drops: Annotated[Integer, Field(ge=2, le=10_000_000)] = 256
+    chunk_drops: Annotated[Integer, Field(ge=1, le=65536)] = 64
+    memory_gib: PositiveFloat = 3.0
+    ci_rel: Annotated[Real, Field(gt=0, lt=1)] | None = None
     ci_metric: str = "sum_rate_bpshz"
-    max_drops: Annotated[int, Field(ge=2, le=10_000_000)] | None = None
+    max_drops: Annotated[Integer, Field(ge=2, le=10_000_000)] | None = None
 
     @model_validator(mode="after")
     def _bounds(self) -> Run:
@@ -234,6 +269,17 @@ class Radio(_Model):
     bs: BaseStation = BaseStation()
     ue: UserEquipment = UserEquipment()
     time: Time = Time()
+
+    @model_validator(mode="after")
+    def _whole_pairs(self) -> Radio:
+        if self.ue.num_rx_ant % self.ue.num_pol:
+            raise ConfigError("ue.num_rx_ant", self.ue.num_rx_ant, f"a multiple of ue.num_pol = {self.ue.num_pol}")
+        return self
+
+    def check_channel(self, channel: Any, field: str = "channel") -> None:
+        """ConfigError when a channel section does not fit the frequency grid."""
+        if isinstance(channel, RayleighChannel) and channel.taps > self.carrier.num_samples:
+            raise ConfigError(f"{field}.taps", channel.taps, f"1..{self.carrier.num_samples} (frequency samples)")
 
     @property
     def panel(self) -> Panel:
@@ -263,16 +309,16 @@ class Scenario(Radio):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
     description: str = ""
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
+    seed: Annotated[Integer, Field(ge=0, lt=2**31)] = 1
     channel: Any
     normalization: Literal["per_sample", "per_dataset", "none"] = "per_sample"
     estimation: Estimation = Estimation()
     feedback: Annotated[tuple[Feedback, ...], Field(min_length=1)]
     uplink: Uplink = Uplink()
     precoding: Precoding = Precoding()
-    snr_db: Annotated[tuple[SnrDb, ...], Field(min_length=1)]
+    snr_db: Annotated[tuple[SnrDb, ...], Field(min_length=1, max_length=_MAX_SNRS)]
     outage: Outage = Outage()
-    metrics: tuple[str, ...] | None = None
+    metrics: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     run: Run = Run()
     sweep: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = {}
 
@@ -283,42 +329,46 @@ class Scenario(Radio):
     def _snr_range(cls, value: Any) -> Any:
         """Accept one number, a list, or ``{start, stop, step}`` with both ends included."""
         if isinstance(value, dict):
-            if set(value) != {"start", "stop", "step"} or not all(isinstance(v, int | float) for v in value.values()):
+            numbers = [v for v in value.values() if isinstance(v, int | float) and not isinstance(v, bool)]
+            if set(value) != {"start", "stop", "step"} or not len(numbers) == sum(map(math.isfinite, numbers)) == 3:
                 raise ValueError("a list of numbers or {start, stop, step}")
             if value["step"] <= 0 or value["stop"] < value["start"]:
                 raise ValueError("step > 0 and stop >= start")
             count = int((value["stop"] - value["start"]) / value["step"] + 1e-9) + 1
+            if count > _MAX_SNRS:
+                raise ValueError(f"at most {_MAX_SNRS} values")
             return [value["start"] + i * value["step"] for i in range(count)]
         return [value] if isinstance(value, int | float) and not isinstance(value, bool) else value
 
     @model_validator(mode="after")
     def _consistent(self) -> Scenario:
-        for kind, used in (("precoders", self.precoding.precoders), ("metrics", self.metrics or ())):
-            for name in used:
-                registry.target(kind, name)
-            if len(set(used)) < len(used):
-                raise ConfigError(kind, list(used), "each name once")
-        registry.target("estimators", self.estimation.name)
+        _known("estimation.name", "estimators", self.estimation.name)
         for entry in self.feedback:
-            registry.target("feedback", entry.scheme)
+            _known("feedback.scheme", "feedback", entry.scheme)
             entry.variants()
-        if len(set(self.snr_db)) < len(self.snr_db):
-            raise ConfigError("snr_db", list(self.snr_db), "each value once")
-        streams, ports = self.ue.num_users * self.precoding.layers_per_user, self.panel.num_ports
+        users, precoders, metrics = self.ue.num_users, self.precoding.precoders, self.metrics or ()
+        for field, kind, names in (
+            ("precoding.precoders", "precoders", precoders),
+            ("metrics", "metrics", metrics),
+        ):
+            for name in names:
+                _known(field, kind, name)
+            _once(field, names)
+        _once("snr_db", self.snr_db)
+        _once("outage.gammas", self.outage.gammas)
+        _once("outage.rates_bpshz", self.outage.rates_bpshz)
+        streams, ports = users * self.precoding.layers_per_user, self.panel.num_ports
         if streams > ports:
             raise ConfigError(
-                "ue.num_users",
-                streams,
-                f"at most {ports} streams (num_users * layers_per_user) on {ports} ports",
+                "ue.num_users", streams, f"at most {ports} streams (num_users * layers_per_user) on {ports} ports"
             )
-        if self.ue.num_rx_ant % self.ue.num_pol:
-            raise ConfigError("ue.num_rx_ant", self.ue.num_rx_ant, f"a multiple of ue.num_pol = {self.ue.num_pol}")
-        if "svd" in self.precoding.precoders and self.ue.num_users > 1:
-            raise ConfigError("precoding.precoders", "svd", f"svd serves one user; ue.num_users is {self.ue.num_users}")
-        if isinstance(self.channel, TdlChannel) and self.channel.profile in "DE" and self.channel.angle_spread_deg:
-            raise ConfigError("channel.angle_spread_deg", self.channel.angle_spread_deg, "null for profiles D and E")
-        if isinstance(self.channel, RayleighChannel) and self.channel.taps > self.carrier.num_samples:
-            raise ConfigError("channel.taps", self.channel.taps, f"1..{self.carrier.num_samples} (frequency samples)")
+        for name in precoders:
+            if users > 1 and name in ("svd", "svd_water_filling"):
+                raise ConfigError("precoding.precoders", name, f"{name} serves one user; ue.num_users is {users}")
+        computed = metrics or registry.names("metrics")
+        if self.run.ci_rel is not None and not self.run.ci_metric.startswith(tuple(computed)):
+            raise ConfigError("run.ci_metric", self.run.ci_metric, ", ".join(computed))
+        self.check_channel(self.channel)
         self.csi_config  # noqa: B018 - raises for impossible layers
         return self
 
@@ -338,8 +388,11 @@ class Scenario(Radio):
 def parse_scenario(data: dict[str, Any]) -> Scenario:
     """Plain data to a validated scenario; the first problem as a ConfigError that names the field."""
     try:
-        return Scenario(**data)
+        return Scenario.model_validate(data)
     except ValidationError as error:
         raise config_error(error) from None
-    except TypeError as error:
-        raise ConfigError("document", str(error), "a mapping with text keys") from None
+
+
+def _once(field: str, values: tuple[Any, ...]) -> None:
+    if len(set(values)) < len(values):
+        raise ConfigError(field, list(values), "each value once")

@@ -6,12 +6,15 @@ import copy
 import hashlib
 import itertools
 import json
+import math
 from dataclasses import dataclass
 from typing import Any
 
 from scenarios.load import set_field
 from scenarios.schema import Scenario, parse_scenario
 from simulator.core.errors import ConfigError
+
+MAX_POINTS = 10_000
 
 
 @dataclass(frozen=True)
@@ -47,17 +50,23 @@ def expand(data: dict[str, Any]) -> list[Point]:
     base = parse_scenario(data)
     plain = {key: value for key, value in data.items() if key != "sweep"}
     axes = list(base.sweep)
-    for axis in axes:
-        if axis.split(".")[0] in ("name", "seed", "run", "sweep", "snr_db", "metrics"):
+    for axis, values in base.sweep.items():
+        if axis.split(".")[0] in ("name", "description", "seed", "run", "sweep", "snr_db", "metrics"):
             raise ConfigError(
-                f"sweep.{axis}",
-                axis,
-                "a field of carrier, bs, ue, time, channel, estimation, feedback, uplink",
+                f"sweep.{axis}", axis, "a field of carrier, bs, ue, time, channel, estimation, feedback, uplink"
             )
-    points = []
+        for value in values:
+            if isinstance(value, dict | list):
+                raise ConfigError(f"sweep.{axis}", value, "numbers, texts, true, false or null")
+    if math.prod(map(len, base.sweep.values())) > MAX_POINTS:
+        raise ConfigError("sweep", f"{math.prod(map(len, base.sweep.values()))} points", f"at most {MAX_POINTS}")
+    points: dict[str, Point] = {}
     for values in itertools.product(*(base.sweep[axis] for axis in axes)):
-        point = copy.deepcopy(plain)
+        data = copy.deepcopy(plain)
         for axis, value in zip(axes, values, strict=True):
-            set_field(point, axis, value)
-        points.append(Point(parse_scenario(point), dict(zip(axes, values, strict=True))))
-    return points
+            set_field(data, axis, value)
+        point = Point(parse_scenario(data), dict(zip(axes, values, strict=True)))
+        if point.key in points:
+            raise ConfigError("sweep", point.axes, "values that make a difference, each once")
+        points[point.key] = point
+    return list(points.values())

@@ -94,7 +94,7 @@ def correlation2(a: Any, b: Any) -> Any:
     """
     inner = ops.sum(ops.conj(a) * b, axis=-1)
     power = ops.square(ops.real(inner)) + ops.square(ops.imag(inner))
-    return ops.minimum(power / ops.maximum(_energy(a, -1) * _energy(b, -1), _TINY), 1.0)
+    return ops.minimum(power / ops.maximum(_energy(a, -1), _TINY) / ops.maximum(_energy(b, -1), _TINY), 1.0)
 
 
 def nmse(h: Any, h_hat: Any, axes: tuple[int, ...]) -> Any:

@@ -16,7 +16,8 @@ from simulator.core.interfaces import Precoder
 from simulator.core.params import PositiveFloat, validated
 
 # Two streams whose directions differ by less than this (one minus the squared multiple correlation) are separated no
-# further: zero forcing then loads its Gram matrix instead of dividing by nothing. About 100 float32 roundings.
+# further: Gram matrices are loaded by at least this share of their diagonal, about 100 float32 roundings. Streams of
+# independent users then receive interference below this share of the power that matched beams would bring them.
 PIVOT_FLOOR = 1e-5
 _TINY = 1e-30
 
@@ -32,7 +33,8 @@ def mrt(g: Any) -> Any:
 def zf(g: Any) -> Any:
     r"""Zero forcing, columns of :math:`G^H (G G^H)^{-1}` normalised to equal power per stream.
 
-    Linearly dependent users: see ``PIVOT_FLOOR``; the result is finite, with interference left between them.
+    Linearly dependent users: the Gram matrix of unit rows is loaded by ``PIVOT_FLOOR``, so that the columns tend to
+    those of the pseudo-inverse; interference is left between the dependent users, not to the others.
 
     Source: Spencer, Swindlehurst, Haardt, IEEE Trans. Signal Process. 52(2), 2004.
     """
@@ -45,12 +47,13 @@ def rzf(g: Any, loading: Any) -> Any:
     Args:
         g: effective rows ``[..., stream, port]``.
         loading: :math:`\alpha > 0`, in the unit of ``|g|^2``; ``num_streams * noise_var`` maximises the SINR for
-            equal path gains.
+            equal path gains. Below ``PIVOT_FLOOR`` of a row's power it is raised to that.
 
     Source: Peel, Hochwald, Swindlehurst, IEEE Trans. Commun. 53(1), 2005, Eq. (13).
     """
-    num_streams = g.shape[-2]
-    gram = ops.matmul(g, _hermitian(g)) + ops.cast(loading * ops.eye(num_streams), "complex64")
+    gram = ops.matmul(g, _hermitian(g))
+    loading = ops.maximum(loading, PIVOT_FLOOR * ops.real(ops.diagonal(gram, axis1=-2, axis2=-1)))
+    gram = gram + ops.cast(loading[..., None] * ops.eye(g.shape[-2]), "complex64")
     # Unit diagonal: the inverse then works on numbers of order one.
     scale = ops.rsqrt(ops.maximum(ops.real(ops.diagonal(gram, axis1=-2, axis2=-1)), _TINY))
     scaled = gram * ops.cast(scale[..., :, None] * scale[..., None, :], "complex64")

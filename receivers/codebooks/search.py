@@ -1,11 +1,12 @@
-"""Best codeword of a large codebook for many channels: chunked real matrix products with a running maximum."""
+"""Best codeword of a large codebook for many channels: blocked real matrix products with a running maximum."""
 
 from __future__ import annotations
 
 import numpy as np
 
-# Products kept at a time: small enough for the second-level cache.
-_BLOCK = 1 << 17
+# Rows of one product, and products kept at a time (16 MiB): large enough that all BLAS threads stay busy.
+_ROWS = 1 << 9
+_BLOCK = 1 << 22
 
 
 def best_codeword(h: np.ndarray, codebook: np.ndarray) -> np.ndarray:
@@ -16,36 +17,30 @@ def best_codeword(h: np.ndarray, codebook: np.ndarray) -> np.ndarray:
         codebook: complex64 ``[codeword, port]``.
 
     Returns:
-        int64 ``[report]``; memory is bounded for any codebook.
+        int64 ``[report]``, the lowest index among equals; memory is bounded for any codebook.
     """
     if h.shape[1] > h.shape[2]:  # the R factor has the same energies in fewer rows
         h = np.linalg.qr(h, mode="r")
     num_reports, num_vectors, num_ports = h.shape
-    # Re and Im of h c as two real products: rows (Re c, Im c) against (Re h, -Im h) and (Im h, Re h).
-    real_c = np.concatenate([codebook.real, codebook.imag], axis=1).astype(np.float32)
-    re = np.concatenate([h.real, -h.imag], axis=2).astype(np.float32)
-    im = np.concatenate([h.imag, h.real], axis=2).astype(np.float32)
+    # Read as pairs (re, im), codewords times conj(h) give Re(h c), times j conj(h) they give Im(h c).
+    words = np.ascontiguousarray(codebook, np.complex64).view(np.float32)
+    rows = np.concatenate([h.conj(), 1j * h.conj()], axis=1).astype(np.complex64, copy=False).view(np.float32)
+    step = max(1, min(num_reports, _ROWS // (2 * num_vectors)))
+    width = min(len(words), max(64, _BLOCK // (2 * step * num_vectors)))
+    products = np.empty(2 * step * num_vectors * width, np.float32)
     best_gain = np.full(num_reports, -1.0, np.float32)
     best = np.zeros(num_reports, np.int64)
-    reports_step = max(1, min(num_reports, 256 // num_vectors))
-    code_step = max(64, _BLOCK // (2 * reports_step * num_vectors))
-    for start in range(0, num_reports, reports_step):
-        stop = min(start + reports_step, num_reports)
-        right_re = re[start:stop].reshape(-1, 2 * num_ports).T
-        right_im = im[start:stop].reshape(-1, 2 * num_ports).T
-        columns = np.arange(stop - start)
-        for low in range(0, len(codebook), code_step):
-            left = real_c[low : low + code_step]
-            gain = left @ right_re
-            np.multiply(gain, gain, out=gain)
-            other = left @ right_im
-            np.multiply(other, other, out=other)
-            gain += other
-            if num_vectors > 1:
-                gain = gain.reshape(len(left), -1, num_vectors).sum(axis=2)
-            index = gain.argmax(axis=0)
-            value = gain[index, columns]
-            better = value > best_gain[start:stop]
-            best[start:stop] = np.where(better, low + index, best[start:stop])
-            best_gain[start:stop] = np.where(better, value, best_gain[start:stop])
+    for start in range(0, num_reports, step):
+        reports = slice(start, start + step)
+        left = rows[reports].reshape(-1, 2 * num_ports)
+        for low in range(0, len(words), width):
+            block = words[low : low + width]
+            product = np.matmul(left, block.T, out=products[: len(left) * len(block)].reshape(len(left), -1))
+            parts = product.reshape(-1, 2 * num_vectors, len(block))
+            gain = np.einsum("rpc,rpc->rc", parts, parts)
+            index = gain.argmax(axis=1)
+            value = np.take_along_axis(gain, index[:, None], axis=1)[:, 0]
+            better = value > best_gain[reports]
+            best[reports] = np.where(better, low + index, best[reports])
+            best_gain[reports] = np.where(better, value, best_gain[reports])
     return best

@@ -83,7 +83,7 @@ class DftFeedback(FeedbackScheme):
     def reconstruct(self, report: CsiReport) -> CsiReconstruction:
         """Unit-norm precoders; beam numbers that do not exist are marked invalid."""
         bits = report.expect_length(self.max_bits)
-        beam = bitfield.unpack(bits[..., : self._beam_bits], self._beam_bits).reshape(bits.shape[:2])
+        beam = bitfield.unpack(bits[..., : self._beam_bits], self._beam_bits).sum(axis=-1)  # 0 without bits
         valid = beam < len(self._beams)
         v = self._beams[np.where(valid, beam, 0)] * valid[..., None]  # [batch, user, element]
         if self.config.panel.num_pol == 1:

@@ -7,14 +7,59 @@ import json
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError, model_validator
 
 from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
+from simulator.core.params import Count, PositiveFloat, config_error
 
 CARD = "card.json"
+
+
+class _File(BaseModel):
+    file: str
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class _Network(BaseModel):
+    name: str
+    params: dict[str, Any]
+
+
+class _Input(BaseModel):
+    n1: Count
+    n2: Count
+    num_pol: Count
+    num_subcarriers: Count
+    spacing_hz: PositiveFloat
+    num_delays: Count
+    num_latents: Count
+
+
+class _Table(BaseModel):
+    levels: list[FiniteFloat]
+    coders: dict[str, dict[str, Any]]
+
+
+class _Card(BaseModel):
+    """What the link needs of a model card."""
+
+    name: str
+    model: _Network
+    weights: _File
+    input: _Input
+    tables: dict[str, _Table]
+
+    @model_validator(mode="after")
+    def _one_level_per_cell(self) -> _Card:
+        for key, table in self.tables.items():
+            bits = key.rpartition("-b")[2]
+            if not bits.isdecimal() or len(table.levels) != 2 ** int(bits):
+                raise ConfigError(f"tables.{key}.levels", f"{len(table.levels)} levels", "2**B for a table NAME-bB")
+        return self
 
 
 def zoo_folder() -> Path:
@@ -49,25 +94,32 @@ class TrainedModel:
         self.folder = folder
         try:
             self.card: dict[str, Any] = json.loads((folder / CARD).read_text())
-            self._file = folder / self.card["weights"]["file"]
-            expected = self.card["weights"]["sha256"]
-            self.name, self.tables = str(self.card["name"]), dict(self.card["tables"])
-            self.input = dict(self.card["input"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{folder / CARD}: not a model card ({type(error).__name__}: {error})") from None
+            card = _Card.model_validate(self.card)
+        except ValidationError as error:
+            raise StoreError(f"{folder / CARD}: not a model card ({config_error(error)})") from None
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{folder / CARD}: not a model card ({error})") from None
+        self.name, self.tables, self.input = card.name, self.card["tables"], self.card["input"]
+        self._file = folder / card.weights.file
         try:
             found = hashlib.sha256(self._file.read_bytes()).hexdigest()
         except OSError:
             raise StoreError(f"{self._file}: weight file named in the card is missing") from None
-        if found != expected:
-            raise StoreError(f"{self._file}: SHA-256 {found[:12]}... differs from the card ({expected[:12]}...)")
+        if found != card.weights.sha256:
+            raise StoreError(
+                f"{self._file}: damaged, SHA-256 {found[:12]}... and not {card.weights.sha256[:12]}... as in the card"
+            )
 
     @cached_property
     def model(self) -> Any:
         """The Keras model with its weights (built on first use; imports Keras)."""
         section = self.card["model"]
         model = registry.build("models", section["name"], **section["params"])
-        model.load_weights(self._file)
+        try:
+            model.load_weights(self._file)
+        except (OSError, ValueError, KeyError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise StoreError(f"{self._file}: no weights of the model in the card ({reason})") from None
         return model
 
     def encode(self, images: np.ndarray) -> np.ndarray:

@@ -80,6 +80,7 @@ def fit(
         if state["recipe"] != described:
             raise StoreError(f"{folder}: checkpoints of another recipe; choose another --out or delete it")
     if state["epochs"]:
+        registry.load("models", recipe.model.name)  # registers the class with Keras
         model = keras.models.load_model(folder / f"epoch-{len(state['epochs']):04d}.keras")
     else:
         model = build_model(recipe, train)
@@ -91,7 +92,11 @@ def fit(
         started = time.monotonic()
         if soft is not None:
             soft.calibrate(latents(model, train[:4000]))
-        history = model.fit(EpochBatches(train, recipe.batch_size, recipe.seed, epoch), epochs=1, verbose=0)
+            if keras.backend.backend() == "jax":
+                model.make_train_function(force=True)  # the compiled one holds the old levels as constants
+        # EpochBatches shuffles; Keras would shuffle its batches again, with a state that a resumed run has not.
+        batches = EpochBatches(train, recipe.batch_size, recipe.seed, epoch)
+        history = model.fit(batches, epochs=1, verbose=0, shuffle=False)
         loss = float(history.history["loss"][0])
         val_nmse = evaluate(model, val, soft)
         if not math.isfinite(loss + val_nmse):

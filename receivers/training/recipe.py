@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from simulator.core import registry
-from simulator.core.params import Count, PositiveFloat, config_error
+from simulator.core.params import Count, Integer, PositiveFloat, Real, config_error
 
 
 class _Section(BaseModel):
@@ -30,7 +30,7 @@ class QuantizerSection(_Section):
     """Quantiser in the training loop; every batch is divided evenly over ``bits`` and one unquantised share."""
 
     name: str = "mu_law"
-    bits: Annotated[tuple[Annotated[int, Field(ge=1, le=16)], ...], Field(min_length=1)] = (2, 4, 6)
+    bits: Annotated[tuple[Annotated[Integer, Field(ge=1, le=16)], ...], Field(min_length=1)] = (2, 4, 6)
 
     @model_validator(mode="after")
     def _known(self) -> QuantizerSection:
@@ -47,7 +47,7 @@ class TrainingRecipe(_Section):
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
     description: str = ""
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
+    seed: Annotated[Integer, Field(ge=0, lt=2**31)] = 1
     dataset: str
     model: ModelSection
     num_delays: Count = 32
@@ -56,8 +56,8 @@ class TrainingRecipe(_Section):
     epochs: Count = 40
     batch_size: Count = 200
     learning_rate: PositiveFloat = 2e-3
-    warmup_epochs: Annotated[float, Field(ge=0)] = 1.0
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-4
+    warmup_epochs: Annotated[Real, Field(ge=0)] = 1.0
+    weight_decay: Annotated[Real, Field(ge=0)] = 1e-4
     clipnorm: PositiveFloat = 1.0
     patience: Count = 8
     max_samples: Count | None = None

@@ -6,24 +6,49 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 import pydantic
-from pydantic import ConfigDict, Field, ValidationError, validate_call
+from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, validate_call
 
 from simulator.core.errors import ConfigError
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-Count = Annotated[int, Field(ge=1)]
-Probability = Annotated[float, Field(ge=0, le=1)]
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Profile = Literal["A", "B", "C", "D", "E"]
-DelaySpread = Annotated[float, Field(gt=0, le=1e-5, allow_inf_nan=False)]
-AzimuthRange = Annotated[float, Field(ge=0, le=180)]
-ZenithRange = Annotated[float, Field(ge=0, le=45)]
-AngleSpread = Annotated[float, Field(gt=0, le=15)]
-SnrDb = Annotated[float, Field(ge=-100, le=200, allow_inf_nan=False)]
 
-_call = validate_call(config=ConfigDict(arbitrary_types_allowed=True))
+def _number(value: Any) -> Any:
+    """Refuse text and truth values, which would be converted silently; 4.0 and 1e4 stand for integers too."""
+    if isinstance(value, bool | str):
+        raise ValueError("a number")
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Integer = Annotated[int, BeforeValidator(_number)]
+Real = Annotated[float, BeforeValidator(_number)]
+Count = Annotated[Integer, Field(ge=1)]
+Probability = Annotated[Real, Field(ge=0, le=1)]
+PositiveFloat = Annotated[Real, Field(gt=0, allow_inf_nan=False)]
+Profile = Literal["A", "B", "C", "D", "E"]
+DelaySpread = Annotated[Real, Field(gt=0, le=1e-5, allow_inf_nan=False)]
+AzimuthRange = Annotated[Real, Field(ge=0, le=180)]
+ZenithRange = Annotated[Real, Field(ge=0, le=45)]
+AngleSpread = Annotated[Real, Field(gt=0, le=15)]
+SnrDb = Annotated[Real, Field(ge=-100, le=200, allow_inf_nan=False)]
+
+# Strict, so that a constructor takes no text or truth value for a number either.
+_call = validate_call(config=ConfigDict(arbitrary_types_allowed=True, strict=True))
+# Plain words where pydantic's own speak of Python types.
+_RULES = {
+    "extra_forbidden": "no such field here",
+    "unexpected_keyword_argument": "no such parameter",
+    "invalid_key": "names of fields",
+    "tuple_type": "a list",
+    "too_short": "a list of at least {min_length}",
+    "too_long": "a list of at most {max_length}",
+    "model_type": "a mapping of fields",
+    "dict_type": "a mapping of fields",
+    "string_type": "text",
+    "string_pattern_mismatch": "text that matches {pattern}",
+    "bool_type": "true or false",
+}
 
 
 def validated(prefix: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -49,15 +74,14 @@ def validated(prefix: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 def config_error(error: pydantic.ValidationError, prefix: str = "") -> ConfigError:
     """The first problem of a pydantic error as a ConfigError that names field, value and rule."""
     first = error.errors()[0]
-    path = ".".join(
-        str(part) for part in (prefix, *first["loc"]) if str(part) and not str(part).startswith("function-")
-    )
-    received: Any = first.get("input")
+    where = [str(part) for part in first["loc"] if not str(part).startswith("function-")]
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, ConfigError):  # it names its field, down from the section that it was raised for
+        return ConfigError(".".join((*where[:-1], cause.field)), cause.received, cause.allowed)
+    path = ".".join(part for part in (prefix, *where) if part) or "document"
     if first["type"] == "missing":
         return ConfigError(path, "nothing", "a value is required")
-    if first["type"] == "extra_forbidden":
-        return ConfigError(path, received, "no such field here")
-    if first["type"] == "unexpected_keyword_argument":
-        return ConfigError(path, received, "no such parameter")
     rule = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return ConfigError(path or "document", received, rule)
+    if first["type"] in _RULES:
+        rule = _RULES[first["type"]].format(**first.get("ctx", {}))
+    return ConfigError(path, first.get("input"), rule)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,22 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@contextmanager
+def _renamed(path: Path) -> Iterator[Path]:
+    """A temporary file that becomes ``path`` when it is complete; StoreError when it cannot be written."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
 def write_json(path: Path, data: Any) -> None:
     """Write JSON under a temporary name and rename it into place."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n")
-    temporary.replace(path)
+    with _renamed(path) as temporary:
+        temporary.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n")
 
 
 def write_shard(path: Path, h: np.ndarray, part: np.ndarray) -> None:
@@ -38,11 +50,10 @@ def write_shard(path: Path, h: np.ndarray, part: np.ndarray) -> None:
         h: complex64 ``[sample, rx_ant, port, slot, subcarrier]``.
         part: uint8 ``[sample]``, index of the mixture part that drew the sample.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with h5py.File(temporary, "w", track_order=True) as file:
+    # No track_order and no track_times: both would put the time into the file, and equal data would differ in hash.
+    with _renamed(path) as temporary, h5py.File(temporary, "w") as file:
         file.create_dataset("h", data=h, track_times=False)
         file.create_dataset("part", data=part, track_times=False)
-    temporary.replace(path)
 
 
 class ChannelStore:
@@ -62,24 +73,22 @@ class ChannelStore:
         try:
             self.manifest: dict[str, Any] = json.loads(path.read_text())
             self.shards: dict[str, list[dict[str, Any]]] = self.manifest["splits"]
+            files = [
+                (self.folder / shard["file"], shard["sha256"], int(shard["num_samples"]))
+                for split in self.shards.values()
+                for shard in split
+            ]
         except OSError:
             raise StoreError(
                 f"{path}: no finished store here; make one with `csilink dataset RECIPE --out STORE`"
             ) from None
-        except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError):
-            raise StoreError(
-                f"{path}: not a store manifest (JSON with 'splits'); make the store again"
-            ) from None
-        for shard in (s for split in self.shards.values() for s in split):
-            file = self.folder / shard["file"]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise StoreError(f"{path}: not a store manifest (JSON with 'splits'); make the store again") from None
+        for file, expected, _ in files:
             if not file.is_file():
-                raise StoreError(
-                    f"{file}: shard named in the manifest is missing; run `csilink dataset` again"
-                )
-            if verify and sha256(file) != shard["sha256"]:
-                raise StoreError(
-                    f"{file}: SHA-256 differs from the manifest; the shard is damaged, delete it and resume"
-                )
+                raise StoreError(f"{file}: shard named in the manifest is missing; run `csilink dataset` again")
+            if verify and sha256(file) != expected:
+                raise StoreError(f"{file}: damaged, SHA-256 differs from the manifest; run `csilink dataset` again")
 
     @property
     def hash(self) -> str:

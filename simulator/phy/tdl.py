@@ -81,7 +81,7 @@ class TappedDelayLine(SionnaSource):
 def _azimuth_roots(geometry: RadioGeometry, spread_deg: float, range_deg: float) -> np.ndarray:
     """Hermitian square roots of the column correlation on a fine grid of azimuths, complex64 ``[azimuth, n1, n1]``."""
     azimuths = np.linspace(-range_deg, range_deg, 241)
-    corr = np.stack([one_ring_corr_mat(phi, geometry.panel.n1, 0.5, spread_deg).numpy() for phi in azimuths])
+    corr = one_ring_corr_mat(azimuths, geometry.panel.n1, 0.5, spread_deg).numpy()
     power, vectors = np.linalg.eigh(corr)
     return ((vectors * np.sqrt(np.maximum(power, 0))[:, None]) @ vectors.conj().transpose(0, 2, 1)).astype(
         np.complex64

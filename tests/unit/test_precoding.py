@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from keras import ops
-from tolerances import FLOAT32, INVERSE, assert_close
+from tolerances import FLOAT32, INVERSE, SINGULAR, assert_close
 
 from simulator import precoding
 from simulator.core import registry
@@ -31,7 +31,7 @@ class TestAgainstNumpy:
 
     def each(self, g, w, inverse):
         for index in np.ndindex(g.shape[:2]):
-            assert_close(w[index], reference(g[index], inverse(g[index].astype(np.complex128))), RATE_OF_COLUMNS)
+            assert_close(w[index], reference(g[index], inverse(g[index].astype(np.complex128))), INVERSE)
 
     def test_mrt(self, g):
         self.each(g, numpy(precoding.mrt(g)), lambda g: np.eye(4))
@@ -41,7 +41,7 @@ class TestAgainstNumpy:
         self.each(g, w, lambda g: np.linalg.inv(g @ g.conj().T))
         leak = np.abs(g @ w) ** 2
         own = np.einsum("...kk->...k", leak)
-        assert ((leak.sum(axis=-1) - own) < 1e-7 * own).all(), "users interfere"
+        assert ((leak.sum(axis=-1) - own) < 1e-6 * own).all(), "users interfere"
 
     @pytest.mark.parametrize("loading", [1e-3, 0.4, 30.0])
     def test_rzf(self, g, loading):
@@ -52,10 +52,6 @@ class TestAgainstNumpy:
         self.each(g, w, lambda g: np.linalg.inv(g @ g.conj().T + 4 * 0.05 * np.eye(4)))
         w = numpy(registry.build("precoders", "rzf", loading=0.7).weights(g, 0.05))
         self.each(g, w, lambda g: np.linalg.inv(g @ g.conj().T + 0.7 * np.eye(4)))
-
-
-# Columns of a precoder, through a float32 inverse of a Gram matrix.
-RATE_OF_COLUMNS = INVERSE
 
 
 class TestLimits:
@@ -134,6 +130,17 @@ class TestDependentUsers:
         w = numpy(registry.build("precoders", name).weights(g, noise_var))
         assert np.isfinite(w).all()
         np.testing.assert_allclose(np.sum(np.abs(w) ** 2, axis=1), 1 / 4, rtol=1e-4)
+
+    def test_zf_is_the_pseudo_inverse(self, rng):
+        """Of two identical users and one in the span of others: the limit of vanishing regularisation."""
+        g = channel(rng, 40, 4, 8)
+        g[:20, 1] = g[:20, 0]
+        g[20:, 3] = (g[20:, 0] + g[20:, 1]) / np.float32(np.sqrt(2))
+        w = numpy(precoding.zf(g))
+        for b in range(40):
+            rows = g[b] / np.linalg.norm(g[b], axis=1, keepdims=True)
+            columns = np.linalg.pinv(rows.astype(np.complex128), rcond=1e-4)
+            assert_close(w[b], columns / np.linalg.norm(columns, axis=0) / 2, SINGULAR)
 
     def test_zf_still_protects_the_other_users(self, rng):
         g = channel(rng, 40, 4, 8)

@@ -1,0 +1,475 @@
+"""Every registered plug-in keeps the contract of its interface; a new one is tested without writing a test.
+
+A plug-in that is built without parameters needs nothing here. Others have their parameters in ``PARAMS``.
+"""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from keras import ops
+from tolerances import FLOAT32, assert_close, assert_mean
+
+from receivers.models.weights import TrainedModel, zoo_names
+from simulator.core import registry
+from simulator.core.errors import ConfigError, PayloadError
+from simulator.core.interfaces import (
+    ChannelSource,
+    EntropyCoder,
+    Estimator,
+    FeedbackScheme,
+    Metric,
+    Precoder,
+    Quantizer,
+)
+from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport, Panel, RadioGeometry
+from simulator.scores import CsiOutcome, LinkOutcome
+
+WEIGHTS = next(iter(zoo_names()), None)
+CONFIG = CsiConfig(Panel(3, 2, 2), num_rx_ant=2, num_subcarriers=7, spacing_hz=360e3, subband_size=3)
+SEED = 77
+
+# One object per entry. A plug-in without an entry is built without parameters.
+PARAMS = {
+    "channels": {"tdl": [{"profile": "A"}], "cdl": [{"profile": "C"}]},
+    "estimators": {"noisy": [{"snr_db": -3.0}, {"snr_db": 25.0}]},
+    "feedback": {
+        "dft": [{}, {"cophasing": "subband"}],
+        "rvq": [{"bits": 5}, {"bits": 3, "frequency": "subband", "codebooks": 2}],
+        "autoencoder": [
+            {"weights": WEIGHTS, "bits": 4},
+            {"weights": WEIGHTS, "bits": 3, "quantizer": "uniform", "coder": "fixed", "levels": "nominal", "scale_bits": 6},
+        ],
+    },
+    "quantizers": {name: [{"bits": 1}, {"bits": 3}, {"bits": 8}] for name in ("uniform", "mu_law")},
+    "precoders": {"rzf": [{}, {"loading": 0.1}]},
+}
+
+INTERFACES = {
+    "channels": ChannelSource,
+    "coders": EntropyCoder,
+    "estimators": Estimator,
+    "feedback": FeedbackScheme,
+    "metrics": Metric,
+    "precoders": Precoder,
+    "quantizers": Quantizer,
+}
+
+
+def cases(kind):
+    """``(name, params)`` of every registered plug-in of a kind."""
+    return [
+        pytest.param(name, params, id="-".join([name, *map(str, params.values())]))
+        for name in registry.names(kind)
+        for params in PARAMS.get(kind, {}).get(name, [{}])
+    ]
+
+
+def made(kind, name, *args, **params):
+    """The plug-in, or a failure that says what to do."""
+    try:
+        return registry.build(kind, name, *args, **params)
+    except ConfigError as error:
+        if name in PARAMS.get(kind, {}):
+            raise
+        pytest.fail(f"{kind} plug-in {name!r} cannot be built without parameters: give it an entry in PARAMS ({error})")
+
+
+@pytest.mark.parametrize("kind", registry.KINDS)
+def test_names_load_and_fit_their_interface(kind):
+    for name in registry.names(kind):
+        cls = registry.load(kind, name)
+        assert issubclass(cls, INTERFACES.get(kind, object)), f"{kind}.{name} is no {INTERFACES[kind].__name__}"
+        assert cls.__doc__, f"{kind}.{name} has no docstring"
+
+
+def test_a_plug_in_without_an_entry_fails_clearly(monkeypatch):
+    monkeypatch.delitem(PARAMS["feedback"], "rvq")
+    with pytest.raises(pytest.fail.Exception, match=r"'rvq'.*entry in PARAMS"):
+        made("feedback", "rvq", CONFIG, seed=SEED)
+    assert made("feedback", "perfect", CONFIG, seed=SEED).label == "perfect"
+
+
+def noise(rng, *shape):
+    return (rng.standard_normal((*shape, 2)) @ [1, 1j] / np.sqrt(2)).astype(np.complex64)
+
+
+# Feedback ------------------------------------------------------------------------------------------------------------
+
+CHILD = """
+import json, sys
+import numpy as np
+from simulator.core import registry
+from simulator.core.types import CsiConfig, CsiReport, Panel
+
+spec = json.load(open(sys.argv[1]))
+config = CsiConfig(**{**spec["config"], "panel": Panel(**spec["config"]["panel"])})
+scheme = registry.build("feedback", spec["name"], config, seed=spec["seed"], **spec["params"])
+num_bits = np.array(spec["num_bits"])
+bits = np.zeros((*num_bits.shape, num_bits.max()), np.uint8)
+for b, u in np.ndindex(num_bits.shape):
+    payload = np.frombuffer(bytes.fromhex(spec["payloads"][b][u]), np.uint8)
+    bits[b, u, : num_bits[b, u]] = np.unpackbits(payload)[: num_bits[b, u]]
+known = scheme.reconstruct(CsiReport(bits, num_bits))
+valid = np.ones(num_bits.shape, bool) if known.valid is None else known.valid
+np.savez(sys.argv[2], value=known.h if known.w is None else known.w, valid=valid)
+"""
+
+
+@cache
+def public_config(name, weights):
+    """Configuration of the link that a scheme is tested in; weights fix their own."""
+    if weights is None:
+        return CONFIG
+    trained = TrainedModel(weights).input
+    fields = trained if isinstance(trained, dict) else trained.model_dump()
+    panel = Panel(fields["n1"], fields["n2"], fields["num_pol"])
+    return CsiConfig(panel, 2, fields["num_subcarriers"], fields["spacing_hz"], subband_size=4)
+
+
+def scheme_of(name, params):
+    if name == "autoencoder" and WEIGHTS is None:
+        pytest.skip("no trained weights in the zoo")
+    return made("feedback", name, public_config(name, params.get("weights")), seed=SEED, **params)
+
+
+def csi(scheme, rng, batch=3, users=2):
+    c = scheme.config
+    h = noise(rng, batch, users, c.num_rx_ant, c.panel.num_ports, c.num_subcarriers)
+    return CsiEstimate(h, np.zeros((batch, users), np.float32))
+
+
+def value(known):
+    return known.h if known.w is None else known.w
+
+
+def check_reconstruction(scheme, known, batch, users):
+    """Shape, dtype, finite everywhere, unit norm of valid directions."""
+    c = scheme.config
+    assert isinstance(known, CsiReconstruction)
+    valid = np.ones((batch, users), bool) if known.valid is None else known.valid
+    assert valid.shape == (batch, users) and valid.dtype == bool
+    assert value(known).dtype == np.complex64 and np.isfinite(value(known)).all()
+    if known.w is None:
+        assert known.h.shape == (batch, users, c.num_rx_ant, c.panel.num_ports, c.num_subcarriers)
+    else:
+        assert known.w.shape == (batch, users, c.panel.num_ports, c.num_layers, c.num_subbands)
+        np.testing.assert_allclose(np.linalg.norm(known.w, axis=2)[valid], 1, rtol=FLOAT32)
+    return valid
+
+
+@pytest.mark.parametrize(("name", "params"), cases("feedback"))
+class TestFeedback:
+    def test_report(self, name, params, rng):
+        scheme = scheme_of(name, params)
+        estimate = csi(scheme, rng)
+        before = estimate.h_hat.copy()
+        report = scheme.report(estimate)
+        np.testing.assert_array_equal(estimate.h_hat, before)
+        assert report.bits.shape[:2] == report.num_bits.shape == (3, 2)
+        assert isinstance(scheme.max_bits, int) and 0 < report.num_bits.max() <= scheme.max_bits
+        beyond = np.arange(report.bits.shape[2]) >= report.num_bits[..., None]
+        assert not report.bits[beyond].any(), "padding is not zero"
+        assert check_reconstruction(scheme, scheme.reconstruct(report), 3, 2).all(), "its own report is invalid"
+
+    def test_deterministic(self, name, params, rng):
+        scheme, fresh = scheme_of(name, params), scheme_of(name, params)
+        estimate = csi(scheme, rng)
+        report = scheme.report(estimate)
+        scheme.report(csi(scheme, rng))
+        assert scheme.label and scheme.label == fresh.label and scheme.max_bits == fresh.max_bits
+        for again in (scheme.report(estimate), fresh.report(estimate)):
+            np.testing.assert_array_equal(again.bits, report.bits)
+            np.testing.assert_array_equal(again.num_bits, report.num_bits)
+
+    def test_labels_tell_variants_apart(self, name, params):
+        labels = [scheme_of(name, other).label for other in PARAMS["feedback"].get(name, [{}])]
+        assert len(set(labels)) == len(labels)
+
+    def test_reports_depend_on_the_channel(self, name, params, rng):
+        scheme = scheme_of(name, params)
+        one, two = scheme.report(csi(scheme, rng, batch=20)), scheme.report(csi(scheme, rng, batch=20))
+        width = min(one.bits.shape[2], two.bits.shape[2])
+        assert (one.bits[..., :width] != two.bits[..., :width]).any(axis=2).mean() > 0.5
+
+    def test_bits_alone_in_another_process(self, name, params, rng, tmp_path):
+        """What crosses the uplink are bytes and a length; the gNB is a process that has never seen the channel."""
+        scheme = scheme_of(name, params)
+        report = scheme.report(csi(scheme, rng))
+        spec = {
+            "name": name,
+            "params": params,
+            "seed": SEED,
+            "config": dataclasses.asdict(scheme.config),
+            "num_bits": report.num_bits.tolist(),
+            "payloads": [[report.to_bytes(b, u).hex() for u in range(2)] for b in range(3)],
+        }
+        (tmp_path / "spec.json").write_text(json.dumps(spec))
+        command = [sys.executable, "-c", CHILD, str(tmp_path / "spec.json"), str(tmp_path / "known.npz")]
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+        root = Path(__file__).parents[2]
+        done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr[-2000:]
+        here = scheme.reconstruct(report)
+        with np.load(tmp_path / "known.npz") as there:
+            assert there["valid"].all()
+            assert_close(there["value"], value(here), 1e-6)
+
+    @pytest.mark.parametrize("change", ["shorter", "longer", "empty"])
+    def test_a_wrong_length_is_refused(self, name, params, change, rng):
+        """PayloadError where all reports have one length, else reports marked as no codeword."""
+        scheme = scheme_of(name, params)
+        report = scheme.report(csi(scheme, rng))
+        bits = np.pad(report.bits, ((0, 0), (0, 0), (0, scheme.max_bits + 1 - report.bits.shape[2])))
+        num_bits = {"shorter": report.num_bits - 1, "longer": np.full((3, 2), scheme.max_bits + 1)}
+        num_bits["empty"] = np.zeros((3, 2), int)
+        try:
+            known = scheme.reconstruct(CsiReport(bits, num_bits[change]))
+        except PayloadError:
+            return
+        assert not check_reconstruction(scheme, known, 3, 2).any()
+
+    def test_random_bits(self, name, params, rng):
+        """300 patterns of lengths that occur, then of any length: a finite reconstruction or PayloadError."""
+        scheme = scheme_of(name, params)
+        usual = scheme.report(csi(scheme, rng, batch=20)).num_bits.ravel()
+        bits = rng.integers(0, 2, (150, 2, scheme.max_bits), dtype=np.uint8)
+        bits[:5], bits[5:10] = 0, 1
+        for num_bits in (rng.choice(usual, (150, 2)), rng.integers(0, scheme.max_bits + 1, (150, 2))):
+            sent = bits * (np.arange(scheme.max_bits) < num_bits[..., None]).astype(np.uint8)
+            try:
+                known = scheme.reconstruct(CsiReport(sent, num_bits))
+            except PayloadError:
+                continue
+            check_reconstruction(scheme, known, 150, 2)
+
+
+# Quantisers and coders -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "params"), cases("quantizers"))
+class TestQuantizers:
+    def test_levels_and_idempotence(self, name, params):
+        quantizer = made("quantizers", name, **params)
+        index = np.arange(2**quantizer.bits)
+        levels = quantizer.dequantize(index)
+        assert levels.dtype == np.float32 and (np.abs(levels) <= 1).all() and (np.diff(levels) > 0).all()
+        np.testing.assert_array_equal(quantizer.quantize(levels), index)
+
+    def test_cells_are_intervals(self, name, params, rng):
+        quantizer = made("quantizers", name, **params)
+        x = np.sort(rng.uniform(-1.5, 1.5, (50, 40)).astype(np.float32), axis=None)
+        index = quantizer.quantize(x)
+        assert index.dtype == np.int64 and (np.diff(index) >= 0).all()
+        assert index[0] == 0 and index[-1] == 2**quantizer.bits - 1
+        odd = quantizer.quantize(np.array([np.nan, np.inf, -np.inf, 1e30, 0.0]))
+        assert odd.min() >= 0 and odd.max() < 2**quantizer.bits
+        once = quantizer.dequantize(index)
+        np.testing.assert_array_equal(quantizer.dequantize(quantizer.quantize(once)), once)
+
+    def test_soft_path_is_the_hard_path(self, name, params, rng):
+        quantizer = made("quantizers", name, **params)
+        x = rng.uniform(-1.2, 1.2, (7, 300)).astype(np.float32)
+        soft = np.asarray(ops.convert_to_numpy(quantizer.soft(ops.convert_to_tensor(x))))
+        np.testing.assert_array_equal(soft, quantizer.dequantize(quantizer.quantize(x)))
+
+
+@pytest.mark.parametrize(("name", "params"), cases("coders"))
+@pytest.mark.parametrize("alphabet", [2, 16, 100])
+class TestCoders:
+    def build(self, name, params, symbols, alphabet):
+        fit = getattr(registry.load("coders", name), "fit", None)
+        fitted = fit(np.bincount(symbols.ravel(), minlength=alphabet)) if fit else {}
+        return made("coders", name, alphabet, **{**fitted, **params})
+
+    def symbols(self, rng, alphabet):
+        return np.minimum(rng.geometric(0.2, (30, 64)) - 1, alphabet - 1)
+
+    def test_exact_round_trip(self, name, params, alphabet, rng):
+        symbols = self.symbols(rng, alphabet)
+        coder = self.build(name, params, symbols, alphabet)
+        bits, num_bits = coder.encode(symbols)
+        assert coder.num_symbols == alphabet
+        assert bits.dtype == np.uint8 and bits.max() <= 1 and bits.shape[0] == 30
+        assert num_bits.shape == (30,) and num_bits.max() <= min(bits.shape[1], 64 * coder.max_length)
+        assert not bits[np.arange(bits.shape[1]) >= num_bits[:, None]].any()
+        decoded, valid = coder.decode(bits, num_bits, 64)
+        assert valid.dtype == bool and valid.all()
+        np.testing.assert_array_equal(decoded, symbols)
+
+    def test_never_below_the_entropy(self, name, params, alphabet, rng):
+        symbols = self.symbols(rng, alphabet)
+        _, num_bits = self.build(name, params, symbols, alphabet).encode(symbols)
+        share = np.bincount(symbols.ravel()) / symbols.size
+        entropy = -np.sum(share[share > 0] * np.log2(share[share > 0]))
+        assert num_bits.mean() / 64 >= entropy - 1e-9
+
+    def test_random_bits_never_raise(self, name, params, alphabet, rng):
+        symbols = self.symbols(rng, alphabet)
+        coder = self.build(name, params, symbols, alphabet)
+        bits = rng.integers(0, 2, (300, 64 * coder.max_length), dtype=np.uint8)
+        decoded, valid = coder.decode(bits, rng.integers(0, bits.shape[1] + 1, 300), 64)
+        assert decoded.shape == (300, 64) and valid.shape == (300,)
+        assert decoded.min() >= 0 and decoded.max() < alphabet
+
+
+# Precoders and estimators --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "params"), cases("precoders"))
+class TestPrecoders:
+    def streams(self, precoder):
+        """Numbers of one-layer users that this precoder serves."""
+        served = []
+        for users in (1, 2, 5, 8):
+            try:
+                precoder.check(users, users, 8)
+            except ConfigError:
+                continue
+            served.append(users)
+        assert served, "check() refuses every link"
+        return served
+
+    def test_total_power(self, name, params, rng):
+        precoder = made("precoders", name, **params)
+        for users in self.streams(precoder):
+            for noise_var in (1e-4, 0.1, 100.0):
+                w = np.asarray(ops.convert_to_numpy(precoder.weights(noise(rng, 3, 4, users, 8), noise_var)))
+                assert w.shape == (3, 4, 8, users) and w.dtype == np.complex64
+                np.testing.assert_allclose(np.sum(np.abs(w) ** 2, axis=(2, 3)), 1, rtol=1e-4)
+
+    def test_total_power_of_layers(self, name, params, rng):
+        """One user with several orthogonal layers of falling strength."""
+        precoder = made("precoders", name, **params)
+        u = np.linalg.svd(noise(rng, 6, 8, 8))[0][:, :4].astype(np.complex64)
+        g = u * np.float32([3, 1, 0.3, 0.01])[:, None]
+        for noise_var in (1e-4, 1.0, 100.0):
+            w = np.asarray(ops.convert_to_numpy(precoder.weights(g, noise_var)))
+            np.testing.assert_allclose(np.sum(np.abs(w) ** 2, axis=(1, 2)), 1, rtol=1e-4)
+
+    def test_degenerate_groups_stay_finite(self, name, params, rng):
+        precoder = made("precoders", name, **params)
+        for users in self.streams(precoder):
+            g = noise(rng, 4, users, 8)
+            g[0] = 0
+            g[1, 0] = 0
+            g[2] = g[2, :1]
+            for noise_var in (1e-9, 0.1):
+                w = np.asarray(ops.convert_to_numpy(precoder.weights(g, noise_var)))
+                power = np.sum(np.abs(w) ** 2, axis=(1, 2))
+                assert np.isfinite(w).all() and (power <= 1 + 1e-4).all()
+                assert (w[0] == 0).all() and (w[1, :, 0] == 0).all(), "power for users of whom nothing is known"
+                np.testing.assert_allclose(power[2:], 1, rtol=1e-4)
+
+    def test_noise_dependence_is_declared(self, name, params, rng):
+        precoder = made("precoders", name, **params)
+        if precoder.noise_dependent:
+            return
+        g = noise(rng, 5, max(self.streams(precoder)), 8)
+        one, two = (np.asarray(ops.convert_to_numpy(precoder.weights(g, v))) for v in (0.0, 10.0))
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize(("name", "params"), cases("estimators"))
+class TestEstimators:
+    def test_error_is_as_declared(self, name, params, rng):
+        estimator = made("estimators", name, **params)
+        h = noise(rng, 60, 2, 2, 8, 5) * np.float32([1, 20])[:, None, None, None]
+        before = h.copy()
+        estimate = estimator.estimate(h, seed=3)
+        np.testing.assert_array_equal(h, before)
+        assert estimate.h_hat.shape == h.shape and estimate.h_hat.dtype == np.complex64
+        assert estimate.error_var.shape == (60, 2) and estimate.error_var.dtype == np.float32
+        assert np.isfinite(estimate.h_hat).all() and (estimate.error_var >= 0).all()
+        error = np.mean(np.abs(estimate.h_hat - h) ** 2, axis=(2, 3, 4), dtype=np.float64)
+        exact = estimate.error_var == 0
+        assert (error[exact] == 0).all()
+        if not exact.all():
+            assert_mean(error[~exact] / estimate.error_var[~exact], 1)
+
+    def test_seeds(self, name, params, rng):
+        estimator = made("estimators", name, **params)
+        h = noise(rng, 4, 2, 2, 8, 5)
+        one, again, other = (estimator.estimate(h, seed=s) for s in (3, 3, 4))
+        np.testing.assert_array_equal(one.h_hat, again.h_hat)
+        assert (one.h_hat != other.h_hat).any() or not one.error_var.any()
+
+
+# Channels ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "params"), cases("channels"))
+def test_channels(name, params):
+    """As the runner uses them: compiled, many seeds, one batch size."""
+    geometry = RadioGeometry(3.5e9, Panel(3, 2, 2), 2, 2, 5, 360e3, num_slots=2, speed_mps=3.0)
+    source = made("channels", name, geometry, **params)
+    h = source.sample(3, seed=1)
+    assert isinstance(h, np.ndarray) and h.dtype == np.complex64 and h.shape == (3, 2, 2, 12, 2, 5)
+    assert np.isfinite(h).all()
+    power = np.sum(np.abs(h) ** 2, axis=(2, 3, 4, 5))
+    assert (power > 0).all()
+    other = source.sample(3, seed=2)
+    assert (np.abs(other - h) ** 2).sum(axis=(2, 3, 4, 5)).min() > 1e-3 * power.min()
+    again = source.sample(3, seed=1)
+    np.testing.assert_array_equal(again, h)
+    assert not np.shares_memory(again, h)
+    assert len(np.unique(power.round(12))) > 1 or name == "constant", "all drops are alike"
+
+
+# Metrics -------------------------------------------------------------------------------------------------------------
+
+
+def outcomes(rng):
+    """A perfect and a poor outcome of each scope."""
+    h = noise(rng, 6, 3, 2, 4, 2, 5)
+    c2 = rng.uniform(0.2, 0.6, (6, 3, 1, 2, 5)).astype(np.float32)
+    num_bits, snr_db = rng.integers(5, 60, (6, 3, 2)), (0.0, 10.0)
+    rate = rng.uniform(1, 6, (2, 6, 3, 2)).astype(np.float32)
+    targets = ((0.9, 0.95), (1.0, 2.0))
+    return {
+        "csi": (
+            CsiOutcome(h, h, np.ones_like(c2), num_bits, snr_db),
+            CsiOutcome(h, h + noise(rng, *h.shape), c2, num_bits + 1, snr_db),
+        ),
+        "link": (LinkOutcome(rate, rate, *targets), LinkOutcome(0.4 * rate, rate, *targets)),
+    }
+
+
+@pytest.mark.parametrize(("name", "params"), cases("metrics"))
+class TestMetrics:
+    def test_declares_itself(self, name, params):
+        metric = made("metrics", name, **params)
+        assert metric.unit and metric.better in ("higher", "lower")
+        assert metric.scope in ("csi", "link") and metric.reduce in ("mean", "max")
+
+    def test_values_per_drop(self, name, params, rng):
+        metric = made("metrics", name, **params)
+        for outcome in outcomes(rng)[metric.scope]:
+            values = metric.evaluate(outcome)
+            assert values and all(key.startswith(name) for key in values)
+            for drops in values.values():
+                assert drops.dtype == np.float64 and np.isfinite(drops).all()
+                assert drops.shape in ([(6,), (2, 6)] if metric.scope == "csi" else [(2, 6)])
+                assert np.isfinite(metric.finalize(drops.mean(axis=-1), 10.0)).all()
+                assert not metric.share or (0 <= drops.min() and drops.max() <= 1)
+
+    def test_perfect_is_better_than_poor(self, name, params, rng):
+        metric = made("metrics", name, **params)
+        perfect, poor = (metric.evaluate(outcome) for outcome in outcomes(rng)[metric.scope])
+        assert set(perfect) == set(poor)
+        for key in perfect:
+            good, bad = (metric.finalize(v[key].mean(axis=-1), 10.0) for v in (perfect, poor))
+            assert (good > bad).all() if metric.better == "higher" else (good < bad).all()
+
+    def test_implicit_schemes(self, name, params, rng):
+        """Without a channel at the gNB a metric is left out or computed from directions."""
+        metric = made("metrics", name, **params)
+        if metric.scope == "csi":
+            implicit = dataclasses.replace(outcomes(rng)["csi"][0], h_hat=None)
+            assert all(np.isfinite(v).all() for v in metric.evaluate(implicit).values())

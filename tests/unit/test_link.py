@@ -1,0 +1,319 @@
+"""The whole link against an independent float64 loop over users, subcarriers and streams; its uplink; its channels."""
+
+import numpy as np
+import pytest
+from tolerances import FLOAT32, RATE, assert_close, assert_mean
+
+from benchmarks.build import ChannelDraw, build_link, build_schemes
+from receivers.estimation.noisy import NoisyEstimator
+from receivers.estimation.perfect import PerfectEstimator
+from receivers.feedback.dft import DftFeedback
+from receivers.feedback.perfect import PerfectFeedback
+from receivers.feedback.rvq import RvqFeedback
+from scenarios.sweep import expand
+from simulator.core import registry
+from simulator.core.errors import ConfigError
+from simulator.core.types import CsiConfig, Panel
+from simulator.link import Link, UplinkModel
+from simulator.scores import LinkOutcome
+
+PANEL = Panel(4, 1, 2)
+SNRS_DB = (-10.0, 5.0, 25.0)
+
+
+def channel(rng, batch=3, users=3, rx=1, slots=2, subcarriers=5, panel=PANEL):
+    shape = (batch, users, rx, panel.num_ports, slots, subcarriers, 2)
+    return (rng.standard_normal(shape) @ [1, 1j] / np.sqrt(2)).astype(np.complex64)
+
+
+def config(rx=1, layers=1, subcarriers=5, panel=PANEL):
+    return CsiConfig(panel, rx, subcarriers, 360e3, subband_size=2, num_layers=layers)
+
+
+def link(cfg, schemes=("perfect",), precoders=("mrt", "zf", "rzf"), **fields):
+    built = {"perfect": PerfectFeedback(cfg)}
+    if cfg.num_layers == 1:
+        built["rvq"] = RvqFeedback(cfg, bits=5, frequency="subband", seed=3)
+        built["dft"] = DftFeedback(cfg, cophasing="subband")
+    chosen = {name: built[name] for name in schemes}
+    named = {name: registry.build("precoders", name) for name in precoders}
+    return Link(**{**dict(config=cfg, estimator=PerfectEstimator(), schemes=chosen, precoders=named, snr_db=SNRS_DB), **fields})
+
+
+def outcomes(a_link, h, seed=1):
+    """``{(scheme, precoder or None): outcome}``."""
+    return {(scheme, name): outcome for scheme, name, outcome in a_link.run(h, seed=seed)}
+
+
+# The reference: float64, one matrix at a time, LMMSE by an explicit inverse.
+
+
+def reference_rows(h, layers):
+    """Strongest singular directions times singular values of one user ``[rx, port]``."""
+    _, sigma, vh = np.linalg.svd(h)
+    return sigma[:layers, None] * vh[:layers]
+
+
+def reference_weights(name, g, noise_var):
+    gram = g @ g.conj().T
+    inverse = {"mrt": lambda: np.eye(len(g)), "zf": lambda: np.linalg.inv(gram), "svd": lambda: np.eye(len(g))}
+    inverse["rzf"] = lambda: np.linalg.inv(gram + len(g) * noise_var * np.eye(len(g)))
+    columns = g.conj().T @ inverse[name]()
+    return columns / np.linalg.norm(columns, axis=0) / np.sqrt(len(g))
+
+
+def reference_rates(h, rows_of, name, snr_db, layers):
+    """User rates ``[snr, batch, user, slot]``; ``rows_of(batch, user, slot, subcarrier)`` is what the gNB knows."""
+    h = h.astype(np.complex128)
+    batch, users, rx, _, slots, subcarriers = h.shape
+    rates = np.zeros((len(snr_db), batch, users, slots))
+    for s, b, t, n in np.ndindex(len(snr_db), batch, slots, subcarriers):
+        noise_var = 10 ** (-snr_db[s] / 10)
+        w = reference_weights(name, np.concatenate([rows_of(b, u, t, n) for u in range(users)]), noise_var)
+        for u in range(users):
+            e = h[b, u, :, :, t, n] @ w
+            for layer in range(layers):
+                own = u * layers + layer
+                covariance = noise_var * np.eye(rx, dtype=complex)
+                for j in range(users * layers):
+                    if j != own:
+                        covariance += np.outer(e[:, j], e[:, j].conj())
+                sinr = np.real(e[:, own].conj() @ np.linalg.inv(covariance) @ e[:, own])
+                rates[s, b, u, t] += np.log2(1 + sinr) / subcarriers
+    return rates
+
+
+class TestRates:
+    @pytest.mark.parametrize(("users", "rx", "layers"), [(1, 1, 1), (3, 1, 1), (3, 2, 1), (2, 2, 2), (2, 4, 3)])
+    @pytest.mark.parametrize("name", ["mrt", "zf", "rzf"])
+    def test_perfect_feedback_against_the_loop(self, rng, users, rx, layers, name):
+        h = channel(rng, batch=2, users=users, rx=rx)
+        outcome = outcomes(link(config(rx, layers), precoders=(name,)), h)["perfect", name]
+        h64 = h.astype(np.complex128)
+        expected = reference_rates(h, lambda b, u, t, n: reference_rows(h64[b, u, :, :, t, n], layers), name, SNRS_DB, layers)
+        assert outcome.rate.shape == (3, 2, users, 2)
+        np.testing.assert_allclose(outcome.rate, expected, rtol=RATE, atol=RATE)
+        np.testing.assert_array_equal(outcome.rate, outcome.rate_ref)
+
+    @pytest.mark.parametrize("scheme", ["rvq", "dft"])
+    @pytest.mark.parametrize("rx", [1, 2])
+    def test_beam_feedback_against_the_loop(self, rng, scheme, rx):
+        """The precoder comes from the reported beams of the right subband, the rate from the true channel."""
+        cfg = config(rx)
+        h = channel(rng, rx=rx)
+        # MRT only: two users may report the same DFT beam, for which the reference has no inverse.
+        name = "mrt" if scheme == "dft" else "zf"
+        outcome = outcomes(link(cfg, (scheme,), precoders=(name,)), h)[scheme, name]
+        slots_first = np.moveaxis(h, 4, 1).reshape(-1, *h.shape[1:4], 5)
+        plugged = link(cfg, (scheme,)).schemes[scheme]
+        w = plugged.reconstruct(plugged.report(PerfectEstimator().estimate(slots_first, seed=0))).w
+        w = w.reshape(3, 2, *w.shape[1:]).astype(np.complex128)  # [batch, slot, user, port, layer, subband]
+        expected = reference_rates(h, lambda b, u, t, n: w[b, t, u, :, :, n // 2].conj().T, name, SNRS_DB, 1)
+        np.testing.assert_allclose(outcome.rate, expected, rtol=RATE, atol=RATE)
+        assert (outcome.rate_ref.mean(axis=(1, 2, 3)) > outcome.rate.mean(axis=(1, 2, 3))).all()
+
+    def test_single_user_mrt_is_the_shannon_formula(self, rng):
+        h = channel(rng, users=1, subcarriers=1)
+        outcome = outcomes(link(config(subcarriers=1)), h)
+        gain = np.sum(np.abs(h.astype(np.complex128)) ** 2, axis=(2, 3, 5))  # [batch, user, slot]
+        for s, snr_db in enumerate(SNRS_DB):
+            expected = np.log2(1 + 10 ** (snr_db / 10) * gain)
+            for name in ("mrt", "zf", "rzf"):
+                np.testing.assert_allclose(outcome["perfect", name].rate[s], expected, rtol=FLOAT32)
+
+    @pytest.mark.parametrize("layers", [1, 2, 4])
+    def test_svd_is_the_closed_form(self, rng, layers):
+        h = channel(rng, users=1, rx=4)
+        outcome = outcomes(link(config(4, layers), precoders=("svd", "svd_water_filling")), h)
+        sigma = np.linalg.svd(np.moveaxis(h.astype(np.complex128), (4, 5), (2, 3)), compute_uv=False)[..., :layers]
+        for s, snr_db in enumerate(SNRS_DB):
+            snr = 10 ** (snr_db / 10)
+            expected = np.log2(1 + snr / layers * sigma**2).sum(axis=-1).mean(axis=-1)
+            np.testing.assert_allclose(outcome["perfect", "svd"].rate[s], expected, rtol=RATE)
+            filled = outcome["perfect", "svd_water_filling"].rate[s]
+            assert (filled > expected * (1 - RATE)).all()
+            if layers > 1 and snr_db < 0:
+                assert (filled > expected * 1.01).all()
+
+    def test_the_schemes_see_the_same_channel_and_the_reference_is_shared(self, rng):
+        result = outcomes(link(config(), ("perfect", "dft", "rvq")), channel(rng))
+        for name in ("mrt", "zf", "rzf"):
+            for scheme in ("dft", "rvq"):
+                np.testing.assert_array_equal(result[scheme, name].rate_ref, result["perfect", name].rate)
+
+    def test_csi_outcome(self, rng):
+        h = channel(rng)
+        result = outcomes(link(config(), ("perfect", "dft")), h)
+        perfect, dft = result["perfect", None], result["dft", None]
+        np.testing.assert_array_equal(perfect.h_hat, h)
+        np.testing.assert_allclose(perfect.correlation2, 1, rtol=FLOAT32)
+        assert (perfect.num_bits == 64 * 8 * 5).all() and perfect.num_bits.shape == (3, 3, 2)
+        assert dft.h_hat is None and dft.correlation2.shape == (3, 3, 1, 2, 5)
+        assert (dft.num_bits == 4 + 2 * 3).all() and (dft.correlation2 < 1).all()
+
+
+class TestUplink:
+    """Slots fade independently, so the cosine tells whose report the gNB uses."""
+
+    def cosines(self, h, b, u, t, source):
+        """Squared cosine of slot ``t`` with the channel of slot ``source`` on every subcarrier, 0 without a source."""
+        if source < 0:
+            return np.zeros(h.shape[-1])
+        x, y = h[b, u, 0, :, t].astype(np.complex128), h[b, u, 0, :, source].astype(np.complex128)
+        norms = np.sum(np.abs(x) ** 2, axis=0) * np.sum(np.abs(y) ** 2, axis=0)
+        return np.abs(np.sum(x.conj() * y, axis=0)) ** 2 / norms
+
+    def test_total_loss_is_no_rate(self, rng):
+        h = channel(rng)
+        for on_loss in ("last", "none"):
+            uplink = UplinkModel(loss_probability=1.0, on_loss=on_loss)
+            for outcome in outcomes(link(config(), ("perfect", "dft", "rvq"), uplink=uplink), h).values():
+                if isinstance(outcome, LinkOutcome):
+                    assert (outcome.rate == 0).all() and (outcome.rate_ref > 0).all()
+                else:
+                    assert (outcome.correlation2 == 0).all() and (outcome.num_bits > 0).all()
+
+    @pytest.mark.parametrize("on_loss", ["last", "none"])
+    def test_the_last_good_report_or_nothing(self, rng, on_loss):
+        h = channel(rng, batch=30, slots=4)
+        uplink = UplinkModel(loss_probability=0.4, on_loss=on_loss)
+        c2 = outcomes(link(config(), uplink=uplink), h)["perfect", None].correlation2[:, :, 0]  # [b, u, slot, n]
+        fresh = (c2 > 1 - 1e-4).all(axis=-1)
+        assert_mean(~fresh, 0.4)
+        for b, u in np.ndindex(30, 3):
+            newest = -1
+            for t in range(4):
+                newest = t if fresh[b, u, t] else newest
+                source = newest if fresh[b, u, t] or on_loss == "last" else -1
+                np.testing.assert_allclose(c2[b, u, t], self.cosines(h, b, u, t, source), atol=1e-4)
+
+    def test_rates_with_losses_against_the_loop(self, rng):
+        """The gNB precodes every slot for the last good reports; a user it never heard gets no power."""
+        h = channel(rng, batch=20)
+        result = outcomes(link(config(), uplink=UplinkModel(loss_probability=0.5)), h)
+        c2 = result["perfect", None].correlation2[:, :, 0]
+        fresh = (c2 > 1 - 1e-4).all(axis=-1)
+        silent = ~fresh[:, :, 0]
+        rate = result["perfect", "zf"].rate
+        assert silent.any() and (rate[:, :, :, 0][:, silent] == 0).all() and (rate[:, :, :, 0][:, ~silent] > 0).all()
+        everyone = fresh.all(axis=1)  # [batch, slot]: all reports arrived
+        np.testing.assert_allclose(
+            np.moveaxis(rate, 3, 2)[:, everyone], np.moveaxis(result["perfect", "zf"].rate_ref, 3, 2)[:, everyone], rtol=RATE
+        )
+        alone = (~silent).sum(axis=1) == 1  # one user heard: all power is its own
+        gain = np.sum(np.abs(h[:, :, 0, :, 0].astype(np.complex128)) ** 2, axis=2)  # [batch, user, n]
+        expected = np.log2(1 + 10 ** (SNRS_DB[2] / 10) * gain).mean(axis=-1)
+        assert alone.any()
+        np.testing.assert_allclose(rate[2, :, :, 0][alone][~silent[alone]], expected[alone][~silent[alone]], rtol=RATE)
+
+    def test_all_schemes_meet_the_same_losses(self, rng):
+        h = channel(rng, batch=30)
+        uplink = UplinkModel(loss_probability=0.4, on_loss="none")
+        result = outcomes(link(config(), ("perfect", "dft", "rvq"), uplink=uplink), h)
+        lost = [(result[s, None].correlation2 == 0).all(axis=(2, 4)) for s in ("perfect", "dft", "rvq")]
+        assert lost[0].any()
+        np.testing.assert_array_equal(lost[0], lost[1])
+        np.testing.assert_array_equal(lost[0], lost[2])
+
+    @pytest.mark.parametrize("probability", [1e-3, 0.5])
+    def test_bit_flips_never_raise(self, rng, probability):
+        h = channel(rng, panel=Panel(3, 1, 2))  # 12 beams in 4 bits: some patterns are no codeword
+        uplink = UplinkModel(bit_flip_probability=probability)
+        a_link = link(config(panel=Panel(3, 1, 2)), ("perfect", "dft", "rvq"), uplink=uplink)
+        for seed in range(2):
+            for outcome in outcomes(a_link, h, seed).values():
+                if isinstance(outcome, LinkOutcome):
+                    assert np.isfinite(outcome.rate).all() and (outcome.rate >= 0).all()
+                else:
+                    assert np.isfinite(outcome.correlation2).all()
+                    assert outcome.h_hat is None or np.isfinite(outcome.h_hat).all()
+
+    def test_seeds(self, rng):
+        h = channel(rng, batch=20)
+        uplink = UplinkModel(loss_probability=0.5, bit_flip_probability=0.1)
+        a_link = link(config(), ("rvq",), uplink=uplink)
+        runs = [outcomes(a_link, h, seed)["rvq", "zf"].rate for seed in (1, 1, 2)]
+        np.testing.assert_array_equal(runs[0], runs[1])
+        assert (runs[0] != runs[2]).any()
+
+
+def test_noisy_estimates_reach_the_report(rng):
+    """Feedback of a noisy estimate has the NMSE of the estimate; the rate counts on the true channel."""
+    h = channel(rng, batch=40)
+    result = outcomes(link(config(), estimator=NoisyEstimator(snr_db=10.0)), h)
+    error = np.abs(result["perfect", None].h_hat - h) ** 2
+    per_report = error.mean(axis=(2, 3, 5)) / (np.abs(h) ** 2).mean(axis=(2, 3, 5))
+    assert_mean(per_report, 0.1)
+    mrt = result["perfect", "mrt"]
+    assert (mrt.rate != mrt.rate_ref).all() and mrt.rate.mean() < mrt.rate_ref.mean()
+
+
+SCENARIO = {
+    "name": "unit",
+    "seed": 5,
+    "carrier": {"num_rb": 4},
+    "bs": {"n1": 4, "n2": 1, "num_pol": 2},
+    "ue": {"num_users": 2},
+    "channel": {"model": "rayleigh", "taps": 3},
+    "feedback": [{"scheme": "perfect"}, {"scheme": "rvq", "bits": [4, 6]}],
+    "precoding": {"precoders": ["mrt", "zf"]},
+    "snr_db": [10],
+}
+
+
+def draw(**changes):
+    return ChannelDraw(expand({**SCENARIO, **changes})[0])
+
+
+class TestBuild:
+    def test_chunks_are_reproducible_and_different(self):
+        one, two = draw(), draw()
+        np.testing.assert_array_equal(one.chunk(3, 8), two.chunk(3, 8))
+        first = one.chunk(0, 8)
+        assert (first != one.chunk(1, 8)).all()
+        np.testing.assert_array_equal(one.chunk(0, 8), first)
+        assert first.shape == (8, 2, 1, 8, 1, 4) and first.dtype == np.complex64
+
+    def test_the_channel_depends_on_the_channel_alone(self):
+        """Scheme, precoder, SNR, uplink and estimator leave the channels as they are; seed and speed do not."""
+        base = draw().chunk(0, 4)
+        for change in (
+            {"feedback": [{"scheme": "dft"}]},
+            {"snr_db": [0, 20]},
+            {"precoding": {"precoders": ["rzf"]}},
+            {"uplink": {"loss_probability": 0.5}},
+            {"estimation": {"name": "noisy", "snr_db": 5}},
+        ):
+            np.testing.assert_array_equal(draw(**change).chunk(0, 4), base)
+        for change in ({"seed": 6}, {"ue": {"num_users": 2, "speed_mps": 1.0}}, {"channel": {"model": "rayleigh"}}):
+            assert (draw(**change).chunk(0, 4) != base).all()
+
+    def test_per_sample_normalisation(self):
+        power = np.mean(np.abs(draw().chunk(0, 8)) ** 2, axis=(2, 3, 4, 5))
+        np.testing.assert_allclose(power, 1, rtol=FLOAT32)
+
+    def test_per_dataset_normalisation_is_one_factor(self):
+        raw, scaled = draw(normalization="none"), draw(normalization="per_dataset")
+        # Normalisation is part of the channel key, so both are scaled from draws of their own: compare statistics.
+        power = [np.mean(np.abs(scaled.chunk(i, 64)) ** 2, axis=(1, 2, 3, 4, 5)) for i in range(4)]
+        assert np.std(power) > 0.05, "every drop has unit power: normalised per sample"
+        assert np.mean(power) == pytest.approx(1, abs=0.1)
+        assert np.mean(np.abs(raw.chunk(0, 64)) ** 2) == pytest.approx(1, abs=0.2)
+
+    def test_labels_are_stable(self):
+        scenario = expand(SCENARIO)[0].scenario
+        assert list(build_schemes(scenario)) == ["perfect", "rvq-b4", "rvq-b6"]
+        assert list(build_link(scenario).precoders) == ["mrt", "zf"]
+
+    def test_a_scheme_twice_is_an_error(self):
+        twice = {**SCENARIO, "feedback": [{"scheme": "rvq", "bits": 4}, {"scheme": "rvq", "bits": [2, 4]}]}
+        with pytest.raises(ConfigError, match="rvq-b4"):
+            build_schemes(expand(twice)[0].scenario)
+        named = {**SCENARIO, "feedback": [{"scheme": "rvq", "bits": 4}, {"scheme": "rvq", "bits": 4, "label": "again"}]}
+        assert list(build_schemes(expand(named)[0].scenario)) == ["rvq-b4", "again"]
+
+    def test_the_built_link_runs(self):
+        scenario = expand(SCENARIO)[0].scenario
+        result = outcomes(build_link(scenario), draw().chunk(0, 4))
+        assert set(result) == {(s, p) for s in ("perfect", "rvq-b4", "rvq-b6") for p in (None, "mrt", "zf")}
+        assert_close(result["perfect", None].correlation2, np.ones((4, 2, 1, 1, 4)), FLOAT32)

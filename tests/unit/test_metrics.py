@@ -1,0 +1,214 @@
+"""Rates and accuracy scores against NumPy float64, printed values and invariances."""
+
+import numpy as np
+import pytest
+from keras import ops
+from tolerances import FLOAT32, SINR_PER_SNR, TABLE_3
+
+from simulator import metrics
+from simulator.scores import (
+    BeamformingGainLoss,
+    BitsMax,
+    BitsMean,
+    Cosine,
+    CsiOutcome,
+    LinkOutcome,
+    Nmse,
+    OutageGamma,
+    OutageRate,
+    RhoSquaredSe,
+    Sgcs,
+    SumRate,
+    UserRate,
+)
+
+
+def channel(rng, *shape):
+    return (rng.standard_normal((*shape, 2)) @ [1, 1j] / np.sqrt(2)).astype(np.complex64)
+
+
+def numpy(x):
+    return np.asarray(ops.convert_to_numpy(x))
+
+
+def csi_outcome(rng, batch=5, users=3, slots=2, subcarriers=4, **changes):
+    h = channel(rng, batch, users, 2, 4, slots, subcarriers)
+    fields = dict(
+        h=h,
+        h_hat=h,
+        correlation2=rng.random((batch, users, 2, slots, subcarriers)),
+        num_bits=rng.integers(1, 99, (batch, users, slots)),
+        snr_db=(0.0, 20.0),
+    )
+    return CsiOutcome(**{**fields, **changes})
+
+
+class TestEffectiveRows:
+    def test_one_antenna_is_the_channel(self, rng):
+        h = channel(rng, 5, 3, 1, 8)
+        np.testing.assert_array_equal(numpy(metrics.effective_rows(h, 1)), h)
+
+    @pytest.mark.parametrize(("rx", "layers"), [(2, 1), (2, 2), (4, 1), (4, 3)])
+    def test_singular_values_and_vectors(self, rng, rx, layers):
+        h = channel(rng, 5, 3, rx, 8)
+        rows = numpy(metrics.effective_rows(h, layers))
+        assert rows.shape == (5, 3, layers, 8) and rows.dtype == np.complex64
+        for index in np.ndindex(5, 3):
+            _, sigma, vh = np.linalg.svd(h[index].astype(np.complex128))
+            np.testing.assert_allclose(np.linalg.norm(rows[index], axis=1), sigma[:layers], rtol=1e-4)
+            for row, v in zip(rows[index], vh, strict=False):
+                assert abs(abs(row @ v.conj()) / np.linalg.norm(row) - 1) < FLOAT32
+
+    def test_poor_channels_stay_finite(self, rng):
+        h = channel(rng, 3, 1, 4, 8)
+        h[0] = 0
+        h[1] = h[1, :, :1]  # rank one
+        rows = numpy(metrics.effective_rows(h, 4))
+        assert np.isfinite(rows).all() and (rows[0] == 0).all()
+        np.testing.assert_allclose(np.linalg.norm(rows[1, 0, 0]), np.linalg.norm(h[1]), rtol=1e-4)
+
+
+class TestSinr:
+    @pytest.mark.parametrize(("users", "rx", "layers"), [(1, 1, 1), (3, 1, 1), (2, 2, 1), (2, 2, 2), (1, 4, 2), (3, 4, 3)])
+    @pytest.mark.parametrize("snr_db", [-20, 0, 20, 40])
+    def test_against_the_explicit_inverse(self, rng, users, rx, layers, snr_db):
+        streams, noise_var = users * layers, 10 ** (-snr_db / 10)
+        h, w = channel(rng, 6, users, rx, 8), channel(rng, 6, 8, streams) / np.sqrt(8 * streams)
+        e = metrics.received(h, w)
+        actual = numpy(metrics.sinr(e, noise_var))
+        assert actual.shape == (6, users, layers)
+        for b, u, layer in np.ndindex(6, users, layers):
+            field = h[b, u].astype(np.complex128) @ w[b]
+            own = u * layers + layer
+            interference = sum(np.outer(field[:, j], field[:, j].conj()) for j in range(streams) if j != own)
+            inverse = np.linalg.inv(interference + noise_var * np.eye(rx))
+            expected = np.real(field[:, own].conj() @ inverse @ field[:, own])
+            assert actual[b, u, layer] == pytest.approx(expected, rel=max(FLOAT32, SINR_PER_SNR / noise_var))
+
+    def test_no_signal_is_no_rate(self):
+        for rx in (1, 2):
+            assert (numpy(metrics.sinr(np.zeros((2, 3, rx, 3), np.complex64), 0.1)) == 0).all()
+
+    def test_shannon(self):
+        np.testing.assert_allclose(numpy(metrics.rate_bpshz(np.float32([0, 1, 3, 1e-6]))), [0, 1, 2, 1.442694e-6], rtol=1e-6)
+
+
+class TestAccuracy:
+    @pytest.mark.parametrize("scale", [1e-8, 1.0, 1e5])
+    def test_cosine_ignores_phase_and_scale(self, rng, scale):
+        """Channels with path loss reach amplitudes of 1e-8."""
+        a, b = channel(rng, 50, 8), channel(rng, 50, 8)
+        expected = np.abs(np.sum(a.conj() * b, axis=1)) ** 2 / np.sum(abs(a) ** 2, axis=1) / np.sum(abs(b) ** 2, axis=1)
+        for x, y in ((a, b * np.exp(1.7j)), (a * scale, b), (b * scale, a * scale)):
+            actual = numpy(metrics.correlation2(x.astype(np.complex64), y.astype(np.complex64)))
+            np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-7)
+
+    def test_cosine_known_values(self):
+        a = np.complex64([[1, 0], [1, 1], [1, 1j], [0, 0], [1, 0]])
+        b = np.complex64([[2j, 0], [1, 0], [1, -1j], [1, 0], [0, 0]])
+        np.testing.assert_allclose(numpy(metrics.correlation2(a, b)), [1, 0.5, 0, 0, 0], atol=1e-7)
+
+    def test_sgcs_and_cosine_are_means_over_everything(self, rng):
+        outcome = csi_outcome(rng)
+        sgcs, cosine = Sgcs().evaluate(outcome)["sgcs"], Cosine().evaluate(outcome)["cosine"]
+        for b in range(5):
+            values = list(outcome.correlation2[b].flat)
+            assert sgcs[b] == pytest.approx(sum(values) / len(values))
+            assert cosine[b] == pytest.approx(sum(v**0.5 for v in values) / len(values))
+
+    def test_nmse_of_a_zero_predictor_is_0_db(self, rng):
+        outcome = csi_outcome(rng)
+        zero = CsiOutcome(outcome.h, np.zeros_like(outcome.h), outcome.correlation2, outcome.num_bits, outcome.snr_db)
+        mean = Nmse().evaluate(zero)["nmse_db"].mean()
+        assert Nmse().finalize(mean) == pytest.approx(0, abs=1e-5)
+
+    def test_nmse_is_the_mean_of_ratios_per_report(self, rng):
+        """Users of very different power weigh the same: a ratio of means would be another number."""
+        outcome = csi_outcome(rng)
+        h = outcome.h * np.float32([1, 10, 1e-3])[:, None, None, None, None]
+        noise = channel(rng, *h.shape) * np.float32([0.1, 2, 1e-4])[:, None, None, None, None]
+        actual = Nmse().evaluate(CsiOutcome(h, h + noise, outcome.correlation2, outcome.num_bits, (0.0,)))["nmse_db"]
+        assert actual.shape == (5,)
+        for b in range(5):
+            ratios = [
+                np.sum(np.abs((h + noise - h)[b, u, :, :, t].astype(np.complex128)) ** 2)
+                / np.sum(np.abs(h[b, u, :, :, t].astype(np.complex128)) ** 2)
+                for u in range(3)
+                for t in range(2)
+            ]
+            assert actual[b] == pytest.approx(np.mean(ratios), rel=1e-4)
+        assert Nmse().finalize(np.float64(0.02)) == pytest.approx(10 * np.log10(0.02))
+
+    def test_nmse_needs_an_explicit_channel(self, rng):
+        assert Nmse().evaluate(csi_outcome(rng, h_hat=None)) == {}
+
+    @pytest.mark.parametrize("scale", [1e-8, 1e4])
+    def test_nmse_ignores_the_unit(self, rng, scale):
+        h, error = channel(rng, 4, 6), channel(rng, 4, 6)
+        h, error = (h * scale).astype(np.complex64), (error * scale).astype(np.complex64)
+        expected = np.sum(np.abs(error) ** 2, axis=1, dtype=np.float64) / np.sum(np.abs(h) ** 2, axis=1, dtype=np.float64)
+        np.testing.assert_allclose(numpy(metrics.nmse(h, h + error, (1,))), expected, rtol=1e-4)
+
+
+class TestPrintedValues:
+    """NF-KD, Table 4: a mean cosine of .9817 is a loss of 0.160 dB, and 6.606 bit/s/Hz at 20 dB."""
+
+    RHO = 0.9817
+
+    def test_through_the_metrics(self, rng):
+        outcome = csi_outcome(rng, correlation2=np.full((5, 3, 1, 2, 4), self.RHO**2))
+        loss, se = BeamformingGainLoss(), RhoSquaredSe()
+        loss_db = loss.finalize(loss.evaluate(outcome)["bf_gain_loss_db"].mean())
+        assert loss_db == pytest.approx(0.160, abs=TABLE_3)
+        values = se.evaluate(outcome)["rho2_se_bpshz"]
+        assert values.shape == (2, 5)
+        assert se.finalize(values[1].mean(), 20.0) == pytest.approx(6.606, abs=TABLE_3)
+        assert se.finalize(values[0].mean(), 0.0) == pytest.approx(np.log2(1 + self.RHO**2))
+
+    def test_the_mean_is_taken_before_the_logarithm(self, rng):
+        c2 = np.zeros((2, 1, 1, 1, 1))
+        c2[0], c2[1] = 1.0, 0.25  # cosines 1 and 0.5, mean 0.75
+        outcome = csi_outcome(rng, batch=2, correlation2=c2)
+        loss = BeamformingGainLoss()
+        assert loss.finalize(loss.evaluate(outcome)["bf_gain_loss_db"].mean()) == pytest.approx(-20 * np.log10(0.75))
+
+
+class TestRatesAndBits:
+    @pytest.fixture
+    def outcome(self, rng):
+        rate = rng.random((2, 5, 3, 4)).astype(np.float32) * 5
+        return LinkOutcome(rate, rng.random((2, 5, 3, 4)).astype(np.float32) * 5, (0.5, 0.95), (1.0, 2.5))
+
+    def test_sum_and_user_rate(self, outcome):
+        total, user = SumRate().evaluate(outcome)["sum_rate_bpshz"], UserRate().evaluate(outcome)["user_rate_bpshz"]
+        assert total.shape == user.shape == (2, 5)
+        for s, b in np.ndindex(2, 5):
+            slots = [sum(float(outcome.rate[s, b, u, t]) for u in range(3)) for t in range(4)]
+            assert total[s, b] == pytest.approx(np.mean(slots), rel=1e-6)
+            assert user[s, b] == pytest.approx(np.mean(slots) / 3, rel=1e-6)
+
+    def test_outage_against_a_loop(self, outcome):
+        relative, absolute = OutageGamma().evaluate(outcome), OutageRate().evaluate(outcome)
+        assert set(relative) == {"outage_gamma_0.5", "outage_gamma_0.95"}
+        assert set(absolute) == {"outage_rate_1", "outage_rate_2.5"}
+        for s, b in np.ndindex(2, 5):
+            pairs = [(outcome.rate[s, b, u, t], outcome.rate_ref[s, b, u, t]) for u in range(3) for t in range(4)]
+            for gamma in outcome.gammas:
+                share = sum(r < gamma * ref for r, ref in pairs) / 12
+                assert relative[f"outage_gamma_{gamma:g}"][s, b] == pytest.approx(share)
+            for target in outcome.rates_bpshz:
+                assert absolute[f"outage_rate_{target:g}"][s, b] == pytest.approx(sum(r < target for r, _ in pairs) / 12)
+
+    def test_outage_is_strict(self):
+        same = np.full((1, 1, 1, 1), 2.0, np.float32)
+        outcome = LinkOutcome(same, same, (1.0,), (2.0,))
+        assert OutageGamma().evaluate(outcome)["outage_gamma_1"] == 0
+        assert OutageRate().evaluate(outcome)["outage_rate_2"] == 0
+
+    def test_bits(self, rng):
+        outcome = csi_outcome(rng)
+        mean, longest = BitsMean().evaluate(outcome)["bits_mean"], BitsMax().evaluate(outcome)["bits_max"]
+        for b in range(5):
+            assert mean[b] == pytest.approx(np.mean(outcome.num_bits[b]))
+            assert longest[b] == max(outcome.num_bits[b].flat)
+        assert BitsMax.reduce == "max" and BitsMean.reduce == "mean"
