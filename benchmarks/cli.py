@@ -183,7 +183,7 @@ def main() -> None:
         if isinstance(error, OSError) and error.errno in _DISK:
             _fail(2, f"{error.filename}: cannot be read or written ({error.strerror}); choose another file or folder")
         if hasattr(error, "format_message"):  # a usage error of the command line parser
-            _fail(2, error.format_message())
+            _fail(2, error.format_message() or "a command is needed")
         if os.environ.get("CSILINK_DEBUG"):
             raise
         lines = str(error).strip().splitlines() or [""]

@@ -26,18 +26,29 @@ def train(recipe: TrainingRecipe, store: ChannelStore, folder: Path, progress: A
         ConfigError: the store is not the data set that the recipe names.
         StoreError: ``folder`` holds another run.
     """
+    if store.manifest["recipe"]["name"] != recipe.dataset:
+        raise ConfigError("--store", store.manifest["recipe"]["name"], f"a store of the data set {recipe.dataset}")
+    num_subcarriers = _input(store, recipe, 0)["num_subcarriers"]
+    if recipe.num_delays > num_subcarriers:
+        raise ConfigError("num_delays", recipe.num_delays, f"1..{num_subcarriers} (frequency samples of the store)")
+    for split in ("train", "val", "test"):
+        store.num_samples(split)
+
     import keras
 
     from receivers.training.data import load_images
     from receivers.training.fit import fit, latents
 
-    if store.manifest["recipe"]["name"] != recipe.dataset:
-        raise ConfigError("--store", store.manifest["recipe"]["name"], f"a store of the data set {recipe.dataset}")
     images = {s: load_images(store, s, recipe.num_delays, recipe.max_samples) for s in ("train", "val", "test")}
+    if recipe.batch_size > len(images["train"][0]):
+        raise ConfigError("batch_size", recipe.batch_size, f"1..{len(images['train'][0])} (training samples)")
     model, history = fit(recipe, images["train"][0], images["val"][0], folder, progress)
     latent = latents(model, images["train"][0][:20000])
     tables = fit_tables(latent, recipe.quantizer.name if recipe.quantizer else "uniform")
-    model.save_weights(folder / "model.weights.h5")
+    # A fresh model: the trained one would save its optimiser along.
+    bare = registry.build("models", recipe.model.name, **model.get_config())
+    bare.set_weights(model.get_weights())
+    bare.save_weights(folder / "model.weights.h5")
     curve = _learning_curve(history["epochs"], recipe.name)
     curve.savefig(folder / "learning_curve.png", dpi=120)
     card = {
@@ -129,6 +140,7 @@ def test_scores(
         },
         "quantized": {},
     }
+    behind = [] if np.mean(plain) < np.mean(linear) else ["unquantized"]
     for key in [f"mu_law-b{b}" for b in (1, 2, 3, 4, 6, 8)]:
         quantizer = registry.build("quantizers", "mu_law", bits=int(key.rpartition("b")[2]))
 
@@ -146,10 +158,12 @@ def test_scores(
             return np.arctanh(np.clip(value, -0.999, 0.999)) / gain
 
         linear = pca_nmse(test, components, pca_channel)
+        behind += [] if np.mean(ratio(decode(received))) < np.mean(linear) else [key]
         scores["quantized"][key] = {
             "model": {**_db(ratio(decode(received))), "huffman_bits_mean": round(bits, 1)},
             "pca": {**_db(linear), "huffman_bits_mean": round(pca_bits[0], 1)},
         }
+    scores["not_better_than_pca"] = behind
     return scores
 
 

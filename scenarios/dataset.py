@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from scenarios.schema import Radio, _Model, parse_channel
+from scenarios.schema import FileName, Radio, _Model, parse_channel
 from simulator.core.errors import ConfigError
 from simulator.core.params import Count, Integer, PositiveFloat, config_error
 
@@ -23,11 +23,11 @@ class Part(_Model):
 class DatasetRecipe(Radio):
     """A mixture of channels; every sample is one UE scaled to unit mean power per entry."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
+    name: FileName
     description: str = ""
     seed: Annotated[Integer, Field(ge=0, lt=2**31)] = 1
     parts: Annotated[tuple[Part, ...], Field(min_length=1)]
-    splits: Annotated[dict[str, Count], Field(min_length=1)]
+    splits: Annotated[dict[FileName, Count], Field(min_length=1)]
     shard_samples: Annotated[Integer, Field(ge=1, le=100_000)] = 2000
 
     @model_validator(mode="after")

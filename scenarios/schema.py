@@ -33,6 +33,7 @@ from simulator.core.params import (
 )
 from simulator.core.types import CsiConfig, Panel, RadioGeometry
 
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
 _Polarisations = Annotated[Integer, Field(ge=1, le=2)]
 _MAX_SNRS = 1000
 
@@ -307,7 +308,7 @@ class Radio(_Model):
 class Scenario(Radio):
     """One simulation: radio, feedback schemes and what to score."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
+    name: FileName
     description: str = ""
     seed: Annotated[Integer, Field(ge=0, lt=2**31)] = 1
     channel: Any

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,16 +20,19 @@ from receivers.training.mixed_quantizer import MixedQuantizer
 from receivers.training.pca import fit_pca, initialize_csinet
 from receivers.training.recipe import TrainingRecipe
 from simulator.core import registry
-from simulator.core.errors import StoreError
+from simulator.core.errors import ConfigError, StoreError
 from simulator.data.store import write_json
 
 
 def build_model(recipe: TrainingRecipe, train: np.ndarray) -> keras.Model:
     """Fresh model of a recipe, initialised and compiled."""
     keras.utils.set_random_seed(recipe.seed)
-    model = registry.build(
-        "models", recipe.model.name, height=train.shape[1], width=train.shape[2], **recipe.model.params
-    )
+    try:
+        model = registry.load("models", recipe.model.name)(
+            height=train.shape[1], width=train.shape[2], **recipe.model.params
+        )
+    except (TypeError, ValueError) as error:
+        raise ConfigError("model.params", recipe.model.params, f"what {recipe.model.name} takes ({error})") from None
     if recipe.init == "pca":
         initialize_csinet(model, *fit_pca(train[:50000], model.num_latents))
     steps = len(train) // recipe.batch_size
@@ -70,21 +74,24 @@ def fit(
         StoreError: the folder belongs to another recipe.
     """
     _flush_denormals()
-    folder.mkdir(parents=True, exist_ok=True)
     state_path = folder / "history.json"
     described = recipe.model_dump(mode="json")
     state: dict[str, Any] = {"recipe": described, "epochs": []}
     soft = MixedQuantizer(recipe.quantizer) if recipe.quantizer else None
     if state_path.exists():
-        state = json.loads(state_path.read_text())
-        if state["recipe"] != described:
+        try:
+            state = json.loads(state_path.read_text())
+            same = state["recipe"] == described
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{state_path}: damaged ({error}); delete {folder} and train again") from None
+        if not same:
             raise StoreError(f"{folder}: checkpoints of another recipe; choose another --out or delete it")
-    if state["epochs"]:
-        registry.load("models", recipe.model.name)  # registers the class with Keras
-        model = keras.models.load_model(folder / f"epoch-{len(state['epochs']):04d}.keras")
-    else:
-        model = build_model(recipe, train)
+    model = _resumed(recipe, folder, len(state["epochs"])) if state["epochs"] else build_model(recipe, train)
     model.soft_quantizer = soft
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be written ({error.strerror})") from None
     log = _TensorBoard(folder / "tensorboard")
     for epoch in range(len(state["epochs"]), recipe.epochs):
         if _stalled(state["epochs"], recipe.patience):
@@ -115,6 +122,17 @@ def fit(
         )
     model.load_weights(folder / "best.weights.h5")
     return model, state
+
+
+def _resumed(recipe: TrainingRecipe, folder: Path, epochs: int) -> keras.Model:
+    """Model and optimiser as they were after ``epochs`` epochs."""
+    registry.load("models", recipe.model.name)  # registers the class with Keras
+    path = folder / f"epoch-{epochs:04d}.keras"
+    try:
+        return keras.models.load_model(path)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise StoreError(f"{path}: damaged or missing ({reason}); delete {folder} and train again") from None
 
 
 def evaluate(model: keras.Model, images: np.ndarray, soft: Callable[[Any], Any] | None = None) -> float:

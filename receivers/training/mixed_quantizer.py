@@ -41,6 +41,7 @@ class MixedQuantizer:
             zip(self.quantizers, self._nominal, self._levels, strict=True)
         ):
             cell = ops.searchsorted(nominal, ops.reshape(quantizer.soft(fixed), (-1,)))
+            cell = ops.minimum(cell, len(nominal) - 1)  # NaN, when training diverges
             value = ops.reshape(ops.take(levels, cell), ops.shape(latent))
             out = ops.where(lanes == lane, latent + ops.stop_gradient(value - latent), out)
         return out

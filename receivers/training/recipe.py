@@ -7,11 +7,17 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from simulator.core import registry
+from simulator.core.errors import ConfigError
 from simulator.core.params import Count, Integer, PositiveFloat, Real, config_error
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _known(field: str, kind: str, name: str) -> None:
+    if name not in registry.names(kind):
+        raise ConfigError(field, name, ", ".join(registry.names(kind)))
 
 
 class ModelSection(_Section):
@@ -22,7 +28,7 @@ class ModelSection(_Section):
 
     @model_validator(mode="after")
     def _known(self) -> ModelSection:
-        registry.target("models", self.name)
+        _known("model.name", "models", self.name)
         return self
 
 
@@ -34,7 +40,7 @@ class QuantizerSection(_Section):
 
     @model_validator(mode="after")
     def _known(self) -> QuantizerSection:
-        registry.target("quantizers", self.name)
+        _known("quantizer.name", "quantizers", self.name)
         return self
 
 
@@ -56,8 +62,8 @@ class TrainingRecipe(_Section):
     epochs: Count = 40
     batch_size: Count = 200
     learning_rate: PositiveFloat = 2e-3
-    warmup_epochs: Annotated[Real, Field(ge=0)] = 1.0
-    weight_decay: Annotated[Real, Field(ge=0)] = 1e-4
+    warmup_epochs: Annotated[Real, Field(ge=0, allow_inf_nan=False)] = 1.0
+    weight_decay: Annotated[Real, Field(ge=0, allow_inf_nan=False)] = 1e-4
     clipnorm: PositiveFloat = 1.0
     patience: Count = 8
     max_samples: Count | None = None

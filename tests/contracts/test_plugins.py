@@ -44,7 +44,14 @@ PARAMS = {
         "rvq": [{"bits": 5}, {"bits": 3, "frequency": "subband", "codebooks": 2}],
         "autoencoder": [
             {"weights": WEIGHTS, "bits": 4},
-            {"weights": WEIGHTS, "bits": 3, "quantizer": "uniform", "coder": "fixed", "levels": "nominal", "scale_bits": 6},
+            {
+                "weights": WEIGHTS,
+                "bits": 3,
+                "quantizer": "uniform",
+                "coder": "fixed",
+                "levels": "nominal",
+                "scale_bits": 6,
+            },
         ],
     },
     "quantizers": {name: [{"bits": 1}, {"bits": 3}, {"bits": 8}] for name in ("uniform", "mu_law")},
@@ -419,7 +426,7 @@ def test_channels(name, params):
     again = source.sample(3, seed=1)
     np.testing.assert_array_equal(again, h)
     assert not np.shares_memory(again, h)
-    assert len(np.unique(power.round(12))) > 1 or name == "constant", "all drops are alike"
+    assert (h[0] != h[1]).any(), "all drops are alike"
 
 
 # Metrics -------------------------------------------------------------------------------------------------------------

@@ -18,7 +18,10 @@ def channel(rng, *shape):
     return (rng.standard_normal((*shape, 2)) @ [1, 1j] / np.sqrt(2)).astype(np.complex64)
 
 
-def config(panel=Panel(4, 2, 2), num_rx_ant=1, num_subcarriers=10, subband_size=4, num_layers=1):
+PANEL = Panel(4, 2, 2)
+
+
+def config(panel=PANEL, num_rx_ant=1, num_subcarriers=10, subband_size=4, num_layers=1):
     return CsiConfig(panel, num_rx_ant, num_subcarriers, 360e3, subband_size, num_layers)
 
 
@@ -68,9 +71,7 @@ class TestRvqCodebook:
         np.testing.assert_array_equal(rvq_codebook(4, 3, seed=1), rvq_codebook(4, 3, seed=1))
         assert (rvq_codebook(4, 3, seed=1) != rvq_codebook(4, 3, seed=2)).any()
 
-    @pytest.mark.parametrize(
-        ("num_ports", "bits", "value"), [(128, 8, 0.04703), (128, 12, 0.06760), (64, 8, 0.09245)]
-    )
+    @pytest.mark.parametrize(("num_ports", "bits", "value"), [(128, 8, 0.04703), (128, 12, 0.06760), (64, 8, 0.09245)])
     def test_printed_values_of_the_closed_form(self, num_ports, bits, value):
         assert rvq_mean_cos2(num_ports, bits) == pytest.approx(value, abs=TABLE_5)
 
@@ -147,7 +148,9 @@ class TestRvqScheme:
 
 
 class TestDftScheme:
-    @pytest.mark.parametrize("panel", [Panel(4, 2, 2), Panel(8, 1, 2), Panel(3, 2, 1), Panel(1, 1, 2), Panel(1, 1, 1)], ids=str)
+    @pytest.mark.parametrize(
+        "panel", [Panel(4, 2, 2), Panel(8, 1, 2), Panel(3, 2, 1), Panel(1, 1, 2), Panel(1, 1, 1)], ids=str
+    )
     @pytest.mark.parametrize("cophasing", ["wideband", "subband"])
     def test_against_exhaustive_search(self, rng, panel, cophasing):
         """The scheme finds the best beam, jointly with the best phases, among all of them."""

@@ -128,7 +128,9 @@ class TestSeeding:
 
 
 def _config(**changes):
-    return CsiConfig(**{**dict(panel=PANEL, num_rx_ant=2, num_subcarriers=10, spacing_hz=360e3, subband_size=4), **changes})
+    return CsiConfig(
+        **{**dict(panel=PANEL, num_rx_ant=2, num_subcarriers=10, spacing_hz=360e3, subband_size=4), **changes}
+    )
 
 
 class TestTypes:

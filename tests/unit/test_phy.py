@@ -9,11 +9,10 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
-import simulator.phy  # noqa: F401 - quiets TensorFlow
 import tensorflow as tf
 from scipy.special import j0
 from sionna.phy.channel import cir_to_ofdm_channel, subcarrier_frequencies
-from tolerances import FLOAT32, OFDM, SIGMAS, assert_close, assert_mean
+from tolerances import FLOAT32, OFDM, assert_close, assert_mean
 
 from simulator.core import registry
 from simulator.core.errors import ConfigError
@@ -43,7 +42,9 @@ def sample(name, geometry, batch_size, seed=1, **params):
 
 
 def geometry(**changes):
-    fields = dict(carrier_hz=CARRIER_HZ, panel=Panel(4, 1, 1), num_users=1, num_rx_ant=1, num_subcarriers=4, spacing_hz=360e3)
+    fields = dict(
+        carrier_hz=CARRIER_HZ, panel=Panel(4, 1, 1), num_users=1, num_rx_ant=1, num_subcarriers=4, spacing_hz=360e3
+    )
     return RadioGeometry(**{**fields, **changes})
 
 
@@ -52,7 +53,9 @@ class TestOfdmResponse:
         a = (rng.standard_normal((batch, users, rx, 1, tx, paths, time, 2)) @ [1, 1j]).astype(np.complex64)
         return a, rng.uniform(0, 1e-6, (batch, users, 1, paths)).astype(np.float32)
 
-    @pytest.mark.parametrize(("num_subcarriers", "spacing_hz"), [(1, 30e3), (5, 360e3), (52, 360e3), (624, 30e3), (625, 30e3)])
+    @pytest.mark.parametrize(
+        ("num_subcarriers", "spacing_hz"), [(1, 30e3), (5, 360e3), (52, 360e3), (624, 30e3), (625, 30e3)]
+    )
     def test_equals_sionna(self, rng, num_subcarriers, spacing_hz):
         a, tau = self.random_cir(rng)
         grid = geometry(num_subcarriers=num_subcarriers, spacing_hz=spacing_hz).frequencies_hz
@@ -201,7 +204,9 @@ class TestDelays:
     def test_delay_spread_sets_the_correlation_over_frequency(self, profile):
         """E h(f) h*(f + d) is the Fourier transform of the profile of TR 38.901, Table 7.7.2, read from its tables."""
         spread_s, spacing_hz = 200e-9, 1e6
-        h = sample("tdl", geometry(num_subcarriers=5, spacing_hz=spacing_hz), 800, profile=profile, delay_spread_s=spread_s)
+        h = sample(
+            "tdl", geometry(num_subcarriers=5, spacing_hz=spacing_hz), 800, profile=profile, delay_spread_s=spread_s
+        )
         table = json.loads((files("sionna.phy.channel.tr38901.models") / f"TDL-{profile}.json").read_text())
         power = 10 ** (np.array(table["powers"]) / 10)
         for distance in (1, 3):
@@ -214,7 +219,7 @@ class TestDelays:
 
 class TestAngles:
     def test_columns_of_a_tdl_follow_the_one_ring_model(self):
-        """Broadside, spread s: correlation exp(-(pi d s)^2 / 2) of columns; rows coherent, polarisations independent."""
+        """Broadside, spread s: columns exp(-(pi d s)^2 / 2), rows coherent, polarisations independent."""
         panel, spread = Panel(4, 2, 2), np.radians(10.0)
         g = geometry(panel=panel, num_rx_ant=2)
         h = sample("tdl", g, 1000, profile="A", angle_spread_deg=10.0, azimuth_range_deg=0.0)[..., 0, 0]
@@ -328,15 +333,17 @@ class TestFadingOverTime:
         assert_mean(product.real, j0(2 * np.pi * doppler_hz * lag * self.SLOT_S))
         assert_mean(product.imag, 0)
 
-    @pytest.mark.parametrize(("name", "params"), [("tdl", {"profile": "C"}), ("cdl", {"profile": "C"}), ("umi", {}), ("uma", {}), ("rma", {})])
+    @pytest.mark.parametrize(
+        ("name", "params"),
+        [("tdl", {"profile": "C"}), ("cdl", {"profile": "C"}), ("umi", {}), ("uma", {}), ("rma", {})],
+    )
     def test_nothing_moves_at_rest(self, name, params):
         h = sample(name, self.geometry(0.0), 4, **params)
         assert_close(h, np.repeat(h[..., :1, :], 4, axis=4), FLOAT32)
 
     @pytest.mark.parametrize(("name", "params"), [("cdl", {"profile": "C"}), ("umi", {"pathloss": False})])
     def test_correlation_falls_with_speed(self, name, params):
-        mean = [
-            abs(np.mean(self.correlation(sample(name, self.geometry(speed), 50, **params), 3))) for speed in (0.5, 3.0, 10.0)
-        ]
+        drops = [sample(name, self.geometry(speed), 50, **params) for speed in (0.5, 3.0, 10.0)]
+        mean = [abs(np.mean(self.correlation(h, 3))) for h in drops]
         assert 1 > mean[0] > mean[1] > mean[2]
         assert mean[0] > 0.95 and mean[2] < 0.8

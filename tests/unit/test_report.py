@@ -67,10 +67,7 @@ def synthetic(schemes=SCHEMES, precoders=("mrt", "zf"), axes=None, name="synthet
                     levels = np.linspace(0, 1, 101)
                     rates = rate * (0.4 + 1.2 * levels**0.8)
                     point = dict(scheme=scheme, precoder=precoder, snr_db=snr_db)
-                    cdf += [
-                        {**axes, **point, "rate_bpshz": r, "cdf": c}
-                        for r, c in zip(rates, levels, strict=True)
-                    ]
+                    cdf += [{**axes, **point, "rate_bpshz": r, "cdf": c} for r, c in zip(rates, levels, strict=True)]
     return pd.DataFrame(rows), pd.DataFrame(cdf)
 
 
@@ -241,9 +238,7 @@ def test_swept_axes_make_a_figure_per_combination_and_one_per_axis(tmp_path):
     frame = report.read_results(tmp_path / "results.csv")
     assert figures.swept_axes(frame) == ["bs.n1", "estimation.snr_db"]
     made = {file.name for file in (tmp_path / "figures").iterdir()}
-    assert {
-        f"sum_rate_vs_snr_{idx}.png" for idx in (1, 2, 3, 4)
-    } <= made and "sum_rate_vs_snr_5.png" not in made
+    assert {f"sum_rate_vs_snr_{idx}.png" for idx in (1, 2, 3, 4)} <= made and "sum_rate_vs_snr_5.png" not in made
     assert {"sgcs_over_bs.n1.png", "sum_rate_bpshz_over_estimation.snr_db.svg"} <= made
     assert "4 of 6 combinations" in path.read_text()
     ax = figures.metric_vs_axis(frame, "sgcs", "bs.n1").axes[1]
@@ -260,9 +255,7 @@ def test_an_axis_that_is_the_rate_joins_the_family_and_one_of_words_has_no_figur
         one, _ = synthetic({f"rvq-b{bits}": (bits, bits, bits / 20, None)}, ("mrt",), {"feedback.bits": bits})
         parts.append(one.assign(**{"channel.model": "umi" if bits < 6 else "uma"}))
     frame = pd.concat(parts)
-    drawn = lines(
-        figures.metric_vs_axis(frame.drop(columns="channel.model"), "sgcs", "feedback.bits").axes[0]
-    )
+    drawn = lines(figures.metric_vs_axis(frame.drop(columns="channel.model"), "sgcs", "feedback.bits").axes[0])
     assert drawn["_rvq"].tolist() == [[2.0, 0.1], [6.0, 0.3], [12.0, 0.6]]
     assert figures.metric_vs_axis(frame, "sgcs", "channel.model") is None
 
@@ -283,11 +276,7 @@ def test_page_is_self_contained_and_holds_what_a_reader_needs(page):
     parser = Attributes()
     parser.feed(page)
     assert parser.links and all(link.startswith(("#", "data:image/svg+xml;base64,")) for link in parser.links)
-    assert (
-        not parser.tags & {"script", "link", "iframe", "object"}
-        and "url(" not in page
-        and "@import" not in page
-    )
+    assert not parser.tags & {"script", "link", "iframe", "object"} and "url(" not in page and "@import" not in page
     assert SNR_DEFINITION in page and "per_dataset" in page and "nothing was simulated" in page
     assert "0123abc" in page and "61.2 s" in page and "sionna" in page and "model: umi" in page
     assert "Not drawn" not in page and page.count("<figure>") == 6
@@ -358,9 +347,7 @@ def test_a_second_report_has_the_same_bytes_and_leaves_nothing_stale(tmp_path):
         report.write_report(tmp_path)
         contents.append({path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()})
     assert contents[0] == contents[1] and len(contents[0]) == 3 + 1 + 2 * 5
-    assert not re.search(
-        rb"20\d\d-\d\d-\d\dT", b"".join(p for f, p in contents[0].items() if f.suffix == ".svg")
-    )
+    assert not re.search(rb"20\d\d-\d\d-\d\dT", b"".join(p for f, p in contents[0].items() if f.suffix == ".svg"))
     frame[frame["metric"] != "sgcs"].to_csv(tmp_path / "results.csv", index=False)
     report.write_report(tmp_path)
     assert not (tmp_path / "figures" / "sgcs_vs_bits.png").exists()

@@ -1,0 +1,328 @@
+"""A run computes the same whatever happens to it: workers, order, interruption, resumption."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import sysconfig
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+import benchmarks
+from benchmarks import engines, runner
+from benchmarks.chunk import run_chunk
+from benchmarks.memory import chunk_drops
+from benchmarks.runner import load_points
+from benchmarks.store import write_bytes
+from simulator.core.errors import ConfigError
+
+CSILINK = Path(sysconfig.get_path("scripts")) / "csilink"
+POINTS, CHUNKS = 3, 16
+SCENARIO = {
+    "name": "small",
+    "seed": 5,
+    "carrier": {"num_rb": 4},
+    "bs": {"n1": 4, "n2": 1, "num_pol": 1},
+    "ue": {"num_users": 2},
+    "channel": {"model": "rayleigh", "taps": 2},
+    "feedback": [{"scheme": "rvq", "bits": 4}, {"scheme": "perfect"}],
+    "precoding": {"precoders": ["mrt", "zf"]},
+    "snr_db": [0, 10],
+    "run": {"drops": 8 * CHUNKS, "chunk_drops": 8},
+    "sweep": {"feedback.rvq.bits": [2, 4, 6]},
+}
+
+
+def written(folder, **changes):
+    path = Path(folder) / "s.yaml"
+    path.write_text(yaml.safe_dump({**SCENARIO, **changes}, sort_keys=False))
+    return path
+
+
+def chunks(folder):
+    """Finished chunks of a results folder."""
+    return sorted(p for p in Path(folder).glob("points/*/chunk-*.npz"))
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.005)
+
+
+# Real worker processes
+
+
+def workers_of(pid):
+    """Process ids of the worker processes of a process."""
+    children = Path(f"/proc/{pid}/task").glob("*/children")
+    pids = [int(child) for file in children for child in file.read_text().split()]
+    return [p for p in pids if b"benchmarks.worker" in Path(f"/proc/{p}/cmdline").read_bytes()]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The undisturbed run of one worker: results.csv."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    frame = benchmarks.run(written(folder), out=folder / "out", workers=1, report=False)
+    assert len(chunks(folder / "out")) == POINTS * CHUNKS
+    assert set(frame["num_samples"]) == {8 * CHUNKS}
+    return (folder / "out" / "results.csv").read_bytes()
+
+
+def started(folder, *options):
+    """``csilink run`` as a process group of its own, with at least one finished chunk."""
+    command = [CSILINK, "run", written(folder), "--out", folder / "out", "--workers", "2", *options]
+    process = subprocess.Popen(
+        list(map(str, command)), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    before = len(chunks(folder / "out"))
+    wait_for(lambda: len(chunks(folder / "out")) > before or process.poll() is not None)
+    return process
+
+
+def gone(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_interrupted_then_killed_then_resumed_is_byte_identical(finished, tmp_path):
+    process = started(tmp_path)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert said == "csilink: interrupted; run again with --resume to go on\n"
+    wait_for(lambda: gone(process.pid), 20)
+    assert 0 < len(chunks(tmp_path / "out")) < POINTS * CHUNKS
+
+    process = started(tmp_path, "--resume")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=60)
+    done = chunks(tmp_path / "out")
+    assert 0 < len(done) < POINTS * CHUNKS
+    assert not (tmp_path / "out" / "results.csv").exists()
+    times = {path: path.stat().st_mtime_ns for path in done}
+    # What a process that was killed while writing leaves behind is not taken for a result.
+    (done[0].parent / f".chunk-{CHUNKS - 1:05d}-8.npz.4711").write_bytes(b"half")
+
+    benchmarks.run(tmp_path / "s.yaml", out=tmp_path / "out", workers=2, resume=True, report=False)
+    assert (tmp_path / "out" / "results.csv").read_bytes() == finished
+    assert {path: path.stat().st_mtime_ns for path in done} == times  # nothing was computed twice
+
+
+def test_a_killed_worker_is_replaced(finished, tmp_path):
+    victims = []
+
+    def kill_first_worker():
+        wait_for(lambda: chunks(tmp_path / "out"))
+        victims.extend(workers_of(os.getpid()))
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_first_worker)
+    killer.start()
+    benchmarks.run(written(tmp_path), out=tmp_path / "out", workers=1, report=False)
+    killer.join()
+    assert len(victims) == 1
+    assert (tmp_path / "out" / "results.csv").read_bytes() == finished
+    assert workers_of(os.getpid()) == []
+
+
+def test_a_worker_that_always_dies_ends_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(engines.WorkerFault, match=r"died 3 times on chunk 0 .*run\.chunk_drops"):
+        benchmarks.run(written(tmp_path), out=tmp_path / "out", workers=1, report=False)
+    assert chunks(tmp_path / "out") == []
+
+
+def test_errors_of_a_worker_reach_the_user(tmp_path, monkeypatch):
+    """A fault carries its trace; what the user can mend comes as CsilinkError."""
+    unit = runner._plan(load_points(written(tmp_path))[1][0], tmp_path)[0]
+    fault = engines._judge({"error": "boom", "user": False, "trace": "Traceback: boom"}, unit)
+    assert isinstance(fault, engines.WorkerFault) and "Traceback" in str(fault)
+    mistake = engines._judge({"error": "x: got 1; allowed: 2", "user": True, "trace": ""}, unit)
+    assert isinstance(mistake, engines.CsilinkError) and str(mistake) == "x: got 1; allowed: 2"
+
+
+@pytest.mark.slow
+def test_memory_of_a_worker_does_not_grow_with_drops(tmp_path):
+    point = load_points(written(tmp_path, sweep={}))[1][0]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+    def peak_mib(first, last):
+        for index in range(first, last):
+            job = {"scenario": point.scenario.model_dump_json(), "index": index, "drops": 64}
+            process.stdin.write(json.dumps({**job, "path": str(tmp_path / f"{index}.npz")}) + "\n")
+            process.stdin.flush()
+            assert "done" in json.loads(process.stdout.readline())
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
+
+    warm = peak_mib(0, 10)
+    assert peak_mib(10, 400) < warm + 30
+    process.stdin.close()
+    assert process.wait(timeout=20) == 0
+
+
+# An engine in this process, which hands results back in any order
+
+
+class Inline:
+    """Computes here; ``order`` picks the next finished unit from those that wait."""
+
+    computed = 0
+
+    def __init__(self, slots, order):
+        self.slots, self._order, self._waiting = slots, order, []
+
+    def submit(self, unit):
+        self._waiting.append(unit)
+
+    def next_done(self):
+        unit = self._waiting.pop(self._order(len(self._waiting)))
+        write_bytes(unit.path, run_chunk(unit.scenario_text, unit.index, unit.drops))
+        Inline.computed += 1
+        return unit
+
+    def close(self):
+        pass
+
+
+ORDERS = {"in-order": lambda n: 0, "last-first": lambda n: n - 1, "middle": lambda n: n // 2}
+
+
+@pytest.fixture
+def inline(monkeypatch, tmp_path):
+    """Run a scenario in this process; returns the frame and the folder."""
+    number = iter(range(100))
+
+    def go(slots=2, order="in-order", out=None, resume=False, drops=None, **changes):
+        monkeypatch.setattr(runner, "make_engine", lambda name, workers: Inline(slots, ORDERS[order]))
+        folder = tmp_path / (out or f"run{next(number)}")
+        file = written(tmp_path, **{"sweep": {}, **changes})
+        return benchmarks.run(file, out=folder, resume=resume, drops=drops, report=False), folder
+
+    return go
+
+
+def test_columns_and_files(inline):
+    frame, folder = inline(sweep={"bs.n1": [4, 8], "uplink.on_loss": ["last", "none"]}, run={"drops": 16})
+    leading = "scenario,channel,scheme,bits_mean,bits_max,precoder,num_ports,num_users,snr_db"
+    columns = f"{leading},bs.n1,uplink.on_loss,metric,value,ci95,unit,num_samples,seed"
+    assert (folder / "results.csv").read_text().splitlines()[0] == columns
+    assert ",".join(frame.columns) == columns
+    assert set(frame["num_ports"]) == {4, 8} and set(frame["num_users"]) == {2}
+    assert set(frame["scheme"]) == {"rvq-b4", "perfect"} and set(frame["seed"].astype(int)) == {5}
+    keys = ["scheme", "precoder", "snr_db", "bs.n1", "uplink.on_loss", "metric"]
+    assert not frame.duplicated(keys).any()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert [p["axes"] for p in manifest["points"]][1] == {"bs.n1": 4, "uplink.on_loss": "none"}
+    assert manifest["scenario"]["sweep"]["bs.n1"] == [4, 8] and manifest["num_drops"] == [16]
+
+
+def test_run_returns_what_the_files_hold(inline):
+    frame, folder = inline(run={"drops": 16})
+    table = pd.read_csv(folder / "results.csv", keep_default_na=False, na_values=[""])
+    parquet = pd.read_parquet(folder / "results.parquet")
+    assert list(parquet.columns) == list(table.columns) == list(frame.columns)
+    for column in ("value", "ci95", "snr_db", "bits_mean", "bits_max", "num_samples"):
+        np.testing.assert_allclose(parquet[column], table[column], rtol=1e-8)
+        np.testing.assert_allclose(frame[column], table[column])
+    for column in ("scenario", "channel", "scheme", "precoder", "metric", "unit"):
+        assert list(parquet[column].fillna("")) == list(table[column].fillna("")), column
+
+
+def test_more_snr_points_change_nothing_at_the_old_ones(inline):
+    keys = ["scheme", "precoder", "snr_db", "metric"]
+    few, _ = inline(snr_db=[0, 10], run={"drops": 32})
+    many, _ = inline(snr_db=[-5, 0, 5, 10, 15, 20, 25], run={"drops": 32})
+    both = few.merge(many, on=keys, suffixes=("", "_many"), how="left")
+    assert len(both) == len(few)
+    np.testing.assert_allclose(both["value_many"], both["value"], rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(both["ci95_many"], both["ci95"], rtol=1e-5, atol=1e-12)
+    csi = both[both["precoder"].isna() & both["snr_db"].isna()]
+    assert len(csi) and (csi["value"] == csi["value_many"]).all()
+
+
+def test_a_further_scheme_or_precoder_changes_nothing_for_the_old_ones(inline):
+    keys = ["scheme", "precoder", "snr_db", "metric"]
+    few, _ = inline(run={"drops": 32})
+    schemes = [{"scheme": "dft"}, *SCENARIO["feedback"]]
+    many, _ = inline(run={"drops": 32}, feedback=schemes, precoding={"precoders": ["rzf", "mrt", "zf"]})
+    both = few.merge(many, on=keys, suffixes=("", "_many"), how="left")
+    np.testing.assert_allclose(both["value_many"], both["value"], rtol=1e-6, atol=1e-12)
+
+
+STOP = {"drops": 16, "chunk_drops": 8, "ci_rel": 0.06, "ci_metric": "sum_rate_bpshz", "max_drops": 2048}
+
+
+@pytest.mark.parametrize(("slots", "order"), [(1, "in-order"), (2, "last-first"), (4, "middle")])
+def test_the_stopping_rule(inline, slots, order):
+    """Stops before the limit, when every watched row is tight, and at the same drop for any engine."""
+    frame, folder = inline(slots, order, run=STOP, sweep={"feedback.rvq.bits": [2, 6]})
+    reference, first = inline(run=STOP, sweep={"feedback.rvq.bits": [2, 6]})
+    assert (folder / "results.csv").read_bytes() == (first / "results.csv").read_bytes()
+    watched = frame[frame["metric"] == "sum_rate_bpshz"]
+    assert (watched["ci95"] <= 0.06 * watched["value"]).all()
+    assert len(watched) == 2 * 2 * 2 * 2
+    for bits, rows in frame.groupby("feedback.rvq.bits"):
+        (count,) = set(rows["num_samples"])
+        assert 16 < count < 2048 and count % 8 == 0
+        # One chunk less would not have done.
+        schemes = [{"scheme": "rvq", "bits": bits}, {"scheme": "perfect"}]
+        less, _ = inline(run={"drops": count - 8, "chunk_drops": 8}, feedback=schemes)
+        less = less[less["metric"] == "sum_rate_bpshz"]
+        assert (less["ci95"] > 0.06 * less["value"]).any()
+
+
+def test_the_stopping_rule_gives_up_at_max_drops(inline):
+    frame, _ = inline(run={**STOP, "ci_rel": 1e-4, "max_drops": 36})
+    assert set(frame["num_samples"]) == {36}
+
+
+def test_resuming_with_more_drops_computes_only_the_rest(inline):
+    _, whole = inline(run={"drops": 64, "chunk_drops": 8})
+    inline(out="grown", run={"drops": 24, "chunk_drops": 8})
+    Inline.computed = 0
+    inline(out="grown", run={"drops": 64, "chunk_drops": 8}, resume=True)
+    assert Inline.computed == 5
+    assert (whole.parent / "grown" / "results.csv").read_bytes() == (whole / "results.csv").read_bytes()
+
+
+def test_resuming_a_finished_run_computes_nothing(inline):
+    _, folder = inline(out="twice", run={"drops": 16})
+    before = (folder / "results.csv").read_bytes()
+    Inline.computed = 0
+    inline(out="twice", run={"drops": 16}, resume=True)
+    assert Inline.computed == 0 and (folder / "results.csv").read_bytes() == before
+
+
+def test_drops_need_not_fill_the_last_chunk(inline):
+    frame, folder = inline(run={"drops": 21, "chunk_drops": 8})
+    assert set(frame["num_samples"]) == {21}
+    assert [p.name for p in chunks(folder)] == ["chunk-00000-8.npz", "chunk-00001-8.npz", "chunk-00002-5.npz"]
+
+
+def test_a_small_memory_budget_makes_smaller_chunks(tmp_path):
+    def size(gib):
+        run = {"drops": 64, "chunk_drops": 32, "memory_gib": gib}
+        return chunk_drops(load_points(written(tmp_path, run=run))[1][0].scenario, [6])
+
+    with pytest.raises(ConfigError, match=r"run\.memory_gib: got 1e-06; allowed: at least (\S+) for one drop") as error:
+        size(1e-6)
+    least = float(re.search(r"at least (\S+)", str(error.value))[1])
+    assert [size(least * k) for k in (1.01, 3.05, 1000)] == [1, 3, 32]

@@ -1,0 +1,204 @@
+"""Chunks merge to what all samples at once would give; only finished files count."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks import chunk
+from benchmarks.store import LEADING, TRAILING, Accumulator, Unit, cdf_frame, merge, tidy_frame, write_bytes
+from scenarios.schema import parse_scenario
+from scenarios.sweep import Point
+from simulator.core import registry
+from simulator.core.errors import ConfigError, StoreError
+from simulator.scores import CsiOutcome, LinkOutcome
+
+SNRS_DB = (0.0, 10.0)
+SIZES = (7, 1, 12, 5, 40)
+METRICS = ("bits_mean", "bits_max", "cosine", "bf_gain_loss_db", "user_rate_bpshz", "sum_rate_bpshz", "outage_rate")
+Z95 = 1.959964
+
+
+def scenario(**changes):
+    data = {
+        "name": "small",
+        "carrier": {"num_rb": 2},
+        "bs": {"n1": 4, "n2": 1, "num_pol": 1},
+        "ue": {"num_users": 3},
+        "channel": {"model": "rayleigh"},
+        "feedback": [{"scheme": "rvq", "bits": 4}],
+        "snr_db": list(SNRS_DB),
+    }
+    return parse_scenario({**data, **changes})
+
+
+class Recorded:
+    """A link that replays given samples, and the channel draw that says which of them are wanted."""
+
+    snr_db = SNRS_DB
+
+    def __init__(self, rng, num_drops):
+        self.rate = rng.gamma(2.0, 1.0, (len(SNRS_DB), num_drops, 3, 1))
+        self.correlation2 = rng.uniform(0.1, 1.0, (num_drops, 3, 1, 1, 2))
+        self.num_bits = rng.integers(3, 90, (num_drops, 3, 1))
+        self.starts = np.cumsum((0, *SIZES))
+
+    def chunk(self, index, drops):
+        return slice(self.starts[index], self.starts[index] + drops)
+
+    def run(self, part, *, seed):
+        yield "a", None, CsiOutcome(None, None, self.correlation2[part], self.num_bits[part], SNRS_DB)
+        rate = self.rate[:, part]
+        yield "a", "zf", LinkOutcome(rate, rate, (0.9,), (1.0, 2.5))
+
+
+@pytest.fixture
+def recorded(rng, monkeypatch):
+    link = Recorded(rng, sum(SIZES))
+    metrics = {name: registry.build("metrics", name) for name in METRICS}
+    monkeypatch.setattr(chunk, "_prepared", lambda text: (Point(scenario(), {}), link, link, metrics))
+    return link
+
+
+@pytest.fixture
+def paths(recorded, tmp_path):
+    found = []
+    for index, drops in enumerate(SIZES):
+        found.append(tmp_path / f"{index}.npz")
+        write_bytes(found[-1], chunk.run_chunk("", index, drops))
+    return found
+
+
+def accumulated(paths):
+    total = Accumulator()
+    for path in paths:
+        total.add(path)
+    return total
+
+
+def test_merged_chunks_equal_all_samples_at_once(recorded, paths):
+    total = accumulated(paths)
+    rows = {(r["metric"], r["snr_db"]): (r["value"], r["ci95"]) for r in total.summary()}
+    count = sum(SIZES)
+
+    def mean_and_half(samples):
+        return samples.mean(), Z95 * samples.std(ddof=1) / np.sqrt(count)
+
+    expected = {
+        ("bits_mean", None): mean_and_half(recorded.num_bits.mean(axis=(1, 2))),
+        ("cosine", None): mean_and_half(np.sqrt(recorded.correlation2).reshape(count, -1).mean(axis=1)),
+    }
+    for number, snr_db in enumerate(SNRS_DB):
+        rate = recorded.rate[number, :, :, 0]
+        expected["user_rate_bpshz", snr_db] = mean_and_half(rate.mean(axis=1))
+        expected["sum_rate_bpshz", snr_db] = mean_and_half(rate.sum(axis=1))
+        expected["outage_rate_1", snr_db] = mean_and_half((rate < 1).mean(axis=1))
+        expected["outage_rate_2.5", snr_db] = mean_and_half((rate < 2.5).mean(axis=1))
+    for key, (value, half) in expected.items():
+        np.testing.assert_allclose(rows[key][0], value, rtol=1e-12, err_msg=str(key))
+        np.testing.assert_allclose(rows[key][1], half, rtol=1e-5, err_msg=str(key))
+    assert total.drops == count
+    assert rows["bits_max", None][0] == recorded.num_bits.max()
+    assert np.isnan(rows["bits_max", None][1])
+    # A function of a mean: the half-width follows by its slope.
+    cosine, half = expected["cosine", None]
+    loss = rows["bf_gain_loss_db", None]
+    np.testing.assert_allclose(loss, (-20 * np.log10(cosine), 20 / np.log(10) * half / cosine), rtol=1e-5)
+    assert set(rows) == {*expected, ("bits_max", None), ("bf_gain_loss_db", None)}
+
+
+def test_a_share_that_was_never_seen_keeps_the_rule_of_three(recorded, paths, tmp_path):
+    recorded.rate[:] = 5.0
+    write_bytes(tmp_path / "x.npz", chunk.run_chunk("", 4, 40))
+    rows = {r["metric"]: r for r in accumulated([tmp_path / "x.npz"]).summary()}
+    assert (rows["outage_rate_1"]["value"], rows["outage_rate_1"]["ci95"]) == (0.0, 3 / 40)
+
+
+def test_the_rate_distribution_counts_every_user_of_every_drop(recorded, paths):
+    point = Point(scenario(), {"bs.n1": 4})
+    table = cdf_frame([(point, accumulated(paths))])
+    assert list(table.columns) == ["bs.n1", "scheme", "precoder", "snr_db", "rate_bpshz", "cdf"]
+    for number, snr_db in enumerate(SNRS_DB):
+        rows = table[table["snr_db"] == snr_db]
+        rates = recorded.rate[number].reshape(-1)
+        for edge, cdf in zip(rows["rate_bpshz"], rows["cdf"], strict=True):
+            np.testing.assert_allclose(cdf, np.mean(rates < edge), atol=1e-12)
+        assert rows["cdf"].iloc[-1] == 1.0
+
+
+def test_the_order_of_merging_is_the_order_of_chunks(paths):
+    point = Point(scenario(), {})
+    units = [Unit(point, index, drops, paths[0].parent / "r") for index, drops in enumerate(SIZES)]
+    for unit, path in zip(units, paths, strict=True):
+        write_bytes(unit.path, path.read_bytes())
+    assert merge(units).summary()[0] == accumulated(paths).summary()[0]
+
+
+def test_columns_are_those_of_the_documentation(paths):
+    point = Point(scenario(metrics=["sum_rate_bpshz"]), {"feedback.rvq.bits": 4})
+    frame = tidy_frame("small", [(point, accumulated(paths))])
+    assert list(frame.columns) == [*LEADING, "feedback.rvq.bits", *TRAILING]
+    assert set(frame["metric"]) == {"sum_rate_bpshz"}
+    assert frame["bits_max"].notna().all()
+    with pytest.raises(ConfigError, match="metrics: got"):
+        tidy_frame("small", [(Point(scenario(metrics=["nmse_db"]), {}), accumulated(paths))])
+
+
+def test_chunks_of_another_program_version_do_not_mix(paths, tmp_path):
+    with np.load(paths[1]) as data:
+        content = dict(data)
+    rows = json.loads(str(content["rows"]))
+    content["rows"] = np.array(json.dumps(rows[::-1]))
+    np.savez(tmp_path / "other.npz", **content)
+    with pytest.raises(StoreError, match=r"other\.npz: rows differ"):
+        accumulated([paths[0], tmp_path / "other.npz"])
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "text", "gone"])
+def test_a_damaged_chunk_is_named(paths, damage):
+    path = paths[2]
+    content = path.read_bytes()
+    middle = len(content) // 2
+    if damage == "gone":
+        path.unlink()
+    else:
+        flipped = content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :]
+        path.write_bytes({"empty": b"", "cut": content[:middle], "flipped": flipped, "text": b"x" * 99}[damage])
+    with pytest.raises(StoreError, match=r"2\.npz: damaged chunk"):
+        accumulated(paths)
+
+
+def test_only_a_renamed_file_is_done(tmp_path):
+    unit = Unit(Point(scenario(), {}), 3, 16, tmp_path)
+    unit.path.parent.mkdir(parents=True)
+    (unit.path.parent / f".{unit.path.name}.4711").write_bytes(b"half")
+    unit.path.with_suffix(".tmp").write_bytes(b"half")
+    assert not unit.done
+    write_bytes(unit.path, b"whole")
+    assert unit.done and unit.path.name == "chunk-00003-16.npz"
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "results.csv"
+    write_bytes(path, b"old")
+
+    def full(self, data):
+        self.touch()
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(path), "write_bytes", full)
+    with pytest.raises(StoreError, match=r"results\.csv: cannot be written \(No space left"):
+        write_bytes(path, b"new")
+    assert {p.name: p.read_text() for p in tmp_path.iterdir()} == {"results.csv": "old"}
+
+
+def test_tables_read_back_as_they_were(paths, tmp_path):
+    from benchmarks.store import write_tables
+
+    frame = tidy_frame("small", [(Point(scenario(), {}), accumulated(paths))])
+    write_tables(tmp_path, frame, cdf_frame([(Point(scenario(), {}), accumulated(paths))]))
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "results.parquet"), frame)
+    again = pd.read_csv(tmp_path / "results.csv", keep_default_na=False, na_values=[""])
+    np.testing.assert_allclose(again["value"], frame["value"], rtol=1e-8)
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
