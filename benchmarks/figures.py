@@ -239,7 +239,9 @@ def metric_vs_bits(
     for ax, (name, part) in zip(grid[0], panels, strict=True):
         is_level = part["scheme"].map(family) == REFERENCE
         _families(ax, part[~is_level], "bits_mean", styles, x_error="bits_ci95")
-        for level in part[is_level].drop_duplicates(["scheme", "value"]).itertuples():
+        # an exact reference has minus infinite NMSE (stored as -300 dB), which no axis should show
+        finite = is_level & (part["value"] > -200)
+        for level in part[finite].drop_duplicates(["scheme", "value"]).itertuples():
             look, label = styles[level.scheme], f"{level.scheme} ({level.bits_mean:,.0f} bits)"
             ax.axhline(level.value, color=look.color, linestyle=look.linestyle, linewidth=1.2, label=label)
             low, high = level.value - level.ci95, level.value + level.ci95
