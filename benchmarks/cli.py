@@ -174,6 +174,8 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         code = app(standalone_mode=False)
+        if code == 130:  # Typer's answer to Ctrl-C
+            raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
     except CsilinkError as error:
         _fail(2, str(error))

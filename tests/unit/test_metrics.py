@@ -170,11 +170,11 @@ class TestPrintedValues:
         assert se.finalize(values[0].mean(), 0.0) == pytest.approx(np.log2(1 + self.RHO**2))
 
     def test_the_mean_is_taken_before_the_logarithm(self, rng):
-        c2 = np.zeros((2, 1, 1, 1, 1))
-        c2[0], c2[1] = 1.0, 0.25  # cosines 1 and 0.5, mean 0.75
+        c2 = np.array([[1.0, 0.25], [0.25, 0.0]]).reshape(2, 1, 1, 1, 2)  # cosines 1, 0.5, 0.5, 0: mean 0.5
         outcome = csi_outcome(rng, batch=2, correlation2=c2)
-        loss = BeamformingGainLoss()
-        assert loss.finalize(loss.evaluate(outcome)["bf_gain_loss_db"].mean()) == pytest.approx(-20 * np.log10(0.75))
+        loss, se = BeamformingGainLoss(), RhoSquaredSe()
+        assert loss.finalize(loss.evaluate(outcome)["bf_gain_loss_db"].mean()) == pytest.approx(-20 * np.log10(0.5))
+        assert se.finalize(se.evaluate(outcome)["rho2_se_bpshz"][1].mean(), 20.0) == pytest.approx(np.log2(1 + 25))
 
 
 class TestRatesAndBits:

@@ -311,6 +311,13 @@ class TestSectors:
 
         assert variation(True) < 0.4 * variation(False)
 
+    @pytest.mark.parametrize("name", ["umi", "uma", "rma"])
+    def test_all_users_have_the_speed_of_the_scenario(self, name):
+        g = geometry(num_users=3, speed_mps=7.0)
+        sample(name, g, 5)
+        velocities = _source(name, g, ())._model._scenario.ut_velocities
+        np.testing.assert_allclose(np.linalg.norm(velocities, axis=-1), np.full((5, 3), 7.0), rtol=FLOAT32)
+
 
 class TestFadingOverTime:
     SLOT_S = 1e-3

@@ -1,0 +1,57 @@
+"""(c2) Precoder and SINR beside Sionna's RZF precoded channel and LMMSE post-equalisation SINR."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from benchmarks.speed.timing import in_turn, row
+
+
+def measure(batch: int = 64, rounds: int = 31, noise_var: float = 0.1) -> list[dict[str, Any]]:
+    """4 single-antenna users x 32 ports x 52 RB, both under XLA; ``equal_to`` is the largest relative SINR difference."""
+    import tensorflow as tf
+    from sionna.phy.mimo import StreamManagement
+    from sionna.phy.ofdm import LMMSEPostEqualizationSINR, ResourceGrid, RZFPrecodedChannel
+
+    from simulator import metrics
+    from simulator.phy.compiled import compiled
+    from simulator.precoding import rzf
+
+    users, samples, ports = 4, 52, 32
+    rng = np.random.default_rng(3)
+    h = rng.standard_normal((batch, samples, users, 1, ports, 2), np.float32).view(np.complex64)[..., 0] / np.sqrt(2)
+    channel = tf.constant(h.astype(np.complex64))
+    # Sionna: [batch, rx, rx_ant, tx, tx_ant, symbol, subcarrier]
+    theirs = tf.constant(h.transpose(0, 2, 3, 4, 1)[:, :, :, None, :, None, :].astype(np.complex64))
+    grid = ResourceGrid(1, samples, 30e3, num_tx=1, num_streams_per_tx=users)
+    streams = StreamManagement(np.ones((users, 1)), users)
+    precoded, post_sinr = RZFPrecodedChannel(grid, streams), LMMSEPostEqualizationSINR(grid, streams)
+    loading = users * noise_var
+
+    @compiled
+    def ours(x: Any) -> Any:
+        g = tf.reshape(x, (batch, samples, users, ports))
+        return metrics.sinr(metrics.received(x, rzf(g, loading)), noise_var)
+
+    @compiled
+    def peer(x: Any) -> Any:
+        effective = precoded(x, tf.fill([batch, 1, users], 1.0 / users), alpha=tf.constant(loading))
+        return post_sinr(effective, tf.constant(noise_var), interference_whitening=False)
+
+    a, b = ours(channel).numpy()[..., 0], peer(theirs).numpy().reshape(batch, samples, users)
+    deviation = float(np.max(np.abs(a / b - 1)))
+    seconds = in_turn({"ours": lambda: ours(channel).numpy(), "peer": lambda: peer(theirs).numpy()}, rounds)
+    return [
+        row(
+            "c2: RZF and SINR, 4 users x 32 ports x 52 RB, against Sionna XLA",
+            batch / float(np.median(seconds["ours"])),
+            batch / float(np.median(seconds["peer"])),
+            "drops/s",
+            float(np.median(seconds["peer"] / seconds["ours"])),
+            3.0,
+            deviation,
+            f"median of {rounds} rounds, batch {batch}",
+        )
+    ]

@@ -1,0 +1,33 @@
+"""All speed measurements, each beside its peer in one process."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.progress import track
+from benchmarks.store import write_bytes
+
+ITEMS = ("huffman", "rvq", "ofdm", "precoding", "snr_sweep")
+
+
+def run_suite(out: Path | None = None) -> pd.DataFrame:
+    """Measure every item.
+
+    Args:
+        out: folder for ``speed.csv``; None writes nothing.
+
+    Returns:
+        columns ``item, ours, peer, unit, ratio, target, met, equal_to, note``. ``ratio`` is what ``target`` is about.
+    """
+    import simulator.phy  # noqa: F401 - sets TensorFlow's log level before it is imported
+
+    rows = []
+    for name in track(ITEMS, "speed", unit="item"):
+        rows += import_module(f"benchmarks.speed.{name}").measure()
+    frame = pd.DataFrame(rows)
+    if out is not None:
+        write_bytes(Path(out) / "speed.csv", frame.to_csv(index=False, float_format="%.6g").encode())
+    return frame
