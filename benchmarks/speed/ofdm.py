@@ -26,7 +26,11 @@ def measure(batch: int = 32, rounds: int = 7, num_subcarriers: int = 1024) -> li
     source = registry.build("channels", "cdl", geometry, profile="C")
     grid = ResourceGrid(num_ofdm_symbols=1, fft_size=num_subcarriers, subcarrier_spacing=30e3)
     peer = GenerateOFDMChannel(source._cdl, grid)
-    graph, xla = tf.function(lambda: peer(batch)), tf.function(lambda: peer(batch), jit_compile=True)
+
+    def generate() -> tf.Tensor:
+        return peer(batch)
+
+    graph, xla = tf.function(generate), tf.function(generate, jit_compile=True)
     a, tau = source._cdl(4, 1, 1.0)
     # The centred grids differ by half a subcarrier when their number is even.
     shift = tf.cast(subcarrier_frequencies(num_subcarriers, 30e3), tf.float64).numpy() - geometry.frequencies_hz

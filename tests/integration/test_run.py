@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -178,22 +179,22 @@ def test_memory_of_a_worker_does_not_grow_with_drops(tmp_path):
     assert process.wait(timeout=20) == 0
 
 
-# An engine in this process, which hands results back in any order
+# An engine in this process, which finishes chunks in any order
 
 
 class Inline:
-    """Computes here; ``order`` picks the next finished unit from those that wait."""
+    """Computes here; units in flight finish in a random order."""
 
     computed = 0
 
-    def __init__(self, slots, order):
-        self.slots, self._order, self._waiting = slots, order, []
+    def __init__(self, slots):
+        self.slots, self._random, self._waiting = slots, random.Random(slots), []
 
     def submit(self, unit):
         self._waiting.append(unit)
 
     def next_done(self):
-        unit = self._waiting.pop(self._order(len(self._waiting)))
+        unit = self._waiting.pop(self._random.randrange(len(self._waiting)))
         write_bytes(unit.path, run_chunk(unit.scenario_text, unit.index, unit.drops))
         Inline.computed += 1
         return unit
@@ -202,16 +203,13 @@ class Inline:
         pass
 
 
-ORDERS = {"in-order": lambda n: 0, "last-first": lambda n: n - 1, "middle": lambda n: n // 2}
-
-
 @pytest.fixture
 def inline(monkeypatch, tmp_path):
     """Run a scenario in this process; returns the frame and the folder."""
     number = iter(range(100))
 
-    def go(slots=2, order="in-order", out=None, resume=False, drops=None, **changes):
-        monkeypatch.setattr(runner, "make_engine", lambda name, workers: Inline(slots, ORDERS[order]))
+    def go(slots=2, out=None, resume=False, drops=None, **changes):
+        monkeypatch.setattr(runner, "make_engine", lambda name, workers: Inline(slots))
         folder = tmp_path / (out or f"run{next(number)}")
         file = written(tmp_path, **{"sweep": {}, **changes})
         return benchmarks.run(file, out=folder, resume=resume, drops=drops, report=False), folder
@@ -267,17 +265,17 @@ def test_a_further_scheme_or_precoder_changes_nothing_for_the_old_ones(inline):
     np.testing.assert_allclose(both["value_many"], both["value"], rtol=1e-6, atol=1e-12)
 
 
-STOP = {"drops": 16, "chunk_drops": 8, "ci_rel": 0.12, "ci_metric": "sum_rate_bpshz", "max_drops": 2048}
+STOP = {"drops": 16, "chunk_drops": 8, "ci_rel": 0.1, "ci_metric": "sum_rate_bpshz", "max_drops": 2048}
 
 
 def test_the_stopping_rule(inline):
     """Stops before the limit, when every watched row is tight, and at the same drop for any engine."""
-    frame, folder = inline(run=STOP, sweep={"feedback.rvq.bits": [2, 6]})
+    frame, folder = inline(1, run=STOP, sweep={"feedback.rvq.bits": [2, 6]})
     watched = frame[frame["metric"] == "sum_rate_bpshz"]
     assert len(watched) == 2 * 2 * 2 * 2
-    assert (watched["ci95"] <= 0.12 * watched["value"]).all()
-    for slots, order in ((2, "last-first"), (4, "middle")):
-        _, other = inline(slots, order, run=STOP, sweep={"feedback.rvq.bits": [2, 6]})
+    assert (watched["ci95"] <= 0.1 * watched["value"]).all()
+    for slots in (2, 4):
+        _, other = inline(slots, run=STOP, sweep={"feedback.rvq.bits": [2, 6]})
         assert (other / "results.csv").read_bytes() == (folder / "results.csv").read_bytes()
     for bits, rows in frame.groupby("feedback.rvq.bits"):
         (count,) = set(rows["num_samples"])
@@ -286,7 +284,7 @@ def test_the_stopping_rule(inline):
         schemes = [{"scheme": "rvq", "bits": bits}, {"scheme": "perfect"}]
         less, _ = inline(run={"drops": count - 8, "chunk_drops": 8}, feedback=schemes)
         less = less[less["metric"] == "sum_rate_bpshz"]
-        assert (less["ci95"] > 0.12 * less["value"]).any()
+        assert (less["ci95"] > 0.1 * less["value"]).any()
 
 
 def test_the_stopping_rule_gives_up_at_max_drops(inline):

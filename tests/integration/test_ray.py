@@ -1,0 +1,101 @@
+"""The Ray engine leaves the same results as the local one, also when a worker process dies."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+import benchmarks
+from benchmarks.engines import RayEngine
+from benchmarks.store import Unit
+from scenarios.schema import parse_scenario
+from scenarios.sweep import Point
+from simulator.core.errors import CsilinkError
+
+ray = pytest.importorskip("ray")
+
+SCENARIO = {
+    "name": "small",
+    "seed": 5,
+    "carrier": {"num_rb": 4},
+    "bs": {"n1": 4, "n2": 1, "num_pol": 1},
+    "ue": {"num_users": 2},
+    "channel": {"model": "rayleigh", "taps": 2},
+    "feedback": [{"scheme": "rvq", "bits": 4}],
+    "precoding": {"precoders": ["mrt", "zf"]},
+    "snr_db": [0, 10],
+    "run": {"drops": 64, "chunk_drops": 8},
+    "sweep": {"feedback.rvq.bits": [2, 6]},
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cluster():
+    """A Ray of two workers on this machine."""
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=80 << 20)
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    """results.csv of the local engine."""
+    folder = tmp_path_factory.mktemp("local")
+    benchmarks.run(written(folder), out=folder / "out", workers=1, report=False)
+    return (folder / "out" / "results.csv").read_bytes()
+
+
+def written(folder):
+    path = Path(folder) / "s.yaml"
+    path.write_text(yaml.safe_dump(SCENARIO, sort_keys=False))
+    return path
+
+
+def busy_workers():
+    """Process ids of Ray workers that compute a chunk."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if (folder / "cmdline").read_bytes().startswith(b"ray::_remote_chunk"):
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def test_results_are_those_of_the_local_engine_although_a_worker_is_killed(local, tmp_path):
+    victims = []
+
+    def kill_one():
+        end = time.monotonic() + 120
+        while not victims and time.monotonic() < end:
+            if list(tmp_path.glob("out/points/*/chunk-*.npz")):
+                victims.extend(busy_workers()[:1])
+            time.sleep(0.005)
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    benchmarks.run(written(tmp_path), out=tmp_path / "out", engine="ray", workers=2, report=False)
+    killer.join()
+    assert len(victims) == 1
+    assert (tmp_path / "out" / "results.csv").read_bytes() == local
+    assert ray.is_initialized()  # a cluster that was there before stays
+
+
+def test_what_the_user_can_mend_comes_back_as_such(tmp_path):
+    entry = {"scheme": "autoencoder", "weights": "./gone", "bits": 4}
+    scenario = parse_scenario({**SCENARIO, "feedback": [entry], "sweep": {}})
+    engine = RayEngine(1)
+    engine.submit(Unit(Point(scenario, {}), 0, 8, tmp_path))
+    with pytest.raises(
+        CsilinkError, match=r"feedback\.autoencoder\.weights: got './gone'; allowed: an existing folder"
+    ):
+        engine.next_done()
+    engine.close()
+    assert list(tmp_path.iterdir()) == []
