@@ -172,12 +172,12 @@ class RayEngine:
         ready, _ = self._ray.wait(list(self._pending), num_returns=1)
         unit = self._pending.pop(ready[0])
         try:
-            write_bytes(unit.path, self._ray.get(ready[0]))
-        except self._ray.exceptions.RayTaskError as error:
-            cause = error.as_instanceof_cause()
-            if isinstance(cause, CsilinkError):
-                raise CsilinkError(str(error.cause)) from None
+            result = self._ray.get(ready[0])
+        except self._ray.exceptions.RayError as error:
             raise WorkerFault(str(error)) from None
+        if isinstance(result, str):
+            raise CsilinkError(result)
+        write_bytes(unit.path, result)
         return unit
 
     def close(self) -> None:
@@ -188,10 +188,14 @@ class RayEngine:
             self._ray.shutdown()
 
 
-def _remote_chunk(scenario_text: str, index: int, drops: int) -> bytes:
+def _remote_chunk(scenario_text: str, index: int, drops: int) -> bytes | str:
+    """The chunk, or the message of what the user can mend."""
     from benchmarks.chunk import run_chunk
 
-    return run_chunk(scenario_text, index, drops)
+    try:
+        return run_chunk(scenario_text, index, drops)
+    except CsilinkError as error:
+        return str(error)
 
 
 def check_engine(name: str, workers: int | None) -> None:

@@ -126,7 +126,7 @@ class AutoencoderFeedback(FeedbackScheme):
         """Decode and decompress; reports that are no codeword sequence are marked invalid."""
         batch, users, width = report.bits.shape
         rx, panel = self.config.num_rx_ant, self.config.panel
-        bits, num_bits = report.bits.reshape(-1, width), np.asarray(report.num_bits, np.int64).reshape(-1)
+        bits, num_bits = report.bits.reshape(batch * users, width), np.asarray(report.num_bits, np.int64).reshape(-1)
         head = rx * self.scale_bits
         body = np.maximum(num_bits - head, 0)
         symbols, valid = self._coder.decode(bits[:, head:], body, rx * self._num_latents)
