@@ -9,7 +9,7 @@ from typing import Any
 
 from keras import ops
 
-from simulator.precoding import hermitian_inverse
+from simulator.precoding import hermitian_solve
 
 _TINY = 1e-30
 
@@ -73,7 +73,7 @@ def sinr(e: Any, noise_var: Any) -> Any:
     scale = ops.rsqrt(ops.real(ops.diagonal(covariance, axis1=-2, axis2=-1)))
     unit = covariance * ops.cast(scale[..., :, None] * scale[..., None, :], "complex64")
     x = wanted * ops.cast(scale, "complex64")
-    y = ops.matmul(hermitian_inverse(unit, floor=1e-7), x[..., None])[..., 0]
+    y = hermitian_solve(unit, x[..., None], floor=1e-7)[..., 0]
     return ops.maximum(ops.real(ops.sum(ops.conj(x) * y, axis=-1)), 0.0)
 
 

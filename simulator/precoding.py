@@ -27,7 +27,7 @@ def mrt(g: Any) -> Any:
 
     Source: Lo, IEEE Trans. Commun. 47(10), 1999.
     """
-    return equal_power(_hermitian(g))
+    return equal_power(g)
 
 
 def zf(g: Any) -> Any:
@@ -52,13 +52,13 @@ def rzf(g: Any, loading: Any) -> Any:
     Source: Peel, Hochwald, Swindlehurst, IEEE Trans. Commun. 53(1), 2005, Eq. (13).
     """
     gram = ops.matmul(g, _hermitian(g))
-    loading = ops.maximum(loading, PIVOT_FLOOR * ops.real(ops.diagonal(gram, axis1=-2, axis2=-1)))
-    gram = gram + ops.cast(loading[..., None] * ops.eye(g.shape[-2]), "complex64")
-    # Unit diagonal: the inverse then works on numbers of order one.
-    scale = ops.rsqrt(ops.maximum(ops.real(ops.diagonal(gram, axis1=-2, axis2=-1)), _TINY))
-    scaled = gram * ops.cast(scale[..., :, None] * scale[..., None, :], "complex64")
-    inverse = hermitian_inverse(scaled) * ops.cast(scale[..., :, None], "complex64")
-    return equal_power(ops.matmul(_hermitian(g), inverse))
+    power = ops.sum(ops.real(gram) * ops.eye(g.shape[-2]), axis=-1)
+    power = power + ops.maximum(loading, PIVOT_FLOOR * power)
+    # Unit diagonal: elimination then works on numbers of order one.
+    scale = ops.cast(ops.rsqrt(ops.maximum(power, _TINY)), "complex64")[..., None]
+    unit = ops.cast(ops.eye(g.shape[-2]), "complex64")
+    scaled = gram * scale * ops.swapaxes(scale, -1, -2) * (1.0 - unit) + unit
+    return equal_power(scale * hermitian_solve(scaled, g * scale))
 
 
 def svd(g: Any) -> Any:
@@ -68,7 +68,7 @@ def svd(g: Any) -> Any:
 
     Source: Telatar, Europ. Trans. Telecommun. 10(6), 1999.
     """
-    return equal_power(_hermitian(g))
+    return equal_power(g)
 
 
 def water_filling(gains: Any, noise_var: Any) -> Any:
@@ -92,37 +92,40 @@ def water_filling(gains: Any, noise_var: Any) -> Any:
     return ops.where(count <= best, ops.maximum(level - floor, 0.0), 0.0)
 
 
-def equal_power(columns: Any) -> Any:
-    """Columns ``[..., port, stream]`` scaled to equal power, total 1 over the streams that are not zero."""
-    norm2 = ops.sum(ops.square(ops.real(columns)) + ops.square(ops.imag(columns)), axis=-2, keepdims=True)
+def equal_power(rows: Any) -> Any:
+    """Precoder ``[..., port, stream]``: Hermitian transpose of ``rows [..., stream, port]`` with equal power per stream.
+
+    The total is 1 over the streams that are not zero.
+    """
+    norm2 = ops.sum(ops.square(ops.real(rows)) + ops.square(ops.imag(rows)), axis=-1, keepdims=True)
     used = ops.cast(norm2 > _TINY, "float32")
-    share = used / ops.maximum(ops.sum(used, axis=-1, keepdims=True), 1.0)
-    return columns * ops.cast(ops.sqrt(share / ops.maximum(norm2, _TINY)), "complex64")
+    share = used / ops.maximum(ops.sum(used, axis=-2, keepdims=True), 1.0)
+    return _hermitian(rows * ops.cast(ops.sqrt(share / ops.maximum(norm2, _TINY)), "complex64"))
 
 
-def hermitian_inverse(a: Any, floor: float = PIVOT_FLOOR) -> Any:
-    """Inverse of positive semidefinite matrices with diagonal of order one, by Gauss-Jordan sweeps.
+def hermitian_solve(a: Any, b: Any, floor: float = PIVOT_FLOOR) -> Any:
+    r"""Solution of :math:`A X = B` for positive semidefinite :math:`A` with diagonal of order one, by Gauss-Jordan.
 
     Every step updates all matrices of the batch at once, which for the small matrices of multi-user precoding is much
     faster than one LAPACK call each, and compiles. A pivot below ``floor`` is raised to it (diagonal loading).
 
     Args:
         a: complex64 ``[..., n, n]``, Hermitian.
+        b: complex64 ``[..., n, m]``.
         floor: smallest pivot.
 
     Returns:
-        complex64 ``[..., n, n]``.
+        complex64 ``[..., n, m]``.
 
-    Source: Golub, Van Loan, Matrix Computations, 4th ed., Sec. 3.2 (elimination), as a sweep operator.
+    Source: Golub, Van Loan, Matrix Computations, 4th ed., Sec. 3.2 (elimination; no pivoting for definite matrices).
     """
-    unit = ops.cast(ops.eye(a.shape[-1]), "complex64")
-    for k in range(a.shape[-1]):
-        e = unit[k]
-        raised = ops.maximum(floor - ops.real(a[..., k, k]), 0.0)
-        a = a + ops.cast(raised, "complex64")[..., None, None] * (e[:, None] * e[None, :])
-        inverse = ops.cast(1.0 / ops.real(a[..., k, k]), "complex64")[..., None, None]
-        a = a - inverse * (a[..., :, k] - e)[..., :, None] * (a[..., k, :] + e)[..., None, :]
-    return a
+    size = a.shape[-1]
+    rows = [ops.concatenate([a[..., i, :], b[..., i, :]], axis=-1) for i in range(size)]
+    for k in range(size):
+        pivot = ops.maximum(ops.real(rows[k][..., k, None]), floor)
+        rows[k] = rows[k] * ops.cast(1.0 / pivot, "complex64")
+        rows = [row if i == k else row - row[..., k, None] * rows[k] for i, row in enumerate(rows)]
+    return ops.stack([row[..., size:] for row in rows], axis=-2)
 
 
 def _hermitian(x: Any) -> Any:

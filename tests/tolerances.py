@@ -14,8 +14,8 @@ RATE = 2e-4
 # Matrix inverse in float32, relative to the largest entry, for condition numbers up to 100.
 INVERSE = 1e-4
 
-# The same for singular matrices, loaded by 1e-5 of their diagonal: entries of 5e4 cancel, each with a rounding of 6e-8.
-SINGULAR = 2e-2
+# The same for singular matrices, loaded by 1e-5 of their diagonal: the last pivot is 2e-5, known to a few 1e-7.
+SINGULAR = 4e-2
 
 # LMMSE SINR in float32: the covariance has a condition number of about the SNR, each unit of which costs a rounding
 # of 6e-8, some ten times in a row. Relative to the SINR; at least 1e-5.

@@ -37,7 +37,9 @@ def measure(batch: int = 32, rounds: int = 7, num_subcarriers: int = 1024) -> li
     turn = tf.exp(tf.complex(0.0, tf.cast(-2 * np.pi * shift[0], tf.float32) * tau))
     theirs = cir_to_ofdm_channel(subcarrier_frequencies(num_subcarriers, 30e3), a, tau)[:, :, :, 0]
     rotated = a * turn[:, :, None, :, None, :, None]
-    deviation = float(np.max(np.abs(cir_to_ofdm(rotated, tau, num_subcarriers, 30e3) - theirs)) / np.max(np.abs(theirs)))
+    deviation = float(
+        np.max(np.abs(cir_to_ofdm(rotated, tau, num_subcarriers, 30e3) - theirs)) / np.max(np.abs(theirs))
+    )
     seconds = in_turn(
         {
             "ours": lambda: source.sample(batch, seed=1),

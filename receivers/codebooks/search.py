@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-# Rows of one product, and products kept at a time (16 MiB): large enough that all BLAS threads stay busy.
-_ROWS = 1 << 9
-_BLOCK = 1 << 22
+_ROWS = 1 << 9  # rows of one product
+_BLOCK = 1 << 23  # products kept at a time (32 MiB): few large products keep all BLAS threads busy
+_PIECE = 1 << 18  # products reduced at a time (1 MiB): they stay in the cache
 
 
 def best_codeword(h: np.ndarray, codebook: np.ndarray) -> np.ndarray:
@@ -34,13 +34,22 @@ def best_codeword(h: np.ndarray, codebook: np.ndarray) -> np.ndarray:
         reports = slice(start, start + step)
         left = rows[reports].reshape(-1, 2 * num_ports)
         for low in range(0, len(words), width):
-            block = words[low : low + width]
-            product = np.matmul(left, block.T, out=products[: len(left) * len(block)].reshape(len(left), -1))
-            parts = product.reshape(-1, 2 * num_vectors, len(block))
-            gain = np.einsum("rpc,rpc->rc", parts, parts)
-            index = gain.argmax(axis=1)
-            value = np.take_along_axis(gain, index[:, None], axis=1)[:, 0]
-            better = value > best_gain[reports]
-            best[reports] = np.where(better, low + index, best[reports])
-            best_gain[reports] = np.where(better, value, best_gain[reports])
+            right = words[low : low + width].T
+            product = products[: len(left) * right.shape[1]].reshape(len(left), -1)
+            np.matmul(left, right, out=product)
+            parts = product.reshape(-1, 2 * num_vectors, right.shape[1])
+            _keep_best(parts, low, best_gain[reports], best[reports])
     return best
+
+
+def _keep_best(parts: np.ndarray, low: int, best_gain: np.ndarray, best: np.ndarray) -> None:
+    """Merge the products ``[report, part, codeword]`` (overwritten) of the codewords from ``low`` on into the best."""
+    step = max(1, _PIECE // parts[0].size)
+    for start in range(0, len(parts), step):
+        piece, known, found = (x[start : start + step] for x in (parts, best_gain, best))
+        gain = np.square(piece, out=piece).sum(axis=1)
+        index = gain.argmax(axis=1)
+        value = np.take_along_axis(gain, index[:, None], axis=1)[:, 0]
+        better = value > known
+        found[better] = low + index[better]
+        known[better] = value[better]

@@ -37,9 +37,7 @@ def ue_array(geometry: RadioGeometry) -> PanelArray:
     """UE array: a horizontal row of omnidirectional elements, V-polarised or VH pairs."""
     columns, rest = divmod(geometry.num_rx_ant, geometry.ue_num_pol)
     if rest:
-        raise ConfigError(
-            "ue.num_rx_ant", geometry.num_rx_ant, f"a multiple of ue.num_pol = {geometry.ue_num_pol}"
-        )
+        raise ConfigError("ue.num_rx_ant", geometry.num_rx_ant, f"a multiple of ue.num_pol = {geometry.ue_num_pol}")
     dual = geometry.ue_num_pol == 2
     return PanelArray(
         num_rows_per_panel=1,

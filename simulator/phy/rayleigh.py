@@ -31,9 +31,7 @@ class Rayleigh(ChannelSource):
         g = self.geometry
         rng = np.random.default_rng(seed)
         shape = (batch_size, g.num_users, g.num_rx_ant, g.panel.num_ports, g.num_slots, self.taps, 2)
-        gains = rng.standard_normal(shape, np.float32).view(np.complex64)[..., 0] / np.float32(
-            np.sqrt(2 * self.taps)
-        )
+        gains = rng.standard_normal(shape, np.float32).view(np.complex64)[..., 0] / np.float32(np.sqrt(2 * self.taps))
         if self.taps == 1:
             return np.repeat(gains, g.num_subcarriers, axis=-1)
         phases = np.outer(np.arange(self.taps), np.arange(g.num_subcarriers)) / g.num_subcarriers

@@ -69,9 +69,7 @@ class TappedDelayLine(SionnaSource):
             pick = config.tf_rng.uniform([links], maxval=self._sqrt_tables.shape[0], dtype=tf.int32)
             root = tf.gather(self._sqrt_tables, pick)  # [link, n1, n1]
             # One gain per column: rows of the panel repeat row 0, so that a column keeps unit power.
-            column = tf.reshape(a[:, 0], [links, g.num_rx_ant, p.num_pol, p.n1, p.n2, -1, g.num_slots])[
-                ..., :1, :, :
-            ]
+            column = tf.reshape(a[:, 0], [links, g.num_rx_ant, p.num_pol, p.n1, p.n2, -1, g.num_slots])[..., :1, :, :]
             mixed = tf.einsum("bij,brpjvlt->brpivlt", root, column)
             a = tf.reshape(tf.repeat(mixed, p.n2, axis=4), tf.shape(a))
         shape = [batch_size, g.num_users, g.num_rx_ant, 1, g.panel.num_ports, -1, g.num_slots]
@@ -83,6 +81,4 @@ def _azimuth_roots(geometry: RadioGeometry, spread_deg: float, range_deg: float)
     azimuths = np.linspace(-range_deg, range_deg, 241)
     corr = one_ring_corr_mat(azimuths, geometry.panel.n1, 0.5, spread_deg).numpy()
     power, vectors = np.linalg.eigh(corr)
-    return ((vectors * np.sqrt(np.maximum(power, 0))[:, None]) @ vectors.conj().transpose(0, 2, 1)).astype(
-        np.complex64
-    )
+    return ((vectors * np.sqrt(np.maximum(power, 0))[:, None]) @ vectors.conj().transpose(0, 2, 1)).astype(np.complex64)

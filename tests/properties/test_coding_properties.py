@@ -154,9 +154,7 @@ def test_package_merge_is_optimal_under_the_limit():
 @unhurried
 @given(codes(), st.data())
 def test_any_bits_decode_and_valid_ones_are_codewords(coder, data):
-    bits = data.draw(
-        hnp.arrays(np.uint8, st.tuples(st.integers(0, 5), st.integers(0, 70)), elements=st.integers(0, 1))
-    )
+    bits = data.draw(hnp.arrays(np.uint8, st.tuples(st.integers(0, 5), st.integers(0, 70)), elements=st.integers(0, 1)))
     limits = st.integers(0, bits.shape[1])
     num_bits = data.draw(hnp.arrays(np.int64, len(bits), elements=limits))
     num_symbols = data.draw(st.integers(0, 20))
