@@ -93,7 +93,7 @@ def water_filling(gains: Any, noise_var: Any) -> Any:
 
 
 def equal_power(rows: Any) -> Any:
-    """Precoder ``[..., port, stream]``: Hermitian transpose of ``rows [..., stream, port]`` with equal power per stream.
+    """Precoder ``[..., port, stream]``: Hermitian transpose of ``rows [..., stream, port]``, equal power per stream.
 
     The total is 1 over the streams that are not zero.
     """

@@ -18,7 +18,7 @@ class CsiNet(keras.Model):
         width: antennas of the image.
         num_latents: M, real entries of the codeword; compression is ``M / (2 * height * width)``.
         latent_activation: "linear" (original) or "tanh" (bounded, for quantisers on [-1, 1]).
-        image_activation: activation where the image itself passes (after the encoder's convolution and after each skip):
+        image_activation: activation where the image itself passes (behind the encoder's convolution and each skip):
             "leaky_relu" (original) or "linear". Images in [0, 1] are positive there, so that LeakyReLU leaves them
             alone; zero-mean images would lose their negative half to it.
         output_activation: "sigmoid" (original, images in [0, 1] around 0.5) or "linear" (unit-power samples).
