@@ -257,7 +257,7 @@ print("BACKEND", fit.keras.backend.backend(), sorted({"tensorflow", "sionna"} & 
 """
 
 
-@pytest.mark.parametrize("backend", ["jax", "torch"])
+@pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.slow)])
 def test_weights_give_the_same_output_under_other_backends(trained, store, tmp_path, backend):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
