@@ -34,8 +34,9 @@ class SionnaSource(ChannelSource):
 
     def _response(self, batch_size: int) -> tf.Tensor:
         a, tau = self.paths(batch_size)
-        h = cir_to_ofdm(a, tau, self.geometry.num_subcarriers, self.geometry.spacing_hz)
-        return tf.gather(h, self._order, axis=3)
+        # Ports are put in order on the paths, which are fewer than the subcarriers.
+        a = tf.gather(a, self._order, axis=4)
+        return cir_to_ofdm(a, tau, self.geometry.num_subcarriers, self.geometry.spacing_hz)
 
     def sample(self, batch_size: int, *, seed: int) -> np.ndarray:
         """Channels, complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``."""
