@@ -45,7 +45,8 @@ def sinr(e: Any, noise_var: Any) -> Any:
 
     .. math:: \mathrm{SINR}_s = e_s^H \Big( \sum_{j \ne s} e_j e_j^H + \sigma^2 I \Big)^{-1} e_s
 
-    Streams belong to users in order, ``num_streams / num_users`` each.
+    Streams belong to users in order, ``num_streams / num_users`` each. With several antennas the inverse is taken in
+    float32: above about 50 dB SNR the rate of well separated layers is off by more than 0.01 bit/s/Hz.
 
     Args:
         e: complex64 ``[..., user, rx_ant, stream]`` from :func:`received`.
