@@ -22,20 +22,9 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-BASE_COLUMNS = (
-    *(
-        "scenario",
-        "channel",
-        "scheme",
-        "bits_mean",
-        "bits_max",
-        "precoder",
-        "num_ports",
-        "num_users",
-        "snr_db",
-    ),
-    *("metric", "value", "ci95", "unit", "num_samples", "seed"),
-)
+from benchmarks.store import LEADING, TRAILING
+
+BASE_COLUMNS = (*LEADING, *TRAILING)
 MAX_COMBINATIONS = 4
 REFERENCE = "perfect"  # the family whose bits are raw float32: a level, not a point, on a bits axis
 

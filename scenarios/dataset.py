@@ -6,12 +6,12 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from scenarios.schema import FileName, Radio, _Model, parse_channel
+from scenarios.schema import FileName, Radio, Section, parse_channel
 from simulator.core.errors import ConfigError
 from simulator.core.params import Count, Integer, PositiveFloat, config_error
 
 
-class Part(_Model):
+class Part(Section):
     """One channel of the mixture and its share."""
 
     channel: Any

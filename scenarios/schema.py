@@ -38,7 +38,9 @@ _Polarisations = Annotated[Integer, Field(ge=1, le=2)]
 _MAX_SNRS = 1000
 
 
-class _Model(BaseModel):
+class Section(BaseModel):
+    """Frozen section of a file; unknown fields are errors."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -55,7 +57,7 @@ class _Open(BaseModel):
         return self
 
 
-class Carrier(_Model):
+class Carrier(Section):
     """Carrier and the frequency grid on which the channel is computed.
 
     ``granularity: rb`` computes one frequency sample per resource block (12 subcarriers), ``subcarrier`` all of them.
@@ -94,7 +96,7 @@ class Carrier(_Model):
         return min(self.subband_rb * (1 if self.granularity == "rb" else 12), self.num_samples)
 
 
-class BaseStation(_Model):
+class BaseStation(Section):
     """gNB panel: ``n1`` columns, ``n2`` rows, one CSI-RS port per element and polarisation."""
 
     n1: Annotated[Integer, Field(ge=1, le=64)] = 8
@@ -103,7 +105,7 @@ class BaseStation(_Model):
     antenna_pattern: Literal["38.901", "omni"] = "38.901"
 
 
-class UserEquipment(_Model):
+class UserEquipment(Section):
     """The UEs of a drop."""
 
     num_users: Annotated[Integer, Field(ge=1, le=64)] = 1
@@ -112,21 +114,21 @@ class UserEquipment(_Model):
     speed_mps: Annotated[Real, Field(ge=0, le=300)] = 0.0
 
 
-class Time(_Model):
+class Time(Section):
     """Slots of a drop; the channel is sampled once per slot."""
 
     num_slots: Annotated[Integer, Field(ge=1, le=1000)] = 1
     slot_s: PositiveFloat = 5e-4
 
 
-class RayleighChannel(_Model):
+class RayleighChannel(Section):
     """i.i.d. Rayleigh, flat for ``taps`` 1."""
 
     model: Literal["rayleigh"]
     taps: Count = 1
 
 
-class TdlChannel(_Model):
+class TdlChannel(Section):
     """TR 38.901 TDL."""
 
     model: Literal["tdl"]
@@ -142,7 +144,7 @@ class TdlChannel(_Model):
         return self
 
 
-class CdlChannel(_Model):
+class CdlChannel(Section):
     """TR 38.901 CDL."""
 
     model: Literal["cdl"]
@@ -153,7 +155,7 @@ class CdlChannel(_Model):
     zenith_range_deg: ZenithRange = 15.0
 
 
-class SectorChannel(_Model):
+class SectorChannel(Section):
     """TR 38.901 UMi, UMa or RMa in one sector."""
 
     model: Literal["umi", "uma", "rma"]
@@ -222,7 +224,7 @@ class Feedback(_Open):
         return sets
 
 
-class Uplink(_Model):
+class Uplink(Section):
     """Impairments of the report on its way to the gNB."""
 
     loss_probability: Probability = 0.0
@@ -230,21 +232,21 @@ class Uplink(_Model):
     on_loss: Literal["last", "none"] = "last"
 
 
-class Precoding(_Model):
+class Precoding(Section):
     """Precoders to score, and spatial layers per UE."""
 
     precoders: Annotated[tuple[str, ...], Field(min_length=1)] = ("zf",)
     layers_per_user: Count = 1
 
 
-class Outage(_Model):
+class Outage(Section):
     """Outage targets: relative to the perfect-CSI rate of the same precoder, and absolute."""
 
     gammas: tuple[Annotated[Real, Field(gt=0, le=1)], ...] = (0.9, 0.95)
     rates_bpshz: tuple[PositiveFloat, ...] = (1.0,)
 
 
-class Run(_Model):
+class Run(Section):
     """How much to simulate. ``ci_rel`` goes on past ``drops`` until the half-width is small, up to ``max_drops``."""
 
     drops: Annotated[Integer, Field(ge=2, le=10_000_000)] = 256
@@ -263,7 +265,7 @@ class Run(_Model):
         return self
 
 
-class Radio(_Model):
+class Radio(Section):
     """Carrier, antennas, users and time: the part that scenarios and data set recipes share."""
 
     carrier: Carrier
