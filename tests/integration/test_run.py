@@ -244,10 +244,18 @@ def test_run_returns_what_the_files_hold(inline):
         assert list(parquet[column].fillna("")) == list(table[column].fillna("")), column
 
 
+# Everything random that a link can have.
+NOISE = {
+    "estimation": {"name": "noisy", "snr_db": 10},
+    "uplink": {"loss_probability": 0.1, "bit_flip_probability": 0.01},
+    "time": {"num_slots": 2},
+}
+
+
 def test_more_snr_points_change_nothing_at_the_old_ones(inline):
     keys = ["scheme", "precoder", "snr_db", "metric"]
-    few, _ = inline(snr_db=[0, 10], run={"drops": 32})
-    many, _ = inline(snr_db=[-5, 0, 5, 10, 15, 20, 25], run={"drops": 32})
+    few, _ = inline(snr_db=[0, 10], run={"drops": 32}, **NOISE)
+    many, _ = inline(snr_db=[-5, 0, 5, 10, 15, 20, 25], run={"drops": 32}, **NOISE)
     both = few.merge(many, on=keys, suffixes=("", "_many"), how="left")
     assert len(both) == len(few)
     np.testing.assert_allclose(both["value_many"], both["value"], rtol=1e-6, atol=1e-12)
@@ -258,9 +266,9 @@ def test_more_snr_points_change_nothing_at_the_old_ones(inline):
 
 def test_a_further_scheme_or_precoder_changes_nothing_for_the_old_ones(inline):
     keys = ["scheme", "precoder", "snr_db", "metric"]
-    few, _ = inline(run={"drops": 32})
+    few, _ = inline(run={"drops": 32}, **NOISE)
     schemes = [{"scheme": "dft"}, *SCENARIO["feedback"]]
-    many, _ = inline(run={"drops": 32}, feedback=schemes, precoding={"precoders": ["rzf", "mrt", "zf"]})
+    many, _ = inline(run={"drops": 32}, feedback=schemes, precoding={"precoders": ["rzf", "mrt", "zf"]}, **NOISE)
     both = few.merge(many, on=keys, suffixes=("", "_many"), how="left")
     np.testing.assert_allclose(both["value_many"], both["value"], rtol=1e-6, atol=1e-12)
 

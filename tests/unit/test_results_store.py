@@ -42,6 +42,7 @@ class Recorded:
         self.rate = rng.gamma(2.0, 1.0, (len(SNRS_DB), num_drops, 3, 1))
         self.correlation2 = rng.uniform(0.1, 1.0, (num_drops, 3, 1, 1, 2))
         self.num_bits = rng.integers(3, 90, (num_drops, 3, 1))
+        self.num_bits[2] = 99  # the longest report is not in the last chunk
         self.starts = np.cumsum((0, *SIZES))
 
     def chunk(self, index, drops):
