@@ -95,6 +95,12 @@ class LocalEngine:
         return process
 
     def _serve(self, number: int) -> None:
+        try:
+            self._work(number)
+        except Exception as error:  # no process can be started; without this the run would wait for ever
+            self._done.put(WorkerFault(f"a worker process cannot be started ({error})"))
+
+    def _work(self, number: int) -> None:
         process: subprocess.Popen[str] | None = None
         while (unit := self._jobs.get()) is not None and not self._closing.is_set():
             answer: dict[str, str] | None = None

@@ -78,7 +78,7 @@ def run(
         out: results folder, by default ``results/<name>``.
         drops: overrides ``run.drops``.
         overrides: ``field=value`` assignments.
-        workers: processes (local) or tasks in flight (ray); None takes all CPUs, at most 8.
+        workers: processes (local; None takes all CPUs, at most 8) or tasks in flight (ray; None takes the cluster).
         engine: "local" or "ray".
         resume: go on in a folder that already holds results of this scenario.
         report: also draw the figures and ``report.html``.
@@ -162,7 +162,9 @@ def _compute(
     number_of = {unit.path: number for number, plan in enumerate(plans) for unit in plan}
     if all(count is not None for count in stopped):
         return totals
-    engine = make_engine(engine_name, _useful(workers, wanted - len(finished)))
+    if engine_name == "local":
+        workers = _useful(workers, wanted - len(finished))
+    engine = make_engine(engine_name, workers)
     try:
         with bar() as progress:
             task = progress.add_task(points[0].scenario.name, total=wanted, completed=min(len(finished), wanted))

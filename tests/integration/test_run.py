@@ -148,7 +148,13 @@ def test_a_worker_that_always_dies_ends_the_run(tmp_path, monkeypatch):
     assert chunks(tmp_path / "out") == []
 
 
-def test_errors_of_a_worker_reach_the_user(tmp_path, monkeypatch):
+def test_a_worker_that_cannot_start_ends_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(engines.WorkerFault, match=r"cannot be started .*/nowhere/python"):
+        benchmarks.run(written(tmp_path), out=tmp_path / "out", workers=2, report=False)
+
+
+def test_errors_of_a_worker_reach_the_user(tmp_path):
     """A fault carries its trace; what the user can mend comes as CsilinkError."""
     unit = runner._plan(load_points(written(tmp_path))[1][0], tmp_path)[0]
     fault = engines._judge({"error": "boom", "user": False, "trace": "Traceback: boom"}, unit)
@@ -321,6 +327,23 @@ def test_drops_need_not_fill_the_last_chunk(inline):
     frame, folder = inline(run={"drops": 21, "chunk_drops": 8})
     assert set(frame["num_samples"]) == {21}
     assert [p.name for p in chunks(folder)] == ["chunk-00000-8.npz", "chunk-00001-8.npz", "chunk-00002-5.npz"]
+
+
+@pytest.mark.parametrize(("engine", "workers"), [("local", 1), ("ray", None)])
+def test_number_of_workers_left_open(tmp_path, monkeypatch, engine, workers):
+    """Local: not more than there are chunks. Ray: whatever the cluster has."""
+    if engine == "ray":
+        pytest.importorskip("ray")
+    asked = []
+
+    def make(name, count):
+        asked.append((name, count))
+        return Inline(1)
+
+    monkeypatch.setattr(runner, "make_engine", make)
+    file = written(tmp_path, sweep={}, run={"drops": 2})
+    benchmarks.run(file, out=tmp_path / "out", engine=engine, report=False)
+    assert asked == [(engine, workers)]
 
 
 def test_a_small_memory_budget_makes_smaller_chunks(tmp_path):

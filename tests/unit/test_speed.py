@@ -1,9 +1,13 @@
 """What the speed table claims to be equal is equal, at small sizes; times are not tested."""
 
+import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import LMMSEPostEqualizationSINR, ResourceGrid
 
-from benchmarks.speed import huffman, ofdm, precoding, rvq, snr_sweep
+from benchmarks.speed import huffman, ofdm, precoding, rvq, snr_sweep, suite
 
 
 @pytest.mark.parametrize(
@@ -21,3 +25,31 @@ def test_ours_equals_the_peer(measure, bound):
     frame = pd.DataFrame(measure())
     assert (frame.equal_to <= bound).all(), frame
     assert (frame.ours > 0).all() and (frame.peer > 0).all()
+
+
+@pytest.mark.parametrize(("whitening", "counted"), [(True, 2), (False, 1)])
+def test_sionna_counts_whitened_interference_twice(rng, whitening, counted):
+    """One antenna per user: SINR = S / (I + noise); Sionna's default gives S / (2 I + noise)."""
+    users, noise_var = 3, 0.2
+    e = rng.standard_normal((2, 5, users, users)) + 1j * rng.standard_normal((2, 5, users, users))
+    power = np.abs(e) ** 2  # [batch, subcarrier, user, stream]
+    signal = np.einsum("bnuu->bnu", power)
+    expected = signal / (counted * (power.sum(axis=-1) - signal) + noise_var)
+    sinr = LMMSEPostEqualizationSINR(
+        ResourceGrid(1, 5, 30e3, num_tx=1, num_streams_per_tx=users), StreamManagement(np.ones((users, 1)), users)
+    )
+    effective = tf.constant(e.transpose(0, 2, 3, 1)[:, :, None, None, :, None].astype(np.complex64))
+    theirs = sinr(effective, tf.constant(noise_var), interference_whitening=whitening).numpy()
+    np.testing.assert_allclose(theirs[:, 0, :, :, 0], expected, rtol=1e-4)
+
+
+def test_suite_writes_what_it_returns(tmp_path, monkeypatch, capsys):
+    small = huffman.measure(num_reports=8, num_symbols=4, rounds=1)
+    monkeypatch.setattr(suite, "ITEMS", ("huffman",))
+    monkeypatch.setattr(huffman, "measure", lambda: small)
+    frame = suite.run_suite(tmp_path / "speed")
+    assert [path.name for path in (tmp_path / "speed").iterdir()] == ["speed.csv"]
+    stored = pd.read_csv(tmp_path / "speed" / "speed.csv")
+    assert list(stored) == "item ours peer unit ratio target met equal_to note".split()
+    pd.testing.assert_frame_equal(stored, frame, check_exact=False, rtol=1e-5, check_dtype=False)
+    assert capsys.readouterr().out == ""
