@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,7 +94,9 @@ class ChannelDraw:
         return self._scale
 
 
-def channel_label(scenario: Scenario) -> str:
-    """Short name of the channel for results, e.g. ``umi`` or ``cdl-C``."""
-    profile = getattr(scenario.channel, "profile", None)
-    return scenario.channel.model + (f"-{profile}" if profile else "")
+def channel_name(channel: Any) -> str:
+    """Short name of a channel section for results, e.g. ``umi``, ``cdl-C``, ``site-munich``."""
+    for field in ("profile", "scene", "store"):
+        if value := getattr(channel, field, None):
+            return f"{channel.model}-{Path(str(value)).name}"
+    return str(channel.model)

@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.cli_dataset import dataset
+
 app = typer.Typer(
     name="csilink",
     help="Link-level simulator of CSI feedback: every scheme in one link, at equal measured bits.",
@@ -19,6 +21,7 @@ app = typer.Typer(
 )
 bench = typer.Typer(help="Measurements beside peers.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
+app.add_typer(dataset, name="dataset")
 
 # What the disk may refuse without a fault of the program.
 _DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
@@ -88,27 +91,6 @@ def list_(
 
 
 @app.command()
-def dataset(
-    file: File,
-    out: Annotated[Path | None, typer.Option(help="Folder of the store [default: datasets/NAME].")] = None,
-    set_: Overrides = None,
-) -> None:
-    """Generate a training data set: sharded HDF5 store with manifest; resumable."""
-    from benchmarks.dataset import make_dataset
-    from scenarios.dataset import parse_recipe
-    from scenarios.load import apply_override, find_file, load_mapping
-
-    data = load_mapping(find_file(file, "datasets"))
-    for assignment in set_ or ():
-        apply_override(data, assignment)
-    recipe = parse_recipe(data)
-    folder = out or Path("datasets") / recipe.name
-    store = make_dataset(recipe, folder)
-    typer.echo(f"{folder}: " + ", ".join(f"{split} {store.num_samples(split)}" for split in store.shards))
-    typer.echo(f"store SHA-256 {store.hash}")
-
-
-@app.command()
 def train(
     file: File,
     store: Annotated[
@@ -122,9 +104,8 @@ def train(
     from importlib.util import find_spec
 
     from receivers.training.recipe import parse_training
-    from scenarios.dataset import parse_recipe
     from scenarios.load import apply_override, find_file, load_mapping
-    from simulator.core.errors import ConfigError, StoreError
+    from simulator.core.errors import ConfigError
     from simulator.data.store import ChannelStore
 
     if backend is not None:
@@ -136,10 +117,6 @@ def train(
         apply_override(data, assignment)
     recipe = parse_training(data)
     channels = ChannelStore(store or Path("datasets") / recipe.dataset)
-    try:
-        parse_recipe(channels.manifest.get("recipe", {}))
-    except ConfigError as error:
-        raise StoreError(f"{channels.folder}: the manifest holds no data set recipe ({error})") from None
     from benchmarks.train import train as run_training
 
     folder = out or Path("checkpoints") / recipe.name

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.build import build_source
+from benchmarks.build import build_source, channel_name
 from benchmarks.memory import bytes_per_drop
 from benchmarks.progress import track
 from scenarios.dataset import DatasetRecipe
@@ -16,7 +16,8 @@ from scenarios.sweep import content_hash
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.interfaces import ChannelSource
 from simulator.core.seeding import derive
-from simulator.data.store import MANIFEST, ChannelStore, sha256, write_json, write_shard
+from simulator.data.layout import ChannelLayout
+from simulator.data.store import MANIFEST, ChannelStore, manifest, sha256, write_json, write_shard
 from simulator.transforms import unit_power
 
 MEMORY_BYTES = 2 << 30
@@ -55,7 +56,8 @@ def make_dataset(recipe: DatasetRecipe, folder: Path) -> ChannelStore:
         if not path.exists() or finished.get(path.name, sha256(path)) != sha256(path):
             write_shard(path, *_draw(recipe, sources, split, index, count))
         entries[split].append({"file": path.name, "num_samples": count, "sha256": sha256(path)})
-    write_json(folder / MANIFEST, {"format": 1, "recipe": description, "recipe_hash": key, "splits": entries})
+    origin = {"recipe": description, "recipe_hash": key, "parts": [channel_name(p.channel) for p in recipe.parts]}
+    write_json(folder / MANIFEST, manifest(recipe.name, ChannelLayout.of(recipe.geometry), origin, entries))
     return ChannelStore(folder, verify=False)
 
 
@@ -89,12 +91,13 @@ def content_hash_of(marker: Path) -> str:
 
 def _draw(
     recipe: DatasetRecipe, sources: dict[int, ChannelSource], split: str, index: int, count: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """One shard: every part by its share, shuffled."""
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """One shard: every part by its share, shuffled; the labels of the sources and ``part``."""
     share = np.cumsum([part.weight for part in recipe.parts])
     edges = np.round(count * share / share[-1]).astype(int)
     sizes = np.diff(edges, prepend=0)
-    blocks, labels = [], []
+    blocks: list[np.ndarray] = []
+    labels: list[dict[str, np.ndarray]] = []
     for number, (part, size) in enumerate(zip(recipe.parts, sizes, strict=True)):
         if number not in sources:
             sources[number] = build_source(part.channel, recipe.geometry)
@@ -102,7 +105,11 @@ def _draw(
         step = int(np.clip(MEMORY_BYTES // bytes_per_drop(recipe.geometry), 1, 400))
         for start in range(0, size, step):
             seed = derive(recipe.seed, "dataset", split, number, index, start)
-            blocks.append(source.sample(min(step, size - start), seed=seed)[:, 0])
-        labels.append(np.full(size, number, np.uint8))
+            drops = min(step, size - start)
+            blocks.append(source.sample(drops, seed=seed)[:, 0])
+            known = {key: value[:, 0] for key, value in source.labels(drops, seed=seed).items()}
+            labels.append({**known, "part": np.full(drops, number, np.uint8)})
     order = np.random.default_rng(derive(recipe.seed, "shuffle", split, index)).permutation(count)
-    return unit_power(np.concatenate(blocks), num_lead=1)[order], np.concatenate(labels)[order]
+    common = [key for key in labels[0] if all(key in each for each in labels)]
+    merged = {key: np.concatenate([each[key] for each in labels])[order] for key in common}
+    return unit_power(np.concatenate(blocks), num_lead=1)[order], merged

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
@@ -12,6 +13,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    SpinnerColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -34,6 +36,16 @@ def bar() -> Progress:
         disable=not console.is_terminal,
         transient=False,
     )
+
+
+@contextmanager
+def waiting(title: str) -> Iterator[None]:
+    """A spinner with elapsed time around work of unknown length; silent without a terminal."""
+    console = Console(file=sys.stderr)
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        progress.add_task(title, total=None)
+        yield
 
 
 def track(items: Sequence[T] | Iterable[T], title: str, *, unit: str) -> Iterator[T]:

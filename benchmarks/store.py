@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.build import channel_label
+from benchmarks.build import channel_name
 from benchmarks.chunk import RATE_EDGES
 from scenarios.sweep import Point
 from simulator.core import registry
@@ -154,7 +154,7 @@ def tidy_frame(name: str, points: Sequence[tuple[Point, Accumulator]]) -> pd.Dat
             rows.append(
                 {
                     "scenario": name,
-                    "channel": channel_label(point.scenario),
+                    "channel": channel_name(point.scenario.channel),
                     "bits_mean": bits["bits_mean"][row["scheme"]],
                     "bits_max": bits["bits_max"][row["scheme"]],
                     "num_ports": point.scenario.panel.num_ports,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,11 @@ def train(recipe: TrainingRecipe, store: ChannelStore, folder: Path, progress: A
         ConfigError: the store is not the data set that the recipe names.
         StoreError: ``folder`` holds another run.
     """
-    if store.manifest["recipe"]["name"] != recipe.dataset:
-        raise ConfigError("--store", store.manifest["recipe"]["name"], f"a store of the data set {recipe.dataset}")
-    num_subcarriers = _input(store, recipe, 0)["num_subcarriers"]
-    if recipe.num_delays > num_subcarriers:
-        raise ConfigError("num_delays", recipe.num_delays, f"1..{num_subcarriers} (frequency samples of the store)")
+    if store.name != recipe.dataset:
+        raise ConfigError("--store", store.name, f"a store of the data set {recipe.dataset}")
+    most = store.layout.entry_shape[-1]
+    if recipe.num_delays > most:
+        raise ConfigError("num_delays", recipe.num_delays, f"1..{most} (delay taps that the store can give)")
     for split in ("train", "val", "test"):
         store.num_samples(split)
 
@@ -60,7 +61,8 @@ def train(recipe: TrainingRecipe, store: ChannelStore, folder: Path, progress: A
         "weights": {"file": "model.weights.h5", "sha256": sha256(folder / "model.weights.h5")},
         "recipe": recipe.model_dump(mode="json"),
         "dataset": {
-            "recipe": store.manifest["recipe"],
+            "name": store.name,
+            "origin": store.origin,
             "store_sha256": store.hash,
             "samples": {split: len(x) for split, (x, _) in images.items()},
         },
@@ -128,7 +130,7 @@ def test_scores(
     flat = train[:20000].reshape(min(len(train), 20000), -1)
     pca_tables = fit_tables(np.tanh(flat @ components.T * gain), "mu_law")
     latent = latents(model, test)
-    names = [_part_name(p) for p in store.manifest["recipe"]["parts"]]
+    names = store.origin.get("parts", [store.name])
     plain, linear = ratio(decode(latent)), pca_nmse(test, components)
     scores: dict[str, Any] = {
         "metric": "nmse_trunc_db",
@@ -174,23 +176,14 @@ def _db(ratio: np.ndarray) -> dict[str, float]:
 
 
 def _input(store: ChannelStore, recipe: TrainingRecipe, num_latents: int) -> dict[str, Any]:
-    data = store.manifest["recipe"]
-    with_rb = data["carrier"]["granularity"] == "rb"
-    samples = data["carrier"]["num_subcarriers"] or data["carrier"]["num_rb"] * (1 if with_rb else 12)
+    layout = store.layout
     return {
-        "n1": data["bs"]["n1"],
-        "n2": data["bs"]["n2"],
-        "num_pol": data["bs"]["num_pol"],
-        "num_subcarriers": samples,
-        "spacing_hz": data["carrier"]["subcarrier_spacing_hz"] * (12 if with_rb else 1),
+        **asdict(layout.panel),
+        "num_subcarriers": layout.num_subcarriers,
+        "spacing_hz": layout.spacing_hz,
         "num_delays": recipe.num_delays,
         "num_latents": num_latents,
     }
-
-
-def _part_name(part: dict[str, Any]) -> str:
-    channel = part["channel"]
-    return channel["model"] + (f"-{channel['profile']}" if channel.get("profile") else "")
 
 
 def _learning_curve(epochs: list[dict[str, float]], name: str) -> Any:

@@ -165,6 +165,16 @@ class SectorChannel(Section):
     pathloss: StrictBool = True
 
 
+class RecordedChannel(Section):
+    """Samples of a channel store."""
+
+    model: Literal["recorded"]
+    store: str
+    split: str = "test"
+    group_by: Literal["site"] | None = None
+    verify: StrictBool = True
+
+
 class GuestChannel(_Open):
     """A channel source of another package; its parameters are checked by its constructor."""
 
@@ -175,6 +185,7 @@ _CHANNELS: dict[str, type[BaseModel]] = {
     "rayleigh": RayleighChannel,
     "tdl": TdlChannel,
     "cdl": CdlChannel,
+    "recorded": RecordedChannel,
     **dict.fromkeys(("umi", "uma", "rma"), SectorChannel),
 }
 

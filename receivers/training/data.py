@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from simulator.core.types import Panel
+from simulator.data.layout import ChannelLayout
 from simulator.data.store import ChannelStore
 from simulator.transforms import to_angular_delay, to_real
 
@@ -25,18 +25,33 @@ def load_images(
         float32 ``[sample, delay, port, 2]`` scaled to unit mean power per complex entry, and the mixture part uint8
         ``[sample]``. Held in memory: 8 * delay * port byte per sample.
     """
-    bs = store.manifest["recipe"]["bs"]
-    panel = Panel(bs["n1"], bs["n2"], bs["num_pol"])
     images, parts, total = [], [], 0
-    for h, part in store.read(split):
-        per_sample = h.shape[1] * h.shape[3]
-        flat = np.moveaxis(h, 3, 2).reshape(-1, h.shape[2], h.shape[4])
-        images.append(scale_images(to_real(to_angular_delay(flat, panel, num_delays)))[0])
-        parts.append(np.repeat(part, per_sample))
-        total += len(flat)
+    for h, labels in store.read(split):
+        images.append(to_images(h, store.layout, num_delays))
+        parts.append(np.repeat(labels.get("part", np.zeros(len(h), np.uint8)), len(images[-1]) // len(h)))
+        total += len(images[-1])
         if max_samples is not None and total >= max_samples:
             break
     return np.concatenate(images)[:max_samples], np.concatenate(parts)[:max_samples]
+
+
+def to_images(h: np.ndarray, layout: ChannelLayout, num_delays: int) -> np.ndarray:
+    """Stored channels to training images, every receive antenna and slot a sample of its own.
+
+    Args:
+        h: complex64 ``[sample, *layout.entry_shape]``; truncated angular-delay data pass as they are.
+        layout: of the store.
+        num_delays: delay taps kept.
+
+    Returns:
+        float32 ``[image, delay, port, 2]`` of unit mean power per complex entry.
+    """
+    flat = np.moveaxis(h, 3, 2).reshape(-1, h.shape[2], h.shape[4])
+    if layout.num_delays is None:
+        image = to_angular_delay(flat, layout.panel, num_delays)
+    else:
+        image = np.swapaxes(flat[..., :num_delays], 1, 2)
+    return scale_images(to_real(image))[0]
 
 
 def scale_images(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

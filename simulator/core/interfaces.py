@@ -23,6 +23,13 @@ class ChannelSource(ABC):
     def sample(self, batch_size: int, *, seed: int) -> NDArray[np.complex64]:
         """Channels, complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``; equal seeds give equal channels."""
 
+    def labels(self, batch_size: int, *, seed: int) -> dict[str, NDArray[Any]]:
+        """What is known of the UEs that :meth:`sample` draws with this seed, ``name -> [batch, user, ...]``.
+
+        Sources with a finite population of UEs name them (``user``, ``site``), so that data sets can be split by them.
+        """
+        return {}
+
 
 class Estimator(ABC):
     """What the UE makes of its CSI-RS observation."""

@@ -19,6 +19,7 @@ KINDS = (
     "precoders",
     "metrics",
     "predictors",
+    "importers",
 )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ import h5py
 import numpy as np
 
 from simulator.core.errors import ConfigError, StoreError
+from simulator.data.layout import ChannelLayout
 
 MANIFEST = "manifest.json"
+FORMAT = 2
 
 
 def sha256(path: Path) -> str:
@@ -43,18 +46,33 @@ def write_json(path: Path, data: Any) -> None:
         temporary.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n")
 
 
-def write_shard(path: Path, h: np.ndarray, part: np.ndarray) -> None:
+def write_shard(path: Path, h: np.ndarray, labels: Mapping[str, np.ndarray]) -> None:
     """One shard, renamed into place when complete.
 
     Args:
         path: target.
-        h: complex64 ``[sample, rx_ant, port, slot, subcarrier]``.
-        part: uint8 ``[sample]``, index of the mixture part that drew the sample.
+        h: complex64 ``[sample, *layout.entry_shape]``.
+        labels: ``name -> [sample, ...]``, e.g. ``part`` (index of the mixture part), ``site``, ``user``.
     """
     # No track_order and no track_times: both would put the time into the file, and equal data would differ in hash.
     with _renamed(path) as temporary, h5py.File(temporary, "w") as file:
         file.create_dataset("h", data=h, track_times=False)
-        file.create_dataset("part", data=part, track_times=False)
+        for key, value in labels.items():
+            file.create_dataset(key, data=value, track_times=False)
+
+
+def manifest(
+    name: str, layout: ChannelLayout, origin: dict[str, Any], splits: dict[str, list[dict[str, Any]]]
+) -> dict[str, Any]:
+    """Content of ``manifest.json``.
+
+    Args:
+        name: of the data set.
+        layout: axes of the channels.
+        origin: where the data come from: a recipe, imported files, or other stores.
+        splits: for each split its shards: ``file``, ``num_samples``, ``sha256``.
+    """
+    return {"format": FORMAT, "name": name, "layout": layout.to_json(), "origin": origin, "splits": splits}
 
 
 class ChannelStore:
@@ -72,8 +90,12 @@ class ChannelStore:
         self.folder = Path(folder)
         path = self.folder / MANIFEST
         try:
-            self.manifest: dict[str, Any] = json.loads(path.read_text())
-            self.shards: dict[str, list[dict[str, Any]]] = self.manifest["splits"]
+            data = json.loads(path.read_text())
+            if data["format"] != FORMAT:
+                raise StoreError(f"{path}: store format {data['format']}; allowed: {FORMAT}; make the store again")
+            self.name, self.origin = str(data["name"]), dict(data["origin"])
+            self.layout = ChannelLayout.from_json(data["layout"])
+            self.shards: dict[str, list[dict[str, Any]]] = data["splits"]
             files = [
                 (self.folder / shard["file"], shard["sha256"], int(shard["num_samples"]))
                 for split in self.shards.values()
@@ -81,15 +103,18 @@ class ChannelStore:
             ]
         except OSError:
             raise StoreError(
-                f"{path}: no finished store here; make one with `csilink dataset RECIPE --out STORE`"
+                f"{path}: no finished store here; make one with `csilink dataset generate RECIPE --out STORE` "
+                "or `csilink dataset import FILES --format FORMAT --out STORE`"
             ) from None
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, StoreError):
+                raise
             raise StoreError(f"{path}: not a store manifest (JSON with 'splits'); make the store again") from None
         for file, expected, _ in files:
             if not file.is_file():
-                raise StoreError(f"{file}: shard named in the manifest is missing; run `csilink dataset` again")
+                raise StoreError(f"{file}: shard named in the manifest is missing; make the store again")
             if verify and sha256(file) != expected:
-                raise StoreError(f"{file}: damaged, SHA-256 differs from the manifest; run `csilink dataset` again")
+                raise StoreError(f"{file}: damaged, SHA-256 differs from the manifest; make the store again")
 
     @property
     def hash(self) -> str:
@@ -101,15 +126,59 @@ class ChannelStore:
         """Samples of a split."""
         return sum(s["num_samples"] for s in self._split(split))
 
-    def read(self, split: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Shards of a split in order: ``h`` complex64 ``[sample, rx_ant, port, slot, subcarrier]`` and ``part``."""
+    def read(self, split: str) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+        """Shards of a split in order: ``h`` complex64 ``[sample, *layout.entry_shape]`` and labels."""
         for shard in self._split(split):
-            file = self.folder / shard["file"]
-            try:
-                with h5py.File(file, "r") as data:
-                    yield data["h"][:], data["part"][:]
-            except (OSError, KeyError) as error:
-                raise StoreError(f"{file}: not a readable shard ({error})") from None
+            yield self._rows(shard, slice(None))
+
+    def labels(self, split: str) -> dict[str, np.ndarray]:
+        """All labels of a split, ``name -> [sample, ...]``; no channel is read."""
+        parts = [self._rows(shard, slice(None), with_h=False)[1] for shard in self._split(split)]
+        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+    def take(self, split: str, index: np.ndarray) -> np.ndarray:
+        """Chosen samples, complex64 ``[*index.shape, *layout.entry_shape]``; only they are read.
+
+        Args:
+            split: name of the split.
+            index: int, any shape, repetitions allowed.
+        """
+        index = np.asarray(index)
+        wanted, back = np.unique(index, return_inverse=True)
+        if len(wanted) and not 0 <= wanted[0] <= wanted[-1] < self.num_samples(split):
+            raise ConfigError("index", f"{wanted[0]}..{wanted[-1]}", f"0..{self.num_samples(split) - 1}")
+        starts = np.cumsum([0] + [s["num_samples"] for s in self._split(split)])
+        blocks = []
+        for number, shard in enumerate(self._split(split)):
+            low, high = (bisect.bisect_left(wanted, edge) for edge in starts[number : number + 2])
+            if low < high:
+                blocks.append(self._rows(shard, wanted[low:high] - starts[number])[0])
+        h = np.concatenate(blocks) if blocks else np.zeros((0, *self.layout.entry_shape), np.complex64)
+        return h[back.reshape(index.shape)]
+
+    def slices(self, split: str, rows: int) -> list[tuple[int, int, int]]:
+        """Runs of at most ``rows`` neighbouring samples: (number of the shard, first, past the last)."""
+        return [
+            (number, first, min(first + rows, shard["num_samples"]))
+            for number, shard in enumerate(self._split(split))
+            for first in range(0, shard["num_samples"], rows)
+        ]
+
+    def read_slice(self, split: str, piece: tuple[int, int, int]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """One of :meth:`slices`: ``h`` and labels."""
+        return self._rows(self._split(split)[piece[0]], slice(piece[1], piece[2]))
+
+    def _rows(self, shard: dict[str, Any], rows: Any, with_h: bool = True) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        file = self.folder / shard["file"]
+        try:
+            with h5py.File(file, "r") as data:
+                h = data["h"]
+                if h.shape != (shard["num_samples"], *self.layout.entry_shape) or h.dtype != np.complex64:
+                    raise StoreError(f"{file}: h is {h.dtype} {h.shape}; allowed: complex64 {self.layout.entry_shape}")
+                labels = {key: data[key][rows] for key in data if key != "h"}
+                return (h[rows] if with_h else np.empty(0)), labels
+        except (OSError, KeyError) as error:
+            raise StoreError(f"{file}: not a readable shard ({error})") from None
 
     def _split(self, split: str) -> list[dict[str, Any]]:
         if split not in self.shards:

@@ -1,0 +1,152 @@
+"""Named arrays of `.mat` (v5, v7.3), `.npz` and HDF5 files: one reader, no pickles, errors name file and key."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from simulator.core.errors import StoreError
+
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+_FAULTS = (OSError, ValueError, TypeError, KeyError, EOFError, IndexError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+
+class ArrayFile:
+    """One file of named arrays.
+
+    Args:
+        path: `.mat` (v5, v7.3), `.npz` or HDF5.
+
+    Raises:
+        StoreError: missing, empty, or no such file format.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        try:
+            if not self.path.is_file():
+                raise StoreError(f"{self.path}: no such file")
+            with self.path.open("rb") as file:
+                head = file.read(1024)
+        except OSError as error:
+            raise StoreError(f"{self.path}: cannot be read ({error.strerror})") from None
+        if not head:
+            raise StoreError(f"{self.path}: empty; allowed: .mat (v5, v7.3), .npz or HDF5")
+        if _HDF5_MAGIC in (head[:8], head[512:520]):
+            self._kind = "hdf5"
+        elif head[:4] == b"PK\x03\x04":
+            self._kind = "npz"
+        elif head[124:128] in (b"\x00\x01IM", b"\x01\x00MI"):
+            self._kind = "mat5"
+        else:
+            raise StoreError(f"{self.path}: got {head[:8]!r}...; allowed: .mat (v5, v7.3), .npz or HDF5")
+        self.is_matlab_hdf5 = self._kind == "hdf5" and head.startswith(b"MATLAB")
+        self.shapes: dict[str, tuple[int, ...]] = self._guard("its list of arrays", self._list)
+
+    def require(self, key: str, shape: tuple[int | None, ...]) -> tuple[int, ...]:
+        """Shape of an array; None in ``shape`` stands for any length.
+
+        MATLAB stores reversed axes in v7.3 files; shapes and arrays here have the order that MATLAB shows.
+
+        Raises:
+            StoreError: no such key, or another shape.
+        """
+        if key not in self.shapes:
+            raise StoreError(f"{self.path}: key {key!r} not found; it holds {', '.join(self.shapes) or 'nothing'}")
+        found = self.shapes[key]
+        if len(found) != len(shape) or any(want not in (None, got) for want, got in zip(shape, found, strict=True)):
+            want = tuple("any" if n is None else n for n in shape)
+            raise StoreError(f"{self.path}: {key} has shape {found}; allowed: {want}".replace("'any'", "any"))
+        if 0 in found:
+            raise StoreError(f"{self.path}: {key} has shape {found}; allowed: at least one entry")
+        return found
+
+    def read(self, key: str, rows: slice | None = None) -> np.ndarray:
+        """An array, or ``rows`` of its first axis; only uncompressed storage and HDF5 are read in part.
+
+        Returns:
+            real or complex numbers of any precision, axes as MATLAB or NumPy shows them.
+
+        Raises:
+            StoreError: no numbers, or damaged.
+        """
+        value = self._guard(key, lambda: self._read(key, rows))
+        if not isinstance(value, np.ndarray) or value.dtype.kind not in "fciub":
+            raise StoreError(f"{self.path}: {key} is {getattr(value, 'dtype', type(value).__name__)}; allowed: numbers")
+        return value
+
+    def _guard(self, what: str, action: Callable[[], Any]) -> Any:
+        try:
+            return action()
+        except StoreError:
+            raise
+        except MemoryError:
+            raise StoreError(f"{self.path}: {what} needs too much memory, or its size is damaged") from None
+        except NotImplementedError as error:
+            raise StoreError(f"{self.path}: {what} is stored in a way that is not supported ({error})") from None
+        except _FAULTS as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise StoreError(f"{self.path}: {what} cannot be read, damaged or truncated ({reason})") from None
+        except Exception as error:
+            if type(error).__module__.startswith("scipy"):  # scipy's own MatReadError classes
+                raise StoreError(f"{self.path}: {what} cannot be read, damaged or truncated ({error})") from None
+            raise
+
+    def _list(self) -> dict[str, tuple[int, ...]]:
+        if self._kind == "mat5":
+            from scipy.io import whosmat
+
+            return {name: tuple(int(n) for n in shape) for name, shape, _ in whosmat(self.path)}
+        if self._kind == "hdf5":
+            with h5py.File(self.path, "r") as file:
+                step = -1 if self.is_matlab_hdf5 else 1
+                return {key: item.shape[::step] for key, item in file.items() if isinstance(item, h5py.Dataset)}
+        shapes = {}
+        with zipfile.ZipFile(self.path) as archive:
+            for member in archive.namelist():
+                with archive.open(member) as file:
+                    version = np.lib.format.read_magic(file)
+                    read = (
+                        np.lib.format.read_array_header_1_0
+                        if version == (1, 0)
+                        else np.lib.format.read_array_header_2_0
+                    )
+                    shapes[member.removesuffix(".npy")] = read(file)[0]
+        return shapes
+
+    def _read(self, key: str, rows: slice | None) -> Any:
+        if key not in self.shapes:
+            raise StoreError(f"{self.path}: key {key!r} not found; it holds {', '.join(self.shapes) or 'nothing'}")
+        if self._kind == "mat5":
+            from scipy.io import loadmat
+
+            value = loadmat(self.path, variable_names=[key])[key]
+        elif self._kind == "npz":
+            with np.load(self.path, allow_pickle=False) as archive:
+                value = archive[key]
+        else:
+            with h5py.File(self.path, "r") as file:
+                item = file[key]
+                part = rows if rows is not None else slice(None)
+                value = item[..., part] if self.is_matlab_hdf5 and item.ndim else item[part] if item.ndim else item[()]
+            if value.dtype.names is not None and set(value.dtype.names) == {"real", "imag"}:
+                value = _complex(value)
+            return value.T if self.is_matlab_hdf5 else value
+        return value if rows is None else value[rows]
+
+
+def _complex(pairs: np.ndarray) -> np.ndarray:
+    """Compound ('real', 'imag') of MATLAB and h5py to complex, without a copy where the fields lie in that order."""
+    real = pairs.dtype.fields["real"][0]
+    if real.kind != "f":
+        raise ValueError(f"complex numbers of {real}")
+    kind = np.complex64 if real.itemsize == 4 else np.complex128
+    if pairs.dtype.names == ("real", "imag") and pairs.dtype.itemsize == np.dtype(kind).itemsize:
+        return pairs.view(kind)
+    return (pairs["real"] + 1j * pairs["imag"]).astype(kind)
