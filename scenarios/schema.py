@@ -165,6 +165,25 @@ class SectorChannel(Section):
     pathloss: StrictBool = True
 
 
+class SiteChannel(Section):
+    """Ray-traced site."""
+
+    model: Literal["site"]
+    scene: Literal["munich", "etoile", "florence", "san_francisco", "simple_street_canyon"]
+    bs_position_m: tuple[Real, Real, Real]
+    look_at_m: tuple[Real, Real, Real]
+    area_center_m: tuple[Real, Real]
+    area_size_m: tuple[PositiveFloat, PositiveFloat]
+    ue_height_m: Real = 1.5
+    num_points: Count = 1000
+    max_depth: Annotated[Integer, Field(ge=0, le=20)] = 4
+    max_paths: Annotated[Integer, Field(ge=1, le=1000)] = 64
+    diffuse: StrictBool = False
+    diffraction: StrictBool = False
+    num_rays: Annotated[Integer, Field(ge=1000, le=10_000_000)] = 200_000
+    site_seed: Annotated[Integer, Field(ge=0, lt=2**31)] = 1
+
+
 class RecordedChannel(Section):
     """Samples of a channel store."""
 
@@ -185,6 +204,7 @@ _CHANNELS: dict[str, type[BaseModel]] = {
     "rayleigh": RayleighChannel,
     "tdl": TdlChannel,
     "cdl": CdlChannel,
+    "site": SiteChannel,
     "recorded": RecordedChannel,
     **dict.fromkeys(("umi", "uma", "rma"), SectorChannel),
 }

@@ -1,0 +1,138 @@
+"""Ray-traced channels of one site: built-in scenes of Sionna RT, one gNB, UEs with coverage."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Literal
+
+import numpy as np
+import tensorflow as tf
+from pydantic import Field
+
+from simulator.core.errors import ConfigError
+from simulator.core.interfaces import ChannelSource
+from simulator.core.params import Count, Integer, PositiveFloat, Real, validated
+from simulator.core.types import RadioGeometry
+from simulator.phy.ofdm import cir_to_ofdm
+from simulator.phy.site_trace import SiteRequest, site_paths
+
+_SPEED_OF_LIGHT = 299_792_458.0
+
+
+class TracedSite(ChannelSource):
+    r"""Users of a drop are different points of one traced site; the rays are found once and kept in a file.
+
+    Rays are traced between single (dual-polarised) elements. Panel and UE row follow by the phases of a plane wave,
+    :math:`e^{j 2\pi d \cdot k / \lambda}` for an element at :math:`d`, so any panel works on the same rays. A UE that
+    moves with velocity :math:`v` (random heading, horizontal) has the Doppler shift :math:`v \cdot k_r / \lambda` on
+    each path; angles and delays stay, which holds for some wavelengths of motion.
+
+    Args:
+        geometry: carrier, antennas, users, time.
+        scene: built-in scene.
+        bs_position_m, look_at_m: gNB and the point that its panel faces [m].
+        area_center_m, area_size_m: rectangle in which UEs are sought [m].
+        ue_height_m: height of the UEs [m].
+        num_points: UEs of the site.
+        max_depth: interactions of a path, at most.
+        max_paths: strongest paths kept.
+        diffuse: with diffuse reflection.
+        diffraction: with diffraction.
+        num_rays: rays launched.
+        site_seed: seed of positions and rays.
+
+    Source: Hoydis et al., "Sionna RT: Technical Report", 2025, for the tracer.
+    """
+
+    @validated("channel")
+    def __init__(
+        self,
+        geometry: RadioGeometry,
+        *,
+        scene: Literal["munich", "etoile", "florence", "san_francisco", "simple_street_canyon"],
+        bs_position_m: tuple[Real, Real, Real],
+        look_at_m: tuple[Real, Real, Real],
+        area_center_m: tuple[Real, Real],
+        area_size_m: tuple[PositiveFloat, PositiveFloat],
+        ue_height_m: Real = 1.5,
+        num_points: Count = 1000,
+        max_depth: Annotated[Integer, Field(ge=0, le=20)] = 4,
+        max_paths: Annotated[Integer, Field(ge=1, le=1000)] = 64,
+        diffuse: bool = False,
+        diffraction: bool = False,
+        num_rays: Annotated[Integer, Field(ge=1000, le=10_000_000)] = 200_000,
+        site_seed: Annotated[Integer, Field(ge=0, lt=2**31)] = 1,
+    ):
+        if geometry.num_users > num_points:
+            raise ConfigError("ue.num_users", geometry.num_users, f"at most channel.num_points = {num_points}")
+        self._geometry, self._points = geometry, num_points
+        site = site_paths(
+            SiteRequest(
+                scene=scene,
+                carrier_hz=float(geometry.carrier_hz),
+                num_pol=geometry.panel.num_pol,
+                ue_num_pol=geometry.ue_num_pol,
+                antenna_pattern=geometry.antenna_pattern,
+                bs_position_m=bs_position_m,
+                look_at_m=look_at_m,
+                area_center_m=area_center_m,
+                area_size_m=area_size_m,
+                ue_height_m=ue_height_m,
+                num_points=num_points,
+                max_depth=max_depth,
+                max_paths=max_paths,
+                diffuse=diffuse,
+                diffraction=diffraction,
+                num_rays=num_rays,
+                seed=site_seed,
+            )
+        )
+        self._site = site
+        self._function = tf.function(self._response, jit_compile=False, reduce_retracing=True)
+
+    def _picks(self, batch_size: int, seed: int) -> np.ndarray:
+        """Points of every drop, int ``[batch, user]``, without repetition in a drop."""
+        rng = np.random.default_rng(seed)
+        return np.stack([rng.choice(self._points, self._geometry.num_users, replace=False) for _ in range(batch_size)])
+
+    def labels(self, batch_size: int, *, seed: int) -> dict[str, np.ndarray]:
+        """``user`` (point of the site), ``position_m`` and ``los`` of the UEs that ``sample`` draws."""
+        picks = self._picks(batch_size, seed)
+        return {"user": picks, "position_m": self._site["position_m"][picks], "los": self._site["los"][picks]}
+
+    def sample(self, batch_size: int, *, seed: int) -> np.ndarray:
+        """Channels, complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``."""
+        g, picks = self._geometry, self._picks(batch_size, seed)
+        site = {key: self._site[key][picks] for key in ("a", "tau", "k_t", "k_r")}
+        heading = np.random.default_rng([seed, 1]).uniform(0, 2 * math.pi, picks.shape)
+        velocity = g.speed_mps * np.stack([np.cos(heading), np.sin(heading), np.zeros_like(heading)], axis=-1)
+        wavelength = _SPEED_OF_LIGHT / g.carrier_hz
+        doppler = np.einsum("bupx,bux->bup", site["k_r"].astype(float), velocity) / wavelength  # [Hz]
+        tx = self._site["rotation"] @ _panel_offsets(g.panel.n1, g.panel.n2)  # [3, n1 * n2], wavelengths
+        rx = _panel_offsets(g.num_rx_ant // g.ue_num_pol, 1)
+        args = (site["a"], site["tau"], site["k_t"] @ tx, site["k_r"] @ rx, doppler)
+        return self._function(
+            *(tf.constant(np.asarray(x, x.dtype if x.dtype == np.complex64 else np.float32)) for x in args)
+        ).numpy()
+
+    def _response(self, a: tf.Tensor, tau: tf.Tensor, tx: tf.Tensor, rx: tf.Tensor, doppler: tf.Tensor) -> tf.Tensor:
+        g = self._geometry
+        time = tf.range(g.num_slots, dtype=tf.float32) * g.slot_s
+        # a [b, u, ue_pol, bs_pol, path] -> [b, u, (ue_pol, row), 1, (bs_pol, n1, n2), path, time]
+        full = tf.einsum("buqpl,bulr,bulm,bult->buqrpmlt", a, _turns(rx), _turns(tx), _turns(doppler[..., None] * time))
+        batch, users, paths = a.shape[0], a.shape[1], a.shape[4]
+        full = tf.reshape(full, [batch, users, g.num_rx_ant, 1, g.panel.num_ports, paths, g.num_slots])
+        return cir_to_ofdm(full, tau[:, :, None], g.num_subcarriers, g.spacing_hz)
+
+
+def _turns(x: tf.Tensor) -> tf.Tensor:
+    angle = 2 * math.pi * (x - tf.round(x))
+    return tf.complex(tf.cos(angle), tf.sin(angle))
+
+
+def _panel_offsets(columns: int, rows: int) -> np.ndarray:
+    """Element positions in the panel's own coordinates [wavelength], ``[3, n1 * n2]``: y over n1, z over n2."""
+    y, z = np.meshgrid(
+        (np.arange(columns) - (columns - 1) / 2) / 2, (np.arange(rows) - (rows - 1) / 2) / 2, indexing="ij"
+    )
+    return np.stack([np.zeros(columns * rows), y.reshape(-1), z.reshape(-1)])

@@ -1,0 +1,236 @@
+"""Rays of one site: UEs with coverage, their paths, kept in a file so that a site is traced once.
+
+Runs as a program of its own (``python -m simulator.phy.site_trace REQUEST.json OUT.npz``): the ray tracer may need an
+LLVM library that must be chosen before it is imported, and its memory goes back to the system at the end.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simulator.core.errors import StoreError
+
+FORMAT = 1
+SCENES = ("munich", "etoile", "florence", "san_francisco", "simple_street_canyon")
+
+
+@dataclass(frozen=True)
+class SiteRequest:
+    """Everything that determines the rays of a site; equal requests share one file.
+
+    Args:
+        scene: built-in scene of Sionna RT.
+        carrier_hz: carrier frequency [Hz]; material parameters depend on it (ITU-R P.2040).
+        num_pol: polarisations of the gNB, 1 (V) or 2 (+-45 degrees).
+        ue_num_pol: polarisations of the UE, 1 (V) or 2 (V, H).
+        antenna_pattern: of the gNB, "38.901" or "omni".
+        bs_position_m: position of the gNB (x, y, z) [m].
+        look_at_m: point that its panel faces (x, y, z) [m].
+        area_center_m: centre of the rectangle of UEs (x, y) [m].
+        area_size_m: its sides (x, y) [m].
+        ue_height_m: height of the UEs above z = 0 [m].
+        num_points: UEs to find.
+        max_depth: interactions of a path, at most.
+        max_paths: strongest paths kept.
+        diffuse: also diffuse reflection.
+        diffraction: also diffraction at edges.
+        num_rays: rays launched.
+        seed: of positions and rays.
+    """
+
+    scene: str
+    carrier_hz: float
+    num_pol: int
+    ue_num_pol: int
+    antenna_pattern: str
+    bs_position_m: tuple[float, float, float]
+    look_at_m: tuple[float, float, float]
+    area_center_m: tuple[float, float]
+    area_size_m: tuple[float, float]
+    ue_height_m: float = 1.5
+    num_points: int = 1000
+    max_depth: int = 4
+    max_paths: int = 64
+    diffuse: bool = False
+    diffraction: bool = False
+    num_rays: int = 200_000
+    seed: int = 1
+
+    @property
+    def key(self) -> str:
+        """Content hash."""
+        text = json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def cache_folder() -> Path:
+    """Where traced sites are kept: ``$CSILINK_CACHE``, else ``$XDG_CACHE_HOME/csilink``, else ``~/.cache/csilink``."""
+    if chosen := os.environ.get("CSILINK_CACHE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "csilink"
+
+
+def site_paths(request: SiteRequest) -> dict[str, np.ndarray]:
+    """Paths of a site, from the file of an earlier call or traced now (one process at a time).
+
+    Returns:
+        ``a`` complex64 ``[point, ue_pol, bs_pol, path]`` (baseband coefficients of single elements, zero padded),
+        ``tau`` float32 ``[point, path]`` [s], unit vectors ``k_t, k_r`` float32 ``[point, path, 3]`` of departure
+        and towards the incoming wave, ``position_m [point, 3]``, ``los [point]``, ``rotation [3, 3]`` of the panel.
+
+    Raises:
+        StoreError: no working LLVM, no coverage, or the cache cannot be written.
+    """
+    path = cache_folder() / "sites" / f"{request.scene}-{request.key}.npz"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not path.exists():
+                _trace_in_child(request, path)
+            with np.load(path, allow_pickle=False) as data:
+                return {key: data[key] for key in data.files}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(f"{path}: cannot be read or written ({error}); delete it, or set CSILINK_CACHE") from None
+
+
+def _trace_in_child(request: SiteRequest, path: Path) -> None:
+    from simulator.phy.llvm import working_llvm
+
+    print(f"tracing {request.scene} for {request.num_points} UEs, kept in {path}", file=sys.stderr, flush=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
+    command = [sys.executable, "-m", "simulator.phy.site_trace", json.dumps(asdict(request)), str(temporary)]
+    environment = {**os.environ, "DRJIT_LIBLLVM_PATH": working_llvm()}
+    child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if child.returncode:
+        temporary.unlink(missing_ok=True)
+        reason = (child.stderr.strip().splitlines() or [f"exit {child.returncode}"])[-1]
+        raise StoreError(f"site {request.scene}: ray tracing failed ({reason})")
+    temporary.replace(path)
+
+
+def trace(request: SiteRequest) -> dict[str, np.ndarray]:
+    """Trace a site in this process; see :func:`site_paths` for the result."""
+    import sionna.rt as rt
+
+    scene = rt.load_scene(getattr(rt.scene, request.scene), merge_shapes=True)
+    scene.frequency = request.carrier_hz
+    pattern = "tr38901" if request.antenna_pattern == "38.901" else "iso"
+    cross, pair = ("cross" if request.num_pol == 2 else "V"), ("VH" if request.ue_num_pol == 2 else "V")
+    scene.tx_array = rt.PlanarArray(num_rows=1, num_cols=1, pattern=pattern, polarization=cross)
+    scene.rx_array = rt.PlanarArray(num_rows=1, num_cols=1, pattern="iso", polarization=pair)
+    bs = rt.Transmitter("bs", position=list(request.bs_position_m))
+    scene.add(bs)
+    bs.look_at(list(request.look_at_m))
+    coverage = rt.RadioMapSolver()(
+        scene,
+        center=[*request.area_center_m, request.ue_height_m],
+        orientation=[0.0, 0.0, 0.0],
+        size=list(request.area_size_m),
+        cell_size=[4.0, 4.0],
+        samples_per_tx=1_000_000,
+        max_depth=request.max_depth,
+        seed=request.seed,
+    )
+    solver, found, total, batch = rt.PathSolver(), [], 0, 250
+    for number in range(12 + 12 * request.num_points // batch):
+        positions, _ = coverage.sample_positions(
+            num_pos=batch, metric="path_gain", min_val_db=-150.0, tx_association=False, seed=request.seed + number
+        )
+        for i, place in enumerate(np.array(positions)[0]):
+            scene.add(rt.Receiver(f"ue{i}", position=[float(x) for x in place]))
+        paths = solver(
+            scene,
+            max_depth=request.max_depth,
+            samples_per_src=request.num_rays,
+            diffuse_reflection=request.diffuse,
+            diffraction=request.diffraction,
+            refraction=False,
+            synthetic_array=True,
+            seed=request.seed,
+        )
+        block = _strongest(paths, request.max_paths, np.array(positions)[0], rt.InteractionType.NONE)
+        for i in range(batch):
+            scene.remove(f"ue{i}")
+        found.append(block)
+        total += len(block["los"])
+        if total >= request.num_points:
+            break
+    if total < request.num_points:
+        raise StoreError(f"only {total} of {request.num_points} UEs have a path; choose another area or fewer points")
+    most = max(block["tau"].shape[1] for block in found)
+
+    def padded(x: np.ndarray, axis: int) -> np.ndarray:
+        widths = [(0, 0)] * x.ndim
+        widths[axis] = (0, most - x.shape[axis])
+        return np.pad(x, widths)
+
+    axis_of = {"a": 3, "tau": 1, "k_t": 1, "k_r": 1}
+    merged = {
+        key: np.concatenate([padded(b[key], axis_of[key]) if key in axis_of else b[key] for b in found])
+        for key in found[0]
+    }
+    merged = {key: value[: request.num_points] for key, value in merged.items()}
+    yaw, pitch, roll = (float(np.array(x).squeeze()) for x in (bs.orientation.x, bs.orientation.y, bs.orientation.z))
+    return {**merged, "rotation": _rotation(yaw, pitch, roll)}
+
+
+def _strongest(paths: Any, most: int, positions: np.ndarray, no_interaction: int) -> dict[str, np.ndarray]:
+    """Valid paths of the UEs that have any, strongest first."""
+    a, tau = paths.cir(normalize_delays=False, out_type="numpy")
+    a, tau = a[:, :, 0, :, :, 0], tau[:, 0]
+    valid = np.array(paths.valid)[:, 0]
+    a = np.where(valid[:, None, None], a, 0)
+    power = np.sum(np.abs(a) ** 2, axis=(1, 2))
+    keep = np.flatnonzero(power.sum(axis=1) > 0)
+    order = np.argsort(-power[keep], axis=1, kind="stable")[:, :most]
+
+    def pick(x: np.ndarray) -> np.ndarray:
+        return np.take_along_axis(x[keep], order, axis=1)
+
+    def direction(theta: Any, phi: Any) -> np.ndarray:
+        theta, phi = pick(np.array(theta)[:, 0]), pick(np.array(phi)[:, 0])
+        return np.stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)], axis=-1)
+
+    direct = np.all(np.array(paths.interactions)[:, :, 0] == no_interaction, axis=0) & valid
+    return {
+        "a": np.take_along_axis(a[keep], order[:, None, None], axis=3).astype(np.complex64),
+        "tau": np.maximum(pick(tau), 0).astype(np.float32),
+        "k_t": direction(paths.theta_t, paths.phi_t).astype(np.float32),
+        "k_r": direction(paths.theta_r, paths.phi_r).astype(np.float32),
+        "position_m": positions[keep].astype(np.float32),
+        "los": direct[keep].any(axis=1),
+    }
+
+
+def _rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
+    """Rotation from panel to global coordinates, ``R_z(yaw) R_y(pitch) R_x(roll)`` (TR 38.901, eq. 7.1-4)."""
+    (cz, sz), (cy, sy), (cx, sx) = ((np.cos(angle), np.sin(angle)) for angle in (yaw, pitch, roll))
+    z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
+    y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
+    return z @ y @ x
+
+
+def _main() -> None:
+    try:
+        np.savez(sys.argv[2], **trace(SiteRequest(**json.loads(sys.argv[1]))))
+    except StoreError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    _main()

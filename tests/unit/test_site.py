@@ -1,0 +1,122 @@
+"""A traced site against Sionna RT's own arrays, and its behaviour as a channel source. Needs libLLVM."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from simulator.core.errors import StoreError
+from simulator.core.types import Panel, RadioGeometry
+from simulator.phy import llvm, site_trace
+from simulator.phy.site import TracedSite
+
+SITE = {
+    "scene": "simple_street_canyon",
+    "bs_position_m": (-35.0, 0.0, 25.0),
+    "look_at_m": (20.0, 5.0, 1.5),
+    "area_center_m": (10.0, 0.0),
+    "area_size_m": (60.0, 16.0),
+    "num_points": 12,
+    "num_rays": 20_000,
+    "max_depth": 3,
+}
+
+# Sionna RT with the whole arrays: h [ue, ue_ant, bs_ant, subcarrier] at given positions.
+PEER = """
+import sys, numpy as np, sionna.rt as rt
+data = np.load(sys.argv[1])
+scene = rt.load_scene(rt.scene.simple_street_canyon, merge_shapes=True)
+scene.frequency = 3.5e9
+scene.tx_array = rt.PlanarArray(num_rows=2, num_cols=4, pattern="tr38901", polarization="cross")
+scene.rx_array = rt.PlanarArray(num_rows=1, num_cols=2, pattern="iso", polarization="V")
+bs = rt.Transmitter("bs", position=data["bs"].tolist())
+scene.add(bs)
+bs.look_at(data["look_at"].tolist())
+for i, p in enumerate(data["position_m"]):
+    scene.add(rt.Receiver(f"ue{i}", position=[float(x) for x in p], velocity=[float(x) for x in data["velocity"][i]]))
+paths = rt.PathSolver()(scene, max_depth=3, samples_per_src=20_000, refraction=False, synthetic_array=True, seed=1)
+f = data["frequencies"]
+h = paths.cfr(frequencies=f, sampling_frequency=1e3, num_time_steps=2, normalize_delays=False, out_type="numpy")
+np.save(sys.argv[2], h[:, :, 0])
+"""
+
+
+@pytest.fixture(scope="module")
+def site_cache(tmp_path_factory):
+    try:
+        llvm.working_llvm()
+    except StoreError as error:
+        pytest.skip(str(error))
+    folder = tmp_path_factory.mktemp("sites")
+    os.environ["CSILINK_CACHE"] = str(folder)
+    yield folder
+    del os.environ["CSILINK_CACHE"]
+
+
+def geometry(**changes):
+    values = {
+        "carrier_hz": 3.5e9, "panel": Panel(4, 2, 2), "num_users": 3, "num_rx_ant": 2, "num_subcarriers": 16,
+        "spacing_hz": 360e3, "num_slots": 2, "slot_s": 1e-3, "speed_mps": 20.0,
+    }  # fmt: skip
+    return RadioGeometry(**{**values, **changes})
+
+
+def test_equals_sionna_rt_with_whole_arrays(site_cache, tmp_path):
+    """Panel phases, UE row, port order, delays and Doppler, element by element."""
+    g = geometry()
+    source = TracedSite(g, **SITE)
+    seed, drops = 5, 4
+    h = source.sample(drops, seed=seed)  # [drop, user, rx_ant, port, slot, subcarrier]
+    places = source.labels(drops, seed=seed)["position_m"].reshape(-1, 3)
+    heading = np.random.default_rng([seed, 1]).uniform(0, 2 * np.pi, drops * 3)
+    velocity = 20.0 * np.stack([np.cos(heading), np.sin(heading), 0 * heading], axis=-1)
+    np.savez(tmp_path / "in.npz", bs=SITE["bs_position_m"], look_at=SITE["look_at_m"], position_m=places,
+             velocity=velocity, frequencies=g.frequencies_hz)  # fmt: skip
+    environment = {**os.environ, "DRJIT_LIBLLVM_PATH": llvm.working_llvm()}
+    command = [sys.executable, "-c", PEER, str(tmp_path / "in.npz"), str(tmp_path / "out.npy")]
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    peer = np.load(tmp_path / "out.npy")  # [ue, rx_ant, tx_ant, slot, subcarrier], tx_ant: pol, column, row downwards
+    order = np.arange(16).reshape(2, 4, 2)[:, :, ::-1].reshape(-1)
+    peer = peer[:, :, order].reshape(h.shape)
+    scale = np.sqrt(np.mean(np.abs(peer) ** 2, axis=(2, 3, 4, 5), keepdims=True))
+    assert np.max(np.abs(h - peer) / scale) < 2e-2
+
+
+def test_a_site_is_traced_once_and_serves_any_panel(site_cache, monkeypatch):
+    TracedSite(geometry(), **SITE)
+    monkeypatch.setattr(site_trace, "_trace_in_child", lambda *_: pytest.fail("traced again"))
+    source = TracedSite(geometry(panel=Panel(8, 4, 2), num_rx_ant=1, num_users=2), **SITE)
+    h = source.sample(5, seed=1)
+    assert h.shape == (5, 2, 1, 64, 2, 16) and np.isfinite(h).all() and (np.abs(h).max(axis=(2, 3, 4, 5)) > 0).all()
+    np.testing.assert_array_equal(h, source.sample(5, seed=1))
+    users = source.labels(5, seed=1)["user"]
+    assert all(len(set(row)) == 2 for row in users.tolist()) and users.max() < SITE["num_points"]
+
+
+def test_a_damaged_cache_file_is_named(site_cache):
+    TracedSite(geometry(), **SITE)
+    (file,) = (site_cache / "sites").glob("*.npz")
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+    try:
+        with pytest.raises(StoreError, match=file.name):
+            TracedSite(geometry(), **SITE)
+    finally:
+        file.write_bytes(content)
+
+
+def test_no_coverage_is_a_clear_error(site_cache):
+    with pytest.raises(StoreError, match=r"ray tracing failed.*(have a path|coverage)"):
+        TracedSite(geometry(), **{**SITE, "num_points": 10, "ue_height_m": -40.0})
+
+
+def test_broken_llvm_is_named_and_the_next_one_taken(tmp_path, monkeypatch):
+    llvm.working_llvm.cache_clear()
+    broken = tmp_path / "libLLVM-99.so"
+    broken.write_bytes(b"no library")
+    monkeypatch.setattr(llvm, "candidates", lambda: [str(broken)])
+    with pytest.raises(StoreError, match=r"libLLVM-99\.so \(.*apt-get install libllvm19"):
+        llvm.working_llvm()
+    llvm.working_llvm.cache_clear()
