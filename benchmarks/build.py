@@ -64,6 +64,7 @@ def build_link(scenario: Scenario) -> Link:
         uplink=UplinkModel(**scenario.uplink.model_dump()),
         gammas=scenario.outage.gammas,
         rates_bpshz=scenario.outage.rates_bpshz,
+        history_slots=scenario.time.history_slots,
     )
 
 

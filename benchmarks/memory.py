@@ -37,7 +37,9 @@ def chunk_drops(scenario: Scenario, max_bits: Iterable[int]) -> int:
     g = scenario.geometry
     entries = g.num_users * g.num_rx_ant * g.panel.num_ports * g.num_slots * g.num_subcarriers
     # Copies of the channel along the link, and the field of every oversampled beam in the `dft` search.
-    link = 50 * _COMPLEX * entries + 4 * g.num_users * g.num_slots * max(max_bits)
+    link = (50 + 2 * (scenario.time.history_slots - 1)) * _COMPLEX * entries + 4 * g.num_users * g.num_slots * max(
+        max_bits
+    )
     rates = 12 * 4 * len(scenario.snr_db) * g.num_users**2 * g.num_slots * g.num_subcarriers
     per_drop = bytes_per_drop(g) + link + rates
     budget = scenario.run.memory_gib * 2**30

@@ -115,9 +115,10 @@ class UserEquipment(Section):
 
 
 class Time(Section):
-    """Slots of a drop; the channel is sampled once per slot."""
+    """Slots of a drop; the channel is sampled once per slot. A UE knows its last ``history_slots`` estimates."""
 
     num_slots: Annotated[Integer, Field(ge=1, le=1000)] = 1
+    history_slots: Annotated[Integer, Field(ge=1, le=1000)] = 1
     slot_s: PositiveFloat = 5e-4
 
 
@@ -261,6 +262,7 @@ class Uplink(Section):
     loss_probability: Probability = 0.0
     bit_flip_probability: Probability = 0.0
     on_loss: Literal["last", "none"] = "last"
+    delay_slots: Annotated[Integer, Field(ge=0, le=1000)] = 0
 
 
 class Precoding(Section):
@@ -403,6 +405,11 @@ class Scenario(Radio):
         if self.run.ci_rel is not None and not self.run.ci_metric.startswith(tuple(computed)):
             raise ConfigError("run.ci_metric", self.run.ci_metric, ", ".join(computed))
         self.check_channel(self.channel)
+        need = self.time.history_slots + self.uplink.delay_slots
+        if self.time.num_slots < need:
+            raise ConfigError(
+                "time.num_slots", self.time.num_slots, f"at least {need} (time.history_slots + uplink.delay_slots)"
+            )
         self.csi_config  # noqa: B018 - raises for impossible layers
         return self
 

@@ -9,9 +9,10 @@ import numpy as np
 from keras import ops
 
 from simulator import metrics
+from simulator.core.errors import ConfigError
 from simulator.core.interfaces import Estimator, FeedbackScheme, Precoder
 from simulator.core.seeding import derive
-from simulator.core.types import CsiConfig, CsiReconstruction
+from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction
 from simulator.core.units import db_to_lin
 from simulator.scores import CsiOutcome, LinkOutcome
 from simulator.uplink import last_good, transmit
@@ -24,6 +25,7 @@ class UplinkModel:
     loss_probability: float = 0.0
     bit_flip_probability: float = 0.0
     on_loss: str = "last"
+    delay_slots: int = 0
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,10 @@ class Link:
         uplink: impairments.
         gammas: relative outage targets.
         rates_bpshz: absolute outage targets.
+        history_slots: estimates that the UE knows when it reports, its current one included.
+
+    In slot t the gNB uses the report of slot ``t - delay_slots``. The first ``history_slots - 1 + delay_slots``
+    slots of a drop fill the history and the delay; they are not scored.
     """
 
     config: CsiConfig
@@ -49,6 +55,7 @@ class Link:
     uplink: UplinkModel = UplinkModel()
     gammas: tuple[float, ...] = (0.95,)
     rates_bpshz: tuple[float, ...] = (1.0,)
+    history_slots: int = 1
 
     def run(self, h: np.ndarray, *, seed: int) -> Iterator[tuple[str, str | None, CsiOutcome | LinkOutcome]]:
         """Outcomes of one chunk, scheme by scheme.
@@ -60,11 +67,17 @@ class Link:
         Yields:
             ``(scheme, None, CsiOutcome)``, then ``(scheme, precoder, LinkOutcome)`` for every precoder.
         """
-        batch, users, _, _, slots, _ = h.shape
-        # Slots are reported one by one: [batch * slot, user, rx_ant, port, subcarrier].
-        flat = np.ascontiguousarray(np.moveaxis(h, 4, 1)).reshape(batch * slots, users, *np.delete(h.shape[2:], 2))
-        csi = self.estimator.estimate(flat, seed=derive(seed, "estimation"))
-        channel = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(flat, -1, 1)))  # [bt, n, user, rx, port]
+        delay = self.uplink.delay_slots
+        batch, users = h.shape[:2]
+        reported = h.shape[4] - self.history_slots + 1
+        slots = reported - delay  # that are scored
+        if slots < 1:
+            need = self.history_slots + delay
+            raise ConfigError("time.num_slots", h.shape[4], f"at least {need} (history_slots + uplink.delay_slots)")
+        csi = self._estimates(_by_slot(h), h.shape[4], seed)
+        h = h[..., -slots:, :]
+        channel = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(_by_slot(h), -1, 1)))
+        # channel [batch * slot, subcarrier, user, rx_ant, port]
         rows = metrics.effective_rows(channel, self.config.num_layers)  # [bt, n, user, layer, port]
         reference = {name: self._rates(channel, rows, p, (batch, slots)) for name, p in self.precoders.items()}
         for label, scheme in self.schemes.items():
@@ -75,7 +88,8 @@ class Link:
                 bit_flip_probability=self.uplink.bit_flip_probability,
                 seed=derive(seed, "uplink"),
             )
-            known = self._known(scheme.reconstruct(arrived), lost, (batch, slots))
+            known = self._known(scheme.reconstruct(arrived), lost, (batch, reported), slots)
+            num_bits = sent.num_bits.reshape(batch, reported, users)[:, :slots]
             rows_hat = ops.convert_to_tensor(self._rows(known))
             correlation2 = ops.convert_to_numpy(metrics.correlation2(rows, rows_hat))
             yield (
@@ -87,7 +101,7 @@ class Link:
                     if known.h is None
                     else np.moveaxis(known.h.reshape(batch, slots, *known.h.shape[1:]), 1, 4),
                     correlation2=correlation2.reshape(batch, slots, *correlation2.shape[1:]).transpose(0, 3, 4, 1, 2),
-                    num_bits=np.moveaxis(sent.num_bits.reshape(batch, slots, users), 1, 2),
+                    num_bits=np.moveaxis(num_bits, 1, 2),
                     snr_db=self.snr_db,
                 ),
             )
@@ -95,21 +109,40 @@ class Link:
                 rate = self._rates(channel, rows_hat, precoder, (batch, slots))
                 yield label, name, LinkOutcome(rate, reference[name], self.gammas, self.rates_bpshz)
 
-    def _known(self, rec: CsiReconstruction, lost: np.ndarray, shape: tuple[int, int]) -> CsiReconstruction:
-        """CSI that the gNB uses in every slot: the last good report, or zeros where it knows nothing."""
+    def _estimates(self, flat: np.ndarray, slots: int, seed: int) -> CsiEstimate:
+        """Estimates of every reported slot ``[batch * slot, ...]``, with their past where it is asked for."""
+        csi = self.estimator.estimate(flat, seed=derive(seed, "estimation"))
+        past = self.history_slots - 1
+        if not past:
+            return csi
+        by_drop = csi.h_hat.reshape(-1, slots, *csi.h_hat.shape[1:])
+        windows = np.moveaxis(np.lib.stride_tricks.sliding_window_view(by_drop, past + 1, axis=1), -1, -2)
+        history = np.ascontiguousarray(windows).reshape(-1, *windows.shape[2:])
+        error_var = csi.error_var.reshape(-1, slots, *csi.error_var.shape[1:])[:, past:]
+        return CsiEstimate(
+            h_hat=np.ascontiguousarray(history[..., -1, :]),
+            error_var=error_var.reshape(-1, *error_var.shape[2:]),
+            history=history,
+        )
+
+    def _known(
+        self, rec: CsiReconstruction, lost: np.ndarray, shape: tuple[int, int], used_slots: int
+    ) -> CsiReconstruction:
+        """CSI that the gNB uses in every scored slot: the last good report, or zeros where it knows nothing."""
         good = ~lost if rec.valid is None else ~lost & rec.valid
-        if good.all():
-            return rec
         batch, slots = shape
+        if good.all() and used_slots == slots:
+            return rec
         value = rec.h if rec.w is None else rec.w
         source = last_good(
             np.moveaxis(good.reshape(batch, slots, -1), 1, 2), self.uplink.on_loss
         )  # [batch, user, slot]
         source = np.moveaxis(source, 2, 1)  # [batch, slot, user]
         value = value.reshape(batch, slots, *value.shape[1:])
+        source = source[:, :used_slots]  # a report of slot t serves slot t + delay
         pick = np.maximum(source, 0)[(...,) + (None,) * (value.ndim - 3)]
         used = np.take_along_axis(value, pick, axis=1) * (source >= 0)[(...,) + (None,) * (value.ndim - 3)]
-        used = used.reshape(batch * slots, *value.shape[2:]).astype(np.complex64)
+        used = used.reshape(batch * used_slots, *value.shape[2:]).astype(np.complex64)
         return CsiReconstruction(h=used) if rec.w is None else CsiReconstruction(w=used)
 
     def _rows(self, known: CsiReconstruction) -> np.ndarray:
@@ -136,3 +169,8 @@ class Link:
         )  # [snr, bt, n, user, layer]
         rate = ops.mean(ops.sum(metrics.rate_bpshz(quality), axis=-1), axis=2)
         return np.moveaxis(ops.convert_to_numpy(rate).reshape(len(noise_vars), *shape, users), 2, 3)
+
+
+def _by_slot(h: np.ndarray) -> np.ndarray:
+    """One report for each slot: ``[batch, user, rx, port, slot, n]`` to ``[batch * slot, user, rx, port, n]``."""
+    return np.ascontiguousarray(np.moveaxis(h, 4, 1)).reshape(-1, *h.shape[1:4], h.shape[5])

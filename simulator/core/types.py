@@ -118,10 +118,13 @@ class CsiEstimate:
     Args:
         h_hat: complex64 ``[batch, user, rx_ant, port, subcarrier]``, linear amplitude.
         error_var: float32 ``[batch, user]``, variance of ``h_hat - h`` per entry; 0 when perfect.
+        history: complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``, estimates of the last slots, oldest first,
+            the last one is ``h_hat``; None where the scenario asks for no history.
     """
 
     h_hat: NDArray[np.complex64]
     error_var: NDArray[np.float32]
+    history: NDArray[np.complex64] | None = None
 
 
 @dataclass(frozen=True)

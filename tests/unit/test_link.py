@@ -13,6 +13,7 @@ from receivers.feedback.rvq import RvqFeedback
 from scenarios.sweep import expand
 from simulator.core import registry
 from simulator.core.errors import ConfigError
+from simulator.core.seeding import derive
 from simulator.core.types import CsiConfig, Panel
 from simulator.link import Link, UplinkModel
 from simulator.scores import LinkOutcome
@@ -326,3 +327,73 @@ class TestBuild:
         result = outcomes(build_link(scenario), draw().chunk(0, 4))
         assert set(result) == {(s, p) for s in ("perfect", "rvq-b4", "rvq-b6") for p in (None, "mrt", "zf")}
         assert_close(result["perfect", None].correlation2, np.ones((4, 2, 1, 1, 4)), FLOAT32)
+
+
+class Remembering(PerfectFeedback):
+    """Keeps what the UE knew."""
+
+    def report(self, csi):
+        self.csi = csi
+        return super().report(csi)
+
+
+@pytest.mark.parametrize(("history", "delay"), [(1, 2), (3, 0), (3, 1)])
+def test_feedback_delay_and_history(rng, history, delay):
+    """Slot t is scored with the channel of slot t - delay; the UE knows exactly its last slots, noisy as estimated."""
+    h = channel(rng, batch=2, users=2, slots=6)
+    scheme = Remembering(config())
+    a_link = link(
+        config(),
+        precoders=("zf",),
+        history_slots=history,
+        uplink=UplinkModel(delay_slots=delay),
+        estimator=NoisyEstimator(snr_db=20.0),
+    )
+    a_link = Link(**{**vars(a_link), "schemes": {"perfect": scheme}})
+    found = outcomes(a_link, h)
+    first = history - 1 + delay
+    csi, scored = found["perfect", None], range(first, 6)
+    np.testing.assert_array_equal(csi.h, h[..., first:, :])
+    flat = np.moveaxis(h, 4, 1).reshape(12, 2, 1, PANEL.num_ports, 5)
+    estimated = (
+        NoisyEstimator(snr_db=20.0).estimate(flat, seed=derive(1, "estimation")).h_hat.reshape(2, 6, *flat.shape[1:])
+    )
+    for position, slot in enumerate(scored):
+        np.testing.assert_array_equal(csi.h_hat[..., position, :], estimated[:, slot - delay])
+    assert csi.num_bits.shape == (2, 2, len(scored)) and found["perfect", "zf"].rate.shape == (3, 2, 2, len(scored))
+    if history == 1:
+        assert scheme.csi.history is None
+        return
+    known = scheme.csi.history.reshape(2, 6 - history + 1, *scheme.csi.history.shape[1:])
+    for position in range(known.shape[1]):
+        for age in range(history):
+            np.testing.assert_array_equal(
+                known[:, position, ..., history - 1 - age, :], estimated[:, position + history - 1 - age]
+            )
+    np.testing.assert_array_equal(scheme.csi.history[..., -1, :], scheme.csi.h_hat)
+
+
+def test_delay_without_enough_slots_is_named(rng):
+    a_link = link(config(), uplink=UplinkModel(delay_slots=2))
+    with pytest.raises(ConfigError, match=r"time\.num_slots: got 2; allowed: at least 3"):
+        outcomes(a_link, channel(rng))
+
+
+def test_lost_reports_and_delay_together(rng):
+    """The gNB falls back on the last report that had arrived before the delay."""
+    h = channel(rng, batch=40, users=1, slots=5)
+    a_link = link(config(), precoders=("mrt",), uplink=UplinkModel(loss_probability=0.5, delay_slots=1))
+    used = outcomes(a_link, h, seed=4)["perfect", None].h_hat
+    age = np.full((40, 4), -1)
+    for drop in range(40):
+        for slot in range(4):
+            for past in range(slot, -1, -1):
+                if np.array_equal(used[drop, ..., slot, :], h[drop, ..., past, :]):
+                    age[drop, slot] = slot - past
+                    break
+    none = ~used.any(axis=(1, 2, 3, 5))
+    assert ((age >= 0) | none).all() and not ((age >= 0) & none).any()
+    assert abs(np.mean(age == 0) - 0.5) < 5 * np.sqrt(0.25 / 160) and age.max() >= 2
+    for slot in range(1, 4):  # a report that is not replaced gets one slot older
+        old = age[:, slot] > 0
+        np.testing.assert_array_equal(age[old, slot], age[old, slot - 1] + 1)
