@@ -1,0 +1,347 @@
+"""Stores: written atomically, read in part, split and mixed without leaks; recorded channels in the link."""
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from benchmarks import cli
+from benchmarks.dataset_info import describe, draw_example
+from simulator.core.errors import ConfigError, StoreError
+from simulator.core.types import Panel, RadioGeometry
+from simulator.data.importer import Importer, import_store
+from simulator.data.layout import ChannelLayout
+from simulator.data.rearrange import mix_stores, split_store
+from simulator.data.recorded import RecordedChannels
+from simulator.data.store import ChannelStore
+from simulator.data.writer import StoreWriter
+from simulator.transforms import to_angular_delay
+
+LAYOUT = ChannelLayout(Panel(4, 2, 2), 24, 30e3, num_rx_ant=2, num_slots=3, slot_s=1e-3, carrier_hz=3.5e9)
+
+
+def gaussian(seed, count, layout=LAYOUT):
+    rng = np.random.default_rng(seed)
+    return (rng.standard_normal((count, *layout.entry_shape, 2)) @ [1, 1j]).astype(np.complex64)
+
+
+def written(folder, *, layout=LAYOUT, seed=0, splits=(("train", 50), ("test", 23)), shard_samples=8, **labels):
+    with StoreWriter(folder, layout, name=folder.name, shard_samples=shard_samples) as writer:
+        for number, (split, count) in enumerate(splits):
+            h = gaussian([seed, number], count, layout)
+            known = {key: make(count) for key, make in labels.items()}
+            for start in range(0, count, 11):  # blocks do not match shards
+                piece = slice(start, start + 11)
+                writer.add(split, h[piece], {key: value[piece] for key, value in known.items()})
+        writer.finish({"made": "by a test"})
+    return ChannelStore(folder)
+
+
+def everything(store, split):
+    return np.concatenate([h for h, _ in store.read(split)])
+
+
+def geometry(layout=LAYOUT, **changes):
+    values = {
+        "carrier_hz": 3.5e9, "panel": layout.panel, "num_users": 3, "num_rx_ant": layout.num_rx_ant,
+        "num_subcarriers": layout.num_subcarriers, "spacing_hz": layout.spacing_hz, "num_slots": layout.num_slots,
+        "slot_s": 1e-3,
+    }  # fmt: skip
+    return RadioGeometry(**{**values, **changes})
+
+
+def test_what_is_written_is_read(tmp_path):
+    store = written(tmp_path / "s", user=np.arange)
+    assert store.layout == LAYOUT and store.name == "s" and store.origin == {"made": "by a test"}
+    assert [s["num_samples"] for s in store.shards["train"]] == [8] * 6 + [2]
+    for number, (split, count) in enumerate((("train", 50), ("test", 23))):
+        truth = gaussian([0, number], count)
+        np.testing.assert_array_equal(everything(store, split), truth)
+        np.testing.assert_array_equal(store.labels(split)["user"], np.arange(count))
+        index = np.random.default_rng(1).integers(0, count, (7, 4))
+        np.testing.assert_array_equal(store.take(split, index), truth[index])
+    assert not list(tmp_path.glob(".s*"))
+
+
+@pytest.mark.parametrize("moment", ["before any block", "after a block", "in finish"])
+def test_an_interrupted_import_leaves_nothing(tmp_path, moment):
+    class Broken(Importer):
+        layout, files, splits = LAYOUT, (), ("all",)
+
+        def blocks(self, split):
+            if moment == "before any block":
+                raise StoreError("bad file")
+            yield gaussian(1, 20), {}
+            if moment == "after a block":
+                raise KeyboardInterrupt
+
+        def facts(self):
+            raise StoreError("late")
+
+    with pytest.raises((StoreError, KeyboardInterrupt)):
+        import_store(Broken(), tmp_path / "s", name="s", origin={})
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(StoreError, match="no finished store here"):
+        ChannelStore(tmp_path / "s")
+
+
+def test_a_killed_import_leaves_no_store(tmp_path):
+    """kill -9 in the middle: whatever is left cannot be opened, and the import can be run again."""
+    code = f"""
+import sys, time, numpy as np
+sys.path.insert(0, {str(tmp_path)!r})
+from pathlib import Path
+from simulator.core.types import Panel
+from simulator.data.layout import ChannelLayout
+from simulator.data.writer import StoreWriter
+layout = ChannelLayout(Panel(2), 4, 1e4)
+with StoreWriter(Path({str(tmp_path / "s")!r}), layout, name="s", shard_samples=2) as writer:
+    writer.add("all", np.ones((9, 1, 2, 1, 4), np.complex64))
+    print("added", flush=True)
+    time.sleep(60)
+"""
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert child.stdout.readline() == "added\n"
+    time.sleep(0.3)
+    child.kill()
+    child.wait()
+    with pytest.raises(StoreError, match="no finished store here"):
+        ChannelStore(tmp_path / "s")
+    assert written(tmp_path / "s").num_samples("train") == 50
+
+
+def test_a_store_is_not_overwritten(tmp_path):
+    written(tmp_path / "s")
+    with pytest.raises(StoreError, match="exists already"):
+        written(tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda f: (f / "manifest.json").write_text("{"), "not a store manifest"),
+        (lambda f: (f / "manifest.json").write_text(json.dumps({"format": 1})), "store format 1"),
+        (lambda f: (f / "manifest.json").unlink(), "no finished store here"),
+        (lambda f: (f / "test-00000.h5").unlink(), r"test-00000\.h5: shard named in the manifest is missing"),
+        (lambda f: (f / "test-00000.h5").write_bytes(b"x"), r"test-00000\.h5: damaged, SHA-256"),
+    ],
+)
+def test_damaged_stores_are_named(tmp_path, damage, message):
+    written(tmp_path / "s")
+    damage(tmp_path / "s")
+    with pytest.raises(StoreError, match=message):
+        ChannelStore(tmp_path / "s")
+
+
+# Split and mix.
+
+
+def test_split_by_user_keeps_users_together(tmp_path):
+    store = written(tmp_path / "s", user=lambda n: np.arange(n) % 13, splits=(("all", 300),))
+    new = split_store(store, tmp_path / "n", shares={"train": 8, "val": 1, "test": 1}, by="user", seed=3)
+    users = {name: set(new.labels(name)["user"].tolist()) for name in new.shards}
+    assert sum(map(len, users.values())) == 13 == len(set.union(*users.values()))
+    assert sum(new.num_samples(name) for name in new.shards) == 300 and new.num_samples("train") > 200
+    truth = gaussian([0, 0], 300)
+    keyed = {x.tobytes(): i for i, x in enumerate(truth)}
+    for name in new.shards:
+        for x, user in zip(everything(new, name), new.labels(name)["user"], strict=True):
+            assert keyed[x.tobytes()] % 13 == user
+    again = split_store(store, tmp_path / "m", shares={"train": 8, "val": 1, "test": 1}, by="user", seed=3)
+    assert again.hash == new.hash
+    other = split_store(store, tmp_path / "o", shares={"train": 8, "val": 1, "test": 1}, by="user", seed=4)
+    assert other.hash != new.hash
+
+
+def test_split_shares_are_met(tmp_path):
+    store = written(tmp_path / "s", splits=(("a", 150), ("b", 150)))
+    new = split_store(store, tmp_path / "n", shares={"train": 0.8, "test": 0.2})
+    assert {name: new.num_samples(name) for name in new.shards} == {"train": 240, "test": 60}
+
+
+def test_impossible_splits_are_named(tmp_path):
+    store = written(tmp_path / "s", user=lambda n: np.arange(n) % 2)
+    with pytest.raises(ConfigError, match="--by: got 'site'; allowed: sample, user"):
+        split_store(store, tmp_path / "n", shares={"a": 1, "b": 1}, by="site")
+    with pytest.raises(ConfigError, match="at most 2, the number of different users"):
+        split_store(store, tmp_path / "n", shares={"a": 1, "b": 1, "c": 1}, by="user")
+    assert not (tmp_path / "n").exists()
+
+
+def test_mix_by_weight(tmp_path):
+    stores = [written(tmp_path / name, seed=number) for number, name in enumerate("ab")]
+    mixed = mix_stores([(stores[0], 1.0), (stores[1], 2.0)], tmp_path / "m", seed=5)
+    for split, count in (("train", 50), ("test", 23)):
+        part, h = mixed.labels(split)["part"], everything(mixed, split)
+        assert np.bincount(part).tolist() == [count // 2, count]
+        known = [{x.tobytes() for x in everything(store, split)} for store in stores]
+        assert all(x.tobytes() in known[p] for x, p in zip(h, part, strict=True))
+        assert len({x.tobytes() for x in h}) == len(h)
+    assert mixed.origin["parts"] == ["a", "b"]
+
+
+def test_stores_of_other_layouts_do_not_mix(tmp_path):
+    other = ChannelLayout(**{**vars(LAYOUT), "num_subcarriers": 12})
+    stores = [written(tmp_path / "a"), written(tmp_path / "b", layout=other)]
+    with pytest.raises(ConfigError, match="num_subcarriers 12'; allowed: num_subcarriers 24"):
+        mix_stores([(store, 1.0) for store in stores], tmp_path / "m")
+
+
+# In the link.
+
+
+def test_recorded_drops_are_stored_samples(tmp_path):
+    store = written(tmp_path / "s")
+    source = RecordedChannels(geometry(), store=str(store.folder))
+    h = source.sample(40, seed=9)
+    assert h.shape == (40, 3, 2, 16, 3, 24) and h.dtype == np.complex64
+    known = {x.tobytes() for x in everything(store, "test")}
+    for drop in h:
+        users = {np.ascontiguousarray(user).tobytes() for user in drop}
+        assert len(users) == 3 and users <= known
+    np.testing.assert_array_equal(h, source.sample(40, seed=9))
+    assert not np.array_equal(h, source.sample(40, seed=10))
+
+
+def test_recorded_part_of_the_grid_and_of_time(tmp_path):
+    """Every second of the middle 22 of 24 subcarriers, one antenna, windows of two slots."""
+    store = written(tmp_path / "s")
+    g = geometry(num_subcarriers=11, spacing_hz=60e3, num_rx_ant=1, num_slots=2, num_users=1)
+    h = RecordedChannels(g, store=str(store.folder)).sample(30, seed=2)
+    truth = everything(store, "test")[:, :1, :, :, 1:22:2]
+    windows = [truth[:, :, :, start : start + 2] for start in (0, 1)]
+    for x in h[:, 0]:
+        assert any((window == x).all(axis=(1, 2, 3, 4)).any() for window in windows)
+
+
+@pytest.mark.parametrize("num_subcarriers", [24, 48, 12])
+def test_angular_delay_images_become_channels(tmp_path, num_subcarriers):
+    """Against the explicit double sum over delays and angles, for the recorded and for other grids."""
+    layout = ChannelLayout(Panel(4, 1, 1), 24, 30e3, num_delays=6)
+    store = written(tmp_path / "s", layout=layout)
+    g = geometry(layout, num_subcarriers=num_subcarriers, spacing_hz=24 * 30e3 / num_subcarriers, num_users=1)
+    h = RecordedChannels(g, store=str(store.folder)).sample(5, seed=1)[:, 0, 0, :, 0]  # [batch, port, n]
+    x = everything(store, "test")[:, 0, :, 0].astype(np.complex128)  # [sample, angle, delay]
+    n, port, angle, delay = np.ogrid[:num_subcarriers, :4, :4, :6]
+    kernel = np.exp(2j * np.pi * (port * angle / 4 - n * delay / num_subcarriers)) / np.sqrt(4 * num_subcarriers)
+    full = np.einsum("sad,npad->spn", x, kernel)
+    for channel in h:
+        assert np.abs(full - channel).max(axis=(1, 2)).min() < 1e-5
+
+
+def test_truncation_of_a_full_channel_is_undone_up_to_its_loss(tmp_path):
+    full = gaussian(3, 8, ChannelLayout(Panel(4, 2, 2), 24, 30e3))[:, 0, :, 0]
+    images = to_angular_delay(full, Panel(4, 2, 2), 24)
+    with StoreWriter(tmp_path / "s", ChannelLayout(Panel(4, 2, 2), 24, 30e3, num_delays=24), name="s") as writer:
+        writer.add("test", np.ascontiguousarray(np.swapaxes(images, 1, 2)[:, None, :, None]))
+        writer.finish({})
+    g = geometry(num_rx_ant=1, num_slots=1, num_users=1)
+    h = RecordedChannels(g, store=str(tmp_path / "s")).sample(4, seed=1)[:, 0, 0, :, 0]
+    for channel in h:
+        assert np.abs(full - channel).max(axis=(1, 2)).min() < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"panel": Panel(4, 2, 1)}, "bs"),
+        ({"num_rx_ant": 3}, "ue.num_rx_ant"),
+        ({"carrier_hz": 2e9}, "carrier.carrier_hz"),
+        ({"num_slots": 4}, "time.num_slots"),
+        ({"slot_s": 2e-3}, "time.slot_s"),
+        ({"num_subcarriers": 25}, "carrier"),
+        ({"spacing_hz": 45e3, "num_subcarriers": 8}, "carrier"),
+        ({"spacing_hz": 10e3, "num_subcarriers": 8}, "carrier"),
+        ({"num_users": 24}, "ue.num_users"),
+    ],
+)
+def test_a_store_that_does_not_fit_names_the_field(tmp_path, changes, field):
+    written(tmp_path / "s")
+    with pytest.raises(ConfigError) as caught:
+        RecordedChannels(geometry(**changes), store=str(tmp_path / "s"))
+    assert caught.value.field == field
+
+
+def test_users_of_one_site(tmp_path):
+    store = written(tmp_path / "s", site=lambda n: np.arange(n) % 5)
+    site = {x.tobytes(): i % 5 for i, x in enumerate(everything(store, "test"))}
+    h = RecordedChannels(geometry(), store=str(store.folder), group_by="site").sample(30, seed=1)
+    drawn = [{site[np.ascontiguousarray(x).tobytes()] for x in drop} for drop in h]
+    assert all(len(s) == 1 for s in drawn) and len(set.union(*drawn)) == 5
+
+
+# Commands.
+
+
+def run_cli(capsys, *argv):
+    sys_argv, sys.argv = sys.argv, ["csilink", *map(str, argv)]
+    try:
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+    finally:
+        sys.argv = sys_argv
+    out = capsys.readouterr()
+    return stop.value.code, out.out + out.err
+
+
+def test_commands_split_mix_info(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path / "a", user=lambda n: np.arange(n) % 9)
+    written(tmp_path / "b", seed=1, user=lambda n: np.arange(n) % 9)
+    code, text = run_cli(
+        capsys, "dataset", "split", "a", "--out", "n", "--share", "x=2", "--share", "y=1", "--by", "user"
+    )
+    assert code == 0 and "store SHA-256" in text and set(ChannelStore("n").shards) == {"x", "y"}
+    code, text = run_cli(capsys, "dataset", "mix", "a=1", "b=1", "--out", "m")
+    assert code == 0 and ChannelStore("m").num_samples("train") == 100
+    code, text = run_cli(capsys, "dataset", "info", "m", "--out", "m.png")
+    assert code == 0 and "rms delay spread" in text and (tmp_path / "m.png").stat().st_size > 20_000
+    for argv, message in (
+        (("split", "a", "--out", "n", "--share", "x=2"), "exists already"),
+        (("split", "a", "--out", "k", "--share", "x"), "NAME=WEIGHT"),
+        (("split", "a", "--out", "k", "--share", "x=-1"), "NAME=WEIGHT"),
+        (("info", "nowhere"), "no finished store here"),
+        (("info", "a", "--split", "none"), "test, train"),
+        (("info", "a", "--sample", "5000"), "0..49"),
+        (("mix", "a", "nowhere", "--out", "k"), "no finished store here"),
+        (("import", "a", "--format", "nothing", "--out", "k"), "cost2100"),
+    ):
+        code, text = run_cli(capsys, "dataset", *argv)
+        assert code == 2 and message in text and "Traceback" not in text, text
+
+
+# Statistics against what was put in.
+
+
+def two_path_store(folder, count=40):
+    """Two equal paths 800 ns apart, directions -30 and +30 degrees, 100 Hz Doppler difference."""
+    layout = ChannelLayout(Panel(16), 64, 240e3, num_slots=8, slot_s=1e-3, carrier_hz=3.5e9)
+    rng = np.random.default_rng(1)
+    phase = np.exp(2j * np.pi * rng.uniform(size=(count, 2)))
+    f = (np.arange(64) - 31.5) * 240e3
+    steer = np.exp(1j * np.pi * np.arange(16)[:, None] * np.sin(np.radians([-30.0, 30.0])))
+    time_ = np.exp(2j * np.pi * np.arange(8)[:, None] * 1e-3 * np.array([-50.0, 50.0]))
+    delay = np.exp(-2j * np.pi * f[:, None] * np.array([0.2e-6, 1.0e-6]))
+    h = np.einsum("sp,mp,tp,np->smtn", phase, steer, time_, delay)[:, None] / np.sqrt(2)
+    with StoreWriter(folder, layout, name="two") as writer:
+        writer.add("all", h.astype(np.complex64))
+        writer.finish({})
+    return ChannelStore(folder)
+
+
+def test_statistics_of_a_known_channel(tmp_path):
+    """rms delay spread 400 ns, power 0 dB, correlation cos(pi 100 Hz t): 0.951 at 1 ms, 0.5 at 3.33 ms."""
+    store = two_path_store(tmp_path / "s")
+    table = describe(store, "all").set_index("quantity")
+    value = table.value.map(lambda text: float(text) if str(text).replace(".", "").replace("-", "").isdigit() else text)
+    assert abs(value["mean power per entry"]) < 0.15
+    assert abs(value["rms delay spread"] - 400) < 25
+    assert abs(value["correlation over one slot"] - np.cos(np.pi * 0.1)) < 0.01
+    assert abs(value["coherence time (|rho| < 0.5)"] - 1e3 / 300) < 0.12
+    assert abs(value["azimuth spread seen by the panel"] - 31.4) < 3  # sqrt(-2 ln cos 30 deg) = 30.7 deg
+    assert value["directions with 90% of the energy (of 16)"] == 2
+    draw_example(store, "all", 0, tmp_path / "x.png")
+    assert (tmp_path / "x.png").read_bytes()[:4] == b"\x89PNG"
