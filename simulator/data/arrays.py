@@ -46,6 +46,7 @@ class ArrayFile:
             self._kind = "mat5"
         else:
             raise StoreError(f"{self.path}: got {head[:8]!r}...; allowed: .mat (v5, v7.3), .npz or HDF5")
+        self.reads_parts = self._kind == "hdf5"
         self.is_matlab_hdf5 = self._kind == "hdf5" and head.startswith(b"MATLAB")
         self.shapes: dict[str, tuple[int, ...]] = self._guard("its list of arrays", self._list)
 

@@ -305,7 +305,7 @@ def test_commands_split_mix_info(tmp_path, capsys, monkeypatch):
         (("split", "a", "--out", "k", "--share", "x=-1"), "NAME=WEIGHT"),
         (("info", "nowhere"), "no finished store here"),
         (("info", "a", "--split", "none"), "test, train"),
-        (("info", "a", "--sample", "5000"), "0..49"),
+        (("info", "a", "--sample", "5000"), "0..22"),
         (("mix", "a", "nowhere", "--out", "k"), "no finished store here"),
         (("import", "a", "--format", "nothing", "--out", "k"), "cost2100"),
     ):
