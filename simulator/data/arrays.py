@@ -48,7 +48,7 @@ class ArrayFile:
             raise StoreError(f"{self.path}: got {head[:8]!r}...; allowed: .mat (v5, v7.3), .npz or HDF5")
         self.reads_parts = self._kind == "hdf5"
         self.is_matlab_hdf5 = self._kind == "hdf5" and head.startswith(b"MATLAB")
-        self.shapes: dict[str, tuple[int, ...]] = self._guard("its list of arrays", self._list)
+        self.shapes: dict[str, tuple[int, ...]] = self.guard("its list of arrays", self._list)
 
     def require(self, key: str, shape: tuple[int | None, ...]) -> tuple[int, ...]:
         """Shape of an array; None in ``shape`` stands for any length.
@@ -77,12 +77,13 @@ class ArrayFile:
         Raises:
             StoreError: no numbers, or damaged.
         """
-        value = self._guard(key, lambda: self._read(key, rows))
+        value = self.guard(key, lambda: self._read(key, rows))
         if not isinstance(value, np.ndarray) or value.dtype.kind not in "fciub":
             raise StoreError(f"{self.path}: {key} is {getattr(value, 'dtype', type(value).__name__)}; allowed: numbers")
         return value
 
-    def _guard(self, what: str, action: Callable[[], Any]) -> Any:
+    def guard(self, what: str, action: Callable[[], Any]) -> Any:
+        """Result of an action on the file; every fault of damaged content becomes a StoreError that names ``what``."""
         try:
             return action()
         except StoreError:
