@@ -63,7 +63,7 @@ class Carrier(Section):
     ``granularity: rb`` computes one frequency sample per resource block (12 subcarriers), ``subcarrier`` all of them.
     """
 
-    carrier_hz: Annotated[Real, Field(ge=5e8, le=1e11)] = 3.5e9
+    carrier_hz: Annotated[Real, Field(ge=1e8, le=1e11)] = 3.5e9
     num_rb: Annotated[Integer, Field(ge=1, le=275)] | None = None
     num_subcarriers: Annotated[Integer, Field(ge=1, le=4096)] | None = None
     subcarrier_spacing_hz: PositiveFloat = 30e3
