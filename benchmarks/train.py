@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -38,13 +39,20 @@ def train(recipe: TrainingRecipe, store: ChannelStore, folder: Path, progress: A
     import keras
 
     from receivers.training.data import load_images
-    from receivers.training.fit import fit, latents
+    from receivers.training.fit import fit, head, latents
+    from receivers.training.stream import StreamedImages
 
-    images = {s: load_images(store, s, recipe.num_delays, recipe.max_samples) for s in ("train", "val", "test")}
-    if recipe.batch_size > len(images["train"][0]):
-        raise ConfigError("batch_size", recipe.batch_size, f"1..{len(images['train'][0])} (training samples)")
-    model, history = fit(recipe, images["train"][0], images["val"][0], folder, progress)
-    latent = latents(model, images["train"][0][:20000])
+    val, _ = load_images(store, "val", recipe.num_delays, recipe.max_samples)
+    test, part = load_images(store, "test", recipe.num_delays, recipe.max_samples)
+    images: np.ndarray | StreamedImages = StreamedImages(store, "train", recipe.num_delays)
+    need = 4 * math.prod(images.shape) * min(1, (recipe.max_samples or len(images)) / len(images))
+    if need <= recipe.memory_gib * 2**30 or recipe.max_samples is not None:
+        images, _ = load_images(store, "train", recipe.num_delays, recipe.max_samples)
+    if recipe.batch_size > len(images):
+        raise ConfigError("batch_size", recipe.batch_size, f"1..{len(images)} (training samples)")
+    model, history = fit(recipe, images, val, folder, progress)
+    train_images = head(images, 50000)
+    latent = latents(model, train_images[:20000])
     tables = fit_tables(latent, recipe.quantizer.name if recipe.quantizer else "uniform")
     # A fresh model: the trained one would save its optimiser along.
     bare = registry.build("models", recipe.model.name, **model.get_config())
@@ -64,14 +72,14 @@ def train(recipe: TrainingRecipe, store: ChannelStore, folder: Path, progress: A
             "name": store.name,
             "origin": store.origin,
             "store_sha256": store.hash,
-            "samples": {split: len(x) for split, (x, _) in images.items()},
+            "samples": {"train": len(images), "val": len(val), "test": len(test)},
         },
         "training": {
             "backend": keras.backend.backend(),
             "epochs": len(history["epochs"]),
             "seconds": round(sum(e["seconds"] for e in history["epochs"])),
         },
-        "test": test_scores(model, images["train"][0], *images["test"], tables, store),
+        "test": test_scores(model, train_images, test, part, tables, store),
         "tables": tables,
     }
     write_json(folder / "card.json", card)

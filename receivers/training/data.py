@@ -91,6 +91,11 @@ class EpochBatches(keras.utils.PyDataset):
 
     def __getitem__(self, index: int):
         pick = self._order[index * self._batch : (index + 1) * self._batch]
-        turn = np.exp(1j * self._phase[pick]).astype(np.complex64)[:, None, None]
-        x = (self._images[pick].view(np.complex64)[..., 0] * turn)[..., None].view(np.float32)
+        x = turned(self._images[pick], self._phase[pick])
         return x, x
+
+
+def turned(images: np.ndarray, phase: np.ndarray) -> np.ndarray:
+    """Images float32 ``[sample, delay, port, 2]`` times ``exp(j phase)``, one phase ``[sample]`` each [rad]."""
+    turn = np.exp(1j * phase).astype(np.complex64)[:, None, None]
+    return (images.view(np.complex64)[..., 0] * turn)[..., None].view(np.float32)

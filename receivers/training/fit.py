@@ -19,12 +19,13 @@ from receivers.training.losses import nmse_loss
 from receivers.training.mixed_quantizer import MixedQuantizer
 from receivers.training.pca import fit_pca, initialize_csinet
 from receivers.training.recipe import TrainingRecipe
+from receivers.training.stream import StreamedImages
 from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
 from simulator.data.store import write_json
 
 
-def build_model(recipe: TrainingRecipe, train: np.ndarray) -> keras.Model:
+def build_model(recipe: TrainingRecipe, train: np.ndarray | StreamedImages) -> keras.Model:
     """Fresh model of a recipe, initialised and compiled."""
     keras.utils.set_random_seed(recipe.seed)
     try:
@@ -34,7 +35,7 @@ def build_model(recipe: TrainingRecipe, train: np.ndarray) -> keras.Model:
     except (TypeError, ValueError) as error:
         raise ConfigError("model.params", recipe.model.params, f"what {recipe.model.name} takes ({error})") from None
     if recipe.init == "pca":
-        initialize_csinet(model, *fit_pca(train[:50000], model.num_latents))
+        initialize_csinet(model, *fit_pca(head(train, 50000), model.num_latents))
     steps = len(train) // recipe.batch_size
     warmup = int(recipe.warmup_epochs * steps)
     schedule = keras.optimizers.schedules.CosineDecay(
@@ -53,7 +54,7 @@ def build_model(recipe: TrainingRecipe, train: np.ndarray) -> keras.Model:
 
 def fit(
     recipe: TrainingRecipe,
-    train: np.ndarray,
+    train: np.ndarray | StreamedImages,
     val: np.ndarray,
     folder: Path,
     progress: Callable[[str], None] = print,
@@ -62,7 +63,7 @@ def fit(
 
     Args:
         recipe: the run.
-        train: images float32 ``[sample, delay, port, 2]``.
+        train: images float32 ``[sample, delay, port, 2]``, in memory or streamed.
         val: images for early stopping and the choice of the best epoch.
         folder: checkpoints, ``history.json`` and TensorBoard log.
         progress: receives one line per epoch.
@@ -98,12 +99,16 @@ def fit(
             break
         started = time.monotonic()
         if soft is not None:
-            soft.calibrate(latents(model, train[:4000]))
+            soft.calibrate(latents(model, head(train, 4000)))
             if keras.backend.backend() == "jax":
                 model.make_train_function(force=True)  # the compiled one holds the old levels as constants
         # EpochBatches shuffles; Keras would shuffle its batches again, with a state that a resumed run has not.
-        batches = EpochBatches(train, recipe.batch_size, recipe.seed, epoch)
-        history = model.fit(batches, epochs=1, verbose=0, shuffle=False)
+        if isinstance(train, StreamedImages):
+            batches: Any = train.batches(recipe.batch_size, recipe.seed, epoch)
+        else:
+            batches = EpochBatches(train, recipe.batch_size, recipe.seed, epoch)
+        steps = len(train) // recipe.batch_size
+        history = model.fit(batches, epochs=1, steps_per_epoch=steps, verbose=0, shuffle=False)
         loss = float(history.history["loss"][0])
         val_nmse = evaluate(model, val, soft)
         if not math.isfinite(loss + val_nmse):
@@ -133,6 +138,11 @@ def _resumed(recipe: TrainingRecipe, folder: Path, epochs: int) -> keras.Model:
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         reason = (str(error).strip().splitlines() or [""])[0]
         raise StoreError(f"{path}: damaged or missing ({reason}); delete {folder} and train again") from None
+
+
+def head(train: np.ndarray | StreamedImages, count: int) -> np.ndarray:
+    """The first training images."""
+    return train.head(count) if isinstance(train, StreamedImages) else train[:count]
 
 
 def evaluate(model: keras.Model, images: np.ndarray, soft: Callable[[Any], Any] | None = None) -> float:

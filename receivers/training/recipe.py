@@ -48,7 +48,8 @@ class TrainingRecipe(_Section):
     """One training run.
 
     ``init: pca`` starts encoder and decoder at the linear code of the same size, so that training begins where PCA
-    ends. The learning rate warms up linearly for ``warmup_epochs`` and falls to zero along a cosine.
+    ends. Training images that need more than ``memory_gib`` are streamed from the store. The learning rate warms up
+    linearly for ``warmup_epochs`` and falls to zero along a cosine.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
@@ -67,6 +68,7 @@ class TrainingRecipe(_Section):
     clipnorm: PositiveFloat = 1.0
     patience: Count = 8
     max_samples: Count | None = None
+    memory_gib: PositiveFloat = 6.0
 
 
 def parse_training(data: dict[str, Any]) -> TrainingRecipe:

@@ -20,9 +20,11 @@ from benchmarks import cli
 from benchmarks.build import ChannelDraw
 from benchmarks.dataset import make_dataset
 from benchmarks.runner import load_points
+from benchmarks.train import train as run_training
 from receivers.models.weights import TrainedModel
 from receivers.quantization.mu_law import MuLawQuantizer
 from receivers.training.data import load_images, scale_images
+from receivers.training.recipe import parse_training
 from scenarios.dataset import parse_recipe
 from simulator.data.store import ChannelStore, sha256
 from simulator.transforms import to_angular_delay, to_real
@@ -169,6 +171,15 @@ def test_training_leaves_weights_and_a_card(trained, store):
     log = EventAccumulator(str(trained / "tensorboard")).Reload()
     logged = [(event.step, event.value) for event in log.Scalars("val_nmse_db")]
     assert logged == [(i + 1, pytest.approx(10 * np.log10(e["val_nmse"]), abs=1e-5)) for i, e in enumerate(epochs)]
+
+
+def test_training_from_a_stream(store, tmp_path):
+    """Images that exceed ``memory_gib`` are streamed; two runs give the same scores."""
+    recipe = parse_training({**copy.deepcopy(TRAINING), "memory_gib": 1e-5, "epochs": 2})
+    cards = [run_training(recipe, store, tmp_path / name, lambda line: None) for name in "ab"]
+    assert cards[0]["dataset"]["samples"] == {"train": 200, "val": 40, "test": 40}
+    assert cards[0]["test"]["unquantized"] == cards[1]["test"]["unquantized"]
+    assert cards[0]["test"]["unquantized"]["model"]["nmse_db"] < -1
 
 
 def test_killed_and_resumed_training_is_the_same(trained, store, tmp_path):

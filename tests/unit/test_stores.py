@@ -10,6 +10,8 @@ import pytest
 
 from benchmarks import cli
 from benchmarks.dataset_info import describe, draw_example
+from receivers.training.data import load_images
+from receivers.training.stream import StreamedImages
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.types import Panel, RadioGeometry
 from simulator.data.importer import Importer, import_store
@@ -345,3 +347,54 @@ def test_statistics_of_a_known_channel(tmp_path):
     assert value["directions with 90% of the energy (of 16)"] == 2
     draw_example(store, "all", 0, tmp_path / "x.png")
     assert (tmp_path / "x.png").read_bytes()[:4] == b"\x89PNG"
+
+
+# Streaming to a training.
+
+
+def images_of(stream, seed=1, epoch=0, batch=10):
+    return np.concatenate([x for x, _ in stream.batches(batch, seed, epoch, random_phase=False)])
+
+
+def test_streamed_images_are_those_in_memory_in_another_order(tmp_path):
+    store = written(tmp_path / "s", splits=(("train", 700),), shard_samples=300)
+    truth, _ = load_images(store, "train", 8)
+    stream = StreamedImages(store, "train", 8, buffer_images=900)
+    assert stream.shape == truth.shape == (700 * 6, 8, 16, 2)
+    np.testing.assert_array_equal(stream.head(1600), truth[:1600])
+    seen = images_of(stream)
+    place = {x.tobytes(): i for i, x in enumerate(truth)}
+    order = np.array([place[x.tobytes()] for x in seen])
+    assert sorted(order) == list(range(4200))
+    assert abs(np.corrcoef(order, np.arange(4200))[0, 1]) < 0.9 and np.mean(np.abs(np.diff(order)) < 7) < 0.05
+    np.testing.assert_array_equal(seen, images_of(stream))
+    assert not np.array_equal(seen, images_of(stream, epoch=1)) and not np.array_equal(seen, images_of(stream, seed=2))
+    x, _ = next(stream.batches(10, 1, 0))
+    np.testing.assert_allclose(np.sum(x**2, axis=(1, 2, 3)), np.sum(seen[:10] ** 2, axis=(1, 2, 3)), rtol=1e-5)
+
+
+def test_a_fault_while_streaming_is_raised(tmp_path):
+    store = written(tmp_path / "s")
+    (tmp_path / "s" / "train-00003.h5").write_bytes(b"x")
+    with pytest.raises(StoreError, match=r"train-00003\.h5"):
+        images_of(StreamedImages(store, "train", 8))
+
+
+def test_memory_of_streaming_does_not_grow_with_the_store(tmp_path):
+    import tracemalloc
+
+    peaks = []
+    for count in (1500, 6000):
+        store = written(
+            tmp_path / str(count),
+            layout=ChannelLayout(Panel(8), 32, 1e4),
+            splits=(("train", count),),
+            shard_samples=500,
+        )
+        stream = StreamedImages(store, "train", 16, buffer_images=512)
+        tracemalloc.start()
+        for _ in stream.batches(64, 1, 0):
+            pass
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0] < 60e6
