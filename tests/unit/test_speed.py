@@ -7,7 +7,7 @@ import tensorflow as tf
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import LMMSEPostEqualizationSINR, ResourceGrid
 
-from benchmarks.speed import huffman, ofdm, precoding, rvq, snr_sweep, suite
+from benchmarks.speed import huffman, ofdm, precoding, rvq, snr_sweep, stores, suite
 
 
 @pytest.mark.parametrize(
@@ -18,8 +18,9 @@ from benchmarks.speed import huffman, ofdm, precoding, rvq, snr_sweep, suite
         (lambda: precoding.measure(batch=2, rounds=1)[1:], 1e-4),
         (lambda: snr_sweep.measure(batch=2, rounds=1), 1e-5),
         (lambda: huffman.measure(num_reports=64, num_symbols=32, rounds=1), 0),
+        (lambda: stores.measure(samples=400, rounds=1), 1e-7),
     ],
-    ids=["ofdm", "rvq", "precoding", "snr_sweep", "huffman"],
+    ids=["ofdm", "rvq", "precoding", "snr_sweep", "huffman", "stores"],
 )
 def test_ours_equals_the_peer(measure, bound):
     frame = pd.DataFrame(measure())
