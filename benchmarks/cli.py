@@ -144,6 +144,17 @@ def speed(out: Annotated[Path, typer.Option(help="Folder of speed.csv.")] = Path
     typer.echo(f"{out / 'speed.csv'}")
 
 
+@bench.command()
+def channels(out: Annotated[Path, typer.Option(help="Folder of channels.csv.")] = Path("results/channels")) -> None:
+    """Our CDL, TDL and UMa drops against the values of TR 38.901, as z-scores (in order below 5)."""
+    from benchmarks.tr38901 import run_checks
+
+    frame = run_checks(out)
+    typer.echo(frame.round(6).to_string(index=False))
+    worst = frame.loc[frame.z.abs().idxmax()]
+    typer.echo(f"largest |z| {abs(worst.z):.2f} ({worst['item']}, {worst.quantity}); {out / 'channels.csv'}")
+
+
 def main() -> None:
     """Entry point: 0 done, 1 internal fault, 2 wrong input, 130 interrupted."""
     from simulator.core.errors import CsilinkError

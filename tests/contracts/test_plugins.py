@@ -29,6 +29,9 @@ from simulator.core.interfaces import (
     Quantizer,
 )
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport, Panel, RadioGeometry
+from simulator.data.layout import ChannelLayout
+from simulator.data.writer import StoreWriter
+from simulator.phy.llvm import working_llvm
 from simulator.scores import CsiOutcome, LinkOutcome
 
 WEIGHTS = next(iter(zoo_names()), None)
@@ -37,7 +40,23 @@ SEED = 77
 
 # One object per entry. A plug-in without an entry is built without parameters.
 PARAMS = {
-    "channels": {"tdl": [{"profile": "A"}], "cdl": [{"profile": "C"}]},
+    "channels": {
+        "tdl": [{"profile": "A"}],
+        "cdl": [{"profile": "C"}],
+        "recorded": [{"store": "made by the test"}],
+        "site": [
+            {
+                "scene": "simple_street_canyon",
+                "bs_position_m": (-35.0, 0.0, 25.0),
+                "look_at_m": (20.0, 5.0, 1.5),
+                "area_center_m": (10.0, 0.0),
+                "area_size_m": (60.0, 16.0),
+                "num_points": 100,
+                "num_rays": 20_000,
+                "max_depth": 2,
+            }
+        ],
+    },
     "estimators": {"noisy": [{"snr_db": -3.0}, {"snr_db": 25.0}]},
     "feedback": {
         "dft": [{}, {"cophasing": "subband"}],
@@ -413,9 +432,21 @@ class TestEstimators:
 
 
 @pytest.mark.parametrize(("name", "params"), cases("channels"))
-def test_channels(name, params):
+def test_channels(name, params, tmp_path, monkeypatch, rng):
     """As the runner uses them: compiled, many seeds, one batch size."""
     geometry = RadioGeometry(3.5e9, Panel(3, 2, 2), 2, 2, 5, 360e3, num_slots=2, speed_mps=3.0)
+    if name == "site":
+        try:
+            working_llvm()
+        except StoreError as error:
+            pytest.skip(str(error))
+        monkeypatch.setenv("CSILINK_CACHE", str(tmp_path))
+    if name == "recorded":
+        layout = ChannelLayout.of(geometry)
+        with StoreWriter(tmp_path / "s", layout, name="s") as writer:
+            writer.add("test", noise(rng, 200, *layout.entry_shape).astype(np.complex64))
+            writer.finish({})
+        params = {**params, "store": str(tmp_path / "s")}
     source = made("channels", name, geometry, **params)
     h = source.sample(3, seed=1)
     assert isinstance(h, np.ndarray) and h.dtype == np.complex64 and h.shape == (3, 2, 2, 12, 2, 5)

@@ -193,7 +193,7 @@ SETTINGS = {
     "seed=-1": "seed: got -1|greater than or equal to 0",
     "carrier.num_rb=0": "carrier.num_rb: got 0|greater than or equal to 1",
     "carrier.num_rb=276": "carrier.num_rb: got 276|less than or equal to 275",
-    "carrier.carrier_hz=.nan": "carrier.carrier_hz: got nan|500000000",
+    "carrier.carrier_hz=.nan": "carrier.carrier_hz: got nan|100000000",
     "carrier.carrier_hz=.inf": "carrier.carrier_hz: got inf|100000000000",
     "carrier.subcarrier_spacing_hz=.inf": "carrier.subcarrier_spacing_hz: got inf|finite",
     "carrier.subcarrier_spacing_hz=0": "carrier.subcarrier_spacing_hz: got 0|greater than 0",
@@ -220,7 +220,7 @@ SETTINGS = {
     "feedback.rvq.bits=0": "feedback.rvq.bits: got 0|greater than or equal to 1",
     "feedback.rvq.codebooks=0": "feedback.rvq.codebooks: got 0|greater than or equal to 1",
     # unknown names
-    "channel.model=foo": "channel.model: got 'foo'|cdl, rayleigh, rma, tdl, uma, umi",
+    "channel.model=foo": "channel.model: got 'foo'|cdl, rayleigh, recorded, rma, site, tdl, uma, umi",
     "channel={model: tdl, profile: F}": "channel.profile: got 'F'|'A', 'B', 'C', 'D' or 'E'",
     "estimation.name=foo": "estimation.name: got 'foo'|noisy, perfect",
     "feedback.rvq.scheme=foo": "feedback.scheme: got 'foo'|dft",
@@ -321,9 +321,9 @@ def test_a_wrong_option(refused, option):
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        ("run nowhere.yaml", "file: got 'nowhere.yaml'|an existing YAML file|quickstart, rvq_theory"),
+        ("run nowhere.yaml", "file: got 'nowhere.yaml'|an existing YAML file|quickstart, rma_3g5, rvq_theory"),
         ("run folder", "file: got 'folder'|an existing YAML file"),
-        ("check nowhere", "file: got 'nowhere'|quickstart, rvq_theory"),
+        ("check nowhere", "file: got 'nowhere'|quickstart, rma_3g5, rvq_theory"),
         ("dataset nowhere", "file: got 'nowhere'|mixed_3g5_32ports"),
         ("train nowhere", "file: got 'nowhere'|csinet_cr16"),
         ("list foo", "kind: got 'foo'|feedback"),
