@@ -18,7 +18,7 @@ from tolerances import FLOAT32, assert_close, assert_mean
 
 from receivers.models.weights import TrainedModel, zoo_names
 from simulator.core import registry
-from simulator.core.errors import ConfigError, PayloadError
+from simulator.core.errors import ConfigError, PayloadError, StoreError
 from simulator.core.interfaces import (
     ChannelSource,
     EntropyCoder,
