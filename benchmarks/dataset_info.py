@@ -53,7 +53,7 @@ def describe(store: ChannelStore, split: str, max_samples: int = 2000) -> pd.Dat
     spread("power per entry", 10 * np.log10(power), "dB")
     if h.shape[-1] > 1:
         spread("rms delay spread", rms_delay_spread_s(h, layout.spacing_hz) * 1e9, "ns")
-        for taps in (t for t in (16, 32, 64) if t < h.shape[-1]):
+        for taps in (t for t in (16, 32, 64) if t < layout.entry_shape[3]):
             spread(f"energy in first {taps} delay taps", 100 * energy_in_taps(h, taps), "%")
         spread("K-factor (moments)", k_factor_db(h), "dB")
     if panel.n1 > 1:
@@ -105,13 +105,19 @@ def draw_example(store: ChannelStore, split: str, index: int, path: Path) -> Non
     )  # fmt: skip
     figure.colorbar(picture, ax=left, label="|h| [dB]")
     left.set(xlabel="frequency offset [MHz]", ylabel="port", title=f"|h| of {split} sample {index}")
-    delays_us = np.arange(h.shape[-1]) / layout.bandwidth_hz * 1e6
+    early = h.shape[-1] // 16  # the last taps are those before delay 0
+    delays_us = (np.arange(h.shape[-1]) - early) / layout.bandwidth_hz * 1e6
+    latest = early
     for data, label, style in ((mean, f"mean of {len(mean)} samples", {"color": "0.6"}), (h, "this sample", {})):
         profile = delay_profile(data / np.sqrt(np.mean(np.abs(data) ** 2, axis=(1, 2, 3, 4), keepdims=True))).mean(
             axis=0
         )
-        middle.plot(delays_us, 10 * np.log10(np.maximum(profile / profile.max(), 1e-6)), label=label, **style)
+        profile_db = np.roll(10 * np.log10(np.maximum(profile / profile.max(), 1e-6)), early)
+        latest = max(latest, int(np.flatnonzero(profile_db > -40)[-1]))
+        middle.plot(delays_us, profile_db, label=label, **style)
+    first = delays_us[0] if layout.num_delays is None else -0.1 * delays_us[latest]
     middle.set(xlabel="delay [µs]", ylabel="power [dB]", title="Power delay profile", ylim=(-40, 2))
+    middle.set_xlim(first, delays_us[min(latest + 1, h.shape[-1] - 1)])
     middle.grid(alpha=0.3)
     middle.legend(frameon=False)
     spectra = [(beam_power(x, layout.panel).mean(axis=0), label) for x, label in ((mean, "mean"), (h, "this sample"))]
