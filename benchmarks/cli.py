@@ -119,11 +119,19 @@ def train(
     channels = ChannelStore(store or Path("datasets") / recipe.dataset)
     from benchmarks.train import train as run_training
 
-    folder = out or Path("checkpoints") / recipe.name
-    card = run_training(recipe, channels, folder, typer.echo)
-    scores = card["test"]["unquantized"]
-    typer.echo(f"test NMSE {scores['model']['nmse_db']} dB, PCA of the same size {scores['pca']['nmse_db']} dB")
-    typer.echo(f"weights and card: {folder}")
+    before = None
+    for variant in recipe.by_weight():
+        folder = (out / variant.name if out and variant is not recipe else out) or Path("checkpoints") / variant.name
+        if before is not None:
+            variant = variant.model_copy(update={"init": str(before)})
+        card = run_training(variant, channels, folder, typer.echo)
+        for name, entry in card.get("test", {}).get("codecs", {}).items():
+            yardstick = entry.get("klt_at_these_bits")
+            beside = f" (KLT at these bits: {yardstick['nmse_db']} dB)" if yardstick else ""
+            score = f"{entry['nmse_db']} dB" if "nmse_db" in entry else f"SGCS {entry['sgcs']}"
+            typer.echo(f"test, {name}: {entry['bits_mean']} bit, {score}{beside}")
+        typer.echo(f"weights and card: {folder}")
+        before = folder
 
 
 @app.command()

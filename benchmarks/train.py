@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import platform
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,10 @@ from simulator.core import registry
 from simulator.core.errors import ConfigError
 from simulator.data.store import ChannelStore, sha256, write_json
 
-# Bits per latent for which tables are fitted and shipped.
+# Scalar quantisers and widths for which tables are fitted when the training had no rate term.
 _TABLE_BITS = range(1, 9)
+# Cells of the KLT yardstick lie within +- this many steps.
+KLT_LIMIT = 127
 
 
 def train(recipe: TrainingRecipe, store: ChannelStore, folder: Path, progress: Any = print) -> dict[str, Any]:
@@ -36,151 +39,221 @@ def train(recipe: TrainingRecipe, store: ChannelStore, folder: Path, progress: A
     for split in ("train", "val", "test"):
         store.num_samples(split)
 
-    import keras
-
-    from receivers.training.data import load_images
-    from receivers.training.fit import fit, head, latents
+    from receivers.training.data import ImageView, load_images
     from receivers.training.stream import StreamedImages
 
-    val, _ = load_images(store, "val", recipe.num_delays, recipe.max_samples)
-    test, part = load_images(store, "test", recipe.num_delays, recipe.max_samples)
-    images: np.ndarray | StreamedImages = StreamedImages(store, "train", recipe.num_delays)
+    view = ImageView(store.layout, recipe.num_delays, recipe.subband_size, recipe.target)
+    val, _ = load_images(store, "val", view, recipe.max_samples)
+    test, part = load_images(store, "test", view, recipe.max_samples)
+    images: np.ndarray | StreamedImages = StreamedImages(store, "train", view)
     need = 4 * math.prod(images.shape) * min(1, (recipe.max_samples or len(images)) / len(images))
     if need <= recipe.memory_gib * 2**30 or recipe.max_samples is not None:
-        images, _ = load_images(store, "train", recipe.num_delays, recipe.max_samples)
+        images, _ = load_images(store, "train", view, recipe.max_samples)
     if recipe.batch_size > len(images):
         raise ConfigError("batch_size", recipe.batch_size, f"1..{len(images)} (training samples)")
-    model, history = fit(recipe, images, val, folder, progress)
+    samples = {"train": len(images), "val": len(val), "test": len(test)}
+    data = {"name": store.name, "origin": store.origin, "store_sha256": store.hash, "samples": samples}
+    names = store.origin.get("parts", [store.name])
+    if recipe.model.name == "klt":
+        return _train_klt(recipe, store, images, folder, data)
+    return _train_network(recipe, store, images, val, (test, part, names), folder, data, progress)
+
+
+def _train_network(
+    recipe: TrainingRecipe,
+    store: ChannelStore,
+    images: Any,
+    val: np.ndarray,
+    tests: tuple[np.ndarray, np.ndarray, list[str]],
+    folder: Path,
+    data: dict[str, Any],
+    progress: Any,
+) -> dict[str, Any]:
+    import keras
+
+    from receivers.models.cost import count_cost
+    from receivers.training.fit import fit, head
+
+    model, history = fit(recipe, store.layout, images, val, folder, progress)
     train_images = head(images, 50000)
-    latent = latents(model, train_images[:20000])
-    tables = fit_tables(latent, recipe.quantizer.name if recipe.quantizer else "uniform")
+    tables = fit_tables(model, train_images[:30000], recipe)
     # A fresh model: the trained one would save its optimiser along.
-    bare = registry.build("models", recipe.model.name, **model.get_config())
-    bare.set_weights(model.get_weights())
-    bare.save_weights(folder / "model.weights.h5")
-    curve = _learning_curve(history["epochs"], recipe.name)
-    curve.savefig(folder / "learning_curve.png", dpi=120)
+    network = registry.build("models", recipe.model.name, **model.autoencoder.get_config())
+    network.set_weights(model.autoencoder.get_weights())
+    network.save_weights(folder / "model.weights.h5")
+    with (folder / "tables.npz").open("wb") as file:
+        np.savez_compressed(file, **{f"{k}/{part}": v for k, table in tables.items() for part, v in table.items()})
+    _learning_curve(history["epochs"], recipe).savefig(folder / "learning_curve.png", dpi=120)
+    section = recipe.quantizer
     card = {
         "name": recipe.name,
-        "description": recipe.description or "CSI autoencoder, see recipe",
-        "model": {"name": recipe.model.name, "params": model.get_config()},
-        "num_params": int(model.count_params()),
-        "input": _input(store, recipe, latent.shape[1]),
-        "weights": {"file": "model.weights.h5", "sha256": sha256(folder / "model.weights.h5")},
-        "recipe": recipe.model_dump(mode="json"),
-        "dataset": {
-            "name": store.name,
-            "origin": store.origin,
-            "store_sha256": store.hash,
-            "samples": {"train": len(images), "val": len(val), "test": len(test)},
+        "description": " ".join((recipe.description or "CSI autoencoder, see recipe").split()),
+        "model": {"name": recipe.model.name, "params": network.get_config()},
+        "cost": {"encoder": asdict(count_cost(network.encoder)), "decoder": asdict(count_cost(network.decoder))},
+        "input": _input(store, recipe, network.num_latents),
+        "codec": {
+            "quantizer": section.name if section else "uniform",
+            "bits": section.bits[0] if section else 8,
+            "params": section.params if section else {},
+            "scale_bits": section.scale_bits if section else 0,
         },
+        "weights": {"file": "model.weights.h5", "sha256": sha256(folder / "model.weights.h5")},
+        "tables": {"file": "tables.npz", "sha256": sha256(folder / "tables.npz")},
+        "recipe": recipe.model_dump(mode="json"),
+        "dataset": data,
         "training": {
             "backend": keras.backend.backend(),
+            "machine": f"{platform.machine()}, CPU",
             "epochs": len(history["epochs"]),
             "seconds": round(sum(e["seconds"] for e in history["epochs"])),
+            "curve": [{k: round(v, 5) for k, v in e.items()} for e in history["epochs"]],
         },
-        "test": test_scores(model, train_images, test, part, tables, store),
-        "tables": tables,
+    }
+    write_json(folder / "card.json", card)
+    card["test"] = test_scores(folder, train_images, *tests, recipe)
+    write_json(folder / "card.json", card)
+    return card
+
+
+def fit_tables(model: Any, images: np.ndarray, recipe: TrainingRecipe) -> dict[str, dict[str, np.ndarray]]:
+    """What ``tables.npz`` holds of every quantiser: ``levels``, ``counts``, ``learned``, ``params_*``.
+
+    With a rate term these are the quantiser of the training and its neighbours of one bit less and more; otherwise that
+    of the training, mu-law, uniform and Lloyd-Max from 1 to 8 bits.
+    """
+    from keras import ops
+
+    from receivers.quantization.centroids import centroid_levels
+
+    latent = model.latents(images)
+    section = recipe.quantizer
+    if section is not None and section.scale_bits:
+        latent = ops.convert_to_numpy(latent / model.bottleneck.scale(ops.convert_to_tensor(latent)))
+    if recipe.rate is not None:
+        wanted = [(section.name, b) for b in (section.bits[0] - 1, section.bits[0], section.bits[0] + 1)]
+    else:
+        own = section.name if section else "uniform"
+        bits = {"vector": section.bits if section else ()}
+        names = dict.fromkeys((own, "mu_law", "uniform", "lloyd_max"))
+        wanted = [(name, b) for name in names for b in bits.get(name, _TABLE_BITS)]
+    tables: dict[str, dict[str, np.ndarray]] = {}
+    for name, bits_ in wanted:
+        params = dict(section.params) if section is not None and name == section.name else {}
+        cls = registry.load("quantizers", name)
+        learned = {} if params.keys() & {"levels", "codebook"} else cls.fit(latent, bits_, **params)
+        quantizer = registry.build("quantizers", name, bits=bits_, **{**params, **learned})
+        cells = quantizer.quantize(latent)
+        size = 2**bits_
+        flat = (cells + size * np.arange(cells.shape[1])).ravel()
+        table = {"counts": np.bincount(flat, minlength=size * cells.shape[1]).reshape(-1, size).astype(np.uint32)}
+        if quantizer.dim > 1:
+            table["levels"] = quantizer.codebook
+        elif recipe.rate is not None and not section.calibrate:
+            table["levels"] = quantizer.dequantize(np.arange(size))
+        else:
+            table["levels"] = centroid_levels(quantizer, latent)
+        table |= {f"params_{key}": np.asarray(value) for key, value in learned.items()}
+        if recipe.rate is not None and bits_ == section.bits[0]:
+            table["learned"] = np.round(model.bottleneck.probabilities() * 2**24).astype(np.uint32)
+        tables[f"{name}-b{bits_}"] = table
+    return tables
+
+
+def test_scores(
+    folder: Path, train: np.ndarray, test: np.ndarray, part: np.ndarray, names: list[str], recipe: TrainingRecipe
+) -> dict[str, Any]:
+    """Distortion and counted bits of the finished folder on the test split.
+
+    NMSE is that of the truncated angular-delay image (``nmse_trunc_db``), mean of per-sample ratios, with the 95 %
+    half-width; eigenvectors are scored by SGCS. Beside each stands the KLT of the same training images with its best
+    quantiser step, behind the same range coder, at the same mean bits.
+    """
+    from receivers.feedback.latents import LatentCodec
+    from receivers.models.klt import Klt
+    from receivers.models.weights import TrainedModel
+
+    trained = TrainedModel(str(folder))
+    channel = recipe.target == "channel"
+    scores: dict[str, Any] = {
+        "metric": "nmse_trunc_db" if channel else "sgcs",
+        "num_samples": len(test),
+        "unquantized": _score(test, trained.decode(trained.encode(test)), channel),
+        "codecs": {},
+    }
+    latent = trained.encode(test)
+    keys = [f"{trained.codec.quantizer}-b{b}" for b in (recipe.quantizer.bits if recipe.quantizer else (8,))]
+    if recipe.rate is not None:
+        keys = [key for key in trained.tables if key.startswith(trained.codec.quantizer)]
+    klt = Klt.fit(train) if channel else None
+    for key in keys:
+        name, _, bits = key.rpartition("-b")
+        for coder, prior in (("range", "latent"), ("huffman", "latent"), ("huffman", "pooled"), ("fixed", "latent")):
+            codec = LatentCodec(trained, name, int(bits), coder, prior, "shipped", 1)
+            coded, num_bits = codec.encode(latent)
+            received, valid = codec.decode(coded, num_bits)
+            if not valid.all():
+                raise RuntimeError(f"{key}: {np.sum(~valid)} reports did not survive their coder")
+            x_hat = trained.decode(received)
+            entry = {
+                "bits_mean": round(float(num_bits.mean()), 1),
+                "bits_max": int(num_bits.max()),
+                **_score(test, x_hat, channel),
+            }
+            if coder == "range" and channel and klt is not None:
+                entry["by_channel"] = {n: _score(test[part == i], x_hat[part == i], True) for i, n in enumerate(names)}
+                entry["klt_at_these_bits"] = klt_score(klt, test, float(num_bits.mean()))
+            scores["codecs"]["-".join((key, coder, prior))] = entry
+    return scores
+
+
+def klt_score(klt: Any, test: np.ndarray, bits: float) -> dict[str, float]:
+    """Score of the range-coded KLT whose mean report on the training samples has ``bits``."""
+    from receivers.coding.range_coder import RangeCoder
+
+    step = klt.step_for(bits, KLT_LIMIT)
+    cells = klt.cells(klt.coefficients(test), step, KLT_LIMIT)
+    coder = RangeCoder(2 * KLT_LIMIT + 1, **RangeCoder.fit(klt.counts(step, KLT_LIMIT)))
+    _, num_bits = coder.encode(cells)
+    x_hat = klt.images(klt.values(cells, step, KLT_LIMIT), *test.shape[1:3])
+    return {"bits_mean": round(float(num_bits.mean()), 1), **_score(test, x_hat, True)}
+
+
+def _train_klt(
+    recipe: TrainingRecipe, store: ChannelStore, images: Any, folder: Path, data: dict[str, Any]
+) -> dict[str, Any]:
+    """Fit the KLT and write its folder."""
+    from receivers.models.klt import Klt
+    from receivers.training.fit import head
+
+    folder.mkdir(parents=True, exist_ok=True)
+    klt = Klt.fit(head(images, 50000), **recipe.model.params)
+    klt.save(folder / "klt.npz")
+    card = {
+        "name": recipe.name,
+        "description": " ".join(recipe.description.split()),
+        "model": {"name": "klt", "params": recipe.model.params},
+        "input": _input(store, recipe, 2 * len(klt.basis)),
+        "weights": {"file": "klt.npz", "sha256": sha256(folder / "klt.npz")},
+        "tables": {"file": "klt.npz", "sha256": sha256(folder / "klt.npz")},
+        "codec": {"quantizer": "uniform", "bits": 8},
+        "recipe": recipe.model_dump(mode="json"),
+        "dataset": data,
     }
     write_json(folder / "card.json", card)
     return card
 
 
-def fit_tables(latent: np.ndarray, extra: str) -> dict[str, Any]:
-    """Cell levels and coder tables of every quantiser width, from training latents ``[sample, latent]``."""
-    from receivers.quantization.centroids import centroid_levels
-
-    tables = {}
-    for name in dict.fromkeys((extra, "mu_law", "uniform")):
-        for bits in _TABLE_BITS:
-            quantizer = registry.build("quantizers", name, bits=bits)
-            counts = np.bincount(quantizer.quantize(latent).reshape(-1), minlength=2**bits)
-            tables[f"{name}-b{bits}"] = {
-                "levels": [float(x) for x in centroid_levels(quantizer, latent)],
-                "coders": {coder: registry.load("coders", coder).fit(counts) for coder in registry.names("coders")},
-            }
-    return tables
-
-
-def test_scores(
-    model: Any,
-    train: np.ndarray,
-    test: np.ndarray,
-    part: np.ndarray,
-    tables: dict[str, Any],
-    store: ChannelStore,
-) -> dict[str, Any]:
-    """NMSE on the test split beside the zero predictor and PCA of the same size, with and without quantiser.
-
-    NMSE is that of the truncated angular-delay image (``nmse_trunc_db``), mean of per-sample ratios, with the 95 %
-    half-width. PCA latents are scaled to one common variance and pass the same quantiser, levels and Huffman coder,
-    each fitted to them.
-    """
-    from keras import ops
-
-    from receivers.training.fit import latents
-    from receivers.training.pca import LATENT_STD, fit_pca, pca_nmse
-
-    def decode(latent: np.ndarray) -> np.ndarray:
-        return np.concatenate(
-            [
-                ops.convert_to_numpy(model.decoder(latent[i : i + 1000], training=False))
-                for i in range(0, len(latent), 1000)
-            ]
-        )
-
-    def ratio(x_hat: np.ndarray) -> np.ndarray:
+def _score(x: np.ndarray, x_hat: np.ndarray, channel: bool) -> dict[str, float]:
+    """Mean and 95 % half-width of the NMSE [dB] or SGCS."""
+    if channel:
         axes = (1, 2, 3)
-        return np.sum((test - x_hat) ** 2, axis=axes, dtype=np.float64) / np.sum(test**2, axis=axes, dtype=np.float64)
-
-    components, variances = fit_pca(train, model.num_latents)
-    gain = LATENT_STD / np.sqrt(variances)
-    flat = train[:20000].reshape(min(len(train), 20000), -1)
-    pca_tables = fit_tables(np.tanh(flat @ components.T * gain), "mu_law")
-    latent = latents(model, test)
-    names = store.origin.get("parts", [store.name])
-    plain, linear = ratio(decode(latent)), pca_nmse(test, components)
-    scores: dict[str, Any] = {
-        "metric": "nmse_trunc_db",
-        "num_samples": len(test),
-        "zero_predictor": 0.0,
-        "unquantized": {"model": _db(plain), "pca": _db(linear)},
-        "unquantized_by_channel": {
-            name: {"model": _db(plain[part == i]), "pca": _db(linear[part == i])} for i, name in enumerate(names)
-        },
-        "quantized": {},
-    }
-    behind = [] if np.mean(plain) < np.mean(linear) else ["unquantized"]
-    for key in [f"mu_law-b{b}" for b in (1, 2, 3, 4, 6, 8)]:
-        quantizer = registry.build("quantizers", "mu_law", bits=int(key.rpartition("b")[2]))
-
-        def through(values: np.ndarray, table: dict[str, Any], quantizer: Any = quantizer) -> tuple[np.ndarray, float]:
-            cells = quantizer.quantize(values)
-            lengths = np.asarray(table["coders"]["huffman"]["lengths"])[cells].sum(axis=1)
-            return np.asarray(table["levels"], np.float32)[cells], float(lengths.mean())
-
-        received, bits = through(latent, tables[key])
-        pca_bits: list[float] = []
-
-        def pca_channel(z: np.ndarray, key: str = key, bits_out: list[float] = pca_bits) -> np.ndarray:
-            value, mean_bits = through(np.tanh(z * gain), pca_tables[key])
-            bits_out.append(mean_bits)
-            return np.arctanh(np.clip(value, -0.999, 0.999)) / gain
-
-        linear = pca_nmse(test, components, pca_channel)
-        behind += [] if np.mean(ratio(decode(received))) < np.mean(linear) else [key]
-        scores["quantized"][key] = {
-            "model": {**_db(ratio(decode(received))), "huffman_bits_mean": round(bits, 1)},
-            "pca": {**_db(linear), "huffman_bits_mean": round(pca_bits[0], 1)},
-        }
-    scores["not_better_than_pca"] = behind
-    return scores
-
-
-def _db(ratio: np.ndarray) -> dict[str, float]:
-    mean = float(np.mean(ratio))
-    half = 1.96 * float(np.std(ratio)) / np.sqrt(len(ratio))
-    return {"nmse_db": round(10 * np.log10(mean), 3), "ci95": round(10 / np.log(10) * half / mean, 3)}
+        ratio = np.sum((x - x_hat) ** 2, axis=axes, dtype=np.float64) / np.sum(x**2, axis=axes, dtype=np.float64)
+        mean, half = float(np.mean(ratio)), 1.96 * float(np.std(ratio)) / len(ratio) ** 0.5
+        return {"nmse_db": round(10 * np.log10(mean), 3), "ci95": round(10 / np.log(10) * half / mean, 3)}
+    a, b = (np.ascontiguousarray(v, np.float32).view(np.complex64)[..., 0] for v in (x, x_hat))
+    power = np.sum(np.abs(a) ** 2, axis=-1) * np.sum(np.abs(b) ** 2, axis=-1)
+    sgcs = np.mean(np.abs(np.sum(a.conj() * b, axis=-1)) ** 2 / np.maximum(power, 1e-30), axis=-1)
+    return {"sgcs": round(float(sgcs.mean()), 4), "ci95": round(1.96 * float(sgcs.std()) / len(sgcs) ** 0.5, 4)}
 
 
 def _input(store: ChannelStore, recipe: TrainingRecipe, num_latents: int) -> dict[str, Any]:
@@ -191,18 +264,31 @@ def _input(store: ChannelStore, recipe: TrainingRecipe, num_latents: int) -> dic
         "spacing_hz": layout.spacing_hz,
         "num_delays": recipe.num_delays,
         "num_latents": num_latents,
+        "target": recipe.target,
+        "subband_size": recipe.subband_size,
     }
 
 
-def _learning_curve(epochs: list[dict[str, float]], name: str) -> Any:
+def _learning_curve(epochs: list[dict[str, float]], recipe: TrainingRecipe) -> Any:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axis = figure.add_subplot()
     count = np.arange(1, len(epochs) + 1)
-    for key, label in (("loss", "training (quantised mix)"), ("val_nmse", "validation (quantised mix)")):
-        axis.plot(count, 10 * np.log10([e[key] for e in epochs]), marker="o", ms=3, label=label)
-    axis.set(xlabel="epoch", ylabel="NMSE [dB]", title=f"Learning curve of {name}")
+    decibel = recipe.loss in ("nmse", "mse")
+    for key, label in (("loss", "training"), ("val_loss", "validation")):
+        values = np.array([e[key] for e in epochs])
+        axis.plot(count, 10 * np.log10(values) if decibel else values, marker="o", ms=3, label=label)
+    axis.set(
+        xlabel="epoch",
+        ylabel=f"{recipe.loss.upper()} [dB]" if decibel else recipe.loss,
+        title=f"Learning curve of {recipe.name}",
+    )
     axis.grid(alpha=0.3)
-    axis.legend()
+    handles = axis.get_lines()
+    if recipe.rate is not None:
+        right = axis.twinx()
+        handles += right.plot(count, [e["val_bits"] for e in epochs], color="0.5", ls="--", label="validation [bit]")
+        right.set_ylabel("bits per sample")
+    axis.legend(handles=handles)
     return figure

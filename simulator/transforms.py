@@ -61,3 +61,57 @@ def unit_power(h: np.ndarray, num_lead: int) -> np.ndarray:
     """Channels scaled to unit mean power per entry, one factor for each index of the first ``num_lead`` axes."""
     power = np.mean(np.abs(h) ** 2, axis=tuple(range(num_lead, h.ndim)), keepdims=True)
     return (h / np.sqrt(np.maximum(power, np.finfo(np.float32).tiny))).astype(np.complex64)
+
+
+def subband_eigenvectors(h: np.ndarray, subband_size: int, num_layers: int) -> np.ndarray:
+    r"""Strongest transmit directions of every subband: leading eigenvectors of :math:`\sum_n H_n^H H_n`.
+
+    Args:
+        h: complex ``[..., rx_ant, port, subcarrier]``.
+        subband_size: frequency samples of a subband; the last may be smaller.
+        num_layers: directions, at most ``min(rx_ant, port)``.
+
+    Returns:
+        complex64 ``[..., layer, subband, port]``, unit norm, strongest first, any phase; w maximises
+        :math:`\sum_n \|H_n w\|^2`.
+
+    Source: 3GPP TR 38.843, 6.2.2 (eigenvector per layer and subband as target CSI).
+    """
+    found = []
+    for start in range(0, h.shape[-1], subband_size):
+        rows = np.moveaxis(h[..., start : start + subband_size], -1, -3)
+        rows = rows.reshape(*rows.shape[:-3], -1, rows.shape[-1])  # [..., sample * rx, port]
+        if rows.shape[-2] <= rows.shape[-1]:
+            _, u = np.linalg.eigh(rows @ np.conj(np.swapaxes(rows, -1, -2)))
+            w = np.conj(np.swapaxes(u, -1, -2))[..., ::-1, :][..., :num_layers, :] @ rows  # u^H H = sigma v^H
+            w = np.conj(w)
+        else:
+            _, v = np.linalg.eigh(np.conj(np.swapaxes(rows, -1, -2)) @ rows)
+            w = np.swapaxes(v, -1, -2)[..., ::-1, :][..., :num_layers, :]
+        found.append(w / np.maximum(np.linalg.norm(w, axis=-1, keepdims=True), 1e-20))
+    return np.stack(found, axis=-2).astype(np.complex64)
+
+
+def to_eigenvector_image(w: np.ndarray, panel: Panel) -> np.ndarray:
+    """Beam-domain image of subband directions, phases aligned along the band, unit power per entry.
+
+    Args:
+        w: complex64 ``[..., subband, port]``, unit norm.
+        panel: gNB panel.
+
+    Returns:
+        float32 ``[..., subband, port, 2]``. The strongest beam of the first subband is real and positive; each next
+        subband has a positive inner product with the one before.
+    """
+    beams = to_angular_delay(w[..., None], panel, 1)[..., 0, :]
+    first = beams[..., 0, :]
+    strongest = np.take_along_axis(first, np.abs(first).argmax(axis=-1)[..., None], axis=-1)
+    steps = np.sum(beams[..., :-1, :] * np.conj(beams[..., 1:, :]), axis=-1)
+    turns = np.cumsum(np.concatenate([-np.angle(strongest), np.angle(steps)], axis=-1), axis=-1)
+    return to_real(beams * np.exp(1j * turns)[..., None]) * np.float32(panel.num_ports**0.5)
+
+
+def from_eigenvector_image(x: np.ndarray, panel: Panel) -> np.ndarray:
+    """Directions complex64 ``[..., subband, port]``, unit norm, of images float32 ``[..., subband, port, 2]``."""
+    w = from_angular_delay(to_complex(x)[..., None, :], panel, 1)[..., 0]
+    return (w / np.maximum(np.linalg.norm(w, axis=-1, keepdims=True), 1e-20)).astype(np.complex64)

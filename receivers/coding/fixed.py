@@ -38,6 +38,10 @@ class FixedLengthCoder(EntropyCoder):
         """Bits of every codeword."""
         return (self.num_symbols - 1).bit_length()
 
+    def max_bits(self, num_symbols: int) -> int:
+        """Length of every report of so many symbols [bit]."""
+        return num_symbols * self.max_length
+
     def encode(self, symbols: NDArray[np.integer[Any]]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Bits uint8 ``[report, symbol * max_length]`` and their number int64 ``[report]``.
 

@@ -13,6 +13,7 @@ from simulator.core.errors import ConfigError
 from simulator.core.interfaces import EntropyCoder
 
 MAX_LENGTH = 20
+_TABLE_LENGTH = 12  # with several tables, whose look-up arrays all stay in memory
 _END = 1 << 40  # length of an illegal codeword: moves the read position behind every report
 
 
@@ -23,59 +24,82 @@ class HuffmanCoder(EntropyCoder):
     symbol. In this order the first codeword is all zeros and each next one is the last plus one, shifted left
     by the growth in length; it is sent most significant bit first. Lengths (2, 1, 3, 3): 10, 0, 110, 111.
 
+    With several tables, symbol i of a report is coded with table ``i mod T``; each of them has an escape codeword, the
+    last entry of its row. A symbol of length 0 has no codeword: it is sent as escape followed by its index in
+    :math:`\lceil \log_2 K \rceil` bits.
+
     The code may be incomplete (a sum below 1): bits that start no codeword make a report invalid. An alphabet
-    of one symbol costs one bit per symbol. The table is integers, so both ends hold the same code.
+    of one symbol costs one bit per symbol. The tables are integers, so both ends hold the same code.
 
     Args:
-        num_symbols: size of the alphabet, 1..2**20.
-        lengths: bits of the codeword of each symbol, 1..20, as made by :meth:`fit`.
+        num_symbols: size K of the alphabet, 1..2**20.
+        lengths: bits of the codewords as made by :meth:`fit`: ``[symbol]`` (one table, no escape) or
+            ``[table][symbol + 1]``, the last column being the escape, 0 where there is none.
     Raises:
         ConfigError: for a wrong size, a length out of range, or lengths that no prefix code has.
     Source: Huffman, Proc. IRE 40(9), 1952; canonical form: RFC 1951, 3.2.2.
     """
 
-    def __init__(self, num_symbols: int, *, lengths: Sequence[int]) -> None:
+    def __init__(self, num_symbols: int, *, lengths: Sequence[int] | Sequence[Sequence[int]]) -> None:
         self.num_symbols = check_alphabet("coders.huffman.num_symbols", num_symbols)
         self.lengths = _check_lengths(lengths, self.num_symbols)
-        self._max = int(self.lengths.max())
-        free = self._max - self.lengths  # bits that may follow the codeword in a window of max_length bits
-        order = np.argsort(self.lengths, kind="stable")
-        spans = 1 << free[order]  # windows that start with the codeword; together they fill 0, 1, 2, ...
-        first = np.empty_like(self.lengths)
-        first[order] = np.cumsum(spans) - spans
-        self.codewords = first >> free
-        # Encoder, [symbol, max_length]: the bits of the codeword and the columns that it uses.
-        column = np.arange(self._max)
-        self._bits = (first[:, None] >> (self._max - 1 - column) & 1).astype(np.uint8)
-        self._used = column < self.lengths[:, None]
-        # Decoder: symbol and length of the codeword that a window starts with.
-        self._symbol_of = np.zeros(2**self._max, np.int32)
-        self._length_of = np.full(2**self._max, _END, np.int64)
-        self._symbol_of[: spans.sum()] = np.repeat(order, spans)
-        self._length_of[: spans.sum()] = np.repeat(self.lengths[order], spans)
+        one = self.lengths if self.lengths.ndim == 2 else np.append(self.lengths, 0)[None]
+        self._raw = (self.num_symbols - 1).bit_length()
+        self._max = int(one.max())
+        tables = [_canonical(row, self._max) for row in one]
+        self.codewords = tables[0][0][: self.num_symbols] if self.lengths.ndim == 1 else None
+        # Encoder, [table * symbol]: codeword and bits of it, an escaped symbol's index included.
+        words, word_bits = np.stack([t[0] for t in tables]), one.copy()
+        escaped = one[:, :-1] == 0
+        escape_words = words[:, -1:] << self._raw | np.arange(self.num_symbols)
+        words = np.where(escaped, escape_words, words[:, :-1])
+        word_bits = np.where(escaped, one[:, -1:] + self._raw, one[:, :-1])
+        self._words, self._word_bits = words.ravel(), word_bits.ravel()
+        self._widest = int(word_bits.max())
+        self._num_tables = len(one)
+        # Decoder: symbol (num_symbols: escape) and length of the codeword that a window starts with.
+        self._symbol_of = np.concatenate([t[1] for t in tables])
+        self._length_of = np.concatenate([t[2] for t in tables])
+        self._escapes = bool(escaped.any())
 
     @classmethod
-    def fit(cls, counts: NDArray[np.integer[Any]]) -> dict[str, list[int]]:
-        """Parameters ``{"lengths": [...]}`` of the shortest code with codewords of at most 20 bits.
+    def fit(cls, counts: NDArray[np.integer[Any]]) -> dict[str, Any]:
+        """Parameters ``{"lengths": ...}`` of the shortest codes with codewords of at most 20 bits (12 for tables).
 
         Args:
-            counts: how often each symbol occurred, integers >= 0 ``[symbol]`` with a sum below 2**58. A count
-                of 0 is read as 1, so that every symbol has a codeword.
+            counts: how often each symbol occurred, integers >= 0 with sums below 2**58. ``[symbol]``: one table in which
+                a count of 0 is read as 1, so that every symbol has a codeword. ``[table, symbol]``: symbols that never
+                occurred share the escape of their table, which has the weight of one occurrence.
         Raises:
             ConfigError: for anything else.
         Source: package-merge: Larmore, Hirschberg, J. ACM 37(3), 1990.
         """
         counts, field = np.asarray(counts), "coders.huffman.counts"
-        if counts.ndim != 1 or counts.size < 1 or not np.issubdtype(counts.dtype, np.integer):
-            raise ConfigError(field, f"{counts.dtype} {counts.shape}", "integers [symbol], at least one")
-        if counts.min() < 0 or counts.sum(dtype=np.float64) >= 2**58:
+        if counts.ndim not in (1, 2) or counts.size < 1 or not np.issubdtype(counts.dtype, np.integer):
+            raise ConfigError(field, f"{counts.dtype} {counts.shape}", "integers [symbol] or [table, symbol]")
+        if counts.min() < 0 or counts.sum(axis=-1, dtype=np.float64).max() >= 2**58:
             raise ConfigError(field, f"{counts.min()}..{counts.max()}", ">= 0 with a sum below 2**58")
-        return {"lengths": package_merge(np.maximum(counts.astype(np.int64), 1), MAX_LENGTH).tolist()}
+        counts = counts.astype(np.int64)
+        if counts.ndim == 1:
+            return {"lengths": package_merge(np.maximum(counts, 1), MAX_LENGTH).tolist()}
+        limit = MAX_LENGTH if len(counts) == 1 else max(_TABLE_LENGTH, counts.shape[1].bit_length())
+        rows = []
+        for row in counts:
+            weights = np.append(row, int((row == 0).any()))
+            lengths = np.zeros(len(weights), np.int64)
+            lengths[weights > 0] = package_merge(weights[weights > 0], limit)
+            rows.append(lengths.tolist())
+        return {"lengths": rows}
 
     @property
     def max_length(self) -> int:
-        """Bits of the longest codeword."""
-        return self._max
+        """Bits of the longest codeword, an escaped index included."""
+        return self._widest
+
+    def max_bits(self, num_symbols: int) -> int:
+        """Longest possible report of so many symbols [bit]."""
+        longest = self._word_bits.reshape(self._num_tables, -1).max(axis=1)
+        return int(np.resize(longest, num_symbols).sum())
 
     def encode(self, symbols: NDArray[np.integer[Any]]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Bits uint8 ``[report, max_bits]``, zero padded to the longest report; their number ``[report]``.
@@ -86,14 +110,18 @@ class HuffmanCoder(EntropyCoder):
             PayloadError: for anything else.
         """
         symbols = check_symbols(symbols, self.num_symbols)
+        first = self._first(symbols.shape[1], self.num_symbols)  # entry of each position's table
         num_bits = np.zeros(len(symbols), np.int64)
         for block in blocks(*symbols.shape):
-            num_bits[block] = self.lengths[symbols[block]].sum(axis=1)
+            num_bits[block] = self._word_bits[symbols[block] + first].sum(axis=1)
         bits = np.zeros((len(symbols), num_bits.max(initial=0)), np.uint8)
         column = np.arange(bits.shape[1])
-        for block in blocks(len(symbols), symbols.shape[1] * self._max):
+        place = np.arange(self._widest)
+        for block in blocks(len(symbols), symbols.shape[1] * self._widest):
             # Codewords in a row, unused columns dropped: the bits of all reports one after the other.
-            stream = self._bits[symbols[block]][self._used[symbols[block]]]
+            entry = symbols[block] + first
+            word, length = self._words[entry][..., None], self._word_bits[entry][..., None]
+            stream = (word >> np.maximum(length - 1 - place, 0) & 1).astype(np.uint8)[place < length]
             bits[block][column < num_bits[block, None]] = stream
         return bits, num_bits
 
@@ -115,28 +143,57 @@ class HuffmanCoder(EntropyCoder):
         symbols = np.empty((len(bits), num_symbols), np.int64)
         valid = np.empty(len(bits), np.bool_)
         for block in blocks(len(bits), max(num_symbols, bits.shape[1])):
-            windows, position = self._windows(bits[block], num_symbols)
-            symbols[block] = self._symbol_of[windows].T
+            decoded, position = self._decode(bits[block], num_symbols)
+            symbols[block] = decoded.T
             valid[block] = position == num_bits[block]
+        valid &= (symbols < self.num_symbols).all(axis=1)
         symbols[~valid] = 0
         return symbols, valid
 
-    def _windows(self, bits: NDArray[np.uint8], num_symbols: int) -> tuple[NDArray[np.int64], ...]:
-        """The ``max_length`` bits from each codeword on, int64 ``[symbol, report]``; ends ``[report]``."""
+    def _first(self, num_symbols: int, size: int) -> NDArray[np.int64]:
+        """First entry of the table of every position, in arrays with ``size`` entries per table."""
+        return np.arange(num_symbols) % self._num_tables * size
+
+    def _decode(self, bits: NDArray[np.uint8], num_symbols: int) -> tuple[NDArray[np.int64], ...]:
+        """Symbols int64 ``[symbol, report]``; ends ``[report]``."""
         num_reports, width = bits.shape
         octets = np.pad(np.packbits(bits, axis=1), ((0, 0), (0, 4))).astype(np.int64)
         # The 32 bits from each octet on hold any codeword that starts in it: 7 + 20 bits.
         words = octets[:, :-3] << 24 | octets[:, 1:-2] << 16 | octets[:, 2:-1] << 8 | octets[:, 3:]
         row, words = np.arange(num_reports) * words.shape[1], words.reshape(-1)
         position = np.zeros(num_reports, np.int64)
-        windows = np.empty((num_symbols, num_reports), np.int64)
-        for window in windows:
-            window[:] = words.take(row + (position >> 3))
-            window >>= 32 - self._max - (position & 7)
-            window &= (1 << self._max) - 1
-            position += self._length_of.take(window)
+
+        def window(length: int) -> NDArray[np.int64]:
+            found = words.take(row + (position >> 3))
+            found >>= 32 - length - (position & 7)
+            found &= (1 << length) - 1
+            return found
+
+        symbols = np.empty((num_symbols, num_reports), np.int64)
+        for symbol, first in zip(symbols, self._first(num_symbols, 1 << self._max), strict=True):
+            entry = window(self._max) + first
+            symbol[:] = self._symbol_of.take(entry)
+            position += self._length_of.take(entry)
             np.minimum(position, width + 1, out=position)  # behind the end: zeros follow, never valid again
-        return windows, position
+            if self._escapes and (escaped := symbol == self.num_symbols).any():
+                symbol[escaped] = window(self._raw)[escaped] if self._raw else 0
+                position[escaped] += self._raw
+                np.minimum(position, width + 1, out=position)
+        return symbols, position
+
+
+def _canonical(lengths: NDArray[np.int64], longest: int) -> tuple[NDArray[np.int64], ...]:
+    """Codewords of lengths (0: none); symbol and length of the codeword that each window of ``longest`` bits starts with."""
+    used = np.flatnonzero(lengths)
+    order = used[np.argsort(lengths[used], kind="stable")]
+    spans = 1 << (longest - lengths[order])  # windows that start with the codeword; together they fill 0, 1, 2, ...
+    codewords = np.zeros(len(lengths), np.int64)
+    codewords[order] = (np.cumsum(spans) - spans) >> (longest - lengths[order])
+    symbol_of = np.zeros(2**longest, np.int32)
+    length_of = np.full(2**longest, _END, np.int64)
+    symbol_of[: spans.sum()] = np.repeat(order, spans)
+    length_of[: spans.sum()] = np.repeat(lengths[order], spans)
+    return codewords, symbol_of, length_of
 
 
 def package_merge(counts: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
@@ -174,13 +231,21 @@ def package_merge(counts: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
     return lengths
 
 
-def _check_lengths(lengths: Sequence[int], num_symbols: int) -> NDArray[np.int64]:
-    array, field = np.asarray(lengths), "coders.huffman.lengths"
-    if array.shape != (num_symbols,) or not np.issubdtype(array.dtype, np.integer):
-        raise ConfigError(field, f"{array.dtype} {array.shape}", f"{num_symbols} integers")
-    if array.min() < 1 or array.max() > MAX_LENGTH:
-        raise ConfigError(field, f"{array.min()}..{array.max()}", f"1..{MAX_LENGTH} bits")
-    kraft = int((1 << (MAX_LENGTH - array.astype(np.int64))).sum())
+def _check_lengths(lengths: Sequence[int] | Sequence[Sequence[int]], num_symbols: int) -> NDArray[np.int64]:
+    try:
+        array, field = np.asarray(lengths), "coders.huffman.lengths"
+    except ValueError:
+        array, field = np.zeros(0), "coders.huffman.lengths"
+    tables = array.ndim == 2 and len(array) > 0 and array.shape[1] == num_symbols + 1
+    if not (tables or array.shape == (num_symbols,)) or not np.issubdtype(array.dtype, np.integer):
+        allowed = f"{num_symbols} integers, or rows of {num_symbols + 1}"
+        raise ConfigError(field, f"{array.dtype} {array.shape}", allowed)
+    if array.min() < 1 - tables or array.max() > MAX_LENGTH:
+        raise ConfigError(field, f"{array.min()}..{array.max()}", f"{1 - tables}..{MAX_LENGTH} bits")
+    array = array.astype(np.int64)
+    kraft = np.where(array > 0, 1 << (MAX_LENGTH - array), 0).sum(axis=-1).max()
     if kraft > 1 << MAX_LENGTH:
         raise ConfigError(field, f"a Kraft sum of {kraft / (1 << MAX_LENGTH):g}", "a sum <= 1 (prefix code)")
-    return array.astype(np.int64)
+    if tables and ((array[:, :-1] == 0).any(axis=1) & (array[:, -1] == 0)).any():
+        raise ConfigError(field, "symbols without codeword and no escape", "an escape length > 0 in such rows")
+    return array

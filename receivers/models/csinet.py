@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 from keras import layers
+
+from receivers.models.autoencoder import Autoencoder
+from receivers.models.blocks import identity_conv, identity_norm, pass_image, silence
 
 
 @keras.saving.register_keras_serializable(package="csilink")
-class CsiNet(keras.Model):
+class CsiNet(Autoencoder):
     r"""CsiNet autoencoder on angular-delay images, any image size.
 
     Encoder: Conv 3x3 (2) + BN + LeakyReLU(0.3), flatten, Dense(``num_latents``). Decoder: Dense, reshape, two
@@ -22,7 +26,6 @@ class CsiNet(keras.Model):
             "leaky_relu" (original) or "linear". Images in [0, 1] are positive there, so that LeakyReLU leaves them
             alone; zero-mean images would lose their negative half to it.
         output_activation: "sigmoid" (original, images in [0, 1] around 0.5) or "linear" (unit-power samples).
-        soft_quantizer: optional callable put between encoder and decoder in training (straight-through).
 
     Call arguments:
         x: float32 ``[batch, height, width, 2]`` (real, imaginary), unit power or original scaling.
@@ -42,57 +45,58 @@ class CsiNet(keras.Model):
         latent_activation: str = "linear",
         image_activation: str = "leaky_relu",
         output_activation: str = "linear",
-        soft_quantizer=None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        self.height, self.width, self.num_latents = height, width, num_latents
-        self.latent_activation, self.output_activation = latent_activation, output_activation
-        self.image_activation = image_activation
-        self.soft_quantizer = soft_quantizer
-        self.encoder = self._encoder()
-        self.decoder = self._decoder()
-        self.built = True
-
-    def _conv(self, filters: int, x):
-        x = layers.Conv2D(filters, 3, padding="same")(x)
-        return layers.BatchNormalization(momentum=0.95, epsilon=1e-5)(x)
-
-    def _pass_image(self, x):
-        return layers.LeakyReLU(0.3)(x) if self.image_activation == "leaky_relu" else x
-
-    def _encoder(self) -> keras.Model:
-        image = keras.Input((self.height, self.width, 2), name="image")
-        x = self._pass_image(self._conv(2, image))
-        x = layers.Flatten()(x)
-        latent = layers.Dense(self.num_latents, activation=self.latent_activation, name="codeword")(x)
-        return keras.Model(image, latent, name="encoder")
-
-    def _decoder(self) -> keras.Model:
-        latent = keras.Input((self.num_latents,), name="latent")
-        x = layers.Dense(2 * self.height * self.width, name="expand")(latent)
-        x = layers.Reshape((self.height, self.width, 2))(x)
-        for _ in range(2):
-            y = layers.LeakyReLU(0.3)(self._conv(8, x))
-            y = layers.LeakyReLU(0.3)(self._conv(16, y))
-            x = self._pass_image(layers.Add()([x, self._conv(2, y)]))
-        image = layers.Conv2D(2, 3, padding="same", activation=self.output_activation, name="image_hat")(x)
-        return keras.Model(latent, image, name="decoder")
-
-    def call(self, x, training=False):
-        """Encode, quantise softly in training, decode."""
-        latent = self.encoder(x, training=training)
-        if training and self.soft_quantizer is not None:
-            latent = self.soft_quantizer(latent)
-        return self.decoder(latent, training=training)
-
-    def get_config(self):
-        """Constructor arguments but the training-only quantiser."""
-        return {
-            "height": self.height,
-            "width": self.width,
-            "num_latents": self.num_latents,
-            "latent_activation": self.latent_activation,
-            "image_activation": self.image_activation,
-            "output_activation": self.output_activation,
+        config = {
+            "height": height,
+            "width": width,
+            "num_latents": num_latents,
+            "latent_activation": latent_activation,
+            "image_activation": image_activation,
+            "output_activation": output_activation,
         }
+        image = keras.Input((height, width, 2), name="image")
+        x = layers.Flatten()(pass_image(_conv(2, image), image_activation))
+        codeword = layers.Dense(num_latents, activation=latent_activation, name="codeword")(x)
+
+        latent = keras.Input((num_latents,), name="latent")
+        y = layers.Dense(2 * height * width, name="expand")(latent)
+        y = layers.Reshape((height, width, 2))(y)
+        for _ in range(2):
+            z = layers.LeakyReLU(0.3)(_conv(8, y))
+            z = layers.LeakyReLU(0.3)(_conv(16, z))
+            y = pass_image(layers.Add()([y, _conv(2, z)]), image_activation)
+        y = layers.Conv2D(2, 3, padding="same", activation=output_activation, name="image_hat")(y)
+        super().__init__(
+            keras.Model(image, codeword, name="encoder"), keras.Model(latent, y, name="decoder"), config, **kwargs
+        )
+
+    def pass_images(self) -> tuple[tuple[int, ...], float]:
+        """Make identities of all but the two dense layers, so that training can start at a linear code.
+
+        Returns:
+            order of the image axes ``(height, width, component)`` = (1, 2, 3) in the dense layers, and the gain of the
+            image in front of the encoder's.
+        """
+        if self.get_config()["image_activation"] != "linear":
+            raise ValueError("image_activation: linear")
+        gain = 0.05  # keeps the kernel of the codeword large against one optimiser step
+        conv = next(w for w in self.encoder.layers if w.name.startswith("conv2d"))
+        norm = next(w for w in self.encoder.layers if w.name.startswith("batch_normalization"))
+        identity_conv(conv)
+        identity_norm(norm)
+        norm.gamma.assign(np.full(2, gain))
+        gain *= 2**0.5
+        identity_conv(self.find("image_hat"))
+        decoder = next(
+            (m for m in self.decoder.layers if isinstance(m, keras.Model) and m is not self.offset), self.decoder
+        )
+        for layer in decoder.layers:
+            if layer.name.startswith("batch_normalization") and layer.gamma.shape[0] == 2:
+                silence(layer)
+        return (1, 2, 3), gain
+
+
+def _conv(filters: int, x):
+    x = layers.Conv2D(filters, 3, padding="same")(x)
+    return layers.BatchNormalization(momentum=0.95, epsilon=1e-5)(x)

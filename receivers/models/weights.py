@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
@@ -37,11 +38,18 @@ class _Input(BaseModel):
     spacing_hz: PositiveFloat
     num_delays: Count
     num_latents: Count
+    target: Literal["channel", "eigenvector"] = "channel"
+    subband_size: Count = 1
+    offset: FiniteFloat = 0.0
+    scale: PositiveFloat = 1.0
+    transposed: bool = False
 
 
-class _Table(BaseModel):
-    levels: list[FiniteFloat]
-    coders: dict[str, dict[str, Any]]
+class _Codec(BaseModel):
+    quantizer: str
+    bits: Annotated[int, Field(ge=1, le=16)]
+    params: dict[str, Any] = {}
+    scale_bits: Annotated[int, Field(ge=0, le=16)] = 0
 
 
 class _Card(BaseModel):
@@ -50,16 +58,26 @@ class _Card(BaseModel):
     name: str
     model: _Network
     weights: _File
+    tables: _File
     input: _Input
-    tables: dict[str, _Table]
+    codec: _Codec
 
-    @model_validator(mode="after")
-    def _one_level_per_cell(self) -> _Card:
-        for key, table in self.tables.items():
-            bits = key.rpartition("-b")[2]
-            if not bits.isdecimal() or len(table.levels) != 2 ** int(bits):
-                raise ConfigError(f"tables.{key}.levels", f"{len(table.levels)} levels", "2**B for a table NAME-bB")
-        return self
+
+@dataclass(frozen=True)
+class Table:
+    """What UE and gNB share of one quantiser: constructor parameters, received levels, counts of its cells.
+
+    Args:
+        params: learned parameters of the quantiser.
+        levels: float32 ``[2**bits]`` (``[2**bits, dim]`` for vectors), what the gNB reads a cell as.
+        counts: int64 ``[symbol, 2**bits]``, cells of training latents, one row per symbol of an image.
+        learned: int64, the same from the learned prior, or None.
+    """
+
+    params: dict[str, Any]
+    levels: np.ndarray
+    counts: np.ndarray
+    learned: np.ndarray | None = None
 
 
 def zoo_folder() -> Path:
@@ -73,24 +91,22 @@ def zoo_names() -> list[str]:
 
 
 class TrainedModel:
-    """One folder of weights: ``card.json`` (recipe, data hash, metrics, SHA-256, tables) and the weight file.
+    """One folder of weights: ``card.json`` (recipe, data hash, metrics, SHA-256), the weight file and ``tables.npz``.
 
     Args:
         name: name in the zoo, or path of a folder.
 
     Raises:
         ConfigError: no such weights.
-        StoreError: card or weight file missing, damaged, or SHA-256 mismatch.
+        StoreError: card, weights or tables missing, damaged, or SHA-256 mismatch.
     """
 
     def __init__(self, name: str):
         folder = Path(name) if (Path(name) / CARD).is_file() else zoo_folder() / name
         if "/" in name and not Path(name).is_dir():
-            raise ConfigError("feedback.autoencoder.weights", name, "an existing folder with card.json, or a zoo name")
+            raise ConfigError("weights", name, "an existing folder with card.json, or a zoo name")
         if not (folder / CARD).is_file():
-            raise ConfigError(
-                "feedback.autoencoder.weights", name, ", ".join((*zoo_names(), "a folder with card.json"))
-            )
+            raise ConfigError("weights", name, ", ".join((*zoo_names(), "a folder with card.json")))
         self.folder = folder
         try:
             self.card: dict[str, Any] = json.loads((folder / CARD).read_text())
@@ -99,16 +115,40 @@ class TrainedModel:
             raise StoreError(f"{folder / CARD}: not a model card ({config_error(error)})") from None
         except (OSError, ValueError) as error:
             raise StoreError(f"{folder / CARD}: not a model card ({error})") from None
-        self.name, self.tables, self.input = card.name, self.card["tables"], self.card["input"]
-        self._file = folder / card.weights.file
+        self.name, self.input, self.codec = card.name, card.input, card.codec
+        self._file = self._intact(card.weights)
+        self._tables = self._intact(card.tables)
+
+    def _intact(self, entry: _File) -> Path:
+        path = self.folder / entry.file
         try:
-            found = hashlib.sha256(self._file.read_bytes()).hexdigest()
+            found = hashlib.sha256(path.read_bytes()).hexdigest()
         except OSError:
-            raise StoreError(f"{self._file}: weight file named in the card is missing") from None
-        if found != card.weights.sha256:
-            raise StoreError(
-                f"{self._file}: damaged, SHA-256 {found[:12]}... and not {card.weights.sha256[:12]}... as in the card"
-            )
+            raise StoreError(f"{path}: file named in the card is missing") from None
+        if found != entry.sha256:
+            raise StoreError(f"{path}: damaged, SHA-256 {found[:12]}... and not {entry.sha256[:12]}... as in the card")
+        return path
+
+    @cached_property
+    def tables(self) -> dict[str, Table]:
+        """Tables of every quantiser that the folder was made for, by ``<quantizer>-b<bits>``."""
+        found: dict[str, dict[str, Any]] = {}
+        try:
+            with np.load(self._tables) as data:
+                for path in data.files:
+                    key, _, part = path.partition("/")
+                    found.setdefault(key, {})[part] = data[path]
+            return {
+                key: Table(
+                    params={name[7:]: value.tolist() for name, value in parts.items() if name.startswith("params_")},
+                    levels=parts["levels"],
+                    counts=parts["counts"].astype(np.int64),
+                    learned=parts["learned"].astype(np.int64) if "learned" in parts else None,
+                )
+                for key, parts in found.items()
+            }
+        except (OSError, ValueError, KeyError) as error:
+            raise StoreError(f"{self._tables}: no tables of this model ({error})") from None
 
     @cached_property
     def model(self) -> Any:
@@ -122,17 +162,26 @@ class TrainedModel:
             raise StoreError(f"{self._file}: no weights of the model in the card ({reason})") from None
         return model
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the images."""
+        return tuple(self.model.encoder.input_shape[1:3])
+
     def encode(self, images: np.ndarray) -> np.ndarray:
-        """Latents float32 ``[sample, latent]`` of images float32 ``[sample, delay, port, 2]``."""
-        return self._run(self.model.encoder, images)
+        """Latents float32 ``[sample, latent]`` of unit-power images float32 ``[sample, height, width, 2]``."""
+        if self.input.transposed:
+            images = np.swapaxes(images, 1, 2)
+        return self._run(self.model.encoder, images * np.float32(self.input.scale) + np.float32(self.input.offset))
 
     def decode(self, latents: np.ndarray) -> np.ndarray:
-        """Images float32 ``[sample, delay, port, 2]`` of latents."""
-        return self._run(self.model.decoder, latents)
+        """Images float32 ``[sample, height, width, 2]`` of latents."""
+        images = (self._run(self.model.decoder, latents) - np.float32(self.input.offset)) / np.float32(self.input.scale)
+        return np.swapaxes(images, 1, 2) if self.input.transposed else images
 
     def _run(self, network: Any, x: np.ndarray) -> np.ndarray:
         """Inference in blocks, so that memory does not grow with the number of reports."""
         from keras import ops
 
+        x = np.ascontiguousarray(x, np.float32)
         blocks = [network(x[i : i + 1024], training=False) for i in range(0, len(x), 1024)]
         return np.concatenate([ops.convert_to_numpy(block) for block in blocks])

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from receivers.quantization.uniform import bounded, bounded_soft, check_bits, check_index, straight_through
 from simulator.core.errors import ConfigError
-from simulator.core.interfaces import Array, Quantizer
+from simulator.core.interfaces import Array, ScalarQuantizer
 
 
-class MuLawQuantizer(Quantizer):
+class MuLawQuantizer(ScalarQuantizer):
     r"""Compress with the mu-law, round to :math:`2^b` equidistant levels, expand.
 
     .. math::
@@ -46,13 +46,13 @@ class MuLawQuantizer(Quantizer):
         # y in half cells, integers before the division so that it is symmetric: level, border, level, ...
         grid = np.arange(-self._top, self._top + 1) / self._top
         self._levels = _expand(grid[::2], self.mu).astype(np.float32)
-        self._borders = _expand(grid[1::2], self.mu)  # [k]: between cells k and k + 1
+        self.borders = _expand(grid[1::2], self.mu)  # [k]: between cells k and k + 1
         # The same for float32 input, [k]: lower end of cell k, beyond the range at both ends.
-        self._borders32 = np.pad(_round_up(self._borders), 1, constant_values=(-2.0, 2.0))
+        self._borders32 = np.pad(_round_up(self.borders), 1, constant_values=(-2.0, 2.0))
 
     def quantize(self, x: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
         """Cell int64 of every value (any shape); NaN goes to the cell of 0, infinities to the outer cells."""
-        return np.searchsorted(self._borders, bounded(x), side="right").astype(np.int64, copy=False)
+        return np.searchsorted(self.borders, bounded(x), side="right").astype(np.int64, copy=False)
 
     def dequantize(self, index: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """Level float32 of every index; PayloadError for anything but integers 0 .. 2**bits - 1."""

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.core.errors import ConfigError, PayloadError
-from simulator.core.interfaces import Array, Quantizer
+from simulator.core.interfaces import Array, ScalarQuantizer
 
 # TensorFlow and JAX read subnormal floats as zero, NumPy and torch do not: both paths count them as zero.
 TINY = float(np.finfo(np.float32).tiny)
 
 
-class UniformQuantizer(Quantizer):
+class UniformQuantizer(ScalarQuantizer):
     r"""Mid-rise quantiser with :math:`2^b` equal cells on [-1, 1]; values outside belong to the outer cells.
 
     .. math:: i = \lfloor x\, 2^{b-1} \rfloor + 2^{b-1}, \qquad \hat x = (2i + 1)\, 2^{-b} - 1
@@ -34,6 +34,7 @@ class UniformQuantizer(Quantizer):
     def __init__(self, bits: int) -> None:
         self.bits = check_bits(bits)
         self._half = 2 ** (self.bits - 1)
+        self.borders = np.arange(1 - self._half, self._half) / self._half
 
     def quantize(self, x: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
         """Cell int64 of every value (any shape); NaN goes to the cell of 0, infinities to the outer cells."""

@@ -2,32 +2,84 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import keras
 import numpy as np
 
+from simulator.core.errors import ConfigError
 from simulator.data.layout import ChannelLayout
 from simulator.data.store import ChannelStore
-from simulator.transforms import to_angular_delay, to_real
+from simulator.transforms import subband_eigenvectors, to_angular_delay, to_eigenvector_image, to_real
+
+
+@dataclass(frozen=True)
+class ImageView:
+    """How a recipe sees stored channels: angular-delay images, or subband eigenvectors.
+
+    Args:
+        layout: of the store.
+        num_delays: delay taps kept (target channel).
+        subband_size: frequency samples of a subband (target eigenvector).
+        target: "channel": every receive antenna and slot is an image; "eigenvector": the strongest layer of every slot.
+    """
+
+    layout: ChannelLayout
+    num_delays: int
+    subband_size: int = 4
+    target: str = "channel"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and the two components of an image."""
+        ports = self.layout.panel.num_ports
+        if self.target == "channel":
+            return self.num_delays, ports, 2
+        return -(-self.layout.num_subcarriers // self.subband_size), ports, 2
+
+    @property
+    def per_entry(self) -> int:
+        """Images of one stored sample."""
+        slots = self.layout.num_slots
+        return slots * self.layout.num_rx_ant if self.target == "channel" else slots
+
+    def __call__(self, h: np.ndarray) -> np.ndarray:
+        """Images float32 ``[image, height, width, 2]`` of unit mean power of ``h [sample, *layout.entry_shape]``.
+
+        Truncated angular-delay data pass as they are (target channel).
+        """
+        layout = self.layout
+        if self.target == "eigenvector":
+            if layout.num_delays is not None:
+                raise ConfigError("target", "eigenvector", "channel, for a store of truncated angular-delay images")
+            by_slot = np.moveaxis(h, 3, 1).reshape(-1, h.shape[1], h.shape[2], h.shape[4])
+            w = subband_eigenvectors(by_slot, self.subband_size, 1)[:, 0]
+            return to_eigenvector_image(w, layout.panel)
+        flat = np.moveaxis(h, 3, 2).reshape(-1, h.shape[2], h.shape[4])
+        if layout.num_delays is None:
+            image = to_angular_delay(flat, layout.panel, self.num_delays)
+        else:
+            image = np.swapaxes(flat[..., : self.num_delays], 1, 2)
+        return scale_images(to_real(image))[0]
 
 
 def load_images(
-    store: ChannelStore, split: str, num_delays: int, max_samples: int | None = None
+    store: ChannelStore, split: str, view: ImageView, max_samples: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Angular-delay images of a split, every receive antenna and slot a sample of its own.
+    """Images of a split.
 
     Args:
         store: channel store.
         split: name of the split.
-        num_delays: delay taps kept.
+        view: what an image is.
         max_samples: stop after this many.
 
     Returns:
-        float32 ``[sample, delay, port, 2]`` scaled to unit mean power per complex entry, and the mixture part uint8
-        ``[sample]``. Held in memory: 8 * delay * port byte per sample.
+        float32 ``[image, height, width, 2]`` and the mixture part uint8 ``[image]``. Held in memory.
     """
     images, parts, total = [], [], 0
     for h, labels in store.read(split):
-        images.append(to_images(h, store.layout, num_delays))
+        images.append(view(h))
         parts.append(np.repeat(labels.get("part", np.zeros(len(h), np.uint8)), len(images[-1]) // len(h)))
         total += len(images[-1])
         if max_samples is not None and total >= max_samples:
@@ -35,30 +87,11 @@ def load_images(
     return np.concatenate(images)[:max_samples], np.concatenate(parts)[:max_samples]
 
 
-def to_images(h: np.ndarray, layout: ChannelLayout, num_delays: int) -> np.ndarray:
-    """Stored channels to training images, every receive antenna and slot a sample of its own.
-
-    Args:
-        h: complex64 ``[sample, *layout.entry_shape]``; truncated angular-delay data pass as they are.
-        layout: of the store.
-        num_delays: delay taps kept.
-
-    Returns:
-        float32 ``[image, delay, port, 2]`` of unit mean power per complex entry.
-    """
-    flat = np.moveaxis(h, 3, 2).reshape(-1, h.shape[2], h.shape[4])
-    if layout.num_delays is None:
-        image = to_angular_delay(flat, layout.panel, num_delays)
-    else:
-        image = np.swapaxes(flat[..., :num_delays], 1, 2)
-    return scale_images(to_real(image))[0]
-
-
 def scale_images(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Images to unit mean power per complex entry, and the amplitude taken out.
 
     Args:
-        x: float32 ``[sample, delay, port, 2]``.
+        x: float32 ``[sample, height, width, 2]``.
 
     Returns:
         scaled images, same shape, and the amplitude float32 ``[sample]``.
@@ -72,7 +105,7 @@ class EpochBatches(keras.utils.PyDataset):
     """Batches of one epoch; order and phases depend on seed and epoch only, so that a resumed run sees the same.
 
     Args:
-        images: float32 ``[sample, delay, port, 2]``.
+        images: float32 ``[sample, height, width, 2]``.
         batch_size: samples of a batch; the incomplete last one is left out.
         seed: of the run.
         epoch: index from 0.
@@ -96,6 +129,6 @@ class EpochBatches(keras.utils.PyDataset):
 
 
 def turned(images: np.ndarray, phase: np.ndarray) -> np.ndarray:
-    """Images float32 ``[sample, delay, port, 2]`` times ``exp(j phase)``, one phase ``[sample]`` each [rad]."""
+    """Images float32 ``[sample, height, width, 2]`` times ``exp(j phase)``, one phase ``[sample]`` each [rad]."""
     turn = np.exp(1j * phase).astype(np.complex64)[:, None, None]
     return (images.view(np.complex64)[..., 0] * turn)[..., None].view(np.float32)

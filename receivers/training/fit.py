@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import time
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,56 +13,70 @@ import keras
 import numpy as np
 from keras import ops
 
+from receivers.models.weights import TrainedModel
+from receivers.training.bottleneck import Bottleneck
 from receivers.training.data import EpochBatches
-from receivers.training.losses import nmse_loss
-from receivers.training.mixed_quantizer import MixedQuantizer
-from receivers.training.pca import fit_pca, initialize_csinet
-from receivers.training.recipe import TrainingRecipe
+from receivers.training.link_loss import sum_rate_loss
+from receivers.training.losses import mse_loss, nmse_loss, sgcs_loss
+from receivers.training.objective import TrainingModel
+from receivers.training.pca import fit_pca, initialize_linear
+from receivers.training.recipe import StageSection, TrainingRecipe
 from receivers.training.stream import StreamedImages
 from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
+from simulator.data.layout import ChannelLayout
 from simulator.data.store import write_json
 
+_LOSSES = {"nmse": nmse_loss, "mse": mse_loss, "sgcs": sgcs_loss}
+# Steps in which the prior alone learns the latents of the start.
+_PRIOR_STEPS = 400
 
-def build_model(recipe: TrainingRecipe, train: np.ndarray | StreamedImages) -> keras.Model:
-    """Fresh model of a recipe, initialised and compiled."""
+
+def build_loss(recipe: TrainingRecipe, layout: ChannelLayout) -> Callable[[Any, Any], Any]:
+    """Distortion of a recipe, ``loss(y_true, y_pred) -> [batch]``."""
+    if recipe.loss != "sum_rate":
+        return _LOSSES[recipe.loss]
+    link = recipe.link
+    return sum_rate_loss(layout.panel, recipe.num_delays, layout.num_subcarriers, link.num_users, link.snr_db)
+
+
+def build_model(recipe: TrainingRecipe, train: np.ndarray | StreamedImages) -> TrainingModel:
+    """Fresh training model of a recipe, initialised."""
     keras.utils.set_random_seed(recipe.seed)
     try:
-        model = registry.load("models", recipe.model.name)(
+        autoencoder = registry.load("models", recipe.model.name)(
             height=train.shape[1], width=train.shape[2], **recipe.model.params
         )
     except (TypeError, ValueError) as error:
         raise ConfigError("model.params", recipe.model.params, f"what {recipe.model.name} takes ({error})") from None
     if recipe.init == "pca":
-        initialize_csinet(model, *fit_pca(head(train, 50000), model.num_latents))
-    steps = len(train) // recipe.batch_size
-    warmup = int(recipe.warmup_epochs * steps)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        recipe.learning_rate / 100,
-        max(recipe.epochs * steps - warmup, 1),
-        alpha=0.005,
-        warmup_target=recipe.learning_rate,
-        warmup_steps=warmup,
-    )
-    optimizer = keras.optimizers.AdamW(
-        schedule, weight_decay=recipe.weight_decay, epsilon=1e-8, clipnorm=recipe.clipnorm
-    )
-    model.compile(optimizer=optimizer, loss=nmse_loss)
-    return model
+        initialize_linear(autoencoder, *fit_pca(head(train, 50000), autoencoder.num_latents))
+    elif recipe.init != "random":
+        start = TrainedModel(recipe.init)
+        if start.card["model"]["name"] != recipe.model.name or start.model.get_config() != autoencoder.get_config():
+            raise ConfigError("init", recipe.init, f"weights of {recipe.model.name} with the same parameters")
+        autoencoder.set_weights(start.model.get_weights())
+    bottleneck = None
+    if recipe.quantizer is not None:
+        weight = recipe.rate.weight[0] if recipe.rate else None
+        bottleneck = Bottleneck(recipe.quantizer, autoencoder.num_latents, weight, seed=recipe.seed)
+    return TrainingModel(autoencoder, bottleneck, recipe.noise_snr_db, seed=recipe.seed)
 
 
 def fit(
     recipe: TrainingRecipe,
+    layout: ChannelLayout,
     train: np.ndarray | StreamedImages,
     val: np.ndarray,
     folder: Path,
     progress: Callable[[str], None] = print,
-) -> tuple[keras.Model, dict[str, Any]]:
+) -> tuple[TrainingModel, dict[str, Any]]:
     """Train to the end, from the last finished epoch if ``folder`` has one.
 
     Args:
         recipe: the run.
-        train: images float32 ``[sample, delay, port, 2]``, in memory or streamed.
+        layout: of the channels behind the images.
+        train: images float32 ``[sample, height, width, 2]``, in memory or streamed.
         val: images for early stopping and the choice of the best epoch.
         folder: checkpoints, ``history.json`` and TensorBoard log.
         progress: receives one line per epoch.
@@ -75,69 +88,151 @@ def fit(
         StoreError: the folder belongs to another recipe.
     """
     _flush_denormals()
-    state_path = folder / "history.json"
+    path = folder / "history.json"
     described = recipe.model_dump(mode="json")
     state: dict[str, Any] = {"recipe": described, "epochs": []}
-    soft = MixedQuantizer(recipe.quantizer) if recipe.quantizer else None
-    if state_path.exists():
+    if path.exists():
         try:
-            state = json.loads(state_path.read_text())
+            state = json.loads(path.read_text())
             same = state["recipe"] == described
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{state_path}: damaged ({error}); delete {folder} and train again") from None
+            raise StoreError(f"{path}: damaged ({error}); delete {folder} and train again") from None
         if not same:
             raise StoreError(f"{folder}: checkpoints of another recipe; choose another --out or delete it")
-    model = _resumed(recipe, folder, len(state["epochs"])) if state["epochs"] else build_model(recipe, train)
-    model.soft_quantizer = soft
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"{folder}: cannot be written ({error.strerror})") from None
+    model = build_model(recipe, train)
+    if not state["epochs"] and recipe.rate is not None:
+        _fit_prior(model, head(train, 20000), recipe)
+    loss = build_loss(recipe, layout)
     log = _TensorBoard(folder / "tensorboard")
-    for epoch in range(len(state["epochs"]), recipe.epochs):
-        if _stalled(state["epochs"], recipe.patience):
-            break
-        started = time.monotonic()
-        if soft is not None:
-            soft.calibrate(latents(model, head(train, 4000)))
-            if keras.backend.backend() == "jax":
-                model.make_train_function(force=True)  # the compiled one holds the old levels as constants
-        # EpochBatches shuffles; Keras would shuffle its batches again, with a state that a resumed run has not.
-        if isinstance(train, StreamedImages):
-            batches: Any = train.batches(recipe.batch_size, recipe.seed, epoch)
-        else:
-            batches = EpochBatches(train, recipe.batch_size, recipe.seed, epoch)
-        steps = len(train) // recipe.batch_size
-        history = model.fit(batches, epochs=1, steps_per_epoch=steps, verbose=0, shuffle=False)
-        loss = float(history.history["loss"][0])
-        val_nmse = evaluate(model, val, soft)
-        if not math.isfinite(loss + val_nmse):
-            raise StoreError(f"{folder}: training diverged in epoch {epoch + 1}; lower learning_rate")
-        seconds = round(time.monotonic() - started, 1)
-        state["epochs"].append({"loss": loss, "val_nmse": val_nmse, "seconds": seconds})
-        model.save(folder / f"epoch-{epoch + 1:04d}.keras")
-        if val_nmse <= min(e["val_nmse"] for e in state["epochs"]):
-            model.save_weights(folder / "best.weights.h5")
-        write_json(state_path, state)
-        (folder / f"epoch-{epoch:04d}.keras").unlink(missing_ok=True)
-        log.scalars(epoch + 1, loss_db=10 * math.log10(loss), val_nmse_db=10 * math.log10(val_nmse))
-        progress(
-            f"epoch {epoch + 1}/{recipe.epochs}: train {10 * math.log10(loss):.3f} dB, "
-            f"val {10 * math.log10(val_nmse):.3f} dB, {seconds} s"
-        )
-    model.load_weights(folder / "best.weights.h5")
+    first = 0
+    for number, stage in enumerate(recipe.schedule):
+        done = [e for e in state["epochs"] if e["stage"] == number]
+        if number + 1 < len(recipe.schedule) and any(e["stage"] > number for e in state["epochs"]):
+            first += stage.epochs
+            continue
+        if number and not done:
+            _load(model, folder / f"best-{number - 1}.npz", weights_only=True)
+        _compile(model, recipe, stage, loss, len(train) // recipe.batch_size)
+        if done:
+            _load(model, folder / f"epoch-{first + len(done):04d}.npz")
+        for epoch in range(len(done), stage.epochs):
+            if _stalled(done, recipe.patience):
+                break
+            entry = _epoch(model, recipe, train, val, loss, first + epoch)
+            if not math.isfinite(entry["loss"] + entry["val_loss"]):
+                raise StoreError(f"{folder}: training diverged in epoch {first + epoch + 1}; lower learning_rate")
+            done.append({"stage": number, **entry})
+            state["epochs"].append(done[-1])
+            _save(model, folder / f"epoch-{first + epoch + 1:04d}.npz")
+            if _objective(recipe, done[-1]) <= min(_objective(recipe, e) for e in done):
+                _save(model, folder / f"best-{number}.npz")
+            write_json(path, state)
+            (folder / f"epoch-{first + epoch:04d}.npz").unlink(missing_ok=True)
+            log.scalars(first + epoch + 1, **{k: v for k, v in entry.items() if k != "seconds"})
+            progress(_line(recipe, first + epoch + 1, entry))
+        first += stage.epochs
+    _load(model, folder / f"best-{len(recipe.schedule) - 1}.npz", weights_only=True)
     return model, state
 
 
-def _resumed(recipe: TrainingRecipe, folder: Path, epochs: int) -> keras.Model:
-    """Model and optimiser as they were after ``epochs`` epochs."""
-    registry.load("models", recipe.model.name)  # registers the class with Keras
-    path = folder / f"epoch-{epochs:04d}.keras"
+def _epoch(model, recipe: TrainingRecipe, train, val: np.ndarray, loss, epoch: int) -> dict[str, float]:
+    """One epoch and its validation."""
+    started = time.monotonic()
+    if model.bottleneck is not None and recipe.quantizer is not None and recipe.quantizer.calibrate and model.quantize:
+        model.bottleneck.calibrate(model.latents(head(train, 4000)))
+    random_phase = recipe.target == "channel"
+    # EpochBatches shuffles; Keras would shuffle its batches again, with a state that a resumed run has not.
+    if isinstance(train, StreamedImages):
+        batches: Any = train.batches(recipe.batch_size, recipe.seed, epoch, random_phase)
+    else:
+        batches = EpochBatches(train, recipe.batch_size, recipe.seed, epoch, random_phase)
+    history = model.fit(
+        batches, epochs=1, steps_per_epoch=len(train) // recipe.batch_size, verbose=0, shuffle=False
+    ).history
+    val_loss, val_bits = model.scores(val[: len(val) // 1000 * 1000 or len(val)], loss)
+    entry = {"loss": float(history["distortion"][0]), "val_loss": val_loss}
+    if recipe.rate is not None:
+        entry["val_bits"] = val_bits
+    return {**entry, "seconds": round(time.monotonic() - started, 1)}
+
+
+def _compile(model: TrainingModel, recipe: TrainingRecipe, stage: StageSection, loss, steps: int) -> None:
+    """Fresh optimiser of a stage; what does not train is frozen."""
+    model.quantize = stage.quantize
+    model.autoencoder.trainable = stage.train == "all"
+    if stage.train == "offset":
+        if model.autoencoder.offset is None:
+            raise ConfigError("stages.train", "offset", "all, or a model with offset_layers > 0")
+        model.autoencoder.trainable = True
+        for network in (model.autoencoder.encoder, model.autoencoder.decoder):
+            for layer in network.layers:
+                layer.trainable = layer is model.autoencoder.offset
+    else:
+        for network in (model.autoencoder.encoder, model.autoencoder.decoder):
+            network.trainable = True
+    warmup = int(min(recipe.warmup_epochs, stage.epochs / 2) * steps)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        stage.learning_rate / 100,
+        max(stage.epochs * steps - warmup, 1),
+        alpha=0.005,
+        warmup_target=stage.learning_rate,
+        warmup_steps=warmup,
+    )
+    optimizer = keras.optimizers.AdamW(
+        schedule, weight_decay=recipe.weight_decay, epsilon=1e-8, global_clipnorm=recipe.clipnorm
+    )
+    optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma", "matrix", "factor"])
+    model.compile(optimizer=optimizer, loss=loss, metrics=[keras.metrics.MeanMetricWrapper(loss, name="distortion")])
+    optimizer.build(model.trainable_variables)
+
+
+def _fit_prior(model: TrainingModel, images: np.ndarray, recipe: TrainingRecipe) -> None:
+    """Let the prior learn the latents of the start, so that the rate means something from the first step."""
+    prior = keras.Sequential([keras.Input((model.autoencoder.num_latents,)), _Rate(model.bottleneck)])
+    prior.compile(optimizer=keras.optimizers.Adam(0.01), loss=lambda y_true, bits: bits)
+    latent = model.latents(images)
+    size = min(200, len(latent))
+    rng = np.random.default_rng(recipe.seed)
+    for _ in range(_PRIOR_STEPS):
+        batch = latent[rng.choice(len(latent), size, replace=False)]
+        prior.train_on_batch(batch, np.zeros(size, np.float32))
+
+
+class _Rate(keras.layers.Layer):
+    """Rate of latents as output; only the prior trains."""
+
+    def __init__(self, bottleneck: Bottleneck):
+        super().__init__()
+        self.bottleneck = bottleneck
+
+    def call(self, latent, training=False):
+        return self.bottleneck.bits(latent, training)
+
+
+def _save(model: TrainingModel, path: Path) -> None:
+    """All variables of model and optimiser, in order."""
+    variables = [*model.variables, *model.optimizer.variables]
+    values = {f"v{i}": ops.convert_to_numpy(v) for i, v in enumerate(variables)}
+    partial = path.with_name(f".{path.name}")
+    with partial.open("wb") as file:
+        np.savez(file, **values)
+    partial.replace(path)
+
+
+def _load(model: TrainingModel, path: Path, weights_only: bool = False) -> None:
+    """Model, and unless ``weights_only`` optimiser, as they were saved."""
+    variables = [*model.variables, *([] if weights_only else model.optimizer.variables)]
     try:
-        return keras.models.load_model(path)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        with np.load(path) as values:
+            for index, variable in enumerate(variables):
+                variable.assign(values[f"v{index}"])
+    except (OSError, ValueError, KeyError, EOFError) as error:
         reason = (str(error).strip().splitlines() or [""])[0]
-        raise StoreError(f"{path}: damaged or missing ({reason}); delete {folder} and train again") from None
+        raise StoreError(f"{path}: damaged or missing ({reason}); delete {path.parent} and train again") from None
 
 
 def head(train: np.ndarray | StreamedImages, count: int) -> np.ndarray:
@@ -145,29 +240,28 @@ def head(train: np.ndarray | StreamedImages, count: int) -> np.ndarray:
     return train.head(count) if isinstance(train, StreamedImages) else train[:count]
 
 
-def evaluate(model: keras.Model, images: np.ndarray, soft: Callable[[Any], Any] | None = None) -> float:
-    """Mean NMSE (linear); ``soft`` puts the training quantiser between encoder and decoder."""
-    total = 0.0
-    for start in range(0, len(images), 1000):
-        x = images[start : start + 1000]
-        latent = model.encoder(x, training=False)
-        x_hat = model.decoder(latent if soft is None else soft(latent), training=False)
-        total += float(np.sum(ops.convert_to_numpy(nmse_loss(x, x_hat))))
-    return total / len(images)
-
-
-def latents(model: keras.Model, images: np.ndarray) -> np.ndarray:
-    """Codewords float32 ``[sample, latent]`` of images."""
-    blocks = [model.encoder(images[i : i + 1000], training=False) for i in range(0, len(images), 1000)]
-    return np.concatenate([ops.convert_to_numpy(block) for block in blocks])
+def _objective(recipe: TrainingRecipe, entry: dict[str, float]) -> float:
+    """What training minimises, on the validation samples."""
+    return entry["val_loss"] + (recipe.rate.weight[0] * entry["val_bits"] if recipe.rate else 0.0)
 
 
 def _stalled(epochs: list[dict[str, float]], patience: int) -> bool:
     """No better validation loss within the last ``patience`` epochs."""
     if len(epochs) <= patience:
         return False
-    losses = [e["val_nmse"] for e in epochs]
+    losses = [e["val_loss"] for e in epochs]
     return min(losses[-patience:]) > min(losses[:-patience])
+
+
+def _line(recipe: TrainingRecipe, epoch: int, entry: dict[str, float]) -> str:
+    def text(value: float) -> str:
+        return f"{10 * math.log10(value):.3f} dB" if recipe.loss in ("nmse", "mse") else f"{value:.4f}"
+
+    bits = f", {entry['val_bits']:.1f} bit" if "val_bits" in entry else ""
+    total = sum(stage.epochs for stage in recipe.schedule)
+    return (
+        f"epoch {epoch}/{total}: train {text(entry['loss'])}, val {text(entry['val_loss'])}{bits}, {entry['seconds']} s"
+    )
 
 
 def _flush_denormals() -> None:

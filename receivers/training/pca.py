@@ -9,8 +9,6 @@ from simulator.core.errors import ConfigError
 # Standard deviation of the latents before tanh at the start: the linear part of tanh, and with 2 bits a mu-law
 # threshold near the best one for a Gaussian.
 LATENT_STD = 0.2
-# Gain of the encoder's normalisation; keeps the codeword kernel large against one optimiser step.
-_INPUT_GAIN = 0.05
 
 
 def fit_pca(images: np.ndarray, num_latents: int) -> tuple[np.ndarray, np.ndarray]:
@@ -42,33 +40,30 @@ def pca_nmse(images: np.ndarray, components: np.ndarray, quantize=None) -> np.nd
     return error / np.sum(x**2, axis=1, dtype=np.float64)
 
 
-def initialize_csinet(model, components: np.ndarray, variances: np.ndarray) -> None:
-    """Set a fresh CsiNet with linear image path to the linear code ``components`` (latents pass through tanh).
+def initialize_linear(model, components: np.ndarray, variances: np.ndarray) -> None:
+    """Set a fresh autoencoder to the linear code ``components``.
 
-    Convolutions become identities and the last normalisation of each RefineNet block zero, so that the decoder starts
-    as the dense layer alone; the decoder's gain is the least-squares inverse of tanh for Gaussian latents.
+    The model's ``pass_images`` makes identities of everything but its two dense layers. With tanh latents, every latent
+    has the same standard deviation, and tanh is inverted by its least-squares gain for Gaussian latents. Linear latents
+    all have the same gain, as a code with one quantiser and an entropy coder wants it (reverse water-filling).
 
     Raises:
-        ConfigError: the model keeps LeakyReLU on the image path, where no linear code fits.
+        ConfigError: the model cannot pass images on.
     """
-    if model.image_activation != "linear" or model.latent_activation != "tanh":
-        raise ConfigError("init", "pca", "init: pca needs image_activation: linear and latent_activation: tanh")
-    identity = np.zeros((3, 3, 2, 2), np.float32)
-    identity[1, 1] = np.eye(2)
-    gain = LATENT_STD / np.sqrt(variances)
-    z, weight = np.polynomial.hermite_e.hermegauss(64)
-    z = LATENT_STD * z
-    inverse = np.sum(weight * z * np.tanh(z)) / np.sum(weight * np.tanh(z) ** 2)
-    conv = next(w for w in model.encoder.layers if w.name.startswith("conv2d"))
-    norm = next(w for w in model.encoder.layers if w.name.startswith("batch_normalization"))
-    conv.set_weights([identity, np.zeros(2)])
-    # Unit-power images have variance 1/2 in each of the two components.
-    norm.set_weights([np.full(2, _INPUT_GAIN), np.zeros(2), np.zeros(2), np.full(2, 0.5)])
-    kernel = (components * gain[:, None]).T * np.sqrt(0.5) / _INPUT_GAIN
-    model.encoder.get_layer("codeword").set_weights([kernel, np.zeros(len(components))])
-    expand = components * (inverse / gain)[:, None]
-    model.decoder.get_layer("expand").set_weights([expand, np.zeros(components.shape[1])])
-    for layer in model.decoder.layers:
-        if layer.name.startswith("batch_normalization") and layer.gamma.shape[0] == 2:
-            layer.gamma.assign(np.zeros(2))
-    model.decoder.get_layer("image_hat").set_weights([identity, np.zeros(2)])
+    passes = getattr(model, "pass_images", None)
+    if passes is None:
+        raise ConfigError("init", "pca", f"random: {type(model).__name__} has no linear start")
+    try:
+        order, input_gain = passes()
+    except ValueError as error:
+        raise ConfigError("init", "pca", f"random, or with {error}") from None
+    gain, inverse = np.ones(len(variances)), 1.0
+    if model.get_config().get("latent_activation") == "tanh":
+        gain = LATENT_STD / np.sqrt(variances)
+        z, weight = np.polynomial.hermite_e.hermegauss(64)
+        z = LATENT_STD * z
+        inverse = np.sum(weight * z * np.tanh(z)) / np.sum(weight * np.tanh(z) ** 2)
+    rows = components.reshape(len(components), *model.decoder.output_shape[1:])
+    rows = np.transpose(rows, (0, *order)).reshape(len(components), -1)
+    model.find("codeword").set_weights([(rows * gain[:, None]).T / input_gain, np.zeros(len(rows))])
+    model.find("expand").set_weights([rows * (inverse / gain)[:, None], np.zeros(rows.shape[1])])

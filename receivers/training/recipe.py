@@ -1,14 +1,17 @@
-"""What a training run is: model, quantisers in the loop, optimiser, data geometry. No Keras here."""
+"""What a training run is: model, target, quantiser and prior in the loop, loss, optimiser. No Keras here."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from simulator.core import registry
 from simulator.core.errors import ConfigError
 from simulator.core.params import Count, Integer, PositiveFloat, Real, config_error
+
+NonNegative = Annotated[Real, Field(ge=0, allow_inf_nan=False)]
+Finite = Annotated[Real, Field(allow_inf_nan=False)]
 
 
 class _Section(BaseModel):
@@ -33,10 +36,19 @@ class ModelSection(_Section):
 
 
 class QuantizerSection(_Section):
-    """Quantiser in the training loop; every batch is divided evenly over ``bits`` and one unquantised share."""
+    """Quantiser in the training loop.
+
+    Every batch is divided evenly over ``bits`` and, with ``unquantized_share``, one share that passes unquantised.
+    With ``calibrate`` the receiver's levels are the conditional means of the cells, renewed every epoch. With
+    ``scale_bits`` > 0 the latents of a sample are divided by their largest magnitude, which is sent with so many bits.
+    """
 
     name: str = "mu_law"
     bits: Annotated[tuple[Annotated[Integer, Field(ge=1, le=16)], ...], Field(min_length=1)] = (2, 4, 6)
+    params: dict[str, Any] = {}
+    unquantized_share: bool = True
+    calibrate: bool = True
+    scale_bits: Annotated[Integer, Field(ge=0, le=16)] = 0
 
     @model_validator(mode="after")
     def _known(self) -> QuantizerSection:
@@ -44,31 +56,94 @@ class QuantizerSection(_Section):
         return self
 
 
+class RateSection(_Section):
+    """Rate term ``weight * bits`` under a learned factorised prior, integrated over the cells of the quantiser.
+
+    Several weights give several models, one after the other, each started at the one before.
+    """
+
+    weight: Annotated[tuple[NonNegative, ...], Field(min_length=1)]
+
+
+class LinkSection(_Section):
+    """Link of the loss ``sum_rate``: neighbouring samples of a batch are the users of a drop, precoder ZF."""
+
+    num_users: Annotated[Integer, Field(ge=2, le=64)] = 4
+    snr_db: Finite = 10.0
+
+
+class StageSection(_Section):
+    """One stage of a training in stages; each has a schedule of its own and starts at the best weights before."""
+
+    epochs: Count
+    learning_rate: PositiveFloat
+    train: Literal["all", "offset"] = "all"
+    quantize: bool = True
+
+
 class TrainingRecipe(_Section):
     """One training run.
 
     ``init: pca`` starts encoder and decoder at the linear code of the same size, so that training begins where PCA
-    ends. Training images that need more than ``memory_gib`` are streamed from the store. The learning rate warms up
-    linearly for ``warmup_epochs`` and falls to zero along a cosine.
+    ends; ``init: NAME`` starts at trained weights of the same architecture. Training images that need more than
+    ``memory_gib`` are streamed from the store. The learning rate warms up linearly for ``warmup_epochs`` and falls to
+    zero along a cosine. ``noise_snr_db`` adds noise to the encoder's input, uniform in dB between the two.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
     description: str = ""
     seed: Annotated[Integer, Field(ge=0, lt=2**31)] = 1
     dataset: str
+    target: Literal["channel", "eigenvector"] = "channel"
     model: ModelSection
     num_delays: Count = 32
+    subband_size: Count = 4
     quantizer: QuantizerSection | None = None
-    init: Annotated[str, Field(pattern="^(random|pca)$")] = "random"
+    rate: RateSection | None = None
+    loss: Literal["nmse", "mse", "sgcs", "sum_rate"] = "nmse"
+    link: LinkSection = LinkSection()
+    noise_snr_db: tuple[Finite, Finite] | None = None
+    init: str = "random"
     epochs: Count = 40
+    stages: tuple[StageSection, ...] = ()
     batch_size: Count = 200
     learning_rate: PositiveFloat = 2e-3
-    warmup_epochs: Annotated[Real, Field(ge=0, allow_inf_nan=False)] = 1.0
-    weight_decay: Annotated[Real, Field(ge=0, allow_inf_nan=False)] = 1e-4
+    warmup_epochs: NonNegative = 1.0
+    weight_decay: NonNegative = 1e-4
     clipnorm: PositiveFloat = 1.0
     patience: Count = 8
     max_samples: Count | None = None
     memory_gib: PositiveFloat = 6.0
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> TrainingRecipe:
+        if self.rate is not None:
+            if self.quantizer is None or len(self.quantizer.bits) != 1 or self.quantizer.unquantized_share:
+                raise ConfigError(
+                    "rate",
+                    "a quantiser of several widths, or none",
+                    "one width in quantizer.bits, unquantized_share false",
+                )
+        if (self.loss == "sgcs") != (self.target == "eigenvector"):
+            raise ConfigError("loss", self.loss, "sgcs with target eigenvector, and only there")
+        if self.loss == "sum_rate" and self.batch_size % self.link.num_users:
+            raise ConfigError("batch_size", self.batch_size, f"a multiple of link.num_users ({self.link.num_users})")
+        return self
+
+    @property
+    def schedule(self) -> tuple[StageSection, ...]:
+        """Stages of the run; a run without stages is one."""
+        return self.stages or (StageSection(epochs=self.epochs, learning_rate=self.learning_rate),)
+
+    def by_weight(self) -> list[TrainingRecipe]:
+        """One recipe for each rate weight, in order, named ``<name>-l<weight>``; this one where there is one weight."""
+        weights = self.rate.weight if self.rate else ()
+        if len(weights) < 2:
+            return [self]
+        return [
+            self.model_copy(update={"name": f"{self.name}-l{weight:g}", "rate": RateSection(weight=(weight,))})
+            for weight in weights
+        ]
 
 
 def parse_training(data: dict[str, Any]) -> TrainingRecipe:

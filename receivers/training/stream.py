@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from receivers.training.data import to_images, turned
+from receivers.training.data import ImageView, turned
 from simulator.data.store import ChannelStore
 
 _ROWS = 256  # neighbouring samples read at once
@@ -24,25 +24,19 @@ class StreamedImages:
     Args:
         store: channel store.
         split: name of the split.
-        num_delays: delay taps kept.
+        view: what an image is.
         buffer_images: images of the buffer.
     """
 
-    def __init__(self, store: ChannelStore, split: str, num_delays: int, buffer_images: int = 16384):
-        self._store, self._split, self._num_delays, self._buffer = store, split, num_delays, buffer_images
-        layout = store.layout
-        self.shape = (
-            store.num_samples(split) * layout.num_rx_ant * layout.num_slots,
-            num_delays,
-            layout.panel.num_ports,
-            2,
-        )
+    def __init__(self, store: ChannelStore, split: str, view: ImageView, buffer_images: int = 16384):
+        self._store, self._split, self._view, self._buffer = store, split, view, buffer_images
+        self.shape = (store.num_samples(split) * view.per_entry, *view.shape)
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def head(self, count: int) -> np.ndarray:
-        """The first images of the split, float32 ``[count, delay, port, 2]``, at most all."""
+        """The first images of the split, float32 ``[count, height, width, 2]``, at most all."""
         blocks, total = [], 0
         for piece in self._store.slices(self._split, _ROWS):
             blocks.append(self._images(piece))
@@ -86,7 +80,7 @@ class StreamedImages:
             yield buffer[last[start : start + _ROWS]]
 
     def _images(self, piece: tuple[int, int, int]) -> np.ndarray:
-        return to_images(self._store.read_slice(self._split, piece)[0], self._store.layout, self._num_delays)
+        return self._view(self._store.read_slice(self._split, piece)[0])
 
 
 def _ahead(items: Iterator[np.ndarray], depth: int = 4) -> Iterator[np.ndarray]:

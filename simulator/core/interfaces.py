@@ -72,10 +72,20 @@ class FeedbackScheme(ABC):
 
 
 class Quantizer(ABC):
-    """Scalar quantiser on [-1, 1] with ``2 ** bits`` cells: a hard path in NumPy, a soft path in ``keras.ops``."""
+    """Quantiser on [-1, 1] with ``2 ** bits`` cells: a hard path in NumPy, a soft path in ``keras.ops``.
+
+    One index stands for ``dim`` neighbouring latents: values have shape ``[..., latent]``, indices
+    ``[..., latent / dim]``; with ``dim`` 1 both have any shape.
+    """
 
     bits: int
+    dim: int = 1
     key: ClassVar[str]
+
+    @classmethod
+    def fit(cls, samples: NDArray[np.floating[Any]], bits: int) -> dict[str, Any]:
+        """Constructor parameters, as plain lists, learned from latents ``[sample, latent]``; none by default."""
+        return {}
 
     @abstractmethod
     def quantize(self, x: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
@@ -90,15 +100,41 @@ class Quantizer(ABC):
         """Quantised value with the gradient of the identity (straight-through estimator)."""
 
 
+class ScalarQuantizer(Quantizer):
+    """Quantiser whose cells are intervals between ``borders``, float64 ``[2**bits - 1]``, increasing."""
+
+    borders: NDArray[np.float64]
+
+    def cell(self, x: Array) -> tuple[Array, Array]:
+        """Ends of the cell of every value, float32, exact, with the gradient of the identity; outer cells: -/+ 1e9."""
+        from keras import ops
+
+        ends = np.concatenate([[-1e9], self.borders, [1e9]]).astype(np.float32)
+        value = ops.stop_gradient(self.soft(x))
+        above = ops.searchsorted(ops.convert_to_tensor(ends), ops.reshape(value, (-1,)))  # ends below a level
+        above = ops.minimum(above, len(ends) - 1)  # NaN, when training diverges
+        slope = x - ops.stop_gradient(x)
+        lower, upper = (ops.reshape(ops.take(ends, i), ops.shape(x)) for i in (above - 1, above))
+        return lower + slope, upper + slope
+
+
 class EntropyCoder(ABC):
-    """Symbols to bits and back, many reports at once. All reports carry the same number of symbols."""
+    """Symbols to bits and back, many reports at once. All reports carry the same number of symbols.
+
+    Constructor: ``(num_symbols, **tables)`` with an alphabet 0 .. num_symbols - 1. With T tables, symbol i of a report is
+    coded with table ``i mod T``.
+    """
 
     num_symbols: int
 
-    @property
+    @classmethod
     @abstractmethod
-    def max_length(self) -> int:
-        """Bits of the longest codeword."""
+    def fit(cls, counts: NDArray[np.integer[Any]]) -> dict[str, Any]:
+        """Tables, as plain lists, for symbol counts ``[symbol]`` or ``[table, symbol]``."""
+
+    @abstractmethod
+    def max_bits(self, num_symbols: int) -> int:
+        """Longest possible report of so many symbols [bit]."""
 
     @abstractmethod
     def encode(self, symbols: NDArray[np.integer[Any]]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

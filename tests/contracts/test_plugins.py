@@ -324,7 +324,7 @@ class TestCoders:
         bits, num_bits = coder.encode(symbols)
         assert coder.num_symbols == alphabet
         assert bits.dtype == np.uint8 and bits.max() <= 1 and bits.shape[0] == 30
-        assert num_bits.shape == (30,) and num_bits.max() <= min(bits.shape[1], 64 * coder.max_length)
+        assert num_bits.shape == (30,) and num_bits.max() <= min(bits.shape[1], coder.max_bits(64))
         assert not bits[np.arange(bits.shape[1]) >= num_bits[:, None]].any()
         decoded, valid = coder.decode(bits, num_bits, 64)
         assert valid.dtype == bool and valid.all()
@@ -340,7 +340,7 @@ class TestCoders:
     def test_random_bits_never_raise(self, name, params, alphabet, rng):
         symbols = self.symbols(rng, alphabet)
         coder = self.build(name, params, symbols, alphabet)
-        bits = rng.integers(0, 2, (300, 64 * coder.max_length), dtype=np.uint8)
+        bits = rng.integers(0, 2, (300, coder.max_bits(64)), dtype=np.uint8)
         decoded, valid = coder.decode(bits, rng.integers(0, bits.shape[1] + 1, 300), 64)
         assert decoded.shape == (300, 64) and valid.shape == (300,)
         assert decoded.min() >= 0 and decoded.max() < alphabet

@@ -183,7 +183,7 @@ def test_wrong_lengths(lengths):
     assert caught.value.field == "coders.huffman.lengths"
 
 
-@pytest.mark.parametrize("counts", [[], [-1, 2], [1.5, 2.0], [[1, 2]], [2**58, 1]])
+@pytest.mark.parametrize("counts", [[], [-1, 2], [1.5, 2.0], [[[1, 2]]], [2**58, 1]])
 def test_wrong_counts(counts):
     with pytest.raises(ConfigError) as caught:
         HuffmanCoder.fit(counts)

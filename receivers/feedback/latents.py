@@ -1,0 +1,98 @@
+"""Latents to bits and back: quantiser and entropy coder of a trained model, with what both ends know of it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from receivers.models.weights import Table, TrainedModel
+from receivers.quantization.scale import scale_index, scale_of
+from simulator.core import bitfield, registry
+from simulator.core.errors import ConfigError
+from simulator.core.interfaces import EntropyCoder, Quantizer
+
+PRIORS = ("latent", "pooled", "learned")
+
+
+class LatentCodec:
+    """Quantiser and coder of the latents of ``count`` images per report.
+
+    Args:
+        trained: weights with tables.
+        quantizer: quantiser by name; None: that of the training.
+        bits: bits of one index; None: those of the training.
+        coder: entropy coder by name.
+        prior: what the coder's tables are made of: "latent", the histogram of every latent over training samples;
+            "pooled", one for all; "learned", the learned density integrated over the cells.
+        levels: "shipped" reads a cell as its table says, "nominal" as the quantiser has it.
+        count: images of a report.
+    """
+
+    def __init__(
+        self,
+        trained: TrainedModel,
+        quantizer: str | None,
+        bits: int | None,
+        coder: str,
+        prior: str,
+        levels: str,
+        count: int,
+    ):
+        codec = trained.codec
+        name, bits = quantizer or codec.quantizer, bits or codec.bits
+        self.key = f"{name}-b{bits}"
+        table: Table | None = trained.tables.get(self.key)
+        self.quantizer: Quantizer = registry.build(
+            "quantizers",
+            name,
+            bits=bits,
+            **(codec.params if name == codec.quantizer else {}),
+            **(table.params if table else {}),
+        )
+        self._trained, self._count = trained, count
+        self._scale_bits = codec.scale_bits
+        self.num_symbols = trained.input.num_latents // self.quantizer.dim
+        size = 2**bits
+        counts = None
+        if table is not None:
+            counts = {"latent": table.counts, "pooled": table.counts.sum(axis=0), "learned": table.learned}[prior]
+        if counts is None and coder != "fixed":
+            known = [key for key, t in trained.tables.items() if prior != "learned" or t.learned is not None]
+            raise ConfigError(
+                "feedback.autoencoder.quantizer",
+                f"{self.key} with coder {coder} and prior {prior}",
+                f"coder fixed, or a combination with a shipped table: {', '.join(sorted(known)) or 'none for this prior'}",
+            )
+        parameters = {} if counts is None else registry.load("coders", coder).fit(counts)
+        self.coder: EntropyCoder = registry.build("coders", coder, num_symbols=size, **parameters)
+        index = np.arange(size)[:, None] if self.quantizer.dim > 1 else np.arange(size)
+        self._levels = self.quantizer.dequantize(index)
+        if levels == "shipped" and table is not None:
+            self._levels = table.levels
+
+    @property
+    def max_bits(self) -> int:
+        """Longest possible report."""
+        return self._count * self._scale_bits + self.coder.max_bits(self._count * self.num_symbols)
+
+    def encode(self, latent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Bits uint8 ``[report, max]`` and their number ``[report]`` of latents float32 ``[report * count, latent]``."""
+        index = scale_index(np.abs(latent).max(axis=1), self._scale_bits)
+        if self._scale_bits:
+            latent = latent / scale_of(index, self._scale_bits)[:, None]
+        cells = self.quantizer.quantize(latent).reshape(-1, self._count * self.num_symbols)
+        coded, lengths = self.coder.encode(cells)
+        head = bitfield.pack(index.reshape(-1, self._count), self._scale_bits)
+        return np.concatenate([head, coded], axis=1), lengths + head.shape[1]
+
+    def decode(self, bits: np.ndarray, num_bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Latents float32 ``[report * count, latent]`` and ``valid`` bool ``[report]`` of reports."""
+        head = self._count * self._scale_bits
+        symbols, valid = self.coder.decode(
+            bits[:, head:], np.maximum(num_bits - head, 0), self._count * self.num_symbols
+        )
+        valid &= num_bits >= head
+        latent = self._levels[symbols.reshape(-1, self.num_symbols)].reshape(len(symbols) * self._count, -1)
+        if self._scale_bits:
+            width = np.pad(bits, ((0, 0), (0, max(0, head - bits.shape[1]))))[:, :head]
+            latent = latent * scale_of(bitfield.unpack(width, self._scale_bits), self._scale_bits).reshape(-1, 1)
+        return latent, valid

@@ -1,0 +1,149 @@
+"""Multi-head attention and transformer layers with the weights and conventions of the published networks."""
+
+from __future__ import annotations
+
+import keras
+from keras import layers, ops
+
+
+def attend(q, k, v, scale: float):
+    r"""Scaled dot-product attention :math:`\operatorname{softmax}(s\, q k^T) v`.
+
+    Args:
+        q: float ``[..., query, depth]``.
+        k: float ``[..., key, depth]``.
+        v: float ``[..., key, value]``.
+        scale: factor s on the products.
+
+    Returns:
+        float ``[..., query, value]``.
+
+    Source: Vaswani et al., NeurIPS 2017, Eq. (1).
+    """
+    weights = ops.softmax(ops.matmul(q * scale, ops.swapaxes(k, -1, -2)), axis=-1)
+    return ops.matmul(weights, v)
+
+
+@keras.saving.register_keras_serializable(package="csilink")
+class MultiHeadAttention(layers.Layer):
+    """Attention with one fused kernel ``[dim, 3 * dim]`` for query, key and value, and an output projection.
+
+    Args:
+        num_heads: heads; must divide the width of the input.
+        axis: "token" attends over tokens. "batch" attends over the samples of a batch, the released TransNet's quirk
+            (sequence-first attention fed batch-first tensors): a sample then depends on its neighbours.
+
+    Call arguments:
+        x: queries float32 ``[batch, token, dim]``.
+        memory: keys and values, same width; None: ``x`` (self-attention).
+
+    Returns:
+        float32, shape of ``x``.
+    """
+
+    def __init__(self, num_heads: int, axis: str = "token", **kwargs):
+        super().__init__(**kwargs)
+        self.num_heads, self.axis = num_heads, axis
+
+    def build(self, x_shape, memory_shape=None):
+        """Kernels of width ``dim``."""
+        dim = x_shape[-1]
+        if dim % self.num_heads:
+            raise ValueError(f"{dim} features cannot be shared by {self.num_heads} heads")
+        self.in_kernel = self.add_weight(shape=(dim, 3 * dim), initializer="glorot_uniform", name="in_kernel")
+        self.in_bias = self.add_weight(shape=(3 * dim,), initializer="zeros", name="in_bias")
+        self.out_kernel = self.add_weight(shape=(dim, dim), initializer="glorot_uniform", name="out_kernel")
+        self.out_bias = self.add_weight(shape=(dim,), initializer="zeros", name="out_bias")
+
+    def call(self, x, memory=None):
+        """Attend."""
+        if self.axis == "batch":
+            x = ops.swapaxes(x, 0, 1)
+            memory = None if memory is None else ops.swapaxes(memory, 0, 1)
+        dim = x.shape[-1]
+        if memory is None:
+            q, k, v = ops.split(ops.matmul(x, self.in_kernel) + self.in_bias, 3, axis=-1)
+        else:
+            q = ops.matmul(x, self.in_kernel[:, :dim]) + self.in_bias[:dim]
+            k, v = ops.split(ops.matmul(memory, self.in_kernel[:, dim:]) + self.in_bias[dim:], 2, axis=-1)
+        q, k, v = (self._heads(t, dim) for t in (q, k, v))
+        y = ops.swapaxes(attend(q, k, v, (dim // self.num_heads) ** -0.5), 1, 2)
+        y = ops.matmul(ops.reshape(y, ops.shape(x)), self.out_kernel) + self.out_bias
+        return ops.swapaxes(y, 0, 1) if self.axis == "batch" else y
+
+    def _heads(self, x, dim: int):
+        shape = ops.shape(x)
+        return ops.swapaxes(ops.reshape(x, (shape[0], shape[1], self.num_heads, dim // self.num_heads)), 1, 2)
+
+    def get_config(self):
+        """Constructor arguments."""
+        return {**super().get_config(), "num_heads": self.num_heads, "axis": self.axis}
+
+
+@keras.saving.register_keras_serializable(package="csilink")
+class TransformerLayer(layers.Layer):
+    """Transformer layer: self-attention, with ``cross`` attention to a memory, feed-forward network; each with a skip.
+
+    Args:
+        num_heads: heads of the attention.
+        hidden: width of the feed-forward network.
+        cross: a decoder layer, which also attends to ``memory``.
+        norm: "post" normalises behind each skip (original), "pre" in front of each branch: the skip path then keeps the
+            scale of its tokens.
+        activation: of the feed-forward network.
+        axis: see :class:`MultiHeadAttention`.
+
+    Call arguments:
+        x: float32 ``[batch, token, dim]``.
+        memory: float32 ``[batch, key, dim]`` for ``cross``.
+
+    Returns:
+        float32, shape of ``x``.
+
+    Source: Vaswani et al., NeurIPS 2017, Sec. 3; pre-norm: Xiong et al., ICML 2020.
+    """
+
+    def __init__(
+        self,
+        num_heads: int,
+        hidden: int,
+        cross: bool = False,
+        norm: str = "post",
+        activation: str = "relu",
+        axis: str = "token",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_heads, self.hidden, self.cross = num_heads, hidden, cross
+        self.norm, self.activation, self.axis = norm, activation, axis
+        self.self_attn = MultiHeadAttention(num_heads, axis)
+        self.cross_attn = MultiHeadAttention(num_heads, axis) if cross else None
+        self.norms = [layers.LayerNormalization(epsilon=1e-5) for _ in range(3 if cross else 2)]
+
+    def build(self, x_shape, memory_shape=None):
+        """Sublayers of the width of ``x``."""
+        dim = x_shape[-1]
+        self.up = layers.Dense(self.hidden, self.activation, kernel_initializer="glorot_uniform")
+        self.down = layers.Dense(dim, kernel_initializer="glorot_uniform")
+        self.self_attn.build(x_shape)
+        if self.cross_attn is not None:
+            self.cross_attn.build(x_shape)
+        self.up.build(x_shape)
+        self.down.build((*x_shape[:-1], self.hidden))
+        for norm in self.norms:
+            norm.build(x_shape)
+
+    def call(self, x, memory=None):
+        """Branches one after the other."""
+        branches = [self.self_attn]
+        if self.cross_attn is not None:
+            branches.append(lambda y: self.cross_attn(y, memory))
+        branches.append(lambda y: self.down(self.up(y)))
+        for norm, branch in zip(self.norms, branches, strict=True):
+            x = norm(x + branch(x)) if self.norm == "post" else x + branch(norm(x))
+        return x
+
+    def get_config(self):
+        """Constructor arguments."""
+        own = ("num_heads", "hidden", "cross", "norm", "activation", "axis")
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}

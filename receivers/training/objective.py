@@ -1,0 +1,79 @@
+"""The network as it is trained: autoencoder, bottleneck, noise on the input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from receivers.models.autoencoder import Autoencoder
+from receivers.training.bottleneck import Bottleneck
+
+
+class TrainingModel(keras.Model):
+    """Autoencoder with what surrounds it in training.
+
+    Args:
+        autoencoder: the network.
+        bottleneck: between encoder and decoder, or None.
+        noise_snr_db: range of the signal-to-noise ratio of the encoder's input [dB], or None.
+        seed: of the noise.
+
+    Call arguments:
+        x: images float32 ``[batch, height, width, 2]``.
+
+    Returns:
+        decoded images, same shape.
+    """
+
+    def __init__(
+        self,
+        autoencoder: Autoencoder,
+        bottleneck: Bottleneck | None = None,
+        noise_snr_db: tuple[float, float] | None = None,
+        seed: int = 0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.autoencoder, self.bottleneck, self.noise_snr_db = autoencoder, bottleneck, noise_snr_db
+        self.quantize = True
+        self._noise = keras.random.SeedGenerator(seed)
+        self.built = True
+
+    def call(self, x, training=False):
+        """Encode, quantise, decode."""
+        if training and self.noise_snr_db is not None:
+            x = self._noisy(x)
+        latent = self.autoencoder.encoder(x, training=training)
+        if self.bottleneck is not None and self.quantize:
+            latent = self.bottleneck(latent, training=training)
+        return self.autoencoder.decoder(latent, training=training)
+
+    def _noisy(self, x):
+        low, high = self.noise_snr_db
+        snr_db = keras.random.uniform((ops.shape(x)[0], 1, 1, 1), low, high, seed=self._noise)
+        power = ops.mean(ops.square(x), axis=(1, 2, 3), keepdims=True)
+        noise = keras.random.normal(ops.shape(x), seed=self._noise)
+        return x + noise * ops.sqrt(power * 10.0 ** (-snr_db / 10.0))
+
+    def scores(self, images: np.ndarray, loss: Callable[[Any, Any], Any]) -> tuple[float, float]:
+        """Mean loss and mean bits (0 without prior) of images, quantised as the link does."""
+        total = bits = 0.0
+        rated = self.quantize and self.bottleneck is not None and self.bottleneck.prior is not None
+        for start in range(0, len(images), 1000):
+            x = images[start : start + 1000]
+            latent = self.autoencoder.encoder(x, training=False)
+            if rated:
+                bits += float(ops.sum(self.bottleneck.bits(latent)))
+            if self.bottleneck is not None and self.quantize:
+                latent = self.bottleneck(latent, training=False)
+            total += float(ops.sum(loss(x, self.autoencoder.decoder(latent, training=False))))
+        return total / len(images), bits / len(images)
+
+    def latents(self, images: np.ndarray) -> np.ndarray:
+        """Codewords float32 ``[sample, latent]`` of images, unquantised."""
+        blocks = [self.autoencoder.encoder(images[i : i + 1000], training=False) for i in range(0, len(images), 1000)]
+        return np.concatenate([ops.convert_to_numpy(block) for block in blocks])
