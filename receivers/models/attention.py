@@ -20,8 +20,13 @@ def attend(q, k, v, scale: float):
 
     Source: Vaswani et al., NeurIPS 2017, Eq. (1).
     """
+    lead = None
+    if len(q.shape) > 5:  # more than TensorFlow's softmax takes
+        lead = q.shape[1:-2]
+        q, k, v = (ops.reshape(x, (-1, *x.shape[-2:])) for x in (q, k, v))
     weights = ops.softmax(ops.matmul(q * scale, ops.swapaxes(k, -1, -2)), axis=-1)
-    return ops.matmul(weights, v)
+    y = ops.matmul(weights, v)
+    return y if lead is None else ops.reshape(y, (-1, *lead, *y.shape[-2:]))
 
 
 @keras.saving.register_keras_serializable(package="csilink")

@@ -1,0 +1,157 @@
+"""Classical transform coding: KLT, quantiser with reverse water-filling, entropy or fixed-length code."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from receivers.coding.range_coder import RangeCoder
+from receivers.feedback.autoencoder import check_geometry
+from receivers.models.klt import Klt
+from receivers.models.weights import TrainedModel
+from receivers.quantization.lloyd_max import gaussian_levels
+from simulator.core import bitfield
+from simulator.core.errors import ConfigError
+from simulator.core.interfaces import FeedbackScheme
+from simulator.core.params import validated
+from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport
+from simulator.transforms import from_angular_delay, to_angular_delay, to_complex, to_real
+
+LIMIT = 127
+_MOST_BITS = 8
+
+
+class KltFeedback(FeedbackScheme):
+    r"""Best linear code for the statistics of its training channels, at any bit budget.
+
+    The coefficients of the unit-power angular-delay image in the eigenvectors of its covariance are uncorrelated.
+    Reverse water-filling gives every one with a variance above the water level D the rate
+    :math:`\tfrac12 \log_2(\sigma_i^2 / D)`:
+
+    * ``coding="entropy"``: one uniform step for all, which is what a common D means, and a range coder with a table for
+      each coefficient; ``bits`` is the mean over the training samples.
+    * ``coding="fixed"``: whole bits, each given to the coefficient whose error it reduces most, and Lloyd-Max quantisers
+      for Gaussian coefficients; every report has exactly ``bits``.
+
+    Args:
+        config: public configuration; panel and band must be those of the transform.
+        weights: folder or zoo name of a KLT (recipe with model ``klt``).
+        bits: budget per receive antenna and report, 1..4096.
+        coding: "entropy" or "fixed".
+        seed: not used.
+
+    Source: Cover, Thomas, Elements of Information Theory, 2nd ed., Theorem 10.3.3; Goyal, IEEE Signal Process. Mag. 18(5),
+    2001; levels: Max, 1960.
+    """
+
+    @validated("feedback.klt")
+    def __init__(
+        self,
+        config: CsiConfig,
+        *,
+        weights: str,
+        bits: Annotated[int, Field(ge=1, le=4096)],
+        coding: Literal["entropy", "fixed"] = "entropy",
+        seed: int = 0,
+    ):
+        self.config, self.bits, self.coding = config, bits, coding
+        self._trained = TrainedModel(weights)
+        if self._trained.card["model"]["name"] != "klt":
+            raise ConfigError("feedback.klt.weights", weights, "weights of a recipe with model klt")
+        check_geometry(config, self._trained, "channel")
+        self._klt = Klt.load(self._trained.folder / self._trained.card["weights"]["file"])
+        self._delays = self._trained.input.num_delays
+        if coding == "entropy":
+            self._step = self._klt.step_for(bits, LIMIT)
+            counts = self._klt.counts(self._step, LIMIT)
+            self._coder = RangeCoder(2 * LIMIT + 1, **RangeCoder.fit(counts))
+        else:
+            self._allocation = allocate(np.repeat(self._klt.variances / 2, 2), bits)
+            self._std = np.repeat(np.sqrt(self._klt.variances / 2), 2)
+
+    @property
+    def label(self) -> str:
+        """``<weights>-<bits>`` (entropy coded) or ``<weights>-fixed-<bits>``."""
+        return f"{self._trained.name}-{'fixed-' if self.coding == 'fixed' else ''}{self.bits}"
+
+    @property
+    def max_bits(self) -> int:
+        """Longest possible report."""
+        if self.coding == "fixed":
+            return self.config.num_rx_ant * self.bits
+        return self._coder.max_bits(self.config.num_rx_ant * 2 * len(self._klt.basis))
+
+    def report(self, csi: CsiEstimate) -> CsiReport:
+        """Transform and code the estimate of every UE."""
+        batch, users, rx, ports, subcarriers = csi.h_hat.shape
+        x = to_real(to_angular_delay(csi.h_hat.reshape(-1, ports, subcarriers), self.config.panel, self._delays))
+        power = 2 * np.mean(np.square(x, dtype=np.float64), axis=(1, 2, 3), keepdims=True)
+        z = self._klt.coefficients((x / np.sqrt(np.maximum(power, 1e-30))).astype(np.float32))
+        if self.coding == "entropy":
+            cells = self._klt.cells(z, self._step, LIMIT)
+            bits, num_bits = self._coder.encode(cells.reshape(batch * users, -1))
+        else:
+            pairs = np.ascontiguousarray(z)[..., None].view(np.float32).reshape(len(z), -1) / self._std
+            fields = []
+            for bits_ in range(1, _MOST_BITS + 1):
+                chosen = pairs[:, self._allocation == bits_]
+                levels = gaussian_levels(bits_)
+                index = np.searchsorted((levels[1:] + levels[:-1]) / 2, chosen)
+                fields.append(bitfield.pack(index, bits_))
+            bits = np.concatenate(fields, axis=1).reshape(batch * users, -1)
+            num_bits = np.full(len(bits), bits.shape[1], np.int64)
+        return CsiReport(bits.reshape(batch, users, -1), num_bits.reshape(batch, users))
+
+    def reconstruct(self, report: CsiReport) -> CsiReconstruction:
+        """Decode and transform back."""
+        batch, users = report.bits.shape[:2]
+        rx, panel = self.config.num_rx_ant, self.config.panel
+        components = len(self._klt.basis)
+        if self.coding == "entropy":
+            flat = report.bits.reshape(batch * users, -1)
+            lengths = np.asarray(report.num_bits, np.int64).reshape(-1)
+            cells, valid = self._coder.decode(flat, lengths, rx * 2 * components)
+            z = self._klt.values(cells.reshape(-1, 2 * components), self._step, LIMIT)
+        else:
+            bits = report.expect_length(rx * self.bits).reshape(-1, self.bits)
+            pairs, start = np.zeros((len(bits), 2 * components)), 0
+            for bits_ in range(1, _MOST_BITS + 1):
+                columns = np.flatnonzero(self._allocation == bits_)
+                field = bits[:, start : start + bits_ * len(columns)]
+                pairs[:, columns] = gaussian_levels(bits_)[bitfield.unpack(field, bits_)]
+                start += bits_ * len(columns)
+            z = np.ascontiguousarray((pairs * self._std).astype(np.float32)).view(np.complex64)
+            valid = np.ones(batch * users, bool)
+        x = to_complex(self._klt.images(z, self._delays, panel.num_ports))
+        x *= np.float32((self.config.num_subcarriers / self._delays) ** 0.5)
+        h = from_angular_delay(x, panel, self.config.num_subcarriers).reshape(batch, users, rx, panel.num_ports, -1)
+        valid = valid.reshape(batch, users)
+        return CsiReconstruction(h=np.where(valid[:, :, None, None, None], h, np.complex64(0)), valid=valid)
+
+
+def allocate(variances: np.ndarray, bits: int) -> np.ndarray:
+    """Whole bits int64 ``[coefficient]`` with the sum ``bits``, each where it reduces the squared error most.
+
+    Args:
+        variances: float ``[coefficient]`` of Gaussian coefficients.
+        bits: sum; at most 8 go to one coefficient.
+
+    Source: Gersho, Gray, Vector Quantization and Signal Compression, 1992, Sec. 8.3 (greedy allocation).
+    """
+    if bits > _MOST_BITS * len(variances):
+        raise ConfigError("feedback.klt.bits", bits, f"1..{_MOST_BITS * len(variances)} (8 per coefficient)")
+    distortion = np.array([1.0] + [gaussian_distortion(b) for b in range(1, _MOST_BITS + 1)])
+    gains = np.outer(distortion[:-1] - distortion[1:], variances)  # [bit, coefficient], falling along bits
+    best = np.argsort(-gains.ravel(), kind="stable")[:bits]
+    return np.bincount(best % len(variances), minlength=len(variances))
+
+
+def gaussian_distortion(bits: int) -> float:
+    """Mean squared error of the Lloyd-Max quantiser for a unit Gaussian: 1 minus the power of its levels."""
+    from scipy.special import ndtr
+
+    levels = gaussian_levels(bits)
+    ends = np.concatenate([[-np.inf], (levels[1:] + levels[:-1]) / 2, [np.inf]])
+    return float(1 - np.sum(np.diff(ndtr(ends)) * levels**2))

@@ -1,0 +1,145 @@
+"""Published PyTorch checkpoints of CRNet, CLNet, TransNet and STNet into the same networks in Keras."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simulator.core.errors import StoreError
+
+Tensor = NDArray[np.floating[Any]]
+# What profilers and batch normalisation leave in checkpoints, and the dense layer that STNet's decoder never uses.
+_IGNORED = re.compile(r"(^|\.)(total_ops|total_params|num_batches_tracked)$|^decoder\.fc\.(weight|bias)$")
+
+# Keras layer name to torch module; all other layers have their module's name with dashes for dots.
+_NAMES = {
+    "crnet": {"codeword": "encoder_fc", "expand": "decoder_fc"},
+    "clnet": {"codeword": "encoder.replace_efc", "expand": "decoder.replace_dfc"},
+    "transnet": {"codeword": "fc_encoder", "expand": "fc_decoder", "encoder-layer0": "encoder.layer", "decoder-layer0": "decoder.layer"},
+    "stnet": {
+        "codeword": "encoder.fc",
+        "expand": "decoder.dense_layers.0",
+        "encoder-block": "encoder.blocks.0",
+        "decoder-block": "decoder.blocks.0",
+    },
+}
+ARCHITECTURES = tuple(_NAMES)
+
+
+def load_torch_weights(name: str, network: Any, state: Mapping[str, Tensor]) -> None:
+    """Set the variables of a network from a checkpoint.
+
+    Args:
+        name: "crnet", "clnet", "transnet" or "stnet".
+        network: that network, any size.
+        state: tensors by their torch names; a ``module.`` in front is ignored.
+
+    Raises:
+        StoreError: a tensor without a variable, a variable without a tensor, or shapes that differ; names are listed.
+    """
+    tensors = {key.removeprefix("module."): np.asarray(value) for key, value in state.items()}
+    tensors = {key: value for key, value in tensors.items() if not _IGNORED.search(key)}
+    assigned: dict[int, str] = {}
+    missing = []
+    for key, variable, convert in _pairs(name, network):
+        if key not in tensors:
+            missing.append(key)
+            continue
+        tensor = tensors.pop(key)
+        try:
+            value = convert(tensor)
+            fits = value.shape == tuple(variable.shape)
+        except ValueError:
+            fits = False
+        if not fits:
+            raise StoreError(f"{key}: shape {tensor.shape} does not make {tuple(variable.shape)} (another size of {name}?)")
+        variable.assign(value)
+        assigned[id(variable)] = key
+    forgotten = [v.path for v in network.variables if id(v) not in assigned and "seed" not in v.path]
+    if missing or tensors or forgotten:
+        parts = {"missing tensors": missing, "tensors without a place": sorted(tensors), "variables left": forgotten}
+        found = "; ".join(f"{what}: {', '.join(names[:5])}" for what, names in parts.items() if names)
+        raise StoreError(f"checkpoint is no {name} of this kind ({found})")
+
+
+def _pairs(name: str, network: Any) -> Iterator[tuple[str, Any, Callable[[Tensor], Tensor]]]:
+    """Torch name, Keras variable and conversion of every tensor."""
+    names, seen = _NAMES[name], set()
+    for side in (network.encoder, network.decoder):
+        for layer in side.layers:
+            if layer.weights and id(layer) not in seen:
+                seen.add(id(layer))
+                module = names.get(layer.name, layer.name.replace("-", "."))
+                if name == "stnet" and module.startswith("decoder_feature"):
+                    module = f"decoder.{module}"
+                yield from _layer(layer, module)
+
+
+def _layer(layer: Any, module: str) -> Iterator[tuple[str, Any, Callable[[Tensor], Tensor]]]:
+    kind = type(layer).__name__
+    if kind == "Conv2D":
+        yield f"{module}.weight", layer.kernel, lambda w: w.transpose(2, 3, 1, 0)
+        yield from _bias(layer, module)
+    elif kind == "Conv2DTranspose":
+        yield f"{module}.weight", layer.kernel, lambda w: w.transpose(2, 3, 1, 0)
+        yield from _bias(layer, module)
+    elif kind == "Dense":  # CLNet's are convolutions of length one, its second one transposed
+        flip = module.endswith("replace_dfc")
+        yield f"{module}.weight", layer.kernel, lambda w: w.reshape(w.shape[:2]) if flip else w.reshape(w.shape[:2]).T
+        yield from _bias(layer, module)
+    elif kind == "BatchNormalization":
+        for suffix, variable in (
+            ("weight", layer.gamma),
+            ("bias", layer.beta),
+            ("running_mean", layer.moving_mean),
+            ("running_var", layer.moving_variance),
+        ):
+            yield f"{module}.{suffix}", variable, _same
+    elif kind == "LayerNormalization":
+        yield f"{module}.weight", layer.gamma, _same
+        yield f"{module}.bias", layer.beta, _same
+    elif kind == "RowNormalization":
+        yield from _layer(layer.norm, module)
+    elif kind == "MultiHeadAttention":
+        yield f"{module}.in_proj_weight", layer.in_kernel, np.transpose
+        yield f"{module}.in_proj_bias", layer.in_bias, _same
+        yield f"{module}.out_proj.weight", layer.out_kernel, np.transpose
+        yield f"{module}.out_proj.bias", layer.out_bias, _same
+    elif kind == "TransformerLayer":
+        yield from _layer(layer.self_attn, f"{module}.self_attn")
+        if layer.cross_attn is not None:
+            yield from _layer(layer.cross_attn, f"{module}.multihead_attn")
+        yield from _layer(layer.up, f"{module}.linear1")
+        yield from _layer(layer.down, f"{module}.linear2")
+        for index, norm in enumerate(layer.norms, 1):
+            yield from _layer(norm, f"{module}.norm{index}")
+    elif kind == "SeparableBlock":
+        local, far = layer.local_attn, layer.global_attn
+        parts = {
+            "attn1.qkv": local.qkv,
+            "attn1.proj": local.proj,
+            "attn2.q": far.q,
+            "attn2.kv": far.kv,
+            "attn2.proj": far.proj,
+            "attn2.sr": far.reduce,
+            "attn2.norm": far.norm,
+            **{f"norm{i + 1}": norm for i, norm in enumerate(layer.norms)},
+            **{f"mlp{i + 1}.cc{j + 1}": layer.mlps[i][j] for i in range(2) for j in range(2)},
+        }
+        for suffix, part in parts.items():
+            yield from _layer(part, f"{module}.{suffix}")
+    else:
+        raise TypeError(f"no conversion for {kind}")
+
+
+def _bias(layer: Any, module: str) -> Iterator[tuple[str, Any, Callable[[Tensor], Tensor]]]:
+    if layer.use_bias:
+        yield f"{module}.bias", layer.bias, _same
+
+
+def _same(value: Tensor) -> Tensor:
+    return value
