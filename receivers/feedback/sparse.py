@@ -130,7 +130,11 @@ class SparseFeedback(FeedbackScheme):
         ranks = [sum(self._binomials[k][n] for k, n in enumerate(row, 1)) for row in chosen.tolist()]
         width = -(-self._rank_bits // 8)
         octets = np.frombuffer(b"".join(r.to_bytes(width) for r in ranks), np.uint8).reshape(len(ranks), width)
-        return np.unpackbits(octets, axis=1)[:, 8 * width - self._rank_bits :] if width else np.zeros((len(ranks), 0), np.uint8)
+        return (
+            np.unpackbits(octets, axis=1)[:, 8 * width - self._rank_bits :]
+            if width
+            else np.zeros((len(ranks), 0), np.uint8)
+        )
 
     def _positions(self, bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Increasing positions int64 ``[image, kept]`` and whether the rank is one."""

@@ -83,7 +83,9 @@ class Position(layers.Layer):
 
     def build(self, shape):
         """One vector per token."""
-        self.table = self.add_weight(shape=shape[1:], initializer=keras.initializers.RandomNormal(0, 0.02), name="table")
+        self.table = self.add_weight(
+            shape=shape[1:], initializer=keras.initializers.RandomNormal(0, 0.02), name="table"
+        )
 
     def call(self, x):
         """Add."""

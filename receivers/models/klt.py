@@ -40,7 +40,11 @@ class Klt:
         power, vectors = np.linalg.eigh(covariance / len(x))
         basis = np.ascontiguousarray(vectors.T[::-1][:num_components]).astype(np.complex64)
         klt = cls(basis, np.maximum(power[::-1][:num_components], 1e-12), np.zeros((0, len(basis), 2), np.float16))
-        return cls(klt.basis, klt.variances, _pairs(klt.coefficients(images[:: max(1, len(images) // num_samples)][:num_samples])).astype(np.float16))
+        return cls(
+            klt.basis,
+            klt.variances,
+            _pairs(klt.coefficients(images[:: max(1, len(images) // num_samples)][:num_samples])).astype(np.float16),
+        )
 
     @classmethod
     def load(cls, path: Path) -> Klt:
@@ -72,7 +76,10 @@ class Klt:
     def values(self, cells: NDArray[np.int64], step: float, limit: int) -> NDArray[np.complex64]:
         """Coefficients complex64 ``[sample, component]`` of cells, each read as the mean of the training values in it."""
         x, found = self._training(step, limit)
-        total, count = np.bincount(found.ravel(), x.ravel(), 2 * limit + 1), np.bincount(found.ravel(), minlength=2 * limit + 1)
+        total, count = (
+            np.bincount(found.ravel(), x.ravel(), 2 * limit + 1),
+            np.bincount(found.ravel(), minlength=2 * limit + 1),
+        )
         nominal = (np.arange(2 * limit + 1) - limit) * step
         levels = ((total + nominal) / (count + 1)).astype(np.float32)
         levels = (levels - levels[::-1]) / 2  # the phase is uniform, so the distribution is even

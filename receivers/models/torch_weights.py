@@ -19,7 +19,12 @@ _IGNORED = re.compile(r"(^|\.)(total_ops|total_params|num_batches_tracked)$|^dec
 _NAMES = {
     "crnet": {"codeword": "encoder_fc", "expand": "decoder_fc"},
     "clnet": {"codeword": "encoder.replace_efc", "expand": "decoder.replace_dfc"},
-    "transnet": {"codeword": "fc_encoder", "expand": "fc_decoder", "encoder-layer0": "encoder.layer", "decoder-layer0": "decoder.layer"},
+    "transnet": {
+        "codeword": "fc_encoder",
+        "expand": "fc_decoder",
+        "encoder-layer0": "encoder.layer",
+        "decoder-layer0": "decoder.layer",
+    },
     "stnet": {
         "codeword": "encoder.fc",
         "expand": "decoder.dense_layers.0",
@@ -56,7 +61,9 @@ def load_torch_weights(name: str, network: Any, state: Mapping[str, Tensor]) -> 
         except ValueError:
             fits = False
         if not fits:
-            raise StoreError(f"{key}: shape {tensor.shape} does not make {tuple(variable.shape)} (another size of {name}?)")
+            raise StoreError(
+                f"{key}: shape {tensor.shape} does not make {tuple(variable.shape)} (another size of {name}?)"
+            )
         variable.assign(value)
         assigned[id(variable)] = key
     forgotten = [v.path for v in network.variables if id(v) not in assigned and "seed" not in v.path]

@@ -90,7 +90,10 @@ def test_encoder_costs():
     # Attention that the tables of the field leave out: four projections of 32 tokens and two products, six times.
     cost = count_cost(model := made("transnet", num_latents=512).encoder) + count_cost(model)
     assert (cost.macs - cost.macs_published) / 4 == 4 * 32 * 64 * 64 + 2 * 32 * 32 * 64
-    assert count_cost(made("transnet", num_latents=512, shared_layers=False).decoder).params == 1_050_624 + 2 * 297_920 + 128
+    assert (
+        count_cost(made("transnet", num_latents=512, shared_layers=False).decoder).params
+        == 1_050_624 + 2 * 297_920 + 128
+    )
     transform = registry.build("models", "learned_transform")
     assert count_cost(transform.encoder).params == 1_080_384
 
@@ -101,7 +104,9 @@ def test_encoder_costs():
 @pytest.mark.parametrize("name", NETWORKS)
 class TestEveryNetwork:
     def test_other_sizes_and_samples_alone(self, name, rng):
-        model = made(name, 64, 32) if name == "stnet" else made(name, 16, 24 if name not in ("learned_transform",) else 32)
+        model = (
+            made(name, 64, 32) if name == "stnet" else made(name, 16, 24 if name not in ("learned_transform",) else 32)
+        )
         height, width = model.encoder.input_shape[1:3]
         x = image(rng, 5, height, width)
         together = array(model(x))
@@ -141,7 +146,12 @@ def test_offset_network_starts_as_identity(rng):
 
 
 def test_bad_sizes_are_errors():
-    for name, sizes in {"transnet": (7, 9), "stnet": (16, 32), "stqenet": (12, 32), "learned_transform": (24, 32)}.items():
+    for name, sizes in {
+        "transnet": (7, 9),
+        "stnet": (16, 32),
+        "stqenet": (12, 32),
+        "learned_transform": (24, 32),
+    }.items():
         with pytest.raises(ValueError, match="multiples|tokens"):
             made(name, *sizes)
 
@@ -235,7 +245,9 @@ def random_state(name, model, rng):
     for key, variable, convert in _pairs(name, model):
         value = rng.standard_normal(variable.shape)
         fan_in = max(1, np.prod(variable.shape[:-1]))
-        value = np.abs(value) + 0.5 if "running_var" in key else value / np.sqrt(fan_in) if value.ndim > 1 else 0.3 * value
+        value = (
+            np.abs(value) + 0.5 if "running_var" in key else value / np.sqrt(fan_in) if value.ndim > 1 else 0.3 * value
+        )
         state[key] = inverse(convert, value, key)
     return state
 
@@ -277,7 +289,9 @@ def test_transnet_as_released_attends_over_the_batch(rng):
 
 
 @pytest.mark.skipif(not GOLDEN.is_dir(), reason="recorded forward passes are not beside this checkout")
-@pytest.mark.parametrize(("name", "file", "latents"), [("crnet", "crnet_cr16", 128), ("transnet", "transnet_cr32_token", 64)])
+@pytest.mark.parametrize(
+    ("name", "file", "latents"), [("crnet", "crnet_cr16", 128), ("transnet", "transnet_cr32_token", 64)]
+)
 def test_recorded_forward_passes_of_the_published_code(name, file, latents):
     model = made(name, num_latents=latents)
     with np.load(GOLDEN / f"{file}_weights.npz") as weights, np.load(GOLDEN / f"{file}_io.npz") as io:
