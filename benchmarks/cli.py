@@ -68,8 +68,14 @@ def check(file: File, drops: Drops = None, set_: Overrides = None) -> None:
 @app.command(name="list")
 def list_(
     kind: Annotated[str | None, typer.Argument(help="One kind only, e.g. feedback, presets, zoo.")] = None,
+    cost: Annotated[bool, typer.Option("--cost", help="Parameters and MACs of every model.")] = False,
 ) -> None:
     """Known plug-ins, presets, data sets and weights."""
+    if cost:
+        from benchmarks.cost import cost_table
+
+        typer.echo(cost_table().to_string(index=False))
+        return
     from importlib.resources import files
 
     from receivers.models.weights import zoo_names
@@ -132,6 +138,47 @@ def train(
             typer.echo(f"test, {name}: {entry['bits_mean']} bit, {score}{beside}")
         typer.echo(f"weights and card: {folder}")
         before = folder
+
+
+@app.command(name="import-torch")
+def import_torch(
+    model: Annotated[str, typer.Argument(help="crnet, clnet, transnet or stnet.")],
+    files: Annotated[list[Path], typer.Argument(help="Checkpoint, or encoder and decoder checkpoints.")],
+    store: Annotated[Path, typer.Option(help="Channel store of the kind that it was trained on (tables, scores).")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="A=B", help="Parameter of the model.")] = None,
+) -> None:
+    """Published PyTorch weights to a folder that serves as `weights:` of a scenario."""
+    from benchmarks.import_torch import import_checkpoint
+    from scenarios.load import apply_override
+
+    params: dict[str, object] = {}
+    for assignment in set_ or ():
+        apply_override(params, assignment)
+    card = import_checkpoint(model, files, store, out, params)
+    typer.echo(f"test NMSE unquantised {card['test']['unquantized']['nmse_db']} dB; weights and card: {out}")
+
+
+@app.command()
+def export(
+    weights: Annotated[str, typer.Argument(help="Zoo name or folder of weights; with --verify an exported folder.")],
+    side: Annotated[str, typer.Option(help="ue (encoder) or gnb (decoder).")] = "ue",
+    format_: Annotated[str, typer.Option("--format", help="keras, savedmodel, onnx or litert.")] = "keras",
+    int8: Annotated[bool, typer.Option("--int8", help="Weights and activations in 8 bits (onnx, litert).")] = False,
+    out: Annotated[Path | None, typer.Option(help="Folder [default: exports/NAME-SIDE-FORMAT].")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Run an exported folder against its golden vectors.")
+    ] = False,
+) -> None:
+    """Encoder or decoder with quantiser, tables, card and golden vectors, for use in another link."""
+    from benchmarks.export import export_model, verify_folder
+
+    folder = Path(weights)
+    if not verify:
+        folder = out or Path("exports") / f"{folder.name}-{side}-{format_}{'-int8' if int8 else ''}"
+        export_model(weights, side, format_, folder, int8=int8)
+    result = verify_folder(folder)
+    typer.echo(f"{folder}: {result}")
 
 
 @app.command()

@@ -76,13 +76,10 @@ def _train_network(
 
     model, history = fit(recipe, store.layout, images, val, folder, progress)
     train_images = head(images, 50000)
-    tables = fit_tables(model, train_images[:30000], recipe)
     # A fresh model: the trained one would save its optimiser along.
     network = registry.build("models", recipe.model.name, **model.autoencoder.get_config())
     network.set_weights(model.autoencoder.get_weights())
-    network.save_weights(folder / "model.weights.h5")
-    with (folder / "tables.npz").open("wb") as file:
-        np.savez_compressed(file, **{f"{k}/{part}": v for k, table in tables.items() for part, v in table.items()})
+    write_network(folder, network, fit_tables(model, train_images[:30000], recipe))
     _learning_curve(history["epochs"], recipe).savefig(folder / "learning_curve.png", dpi=120)
     section = recipe.quantizer
     card = {
@@ -110,9 +107,16 @@ def _train_network(
         },
     }
     write_json(folder / "card.json", card)
-    card["test"] = test_scores(folder, train_images, *tests, recipe)
+    card["test"] = test_scores(folder, store, train_images, *tests, recipe)
     write_json(folder / "card.json", card)
     return card
+
+
+def write_network(folder: Path, network: Any, tables: dict[str, dict[str, np.ndarray]]) -> None:
+    """Weight file and ``tables.npz``."""
+    network.save_weights(folder / "model.weights.h5")
+    with (folder / "tables.npz").open("wb") as file:
+        np.savez_compressed(file, **{f"{k}/{part}": v for k, table in tables.items() for part, v in table.items()})
 
 
 def fit_tables(model: Any, images: np.ndarray, recipe: TrainingRecipe) -> dict[str, dict[str, np.ndarray]]:
@@ -160,13 +164,19 @@ def fit_tables(model: Any, images: np.ndarray, recipe: TrainingRecipe) -> dict[s
 
 
 def test_scores(
-    folder: Path, train: np.ndarray, test: np.ndarray, part: np.ndarray, names: list[str], recipe: TrainingRecipe
+    folder: Path,
+    store: ChannelStore,
+    train: np.ndarray,
+    test: np.ndarray,
+    part: np.ndarray,
+    names: list[str],
+    recipe: TrainingRecipe,
 ) -> dict[str, Any]:
     """Distortion and counted bits of the finished folder on the test split.
 
     NMSE is that of the truncated angular-delay image (``nmse_trunc_db``), mean of per-sample ratios, with the 95 %
-    half-width; eigenvectors are scored by SGCS. Beside each stands the KLT of the same training images with its best
-    quantiser step, behind the same range coder, at the same mean bits.
+    half-width; eigenvectors are scored by SGCS. Beside each stand the KLT of the same training images behind the same
+    range coder, and the sparse angular-delay code, at the same bits.
     """
     from receivers.feedback.latents import LatentCodec
     from receivers.models.klt import Klt
@@ -202,6 +212,7 @@ def test_scores(
             if coder == "range" and channel and klt is not None:
                 entry["by_channel"] = {n: _score(test[part == i], x_hat[part == i], True) for i, n in enumerate(names)}
                 entry["klt_at_these_bits"] = klt_score(klt, test, float(num_bits.mean()))
+                entry["sparse_at_these_bits"] = sparse_score(store, test, float(num_bits.mean()))
             scores["codecs"]["-".join((key, coder, prior))] = entry
     return scores
 
@@ -216,6 +227,27 @@ def klt_score(klt: Any, test: np.ndarray, bits: float) -> dict[str, float]:
     _, num_bits = coder.encode(cells)
     x_hat = klt.images(klt.values(cells, step, KLT_LIMIT), *test.shape[1:3])
     return {"bits_mean": round(float(num_bits.mean()), 1), **_score(test, x_hat, True)}
+
+
+def sparse_score(store: ChannelStore, test: np.ndarray, bits: float) -> dict[str, float]:
+    """Score of the sparse angular-delay code of so many bits, on images float32 ``[sample, delay, port, 2]``."""
+    from receivers.feedback.sparse import SparseFeedback
+    from simulator.core.types import CsiConfig, CsiEstimate
+    from simulator.transforms import from_angular_delay, to_angular_delay, to_complex, to_real
+
+    layout, delays = store.layout, test.shape[1]
+    samples = max(layout.num_subcarriers, delays)
+    config = CsiConfig(layout.panel, 1, samples, layout.spacing_hz, 1)
+    scheme = SparseFeedback(config, bits=max(16, round(bits)), num_delays=delays)
+    gain = np.float32((samples / delays) ** 0.5)
+    x_hat, num_bits = [], 0
+    for start in range(0, len(test), 1000):
+        h = gain * from_angular_delay(to_complex(test[start : start + 1000]), layout.panel, samples)
+        report = scheme.report(CsiEstimate(h[:, None, None], np.zeros((len(h), 1), np.float32)))
+        back = scheme.reconstruct(report).h[:, 0, 0] / gain
+        x_hat.append(to_real(to_angular_delay(back, layout.panel, delays)))
+        num_bits = int(report.num_bits[0, 0])
+    return {"bits_mean": num_bits, **_score(test, np.concatenate(x_hat), True)}
 
 
 def _train_klt(

@@ -29,6 +29,11 @@ def attend(q, k, v, scale: float):
     return y if lead is None else ops.reshape(y, (-1, *lead, *y.shape[-2:]))
 
 
+def gelu(x):
+    r"""Exact GELU :math:`x\, \Phi(x)`, by ``erf``, which every export format has (Hendrycks, Gimpel, arXiv:1606.08415)."""
+    return 0.5 * x * (1.0 + ops.erf(x * 0.7071067811865476))
+
+
 @keras.saving.register_keras_serializable(package="csilink")
 class MultiHeadAttention(layers.Layer):
     """Attention with one fused kernel ``[dim, 3 * dim]`` for query, key and value, and an output projection.
@@ -95,7 +100,7 @@ class TransformerLayer(layers.Layer):
         cross: a decoder layer, which also attends to ``memory``.
         norm: "post" normalises behind each skip (original), "pre" in front of each branch: the skip path then keeps the
             scale of its tokens.
-        activation: of the feed-forward network.
+        activation: of the feed-forward network, "relu" or "gelu".
         axis: see :class:`MultiHeadAttention`.
 
     Call arguments:
@@ -128,7 +133,7 @@ class TransformerLayer(layers.Layer):
     def build(self, x_shape, memory_shape=None):
         """Sublayers of the width of ``x``."""
         dim = x_shape[-1]
-        self.up = layers.Dense(self.hidden, self.activation, kernel_initializer="glorot_uniform")
+        self.up = layers.Dense(self.hidden, kernel_initializer="glorot_uniform")
         self.down = layers.Dense(dim, kernel_initializer="glorot_uniform")
         self.self_attn.build(x_shape)
         if self.cross_attn is not None:
@@ -140,10 +145,11 @@ class TransformerLayer(layers.Layer):
 
     def call(self, x, memory=None):
         """Branches one after the other."""
+        activation = ops.relu if self.activation == "relu" else gelu
         branches = [self.self_attn]
         if self.cross_attn is not None:
             branches.append(lambda y: self.cross_attn(y, memory))
-        branches.append(lambda y: self.down(self.up(y)))
+        branches.append(lambda y: self.down(activation(self.up(y))))
         for norm, branch in zip(self.norms, branches, strict=True):
             x = norm(x + branch(x)) if self.norm == "post" else x + branch(norm(x))
         return x

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
-from receivers.models.attention import attend
+from receivers.models.attention import attend, gelu
 
 WINDOW = 8
 HEADS = 4
@@ -164,7 +164,7 @@ class SeparableBlock(layers.Layer):
 
     def _mlp(self, index: int, x):
         first, second = self.mlps[index]
-        return second(ops.gelu(first(x), approximate=False))
+        return second(gelu(first(x)))
 
     def get_config(self):
         """Constructor arguments."""

@@ -1,0 +1,38 @@
+"""Table of what every model costs."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from receivers.models.cost import count_cost
+from simulator.core import registry
+
+# Latents of 32 x 32 images at compression 1/4 .. 1/64.
+LATENTS = (512, 256, 128, 64, 32)
+
+
+def cost_table() -> pd.DataFrame:
+    """Parameters and multiply-accumulates of one sample of 32 x 32 (``evt``: 13 subbands x 32 ports).
+
+    ``macs_published`` counts convolution and dense layers as the papers do; ``macs`` counts attention and GDN too.
+    """
+    rows = []
+    for name in registry.names("models"):
+        if name == "klt":
+            continue
+        for latents in LATENTS if name not in ("learned_transform", "evt") else (None,):
+            model = registry.build("models", name, **({} if latents is None else {"num_latents": latents}))
+            encoder, decoder = count_cost(model.encoder), count_cost(model.decoder)
+            total = encoder + decoder
+            rows.append(
+                {
+                    "model": name,
+                    "latents": model.num_latents,
+                    "params": total.params,
+                    "macs_published": total.macs_published,
+                    "macs": total.macs,
+                    "encoder_params": encoder.params,
+                    "encoder_macs": encoder.macs,
+                }
+            )
+    return pd.DataFrame(rows)

@@ -1,0 +1,144 @@
+"""Published PyTorch checkpoints to folders that serve the link."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.train import fit_tables, test_scores, write_network
+from receivers.models.torch_weights import ARCHITECTURES, load_torch_weights
+from receivers.training.recipe import parse_training
+from simulator.core import registry
+from simulator.core.errors import ConfigError, StoreError
+from simulator.data.store import ChannelStore, sha256, write_json
+
+
+def import_checkpoint(
+    model: str, files: list[Path], store_folder: Path, folder: Path, params: dict[str, Any]
+) -> dict[str, Any]:
+    """Convert a checkpoint, fit quantiser tables on a store's training split and score its test split.
+
+    The networks see images as they were trained on: antennas in rows, delays in columns, values around 0.5, scaled so
+    that a unit-power image has the mean power of the store (one factor for the whole data set).
+
+    Args:
+        model: "crnet", "clnet", "transnet" or "stnet".
+        files: one checkpoint, or those of encoder and decoder.
+        store_folder: store of imported COST 2100 images or channels of that kind.
+        folder: where to write.
+        params: parameters of the model, e.g. ``attention_axis``.
+
+    Raises:
+        ConfigError: unknown model.
+        StoreError: a file that is no checkpoint, or tensors that do not fit.
+    """
+    import keras
+
+    from receivers.models.cost import count_cost
+    from receivers.training.data import ImageView, load_images
+    from receivers.training.objective import TrainingModel
+
+    if model not in ARCHITECTURES:
+        raise ConfigError("model", model, ", ".join(ARCHITECTURES))
+    state = _read(files)
+    store = ChannelStore(store_folder)
+    if store.layout.num_delays is None:
+        raise ConfigError("--store", store.name, "a store of truncated angular-delay images (import format cost2100)")
+    power = [np.mean(np.abs(h) ** 2, dtype=np.float64) for h, _ in store.read("train")]
+    delays = store.layout.num_delays
+    view = ImageView(store.layout, delays)
+    train, _ = load_images(store, "train", view)
+    test, part = load_images(store, "test", view)
+    height, width = view.shape[1], view.shape[0]
+    if "num_latents" not in params:
+        last = {"crnet": "encoder_fc.bias", "clnet": "encoder.replace_efc.bias", "transnet": "fc_encoder.bias"}
+        key = next((k for k in state if k.endswith(last.get(model, "encoder.fc.bias"))), None)
+        if key is None:
+            raise StoreError(f"{files[0]}: no codeword layer of {model} (first names: {', '.join(list(state)[:4])})")
+        params = {**params, "num_latents": int(np.asarray(state[key]).size)}
+    network = registry.build("models", model, height=height, width=width, **params)
+    load_torch_weights(model, network, state)
+    scale = float(np.sqrt(np.mean(power)))
+    recipe = parse_training(
+        {"name": folder.name, "dataset": store.name, "num_delays": delays, "model": {"name": model, "params": params}}
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    seen = np.swapaxes(train[:30000], 1, 2) * np.float32(scale) + np.float32(0.5)
+    tables = fit_tables(_Scaled(TrainingModel(network)), seen, recipe)
+    write_network(folder, network, tables)
+    card = {
+        "name": folder.name,
+        "description": f"Imported from PyTorch: {', '.join(f.name for f in files)}",
+        "model": {"name": model, "params": network.get_config()},
+        "cost": {"encoder": asdict(count_cost(network.encoder)), "decoder": asdict(count_cost(network.decoder))},
+        "input": {
+            **asdict(store.layout.panel),
+            "num_subcarriers": store.layout.num_subcarriers,
+            "spacing_hz": store.layout.spacing_hz,
+            "num_delays": delays,
+            "num_latents": network.num_latents,
+            "offset": 0.5,
+            "scale": scale,
+            "transposed": True,
+        },
+        "codec": {"quantizer": "mu_law", "bits": 4, "scale_bits": 8},
+        "weights": {"file": "model.weights.h5", "sha256": sha256(folder / "model.weights.h5")},
+        "tables": {"file": "tables.npz", "sha256": sha256(folder / "tables.npz")},
+        "dataset": {
+            "name": store.name,
+            "store_sha256": store.hash,
+            "samples": {"train": len(train), "test": len(test)},
+        },
+        "training": {"imported": {f.name: sha256(f) for f in files}, "keras": keras.__version__},
+    }
+    write_json(folder / "card.json", card)
+    quantised = recipe.model_copy(update={"quantizer": _section()})
+    names = store.origin.get("parts", [store.name])
+    card["test"] = test_scores(folder, store, train[:50000], test, part, names, quantised)
+    write_json(folder / "card.json", card)
+    return card
+
+
+def _section() -> Any:
+    from receivers.training.recipe import QuantizerSection
+
+    return QuantizerSection(name="mu_law", bits=(2, 4, 6, 8), scale_bits=8)
+
+
+class _Scaled:
+    """A network whose latents are divided by their largest magnitude, on the grid that the report sends."""
+
+    def __init__(self, model: Any):
+        self._model = model
+
+    def latents(self, images: np.ndarray) -> np.ndarray:
+        from receivers.quantization.scale import scale_index, scale_of
+
+        latent = self._model.latents(images)
+        return latent / scale_of(scale_index(np.abs(latent).max(axis=1), 8), 8)[:, None]
+
+
+def _read(files: list[Path]) -> dict[str, Any]:
+    """Tensors of one checkpoint, or of encoder and decoder, by name."""
+    try:
+        import torch
+    except ImportError:
+        raise ConfigError("import-torch", "no PyTorch", "an installation with the extra `torch`") from None
+    if not 1 <= len(files) <= 2:
+        raise ConfigError("files", len(files), "one checkpoint, or those of encoder and decoder")
+    state: dict[str, Any] = {}
+    for file, side in zip(files, ("encoder.", "decoder."), strict=False):
+        try:
+            loaded = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:
+            reason = (str(error).strip().splitlines() or [""])[0]
+            raise StoreError(f"{file}: no checkpoint of tensors ({reason})") from None
+        tensors = loaded.get("state_dict", loaded) if isinstance(loaded, dict) else {}
+        if not tensors or not all(isinstance(v, torch.Tensor) for v in tensors.values()):
+            raise StoreError(f"{file}: no state dict of tensors")
+        prefix = side if len(files) == 2 else ""
+        state |= {prefix + name.removeprefix("module."): tensor.numpy() for name, tensor in tensors.items()}
+    return state
