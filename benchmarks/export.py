@@ -56,6 +56,7 @@ def export_model(weights: str, side: str, format_: str, folder: Path, *, int8: b
         raise ConfigError("weights", weights, "weights of a network")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "codec.json").exists():
         raise StoreError(f"{folder}: holds other files; choose another --out")
+    target, folder = folder, folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     graph = _graph(trained, side)
@@ -70,6 +71,8 @@ def export_model(weights: str, side: str, format_: str, folder: Path, *, int8: b
     _write_graph(graph, folder / FORMATS[format_], format_, source if int8 else None)
     write_json(folder / "codec.json", _codec_json(trained, codec, side, format_, int8, folder))
     shutil.copy(trained.folder / CARD, folder / CARD)
+    shutil.rmtree(target, ignore_errors=True)
+    folder.rename(target)
 
 
 def verify_folder(folder: Path) -> str:

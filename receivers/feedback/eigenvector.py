@@ -80,7 +80,7 @@ class EigenvectorFeedback(FeedbackScheme):
         """Decode; reports that are no codeword sequence are marked invalid."""
         batch, users, width = report.bits.shape
         num_bits = np.asarray(report.num_bits, np.int64).reshape(-1)
-        latent, valid = self._codec.decode(report.bits.reshape(-1, width), num_bits)
+        latent, valid = self._codec.decode(report.bits.reshape(batch * users, width), num_bits)
         w = from_eigenvector_image(self._trained.decode(latent), self.config.panel)
         w = w.reshape(batch, users, self.config.num_layers, *w.shape[1:])  # [..., layer, subband, port]
         valid = valid.reshape(batch, users)

@@ -73,8 +73,8 @@ class KltFeedback(FeedbackScheme):
 
     @property
     def label(self) -> str:
-        """``<weights>-<bits>`` (entropy coded) or ``<weights>-fixed-<bits>``."""
-        return f"{self._trained.name}-{'fixed-' if self.coding == 'fixed' else ''}{self.bits}"
+        """``<weights>-b<bits>`` (entropy coded) or ``<weights>-fixed-b<bits>``."""
+        return f"{self._trained.name}-{'fixed-' if self.coding == 'fixed' else ''}b{self.bits}"
 
     @property
     def max_bits(self) -> int:

@@ -71,8 +71,8 @@ class SparseFeedback(FeedbackScheme):
 
     @property
     def label(self) -> str:
-        """``sparse-<bits>``."""
-        return f"sparse-{self.bits}"
+        """``sparse-b<bits>``."""
+        return f"sparse-b{self.bits}"
 
     @property
     def max_bits(self) -> int:

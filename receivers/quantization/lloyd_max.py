@@ -45,15 +45,18 @@ class LloydMaxQuantizer(ScalarQuantizer):
         self._borders32 = np.where(near < self.borders, np.nextafter(near, np.float32(np.inf)), near)
 
     @classmethod
-    def fit(cls, samples: NDArray[np.floating[Any]], bits: int, iterations: int = 100) -> dict[str, list[float]]:
+    def fit(cls, samples: NDArray[np.floating[Any]], bits: int, iterations: int = 300) -> dict[str, list[float]]:
         """Parameters ``{"levels": ...}`` for data of any shape, clipped to [-1, 1], by Lloyd's algorithm.
 
-        It starts at the quantiles of the data; levels that coincide (data with atoms) are moved apart by float32 steps.
+        It starts at the quantiles of the cube root of the density, the best levels for many bits (Panter, Dite, Proc. IRE
+        39(1), 1951); levels that coincide (data with atoms) are moved apart by float32 steps.
         """
         x = np.sort(np.clip(np.asarray(samples, np.float64).ravel(), -1, 1))
         size = 2 ** check_bits(bits)
         total = np.concatenate([[0.0], np.cumsum(x)])
-        levels = np.quantile(x, (np.arange(size) + 0.5) / size)
+        density, edges = np.histogram(x, 1024)
+        mass = np.concatenate([[0.0], np.cumsum(np.cbrt(density))])
+        levels = np.interp((np.arange(size) + 0.5) / size * mass[-1], mass, edges)
         for _ in range(iterations):
             ends = np.concatenate([[0], np.searchsorted(x, (levels[1:] + levels[:-1]) / 2), [len(x)]])
             count = np.diff(ends)

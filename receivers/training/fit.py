@@ -37,7 +37,7 @@ def build_loss(recipe: TrainingRecipe, layout: ChannelLayout) -> Callable[[Any, 
     if recipe.loss != "sum_rate":
         return _LOSSES[recipe.loss]
     link = recipe.link
-    return sum_rate_loss(layout.panel, recipe.num_delays, layout.num_subcarriers, link.num_users, link.snr_db)
+    return sum_rate_loss(layout.panel, recipe.num_delays, layout.num_subcarriers, **link.model_dump())
 
 
 def build_model(recipe: TrainingRecipe, train: np.ndarray | StreamedImages) -> TrainingModel:

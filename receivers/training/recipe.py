@@ -66,10 +66,14 @@ class RateSection(_Section):
 
 
 class LinkSection(_Section):
-    """Link of the loss ``sum_rate``: neighbouring samples of a batch are the users of a drop, precoder ZF."""
+    """Link of the loss ``sum_rate``: neighbouring samples of a batch are the users of a drop, precoder ZF.
+
+    Rates are taken at ``num_frequencies`` samples spread over the band.
+    """
 
     num_users: Annotated[Integer, Field(ge=2, le=64)] = 4
     snr_db: Finite = 10.0
+    num_frequencies: Count = 13
 
 
 class StageSection(_Section):

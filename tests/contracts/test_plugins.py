@@ -27,6 +27,7 @@ from simulator.core.interfaces import (
     Metric,
     Precoder,
     Quantizer,
+    ScalarQuantizer,
 )
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport, Panel, RadioGeometry
 from simulator.data.layout import ChannelLayout
@@ -34,7 +35,7 @@ from simulator.data.writer import StoreWriter
 from simulator.phy.llvm import working_llvm
 from simulator.scores import CsiOutcome, LinkOutcome
 
-WEIGHTS = next(iter(zoo_names()), None)
+WEIGHTS = {name: next(iter(n for n in zoo_names() if n.startswith(name)), None) for name in ("csinet", "evt", "klt")}
 CONFIG = CsiConfig(Panel(3, 2, 2), num_rx_ant=2, num_subcarriers=7, spacing_hz=360e3, subband_size=3)
 SEED = 77
 
@@ -61,10 +62,15 @@ PARAMS = {
     "feedback": {
         "dft": [{}, {"cophasing": "subband"}],
         "rvq": [{"bits": 5}, {"bits": 3, "frequency": "subband", "codebooks": 2}],
+        "sparse": [{"bits": 60, "num_delays": 7}, {"bits": 100, "num_delays": 5, "phase_bits": 6}],
+        "klt": [{"weights": WEIGHTS["klt"], "bits": 1500}, {"weights": WEIGHTS["klt"], "bits": 90, "coding": "fixed"}],
+        "eigenvector": [{"weights": WEIGHTS["evt"]}, {"weights": WEIGHTS["evt"], "coder": "huffman", "prior": "pooled"}],
         "autoencoder": [
-            {"weights": WEIGHTS, "bits": 4},
+            {"weights": WEIGHTS["csinet"]},
+            {"weights": WEIGHTS["csinet"], "coder": "huffman", "prior": "learned"},
+            {"weights": WEIGHTS["csinet"], "coder": "huffman", "prior": "pooled", "scale_bits": 8},
             {
-                "weights": WEIGHTS,
+                "weights": WEIGHTS["csinet"],
                 "bits": 3,
                 "quantizer": "uniform",
                 "coder": "fixed",
@@ -73,7 +79,10 @@ PARAMS = {
             },
         ],
     },
-    "quantizers": {name: [{"bits": 1}, {"bits": 3}, {"bits": 8}] for name in ("uniform", "mu_law")},
+    "quantizers": {
+        **{name: [{"bits": 1}, {"bits": 3}, {"bits": 8}] for name in ("uniform", "mu_law", "mid_tread", "lloyd_max")},
+        "vector": [{"bits": 1}, {"bits": 5}, {"bits": 6, "dim": 3}],
+    },
     "precoders": {"rzf": [{}, {"loading": 0.1}]},
 }
 
@@ -154,14 +163,11 @@ def public_config(name, weights):
     if weights is None:
         return CONFIG
     trained = TrainedModel(weights).input
-    fields = trained if isinstance(trained, dict) else trained.model_dump()
-    panel = Panel(fields["n1"], fields["n2"], fields["num_pol"])
-    return CsiConfig(panel, 2, fields["num_subcarriers"], fields["spacing_hz"], subband_size=4)
+    panel = Panel(trained.n1, trained.n2, trained.num_pol)
+    return CsiConfig(panel, 2, trained.num_subcarriers, trained.spacing_hz, subband_size=4)
 
 
 def scheme_of(name, params):
-    if name == "autoencoder" and WEIGHTS is None:
-        pytest.skip("no trained weights in the zoo")
     return made("feedback", name, public_config(name, params.get("weights")), seed=SEED, **params)
 
 
@@ -284,20 +290,25 @@ class TestFeedback:
 class TestQuantizers:
     def test_levels_and_idempotence(self, name, params):
         quantizer = made("quantizers", name, **params)
-        index = np.arange(2**quantizer.bits)
+        index = np.arange(2**quantizer.bits)[:, None]
         levels = quantizer.dequantize(index)
-        assert levels.dtype == np.float32 and (np.abs(levels) <= 1).all() and (np.diff(levels) > 0).all()
+        assert levels.dtype == np.float32 and levels.shape == (len(index), quantizer.dim)
+        assert (np.abs(levels) <= 1).all() and len(np.unique(levels, axis=0)) == len(levels)
+        assert quantizer.dim > 1 or (np.diff(levels[:, 0]) > 0).all()
         np.testing.assert_array_equal(quantizer.quantize(levels), index)
 
-    def test_cells_are_intervals(self, name, params, rng):
+    def test_every_value_has_a_cell(self, name, params, rng):
         quantizer = made("quantizers", name, **params)
-        x = np.sort(rng.uniform(-1.5, 1.5, (50, 40)).astype(np.float32), axis=None)
+        x = np.sort(rng.uniform(-1.5, 1.5, (60, 40)).astype(np.float32), axis=None).reshape(-1, 3 * 2)
         index = quantizer.quantize(x)
-        assert index.dtype == np.int64 and (np.diff(index) >= 0).all()
-        assert index[0] == 0 and index[-1] == 2**quantizer.bits - 1
-        odd = quantizer.quantize(np.array([np.nan, np.inf, -np.inf, 1e30, 0.0]))
+        assert index.dtype == np.int64 and index.shape == (len(x), 6 // quantizer.dim)
+        if quantizer.dim == 1:  # cells are intervals
+            assert (np.diff(index.ravel()) >= 0).all()
+            assert index.min() == 0 and index.max() == 2**quantizer.bits - 1
+        odd = quantizer.quantize(np.array([np.nan, np.inf, -np.inf, 1e30, 0.0, -1e-40]))
         assert odd.min() >= 0 and odd.max() < 2**quantizer.bits
         once = quantizer.dequantize(index)
+        assert once.shape == x.shape
         np.testing.assert_array_equal(quantizer.dequantize(quantizer.quantize(once)), once)
 
     def test_soft_path_is_the_hard_path(self, name, params, rng):
@@ -306,14 +317,43 @@ class TestQuantizers:
         soft = np.asarray(ops.convert_to_numpy(quantizer.soft(ops.convert_to_tensor(x))))
         np.testing.assert_array_equal(soft, quantizer.dequantize(quantizer.quantize(x)))
 
+    def test_ends_of_the_cells(self, name, params, rng):
+        """Of scalar quantisers, for the integral of a prior: true borders, gradient of the identity."""
+        quantizer = made("quantizers", name, **params)
+        if not isinstance(quantizer, ScalarQuantizer):
+            return
+        import tensorflow as tf
+
+        x = tf.constant(rng.uniform(-1.2, 1.2, (5, 60)).astype(np.float32))
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(x)
+            lower, upper = quantizer.cell(x)
+        index = quantizer.quantize(x.numpy())
+        ends = np.concatenate([[-1e9], quantizer.borders, [1e9]]).astype(np.float32)
+        np.testing.assert_array_equal(lower, ends[index])
+        np.testing.assert_array_equal(upper, ends[index + 1])
+        for end in (lower, upper):
+            np.testing.assert_array_equal(tape.gradient(end, x), np.ones(x.shape))
+        middle = np.float32((quantizer.borders[:-1] + quantizer.borders[1:]) / 2)
+        np.testing.assert_array_equal(quantizer.quantize(middle), np.arange(1, 2**quantizer.bits - 1))
+
+    def test_fitted_parameters_build_it(self, name, params, rng):
+        """What ``fit`` returns is a constructor's argument and not worse on its data."""
+        x = np.tanh(0.3 * rng.standard_normal((400, 6))).astype(np.float32)
+        known = {k: v for k, v in params.items() if k != "bits"}
+        fitted = registry.load("quantizers", name).fit(x, params["bits"], **known)
+        better = made("quantizers", name, **{**params, **json.loads(json.dumps(fitted))})
+        plain = made("quantizers", name, **params)
+        error, before = (np.mean((q.dequantize(q.quantize(x)) - x) ** 2) for q in (better, plain))
+        assert error <= before * 1.001
+
 
 @pytest.mark.parametrize(("name", "params"), cases("coders"))
 @pytest.mark.parametrize("alphabet", [2, 16, 100])
 class TestCoders:
     def build(self, name, params, symbols, alphabet):
-        fit = getattr(registry.load("coders", name), "fit", None)
-        fitted = fit(np.bincount(symbols.ravel(), minlength=alphabet)) if fit else {}
-        return made("coders", name, alphabet, **{**fitted, **params})
+        fitted = registry.load("coders", name).fit(np.bincount(symbols.ravel(), minlength=alphabet))
+        return made("coders", name, alphabet, **{**json.loads(json.dumps(fitted)), **params})
 
     def symbols(self, rng, alphabet):
         return np.minimum(rng.geometric(0.2, (30, 64)) - 1, alphabet - 1)
@@ -329,6 +369,22 @@ class TestCoders:
         decoded, valid = coder.decode(bits, num_bits, 64)
         assert valid.dtype == bool and valid.all()
         np.testing.assert_array_equal(decoded, symbols)
+
+    def test_a_table_for_every_position(self, name, params, alphabet, rng):
+        """Fitted to counts ``[table, symbol]``; symbols that never occurred can be sent all the same."""
+        shift = rng.integers(0, alphabet, 64)
+        symbols = (np.minimum(rng.geometric(0.5, (60, 64)) - 1, alphabet - 1) + shift) % alphabet
+        counts = np.stack([np.bincount(column, minlength=alphabet) for column in symbols.T])
+        fit = registry.load("coders", name).fit
+        coder = made("coders", name, alphabet, **{**json.loads(json.dumps(fit(counts))), **params})
+        pooled = made("coders", name, alphabet, **{**fit(counts.sum(axis=0)), **params})
+        unseen = rng.integers(0, alphabet, (60, 64))
+        for sent in (symbols, unseen, np.tile(symbols, 2)):
+            bits, num_bits = coder.encode(sent)
+            decoded, valid = coder.decode(bits, num_bits, sent.shape[1])
+            assert valid.all() and num_bits.max() <= coder.max_bits(sent.shape[1])
+            np.testing.assert_array_equal(decoded, sent)
+        assert coder.encode(symbols)[1].mean() <= pooled.encode(symbols)[1].mean() + 1
 
     def test_never_below_the_entropy(self, name, params, alphabet, rng):
         symbols = self.symbols(rng, alphabet)
