@@ -60,7 +60,9 @@ def export_model(weights: str, side: str, format_: str, folder: Path, *, int8: b
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     graph = _graph(trained, side)
-    codec = LatentCodec(trained, None, None, "range" if trained.input.target == "channel" else "fixed", "latent", "shipped", 1)
+    codec = LatentCodec(
+        trained, None, None, "range" if trained.input.target == "channel" else "fixed", "latent", "shipped", 1
+    )
     images = _images(trained)
     latent = trained.encode(images)
     bits, num_bits = codec.encode(latent)
@@ -97,7 +99,9 @@ def verify_folder(folder: Path) -> str:
             raise
         raise StoreError(f"{folder}: no exported model ({error})") from None
     side, int8 = description["side"], description["int8"]
-    source, expected = (golden["image"], golden["latent"]) if side == "ue" else (golden["received"], golden["image_hat"])
+    source, expected = (
+        (golden["image"], golden["latent"]) if side == "ue" else (golden["received"], golden["image_hat"])
+    )
     output = _runtime(description["format"], graph)(source)
     error = np.abs(np.float64(output) - expected)
     if int8:
@@ -108,12 +112,14 @@ def verify_folder(folder: Path) -> str:
     if not deviation <= limit:
         raise StoreError(f"{graph}: deviates from Keras by {deviation:.2e} of the {of}; allowed: {limit:g}")
     words = f"{description['format']}{' int8' if int8 else ''}, deviation {deviation:.1e} of the {of}"
-    coder, quantizer, levels = _coder(description)
+    coder, quantizer = _coder(description)
     symbols = quantizer.quantize(_normalised(golden["latent"] if int8 or side == "gnb" else output, description))
     bits, num_bits = coder.encode(symbols)
     width = golden["bits"].shape[1]
     scale_bits = description["latent"]["scale_bits"]
-    same = (num_bits + scale_bits == golden["num_bits"]) & (_padded(bits, width - scale_bits) == golden["bits"][:, scale_bits:]).all(axis=1)
+    same = (num_bits + scale_bits == golden["num_bits"]) & (
+        _padded(bits, width - scale_bits) == golden["bits"][:, scale_bits:]
+    ).all(axis=1)
     if not same.all():
         raise StoreError(f"{folder}: the bitstreams of {int(np.sum(~same))} of {len(same)} golden vectors differ")
     decoded, valid = coder.decode(bits, num_bits, symbols.shape[1])
@@ -177,7 +183,9 @@ def _write_graph(graph: Any, path: Path, format_: str, calibration: np.ndarray |
         _needs("tf2onnx", "onnx")
         graph.export(path, format="onnx", verbose=False)
         if calibration is not None:
-            _onnx_int8(path, graph.input_names[0] if hasattr(graph, "input_names") else graph.inputs[0].name, calibration)
+            _onnx_int8(
+                path, graph.input_names[0] if hasattr(graph, "input_names") else graph.inputs[0].name, calibration
+            )
     elif calibration is None:
         graph.export(path, format="litert", verbose=False)
     else:
@@ -262,7 +270,11 @@ def _codec_json(
         "format": format_,
         "int8": int8,
         "graph": {"file": FORMATS[format_], "input": SIDES[side][0], "output": SIDES[side][1], "dtype": "float32"},
-        "image": {"target": trained.input.target, "mean_power_of_entries": 1.0, "axes": "batch, delay or subband, port, (re, im)"},
+        "image": {
+            "target": trained.input.target,
+            "mean_power_of_entries": 1.0,
+            "axes": "batch, delay or subband, port, (re, im)",
+        },
         "latent": {
             "quantizer": name,
             "bits": int(bits),
@@ -276,14 +288,14 @@ def _codec_json(
     }
 
 
-def _coder(description: dict[str, Any]) -> tuple[Any, Any, np.ndarray]:
-    """Coder, quantiser and received levels from ``codec.json`` alone."""
+def _coder(description: dict[str, Any]) -> tuple[Any, Any]:
+    """Coder and quantiser from ``codec.json`` alone."""
     latent = description["latent"]
     quantizer = registry.build("quantizers", latent["quantizer"], bits=latent["bits"], **latent["params"])
     name = description["coder"]
     tables = description["tables"].get(name, {})
     coder = registry.build("coders", name, num_symbols=2 ** latent["bits"], **tables)
-    return coder, quantizer, np.asarray(latent["levels"], np.float32)
+    return coder, quantizer
 
 
 def _normalised(latent: np.ndarray, description: dict[str, Any]) -> np.ndarray:

@@ -67,7 +67,8 @@ class HuffmanCoder(EntropyCoder):
         """Parameters ``{"lengths": ...}`` of the shortest codes with codewords of at most 20 bits (12 for tables).
 
         Args:
-            counts: how often each symbol occurred, integers >= 0 with sums below 2**58. ``[symbol]``: one table in which
+            counts: how often each symbol occurred, integers >= 0 with sums below 2**58. ``[symbol]``: one table in
+            which
                 a count of 0 is read as 1, so that every symbol has a codeword. ``[table, symbol]``: symbols that never
                 occurred share the escape of their table, which has the weight of one occurrence.
         Raises:
@@ -183,7 +184,7 @@ class HuffmanCoder(EntropyCoder):
 
 
 def _canonical(lengths: NDArray[np.int64], longest: int) -> tuple[NDArray[np.int64], ...]:
-    """Codewords of lengths (0: none); symbol and length of the codeword that each window of ``longest`` bits starts with."""
+    """Codewords of lengths (0: none); symbol and length of the codeword that each window of bits starts with."""
     used = np.flatnonzero(lengths)
     order = used[np.argsort(lengths[used], kind="stable")]
     spans = 1 << (longest - lengths[order])  # windows that start with the codeword; together they fill 0, 1, 2, ...

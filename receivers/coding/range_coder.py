@@ -25,10 +25,11 @@ _BYTE = np.uint64(8)
 class RangeCoder(EntropyCoder):
     r"""Arithmetic coding by subdivision of a range, :math:`r \leftarrow \lfloor r / 2^{16} \rfloor f_s`.
 
-    Symbol i of a report is coded with table ``i mod T``. A report is the shortest bit string of which every continuation
+    Symbol i of a report is coded with table ``i mod T``. A report is the shortest bit string of which every
+    continuation
     lies in the final range, a prefix code: its length exceeds :math:`\sum -\log_2 (f / 2^{16})` by 0 to 2 bits.
-    Everything is integer arithmetic, so both ends agree on every machine. The state has 48 bits, which leaves 24 or more
-    for a table of 16: the loss by rounding is below :math:`10^{-6}` bit per symbol.
+    Everything is integer arithmetic, so both ends agree on every machine. The state has 48 bits, which leaves 24 or
+    more for a table of 16: the loss by rounding is below :math:`10^{-6}` bit per symbol.
 
     Args:
         num_symbols: size K of the alphabet, 1..2**15.

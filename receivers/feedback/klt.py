@@ -32,7 +32,8 @@ class KltFeedback(FeedbackScheme):
 
     * ``coding="entropy"``: one uniform step for all, which is what a common D means, and a range coder with a table for
       each coefficient; ``bits`` is the mean over the training samples.
-    * ``coding="fixed"``: whole bits, each given to the coefficient whose error it reduces most, and Lloyd-Max quantisers
+    * ``coding="fixed"``: whole bits, each given to the coefficient whose error it reduces most, and Lloyd-Max
+    quantisers
       for Gaussian coefficients; every report has exactly ``bits``.
 
     Args:
@@ -42,8 +43,8 @@ class KltFeedback(FeedbackScheme):
         coding: "entropy" or "fixed".
         seed: not used.
 
-    Source: Cover, Thomas, Elements of Information Theory, 2nd ed., Theorem 10.3.3; Goyal, IEEE Signal Process. Mag. 18(5),
-    2001; levels: Max, 1960.
+    Source: Cover, Thomas, Elements of Information Theory, 2nd ed., Theorem 10.3.3; Goyal, IEEE Signal Process. Mag.
+    18(5), 2001; levels: Max, 1960.
     """
 
     @validated("feedback.klt")
@@ -85,7 +86,7 @@ class KltFeedback(FeedbackScheme):
 
     def report(self, csi: CsiEstimate) -> CsiReport:
         """Transform and code the estimate of every UE."""
-        batch, users, rx, ports, subcarriers = csi.h_hat.shape
+        batch, users, _, ports, subcarriers = csi.h_hat.shape
         x = to_real(to_angular_delay(csi.h_hat.reshape(-1, ports, subcarriers), self.config.panel, self._delays))
         power = 2 * np.mean(np.square(x, dtype=np.float64), axis=(1, 2, 3), keepdims=True)
         z = self._klt.coefficients((x / np.sqrt(np.maximum(power, 1e-30))).astype(np.float32))

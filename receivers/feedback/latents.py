@@ -48,10 +48,14 @@ class LatentCodec:
             **(codec.params if name == codec.quantizer else {}),
             **(table.params if table else {}),
         )
-        self._trained, self._count = trained, count
+        self._count = count
         self._scale_bits = codec.scale_bits
         self.num_symbols = trained.input.num_latents // self.quantizer.dim
         size = 2**bits
+        if table is not None:
+            _check(trained, self.key, "counts", table.counts.shape, (self.num_symbols, size))
+            levels_shape = (size, self.quantizer.dim) if self.quantizer.dim > 1 else (size,)
+            _check(trained, self.key, "levels", table.levels.shape, levels_shape)
         counts = None
         if table is not None:
             counts = {"latent": table.counts, "pooled": table.counts.sum(axis=0), "learned": table.learned}[prior]
@@ -60,7 +64,7 @@ class LatentCodec:
             raise ConfigError(
                 "feedback.autoencoder.quantizer",
                 f"{self.key} with coder {coder} and prior {prior}",
-                f"coder fixed, or a combination with a shipped table: {', '.join(sorted(known)) or 'none for this prior'}",
+                f"coder fixed, or one with a shipped table: {', '.join(sorted(known)) or 'none for this prior'}",
             )
         parameters = {} if counts is None else registry.load("coders", coder).fit(counts)
         self.coder: EntropyCoder = registry.build("coders", coder, num_symbols=size, **parameters)
@@ -75,7 +79,7 @@ class LatentCodec:
         return self._count * self._scale_bits + self.coder.max_bits(self._count * self.num_symbols)
 
     def encode(self, latent: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Bits uint8 ``[report, max]`` and their number ``[report]`` of latents float32 ``[report * count, latent]``."""
+        """Bits uint8 ``[report, max]`` and their number ``[report]`` of latents ``[report * count, latent]``."""
         index = scale_index(np.abs(latent).max(axis=1), self._scale_bits)
         if self._scale_bits:
             latent = latent / scale_of(index, self._scale_bits)[:, None]
@@ -96,3 +100,9 @@ class LatentCodec:
             width = np.pad(bits, ((0, 0), (0, max(0, head - bits.shape[1]))))[:, :head]
             latent = latent * scale_of(bitfield.unpack(width, self._scale_bits), self._scale_bits).reshape(-1, 1)
         return latent, valid
+
+
+def _check(trained: TrainedModel, key: str, part: str, received: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    if received != expected:
+        what = f"{expected[0]} levels" if part == "levels" else f"{expected}"
+        raise ConfigError(f"{trained.folder}: tables.{key}.{part}", received, what)

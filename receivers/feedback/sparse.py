@@ -24,7 +24,8 @@ class SparseFeedback(FeedbackScheme):
     r"""The S largest entries of the angular-delay image: which they are, and their amplitudes and phases.
 
     S is the largest number whose report fits in ``bits``:
-    :math:`\lceil \log_2 \binom{N}{S} \rceil + b_0 + S (b_a + b_p)` bits for one image of N entries. The set is sent as its
+    :math:`\lceil \log_2 \binom{N}{S} \rceil + b_0 + S (b_a + b_p)` bits for one image of N entries. The set is sent
+    as its
     rank among all sets of S (combinatorial number system); the largest amplitude on ``b_0`` bits, uniform in dB against
     the power of the image; each amplitude in steps of 3 dB below it; phases uniformly.
 
@@ -37,8 +38,8 @@ class SparseFeedback(FeedbackScheme):
         phase_bits: b_p, bits of a phase.
         seed: not used.
 
-    Source: position and amplitude fields as in the Type II codebooks, 3GPP TS 38.214, 5.2.2.2.5; rank: Cover, IEEE Trans.
-    Inf. Theory 19(1), 1973 (enumerative coding).
+    Source: position and amplitude fields as in the Type II codebooks, 3GPP TS 38.214, 5.2.2.2.5; rank: Cover, IEEE
+    Trans. Inf. Theory 19(1), 1973 (enumerative coding).
     """
 
     @validated("feedback.sparse")

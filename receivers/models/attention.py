@@ -30,7 +30,10 @@ def attend(q, k, v, scale: float):
 
 
 def gelu(x):
-    r"""Exact GELU :math:`x\, \Phi(x)`, by ``erf``, which every export format has (Hendrycks, Gimpel, arXiv:1606.08415)."""
+    r"""Exact GELU :math:`x\, \Phi(x)` by ``erf``, which every export format has.
+
+    Source: Hendrycks, Gimpel, arXiv:1606.08415, Sec. 2.
+    """
     return 0.5 * x * (1.0 + ops.erf(x * 0.7071067811865476))
 
 

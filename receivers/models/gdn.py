@@ -9,7 +9,8 @@ from keras import layers, ops
 
 @keras.saving.register_keras_serializable(package="csilink")
 class Gdn(layers.Layer):
-    r"""GDN, :math:`y_i = x_i / \sqrt{\beta_i + \sum_j \gamma_{ij} x_j^2}`, or its approximate inverse, which multiplies.
+    r"""GDN, :math:`y_i = x_i / \sqrt{\beta_i + \sum_j \gamma_{ij} x_j^2}`, or its approximate inverse, which
+    multiplies.
 
     ``beta`` and ``gamma`` are squares of the weights, bounded from below, so that they stay positive.
 

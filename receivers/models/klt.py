@@ -74,7 +74,7 @@ class Klt:
         return np.clip(rounded, -limit, limit).astype(np.int64) + limit
 
     def values(self, cells: NDArray[np.int64], step: float, limit: int) -> NDArray[np.complex64]:
-        """Coefficients complex64 ``[sample, component]`` of cells, each read as the mean of the training values in it."""
+        """Coefficients complex64 ``[sample, component]`` of cells, read as the mean of the training values in them."""
         x, found = self._training(step, limit)
         total, count = (
             np.bincount(found.ravel(), x.ravel(), 2 * limit + 1),
@@ -88,8 +88,8 @@ class Klt:
     def counts(self, step: float, limit: int) -> NDArray[np.int64]:
         """Frequency of each cell in training, times 1000, int64 ``[2 * component, 2 * limit + 1]``.
 
-        Real and imaginary part have the same distribution and share their counts. As samples are few, the shape that all
-        components have in common (values over their standard deviation) counts like 100 of them.
+        Real and imaginary part have the same distribution and share their counts. As samples are few, the shape that
+        all components have in common (values over their standard deviation) counts like 100 of them.
         """
         return np.round(1000 * np.repeat(self._frequencies(step, limit)[1], 2, axis=0)).astype(np.int64)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import keras
 import numpy as np
@@ -34,7 +35,7 @@ class FactorizedPrior(layers.Layer):
         scale = init_scale ** (1 / (len(widths) - 1))
         rng = np.random.default_rng(0)
         self._layers_of = []
-        for index, (fan_in, fan_out) in enumerate(zip(widths, widths[1:], strict=False)):
+        for index, (fan_in, fan_out) in enumerate(pairwise(widths)):
             start = math.log(math.expm1(1 / scale / fan_out))
             shape = (num_latents, fan_out, fan_in)
             matrix = self.add_weight(shape=shape, initializer=keras.initializers.Constant(start), name=f"matrix{index}")

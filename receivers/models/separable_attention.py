@@ -21,7 +21,8 @@ class LocalAttention(layers.Layer):
     """Attention within windows of eight rows (LSA) of an image float32 ``[batch, 2, height, width]``; rows are tokens.
 
     Args:
-        form: "windowed": a row is a token of ``width`` numbers in four heads, windows are eight neighbouring rows of one
+        form: "windowed": a row is a token of ``width`` numbers in four heads, windows are eight neighbouring rows of
+        one
             component. "released": the published code, whose reshapes read the projected rows as heads of two numbers
             and put components where columns belong (kept index by index, for its weights).
 

@@ -39,7 +39,8 @@ class StNet(Autoencoder):
         image_activation: "leaky_relu" (published, images in [0, 1]) or "linear" (zero-mean images).
         output_activation: "sigmoid" (published) or "linear" (unit-power images).
 
-    Source: Mourya, Amuru, Kuchi, "A spatially separable attention mechanism for massive MIMO CSI feedback", IEEE Wireless
+    Source: Mourya, Amuru, Kuchi, "A spatially separable attention mechanism for massive MIMO CSI feedback", IEEE
+    Wireless
     Commun. Lett. 12(1), 2023. The published decoder also holds a dense layer that it never uses; it is left out.
     """
 

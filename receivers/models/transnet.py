@@ -33,8 +33,8 @@ class TransNet(Autoencoder):
             the other samples of its batch.
         latent_activation: "linear" (published) or "tanh".
 
-    Source: Cui, Guo, Song, "TransNet: full attention network for CSI feedback in FDD massive MIMO system", IEEE Wireless
-    Commun. Lett. 11(5), 2022.
+    Source: Cui, Guo, Song, "TransNet: full attention network for CSI feedback in FDD massive MIMO system", IEEE
+    Wireless Commun. Lett. 11(5), 2022.
     """
 
     def __init__(

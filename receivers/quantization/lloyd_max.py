@@ -48,8 +48,8 @@ class LloydMaxQuantizer(ScalarQuantizer):
     def fit(cls, samples: NDArray[np.floating[Any]], bits: int, iterations: int = 300) -> dict[str, list[float]]:
         """Parameters ``{"levels": ...}`` for data of any shape, clipped to [-1, 1], by Lloyd's algorithm.
 
-        It starts at the quantiles of the cube root of the density, the best levels for many bits (Panter, Dite, Proc. IRE
-        39(1), 1951); levels that coincide (data with atoms) are moved apart by float32 steps.
+        It starts at the quantiles of the cube root of the density, the best levels for many bits (Panter, Dite,
+        Proc. IRE 39(1), 1951); levels that coincide (data with atoms) are moved apart by float32 steps.
         """
         x = np.sort(np.clip(np.asarray(samples, np.float64).ravel(), -1, 1))
         size = 2 ** check_bits(bits)

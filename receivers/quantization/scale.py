@@ -12,7 +12,7 @@ LOW_DB, HIGH_DB = -60.0, 40.0
 
 
 def scale_index(scale: NDArray[np.floating[Any]], bits: int) -> NDArray[np.int64]:
-    """Nearest grid point of positive amplitudes (any shape), int64 0 .. 2**bits - 1; outside the range the nearest end."""
+    """Nearest grid point of positive amplitudes (any shape), int64 0 .. 2**bits - 1."""
     steps = 2**bits - 1
     position = (20 * np.log10(np.maximum(scale, 1e-30)) - LOW_DB) / (HIGH_DB - LOW_DB) * steps
     return np.clip(np.round(position), 0, steps).astype(np.int64)

@@ -89,8 +89,8 @@ class Bottleneck(keras.layers.Layer):
         for lane, quantizer in enumerate(self.quantizers):
             value = quantizer.soft(latent)
             if self._levels:
-                nominal = ops.convert_to_tensor(quantizer.dequantize(np.arange(2**quantizer.bits)))
-                cell = ops.searchsorted(nominal, ops.reshape(ops.stop_gradient(value), (-1,)))
+                nominal = quantizer.dequantize(np.arange(2**quantizer.bits))
+                cell = ops.searchsorted(ops.convert_to_tensor(nominal), ops.reshape(ops.stop_gradient(value), (-1,)))
                 cell = ops.minimum(cell, len(nominal) - 1)  # NaN, when training diverges
                 level = ops.reshape(ops.take(self._levels[lane], cell), ops.shape(latent))
                 value = latent + ops.stop_gradient(level - latent)

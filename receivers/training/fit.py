@@ -41,7 +41,7 @@ def build_loss(recipe: TrainingRecipe, layout: ChannelLayout) -> Callable[[Any, 
 
 
 def build_model(recipe: TrainingRecipe, train: np.ndarray | StreamedImages) -> TrainingModel:
-    """Fresh training model of a recipe, initialised."""
+    """Fresh training model of a recipe, initialised (from weights with another number of latents: all but theirs)."""
     keras.utils.set_random_seed(recipe.seed)
     try:
         autoencoder = registry.load("models", recipe.model.name)(
@@ -52,10 +52,19 @@ def build_model(recipe: TrainingRecipe, train: np.ndarray | StreamedImages) -> T
     if recipe.init == "pca":
         initialize_linear(autoencoder, *fit_pca(head(train, 50000), autoencoder.num_latents))
     elif recipe.init != "random":
-        start = TrainedModel(recipe.init)
-        if start.card["model"]["name"] != recipe.model.name or start.model.get_config() != autoencoder.get_config():
+        try:
+            start = TrainedModel(recipe.init)
+        except ConfigError as error:
+            raise ConfigError("init", recipe.init, f"random, pca, {error.allowed}") from None
+        known, wanted = start.model.get_config(), autoencoder.get_config()
+        if start.card["model"]["name"] != recipe.model.name or {**known, "num_latents": 0} != {
+            **wanted,
+            "num_latents": 0,
+        }:
             raise ConfigError("init", recipe.init, f"weights of {recipe.model.name} with the same parameters")
-        autoencoder.set_weights(start.model.get_weights())
+        for old, new in zip(start.model.variables, autoencoder.variables, strict=True):
+            if old.shape == new.shape:  # another number of latents has fresh dense layers
+                new.assign(old)
     bottleneck = None
     if recipe.quantizer is not None:
         weight = recipe.rate.weight[0] if recipe.rate else None
@@ -95,15 +104,16 @@ def fit(
         try:
             state = json.loads(path.read_text())
             same = state["recipe"] == described
+            _ = [(e["stage"], e["val_loss"]) for e in state["epochs"]]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{path}: damaged ({error}); delete {folder} and train again") from None
         if not same:
             raise StoreError(f"{folder}: checkpoints of another recipe; choose another --out or delete it")
+    model = build_model(recipe, train)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"{folder}: cannot be written ({error.strerror})") from None
-    model = build_model(recipe, train)
     if not state["epochs"] and recipe.rate is not None:
         _fit_prior(model, head(train, 20000), recipe)
     loss = build_loss(recipe, layout)

@@ -121,8 +121,8 @@ class ScalarQuantizer(Quantizer):
 class EntropyCoder(ABC):
     """Symbols to bits and back, many reports at once. All reports carry the same number of symbols.
 
-    Constructor: ``(num_symbols, **tables)`` with an alphabet 0 .. num_symbols - 1. With T tables, symbol i of a report is
-    coded with table ``i mod T``.
+    Constructor: ``(num_symbols, **tables)`` with an alphabet 0 .. num_symbols - 1. With T tables, symbol i of a
+    report is coded with table ``i mod T``.
     """
 
     num_symbols: int

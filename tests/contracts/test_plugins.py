@@ -64,7 +64,10 @@ PARAMS = {
         "rvq": [{"bits": 5}, {"bits": 3, "frequency": "subband", "codebooks": 2}],
         "sparse": [{"bits": 60, "num_delays": 7}, {"bits": 100, "num_delays": 5, "phase_bits": 6}],
         "klt": [{"weights": WEIGHTS["klt"], "bits": 1500}, {"weights": WEIGHTS["klt"], "bits": 90, "coding": "fixed"}],
-        "eigenvector": [{"weights": WEIGHTS["evt"]}, {"weights": WEIGHTS["evt"], "coder": "huffman", "prior": "pooled"}],
+        "eigenvector": [
+            {"weights": WEIGHTS["evt"]},
+            {"weights": WEIGHTS["evt"], "coder": "huffman", "prior": "pooled"},
+        ],
         "autoencoder": [
             {"weights": WEIGHTS["csinet"]},
             {"weights": WEIGHTS["csinet"], "coder": "huffman", "prior": "learned"},

@@ -9,6 +9,7 @@ import sysconfig
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 import yaml
 
@@ -321,11 +322,14 @@ def test_a_wrong_option(refused, option):
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        ("run nowhere.yaml", "file: got 'nowhere.yaml'|an existing YAML file|quickstart, rma_3g5, rvq_theory"),
+        (
+            "run nowhere.yaml",
+            "file: got 'nowhere.yaml'|an existing YAML file|quickstart, rate_aware, rma_3g5, rvq_theory",
+        ),
         ("run folder", "file: got 'folder'|an existing YAML file"),
-        ("check nowhere", "file: got 'nowhere'|quickstart, rma_3g5, rvq_theory"),
+        ("check nowhere", "file: got 'nowhere'|quickstart, rate_aware, rma_3g5, rvq_theory"),
         ("dataset nowhere", "file: got 'nowhere'|mixed_3g5_32ports"),
-        ("train nowhere", "file: got 'nowhere'|csinet_cr16"),
+        ("train nowhere", "file: got 'nowhere'|csinet_250"),
         ("list foo", "kind: got 'foo'|feedback"),
         ("report folder", "folder/results.csv|no such file"),
         ("report nowhere", "nowhere/results.csv|no such file"),
@@ -390,11 +394,13 @@ CARD = {
         "num_delays": 4,
         "num_latents": 8,
     },
-    "tables": {"mu_law-b2": {"levels": [-0.5, -0.1, 0.1, 0.5], "coders": {"huffman": {"lengths": [2, 2, 2, 2]}}}},
+    "tables": {"file": "tables.npz"},
+    "codec": {"quantizer": "mu_law", "bits": 2},
 }
+TABLES = {"mu_law-b2/levels": np.float32([-0.5, -0.1, 0.1, 0.5]), "mu_law-b2/counts": np.full((8, 4), 5, np.uint32)}
 
 
-def weights_folder(card=None, **changes):
+def weights_folder(card=None, arrays=TABLES, **changes):
     """A folder of weights that the checks before a run accept, unless the card is changed."""
     Path("weights").mkdir()
     path = Path("weights/model.weights.h5")
@@ -402,6 +408,9 @@ def weights_folder(card=None, **changes):
         file["x"] = [1.0]
     content = copy.deepcopy(CARD)
     content["weights"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    tables = Path("weights/tables.npz")
+    np.savez(tables, **arrays)
+    content["tables"]["sha256"] = hashlib.sha256(tables.read_bytes()).hexdigest()
     for dotted, value in changes.items():
         *sections, field = dotted.split("__")
         node = content
@@ -412,7 +421,7 @@ def weights_folder(card=None, **changes):
 
 
 def with_weights(**params):
-    entry = {"scheme": "autoencoder", "weights": "./weights", "bits": 2, **params}
+    entry = {"scheme": "autoencoder", "weights": "./weights", "bits": 2, "coder": "huffman", **params}
     return written({**SCENARIO, "feedback": [entry]})
 
 
@@ -428,16 +437,18 @@ def test_the_fake_weights_pass_the_checks(monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("params", "words"),
     [
-        ({"weights": "nothing-like-it"}, "feedback.autoencoder.weights: got 'nothing-like-it'|card.json"),
-        ({"weights": "./elsewhere"}, "feedback.autoencoder.weights: got './elsewhere'|an existing folder"),
+        ({"weights": "nothing-like-it"}, "weights: got 'nothing-like-it'|card.json"),
+        ({"weights": "./elsewhere"}, "weights: got './elsewhere'|an existing folder"),
         ({"weights": 5}, "feedback.autoencoder.weights: got 5|text"),
         ({"bits": 17}, "feedback.autoencoder.bits: got 17|less than or equal to 16"),
         ({"bits": 0}, "feedback.autoencoder.bits: got 0|greater than or equal to 1"),
-        ({"bits": 3}, "feedback.autoencoder.coder: got 'huffman with mu_law at 3 bits'|fixed|mu_law-b2"),
-        ({"quantizer": "uniform"}, "feedback.autoencoder.coder|huffman with uniform at 2 bits|mu_law-b2"),
+        ({"bits": 3}, "feedback.autoencoder.quantizer: got 'mu_law-b3 with coder huffman|fixed|mu_law-b2"),
+        ({"quantizer": "uniform"}, "feedback.autoencoder.quantizer|uniform-b2 with coder huffman|mu_law-b2"),
         ({"quantizer": "foo"}, "quantizers: got 'foo'|mu_law, uniform"),
-        ({"coder": "foo", "bits": 2}, "feedback.autoencoder.coder|foo with mu_law|fixed"),
-        ({"levels": "foo"}, "feedback.autoencoder.levels: got 'foo'|'centroid' or 'nominal'"),
+        ({"prior": "learned"}, "feedback.autoencoder.quantizer|prior learned|none for this prior"),
+        ({"prior": "foo"}, "feedback.autoencoder.prior: got 'foo'|'pooled'"),
+        ({"coder": "foo", "bits": 2}, "coders: got 'foo'|fixed, huffman, range"),
+        ({"levels": "foo"}, "feedback.autoencoder.levels: got 'foo'|'shipped' or 'nominal'"),
         ({"scale_bits": 17}, "feedback.autoencoder.scale_bits: got 17|less than or equal to 16"),
         ({"scale_bits": True}, "feedback.autoencoder.scale_bits: got True|integer"),
         ({"foo": 1}, "feedback.autoencoder|foo|parameters weights, quantizer, bits"),
@@ -475,14 +486,18 @@ def test_weights_of_another_panel_or_band(refused, assignment, words):
         ({"card": "{}"}, "weights/card.json: not a model card|name: got 'nothing'"),
         ({"weights__sha256": 5}, "weights/card.json: not a model card|weights.sha256: got 5|text"),
         ({"weights__sha256": "0" * 64}, "weights/model.weights.h5: damaged, SHA-256|000000000000"),
-        ({"weights__file": "gone.h5"}, "weights/gone.h5: weight file named in the card is missing"),
+        ({"weights__file": "gone.h5"}, "weights/gone.h5: file named in the card is missing"),
         ({"input": {}}, "weights/card.json: not a model card|input.n1: got 'nothing'"),
         ({"input__num_latents": "8"}, "weights/card.json: not a model card|input.num_latents: got '8'"),
         ({"tables": []}, "weights/card.json: not a model card|tables: got []"),
-        ({"tables__mu_law-b2__levels": [0.1]}, "weights/card.json|tables.mu_law-b2.levels: got '1 levels'"),
-        ({"tables__mu_law-b2__coders": {"huffman": {}}}, "coders.huffman|lengths"),
-        ({"tables__mu_law-b2__coders": {"huffman": {"lengths": [1, 1, 1, 1]}}}, "coders.huffman.lengths|Kraft"),
-        ({"tables__mu_law-b2__coders": {"huffman": {"lengths": [1, 2]}}}, "coders.huffman.lengths|4 integers"),
+        ({"tables__sha256": "0" * 64}, "weights/tables.npz: damaged, SHA-256"),
+        ({"tables__file": "gone.npz"}, "weights/gone.npz: file named in the card is missing"),
+        ({"codec": {}}, "weights/card.json: not a model card|codec.quantizer: got 'nothing'"),
+        ({"codec__bits": 17}, "weights/card.json: not a model card|codec.bits: got 17"),
+        ({"arrays": {"x": 1}}, "weights/tables.npz: no tables of this model"),
+        ({"arrays": {**TABLES, "mu_law-b2/counts": np.ones((8, 3), int)}}, "tables.mu_law-b2.counts: got|(8, 4)"),
+        ({"arrays": {**TABLES, "mu_law-b2/counts": np.ones((7, 4), int)}}, "tables.mu_law-b2.counts: got|(8, 4)"),
+        ({"arrays": {**TABLES, "mu_law-b2/levels": np.ones(3)}}, "tables.mu_law-b2.levels: got|4 levels"),
     ],
 )
 def test_a_broken_card(refused, changes, words):
@@ -645,7 +660,7 @@ def test_a_place_that_cannot_hold_a_training(refused, store, out):
     [
         ("{", "out/history.json: damaged|delete out and train again"),
         ('{"recipe": {"name": "other"}, "epochs": []}', "out: checkpoints of another recipe"),
-        (None, "out/epoch-0001.keras: damaged or missing|delete out and train again"),
+        (None, "out/history.json: damaged|delete out and train again"),
     ],
 )
 def test_damaged_checkpoints(refused, store, content, words):

@@ -152,7 +152,7 @@ def test_bad_sizes_are_errors():
         "stqenet": (12, 32),
         "learned_transform": (24, 32),
     }.items():
-        with pytest.raises(ValueError, match="multiples|tokens"):
+        with pytest.raises(ValueError, match=r"multiples|tokens"):
             made(name, *sizes)
 
 

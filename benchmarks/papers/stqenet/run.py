@@ -1,6 +1,7 @@
 """Train, score and draw STQENet's experiments; every step resumes where it was interrupted.
 
-python -m benchmarks.papers.stqenet.run --size small --out results/papers/stqenet-small [--only indoor] [--backend torch]
+python -m benchmarks.papers.stqenet.run --size small --out results/papers/stqenet-small [--only indoor] [--backend
+torch]
 """
 
 from __future__ import annotations
