@@ -97,6 +97,14 @@ def check_alphabet(field: str, num_symbols: int) -> int:
     return int(num_symbols)
 
 
+def as_table(table: Any) -> NDArray[Any]:
+    """A table of a coder as an array; rows of unequal length give an empty one, which no coder takes."""
+    try:
+        return np.asarray(table)
+    except ValueError:
+        return np.empty(0)
+
+
 def check_symbols(symbols: NDArray[np.integer[Any]], alphabet: int) -> NDArray[np.integer[Any]]:
     """The symbols ``[report, symbol]``; PayloadError for another shape or dtype, or outside the alphabet."""
     symbols = np.asarray(symbols)

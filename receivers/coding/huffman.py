@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from receivers.coding.fixed import blocks, check_alphabet, check_payload, check_symbols
+from receivers.coding.fixed import as_table, blocks, check_alphabet, check_payload, check_symbols
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import EntropyCoder
 
 MAX_LENGTH = 20
-_TABLE_LENGTH = 12  # with several tables, whose look-up arrays all stay in memory
+_TABLE_LENGTH = 12  # with several tables, whose look-up arrays all stay in memory; more for large alphabets
 _END = 1 << 40  # length of an illegal codeword: moves the read position behind every report
 
 
@@ -34,7 +34,8 @@ class HuffmanCoder(EntropyCoder):
     Args:
         num_symbols: size K of the alphabet, 1..2**20.
         lengths: bits of the codewords as made by :meth:`fit`: ``[symbol]`` (one table, no escape) or
-            ``[table][symbol + 1]``, the last column being the escape, 0 where there is none.
+            ``[table][symbol + 1]``, the last column being the escape, 0 where there is none. At most 20; with several
+            tables at most 12, or the bits of K if these are more.
     Raises:
         ConfigError: for a wrong size, a length out of range, or lengths that no prefix code has.
     Source: Huffman, Proc. IRE 40(9), 1952; canonical form: RFC 1951, 3.2.2.
@@ -48,23 +49,26 @@ class HuffmanCoder(EntropyCoder):
         self._max = int(one.max())
         tables = [_canonical(row, self._max) for row in one]
         self.codewords = tables[0][0][: self.num_symbols] if self.lengths.ndim == 1 else None
-        # Encoder, [table * symbol]: codeword and bits of it, an escaped symbol's index included.
-        words, word_bits = np.stack([t[0] for t in tables]), one.copy()
-        escaped = one[:, :-1] == 0
+        # Encoder, [table * symbol]: codeword, an escaped symbol's index included, in octets from its first bit on;
+        # the bits of the octets that it uses; their number.
+        words = np.stack([t[0] for t in tables])
+        self._escaped = one[:, :-1] == 0
         escape_words = words[:, -1:] << self._raw | np.arange(self.num_symbols)
-        words = np.where(escaped, escape_words, words[:, :-1])
-        word_bits = np.where(escaped, one[:, -1:] + self._raw, one[:, :-1])
-        self._words, self._word_bits = words.ravel(), word_bits.ravel()
-        self._widest = int(word_bits.max())
+        words = np.where(self._escaped, escape_words, words[:, :-1]).ravel()
+        self._word_bits = np.where(self._escaped, one[:, -1:] + self._raw, one[:, :-1]).ravel()
+        self._widest = int(self._word_bits.max())
         self._num_tables = len(one)
+        shifts = np.arange((self._widest - 1) // 8 * 8, -8, -8)
+        free = shifts[0] + 8 - self._word_bits
+        self._octets = ((words << free)[:, None] >> shifts & 255).astype(np.uint8)
+        self._used = ((-1 << free)[:, None] >> shifts & 255).astype(np.uint8)
         # Decoder: symbol (num_symbols: escape) and length of the codeword that a window starts with.
         self._symbol_of = np.concatenate([t[1] for t in tables])
         self._length_of = np.concatenate([t[2] for t in tables])
-        self._escapes = bool(escaped.any())
 
     @classmethod
     def fit(cls, counts: NDArray[np.integer[Any]]) -> dict[str, Any]:
-        """Parameters ``{"lengths": ...}`` of the shortest codes with codewords of at most 20 bits (12 for tables).
+        """Parameters ``{"lengths": ...}`` of the shortest codes with codewords of at most 20 bits (several tables: 12).
 
         Args:
             counts: how often each symbol occurred, integers >= 0 with sums below 2**58. ``[symbol]``: one table in
@@ -83,7 +87,7 @@ class HuffmanCoder(EntropyCoder):
         counts = counts.astype(np.int64)
         if counts.ndim == 1:
             return {"lengths": package_merge(np.maximum(counts, 1), MAX_LENGTH).tolist()}
-        limit = MAX_LENGTH if len(counts) == 1 else max(_TABLE_LENGTH, counts.shape[1].bit_length())
+        limit = _limit(*counts.shape)
         rows = []
         for row in counts:
             weights = np.append(row, int((row == 0).any()))
@@ -114,15 +118,14 @@ class HuffmanCoder(EntropyCoder):
         first = self._first(symbols.shape[1], self.num_symbols)  # entry of each position's table
         num_bits = np.zeros(len(symbols), np.int64)
         for block in blocks(*symbols.shape):
-            num_bits[block] = self._word_bits[symbols[block] + first].sum(axis=1)
+            num_bits[block] = self._word_bits[symbols[block].astype(np.int64) + first].sum(axis=1)
         bits = np.zeros((len(symbols), num_bits.max(initial=0)), np.uint8)
         column = np.arange(bits.shape[1])
-        place = np.arange(self._widest)
-        for block in blocks(len(symbols), symbols.shape[1] * self._widest):
-            # Codewords in a row, unused columns dropped: the bits of all reports one after the other.
-            entry = symbols[block] + first
-            word, length = self._words[entry][..., None], self._word_bits[entry][..., None]
-            stream = (word >> np.maximum(length - 1 - place, 0) & 1).astype(np.uint8)[place < length]
+        for block in blocks(len(symbols), symbols.shape[1] * 8 * self._octets.shape[1]):
+            # Codewords in a row, unused bits dropped: the bits of all reports one after the other.
+            entry = symbols[block].astype(np.int64) + first
+            used = np.unpackbits(self._used.take(entry, axis=0)).view(np.bool_)
+            stream = np.unpackbits(self._octets.take(entry, axis=0))[used]
             bits[block][column < num_bits[block, None]] = stream
         return bits, num_bits
 
@@ -131,7 +134,8 @@ class HuffmanCoder(EntropyCoder):
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Symbols int64 ``[report, num_symbols]`` (0 where not valid) and ``valid`` bool ``[report]``.
 
-        A report is valid if ``num_symbols`` codewords fill exactly ``num_bits`` bits.
+        A report is valid if ``num_symbols`` codewords fill exactly ``num_bits`` bits and no symbol that has a codeword
+        is sent by escape.
 
         Args:
             bits: uint8 0/1 ``[report, max_bits]``; bits from ``num_bits`` on are ignored.
@@ -176,11 +180,18 @@ class HuffmanCoder(EntropyCoder):
             symbol[:] = self._symbol_of.take(entry)
             position += self._length_of.take(entry)
             np.minimum(position, width + 1, out=position)  # behind the end: zeros follow, never valid again
-            if self._escapes and (escaped := symbol == self.num_symbols).any():
-                symbol[escaped] = window(self._raw)[escaped] if self._raw else 0
+            if self._escaped.any() and (escaped := symbol == self.num_symbols).any():
+                index = window(self._raw)[escaped]
+                legal = self._escaped[first >> self._max].take(index, mode="clip")
+                symbol[escaped] = np.where(legal, index, self.num_symbols)
                 position[escaped] += self._raw
                 np.minimum(position, width + 1, out=position)
         return symbols, position
+
+
+def _limit(num_tables: int, num_symbols: int) -> int:
+    """Longest codeword [bit]. It serves ``num_symbols`` codewords: a table with an escape has a symbol without."""
+    return min(max(_TABLE_LENGTH, num_symbols.bit_length()), MAX_LENGTH) if num_tables > 1 else MAX_LENGTH
 
 
 def _canonical(lengths: NDArray[np.int64], longest: int) -> tuple[NDArray[np.int64], ...]:
@@ -233,16 +244,14 @@ def package_merge(counts: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
 
 
 def _check_lengths(lengths: Sequence[int] | Sequence[Sequence[int]], num_symbols: int) -> NDArray[np.int64]:
-    try:
-        array, field = np.asarray(lengths), "coders.huffman.lengths"
-    except ValueError:
-        array, field = np.zeros(0), "coders.huffman.lengths"
+    array, field = as_table(lengths), "coders.huffman.lengths"
     tables = array.ndim == 2 and len(array) > 0 and array.shape[1] == num_symbols + 1
     if not (tables or array.shape == (num_symbols,)) or not np.issubdtype(array.dtype, np.integer):
         allowed = f"{num_symbols} integers, or rows of {num_symbols + 1}"
         raise ConfigError(field, f"{array.dtype} {array.shape}", allowed)
-    if array.min() < 1 - tables or array.max() > MAX_LENGTH:
-        raise ConfigError(field, f"{array.min()}..{array.max()}", f"{1 - tables}..{MAX_LENGTH} bits")
+    limit = _limit(len(array) if tables else 1, num_symbols)
+    if array.min() < 1 - tables or array.max() > limit:
+        raise ConfigError(field, f"{array.min()}..{array.max()}", f"{1 - tables}..{limit} bits")
     array = array.astype(np.int64)
     kraft = np.where(array > 0, 1 << (MAX_LENGTH - array), 0).sum(axis=-1).max()
     if kraft > 1 << MAX_LENGTH:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from receivers.coding.fixed import blocks, check_alphabet, check_payload, check_symbols
+from receivers.coding.fixed import as_table, blocks, check_alphabet, check_payload, check_symbols
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import EntropyCoder
 
@@ -42,14 +43,15 @@ class RangeCoder(EntropyCoder):
 
     def __init__(self, num_symbols: int, *, frequencies: Sequence[Sequence[int]]) -> None:
         self.num_symbols = check_alphabet("coders.range.num_symbols", num_symbols)
-        table = np.asarray(frequencies)
-        field = "coders.range.frequencies"
+        table, field = as_table(frequencies), "coders.range.frequencies"
         if self.num_symbols > MAX_ALPHABET:
             raise ConfigError("coders.range.num_symbols", num_symbols, f"1..{MAX_ALPHABET}")
         if table.ndim != 2 or table.shape[1] != self.num_symbols or not np.issubdtype(table.dtype, np.integer):
             raise ConfigError(field, f"{table.dtype} {table.shape}", f"integers [table][{self.num_symbols}]")
-        if not len(table) or table.min() < 1 or (table.sum(axis=1) != TOTAL).any():
-            raise ConfigError(field, f"a row with the sum {table.sum(axis=1)[:1]}", f"values >= 1, sum {TOTAL}")
+        if not len(table) or table.min() < 1 or table.max() > TOTAL or (table.sum(axis=1) != TOTAL).any():
+            sums = ", ".join(map(str, np.unique(table.sum(axis=1))[:4]))
+            raise ConfigError(field, f"rows with the sums {sums or 'none'}", f"values >= 1 with the sum {TOTAL}")
+        table = table.astype(np.int64)
         self._frequency = table.astype(np.uint64)
         ends = np.cumsum(table, axis=1)
         self._start = (ends - table).astype(np.uint64)
@@ -63,13 +65,16 @@ class RangeCoder(EntropyCoder):
         :math:`f_s = 1 + \lfloor c_s (2^{16} - K) / \sum c \rfloor`; what is left goes to the most frequent symbol.
 
         Args:
-            counts: integers >= 0 ``[symbol]`` or ``[table, symbol]``; a row of zeros gives equal frequencies.
+            counts: integers >= 0 ``[symbol]`` or ``[table, symbol]`` with sums below 2**46; a row of zeros is read as
+                a row of ones.
+        Raises:
+            ConfigError: for anything else, and for more than 2**15 symbols.
         """
         counts = np.atleast_2d(np.asarray(counts))
         field = "coders.range.counts"
-        if counts.ndim != 2 or counts.shape[1] < 1 or not np.issubdtype(counts.dtype, np.integer):
+        if counts.ndim != 2 or counts.size < 1 or not np.issubdtype(counts.dtype, np.integer):
             raise ConfigError(field, f"{counts.dtype} {counts.shape}", "integers [symbol] or [table, symbol]")
-        if counts.size and (counts.min() < 0 or counts.sum(axis=1, dtype=np.float64).max() >= 2**46):
+        if counts.min() < 0 or counts.sum(axis=1, dtype=np.float64).max() >= 2**46:
             raise ConfigError(field, f"{counts.min()}..{counts.max()}", ">= 0 with a sum below 2**46")
         size = counts.shape[1]
         if size > MAX_ALPHABET:
@@ -81,9 +86,12 @@ class RangeCoder(EntropyCoder):
         return {"frequencies": table.tolist()}
 
     def max_bits(self, num_symbols: int) -> int:
-        """Longest possible report: every symbol at its table's smallest frequency."""
-        rarest = PRECISION - np.log2(self._frequency.min(axis=1).astype(np.float64))
-        return int(np.ceil(np.resize(rarest, num_symbols).sum() + 0.001 * num_symbols)) + 2 if num_symbols else 0
+        """Bound on a report of so many symbols [bit], at most 3 above the ideal length of their rarest values."""
+        rarest = self._frequency.min(axis=1).tolist()
+        rounds, rest = divmod(num_symbols, len(rarest))
+        product = math.prod(rarest) ** rounds * math.prod(rarest[:rest])
+        lost = -(-num_symbols // 2**23)  # by rounding, below 2**-23 bit per symbol
+        return PRECISION * num_symbols - (product.bit_length() - 1) + lost + 1 if num_symbols else 0
 
     def encode(self, symbols: NDArray[np.integer[Any]]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Bits uint8 ``[report, max_bits]``, zero padded to the longest report; their number ``[report]``.
@@ -94,16 +102,18 @@ class RangeCoder(EntropyCoder):
             PayloadError: for anything else.
         """
         symbols = check_symbols(symbols, self.num_symbols)
-        octets = np.zeros((len(symbols), 2 * symbols.shape[1] + 8), np.uint8)
-        num_bits = np.zeros(len(symbols), np.int64)
-        for block in blocks(*symbols.shape):
-            octets[block], num_bits[block] = self._encode(symbols[block].T)
-        bits = np.unpackbits(octets, axis=1)[:, : num_bits.max(initial=0)]
-        bits[np.arange(bits.shape[1]) >= num_bits[:, None]] = 0
+        parts, num_bits = [], np.zeros(len(symbols), np.int64)
+        for block in blocks(len(symbols), 2 * symbols.shape[1] + 8):
+            octets, num_bits[block] = self._encode(symbols[block].T.astype(np.int64))
+            parts.append(octets[:, : (num_bits[block].max() + 7) // 8].copy())
+        bits = np.zeros((len(symbols), num_bits.max(initial=0)), np.uint8)
+        for block, octets in zip(blocks(len(symbols), 2 * symbols.shape[1] + 8), parts, strict=True):
+            part = np.unpackbits(octets, axis=1)[:, : bits.shape[1]]
+            bits[block, : part.shape[1]] = part
         return bits, num_bits
 
-    def _encode(self, symbols: NDArray[np.integer[Any]]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """Bytes and bits of symbols ``[symbol, report]``."""
+    def _encode(self, symbols: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Octets uint8 ``[report, octet]``, zero padded, and bits ``[report]`` of symbols ``[symbol, report]``."""
         num_symbols, num_reports = symbols.shape
         low = np.zeros(num_reports, np.uint64)
         span = np.full(num_reports, _MASK + np.uint64(1), np.uint64)
@@ -138,7 +148,7 @@ class RangeCoder(EntropyCoder):
         digits[report[:, None], position[:, None] + np.arange(6)] = tail.astype(np.int16)
         for column in range(digits.shape[1] - 1, 0, -1):
             digits[:, column - 1] += digits[:, column] >> 8
-        return (digits & 255).astype(np.uint8), 8 * position + num_bits if num_symbols else 0 * position
+        return (digits & 255).astype(np.uint8), 8 * position + num_bits
 
     def decode(
         self, bits: NDArray[np.uint8], num_bits: NDArray[np.integer[Any]], num_symbols: int
@@ -155,14 +165,16 @@ class RangeCoder(EntropyCoder):
             PayloadError: for malformed arguments; never for the value of the bits.
         """
         bits, num_bits = check_payload(bits, num_bits, num_symbols)
-        sent = bits * (np.arange(bits.shape[1]) < num_bits[:, None]).astype(np.uint8)
         symbols = np.zeros((len(bits), num_symbols), np.int64)
-        for block in blocks(len(bits), max(num_symbols, bits.shape[1])):
-            symbols[block] = self._decode(np.packbits(sent[block], axis=1), num_symbols).T
-        again, length = self.encode(symbols)
-        width = max(again.shape[1], sent.shape[1])
-        again, sent = (np.pad(x, ((0, 0), (0, width - x.shape[1]))) for x in (again, sent))
-        valid = (length == num_bits) & (again == sent).all(axis=1)
+        valid = np.empty(len(bits), np.bool_)
+        column = np.arange(bits.shape[1])
+        for block in blocks(len(bits), max(2 * num_symbols + 8, bits.shape[1])):
+            sent = np.packbits(bits[block] & (column < num_bits[block, None]), axis=1)
+            found = self._decode(sent, num_symbols)
+            again, length = self._encode(found)
+            width = min(sent.shape[1], again.shape[1])  # behind it, reports of equal length have zeros
+            valid[block] = (length == num_bits[block]) & (sent[:, :width] == again[:, :width]).all(axis=1)
+            symbols[block] = found.T
         symbols[~valid] = 0
         return symbols, valid
 

@@ -92,7 +92,7 @@ def gaussian_levels(bits: int) -> NDArray[np.float64]:
     from scipy.special import ndtr, ndtri
 
     size = 2 ** check_bits(bits)
-    levels = ndtri((np.arange(size) + 0.5) / size) * 1.2
+    levels = ndtri((np.arange(size) + 0.5) / size) * 3**0.5  # best for many bits: cube root of the density
     for _ in range(3000 if size <= 256 else 300):
         ends = np.concatenate([[-np.inf], (levels[1:] + levels[:-1]) / 2, [np.inf]])
         density = np.exp(-0.5 * ends**2) / np.sqrt(2 * np.pi)

@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 from receivers.coding.fixed import FixedLengthCoder
 from receivers.coding.huffman import HuffmanCoder, package_merge
+from receivers.coding.range_coder import RangeCoder
 from receivers.quantization.mu_law import MuLawQuantizer
 from receivers.quantization.uniform import UniformQuantizer
 from simulator.core.errors import ConfigError
@@ -40,6 +41,15 @@ def codes_and_symbols(draw):
     coder = draw(codes())
     shape = draw(st.tuples(st.integers(0, 6), st.integers(0, 40)))
     return coder, draw(hnp.arrays(np.int64, shape, elements=st.integers(0, coder.num_symbols - 1)))
+
+
+@st.composite
+def codes_with_tables(draw):
+    """A code of one to five tables; of many symbols in them no occurrence was seen."""
+    shape = draw(st.tuples(st.integers(1, 5), st.integers(1, 40)))
+    counts = draw(hnp.arrays(np.int64, shape, elements=st.one_of(st.integers(0, 3), st.integers(0, 2**40))))
+    kind = draw(st.sampled_from([HuffmanCoder, RangeCoder]))
+    return kind(shape[1], **kind.fit(counts))
 
 
 def strings(coder):
@@ -71,6 +81,32 @@ def test_round_trip(case):
     for row, report in enumerate(symbols):
         stream = "".join(codewords[symbol] for symbol in report)
         assert "".join(map(str, bits[row, : num_bits[row]])) == stream
+
+
+@unhurried
+@given(codes_with_tables(), st.data())
+def test_round_trip_with_tables(coder, data):
+    shape = data.draw(st.tuples(st.integers(0, 6), st.integers(0, 40)))
+    symbols = data.draw(hnp.arrays(np.int64, shape, elements=st.integers(0, coder.num_symbols - 1)))
+    bits, num_bits = coder.encode(symbols)
+    assert bits.shape == (shape[0], num_bits.max(initial=0)) and num_bits.max(initial=0) <= coder.max_bits(shape[1])
+    decoded, valid = coder.decode(bits, num_bits, shape[1])
+    assert valid.all()
+    np.testing.assert_array_equal(decoded, symbols)
+    streams = sorted({"".join(map(str, row[:n])) for row, n in zip(bits, num_bits, strict=True)})
+    assert len(streams) == len(np.unique(symbols, axis=0))
+    assert not any(b.startswith(a) for a, b in itertools.pairwise(streams)), "no prefix code"
+
+
+@unhurried
+@given(st.lists(st.one_of(st.integers(0, 50), st.integers(0, 2**40)), min_size=1, max_size=300))
+def test_frequencies_of_the_range_code(counts):
+    """Exact, and one and the same on every machine."""
+    (row,) = RangeCoder.fit(counts)["frequencies"]
+    counts = counts if any(counts) else [1] * len(counts)
+    expected = [1 + count * (2**16 - len(counts)) // sum(counts) for count in counts]
+    expected[counts.index(max(counts))] += 2**16 - sum(expected)
+    assert row == expected and sum(row) == 2**16 and min(row) >= 1
 
 
 @unhurried
@@ -152,7 +188,7 @@ def test_package_merge_is_optimal_under_the_limit():
 
 
 @unhurried
-@given(codes(), st.data())
+@given(st.one_of(codes(), codes_with_tables()), st.data())
 def test_any_bits_decode_and_valid_ones_are_codewords(coder, data):
     bits = data.draw(hnp.arrays(np.uint8, st.tuples(st.integers(0, 5), st.integers(0, 70)), elements=st.integers(0, 1)))
     limits = st.integers(0, bits.shape[1])

@@ -1,0 +1,144 @@
+"""Exports run in their own runtimes and give the same bits; PyTorch checkpoints become weights of the link."""
+
+import importlib.util
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks import cli
+from benchmarks.export import FORMATS, export_model, verify_folder
+from benchmarks.import_torch import import_checkpoint
+from receivers.models.torch_weights import _pairs
+from receivers.models.weights import TrainedModel
+from simulator.core import registry
+from simulator.core.errors import ConfigError, StoreError
+from simulator.core.types import Panel
+from simulator.data.layout import ChannelLayout
+from simulator.data.store import ChannelStore
+from simulator.data.writer import StoreWriter
+
+NEEDS = {"onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",)}
+
+
+def installed(format_):
+    return all(importlib.util.find_spec(name) for name in NEEDS.get(format_, ()))
+
+
+@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize(("weights", "side"), [("csinet-100", "ue"), ("csinet-100", "gnb"), ("evt-80", "ue")])
+def test_every_format_gives_the_same_latents_and_bits(tmp_path, format_, weights, side):
+    if not installed(format_):
+        pytest.skip(f"extra {format_} is not installed")
+    export_model(weights, side, format_, tmp_path / "model")
+    assert "32 bitstreams equal" in verify_folder(tmp_path / "model")
+    names = {p.name for p in (tmp_path / "model").iterdir()}
+    assert names == {FORMATS[format_], "codec.json", "card.json", "golden.npz"}
+    codec = json.loads((tmp_path / "model" / "codec.json").read_text())
+    assert codec["graph"]["input"] == ("image" if side == "ue" else "latent")
+    assert {"range", "huffman"} == set(codec["tables"])
+
+
+@pytest.mark.parametrize("format_", ["onnx", "litert"])
+def test_eight_bits(tmp_path, format_):
+    if not installed(format_):
+        pytest.skip(f"extra {format_} is not installed")
+    sizes = []
+    for int8 in (False, True):
+        export_model("csinet-100", "ue", format_, tmp_path / str(int8), int8=int8)
+        verify_folder(tmp_path / str(int8))
+        sizes.append((tmp_path / str(int8) / FORMATS[format_]).stat().st_size)
+    assert sizes[1] < 0.35 * sizes[0]
+
+
+def test_verification_notices_damage(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "model"
+    export_model("csinet-100", "ue", "keras", folder)
+    monkeypatch.setattr(sys, "argv", ["csilink", "export", str(folder), "--verify"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 0 and "bitstreams equal" in capsys.readouterr().out
+    with np.load(folder / "golden.npz") as data:
+        golden = dict(data)
+    codec = json.loads((folder / "codec.json").read_text())
+
+    def with_golden(**changes):
+        np.savez_compressed(folder / "golden.npz", **{**golden, **changes})
+        changed = {**codec, "sha256": {k: v for k, v in codec["sha256"].items() if k != "golden.npz"}}
+        (folder / "codec.json").write_text(json.dumps(changed))
+
+    with_golden(latent=golden["latent"] + 0.01)
+    with pytest.raises(StoreError, match="deviates from Keras"):
+        verify_folder(folder)
+    bits = golden["bits"].copy()
+    bits[3, 7] ^= 1
+    with_golden(bits=bits)
+    with pytest.raises(StoreError, match="bitstreams of 1 of 32"):
+        verify_folder(folder)
+    (folder / "codec.json").write_text(json.dumps(codec))
+    with pytest.raises(StoreError, match=r"golden\.npz: damaged"):
+        verify_folder(folder)
+    with pytest.raises(StoreError, match="no exported model"):
+        verify_folder(tmp_path)
+
+
+def test_wrong_exports(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("x")
+    for arguments, words in (
+        (("nowhere", "ue", "keras", tmp_path / "a"), "weights: got 'nowhere'"),
+        (("csinet-100", "up", "keras", tmp_path / "a"), "--side: got 'up'; allowed: ue, gnb"),
+        (("csinet-100", "ue", "pdf", tmp_path / "a"), "--format: got 'pdf'; allowed: keras"),
+        (("klt-mixed", "ue", "keras", tmp_path / "a"), "weights of a network"),
+        (("csinet-100", "ue", "keras", tmp_path / "mine"), "holds other files"),
+    ):
+        with pytest.raises((ConfigError, StoreError), match=words):
+            export_model(*arguments)
+    with pytest.raises(ConfigError, match="--int8: got 'keras'; allowed: onnx, litert"):
+        export_model("csinet-100", "ue", "keras", tmp_path / "a", int8=True)
+    assert (tmp_path / "mine" / "thesis.txt").exists() and not (tmp_path / "a").exists()
+
+
+# PyTorch -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """Truncated angular-delay images of 32 delays and 32 antennas, as imported from COST 2100 files."""
+    rng = np.random.default_rng(7)
+    layout = ChannelLayout(Panel(32, 1, 1), 1024, 19531.25, num_delays=32)
+    folder = tmp_path_factory.mktemp("cost") / "s"
+    with StoreWriter(folder, layout, name="s") as writer:
+        for split in ("train", "val", "test"):
+            x = (rng.standard_normal((60, *layout.entry_shape, 2)) @ [1, 1j]) * 0.01
+            writer.add(split, (x * np.exp(-np.arange(32) / 6)).astype(np.complex64))
+        writer.finish({})
+    return ChannelStore(folder)
+
+
+def test_a_checkpoint_becomes_weights_of_the_link(tmp_path, store, rng):
+    torch = pytest.importorskip("torch")
+    network = registry.build("models", "crnet", num_latents=64)
+    state = {}
+    for key, variable, convert in _pairs("crnet", network):
+        axes = (3, 2, 0, 1) if variable.ndim == 4 else (1, 0) if variable.ndim == 2 else (0,)
+        value = np.asarray(variable).transpose(axes)
+        assert np.array_equal(convert(value), np.asarray(variable))
+        state[f"module.{key}"] = torch.tensor(value.copy())
+    torch.save({"epoch": 3, "state_dict": {**state, "module.total_ops": torch.zeros(1)}}, tmp_path / "crnet.pth")
+    card = import_checkpoint("crnet", [tmp_path / "crnet.pth"], store.folder, tmp_path / "imported", {})
+    assert card["model"]["params"]["num_latents"] == 64 and card["input"]["transposed"]
+    trained = TrainedModel(str(tmp_path / "imported"))
+    x = rng.standard_normal((2, 32, 32, 2)).astype(np.float32)  # [delay, antenna]
+    seen = np.swapaxes(x, 1, 2) * trained.input.scale + 0.5
+    np.testing.assert_allclose(trained.encode(x), np.asarray(network.encoder(seen.astype(np.float32))), atol=1e-6)
+    for name, words in (("clnet", "no codeword layer"), ("foo", "model: got 'foo'; allowed: crnet, clnet")):
+        with pytest.raises((ConfigError, StoreError), match=words):
+            import_checkpoint(name, [tmp_path / "crnet.pth"], store.folder, tmp_path / "b", {})
+    (tmp_path / "text.pth").write_text("no checkpoint")
+    with pytest.raises(StoreError, match="no checkpoint of tensors"):
+        import_checkpoint("crnet", [tmp_path / "text.pth"], store.folder, tmp_path / "b", {})
+    torch.save({"a": 1}, tmp_path / "numbers.pth")
+    with pytest.raises(StoreError, match="no state dict"):
+        import_checkpoint("crnet", [tmp_path / "numbers.pth"], store.folder, tmp_path / "b", {})
