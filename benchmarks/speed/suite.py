@@ -10,7 +10,7 @@ import pandas as pd
 from benchmarks.progress import track
 from benchmarks.store import write_bytes
 
-ITEMS = ("huffman", "rvq", "ofdm", "precoding", "snr_sweep", "stores")
+ITEMS = ("huffman", "rvq", "ofdm", "precoding", "snr_sweep", "stores", "coders", "inference", "training")
 
 
 def run_suite(out: Path | None = None) -> pd.DataFrame:
