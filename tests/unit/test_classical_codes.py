@@ -89,7 +89,13 @@ def test_wrong_budgets():
 
 def test_bits_go_where_they_reduce_the_error_most():
     """Max 1960, Table I; for equal variances the allocation is even, and a search over all of them finds no better."""
-    for bits, printed in ((1, 0.3634), (2, 0.1175), (3, 0.03454), (4, 0.009497), (5, 0.002499)):  # later tables: 26.01 dB for 5 bits
+    for bits, printed in (
+        (1, 0.3634),
+        (2, 0.1175),
+        (3, 0.03454),
+        (4, 0.009497),
+        (5, 0.002499),
+    ):  # later tables: 26.01 dB for 5 bits
         assert gaussian_distortion(bits) == pytest.approx(printed, rel=3e-3)
     np.testing.assert_array_equal(allocate(np.ones(5), 10), 2)
     variances = np.array([9.0, 4.0, 1.0, 0.05])

@@ -469,3 +469,99 @@ def test_wrong_alphabet(num_symbols):
         with pytest.raises(ConfigError) as caught:
             build(num_symbols)
         assert caught.value.field.endswith(".num_symbols")
+
+
+# Tables for every position, escape ------------------------------------------------------------------------------------
+
+
+def skewed(rng, tables, alphabet, sharpness):
+    """Probabilities ``[table, symbol]``, more or less peaked."""
+    p = rng.dirichlet(np.full(alphabet, sharpness), tables)
+    return p / p.sum(axis=1, keepdims=True)
+
+
+def sampled(rng, p, reports, count):
+    return np.stack([rng.choice(p.shape[1], reports, p=p[i % len(p)]) for i in range(count)], axis=1)
+
+
+def test_escape_by_hand():
+    """Symbols 0 and 2 occurred, 1 and 3 share the escape: 0 -> 0, escape -> 11, 2 -> 10; indices on two bits."""
+    fitted = HuffmanCoder.fit(np.array([[8, 0, 3, 0]]))
+    assert fitted == {"lengths": [[1, 0, 2, 0, 2]]}
+    coder = HuffmanCoder(4, **fitted)
+    bits, num_bits = coder.encode(np.array([[0, 2, 3, 1]]))
+    assert "".join(map(str, bits[0])) == "0" + "10" + "1111" + "1101" and num_bits.tolist() == [11]
+    assert coder.decode(bits, num_bits, 4)[0].tolist() == [[0, 2, 3, 1]]
+    assert coder.max_bits(5) == 20
+    everything_escapes = HuffmanCoder(4, **HuffmanCoder.fit(np.zeros((2, 4), int)))
+    bits, num_bits = everything_escapes.encode(np.array([[3, 0, 1]]))
+    assert num_bits.tolist() == [9] and everything_escapes.decode(bits, num_bits, 3)[0].tolist() == [[3, 0, 1]]
+
+
+@pytest.mark.parametrize("lengths", [[[1, 2]], [[1, 0, 0]], [[1, 1, 1]], [[1, 1, 0], [1, 1]], [], [[21, 1, 0]]])
+def test_wrong_tables(lengths):
+    with pytest.raises(ConfigError, match=r"coders\.huffman\.lengths"):
+        HuffmanCoder(2, lengths=lengths)
+
+
+@pytest.mark.parametrize("alphabet", [2, 3, 16, 256])
+@pytest.mark.parametrize("sharpness", [0.05, 1.0])
+def test_tables_code_within_their_bounds(alphabet, sharpness, rng):
+    """Entropy of the empirical tables <= mean length <= entropy + 1 bit per symbol (Huffman), * 1.01 + 10 (range)."""
+    for count in (50, 500):
+        p = skewed(rng, count, alphabet, sharpness)
+        symbols = sampled(rng, p, 400, count)
+        counts = np.stack([np.bincount(column, minlength=alphabet) for column in symbols.T])
+        share = counts / 400
+        entropy = -np.sum(share * np.log2(np.maximum(share, 1e-30)))
+        for cls, bound in ((HuffmanCoder, entropy + count), (RangeCoder, entropy * 1.01 + 10)):
+            coder = cls(alphabet, **cls.fit(counts))
+            bits, num_bits = coder.encode(symbols)
+            assert entropy - 1e-6 <= num_bits.mean() <= bound
+            decoded, valid = coder.decode(bits, num_bits, count)
+            assert valid.all() and (decoded == symbols).all()
+
+
+# Range coder ----------------------------------------------------------------------------------------------------------
+
+
+def test_range_reports_end_themselves(rng):
+    """A prefix code: whatever follows, the same symbols are decoded."""
+    p = skewed(rng, 5, 8, 0.5)
+    coder = RangeCoder(8, **RangeCoder.fit((p * 1000).astype(int)))
+    symbols = sampled(rng, p, 200, 40)
+    bits, num_bits = coder.encode(symbols)
+    noise = rng.integers(0, 2, (200, bits.shape[1] + 64), dtype=np.uint8)
+    noise[:, : bits.shape[1]] = np.where(np.arange(bits.shape[1]) < num_bits[:, None], bits, noise[:, : bits.shape[1]])
+    np.testing.assert_array_equal(coder._decode(np.packbits(noise, axis=1), 40).T, symbols)
+
+
+@pytest.mark.parametrize("cls", [HuffmanCoder, RangeCoder])
+def test_random_and_damaged_payloads(cls, rng):
+    """10,000 random payloads, truncations, extensions, flips: invalid, or a codeword sequence to the last bit."""
+    p = skewed(rng, 64, 16, 0.3)
+    symbols = sampled(rng, p, 2000, 64)
+    counts = np.stack([np.bincount(column, minlength=16) for column in symbols.T])
+    coder = cls(16, **cls.fit(counts))
+    bits, num_bits = coder.encode(symbols)
+    wide = np.pad(bits, ((0, 0), (0, 9)))
+    truncated, longer = coder.decode(wide, num_bits - 1, 64), coder.decode(wide, num_bits + 1, 64)
+    assert not truncated[1].any() and not longer[1].any() and not truncated[0].any()
+    flipped = wide.copy()
+    flipped[np.arange(2000), rng.integers(0, num_bits)] ^= 1
+    junk = rng.integers(0, 2, (10000, 200), dtype=np.uint8)
+    for payload, length in ((flipped, num_bits), (junk, rng.integers(0, 201, 10000))):
+        decoded, valid = coder.decode(payload, length, 64)
+        assert decoded.min() >= 0 and decoded.max() < 16
+        again, count = coder.encode(decoded[valid])
+        np.testing.assert_array_equal(count, length[valid])
+        for sent, back, n in zip(payload[valid], again, count, strict=True):
+            np.testing.assert_array_equal(sent[:n], back[:n])
+
+
+def test_range_tables_are_integers_made_by_one_rule():
+    assert RangeCoder.fit(np.array([3, 0, 1])) == {"frequencies": [[49150 + 1, 1, 16384]]}
+    assert RangeCoder.fit(np.array([[0, 0], [1, 1]])) == {"frequencies": [[32768, 32768], [32768, 32768]]}
+    for counts in ([-1, 2], [1.5, 2.0], [[[1]]]):
+        with pytest.raises(ConfigError, match=r"coders\.range\.counts"):
+            RangeCoder.fit(np.array(counts))
