@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
+from receivers.feedback.images import from_unit_images, to_unit_images
 from receivers.feedback.latents import LatentCodec
 from receivers.models.weights import TrainedModel
 from receivers.quantization.scale import scale_index, scale_of
@@ -15,7 +16,6 @@ from simulator.core.errors import ConfigError
 from simulator.core.interfaces import FeedbackScheme
 from simulator.core.params import validated
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport
-from simulator.transforms import from_angular_delay, to_angular_delay, to_complex, to_real
 
 
 class AutoencoderFeedback(FeedbackScheme):
@@ -80,12 +80,9 @@ class AutoencoderFeedback(FeedbackScheme):
 
     def report(self, csi: CsiEstimate) -> CsiReport:
         """Compress the estimate of every UE."""
-        batch, users, rx, ports, subcarriers = csi.h_hat.shape
-        delays = self._trained.input.num_delays
-        x = to_real(to_angular_delay(csi.h_hat.reshape(-1, ports, subcarriers), self.config.panel, delays))
-        power = 2 * np.mean(np.square(x, dtype=np.float64), axis=(1, 2, 3))
-        scale = np.sqrt(np.maximum(power, 1e-30))
-        latent = self._trained.encode((x / scale[:, None, None, None]).astype(np.float32))
+        batch, users, rx = csi.h_hat.shape[:3]
+        images, scale = to_unit_images(csi.h_hat, self.config, self._trained.input.num_delays)
+        latent = self._trained.encode(images)
         coded, lengths = self._codec.encode(latent)
         head = bitfield.pack(scale_index(scale, self.scale_bits).reshape(batch * users, rx), self.scale_bits)
         bits = np.concatenate([head, coded], axis=1)
@@ -94,20 +91,14 @@ class AutoencoderFeedback(FeedbackScheme):
     def reconstruct(self, report: CsiReport) -> CsiReconstruction:
         """Decode and decompress; reports that are no codeword sequence are marked invalid."""
         batch, users, width = report.bits.shape
-        rx, panel = self.config.num_rx_ant, self.config.panel
         bits, num_bits = report.bits.reshape(batch * users, width), np.asarray(report.num_bits, np.int64).reshape(-1)
-        head = rx * self.scale_bits
+        head = self.config.num_rx_ant * self.scale_bits
         latent, valid = self._codec.decode(bits[:, head:], np.maximum(num_bits - head, 0))
-        valid &= num_bits >= head
-        x = to_complex(self._trained.decode(latent))
+        valid = (valid & (num_bits >= head)).reshape(batch, users)
+        amplitude = None
         if self.scale_bits and width >= head:
             amplitude = scale_of(bitfield.unpack(bits[:, :head], self.scale_bits), self.scale_bits).reshape(-1)
-        else:  # unit power per entry of the channel; the image has it over num_delays taps
-            amplitude = np.full(len(x), (self.config.num_subcarriers / x.shape[1]) ** 0.5, np.float32)
-        h = from_angular_delay(x * amplitude[:, None, None], panel, self.config.num_subcarriers)
-        h = h.reshape(batch, users, rx, panel.num_ports, -1)
-        valid = valid.reshape(batch, users)
-        return CsiReconstruction(h=np.where(valid[:, :, None, None, None], h, np.complex64(0)), valid=valid)
+        return from_unit_images(self._trained.decode(latent), valid, self.config, amplitude)
 
 
 def check_geometry(config: CsiConfig, trained: TrainedModel, target: str) -> None:

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from receivers.coding.range_coder import RangeCoder
 from receivers.feedback.autoencoder import check_geometry
+from receivers.feedback.images import from_unit_images, to_unit_images
 from receivers.models.klt import Klt
 from receivers.models.weights import TrainedModel
 from receivers.quantization.lloyd_max import gaussian_levels
@@ -17,7 +18,6 @@ from simulator.core.errors import ConfigError
 from simulator.core.interfaces import FeedbackScheme
 from simulator.core.params import validated
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport
-from simulator.transforms import from_angular_delay, to_angular_delay, to_complex, to_real
 
 LIMIT = 127
 _MOST_BITS = 8
@@ -86,10 +86,8 @@ class KltFeedback(FeedbackScheme):
 
     def report(self, csi: CsiEstimate) -> CsiReport:
         """Transform and code the estimate of every UE."""
-        batch, users, _, ports, subcarriers = csi.h_hat.shape
-        x = to_real(to_angular_delay(csi.h_hat.reshape(-1, ports, subcarriers), self.config.panel, self._delays))
-        power = 2 * np.mean(np.square(x, dtype=np.float64), axis=(1, 2, 3), keepdims=True)
-        z = self._klt.coefficients((x / np.sqrt(np.maximum(power, 1e-30))).astype(np.float32))
+        batch, users = csi.h_hat.shape[:2]
+        z = self._klt.coefficients(to_unit_images(csi.h_hat, self.config, self._delays)[0])
         if self.coding == "entropy":
             cells = self._klt.cells(z, self._step, LIMIT)
             bits, num_bits = self._coder.encode(cells.reshape(batch * users, -1))
@@ -108,7 +106,7 @@ class KltFeedback(FeedbackScheme):
     def reconstruct(self, report: CsiReport) -> CsiReconstruction:
         """Decode and transform back."""
         batch, users = report.bits.shape[:2]
-        rx, panel = self.config.num_rx_ant, self.config.panel
+        rx = self.config.num_rx_ant
         components = len(self._klt.basis)
         if self.coding == "entropy":
             flat = report.bits.reshape(batch * users, -1)
@@ -125,11 +123,8 @@ class KltFeedback(FeedbackScheme):
                 start += bits_ * len(columns)
             z = np.ascontiguousarray((pairs * self._std).astype(np.float32)).view(np.complex64)
             valid = np.ones(batch * users, bool)
-        x = to_complex(self._klt.images(z, self._delays, panel.num_ports))
-        x *= np.float32((self.config.num_subcarriers / self._delays) ** 0.5)
-        h = from_angular_delay(x, panel, self.config.num_subcarriers).reshape(batch, users, rx, panel.num_ports, -1)
-        valid = valid.reshape(batch, users)
-        return CsiReconstruction(h=np.where(valid[:, :, None, None, None], h, np.complex64(0)), valid=valid)
+        x = self._klt.images(z, self._delays, self.config.panel.num_ports)
+        return from_unit_images(x, valid.reshape(batch, users), self.config)
 
 
 def allocate(variances: np.ndarray, bits: int) -> np.ndarray:

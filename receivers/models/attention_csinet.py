@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
-from receivers.models.autoencoder import Autoencoder
+from receivers.models.autoencoder import Autoencoder, arguments
 from receivers.models.blocks import conv_bn, flatten, leaky, pass_image, unflatten
 
 
@@ -35,14 +35,7 @@ class AttentionCsiNet(Autoencoder):
         output_activation: str = "sigmoid",
         **kwargs,
     ):
-        config = {
-            "height": height,
-            "width": width,
-            "num_latents": num_latents,
-            "latent_activation": latent_activation,
-            "image_activation": image_activation,
-            "output_activation": output_activation,
-        }
+        config = arguments(locals())
         image = keras.Input((height, width, 2), name="image")
         x = channel_attention(conv_bn(image, 2, 3, "encoder1"), "encoder1")
         x = pass_image(x, image_activation)

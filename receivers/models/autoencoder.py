@@ -72,6 +72,11 @@ class Autoencoder(keras.Model):
         raise KeyError(name)
 
 
+def arguments(local: dict[str, Any]) -> dict[str, Any]:
+    """What a constructor was called with: its ``locals()`` in the first line."""
+    return {name: value for name, value in local.items() if name not in ("self", "kwargs", "__class__")}
+
+
 def _offset_network(num_latents: int, num_layers: int) -> keras.Model:
     latent = keras.Input((num_latents,), name="received")
     x = latent

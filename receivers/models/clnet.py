@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers, ops
 
-from receivers.models.autoencoder import Autoencoder
+from receivers.models.autoencoder import Autoencoder, arguments
 from receivers.models.blocks import conv_bn, cr_block, flatten, hard_sigmoid, leaky, pass_image, torch_dense, unflatten
 
 
@@ -38,14 +38,7 @@ class ClNet(Autoencoder):
         output_activation: str = "hard_sigmoid",
         **kwargs,
     ):
-        config = {
-            "height": height,
-            "width": width,
-            "num_latents": num_latents,
-            "latent_activation": latent_activation,
-            "image_activation": image_activation,
-            "output_activation": output_activation,
-        }
+        config = arguments(locals())
         image = keras.Input((height, width, 2), name="image")
         x1 = leaky(conv_bn(image, 2, 3, "encoder-encoder1-conv3x3_bn"))
         x1 = leaky(conv_bn(x1, 2, (1, 9), "encoder-encoder1-conv1x9_bn"))

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from receivers.models.autoencoder import Autoencoder
+from receivers.models.autoencoder import Autoencoder, arguments
 from receivers.models.blocks import (
     conv_bn,
     cr_block,
@@ -48,14 +48,7 @@ class CrNet(Autoencoder):
         output_activation: str = "sigmoid",
         **kwargs,
     ):
-        config = {
-            "height": height,
-            "width": width,
-            "num_latents": num_latents,
-            "latent_activation": latent_activation,
-            "image_activation": image_activation,
-            "output_activation": output_activation,
-        }
+        config = arguments(locals())
         image = keras.Input((height, width, 2), name="image")
         x1 = leaky(conv_bn(image, 2, 3, "encoder1-conv3x3_bn"))
         x1 = leaky(conv_bn(x1, 2, (1, 9), "encoder1-conv1x9_bn"))

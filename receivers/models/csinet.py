@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from receivers.models.autoencoder import Autoencoder
+from receivers.models.autoencoder import Autoencoder, arguments
 from receivers.models.blocks import identity_conv, identity_norm, pass_image, silence
 
 
@@ -47,14 +47,7 @@ class CsiNet(Autoencoder):
         output_activation: str = "linear",
         **kwargs,
     ):
-        config = {
-            "height": height,
-            "width": width,
-            "num_latents": num_latents,
-            "latent_activation": latent_activation,
-            "image_activation": image_activation,
-            "output_activation": output_activation,
-        }
+        config = arguments(locals())
         image = keras.Input((height, width, 2), name="image")
         x = layers.Flatten()(pass_image(_conv(2, image), image_activation))
         codeword = layers.Dense(num_latents, activation=latent_activation, name="codeword")(x)

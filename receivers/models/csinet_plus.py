@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from receivers.models.autoencoder import Autoencoder
+from receivers.models.autoencoder import Autoencoder, arguments
 from receivers.models.blocks import conv_bn, flatten, leaky, pass_image, unflatten
 
 
@@ -40,15 +40,7 @@ class CsiNetPlus(Autoencoder):
         head_activation: str = "sigmoid",
         **kwargs,
     ):
-        config = {
-            "height": height,
-            "width": width,
-            "num_latents": num_latents,
-            "num_blocks": num_blocks,
-            "latent_activation": latent_activation,
-            "image_activation": image_activation,
-            "head_activation": head_activation,
-        }
+        config = arguments(locals())
         image = keras.Input((height, width, 2), name="image")
         x = image
         for index in (1, 2):

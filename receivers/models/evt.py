@@ -6,7 +6,7 @@ import keras
 from keras import layers, ops
 
 from receivers.models.attention import TransformerLayer
-from receivers.models.autoencoder import Autoencoder
+from receivers.models.autoencoder import Autoencoder, arguments
 
 
 @keras.saving.register_keras_serializable(package="csilink")
@@ -45,17 +45,7 @@ class EigenvectorTransformer(Autoencoder):
         latent_activation: str = "tanh",
         **kwargs,
     ):
-        config = {
-            "height": height,
-            "width": width,
-            "num_latents": num_latents,
-            "dim": dim,
-            "num_heads": num_heads,
-            "hidden": hidden,
-            "encoder_layers": encoder_layers,
-            "decoder_layers": decoder_layers,
-            "latent_activation": latent_activation,
-        }
+        config = arguments(locals())
 
         def stack(x, count: int, name: str):
             x = Position(name=f"{name}-position")(x)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from receivers.models.autoencoder import Autoencoder
+from receivers.models.autoencoder import Autoencoder, arguments
 from receivers.models.gdn import Gdn
 
 
@@ -38,14 +38,7 @@ class LearnedTransform(Autoencoder):
         gain: float = 1.0,
         **kwargs,
     ):
-        config = {
-            "height": height,
-            "width": width,
-            "maps": maps,
-            "latent_maps": latent_maps,
-            "num_stages": num_stages,
-            "gain": gain,
-        }
+        config = arguments(locals())
         step = 2**num_stages
         if height % step or width % step:
             raise ValueError(f"image of {height} x {width}; {num_stages} stages need multiples of {step}")

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import initializers, layers
 
-from receivers.models.autoencoder import Autoencoder
+from receivers.models.autoencoder import Autoencoder, arguments
 from receivers.models.blocks import (
     conv_bn,
     cr_block,
@@ -56,16 +56,7 @@ class StNet(Autoencoder):
         output_activation: str = "sigmoid",
         **kwargs,
     ):
-        config = {
-            "height": height,
-            "width": width,
-            "num_latents": num_latents,
-            "attention": attention,
-            "row_norm": row_norm,
-            "latent_activation": latent_activation,
-            "image_activation": image_activation,
-            "output_activation": output_activation,
-        }
+        config = arguments(locals())
         multiple = 4 * WINDOW if attention == "released" else WINDOW
         if height % multiple or width % multiple:
             raise ValueError(f"image of {height} x {width}; {attention} attention needs multiples of {multiple}")

@@ -7,7 +7,7 @@ import numpy as np
 from keras import layers
 
 from receivers.models.attention import TransformerLayer
-from receivers.models.autoencoder import Autoencoder
+from receivers.models.autoencoder import Autoencoder, arguments
 from receivers.models.blocks import flatten, unflatten
 
 
@@ -52,19 +52,7 @@ class TransNet(Autoencoder):
         latent_activation: str = "linear",
         **kwargs,
     ):
-        config = {
-            "height": height,
-            "width": width,
-            "num_latents": num_latents,
-            "dim": dim,
-            "num_heads": num_heads,
-            "hidden": hidden,
-            "num_layers": num_layers,
-            "shared_layers": shared_layers,
-            "norm": norm,
-            "attention_axis": attention_axis,
-            "latent_activation": latent_activation,
-        }
+        config = arguments(locals())
         size = 2 * height * width
         if size % dim:
             raise ValueError(f"{size} numbers of the image do not fill tokens of dim {dim}")

@@ -91,7 +91,8 @@ class TrainingRecipe(_Section):
     ``init: pca`` starts encoder and decoder at the linear code of the same size, so that training begins where PCA
     ends; ``init: NAME`` starts at trained weights of the same architecture (the number of latents may differ).
     Training images that need more than ``memory_gib`` are streamed from the store. The learning rate warms up linearly
-    for ``warmup_epochs`` and falls to zero along a cosine. ``noise_snr_db`` adds noise to the encoder's input, uniform in dB between the two.
+    for ``warmup_epochs`` and falls to zero along a cosine. ``noise_snr_db`` adds noise to the encoder's input, uniform
+    in dB between the two.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
