@@ -175,9 +175,18 @@ def scheme_of(name, params):
 
 
 def csi(scheme, rng, batch=3, users=2):
-    c = scheme.config
-    h = noise(rng, batch, users, c.num_rx_ant, c.panel.num_ports, c.num_subcarriers)
-    return CsiEstimate(h, np.zeros((batch, users), np.float32))
+    """Three plane waves per receive antenna: channels that a code for channels has a codeword for."""
+    c, lead = scheme.config, (batch, users, scheme.config.num_rx_ant)
+    h = np.zeros((*lead, c.panel.num_ports, c.num_subcarriers), np.complex64)
+    for _ in range(3):
+        u, v, delay = rng.random((3, *lead, 1)) * np.array([1, 1, 0.15]).reshape(3, 1, 1, 1, 1)
+        beam = (
+            np.exp(2j * np.pi * u * np.arange(c.panel.n1))[..., None]
+            * np.exp(2j * np.pi * v * np.arange(c.panel.n2))[..., None, :]
+        )
+        ports = noise(rng, *lead, c.panel.num_pol)[..., None] * beam.reshape(*lead, 1, -1)
+        h += ports.reshape(*lead, -1, 1) * np.exp(-2j * np.pi * delay * np.arange(c.num_subcarriers))[..., None, :]
+    return CsiEstimate(h.astype(np.complex64), np.zeros((batch, users), np.float32))
 
 
 def value(known):
