@@ -3,11 +3,17 @@
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
+from keras import ops
 
+from receivers.quantization.lloyd_max import LloydMaxQuantizer, gaussian_levels
 from receivers.quantization.mu_law import MuLawQuantizer
+from receivers.quantization.scale import scale_index, scale_of, scale_values
+from receivers.quantization.trainable import TrainableCodebook, TrainableLevels
 from receivers.quantization.uniform import UniformQuantizer
+from receivers.quantization.vector import VectorQuantizer
 from simulator.core.errors import ConfigError, PayloadError
 
 ALL_BITS = range(1, 17)
@@ -24,8 +30,6 @@ def hard(quantizer, x):
 
 
 def soft(quantizer, x):
-    from keras import ops
-
     return ops.convert_to_numpy(quantizer.soft(ops.convert_to_tensor(x)))
 
 
@@ -189,3 +193,115 @@ def test_hard_path_needs_no_backend():
         "sys.exit(bool({'keras', 'tensorflow', 'jax', 'torch'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# Learned levels and codebooks -----------------------------------------------------------------------------------------
+
+# Max, IRE Trans. Inf. Theory 6(1), 1960, Table I: positive levels and distortion for a unit Gaussian.
+MAX_1960 = {
+    1: ([0.7980], 0.3634),
+    2: ([0.4528, 1.510], 0.1175),
+    3: ([0.2451, 0.7560, 1.344, 2.152], 0.03454),
+    4: ([0.1284, 0.3881, 0.6568, 0.9424, 1.256, 1.618, 2.069, 2.733], 0.009497),
+}
+
+
+@pytest.mark.parametrize("bits", MAX_1960)
+def test_gaussian_levels_are_those_printed(bits):
+    levels, distortion = MAX_1960[bits]
+    ours = gaussian_levels(bits)
+    np.testing.assert_allclose(ours, -ours[::-1], atol=1e-6)
+    np.testing.assert_allclose(ours[2 ** (bits - 1) :], levels, rtol=1e-3)
+    x = np.linspace(-9, 9, 200_001)
+    density = np.exp(-0.5 * x**2)
+    error = np.min((x[:, None] - ours) ** 2, axis=1)
+    assert np.sum(error * density) / np.sum(density) == pytest.approx(distortion, rel=1e-3)
+
+
+def test_lloyd_max_learns_the_levels_of_its_data(rng):
+    x = 0.2 * rng.standard_normal((20_000, 4))
+    for bits in (1, 2, 3):
+        fitted = LloydMaxQuantizer.fit(x, bits)["levels"]
+        np.testing.assert_allclose(fitted, 0.2 * gaussian_levels(bits), atol=0.006)
+    error = [
+        np.mean((q.dequantize(q.quantize(x)) - x) ** 2)
+        for q in (LloydMaxQuantizer(4, LloydMaxQuantizer.fit(x, 4)["levels"]), MuLawQuantizer(4), UniformQuantizer(4))
+    ]
+    assert error[0] < min(error[1:])
+    atoms = LloydMaxQuantizer(3, LloydMaxQuantizer.fit(np.array([0.5, -0.5, 0.5, 1.0]), 3)["levels"])
+    np.testing.assert_allclose(
+        atoms.dequantize(atoms.quantize(np.array([0.5, -0.5, 1.0]))), [0.5, -0.5, 1.0], atol=1e-5
+    )
+
+
+def test_vector_quantiser_beats_the_scalar_one(rng):
+    """4 bits for two Gaussian values: about 0.11 each, above Shannon's 0.0625, below Max's 0.1175 at 2 bits each."""
+    x = 0.2 * rng.standard_normal((40_000, 2))
+    quantizer = VectorQuantizer(4, **VectorQuantizer.fit(x, 4))
+    error = np.mean((quantizer.dequantize(quantizer.quantize(x)) - x) ** 2) / 0.04
+    assert 0.105 < error < 0.112
+    codebook = quantizer.codebook.astype(np.float64)
+    few = x[:200]
+    nearest = [min(range(16), key=lambda i, v=v: np.sum((codebook[i] - v) ** 2)) for v in few]
+    np.testing.assert_array_equal(quantizer.quantize(few)[:, 0], nearest)
+
+
+@pytest.mark.parametrize(
+    ("build", "words"),
+    [
+        (lambda: LloydMaxQuantizer(2, [0.1, 0.2, 0.3]), r"levels.*increasing"),
+        (lambda: LloydMaxQuantizer(1, [0.2, 0.1]), r"levels.*increasing"),
+        (lambda: LloydMaxQuantizer(1, [0.2, 1.5]), r"levels.*\[-1, 1\]"),
+        (lambda: VectorQuantizer(13), r"bits.*1\.\.12"),
+        (lambda: VectorQuantizer(2, 0), r"dim.*1\.\.16"),
+        (lambda: VectorQuantizer(1, 2, [[0, 0]]), r"codebook.*\(2, 2\)"),
+        (lambda: VectorQuantizer(1, 2).quantize(np.zeros((4, 3))), r"dim.*divisor"),
+    ],
+)
+def test_wrong_levels_and_codebooks(build, words):
+    with pytest.raises(ConfigError, match=words):
+        build()
+
+
+def test_trainable_levels_stay_sorted_and_learn(rng):
+    x = (0.3 * rng.standard_normal((4000, 1))).astype(np.float32)
+    layer = TrainableLevels(np.linspace(-0.9, 0.9, 4))
+    start = np.asarray(ops.convert_to_numpy(layer.levels))
+    np.testing.assert_allclose(start, np.linspace(-0.9, 0.9, 4), atol=1e-5)
+    out = np.asarray(ops.convert_to_numpy(layer(x)))
+    np.testing.assert_array_equal(out, start[np.abs(x - start).argmin(axis=1)][:, None])
+    model = keras.Sequential([keras.Input((1,)), layer])
+    model.compile(optimizer=keras.optimizers.Adam(0.01), loss="mse")
+    model.fit(x, x, epochs=40, batch_size=200, verbose=0)
+    learned = np.asarray(ops.convert_to_numpy(layer.levels))
+    assert (np.diff(learned) > 0).all()
+    np.testing.assert_allclose(learned, 0.3 * gaussian_levels(2), atol=0.03)
+
+
+def test_trainable_codebook_follows_the_data(rng):
+    x = (0.3 * rng.standard_normal((3000, 4))).astype(np.float32)
+    start = VectorQuantizer(3, 2).codebook
+    layer = TrainableCodebook(start * 0.3)
+    model = keras.Sequential([keras.Input((4,)), layer])
+    model.compile(optimizer=keras.optimizers.Adam(0.005), loss="mse")
+    before = np.mean((np.asarray(ops.convert_to_numpy(layer(x))) - x) ** 2)
+    model.fit(x, x, epochs=20, batch_size=100, verbose=0)
+    after = np.mean((np.asarray(ops.convert_to_numpy(layer(x))) - x) ** 2)
+    ideal = VectorQuantizer(3, **VectorQuantizer.fit(x, 3))
+    best = np.mean((ideal.dequantize(ideal.quantize(x)) - x) ** 2)
+    assert after < 0.8 * before and after < 1.15 * best
+
+
+def test_scale_grid():
+    """Uniform in dB from -60 to 40, nearest point, both paths alike."""
+    scale = np.geomspace(1e-4, 1e3, 200).astype(np.float32)
+    for bits in (1, 5, 8):
+        index = scale_index(scale, bits)
+        grid = scale_of(np.arange(2**bits), bits)
+        np.testing.assert_allclose(20 * np.log10(grid[[0, -1]]), [-60, 40], atol=1e-4)
+        inside = (scale > grid[0]) & (scale < grid[-1])
+        step = 100 / (2**bits - 1)
+        assert np.abs(20 * np.log10(scale_of(index, bits)[inside] / scale[inside])).max() <= step / 2 + 1e-4
+        soft = np.asarray(ops.convert_to_numpy(scale_values(ops.convert_to_tensor(scale), bits)))
+        assert np.mean(np.abs(soft / scale_of(index, bits) - 1) < 1e-4) > 0.97  # but for ties of the rounding
+    assert scale_index(np.array([0.0, 1e-9, 1e9]), 8).tolist() == [0, 0, 255]
