@@ -183,5 +183,7 @@ class TrainedModel:
         from keras import ops
 
         x = np.ascontiguousarray(x, np.float32)
-        blocks = [network(x[i : i + 1024], training=False) for i in range(0, len(x), 1024)]
-        return np.concatenate([ops.convert_to_numpy(block) for block in blocks])
+        # Converted block by block: a tensor keeps all that led to it (torch).
+        return np.concatenate(
+            [ops.convert_to_numpy(network(x[i : i + 1024], training=False)) for i in range(0, len(x), 1024)]
+        )

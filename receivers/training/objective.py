@@ -75,5 +75,9 @@ class TrainingModel(keras.Model):
 
     def latents(self, images: np.ndarray) -> np.ndarray:
         """Codewords float32 ``[sample, latent]`` of images, unquantised."""
-        blocks = [self.autoencoder.encoder(images[i : i + 1000], training=False) for i in range(0, len(images), 1000)]
-        return np.concatenate([ops.convert_to_numpy(block) for block in blocks])
+        return np.concatenate(
+            [
+                ops.convert_to_numpy(self.autoencoder.encoder(images[i : i + 1000], training=False))
+                for i in range(0, len(images), 1000)
+            ]
+        )

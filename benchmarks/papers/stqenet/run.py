@@ -237,7 +237,7 @@ def link(plan: dict[str, Any], environment: str, out: Path) -> Any:
         "description": f"STQENet's codes in one link, {environment}-like channels of the test split.",
         "seed": 8500,
         "carrier": {
-            "carrier_hz": 3.5e9,
+            "carrier_hz": layout.carrier_hz or 3.5e9,
             "num_subcarriers": layout.num_subcarriers,
             "subcarrier_spacing_hz": layout.spacing_hz,
             "granularity": "subcarrier",
