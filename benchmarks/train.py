@@ -238,7 +238,7 @@ def sparse_score(store: ChannelStore, test: np.ndarray, bits: float) -> dict[str
     layout, delays = store.layout, test.shape[1]
     samples = max(layout.num_subcarriers, delays)
     config = CsiConfig(layout.panel, 1, samples, layout.spacing_hz, 1)
-    scheme = SparseFeedback(config, bits=max(16, round(bits)), num_delays=delays)
+    scheme = SparseFeedback(config, bits=max(round(bits), (test[0].size // 2).bit_length() + 16), num_delays=delays)
     gain = np.float32((samples / delays) ** 0.5)
     x_hat, num_bits = [], 0
     for start in range(0, len(test), 1000):

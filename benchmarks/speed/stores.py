@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from benchmarks.speed.timing import in_turn, row
+from receivers.training.data import ImageView
 from receivers.training.stream import StreamedImages
 from simulator.core import registry
 from simulator.core.types import Panel
@@ -92,7 +93,7 @@ def measure(samples: int = 6000, rounds: int = 5) -> list[dict[str, Any]]:
             rows.append(
                 row(item, rate["ours"], rate["peer"], "MB/s", ratio, _TARGET, _difference(ours(), peer()), note)
             )
-        stream = StreamedImages(store, "train", 32)
+        stream = StreamedImages(store, "train", ImageView(store.layout, 32))
         seconds = in_turn({"ours": lambda: sum(len(x) for x, _ in stream.batches(200, 1, 0))}, rounds)["ours"]
         rate_ = samples // 200 * 200 / float(np.median(seconds))
         note = "32 ports, 52 RB, shuffle buffer; the ratio is against 5,000 samples/s"

@@ -24,7 +24,7 @@ class LloydMaxQuantizer(ScalarQuantizer):
     Args:
         bits: bits of one index, 1..16.
         levels: increasing levels in [-1, 1], float32 ``[2**bits]``; None: those for a Gaussian of standard deviation
-            0.25.
+            0.25, or less where the outer levels would not fit.
     Raises:
         ConfigError: for anything else.
     Source: Max, IRE Trans. Inf. Theory 6(1), 1960; Lloyd, IEEE Trans. Inf. Theory 28(2), 1982.
@@ -34,8 +34,10 @@ class LloydMaxQuantizer(ScalarQuantizer):
 
     def __init__(self, bits: int, levels: Sequence[float] | NDArray[np.floating[Any]] | None = None) -> None:
         self.bits = check_bits(bits)
-        value = DEFAULT_STD * gaussian_levels(bits) if levels is None else np.asarray(levels)
-        self.levels = np.clip(value, -1, 1).astype(np.float32) if levels is None else value.astype(np.float32)
+        if levels is None:
+            levels = gaussian_levels(bits)
+            levels = levels * min(DEFAULT_STD, 1 / levels[-1])
+        self.levels = np.asarray(levels).astype(np.float32)
         shape = (2**self.bits,)
         inside = self.levels.shape == shape and np.isfinite(self.levels).all() and np.abs(self.levels).max() <= 1
         if not inside or (np.diff(self.levels) <= 0).any():

@@ -93,7 +93,7 @@ def test_what_the_user_can_mend_comes_back_as_such(tmp_path):
     scenario = parse_scenario({**SCENARIO, "feedback": [entry], "sweep": {}})
     engine = RayEngine(1)
     engine.submit(Unit(Point(scenario, {}), 0, 8, tmp_path))
-    with pytest.raises(CsilinkError, match=r"feedback\.autoencoder\.weights: got './gone'; allowed: "):
+    with pytest.raises(CsilinkError, match=r"weights: got './gone'; allowed: "):
         engine.next_done()
     engine.close()
     assert list(tmp_path.iterdir()) == []

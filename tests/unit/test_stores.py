@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import cli
 from benchmarks.dataset_info import describe, draw_example
-from receivers.training.data import load_images
+from receivers.training.data import ImageView, load_images
 from receivers.training.stream import StreamedImages
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.types import Panel, RadioGeometry
@@ -358,8 +358,8 @@ def images_of(stream, seed=1, epoch=0, batch=10):
 
 def test_streamed_images_are_those_in_memory_in_another_order(tmp_path):
     store = written(tmp_path / "s", splits=(("train", 700),), shard_samples=300)
-    truth, _ = load_images(store, "train", 8)
-    stream = StreamedImages(store, "train", 8, buffer_images=900)
+    truth, _ = load_images(store, "train", ImageView(store.layout, 8))
+    stream = StreamedImages(store, "train", ImageView(store.layout, 8), buffer_images=900)
     assert stream.shape == truth.shape == (700 * 6, 8, 16, 2)
     np.testing.assert_array_equal(stream.head(1600), truth[:1600])
     seen = images_of(stream)
@@ -377,7 +377,7 @@ def test_a_fault_while_streaming_is_raised(tmp_path):
     store = written(tmp_path / "s")
     (tmp_path / "s" / "train-00003.h5").write_bytes(b"x")
     with pytest.raises(StoreError, match=r"train-00003\.h5"):
-        images_of(StreamedImages(store, "train", 8))
+        images_of(StreamedImages(store, "train", ImageView(store.layout, 8)))
 
 
 def test_memory_of_streaming_does_not_grow_with_the_store(tmp_path):
@@ -391,7 +391,7 @@ def test_memory_of_streaming_does_not_grow_with_the_store(tmp_path):
             splits=(("train", count),),
             shard_samples=500,
         )
-        stream = StreamedImages(store, "train", 16, buffer_images=512)
+        stream = StreamedImages(store, "train", ImageView(store.layout, 16), buffer_images=512)
         tracemalloc.start()
         for _ in stream.batches(64, 1, 0):
             pass
