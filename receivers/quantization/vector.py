@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from receivers.quantization.lloyd_max import DEFAULT_STD
 from receivers.quantization.uniform import bounded, bounded_soft, check_index, straight_through
@@ -95,6 +96,9 @@ def _nearest(
     groups: NDArray[np.float64], codebook: NDArray[np.float64], exact: bool = True
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Index of the nearest codeword and its squared distance, in blocks of bounded memory; ties are exact on demand."""
+    if not exact and codebook.shape[1] <= 4:
+        distance, index = cKDTree(codebook).query(groups)
+        return index, distance**2
     index, error = np.empty(len(groups), np.int64), np.empty(len(groups))
     step = max(1, 2**22 // codebook.size)
     for start in range(0, len(groups), step):

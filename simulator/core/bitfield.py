@@ -12,7 +12,7 @@ def pack(values: NDArray[np.integer[Any]], width: int) -> NDArray[np.uint8]:
     """Integers ``[..., field]`` to bits uint8 ``[..., field * width]``, each field most significant bit first."""
     shifts = np.arange(width - 1, -1, -1)
     bits = (np.asarray(values, np.int64)[..., None] >> shifts) & 1
-    return bits.reshape(*bits.shape[:-2], -1).astype(np.uint8)
+    return bits.reshape(*bits.shape[:-2], bits.shape[-2] * width).astype(np.uint8)
 
 
 def unpack(bits: NDArray[np.uint8], width: int) -> NDArray[np.int64]:

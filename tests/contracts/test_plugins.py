@@ -62,7 +62,7 @@ PARAMS = {
     "feedback": {
         "dft": [{}, {"cophasing": "subband"}],
         "rvq": [{"bits": 5}, {"bits": 3, "frequency": "subband", "codebooks": 2}],
-        "sparse": [{"bits": 60, "num_delays": 7}, {"bits": 100, "num_delays": 5, "phase_bits": 6}],
+        "sparse": [{"bits": 60, "num_delays": 7}, {"bits": 400, "num_delays": 5}],
         "klt": [{"weights": WEIGHTS["klt"], "bits": 1500}, {"weights": WEIGHTS["klt"], "bits": 90, "coding": "fixed"}],
         "eigenvector": [
             {"weights": WEIGHTS["evt"]},

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from scipy.special import ndtr
 
 from receivers.quantization.lloyd_max import LloydMaxQuantizer, gaussian_levels
 from receivers.quantization.mu_law import MuLawQuantizer
@@ -216,6 +217,30 @@ def test_gaussian_levels_are_those_printed(bits):
     density = np.exp(-0.5 * x**2)
     error = np.min((x[:, None] - ours) ** 2, axis=1)
     assert np.sum(error * density) / np.sum(density) == pytest.approx(distortion, rel=1e-3)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 13, 16])
+def test_many_gaussian_levels_reach_the_high_rate_distortion(bits):
+    """Panter and Dite, Proc. IRE 39(1), 1951: sqrt(3) pi / 2 times 4 ** -b; each level is the mean of its cell."""
+    levels = gaussian_levels(bits)
+    edges = np.concatenate([[-np.inf], (levels[1:] + levels[:-1]) / 2, [np.inf]])
+    mass = np.where(edges[1:] > 0, ndtr(-edges[:-1]) - ndtr(-edges[1:]), ndtr(edges[1:]) - ndtr(edges[:-1]))
+    assert (1 - np.sum(mass * levels**2)) * 4.0**bits == pytest.approx(3**0.5 * np.pi / 2, rel=0.01)
+    density = np.exp(-0.5 * edges**2) / np.sqrt(2 * np.pi)
+    np.testing.assert_allclose(-np.diff(density) / mass, levels, atol=1e-6)
+
+
+@pytest.mark.parametrize("bits", ALL_BITS)
+def test_default_levels_of_every_width(bits):
+    quantizer, index = LloydMaxQuantizer(bits), np.arange(2**bits)
+    np.testing.assert_array_equal(quantizer.quantize(quantizer.dequantize(index)), index)
+
+
+def test_no_level_is_wasted_on_data_with_outliers(rng):
+    x = np.concatenate([0.01 * rng.standard_normal(20_000), [-1, 0.9, 1]])
+    for bits in (3, 6):
+        quantizer = LloydMaxQuantizer(bits, LloydMaxQuantizer.fit(x, bits)["levels"])
+        assert len(np.unique(quantizer.quantize(x))) == 2**bits
 
 
 def test_lloyd_max_learns_the_levels_of_its_data(rng):
