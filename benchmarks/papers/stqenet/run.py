@@ -285,7 +285,7 @@ def report(plan: dict[str, Any], tables: dict[str, Any], out: Path) -> None:
         axis.legend(fontsize=8)
     figure.savefig(out / "fig3_nmse_vs_snr.png", dpi=150)
 
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    figure = Figure(figsize=(10, 4.8), layout="constrained")
     axes = figure.subplots(1, len(names))
     families = (
         "stqenet-eb",
@@ -311,7 +311,7 @@ def report(plan: dict[str, Any], tables: dict[str, Any], out: Path) -> None:
             axis.plot(curve.bpp, curve.nmse_db, style, color=color, marker="o", ms=3.5, label=labels[family])
         axis.set(title=f"{name}-like", xlabel="bits per real entry (counted, mean)", ylabel="NMSE (dB)", xlim=(0, 1.6))
         axis.grid(alpha=0.3)
-    axes[0].legend(fontsize=7)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncol=4, fontsize=8)
     figure.savefig(out / "fig4_nmse_vs_bits.png", dpi=150)
 
     figure = Figure(figsize=(10, 4.2), layout="constrained")
@@ -347,7 +347,33 @@ def report(plan: dict[str, Any], tables: dict[str, Any], out: Path) -> None:
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize=7)
     figure.savefig(out / "sum_rate_vs_bits.png", dpi=150)
+    convergence(plan, names, out).savefig(out / "convergence.png", dpi=150)
     print(f"figures and tables: {out}")
+
+
+def convergence(plan: dict[str, Any], names: list[str], out: Path) -> Any:
+    """Objective on validation samples by epoch, the steps of lambda one after the other."""
+    import json
+
+    from matplotlib.figure import Figure
+
+    from benchmarks.figures import PALETTE
+
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    axes = figure.subplots(1, len(names))
+    for axis, name in zip(axes, names, strict=True):
+        for color, (code, run) in zip(PALETTE, plan["runs"].items(), strict=False):
+            start = 0
+            for weight in plan["rate_weights"] if run["kind"] == "rate" else (None,):
+                folder = out / name / (code if weight is None else f"{code}-l{weight:g}")
+                loss = [e["val_loss"] for e in json.loads((folder / "history.json").read_text())["epochs"]]
+                epochs = range(start + 1, start + len(loss) + 1)
+                axis.plot(epochs, loss, color=color, lw=1.3, label=None if start else code)
+                start += len(loss)
+        axis.set(title=f"{name}-like", xlabel="epoch", ylabel="NMSE + lambda bits, validation", yscale="log")
+        axis.grid(alpha=0.3)
+    axes[0].legend(fontsize=7)
+    return figure
 
 
 if __name__ == "__main__":
