@@ -103,6 +103,7 @@ class Link:
                     correlation2=correlation2.reshape(batch, slots, *correlation2.shape[1:]).transpose(0, 3, 4, 1, 2),
                     num_bits=np.moveaxis(num_bits, 1, 2),
                     snr_db=self.snr_db,
+                    part1_bits=scheme.part1_bits,
                 ),
             )
             for name, precoder in self.precoders.items():
@@ -152,7 +153,8 @@ class Link:
             return metrics.effective_rows(h, self.config.num_layers)
         # A direction carries no gain; E|h|^2 = 1 per port stands in for it, which only `rzf` can tell.
         gain = np.float32(np.sqrt(self.config.panel.num_ports))
-        rows = gain * np.conj(known.w)[..., self.config.subband_of]  # [bt, user, port, layer, n]
+        w = known.w if known.w.shape[-1] == self.config.num_subcarriers else known.w[..., self.config.subband_of]
+        rows = gain * np.conj(w)  # [bt, user, port, layer, n]
         return np.ascontiguousarray(rows.transpose(0, 4, 1, 3, 2))
 
     def _rates(self, channel, rows, precoder: Precoder, shape: tuple[int, int]) -> np.ndarray:

@@ -21,6 +21,7 @@ class CsiOutcome:
         correlation2: float ``[batch, user, layer, slot, subcarrier]``, squared cosine of true and known directions.
         num_bits: int ``[batch, user, slot]``, bits sent.
         snr_db: SNR points of the scenario [dB].
+        part1_bits: bits of every report in front of its PMI.
     """
 
     h: np.ndarray
@@ -28,6 +29,7 @@ class CsiOutcome:
     correlation2: np.ndarray
     num_bits: np.ndarray
     snr_db: tuple[float, ...]
+    part1_bits: int = 0
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,16 @@ class BitsMean(Metric):
     def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
         """Mean bits per drop."""
         return {"bits_mean": _per_drop(outcome.num_bits)}
+
+
+class PmiBits(Metric):
+    """Mean length of the PMI alone: part 2 of a 3GPP report; the whole report of schemes without parts."""
+
+    unit, better, scope = "bit", "lower", "csi"
+
+    def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
+        """Mean bits per drop."""
+        return {"pmi_bits": _per_drop(outcome.num_bits - outcome.part1_bits)}
 
 
 class BitsMax(Metric):

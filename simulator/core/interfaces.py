@@ -57,6 +57,11 @@ class FeedbackScheme(ABC):
     def max_bits(self) -> int:
         """Largest length of one report [bit]."""
 
+    @property
+    def part1_bits(self) -> int:
+        """Bits of every report in front of its PMI (rank, CQI, lengths); 0 for schemes without such a part."""
+        return 0
+
     @abstractmethod
     def report(self, csi: CsiEstimate) -> CsiReport:
         """The report of every UE, from its own estimate."""

@@ -170,7 +170,8 @@ class CsiReconstruction:
 
     Args:
         h: complex64 ``[batch, user, rx_ant, port, subcarrier]``, or None.
-        w: complex64 ``[batch, user, port, layer, subband]``, unit norm over ports, or None.
+        w: complex64 ``[batch, user, port, layer, subband]``, or ``subcarrier`` where directions are finer than
+            subbands; unit norm over ports, 0 for layers that are not used. Or None.
         valid: bool ``[batch, user]``; False where the bits were no codeword and the gNB knows nothing. None: all valid.
     """
 

@@ -1,0 +1,423 @@
+"""Enhanced Type II codebook of Release 16: beams in space, taps in delay, few quantised coefficients."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from receivers.codebooks.beams import BeamGroups
+from receivers.codebooks.combination import combination_bits, combination_members, combination_rank
+from receivers.codebooks.pmi import Pmi, PmiCodebook, oversampling
+from simulator.core import bitfield
+from simulator.core.errors import ConfigError
+from simulator.core.types import Panel
+from simulator.transforms import subband_eigenvectors
+
+# paramCombination-r16: L, p_v of ranks 1-2 and of ranks 3-4, beta.
+_COMBINATIONS = {
+    1: (2, 1 / 4, 1 / 8, 1 / 4),
+    2: (2, 1 / 4, 1 / 8, 1 / 2),
+    3: (4, 1 / 4, 1 / 8, 1 / 4),
+    4: (4, 1 / 4, 1 / 8, 1 / 2),
+    5: (4, 1 / 4, 1 / 4, 3 / 4),
+    6: (4, 1 / 2, 1 / 4, 1 / 2),
+    7: (6, 1 / 4, 0, 1 / 2),
+    8: (6, 1 / 4, 0, 3 / 4),
+}
+_ALL_TAPS = 19  # up to so many subbands every tap may be chosen, beyond those of a window
+_STARTS = (0.0, 0.25, 0.5, 0.75)  # delays from which the selection starts, in taps
+_STEPS, _QUANTIZED_STEPS = 10, 3
+_CHUNK = 256  # reports selected at a time
+_FIELD = "feedback.etype2-r16"
+
+
+class EnhancedTypeTwoCodebook(PmiCodebook):
+    r"""Precoder of layer l in subband t: beams, taps and coefficients.
+
+    .. math:: w_t = \frac{1}{\sqrt{\gamma_t}} \begin{bmatrix} \sum_{i<L} v_i \, p^{(1)}_0 \sum_f y_t^{(f)}
+        p^{(2)}_{i,f} \varphi_{i,f} \\ \sum_{i<L} v_i \, p^{(1)}_1 \sum_f y_t^{(f)} p^{(2)}_{i+L,f} \varphi_{i+L,f}
+        \end{bmatrix}, \quad y_t^{(f)} = e^{j 2 \pi t n_3^{(f)} / N_3}
+
+    :math:`p^{(1)} = 2^{-(15-k)/4}`, :math:`p^{(2)} = 2^{-(7-k)/2}`, :math:`\varphi = e^{j 2 \pi c / 16}`.
+
+    The standard leaves the selection to the UE. Here: beams by energy; then, from four starting delays, alternately
+    the taps and coefficients of most energy for given phases of the subbands, and the phases that fit them best (a
+    phase for each subband and a delay are free, no precoding gain depends on them). The last three steps fit the
+    phases to the quantised coefficients; the start with the best mean squared cosine wins.
+
+    A PMI has ``group`` (i_{1,1}), ``beams`` (i_{1,2}), ``window`` (i_{1,5}), ``taps`` (i_{1,6}), ``bitmap``
+    (i_{1,7}), ``strongest`` (i_{1,8}: its beam), ``reference`` (i_{2,3}), ``amplitude`` (i_{2,4}), ``phase``
+    (i_{2,5}).
+
+    Args:
+        panel: gNB panel.
+        num_samples: frequency samples of the channel.
+        unit: samples of one PMI subband (subband size divided by R).
+        rank: layers, 1..4.
+        combination: paramCombination-r16, 1..8.
+        max_rank: largest rank that may be reported (width of the field in part 1).
+        two_units: R = 2.
+    Raises:
+        ConfigError: for what the tables do not have.
+    Source: TS 38.214 (Rel. 16), 5.2.2.2.5; bits: TS 38.212, Table 6.3.2.1.2-1A; groups of part 2: TS 38.214, 5.2.3.
+    """
+
+    def __init__(
+        self,
+        panel: Panel,
+        num_samples: int,
+        unit: int,
+        rank: int,
+        combination: int,
+        max_rank: int = 1,
+        two_units: bool = False,
+    ):
+        o1, o2 = oversampling(panel, _FIELD)
+        if combination not in _COMBINATIONS:
+            raise ConfigError(f"{_FIELD}.combination", combination, "1..8")
+        if not 1 <= rank <= 4:
+            raise ConfigError(f"{_FIELD}.rank", rank, "1..4")
+        if panel.num_ports == 4 and combination > 2:
+            raise ConfigError(f"{_FIELD}.combination", combination, "1, 2 with 4 ports")
+        if combination >= 7 and (panel.num_ports != 32 or max(rank, max_rank) > 2 or two_units):
+            got = f"{combination} with {panel.num_ports} ports, rank {max(rank, max_rank)}, R = {1 + two_units}"
+            raise ConfigError(f"{_FIELD}.combination", got, "7 and 8 only with 32 ports, rank <= 2, R = 1")
+        self.rank, self.unit, self.fine = rank, unit, two_units
+        self.num_beams, low, high, beta = _COMBINATIONS[combination]
+        self.num_units = -(-num_samples // unit)
+        share = self.num_units / (1 + two_units)
+        self.num_taps = math.ceil((low if rank <= 2 else high) * share)
+        self.budget = math.ceil(beta * 2 * self.num_beams * math.ceil(low * share))  # K0
+        self.most = min(self.budget * min(rank, 2), rank * self.shape[1] * self.shape[2])
+        self._groups = BeamGroups(panel, o1, o2)
+        self._windowed = self.num_units > _ALL_TAPS
+        self._pool = min(2 * self.num_taps, self.num_units) if self._windowed else self.num_units
+        self.part1_bits = (self.budget * (1 if max_rank == 1 else 2) - 1).bit_length()
+        self.part2_bits = self.part2_length(self.most)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Layers, beams of both polarisations, taps."""
+        return self.rank, 2 * self.num_beams, self.num_taps
+
+    def part2_length(self, nonzero: int) -> int:
+        """Bits of part 2 with so many coefficients that are not zero."""
+        layers, rows, taps = self.shape
+        each = combination_bits(self._pool - 1, taps - 1) + rows * taps + self._strongest_bits(nonzero) + 4
+        shared = self._group_bits + combination_bits(self._groups.num_beams, self.num_beams) + self._window_bits
+        return shared + layers * each + 7 * (nonzero - layers)
+
+    def _strongest_bits(self, nonzero: int) -> int:
+        return ((nonzero if self.rank == 1 else 2 * self.num_beams) - 1).bit_length()
+
+    @property
+    def _group_bits(self) -> int:
+        return (self._groups.num_groups - 1).bit_length()
+
+    @property
+    def _window_bits(self) -> int:
+        return (2 * self.num_taps - 1).bit_length() if self._windowed else 0
+
+    # Selection -------------------------------------------------------------------------------------------------------
+
+    def select(self, h: np.ndarray) -> Pmi:
+        """PMI of channels complex64 ``[report, rx_ant, port, subcarrier]``, with all coefficients of the budget."""
+        parts = [self._select(h[i : i + _CHUNK]) for i in range(0, len(h), _CHUNK)]
+        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+    def _select(self, h: np.ndarray) -> Pmi:
+        v = subband_eigenvectors(h, self.unit, self.rank)
+        group, beams, c = self._groups.select(v, self.num_beams)
+        # The strongest beam is real: the other beams then show their delays against it.
+        row = np.sum(np.abs(c) ** 2, axis=3).argmax(axis=2)[:, :, None, None]
+        top = np.take_along_axis(c, row, axis=2)
+        c = c * (top.conj() / np.maximum(np.abs(top), 1e-30))
+        time = np.arange(self.num_units)
+        found, score = [], []
+        for start in _STARTS:
+            pmi, fit = self._fit((c * np.exp(-2j * np.pi * start / self.num_units * time)).astype(np.complex64))
+            found.append(pmi)
+            score.append(fit)
+        best = np.argmax(score, axis=0)
+        pmi = {key: np.choose(best.reshape(-1, *[1] * (value.ndim - 1)), [f[key] for f in found]) for key, value in
+               found[0].items()}  # fmt: skip
+        return {"group": group, "beams": beams, **pmi}
+
+    def _fit(self, c: np.ndarray) -> tuple[Pmi, np.ndarray]:
+        """Indices for ``c`` complex64 ``[report, layer, row, unit]`` and their mean squared cosine ``[report]``."""
+        time = np.arange(self.num_units)
+        turns = np.exp(2j * np.pi / self.num_units * np.outer(time, time)).astype(np.complex64)  # [tap, unit]
+        pmi: Pmi = {}
+        for step in range(_STEPS):
+            x = c @ (turns.conj() / self.num_units)
+            # The strongest coefficient moves to tap 0.
+            tap = np.abs(x).max(axis=2).argmax(axis=2)
+            c = c * turns.conj()[tap][:, :, None]
+            x = np.take_along_axis(x, (time + tap[..., None])[:, :, None] % self.num_units, axis=3)
+            window, taps = self._taps(np.sum(np.square(x.real) + np.square(x.imag), axis=2))
+            x = self._largest(np.take_along_axis(x, taps[:, :, None], axis=3))
+            if step >= _STEPS - _QUANTIZED_STEPS:
+                pmi = {"window": window, "taps": taps, **self._quantize(x)}
+                x = self._coefficients(pmi)
+            w = x @ turns[taps]  # [report, layer, row, unit]
+            inner = np.sum(np.conj(c) * w, axis=2)
+            if step < _STEPS - 1:
+                c = c * np.exp(1j * np.angle(inner))[:, :, None]
+        power = np.sum(np.square(w.real) + np.square(w.imag), axis=2)
+        return pmi, np.mean(np.abs(inner) ** 2 / np.maximum(power, 1e-30), axis=(1, 2))
+
+    def _taps(self, energy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """i_{1,5} ``[report]`` and increasing taps ``[report, layer, tap]``, 0 first, by ``energy [.., .., unit]``."""
+        energy = energy.copy()
+        energy[..., 0] = np.inf
+        window = np.zeros(len(energy), np.int64)
+        if self._windowed:
+            starts = np.arange(2 * self.num_taps)  # the window begins so many taps before tap 0
+            inside = (np.arange(self.num_units) + starts[:, None]) % self.num_units < self._pool
+            finite = np.where(np.isinf(energy), 0, energy)
+            kept = np.sort(np.where(inside, finite[:, :, None], 0), axis=3)[..., -(self.num_taps - 1) :]
+            before = kept.sum(axis=(1, 3)).argmax(axis=1)
+            window = (-before) % (2 * self.num_taps)
+            energy = np.where(inside[before][:, None], energy, -1)
+        taps = np.argsort(-energy, axis=2, kind="stable")[..., : self.num_taps]
+        return window, np.sort(taps, axis=2)
+
+    def _largest(self, x: np.ndarray) -> np.ndarray:
+        """``x`` with the coefficients of the budget, the others 0: K0 of a layer, 2 K0 of all layers."""
+        size = np.abs(x).reshape(len(x), self.rank, -1)
+        count = min(self.budget, size.shape[2])
+        keep = np.zeros(size.shape, bool)
+        np.put_along_axis(keep, np.argpartition(-size, count - 1, axis=2)[..., :count], True, axis=2)
+        if self.rank * count > self.most:  # a strongest coefficient of 1 in every layer is never dropped
+            relative = (size / np.maximum(size.max(axis=2, keepdims=True), 1e-30) * keep).reshape(len(x), -1)
+            keep = np.zeros(relative.shape, bool)
+            np.put_along_axis(keep, np.argpartition(-relative, self.most - 1, axis=1)[:, : self.most], True, axis=1)
+        return x * keep.reshape(x.shape)
+
+    def _quantize(self, x: np.ndarray) -> Pmi:
+        """Indices of coefficients ``[report, layer, row, tap]`` whose largest is in tap 0."""
+        strongest = np.abs(x[..., 0]).argmax(axis=2)
+        top = np.take_along_axis(x[..., 0], strongest[..., None], axis=2)[..., None]
+        bitmap = x != 0
+        np.put_along_axis(bitmap[..., 0], strongest[..., None], True, axis=2)  # even if the channel is zero
+        x = x / np.where(top == 0, 1, top)
+        size = np.abs(x)
+        own = strongest // self.num_beams
+        peak = size.reshape(*size.shape[:2], 2, -1).max(axis=3)
+        other = np.take_along_axis(peak, 1 - own[..., None], axis=2)[..., 0]
+        reference = np.clip(np.round(15 + 4 * np.log2(np.maximum(other, 1e-9))), 1, 15).astype(np.int64)
+        relative = size / self._references(reference, strongest)
+        amplitude = np.clip(np.round(7 + 2 * np.log2(np.maximum(relative, 1e-9))), 0, 7).astype(np.int64)
+        phase = np.round(np.angle(x) * (16 / (2 * np.pi))).astype(np.int64) % 16
+        first = np.arange(size.shape[2])[:, None] == strongest[..., None, None]
+        first = first & (np.arange(size.shape[3]) == 0)
+        amplitude = np.where(first, 7, amplitude * bitmap)
+        return {
+            "bitmap": bitmap.astype(np.int64),
+            "strongest": strongest,
+            "reference": reference,
+            "amplitude": amplitude,
+            "phase": np.where(first, 0, phase * bitmap),
+        }
+
+    def _references(self, reference: np.ndarray, strongest: np.ndarray) -> np.ndarray:
+        """p^(1) of every row, ``[report, layer, row, 1]``: 1 in the polarisation of the strongest coefficient."""
+        own = np.repeat(np.arange(2), self.num_beams) == strongest[..., None] // self.num_beams
+        return np.where(own, 1.0, 2.0 ** (-(15 - reference[..., None]) / 4))[..., None]
+
+    def _coefficients(self, pmi: Pmi) -> np.ndarray:
+        """Coefficients complex64 ``[report, layer, row, tap]`` of indices."""
+        size = self._references(pmi["reference"], pmi["strongest"]) * 2.0 ** (-(7 - pmi["amplitude"]) / 2)
+        return (pmi["bitmap"] * size * np.exp(2j * np.pi / 16 * pmi["phase"])).astype(np.complex64)
+
+    def precoder(self, pmi: Pmi) -> np.ndarray:
+        """Unit-norm directions complex64 ``[report, port, layer, unit]``."""
+        turns = np.exp(2j * np.pi / self.num_units * pmi["taps"][..., None] * np.arange(self.num_units))
+        weights = self._coefficients(pmi) @ turns.astype(np.complex64)
+        return self._groups.combine(pmi["group"], pmi["beams"], weights)
+
+    # Bits ------------------------------------------------------------------------------------------------------------
+
+    def pack(self, pmi: Pmi) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Part 1: number of non-zero coefficients minus 1. Part 2: groups 0, 1, 2 of TS 38.214, 5.2.3."""
+        nonzero = pmi["bitmap"].sum(axis=(1, 2, 3))
+        part1 = bitfield.pack(nonzero[:, None] - 1, self.part1_bits)
+        part2 = np.zeros((len(nonzero), self.part2_bits), np.uint8)
+        for count in set(nonzero.tolist()):
+            rows = np.flatnonzero(nonzero == count)
+            part2[rows, : self.part2_length(count)] = self._pack({k: x[rows] for k, x in pmi.items()}, count)
+        return part1, part2, np.array([self.part2_length(count) for count in nonzero.tolist()], np.int64)
+
+    def _pack(self, pmi: Pmi, count: int) -> np.ndarray:
+        layers, rows, taps = self.shape
+        num_reports = len(pmi["group"])
+        strongest = pmi["strongest"]
+        if self.rank == 1:  # its number among the non-zero coefficients of tap 0
+            before = np.arange(rows) < strongest[..., None]
+            strongest = np.sum(pmi["bitmap"][..., 0] * before, axis=2)
+        order = self._priority(pmi["taps"])
+        bitmap = np.take_along_axis(self._flat(pmi["bitmap"]), order, axis=1)
+        sent = self._sent(bitmap, pmi["strongest"], order)
+        amplitude, phase = (
+            np.take_along_axis(self._flat(pmi[key]), order, axis=1)[sent].reshape(num_reports, -1)
+            for key in ("amplitude", "phase")
+        )
+        first = layers * rows * taps - count // 2
+        high = max(-(-count // 2) - layers, 0)
+        return np.concatenate(
+            [
+                bitfield.pack(pmi["group"][:, None], self._group_bits),
+                bitfield.pack(combination_rank(pmi["beams"], self._groups.num_beams)[:, None], self._beam_bits),
+                bitfield.pack(strongest, self._strongest_bits(count)),
+                bitfield.pack(pmi["window"][:, None], self._window_bits),
+                bitfield.pack(self._tap_rank(pmi), self._tap_bits),
+                bitmap[:, :first].astype(np.uint8),
+                bitfield.pack(pmi["reference"], 4),
+                bitfield.pack(amplitude[:, :high], 3),
+                bitfield.pack(phase[:, :high], 4),
+                bitmap[:, first:].astype(np.uint8),
+                bitfield.pack(amplitude[:, high:], 3),
+                bitfield.pack(phase[:, high:], 4),
+            ],
+            axis=1,
+        )
+
+    def unpack(self, part1: np.ndarray, part2: np.ndarray, num_bits: np.ndarray) -> tuple[Pmi, np.ndarray]:
+        """PMI and ``valid``: a known number of coefficients, the length that it implies, indices that exist."""
+        nonzero = bitfield.unpack(part1, self.part1_bits)[:, 0] + 1
+        layers, rows, taps = self.shape
+        n = len(nonzero)
+        pmi: Pmi = {
+            "group": np.zeros(n, np.int64),
+            "beams": np.tile(np.arange(self.num_beams), (n, 1)),
+            "window": np.zeros(n, np.int64),
+            "taps": np.tile(np.arange(taps), (n, layers, 1)),
+            "bitmap": np.zeros((n, layers, rows, taps), np.int64),
+            "strongest": np.zeros((n, layers), np.int64),
+            "reference": np.ones((n, layers), np.int64),
+            "amplitude": np.full((n, layers, rows, taps), 7),
+            "phase": np.zeros((n, layers, rows, taps), np.int64),
+        }
+        pmi["bitmap"][:, :, 0, 0] = 1
+        valid = np.zeros(n, bool)
+        for count in set(nonzero.tolist()) & set(range(layers, self.most + 1)):
+            length = self.part2_length(count)
+            chosen = np.flatnonzero((nonzero == count) & (num_bits == length))
+            if not chosen.size:
+                continue
+            found, good = self._unpack(part2[chosen, :length], count)
+            valid[chosen] = good
+            for key, value in found.items():
+                pmi[key][chosen[good]] = value[good]
+        return pmi, valid
+
+    def _unpack(self, bits: np.ndarray, count: int) -> tuple[Pmi, np.ndarray]:
+        layers, rows, taps = self.shape
+        size = layers * rows * taps
+        high = max(-(-count // 2) - layers, 0)
+        low = count - layers - high
+        widths = [
+            self._group_bits, self._beam_bits, layers * self._strongest_bits(count), self._window_bits,
+            layers * self._tap_bits, size - count // 2, 4 * layers, 3 * high, 4 * high, count // 2, 3 * low, 4 * low,
+        ]  # fmt: skip
+        parts = np.split(bits, np.cumsum(widths)[:-1], axis=1)
+        group, beams, strongest, window, tap_rank = (
+            bitfield.unpack(part, width)
+            for part, width in zip(
+                parts[:5],
+                (self._group_bits, self._beam_bits, self._strongest_bits(count), self._window_bits, self._tap_bits),
+                strict=True,
+            )
+        )
+        group, beams, window = (
+            x[:, 0] if x.shape[1] else np.zeros(len(bits), np.int64) for x in (group, beams, window)
+        )
+        strongest, tap_rank = (
+            x if x.shape[1] else np.zeros((len(bits), layers), np.int64) for x in (strongest, tap_rank)
+        )
+        good = beams < math.comb(self._groups.num_beams, self.num_beams)
+        good &= (tap_rank < math.comb(self._pool - 1, taps - 1)).all(axis=1) & (window < 2 * taps)
+        pmi: Pmi = {
+            "group": group,
+            "window": np.where(good, window, 0),
+            "beams": combination_members(np.where(good, beams, 0), self._groups.num_beams, self.num_beams),
+            "reference": bitfield.unpack(parts[6], 4),
+        }
+        good &= (pmi["reference"] > 0).all(axis=1)
+        pmi["taps"] = self._taps_of(np.where(good[:, None], tap_rank, 0), pmi["window"])
+        order = self._priority(pmi["taps"])
+        sorted_bitmap = np.concatenate([parts[5], parts[9]], axis=1).astype(np.int64)
+        pmi["bitmap"] = self._unflat(sorted_bitmap, order)
+        good &= sorted_bitmap.sum(axis=1) == count
+        first_tap = pmi["bitmap"][..., 0]
+        if self.rank == 1:
+            good &= strongest[:, 0] < first_tap.sum(axis=(1, 2))
+            strongest = np.argmax(np.cumsum(first_tap, axis=2) == strongest[..., None] + 1, axis=2)
+        else:
+            good &= (strongest < rows).all(axis=1)
+            strongest = np.minimum(strongest, rows - 1)
+            good &= np.take_along_axis(first_tap, strongest[..., None], axis=2).all(axis=(1, 2))
+        good &= (pmi["bitmap"].sum(axis=(2, 3)) <= self.budget).all(axis=1)
+        pmi["strongest"] = strongest
+        sent = self._sent(sorted_bitmap, strongest, order)
+        good &= sent.sum(axis=1) == count - layers
+        for key, width, at, empty in (("amplitude", 3, 7, 7), ("phase", 4, 8, 0)):
+            values = np.concatenate([bitfield.unpack(parts[i], width) for i in (at, at + 3)], axis=1)
+            full = np.zeros(sorted_bitmap.shape, np.int64)
+            full[sent & good[:, None]] = values[good].reshape(-1)
+            full[~sent & (sorted_bitmap == 1)] = empty
+            pmi[key] = self._unflat(full, order)
+        return pmi, good
+
+    @property
+    def _beam_bits(self) -> int:
+        return combination_bits(self._groups.num_beams, self.num_beams)
+
+    @property
+    def _tap_bits(self) -> int:
+        return combination_bits(self._pool - 1, self.num_taps - 1)
+
+    def _tap_rank(self, pmi: Pmi) -> np.ndarray:
+        """i_{1,6} ``[report, layer]``: the set of the taps but tap 0, counted from 1 in the window."""
+        taps = pmi["taps"][..., 1:]
+        if self._windowed:  # taps beyond the window's end are those before tap 0
+            end = (2 * self.num_taps - pmi["window"]) % (2 * self.num_taps)
+            last = 2 * self.num_taps - 1 - end  # of the taps from 0 on
+            taps = np.where(taps > last[:, None, None], taps - (self.num_units - self._pool), taps)
+        return combination_rank(taps - 1, self._pool - 1)
+
+    def _taps_of(self, rank: np.ndarray, window: np.ndarray) -> np.ndarray:
+        """Inverse of :meth:`_tap_rank`, ``[report, layer, tap]``."""
+        taps = combination_members(rank, self._pool - 1, self.num_taps - 1) + 1
+        if self._windowed:
+            end = (2 * self.num_taps - window) % (2 * self.num_taps)
+            last = 2 * self.num_taps - 1 - end
+            taps = np.where(taps > last[:, None, None], taps + (self.num_units - self._pool), taps)
+        return np.concatenate([np.zeros((*taps.shape[:2], 1), np.int64), taps], axis=2)
+
+    def _priority(self, taps: np.ndarray) -> np.ndarray:
+        """Order ``[report, element]`` of the elements (tap, row, layer), first the one of highest priority.
+
+        Pri(l, i, f) = 2 L v pi(f) + v i + l with pi(f) = min(2 n_3, 2 (N_3 - n_3) - 1).
+        """
+        layers, rows, _ = self.shape
+        near = np.minimum(2 * taps, 2 * (self.num_units - taps) - 1)  # [report, layer, tap]
+        value = rows * layers * near[:, :, None] + layers * np.arange(rows)[:, None]
+        value = value + np.arange(layers)[:, None, None]
+        return np.argsort(value.reshape(len(taps), -1), axis=1, kind="stable")
+
+    def _sent(self, sorted_bitmap: np.ndarray, strongest: np.ndarray, order: np.ndarray) -> np.ndarray:
+        """Which elements, by priority, have amplitude and phase: non-zero ones but the strongest of each layer."""
+        layers, rows, taps = self.shape
+        is_first = np.zeros((len(order), layers, rows, taps), bool)
+        np.put_along_axis(is_first[..., 0], strongest[..., None], True, axis=2)
+        return (sorted_bitmap == 1) & ~np.take_along_axis(self._flat(is_first), order, axis=1)
+
+    def _flat(self, x: np.ndarray) -> np.ndarray:
+        return x.reshape(len(x), -1)
+
+    def _unflat(self, x: np.ndarray, order: np.ndarray) -> np.ndarray:
+        out = np.empty_like(x)
+        np.put_along_axis(out, order, x, axis=1)
+        return out.reshape(len(x), *self.shape)

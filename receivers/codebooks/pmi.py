@@ -1,0 +1,66 @@
+"""What the PMI codebooks of TS 38.214 have in common: panels, selection, fields, precoder."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from simulator.core.errors import ConfigError
+from simulator.core.types import Panel
+
+Pmi = dict[str, np.ndarray]
+
+# (N1, N2) of TS 38.214, Table 5.2.2.2.1-2, with the number of ports.
+_PANELS = {
+    4: ((2, 1),),
+    8: ((2, 2), (4, 1)),
+    12: ((3, 2), (6, 1)),
+    16: ((4, 2), (8, 1)),
+    24: ((4, 3), (6, 2), (12, 1)),
+    32: ((4, 4), (8, 2), (16, 1)),
+}
+
+
+def oversampling(panel: Panel, field: str) -> tuple[int, int]:
+    """(O1, O2) of a panel that a codebook knows: 4 along an axis with more than one element, else 1.
+
+    Raises:
+        ConfigError: naming ``field`` (the scheme), for any panel that is not in the table.
+    Source: TS 38.214, Table 5.2.2.2.1-2.
+    """
+    known = _PANELS.get(panel.num_ports, ())
+    if panel.num_pol != 2 or (panel.n1, panel.n2) not in known:
+        allowed = ", ".join(f"{n1}x{n2}" for pairs in _PANELS.values() for n1, n2 in pairs)
+        got = f"{panel.n1}x{panel.n2} with {panel.num_pol} polarisation(s)"
+        raise ConfigError(f"{field}: bs.n1, bs.n2, bs.num_pol", got, f"two polarisations and n1 x n2 of {allowed}")
+    return 4, 4 if panel.n2 > 1 else 1
+
+
+class PmiCodebook(ABC):
+    """One codebook at one rank: selects a PMI, maps it to bits and back, and to a precoder.
+
+    A :data:`Pmi` is a dictionary of integer arrays ``[report, ...]``, one for each index of the standard.
+    """
+
+    rank: int
+    unit: int  # frequency samples of one column of the precoder
+    fine: bool = False  # more than one of them in a subband
+    part1_bits: int = 0  # bits that part 1 holds of the PMI (non-zero coefficients); its length is fixed
+    part2_bits: int  # longest part 2
+
+    @abstractmethod
+    def select(self, h: np.ndarray) -> Pmi:
+        """PMI of channels complex64 ``[report, rx_ant, port, subcarrier]``."""
+
+    @abstractmethod
+    def pack(self, pmi: Pmi) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Part 1 uint8 ``[report, part1_bits]``, part 2 uint8 ``[report, part2_bits]`` and its length ``[report]``."""
+
+    @abstractmethod
+    def unpack(self, part1: np.ndarray, part2: np.ndarray, num_bits: np.ndarray) -> tuple[Pmi, np.ndarray]:
+        """PMI and ``valid`` bool ``[report]``; what is not valid holds some legal PMI."""
+
+    @abstractmethod
+    def precoder(self, pmi: Pmi) -> np.ndarray:
+        """Unit-norm directions complex64 ``[report, port, layer, subband]``."""

@@ -1,0 +1,63 @@
+"""Enhanced Type II (Release 16) feedback."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from receivers.codebooks.etype2 import EnhancedTypeTwoCodebook
+from receivers.feedback.pmi import PmiFeedback
+from simulator.core.errors import ConfigError
+from simulator.core.params import SnrDb, validated
+from simulator.core.types import CsiConfig
+
+
+class EnhancedTypeTwoFeedback(PmiFeedback):
+    """RI, CQI and enhanced Type II PMI with the full budget of coefficients.
+
+    Args:
+        config: public configuration.
+        combination: paramCombination-r16, 1..8.
+        r: R, PMI subbands in a subband, 1 or 2 (with 2 the subband must have an even number of samples).
+        rank: 1..4, or "auto".
+        snr_db: SNR that the UE assumes for RI and CQI [dB].
+        seed: not used.
+
+    Source: TS 38.214 (Rel. 16), 5.2.2.2.5.
+    """
+
+    name = "etype2-r16"
+
+    @validated("feedback.etype2-r16")
+    def __init__(
+        self,
+        config: CsiConfig,
+        *,
+        combination: Annotated[int, Field(ge=1, le=8)] = 6,
+        r: Literal[1, 2] = 1,
+        rank: Annotated[int, Field(ge=1, le=4)] | Literal["auto"] = "auto",
+        snr_db: SnrDb = 10.0,
+        seed: int = 0,
+    ):
+        if config.subband_size % r:
+            raise ConfigError("feedback.etype2-r16.r", r, f"1 with subbands of {config.subband_size} samples")
+        self.combination, self._r, self._rank = combination, r, rank
+        ranks = range(1, 3 if combination >= 7 else 5)
+        super().__init__(config, rank, snr_db, ranks)
+
+    @property
+    def label(self) -> str:
+        """``etype2-pc<combination>``, with ``-R2`` and ``-rank<n>`` behind it where these were asked for."""
+        return (
+            f"etype2-pc{self.combination}"
+            + ("-R2" if self._r == 2 else "")
+            + ("" if self._rank == "auto" else f"-rank{self._rank}")
+        )
+
+    def codebook(self, rank: int, max_rank: int) -> EnhancedTypeTwoCodebook:
+        """Codebook of one rank."""
+        unit = self.config.subband_size // self._r
+        return EnhancedTypeTwoCodebook(
+            self.config.panel, self.config.num_subcarriers, unit, rank, self.combination, max_rank, self._r == 2
+        )

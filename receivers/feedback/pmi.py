@@ -1,0 +1,146 @@
+"""What the schemes of TS 38.214 have in common: rank, CQI, PMI of the chosen rank, and back."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import numpy as np
+
+from receivers.codebooks.pmi import PmiCodebook
+from simulator.core import bitfield
+from simulator.core.errors import ConfigError, PayloadError
+from simulator.core.interfaces import FeedbackScheme
+from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport
+
+# Spectral efficiency [bit/s/Hz] of CQI 1..15, TS 38.214, Table 5.2.2.1-2.
+_CQI = np.array(
+    [
+        0.1523, 0.2344, 0.3770, 0.6016, 0.8770, 1.1758, 1.4766, 1.9141, 2.4063, 2.7305,
+        3.3223, 3.9023, 4.5234, 5.1152, 5.5547,
+    ]
+)  # fmt: skip
+_CQI_BITS = 4
+_SHANNON_SHARE = 0.75  # of the capacity that a link reaches, TR 36.942, Annex A.1
+_MAX_SAMPLES = 64  # of the band, for the estimate of the rate
+_CHUNK = 256  # reports at a time
+
+
+class PmiFeedback(FeedbackScheme):
+    r"""RI, CQI and PMI as in TS 38.214, from a codebook for each rank.
+
+    The UE estimates the rate :math:`\sum_l \log_2(1 + \mathrm{SINR}_l)` of every allowed rank behind an LMMSE receiver
+    that has the whole cell to itself, at ``snr_db``, and reports the best one. The CQI is the largest of 4-bit Table
+    5.2.2.1-2 whose efficiency is at most 0.75 of the mean rate of a layer (0: out of range).
+
+    Payload: part 1 is RI (ceil(log2) of the number of allowed ranks), CQI (4 bits), then what part 1 has of the PMI;
+    part 2 is the PMI. Its length follows from part 1.
+
+    Args:
+        config: public configuration.
+        rank: the rank, or "auto" for every rank from 1 to ``num_layers``.
+        snr_db: SNR that the UE assumes for RI and CQI [dB].
+        ranks: ranks that the codebook has.
+        name: scheme, for error messages.
+    """
+
+    name: str
+
+    def __init__(self, config: CsiConfig, rank: int | str, snr_db: float, ranks: range):
+        self.config, self.snr_db = config, snr_db
+        most = min(config.num_layers, ranks[-1])
+        if rank == "auto":
+            self.ranks = list(range(1, most + 1))
+        elif isinstance(rank, int) and 1 <= rank <= most:
+            self.ranks = [rank]
+        else:
+            allowed = f"auto or 1..{most} (precoding.layers_per_user {config.num_layers}, codebook {ranks[-1]})"
+            raise ConfigError(f"feedback.{self.name}.rank", rank, allowed)
+        self.codebooks = {r: self.codebook(r, self.ranks[-1]) for r in self.ranks}
+        self._ri_bits = (len(self.ranks) - 1).bit_length()
+
+    @abstractmethod
+    def codebook(self, rank: int, max_rank: int) -> PmiCodebook:
+        """Codebook of one rank."""
+
+    @property
+    def part1_bits(self) -> int:
+        """Bits of part 1, the same in every report."""
+        return self._ri_bits + _CQI_BITS + max(book.part1_bits for book in self.codebooks.values())
+
+    @property
+    def max_bits(self) -> int:
+        """Parts 1 and 2 at the rank that needs most."""
+        return self.part1_bits + max(book.part2_bits for book in self.codebooks.values())
+
+    def report(self, csi: CsiEstimate) -> CsiReport:
+        """Best rank of every UE with its CQI and PMI."""
+        batch, users = csi.h_hat.shape[:2]
+        h = csi.h_hat.reshape(batch * users, *csi.h_hat.shape[2:])
+        noise = 10 ** (-self.snr_db / 10) + np.asarray(csi.error_var, np.float64).reshape(-1)
+        bits = np.zeros((len(h), self.max_bits), np.uint8)
+        num_bits = np.zeros(len(h), np.int64)
+        best = np.full(len(h), -np.inf)
+        for index, (rank, book) in enumerate(self.codebooks.items()):
+            pmi = book.select(h)
+            rate = self._rate(h, book.precoder(pmi), book.unit, noise)
+            part1, part2, length = book.pack(pmi)
+            cqi = np.searchsorted(_CQI, _SHANNON_SHARE * rate / rank, side="right")
+            rows = np.flatnonzero(rate > best)
+            best[rows] = rate[rows]
+            fields = [
+                np.broadcast_to(bitfield.pack(np.array([index]), self._ri_bits), (len(h), self._ri_bits)),
+                bitfield.pack(cqi[:, None], _CQI_BITS),
+                part1,
+            ]
+            head = np.concatenate(fields, axis=1)
+            bits[rows] = 0
+            bits[rows, : head.shape[1]] = head[rows]
+            bits[rows, self.part1_bits : self.part1_bits + part2.shape[1]] = part2[rows]
+            num_bits[rows] = self.part1_bits + length[rows]
+        return CsiReport(bits.reshape(batch, users, -1), num_bits.reshape(batch, users))
+
+    def reconstruct(self, report: CsiReport) -> CsiReconstruction:
+        """Directions of the reported rank, zeros for layers beyond it; what is no codeword is marked invalid."""
+        batch, users, width = report.bits.shape
+        bits = report.bits.reshape(batch * users, width)
+        num_bits = np.asarray(report.num_bits, np.int64).reshape(-1)
+        if num_bits.size and not self.part1_bits < num_bits.min() <= num_bits.max() <= self.max_bits:
+            got = f"{num_bits.min()}..{num_bits.max()}"
+            raise PayloadError(f"report.num_bits: got {got}; allowed: {self.part1_bits + 1}..{self.max_bits}")
+        bits = np.pad(bits, ((0, 0), (0, max(self.max_bits - width, 0))))
+        index = bitfield.unpack(bits[:, : self._ri_bits], self._ri_bits)[:, 0] if self._ri_bits else 0 * num_bits
+        valid = np.zeros(len(bits), bool)
+        fine = any(book.fine for book in self.codebooks.values())
+        samples = self.config.num_subcarriers if fine else self.config.num_subbands
+        w = np.zeros((len(bits), self.config.panel.num_ports, self.config.num_layers, samples), np.complex64)
+        for number, (rank, book) in enumerate(self.codebooks.items()):
+            rows = np.flatnonzero(index == number)
+            if not rows.size:
+                continue
+            start = self._ri_bits + _CQI_BITS
+            part1 = bits[rows, start : start + book.part1_bits]
+            part2 = bits[rows, self.part1_bits : self.part1_bits + book.part2_bits]
+            pmi, good = book.unpack(part1, part2, num_bits[rows] - self.part1_bits)
+            found = book.precoder(pmi) * good[:, None, None, None]
+            if fine:
+                found = found[..., np.arange(samples) // book.unit]
+            w[rows, :, :rank] = found
+            valid[rows] = good
+        return CsiReconstruction(w=w.reshape(batch, users, *w.shape[1:]), valid=valid.reshape(batch, users))
+
+    def _rate(self, h: np.ndarray, w: np.ndarray, unit: int, noise: np.ndarray) -> np.ndarray:
+        """Mean sum rate ``[report]`` of ``w`` complex64 ``[report, port, layer, unit]`` behind an LMMSE receiver."""
+        samples = np.unique(np.linspace(0, h.shape[3] - 1, min(h.shape[3], _MAX_SAMPLES)).astype(int))
+        layers = w.shape[2]
+        rate = np.empty(len(h))
+        for start in range(0, len(h), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            channel = np.moveaxis(h[rows][..., samples], 3, 1)
+            e = (
+                channel @ np.moveaxis(w[rows][..., samples // unit], 3, 1) / np.sqrt(layers)
+            )  # [report, sample, rx, layer]
+            gram = np.conj(np.swapaxes(e, 2, 3)) @ e / noise[rows, None, None, None] + np.eye(layers)
+            # SINR + 1 = 1 / [(I + E^H E / noise)^-1]_ll (Tse, Viswanath, Eq. 8.67).
+            inverse = np.real(np.diagonal(np.linalg.inv(gram), axis1=2, axis2=3))
+            rate[rows] = np.mean(np.sum(-np.log2(np.clip(inverse, 1e-12, 1)), axis=2), axis=1)
+        return rate
