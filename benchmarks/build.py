@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from receivers.codebooks.pmi import check_subband
+from receivers.feedback.pmi import PmiFeedback
 from scenarios.schema import Scenario
 from scenarios.sweep import Point
 from simulator.core import registry
@@ -40,6 +42,8 @@ def build_schemes(scenario: Scenario) -> dict[str, FeedbackScheme]:
         for params in entry.variants():
             seed = derive(scenario.seed, "feedback")
             scheme = registry.build("feedback", entry.scheme, scenario.csi_config, seed=seed, **params)
+            if isinstance(scheme, PmiFeedback) and scenario.carrier.num_rb is not None:
+                check_subband(scenario.carrier.num_rb, scenario.carrier.subband_rb)
             label = entry.label or scheme.label
             if label in schemes:
                 raise ConfigError("feedback", label, "every scheme once; set a label to tell two apart")

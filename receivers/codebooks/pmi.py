@@ -64,3 +64,16 @@ class PmiCodebook(ABC):
     @abstractmethod
     def precoder(self, pmi: Pmi) -> np.ndarray:
         """Unit-norm directions complex64 ``[report, port, layer, subband]``."""
+
+
+def check_subband(num_rb: int, subband_rb: int) -> None:
+    """ConfigError unless a band of ``num_rb`` resource blocks may have subbands of ``subband_rb``.
+
+    Below 24 resource blocks there is one band. Source: TS 38.214, Table 5.2.1.4-2.
+    """
+    sizes = next((pair for most, pair in ((72, (4, 8)), (144, (8, 16)), (275, (16, 32))) if num_rb <= most), ())
+    if num_rb < 24:
+        sizes = (num_rb,)
+    if min(subband_rb, num_rb) not in sizes:
+        allowed = " or ".join(map(str, sizes)) or "at most 275 resource blocks"
+        raise ConfigError("carrier.subband_rb", subband_rb, f"{allowed} with 3GPP codebooks on {num_rb} resource blocks")
