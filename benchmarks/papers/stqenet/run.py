@@ -366,7 +366,8 @@ def convergence(plan: dict[str, Any], names: list[str], out: Path) -> Any:
             start = 0
             for weight in plan["rate_weights"] if run["kind"] == "rate" else (None,):
                 folder = out / name / (code if weight is None else f"{code}-l{weight:g}")
-                loss = [e["val_loss"] for e in json.loads((folder / "history.json").read_text())["epochs"]]
+                entries = json.loads((folder / "history.json").read_text())["epochs"]
+                loss = [e["val_loss"] + (weight or 0) * e.get("val_bits", 0) for e in entries]
                 epochs = range(start + 1, start + len(loss) + 1)
                 axis.plot(epochs, loss, color=color, lw=1.3, label=None if start else code)
                 start += len(loss)

@@ -1,0 +1,150 @@
+"""Codebooks refined by a network: Algorithm 1 (gNB only) and Algorithm 2 (both sides) of LVM4CF."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from receivers.codebooks.search import best_codeword
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class RefineSchedule:
+    """How a refiner is trained.
+
+    Args:
+        epochs: passes over the training channels.
+        batch_size: pairs of a step.
+        learning_rate: of Adam, falling to a hundredth along a cosine (the paper: 1e-3 with a decay that it leaves open).
+        update_interval: epochs after which Algorithm 2 replaces the codebook (the paper: 40 of 400).
+        seed: of the order of the samples and of new initial weights.
+    """
+
+    epochs: int
+    batch_size: int = 512
+    learning_rate: float = 1e-3
+    update_interval: int | None = None
+    seed: int = 0
+
+
+@dataclass
+class Refined:
+    """Codebook of the gNB, complex64 ``[codeword, port]``, unit norm, and what happened.
+
+    Args:
+        codebook: refined codewords; with Algorithm 2 the UE searches these too.
+        history: one entry for each epoch (``cosine_train``) or update (``cosine_val``, ``kept``).
+    """
+
+    codebook: np.ndarray
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def directions(h: np.ndarray) -> np.ndarray:
+    """Unit-norm transmit directions :math:`h^* / |h|` of channel rows complex ``[..., port]``."""
+    norm = np.linalg.norm(h, axis=-1, keepdims=True)
+    return (np.conj(h) / np.maximum(norm, 1e-20)).astype(np.complex64)
+
+
+def mean_cosine(v: np.ndarray, searched: np.ndarray, used: np.ndarray) -> float:
+    """Mean of |g^H v| over directions ``v [sample, port]``: the UE searches one codebook, the gNB reads the other."""
+    index = best_codeword(v.conj()[:, None], searched)
+    return float(np.mean(np.abs(np.sum(used[index].conj() * v, axis=1))))
+
+
+def cosine_loss(y_true: Any, y_pred: Any) -> Any:
+    r"""Minus the cosine :math:`|g^H v| / (\|g\| \|v\|)` of tokens ``[batch, pol, (Re, Im)]``. Source: LVM4CF, Eq. (25)."""
+    from keras import ops
+
+    half = y_true.shape[-1] // 2
+    vr, vi, gr, gi = y_true[..., :half], y_true[..., half:], y_pred[..., :half], y_pred[..., half:]
+    real = ops.sum(gr * vr + gi * vi, axis=(1, 2))
+    imag = ops.sum(gr * vi - gi * vr, axis=(1, 2))
+    norm2 = ops.sum(ops.square(y_pred), axis=(1, 2)) * ops.sum(ops.square(y_true), axis=(1, 2))
+    return -ops.sqrt((ops.square(real) + ops.square(imag)) / ops.maximum(norm2, 1e-20) + 1e-12)
+
+
+def refine_codebook(
+    make: Callable[[int], Any],
+    base: np.ndarray,
+    train: np.ndarray,
+    val: np.ndarray,
+    schedule: RefineSchedule,
+    num_pol: int = 2,
+    progress: Progress | None = None,
+) -> Refined:
+    """Refine ``base`` with the network that ``make(seed)`` builds.
+
+    Without ``update_interval`` Algorithm 1: the UE keeps searching ``base``, the epoch with the best validation cosine
+    wins. With it Algorithm 2: after every interval the network's codewords replace the codebook of both sides if the
+    validation cosine rises, and the network starts anew (``make`` with another seed).
+
+    Args:
+        make: builds a compiled-free refiner (tokens to tokens).
+        base: complex64 ``[codeword, port]``, unit norm.
+        train: channel rows complex64 ``[sample, port]``.
+        val: channel rows complex64 ``[sample, port]`` that decide.
+        schedule: epochs, steps, seeds.
+        num_pol: polarisations of the panel, one token each.
+        progress: receives a line now and then.
+
+    Source: Zhuang et al., arXiv:2505.08566, Algorithms 1 and 2.
+    """
+    train, val = directions(train), directions(val)
+    dynamic = schedule.update_interval is not None
+    rounds = -(-schedule.epochs // schedule.update_interval) if schedule.update_interval else 1
+    epochs = schedule.update_interval or schedule.epochs
+    best = Refined(base, [])
+    best_cosine = mean_cosine(val, base, base)
+    best.history.append({"epoch": 0, "cosine_val": best_cosine, "kept": True})
+    for turn in range(rounds):
+        searched = best.codebook if dynamic else base
+        model = make(schedule.seed + turn)
+        for epoch, words in enumerate(_train(model, searched, train, schedule, epochs, turn, num_pol), 1):
+            last = epoch == epochs
+            if dynamic and not last:
+                continue
+            candidate = words()
+            cosine = mean_cosine(val, candidate if dynamic else base, candidate)
+            kept = cosine > best_cosine
+            best.history.append({"epoch": turn * epochs + epoch, "cosine_val": cosine, "kept": kept})
+            if kept:
+                best.codebook, best_cosine = candidate, cosine
+            if progress is not None and (dynamic or last or epoch % 10 == 0):
+                progress(f"epoch {turn * epochs + epoch}: cosine {cosine:.4f} (best {best_cosine:.4f})")
+    return best
+
+
+def _train(
+    model: Any, codebook: np.ndarray, train: np.ndarray, schedule: RefineSchedule, epochs: int, turn: int, num_pol: int
+) -> Any:
+    """Train epoch by epoch; yields a function that gives the refined codewords."""
+    import keras
+
+    from receivers.models.refiners import from_tokens, to_tokens
+
+    index = best_codeword(train.conj()[:, None], codebook)
+    steps = -(-len(train) // schedule.batch_size) * epochs
+    rate = keras.optimizers.schedules.CosineDecay(schedule.learning_rate, steps, alpha=0.01)
+    model.compile(keras.optimizers.Adam(rate, epsilon=1e-8), loss=cosine_loss)
+    words, target = to_tokens(codebook, num_pol), to_tokens(train, num_pol)
+    rng = np.random.default_rng([schedule.seed, turn])
+
+    def refined() -> np.ndarray:
+        out = [
+            from_tokens(keras.ops.convert_to_numpy(model(words[i : i + 4096], training=False)))
+            for i in range(0, len(words), 4096)
+        ]
+        return np.concatenate(out)
+
+    for _ in range(epochs):
+        order = rng.permutation(len(train))
+        for start in range(0, len(train), schedule.batch_size):
+            chosen = order[start : start + schedule.batch_size]
+            model.train_on_batch(words[index[chosen]], target[chosen])
+        yield refined
