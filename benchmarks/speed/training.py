@@ -59,7 +59,8 @@ def _keras(model: str) -> float:
 
     x = np.random.default_rng(0).uniform(0, 1, (_BATCH * _STEPS, 32, 32, 2)).astype(np.float32)
     network = registry.build("models", model, num_latents=128)
-    network.compile(optimizer=keras.optimizers.Adam(1e-3, epsilon=1e-8), loss="mse")
+    jit = keras.backend.backend() == "jax"  # as receivers.training.fit does
+    network.compile(optimizer=keras.optimizers.Adam(1e-3, epsilon=1e-8), loss="mse", jit_compile=jit)
     best = 0.0
     for _ in range(4):
         start = time.perf_counter()

@@ -196,7 +196,12 @@ def _compile(model: TrainingModel, recipe: TrainingRecipe, stage: StageSection, 
         schedule, weight_decay=recipe.weight_decay, epsilon=1e-8, global_clipnorm=recipe.clipnorm
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma", "matrix", "factor"])
-    model.compile(optimizer=optimizer, loss=loss, metrics=[keras.metrics.MeanMetricWrapper(loss, name="distortion")])
+    model.compile(
+        optimizer=optimizer,
+        loss=loss,
+        metrics=[keras.metrics.MeanMetricWrapper(loss, name="distortion")],
+        jit_compile=keras.backend.backend() == "jax",  # XLA makes TensorFlow's convolutions slower on a CPU
+    )
     optimizer.build(model.trainable_variables)
 
 
