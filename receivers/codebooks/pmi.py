@@ -76,4 +76,4 @@ def check_subband(num_rb: int, subband_rb: int) -> None:
         sizes = (num_rb,)
     if min(subband_rb, num_rb) not in sizes:
         allowed = " or ".join(map(str, sizes)) or "at most 275 resource blocks"
-        raise ConfigError("carrier.subband_rb", subband_rb, f"{allowed} with 3GPP codebooks on {num_rb} resource blocks")
+        raise ConfigError("carrier.subband_rb", subband_rb, f"{allowed} with a 3GPP codebook on {num_rb} RB")

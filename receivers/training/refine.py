@@ -20,7 +20,7 @@ class RefineSchedule:
     Args:
         epochs: passes over the training channels.
         batch_size: pairs of a step.
-        learning_rate: of Adam, falling to a hundredth along a cosine (the paper: 1e-3 with a decay that it leaves open).
+        learning_rate: of Adam, falling to a hundredth along a cosine (the paper: 1e-3, decay not given).
         update_interval: epochs after which Algorithm 2 replaces the codebook (the paper: 40 of 400).
         seed: of the order of the samples and of new initial weights.
     """
@@ -58,7 +58,7 @@ def mean_cosine(v: np.ndarray, searched: np.ndarray, used: np.ndarray) -> float:
 
 
 def cosine_loss(y_true: Any, y_pred: Any) -> Any:
-    r"""Minus the cosine :math:`|g^H v| / (\|g\| \|v\|)` of tokens ``[batch, pol, (Re, Im)]``. Source: LVM4CF, Eq. (25)."""
+    r"""Minus the cosine :math:`|g^H v| / (\|g\| \|v\|)` of tokens ``[batch, pol, (Re, Im)]`` (LVM4CF, Eq. 25)."""
     from keras import ops
 
     half = y_true.shape[-1] // 2
