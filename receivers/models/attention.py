@@ -103,7 +103,7 @@ class TransformerLayer(layers.Layer):
         cross: a decoder layer, which also attends to ``memory``.
         norm: "post" normalises behind each skip (original), "pre" in front of each branch: the skip path then keeps the
             scale of its tokens.
-        activation: of the feed-forward network, "relu" or "gelu".
+        activation: of the feed-forward network, "relu", "gelu" or "gelu_tanh" (GELU by tanh, as in GPT-2).
         axis: see :class:`MultiHeadAttention`.
 
     Call arguments:
@@ -148,7 +148,7 @@ class TransformerLayer(layers.Layer):
 
     def call(self, x, memory=None):
         """Branches one after the other."""
-        activation = ops.relu if self.activation == "relu" else gelu
+        activation = {"relu": ops.relu, "gelu": gelu, "gelu_tanh": ops.gelu}[self.activation]
         branches = [self.self_attn]
         if self.cross_attn is not None:
             branches.append(lambda y: self.cross_attn(y, memory))

@@ -126,7 +126,7 @@ def _train(
     """Train epoch by epoch; yields a function that gives the refined codewords."""
     import keras
 
-    from receivers.models.refiners import from_tokens, to_tokens
+    from receivers.models.codeword_refiner import from_tokens, to_tokens
 
     index = best_codeword(train.conj()[:, None], codebook)
     steps = -(-len(train) // schedule.batch_size) * epochs

@@ -1,0 +1,57 @@
+"""What every network is that refines codewords of a codebook: tokens of the polarisations in and out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+
+def to_tokens(codewords: np.ndarray, num_pol: int) -> np.ndarray:
+    """Tokens [Re; Im] of each polarisation, float32 ``[..., pol, 2 * port / pol]``, of complex ``[..., port]``.
+
+    Source: LVM4CF, arXiv:2505.08566, Eqs. (16), (17).
+    """
+    parts = np.asarray(codewords).reshape(*codewords.shape[:-1], num_pol, -1)
+    return np.concatenate([parts.real, parts.imag], axis=-1).astype(np.float32)
+
+
+def from_tokens(tokens: np.ndarray) -> np.ndarray:
+    """Unit-norm codewords complex64 ``[..., port]`` of tokens of any scale (Eq. 22; the output has none of its own)."""
+    real, imag = np.split(np.asarray(tokens), 2, axis=-1)
+    words = (real + 1j * imag).reshape(*real.shape[:-2], -1)
+    return (words / np.maximum(np.linalg.norm(words, axis=-1, keepdims=True), 1e-20)).astype(np.complex64)
+
+
+class CodewordRefiner(keras.Model):
+    """Codeword -> better codeword, for the gNB; runs offline, once for each codeword.
+
+    Args:
+        network: functional model, tokens float32 ``[batch, pol, 2 * port / pol]`` to tokens of the same shape.
+        config: constructor arguments of the subclass.
+        backbone: layers that :meth:`freeze_backbone` freezes.
+    """
+
+    def __init__(self, network: keras.Model, config: dict[str, Any], backbone: list[Any] | None = None, **kwargs):
+        super().__init__(**kwargs)
+        self.network, self.backbone = network, backbone or []
+        self._config = {**config}
+        self.built = True
+
+    def call(self, x, training=False):
+        """Refine."""
+        return self.network(x, training=training)
+
+    def freeze_backbone(self) -> None:
+        """Train embedding, head and the norms of the backbone only (the paper does not say what it froze)."""
+        for layer in self.backbone:
+            layer.trainable = False
+            for norm in layer.norms:
+                norm.trainable = True
+                for weight in norm.weights:
+                    weight.trainable = True
+
+    def get_config(self):
+        """Constructor arguments."""
+        return dict(self._config)
