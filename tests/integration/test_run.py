@@ -26,7 +26,7 @@ from benchmarks.store import write_bytes
 from simulator.core.errors import ConfigError
 
 CSILINK = Path(sysconfig.get_path("scripts")) / "csilink"
-POINTS, CHUNKS = 3, 16
+POINTS, CHUNKS = 3, 150  # long enough to be interrupted on a fast machine
 SCENARIO = {
     "name": "small",
     "seed": 5,
