@@ -63,6 +63,7 @@ PARAMS = {
         "dft": [{}, {"cophasing": "subband"}],
         "rvq": [{"bits": 5}, {"bits": 3, "frequency": "subband", "codebooks": 2}],
         "sparse": [{"bits": 60, "num_delays": 7}, {"bits": 400, "num_delays": 5}],
+        "type1": [{}, {"mode": 2, "rank": 1}],
         "type2-r15": [{"beams": 3, "psk": 4}, {"subband_amplitude": True}],
         "etype2-r16": [{"combination": 3}, {"combination": 5, "rank": 1}],
         "klt": [{"weights": WEIGHTS["klt"], "bits": 1500}, {"weights": WEIGHTS["klt"], "bits": 90, "coding": "fixed"}],
