@@ -83,14 +83,14 @@ class TypeOneCodebook(PmiCodebook):
         """Precoders ``[wideband index, port, layer]`` of one i_2."""
         phases = 4 if self.rank == 1 else 2
         neighbour, n = divmod(i2, phases)
-        l, m = i11, i12  # noqa: E741 - the standard's name
+        column, row = i11, i12  # l, m of the standard
         if halved and self._panel.n2 > 1:
-            l, m = 2 * i11 + neighbour % 2, 2 * i12 + neighbour // 2
+            column, row = 2 * i11 + neighbour % 2, 2 * i12 + neighbour // 2
         elif halved:
-            l = 2 * i11 + neighbour  # noqa: E741
+            column = 2 * i11 + neighbour
         phi = 1j**n
         if quarter:
-            v = self._beam(l, m, half=True)
+            v = self._beam(column, row, half=True)
             theta = np.exp(1j * np.pi / 4 * i13)[:, None]
             signs = [(1, 1), (-1, 1), (1, -1), (-1, -1)][: self.rank]
             columns = [
@@ -98,7 +98,7 @@ class TypeOneCodebook(PmiCodebook):
             ]
         else:
             k1, k2 = np.array(self._offsets)[i13].T
-            v, other = self._beam(l, m), self._beam(l + k1, m + k2)
+            v, other = self._beam(column, row), self._beam(column + k1, row + k2)
             pairs = {
                 1: [(v, 1)],
                 2: [(v, 1), (other, -1)],
@@ -109,13 +109,13 @@ class TypeOneCodebook(PmiCodebook):
         w = np.stack(columns, axis=2)
         return (w / np.linalg.norm(w, axis=1, keepdims=True)).astype(np.complex64)
 
-    def _beam(self, l, m, half: bool = False) -> np.ndarray:  # noqa: E741 - the standard's name
-        """v_{l,m}, or with ``half`` the beam of the first half of the columns, complex ``[index, element]``."""
+    def _beam(self, column, row, half: bool = False) -> np.ndarray:
+        """v_{l,m} (l: column, m: row), ``half``: of the first half of the columns; complex ``[index, element]``."""
         (o1, o2), n1, n2 = self._over, self._panel.n1, self._panel.n2
-        first = dft_beams(n1, o1)[l % (o1 * n1)]
+        first = dft_beams(n1, o1)[column % (o1 * n1)]
         if half:
-            first = dft_beams(n1 // 2, o1)[l % (o1 * n1 // 2)]
-        second = dft_beams(n2, o2)[m % (o2 * n2)]
+            first = dft_beams(n1 // 2, o1)[column % (o1 * n1 // 2)]
+        second = dft_beams(n2, o2)[row % (o2 * n2)]
         return (first[:, :, None] * second[:, None, :]).reshape(len(first), -1)
 
     def select(self, h: np.ndarray) -> Pmi:

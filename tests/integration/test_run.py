@@ -26,7 +26,7 @@ from benchmarks.store import write_bytes
 from simulator.core.errors import ConfigError
 
 CSILINK = Path(sysconfig.get_path("scripts")) / "csilink"
-POINTS, CHUNKS = 3, 150  # long enough to be interrupted on a fast machine
+POINTS, CHUNKS = 3, 32
 SCENARIO = {
     "name": "small",
     "seed": 5,
@@ -84,7 +84,13 @@ def started(folder, *options):
     """``csilink run`` as a process group of its own, with at least one finished chunk."""
     command = [CSILINK, "run", written(folder), "--out", folder / "out", "--workers", "2", *options]
     process = subprocess.Popen(
-        list(map(str, command)), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        list(map(str, command)),
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell starts what runs in its background with SIGINT ignored, and so would be its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     before = len(chunks(folder / "out"))
     wait_for(lambda: len(chunks(folder / "out")) > before or process.poll() is not None)

@@ -1,0 +1,171 @@
+"""Codebooks as files: one array for each environment, a card with hashes. No network is needed to use them."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from receivers.codebooks.rvq import rvq_codebook
+from receivers.models.weights import CARD
+from simulator.core.errors import ConfigError, StoreError
+from simulator.core.params import config_error
+from simulator.core.types import Panel
+from simulator.data.store import sha256, write_json
+
+_SQUEEZE = 1 << 16  # codewords checked at a time
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _File(_Section):
+    file: str
+    sha256: str
+
+
+class _Panel(_Section):
+    n1: int
+    n2: int
+    num_pol: int
+
+
+class _Base(_Section):
+    rvq_seed: int | None = None
+    file: str | None = None
+    sha256: str | None = None
+
+
+class _Card(_Section):
+    kind: Literal["codebook"]
+    name: str
+    bits: int = Field(ge=1, le=20)
+    panel: _Panel
+    side: Literal["ss", "ds"]
+    environments: dict[str, _File] = Field(min_length=1)
+    base: _Base | None = None
+    made_by: dict[str, Any] = {}
+
+
+class StoredCodebook:
+    """A folder with ``card.json`` and codebooks complex64 ``[2**bits, port]``, unit norm, as ``.npy``.
+
+    ``side`` "ds" (dual-side): UE and gNB hold the same codebook. "ss" (single-side): the UE searches the base codebook,
+    the gNB reads the index in its refined one.
+
+    Args:
+        folder: the folder.
+    Raises:
+        ConfigError: no such folder, or an unknown environment.
+        StoreError: damaged card or file.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        if not (self.folder / CARD).is_file():
+            raise ConfigError("weights", str(folder), "a folder with card.json of a codebook")
+        try:
+            self.card = _Card.model_validate(json.loads((self.folder / CARD).read_text()))
+        except ValidationError as error:
+            raise StoreError(f"{self.folder / CARD}: not the card of a codebook ({config_error(error)})") from None
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{self.folder / CARD}: not the card of a codebook ({error})") from None
+        self.name, self.bits, self.side = self.card.name, self.card.bits, self.card.side
+        self.panel = Panel(self.card.panel.n1, self.card.panel.n2, self.card.panel.num_pol)
+        if self.side == "ss" and self.card.base is None:
+            raise StoreError(f"{self.folder / CARD}: side ss without a base codebook")
+
+    @property
+    def environments(self) -> list[str]:
+        """Names of the environments, in the order of their index."""
+        return list(self.card.environments)
+
+    def codebook(self, environment: str) -> np.ndarray:
+        """Codebook of the gNB for an environment."""
+        if environment not in self.card.environments:
+            raise ConfigError("feedback.codebook.environment", environment, ", ".join(self.environments))
+        entry = self.card.environments[environment]
+        return _array(self.folder / entry.file, entry.sha256, (2**self.bits, self.panel.num_ports))
+
+    def searched(self, environment: str) -> np.ndarray:
+        """Codebook that the UE searches."""
+        base = self.card.base
+        if self.side == "ds" or base is None:
+            return self.codebook(environment)
+        if base.rvq_seed is not None:
+            return _rvq(self.panel.num_ports, self.bits, base.rvq_seed)
+        return _array(self.folder / str(base.file), str(base.sha256), (2**self.bits, self.panel.num_ports))
+
+
+@cache
+def _rvq(num_ports: int, bits: int, seed: int) -> np.ndarray:
+    return rvq_codebook(num_ports, bits, seed)
+
+
+@cache
+def _array(path: Path, expected: str, shape: tuple[int, int]) -> np.ndarray:
+    """Mapped array, verified once in a process."""
+    try:
+        found = sha256(path)
+        words = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: no codebook ({error})") from None
+    if found != expected:
+        raise StoreError(f"{path}: damaged, SHA-256 {found[:12]}... and not {expected[:12]}... as in the card")
+    if words.shape != shape or words.dtype != np.complex64:
+        raise StoreError(f"{path}: {words.dtype} {words.shape}; allowed: complex64 {shape}")
+    for start in range(0, len(words), _SQUEEZE):
+        norm = np.linalg.norm(words[start : start + _SQUEEZE], axis=1)
+        if not (np.abs(norm - 1) < 1e-3).all():
+            raise StoreError(f"{path}: codewords whose norm is not 1")
+    return words
+
+
+def write_codebook(
+    folder: Path,
+    name: str,
+    panel: Panel,
+    codebooks: dict[str, np.ndarray],
+    *,
+    side: Literal["ss", "ds"] = "ds",
+    base: np.ndarray | int | None = None,
+    made_by: dict[str, Any] | None = None,
+) -> StoredCodebook:
+    """Write codebooks by environment and their card.
+
+    Args:
+        folder: where to.
+        name: of the codebook, first part of the scheme's label.
+        panel: gNB panel.
+        codebooks: complex ``[2**bits, port]`` by environment.
+        side: "ds" or "ss".
+        base: what the UE searches with "ss": a codebook, or the seed of an RVQ codebook.
+        made_by: how they were made: algorithm, network, data, seeds, scores.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def write(words: np.ndarray, file: str) -> dict[str, str]:
+        np.save(folder / file, np.ascontiguousarray(words, np.complex64))
+        return {"file": file, "sha256": sha256(folder / file)}
+
+    sizes = {words.shape for words in codebooks.values()}
+    if len(sizes) != 1 or next(iter(sizes))[1] != panel.num_ports:
+        raise ConfigError("codebooks", sorted(sizes), f"one shape [2**bits, {panel.num_ports}]")
+    size = next(iter(sizes))[0]
+    card = {
+        "kind": "codebook",
+        "name": name,
+        "bits": (size - 1).bit_length(),
+        "panel": {"n1": panel.n1, "n2": panel.n2, "num_pol": panel.num_pol},
+        "side": side,
+        "environments": {key: write(words, f"{key}.npy") for key, words in codebooks.items()},
+        "base": None if base is None else {"rvq_seed": base} if isinstance(base, int) else write(base, "base.npy"),
+        "made_by": made_by or {},
+    }
+    write_json(folder / CARD, card)
+    return StoredCodebook(folder)
