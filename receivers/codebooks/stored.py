@@ -11,13 +11,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from receivers.codebooks.rvq import rvq_codebook
-from receivers.models.weights import CARD
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.params import config_error
 from simulator.core.types import Panel
 from simulator.data.store import sha256, write_json
 
-_SQUEEZE = 1 << 16  # codewords checked at a time
+CARD = "card.json"
+_BLOCK = 1 << 16  # codewords checked at a time
 
 
 class _Section(BaseModel):
@@ -119,8 +119,8 @@ def _array(path: Path, expected: str, shape: tuple[int, int]) -> np.ndarray:
         raise StoreError(f"{path}: damaged, SHA-256 {found[:12]}... and not {expected[:12]}... as in the card")
     if words.shape != shape or words.dtype != np.complex64:
         raise StoreError(f"{path}: {words.dtype} {words.shape}; allowed: complex64 {shape}")
-    for start in range(0, len(words), _SQUEEZE):
-        norm = np.linalg.norm(words[start : start + _SQUEEZE], axis=1)
+    for start in range(0, len(words), _BLOCK):
+        norm = np.linalg.norm(words[start : start + _BLOCK], axis=1)
         if not (np.abs(norm - 1) < 1e-3).all():
             raise StoreError(f"{path}: codewords whose norm is not 1")
     return words
