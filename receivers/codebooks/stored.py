@@ -68,7 +68,7 @@ class StoredCodebook:
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         if not (self.folder / CARD).is_file():
-            raise ConfigError("weights", str(folder), "a folder with card.json of a codebook")
+            raise ConfigError("feedback.codebook.path", str(folder), "a folder with card.json of a codebook")
         try:
             self.card = _Card.model_validate(json.loads((self.folder / CARD).read_text()))
         except ValidationError as error:
@@ -82,8 +82,8 @@ class StoredCodebook:
 
     @property
     def environments(self) -> list[str]:
-        """Names of the environments, in the order of their index."""
-        return list(self.card.environments)
+        """Names of the environments in alphabetical order, that of their index."""
+        return sorted(self.card.environments)
 
     def codebook(self, environment: str) -> np.ndarray:
         """Codebook of the gNB for an environment."""

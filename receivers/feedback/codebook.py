@@ -24,7 +24,7 @@ class CodebookFeedback(FeedbackScheme):
 
     Args:
         config: public configuration; one layer per UE.
-        weights: folder of the codebook.
+        path: folder of the codebook.
         environment: environment of the cell; None: the only one there is.
         environment_in_report: count the index of the environment, ceil(log2) of their number, in every report.
         frequency: "wideband" or "subband".
@@ -40,7 +40,7 @@ class CodebookFeedback(FeedbackScheme):
         self,
         config: CsiConfig,
         *,
-        weights: str,
+        path: str,
         environment: str | None = None,
         environment_in_report: bool = True,
         frequency: Literal["wideband", "subband"] = "wideband",
@@ -50,9 +50,9 @@ class CodebookFeedback(FeedbackScheme):
             raise ConfigError(
                 "precoding.layers_per_user", config.num_layers, "1 with the scheme codebook (one beam per UE)"
             )
-        self.config, self._stored = config, StoredCodebook(weights)
+        self.config, self._stored = config, StoredCodebook(path)
         if self._stored.panel != config.panel:
-            raise ConfigError("feedback.codebook.weights", f"{weights}: {self._stored.panel}", f"{config.panel}")
+            raise ConfigError("feedback.codebook.path", f"{path}: {self._stored.panel}", f"{config.panel}")
         known = self._stored.environments
         if environment is None and len(known) > 1:
             raise ConfigError("feedback.codebook.environment", None, ", ".join(known))

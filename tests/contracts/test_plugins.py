@@ -3,19 +3,24 @@
 A plug-in that is built without parameters needs nothing here. Others have their parameters in ``PARAMS``.
 """
 
+import atexit
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from tempfile import mkdtemp
 
 import numpy as np
 import pytest
 from keras import ops
 from tolerances import FLOAT32, assert_close, assert_mean
 
+from receivers.codebooks.rvq import rvq_codebook
+from receivers.codebooks.stored import write_codebook
 from receivers.models.weights import TrainedModel, zoo_names
 from simulator.core import registry
 from simulator.core.errors import ConfigError, PayloadError, StoreError
@@ -36,7 +41,19 @@ from simulator.phy.llvm import working_llvm
 from simulator.scores import CsiOutcome, LinkOutcome
 
 WEIGHTS = {name: next(iter(n for n in zoo_names() if n.startswith(name)), None) for name in ("csinet", "evt", "klt")}
-CONFIG = CsiConfig(Panel(3, 2, 2), num_rx_ant=2, num_subcarriers=7, spacing_hz=360e3, subband_size=3)
+PANEL = Panel(3, 2, 2)
+CODEBOOKS = Path(mkdtemp(prefix="csilink-codebooks-"))
+atexit.register(shutil.rmtree, CODEBOOKS, ignore_errors=True)
+write_codebook(CODEBOOKS / "ds", "one", PANEL, {"uma": rvq_codebook(12, 5, 1)})
+write_codebook(
+    CODEBOOKS / "ss",
+    "two",
+    PANEL,
+    {e: rvq_codebook(12, 6, i) for i, e in enumerate(("uma", "rma", "umi"))},
+    side="ss",
+    base=9,
+)
+CONFIG = CsiConfig(PANEL, num_rx_ant=2, num_subcarriers=7, spacing_hz=360e3, subband_size=3)
 SEED = 77
 
 # One object per entry. A plug-in without an entry is built without parameters.
@@ -63,6 +80,10 @@ PARAMS = {
         "dft": [{}, {"cophasing": "subband"}],
         "rvq": [{"bits": 5}, {"bits": 3, "frequency": "subband", "codebooks": 2}],
         "sparse": [{"bits": 60, "num_delays": 7}, {"bits": 400, "num_delays": 5}],
+        "codebook": [
+            {"path": str(CODEBOOKS / "ds"), "frequency": "subband"},
+            {"path": str(CODEBOOKS / "ss"), "environment": "rma"},
+        ],
         "type1": [{}, {"mode": 2, "rank": 1}],
         "type2-r15": [{"beams": 3, "psk": 4}, {"subband_amplitude": True}],
         "etype2-r16": [{"combination": 3}, {"combination": 5, "rank": 1}],
@@ -106,7 +127,7 @@ INTERFACES = {
 def cases(kind):
     """``(name, params)`` of every registered plug-in of a kind."""
     return [
-        pytest.param(name, params, id="-".join([name, *map(str, params.values())]))
+        pytest.param(name, params, id="-".join([name, *(Path(str(value)).name for value in params.values())]))
         for name in registry.names(kind)
         for params in PARAMS.get(kind, {}).get(name, [{}])
     ]
