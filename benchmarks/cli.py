@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -106,7 +106,7 @@ def train(
     backend: Annotated[str | None, typer.Option(help="Keras backend: tensorflow, jax or torch.")] = None,
     set_: Overrides = None,
 ) -> None:
-    """Train a model from a store; resumable after each epoch. The folder serves as `weights:` of a scenario."""
+    """Train a model or make a codebook, resumable. The folder serves as `weights:` (`path:`) of a scenario."""
     from importlib.util import find_spec
 
     from receivers.training.recipe import parse_training
@@ -121,6 +121,9 @@ def train(
     data = load_mapping(find_file(file, "training/recipes", room="receivers"))
     for assignment in set_ or ():
         apply_override(data, assignment)
+    if "environments" in data:
+        _codebook(data, store, out)
+        return
     recipe = parse_training(data)
     channels = ChannelStore(store or Path("datasets") / recipe.dataset)
     from benchmarks.train import train as run_training
@@ -233,6 +236,21 @@ def main() -> None:
             raise
         lines = str(error).strip().splitlines() or [""]
         _fail(1, f"internal fault: {type(error).__name__}: {lines[-1]} (CSILINK_DEBUG=1 shows the trace)")
+
+
+def _codebook(data: dict[str, Any], store: Path | None, out: Path | None) -> None:
+    """`csilink train` with the recipe of a codebook."""
+    from benchmarks.codebook import make_codebook
+    from receivers.training.codebook_recipe import parse_codebook
+    from simulator.core.errors import ConfigError
+    from simulator.data.store import ChannelStore
+
+    recipe = parse_codebook(data)
+    if store is not None and len(recipe.environments) > 1:
+        raise ConfigError("--store", str(store), "nothing with several environments: their data sets are in datasets/")
+    stores = {name: ChannelStore(store or Path("datasets") / dataset) for name, dataset in recipe.environments.items()}
+    stored = make_codebook(recipe, stores, out or Path("checkpoints") / recipe.name, typer.echo)
+    typer.echo(f"codebook and card: {stored.folder}")
 
 
 def _fail(code: int, message: str) -> None:

@@ -10,7 +10,18 @@ import pandas as pd
 from benchmarks.progress import track
 from benchmarks.store import write_bytes
 
-ITEMS = ("huffman", "rvq", "ofdm", "precoding", "snr_sweep", "stores", "coders", "inference", "training")
+ITEMS = (
+    "huffman",
+    "rvq",
+    "ofdm",
+    "precoding",
+    "snr_sweep",
+    "stores",
+    "codebook_search",
+    "coders",
+    "inference",
+    "training",
+)
 
 
 def run_suite(out: Path | None = None) -> pd.DataFrame:

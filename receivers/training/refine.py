@@ -105,7 +105,7 @@ def refine_codebook(
     for turn in range(rounds):
         searched = best.codebook if dynamic else base
         model = make(schedule.seed + turn)
-        for epoch, words in enumerate(_train(model, searched, train, schedule, epochs, turn, num_pol), 1):
+        for epoch, words in enumerate(_train(model, searched, train, schedule, epochs, num_pol), 1):
             last = epoch == epochs
             if dynamic and not last:
                 continue
@@ -121,7 +121,7 @@ def refine_codebook(
 
 
 def _train(
-    model: Any, codebook: np.ndarray, train: np.ndarray, schedule: RefineSchedule, epochs: int, turn: int, num_pol: int
+    model: Any, codebook: np.ndarray, train: np.ndarray, schedule: RefineSchedule, epochs: int, num_pol: int
 ) -> Any:
     """Train epoch by epoch; yields a function that gives the refined codewords."""
     import keras
@@ -131,9 +131,11 @@ def _train(
     index = best_codeword(train.conj()[:, None], codebook)
     steps = -(-len(train) // schedule.batch_size) * epochs
     rate = keras.optimizers.schedules.CosineDecay(schedule.learning_rate, steps, alpha=0.01)
-    model.compile(keras.optimizers.Adam(rate, epsilon=1e-8), loss=cosine_loss)
+    model.compile(
+        keras.optimizers.Adam(rate, epsilon=1e-8), loss=cosine_loss, jit_compile=keras.backend.backend() == "jax"
+    )
     words, target = to_tokens(codebook, num_pol), to_tokens(train, num_pol)
-    rng = np.random.default_rng([schedule.seed, turn])
+    pairs = words[index]
 
     def refined() -> np.ndarray:
         out = [
@@ -142,9 +144,8 @@ def _train(
         ]
         return np.concatenate(out)
 
-    for _ in range(epochs):
-        order = rng.permutation(len(train))
-        for start in range(0, len(train), schedule.batch_size):
-            chosen = order[start : start + schedule.batch_size]
-            model.train_on_batch(words[index[chosen]], target[chosen])
+    for epoch in range(epochs):
+        model.fit(
+            pairs, target, batch_size=schedule.batch_size, initial_epoch=epoch, epochs=epoch + 1, verbose=0
+        )  # shuffles with Keras' seed, which `make` sets
         yield refined

@@ -14,6 +14,7 @@ KINDS = (
     "estimators",
     "feedback",
     "quantizers",
+    "refiners",
     "coders",
     "models",
     "precoders",
