@@ -7,9 +7,8 @@ import math
 import numpy as np
 
 from receivers.codebooks.beams import BeamGroups
-from receivers.codebooks.combination import combination_bits, combination_members, combination_rank
+from receivers.codebooks.etype2_payload import EnhancedTypeTwoPayload
 from receivers.codebooks.pmi import Pmi, PmiCodebook, oversampling
-from simulator.core import bitfield
 from simulator.core.errors import ConfigError
 from simulator.core.types import Panel
 from simulator.transforms import subband_eigenvectors
@@ -89,35 +88,21 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
         share = self.num_units / (1 + two_units)
         self.num_taps = math.ceil((low if rank <= 2 else high) * share)
         self.budget = math.ceil(beta * 2 * self.num_beams * math.ceil(low * share))  # K0
-        self.most = min(self.budget * min(rank, 2), rank * self.shape[1] * self.shape[2])
         self._groups = BeamGroups(panel, o1, o2)
         self._windowed = self.num_units > _ALL_TAPS
-        self._pool = min(2 * self.num_taps, self.num_units) if self._windowed else self.num_units
-        self.part1_bits = (self.budget * (1 if max_rank == 1 else 2) - 1).bit_length()
-        self.part2_bits = self.part2_length(self.most)
+        self.payload = EnhancedTypeTwoPayload(
+            rank, max_rank, self._groups.num_groups, self._groups.num_beams, self.num_beams, self.num_units,
+            self.num_taps, self._windowed, self.budget,
+        )  # fmt: skip
+        self.part1_bits, self.part2_bits = self.payload.part1_bits, self.payload.part2_length(self.payload.most)
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """Layers, beams of both polarisations, taps."""
-        return self.rank, 2 * self.num_beams, self.num_taps
+    def pack(self, pmi: Pmi) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Part 1: number of non-zero coefficients minus 1. Part 2: groups 0, 1, 2 of TS 38.214, 5.2.3."""
+        return self.payload.pack(pmi)
 
-    def part2_length(self, nonzero: int) -> int:
-        """Bits of part 2 with so many coefficients that are not zero."""
-        layers, rows, taps = self.shape
-        each = combination_bits(self._pool - 1, taps - 1) + rows * taps + self._strongest_bits(nonzero) + 4
-        shared = self._group_bits + combination_bits(self._groups.num_beams, self.num_beams) + self._window_bits
-        return shared + layers * each + 7 * (nonzero - layers)
-
-    def _strongest_bits(self, nonzero: int) -> int:
-        return ((nonzero if self.rank == 1 else 2 * self.num_beams) - 1).bit_length()
-
-    @property
-    def _group_bits(self) -> int:
-        return (self._groups.num_groups - 1).bit_length()
-
-    @property
-    def _window_bits(self) -> int:
-        return (2 * self.num_taps - 1).bit_length() if self._windowed else 0
+    def unpack(self, part1: np.ndarray, part2: np.ndarray, num_bits: np.ndarray) -> tuple[Pmi, np.ndarray]:
+        """PMI and ``valid``: a known number of coefficients, the length that it implies, indices that exist."""
+        return self.payload.unpack(part1, part2, num_bits)
 
     # Selection -------------------------------------------------------------------------------------------------------
 
@@ -174,7 +159,7 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
         window = np.zeros(len(energy), np.int64)
         if self._windowed:
             starts = np.arange(2 * self.num_taps)  # the window begins so many taps before tap 0
-            inside = (np.arange(self.num_units) + starts[:, None]) % self.num_units < self._pool
+            inside = (np.arange(self.num_units) + starts[:, None]) % self.num_units < self.payload.pool
             finite = np.where(np.isinf(energy), 0, energy)
             kept = np.sort(np.where(inside, finite[:, :, None], 0), axis=3)[..., -(self.num_taps - 1) :]
             before = kept.sum(axis=(1, 3)).argmax(axis=1)
@@ -189,10 +174,12 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
         count = min(self.budget, size.shape[2])
         keep = np.zeros(size.shape, bool)
         np.put_along_axis(keep, np.argpartition(-size, count - 1, axis=2)[..., :count], True, axis=2)
-        if self.rank * count > self.most:  # a strongest coefficient of 1 in every layer is never dropped
+        if self.rank * count > self.payload.most:  # a strongest coefficient of 1 in every layer is never dropped
             relative = (size / np.maximum(size.max(axis=2, keepdims=True), 1e-30) * keep).reshape(len(x), -1)
             keep = np.zeros(relative.shape, bool)
-            np.put_along_axis(keep, np.argpartition(-relative, self.most - 1, axis=1)[:, : self.most], True, axis=1)
+            np.put_along_axis(
+                keep, np.argpartition(-relative, self.payload.most - 1, axis=1)[:, : self.payload.most], True, axis=1
+            )
         return x * keep.reshape(x.shape)
 
     def _quantize(self, x: np.ndarray) -> Pmi:
@@ -236,188 +223,3 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
         turns = np.exp(2j * np.pi / self.num_units * pmi["taps"][..., None] * np.arange(self.num_units))
         weights = self._coefficients(pmi) @ turns.astype(np.complex64)
         return self._groups.combine(pmi["group"], pmi["beams"], weights)
-
-    # Bits ------------------------------------------------------------------------------------------------------------
-
-    def pack(self, pmi: Pmi) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Part 1: number of non-zero coefficients minus 1. Part 2: groups 0, 1, 2 of TS 38.214, 5.2.3."""
-        nonzero = pmi["bitmap"].sum(axis=(1, 2, 3))
-        part1 = bitfield.pack(nonzero[:, None] - 1, self.part1_bits)
-        part2 = np.zeros((len(nonzero), self.part2_bits), np.uint8)
-        for count in set(nonzero.tolist()):
-            rows = np.flatnonzero(nonzero == count)
-            part2[rows, : self.part2_length(count)] = self._pack({k: x[rows] for k, x in pmi.items()}, count)
-        return part1, part2, np.array([self.part2_length(count) for count in nonzero.tolist()], np.int64)
-
-    def _pack(self, pmi: Pmi, count: int) -> np.ndarray:
-        layers, rows, taps = self.shape
-        num_reports = len(pmi["group"])
-        strongest = pmi["strongest"]
-        if self.rank == 1:  # its number among the non-zero coefficients of tap 0
-            before = np.arange(rows) < strongest[..., None]
-            strongest = np.sum(pmi["bitmap"][..., 0] * before, axis=2)
-        order = self._priority(pmi["taps"])
-        bitmap = np.take_along_axis(self._flat(pmi["bitmap"]), order, axis=1)
-        sent = self._sent(bitmap, pmi["strongest"], order)
-        amplitude, phase = (
-            np.take_along_axis(self._flat(pmi[key]), order, axis=1)[sent].reshape(num_reports, -1)
-            for key in ("amplitude", "phase")
-        )
-        first = layers * rows * taps - count // 2
-        high = max(-(-count // 2) - layers, 0)
-        return np.concatenate(
-            [
-                bitfield.pack(pmi["group"][:, None], self._group_bits),
-                bitfield.pack(combination_rank(pmi["beams"], self._groups.num_beams)[:, None], self._beam_bits),
-                bitfield.pack(strongest, self._strongest_bits(count)),
-                bitfield.pack(pmi["window"][:, None], self._window_bits),
-                bitfield.pack(self._tap_rank(pmi), self._tap_bits),
-                bitmap[:, :first].astype(np.uint8),
-                bitfield.pack(pmi["reference"], 4),
-                bitfield.pack(amplitude[:, :high], 3),
-                bitfield.pack(phase[:, :high], 4),
-                bitmap[:, first:].astype(np.uint8),
-                bitfield.pack(amplitude[:, high:], 3),
-                bitfield.pack(phase[:, high:], 4),
-            ],
-            axis=1,
-        )
-
-    def unpack(self, part1: np.ndarray, part2: np.ndarray, num_bits: np.ndarray) -> tuple[Pmi, np.ndarray]:
-        """PMI and ``valid``: a known number of coefficients, the length that it implies, indices that exist."""
-        nonzero = bitfield.unpack(part1, self.part1_bits)[:, 0] + 1
-        layers, rows, taps = self.shape
-        n = len(nonzero)
-        pmi: Pmi = {
-            "group": np.zeros(n, np.int64),
-            "beams": np.tile(np.arange(self.num_beams), (n, 1)),
-            "window": np.zeros(n, np.int64),
-            "taps": np.tile(np.arange(taps), (n, layers, 1)),
-            "bitmap": np.zeros((n, layers, rows, taps), np.int64),
-            "strongest": np.zeros((n, layers), np.int64),
-            "reference": np.ones((n, layers), np.int64),
-            "amplitude": np.full((n, layers, rows, taps), 7),
-            "phase": np.zeros((n, layers, rows, taps), np.int64),
-        }
-        pmi["bitmap"][:, :, 0, 0] = 1
-        valid = np.zeros(n, bool)
-        for count in set(nonzero.tolist()) & set(range(layers, self.most + 1)):
-            length = self.part2_length(count)
-            chosen = np.flatnonzero((nonzero == count) & (num_bits == length))
-            if not chosen.size:
-                continue
-            found, good = self._unpack(part2[chosen, :length], count)
-            valid[chosen] = good
-            for key, value in found.items():
-                pmi[key][chosen[good]] = value[good]
-        return pmi, valid
-
-    def _unpack(self, bits: np.ndarray, count: int) -> tuple[Pmi, np.ndarray]:
-        layers, rows, taps = self.shape
-        size = layers * rows * taps
-        high = max(-(-count // 2) - layers, 0)
-        low = count - layers - high
-        widths = [
-            self._group_bits, self._beam_bits, layers * self._strongest_bits(count), self._window_bits,
-            layers * self._tap_bits, size - count // 2, 4 * layers, 3 * high, 4 * high, count // 2, 3 * low, 4 * low,
-        ]  # fmt: skip
-        parts = np.split(bits, np.cumsum(widths)[:-1], axis=1)
-        group, beams, strongest, window, tap_rank = (
-            bitfield.unpack(part, width)
-            for part, width in zip(
-                parts[:5],
-                (self._group_bits, self._beam_bits, self._strongest_bits(count), self._window_bits, self._tap_bits),
-                strict=True,
-            )
-        )
-        group, beams, window = (
-            x[:, 0] if x.shape[1] else np.zeros(len(bits), np.int64) for x in (group, beams, window)
-        )
-        strongest, tap_rank = (
-            x if x.shape[1] else np.zeros((len(bits), layers), np.int64) for x in (strongest, tap_rank)
-        )
-        good = beams < math.comb(self._groups.num_beams, self.num_beams)
-        good &= (tap_rank < math.comb(self._pool - 1, taps - 1)).all(axis=1) & (window < 2 * taps)
-        pmi: Pmi = {
-            "group": group,
-            "window": np.where(good, window, 0),
-            "beams": combination_members(np.where(good, beams, 0), self._groups.num_beams, self.num_beams),
-            "reference": bitfield.unpack(parts[6], 4),
-        }
-        good &= (pmi["reference"] > 0).all(axis=1)
-        pmi["taps"] = self._taps_of(np.where(good[:, None], tap_rank, 0), pmi["window"])
-        order = self._priority(pmi["taps"])
-        sorted_bitmap = np.concatenate([parts[5], parts[9]], axis=1).astype(np.int64)
-        pmi["bitmap"] = self._unflat(sorted_bitmap, order)
-        good &= sorted_bitmap.sum(axis=1) == count
-        first_tap = pmi["bitmap"][..., 0]
-        if self.rank == 1:
-            good &= strongest[:, 0] < first_tap.sum(axis=(1, 2))
-            strongest = np.argmax(np.cumsum(first_tap, axis=2) == strongest[..., None] + 1, axis=2)
-        else:
-            good &= (strongest < rows).all(axis=1)
-            strongest = np.minimum(strongest, rows - 1)
-            good &= np.take_along_axis(first_tap, strongest[..., None], axis=2).all(axis=(1, 2))
-        good &= (pmi["bitmap"].sum(axis=(2, 3)) <= self.budget).all(axis=1)
-        pmi["strongest"] = strongest
-        sent = self._sent(sorted_bitmap, strongest, order)
-        good &= sent.sum(axis=1) == count - layers
-        for key, width, at, empty in (("amplitude", 3, 7, 7), ("phase", 4, 8, 0)):
-            values = np.concatenate([bitfield.unpack(parts[i], width) for i in (at, at + 3)], axis=1)
-            full = np.zeros(sorted_bitmap.shape, np.int64)
-            full[sent & good[:, None]] = values[good].reshape(-1)
-            full[~sent & (sorted_bitmap == 1)] = empty
-            pmi[key] = self._unflat(full, order)
-        return pmi, good
-
-    @property
-    def _beam_bits(self) -> int:
-        return combination_bits(self._groups.num_beams, self.num_beams)
-
-    @property
-    def _tap_bits(self) -> int:
-        return combination_bits(self._pool - 1, self.num_taps - 1)
-
-    def _tap_rank(self, pmi: Pmi) -> np.ndarray:
-        """i_{1,6} ``[report, layer]``: the set of the taps but tap 0, counted from 1 in the window."""
-        taps = pmi["taps"][..., 1:]
-        if self._windowed:  # taps beyond the window's end are those before tap 0
-            end = (2 * self.num_taps - pmi["window"]) % (2 * self.num_taps)
-            last = 2 * self.num_taps - 1 - end  # of the taps from 0 on
-            taps = np.where(taps > last[:, None, None], taps - (self.num_units - self._pool), taps)
-        return combination_rank(taps - 1, self._pool - 1)
-
-    def _taps_of(self, rank: np.ndarray, window: np.ndarray) -> np.ndarray:
-        """Inverse of :meth:`_tap_rank`, ``[report, layer, tap]``."""
-        taps = combination_members(rank, self._pool - 1, self.num_taps - 1) + 1
-        if self._windowed:
-            end = (2 * self.num_taps - window) % (2 * self.num_taps)
-            last = 2 * self.num_taps - 1 - end
-            taps = np.where(taps > last[:, None, None], taps + (self.num_units - self._pool), taps)
-        return np.concatenate([np.zeros((*taps.shape[:2], 1), np.int64), taps], axis=2)
-
-    def _priority(self, taps: np.ndarray) -> np.ndarray:
-        """Order ``[report, element]`` of the elements (tap, row, layer), first the one of highest priority.
-
-        Pri(l, i, f) = 2 L v pi(f) + v i + l with pi(f) = min(2 n_3, 2 (N_3 - n_3) - 1).
-        """
-        layers, rows, _ = self.shape
-        near = np.minimum(2 * taps, 2 * (self.num_units - taps) - 1)  # [report, layer, tap]
-        value = rows * layers * near[:, :, None] + layers * np.arange(rows)[:, None]
-        value = value + np.arange(layers)[:, None, None]
-        return np.argsort(value.reshape(len(taps), -1), axis=1, kind="stable")
-
-    def _sent(self, sorted_bitmap: np.ndarray, strongest: np.ndarray, order: np.ndarray) -> np.ndarray:
-        """Which elements, by priority, have amplitude and phase: non-zero ones but the strongest of each layer."""
-        layers, rows, taps = self.shape
-        is_first = np.zeros((len(order), layers, rows, taps), bool)
-        np.put_along_axis(is_first[..., 0], strongest[..., None], True, axis=2)
-        return (sorted_bitmap == 1) & ~np.take_along_axis(self._flat(is_first), order, axis=1)
-
-    def _flat(self, x: np.ndarray) -> np.ndarray:
-        return x.reshape(len(x), -1)
-
-    def _unflat(self, x: np.ndarray, order: np.ndarray) -> np.ndarray:
-        out = np.empty_like(x)
-        np.put_along_axis(out, order, x, axis=1)
-        return out.reshape(len(x), *self.shape)
