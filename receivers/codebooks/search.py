@@ -6,7 +6,7 @@ import numpy as np
 
 _ROWS = 1 << 9  # rows of one product
 _BLOCK = 1 << 23  # products kept at a time (32 MiB): few large products keep all BLAS threads busy
-_PIECE = 1 << 18  # products reduced at a time (1 MiB): they stay in the cache
+_PIECE = 1 << 17  # products reduced at a time (1 MiB): they stay in the cache
 
 
 def best_codeword(h: np.ndarray, codebook: np.ndarray) -> np.ndarray:
@@ -47,7 +47,10 @@ def _keep_best(parts: np.ndarray, low: int, best_gain: np.ndarray, best: np.ndar
     step = max(1, _PIECE // parts[0].size)
     for start in range(0, len(parts), step):
         piece, known, found = (x[start : start + step] for x in (parts, best_gain, best))
-        gain = np.square(piece, out=piece).sum(axis=1)
+        np.square(piece, out=piece)
+        gain = piece[:, 0]
+        for part in range(1, piece.shape[1]):  # few; faster than a sum over the axis
+            gain += piece[:, part]
         index = gain.argmax(axis=1)
         value = np.take_along_axis(gain, index[:, None], axis=1)[:, 0]
         better = value > known
