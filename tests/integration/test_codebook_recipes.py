@@ -147,3 +147,16 @@ def test_unknown_refiners_and_missing_weights_are_named(stores, tmp_path, monkey
         result = CliRunner().invoke(cli.app, ["train", str(path), "--out", str(tmp_path / "no")])
         assert result.exit_code != 0 and all(word in str(result.exception) for word in words)
         assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize("size", ["small", "full"])
+def test_the_recipes_of_the_paper_are_legal(size):
+    from benchmarks.papers.lvm4cf import run as paper
+    from scenarios.load import load_mapping
+
+    plan = load_mapping(paper.HERE / f"{size}.yaml")
+    for environment, dataset in plan["datasets"].items():
+        parse_recipe(dataset)
+        for bits in plan["bits"]:
+            names = [parse_codebook(data).name for data in paper.recipes(plan, environment, bits)]
+            assert len(set(names)) == len(names) >= 8
