@@ -12,7 +12,7 @@ import numpy as np
 from receivers.codebooks.lbg import lbg_codebook
 from receivers.codebooks.rvq import coloured_rvq_codebook, rvq_codebook
 from receivers.codebooks.stored import CARD, StoredCodebook, write_codebook
-from receivers.training.codebook_recipe import CodebookRecipe
+from receivers.training.codebook_recipe import CodebookRecipe, NetworkSection
 from receivers.training.refine import directions, mean_cosine, refine_codebook
 from simulator.core import registry
 from simulator.core.seeding import derive
@@ -78,17 +78,29 @@ def _make(
     recipe: CodebookRecipe, base: np.ndarray, train: np.ndarray, val: np.ndarray, num_pol: int, say: Progress | None
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Codebook of one environment and what the card says about it."""
+    if recipe.network is not None:
+        return _refined(recipe, recipe.network, base, train, val, num_pol, say)
     if recipe.method == "rvq":
         return base, {}
     if recipe.method == "coloured":
         v = directions(train)
         return coloured_rvq_codebook(v.T @ v.conj() / len(v), recipe.bits, derive(recipe.seed, "coloured")), {}
-    if recipe.method == "lbg":
-        return lbg_codebook(train, recipe.bits, derive(recipe.seed, "lbg")), {}
+    return lbg_codebook(train, recipe.bits, derive(recipe.seed, "lbg")), {}
+
+
+def _refined(
+    recipe: CodebookRecipe,
+    section: NetworkSection,
+    base: np.ndarray,
+    train: np.ndarray,
+    val: np.ndarray,
+    num_pol: int,
+    say: Progress | None,
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Codebook of a network and what the card says about it."""
     import keras
 
-    assert recipe.network is not None
-    section, notes = recipe.network, {"pretrained": "random initialisation"}
+    notes: dict[str, Any] = {"pretrained": "random initialisation"}
 
     def make(seed: int) -> Any:
         keras.utils.set_random_seed(seed)
