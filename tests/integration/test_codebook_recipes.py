@@ -156,7 +156,7 @@ def test_the_recipes_of_the_paper_are_legal(size):
 
     plan = load_mapping(paper.HERE / f"{size}.yaml")
     for environment, dataset in plan["datasets"].items():
-        parse_recipe(dataset)
+        parse_recipe({k: v for k, v in dataset.items() if k not in ("split_by", "shares")})
         for bits in plan["bits"]:
             names = [parse_codebook(data).name for data in paper.recipes(plan, environment, bits)]
             assert len(set(names)) == len(names) >= 8

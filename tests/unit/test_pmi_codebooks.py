@@ -178,6 +178,8 @@ CASES = [
     (Panel(6, 2, 2), 2, 5, 52, 2, True),
     (Panel(2, 1, 2), 1, 2, 24, 4, False),
     (Panel(4, 4, 2), 1, 3, 104, 2, True),
+    (PANEL, 1, 6, 1, 1, False),
+    (PANEL, 2, 1, 3, 1, False),
 ]
 
 

@@ -38,9 +38,17 @@ def stores(plan: dict[str, Any], environment: str, out: Path) -> dict[str, Any]:
     """The store of an environment, made on first use."""
     from benchmarks.dataset import make_dataset
     from scenarios.dataset import parse_recipe
+    from simulator.data.rearrange import split_store
+    from simulator.data.store import ChannelStore
 
-    recipe = parse_recipe(plan["datasets"][environment])
-    return {environment: make_dataset(recipe, out / "stores" / environment)}
+    section, folder = dict(plan["datasets"][environment]), out / "stores" / environment
+    by, shares = section.pop("split_by", None), section.pop("shares", None)
+    if by is None:
+        return {environment: make_dataset(parse_recipe(section), folder)}
+    if not (folder / "manifest.json").exists():
+        whole = make_dataset(parse_recipe(section), folder.with_name(f"{environment}_whole"))
+        split_store(whole, folder, shares=shares, by=by, seed=section["seed"])
+    return {environment: ChannelStore(folder)}
 
 
 def recipes(plan: dict[str, Any], environment: str, bits: int) -> list[dict[str, Any]]:
