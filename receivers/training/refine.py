@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from receivers.codebooks.search import best_codeword
 
 Progress = Callable[[str], None]
+Array = np.ndarray
 
 
 @dataclass(frozen=True)
@@ -41,20 +42,25 @@ class Refined:
         history: one entry for each epoch (``cosine_train``) or update (``cosine_val``, ``kept``).
     """
 
-    codebook: np.ndarray
+    codebook: Array
     history: list[dict[str, Any]] = field(default_factory=list)
 
 
-def directions(h: np.ndarray) -> np.ndarray:
+def directions(h: Array) -> Array:
     """Unit-norm transmit directions :math:`h^* / |h|` of channel rows complex ``[..., port]``."""
     norm = np.linalg.norm(h, axis=-1, keepdims=True)
     return (np.conj(h) / np.maximum(norm, 1e-20)).astype(np.complex64)
 
 
-def mean_cosine(v: np.ndarray, searched: np.ndarray, used: np.ndarray) -> float:
+def mean_cosine(v: Array, searched: Array, used: Array) -> float:
     """Mean of |g^H v| over directions ``v [sample, port]``: the UE searches one codebook, the gNB reads the other."""
     index = best_codeword(v.conj()[:, None], searched)
-    return float(np.mean(np.abs(np.sum(used[index].conj() * v, axis=1))))
+    return _cosine(v, used[index])
+
+
+def _cosine(v: Array, g: Array) -> float:
+    """Mean of |g^H v| over unit-norm rows."""
+    return float(np.mean(np.abs(np.sum(g.conj() * v, axis=1))))
 
 
 def cosine_loss(y_true: Any, y_pred: Any) -> Any:
@@ -71,9 +77,9 @@ def cosine_loss(y_true: Any, y_pred: Any) -> Any:
 
 def refine_codebook(
     make: Callable[[int], Any],
-    base: np.ndarray,
-    train: np.ndarray,
-    val: np.ndarray,
+    base: Array,
+    train: Array,
+    val: Array,
     schedule: RefineSchedule,
     num_pol: int = 2,
     progress: Progress | None = None,
@@ -96,37 +102,80 @@ def refine_codebook(
     Source: Zhuang et al., arXiv:2505.08566, Algorithms 1 and 2.
     """
     train, val = directions(train), directions(val)
-    dynamic = schedule.update_interval is not None
-    rounds = -(-schedule.epochs // schedule.update_interval) if schedule.update_interval else 1
-    epochs = schedule.update_interval or schedule.epochs
-    best = Refined(base, [])
-    best_cosine = mean_cosine(val, base, base)
-    best.history.append({"epoch": 0, "cosine_val": best_cosine, "kept": True})
-    for turn in range(rounds):
-        searched = best.codebook if dynamic else base
-        model = make(schedule.seed + turn)
-        for epoch, words in enumerate(_train(model, searched, train, schedule, epochs, num_pol), 1):
-            last = epoch == epochs
-            if dynamic and not last:
-                continue
-            candidate = words()
-            cosine = mean_cosine(val, candidate if dynamic else base, candidate)
-            kept = cosine > best_cosine
-            best.history.append({"epoch": turn * epochs + epoch, "cosine_val": cosine, "kept": kept})
-            if kept:
-                best.codebook, best_cosine = candidate, cosine
-            if progress is not None and (dynamic or last or epoch % 10 == 0):
-                progress(f"epoch {turn * epochs + epoch}: cosine {cosine:.4f} (best {best_cosine:.4f})")
+    best = Refined(base)
+    if schedule.update_interval is None:
+        _static(best, make(schedule.seed), train, val, schedule, num_pol, progress)
+    else:
+        _dynamic(best, make, train, val, schedule, num_pol, progress)
     return best
 
 
-def _train(
-    model: Any, codebook: np.ndarray, train: np.ndarray, schedule: RefineSchedule, epochs: int, num_pol: int
-) -> Any:
-    """Train epoch by epoch; yields a function that gives the refined codewords."""
-    import keras
+def _static(
+    best: Refined, model: Any, train: Array, val: Array, schedule: RefineSchedule, num_pol: int, say: Progress | None
+) -> None:
+    """Algorithm 1: the UE's choices are fixed, so one search serves all epochs."""
+    base = best.codebook
+    index = best_codeword(val.conj()[:, None], base)
+    best_cosine, weights = _cosine(val, base[index]), None
+    best.history.append({"epoch": 0, "cosine_val": best_cosine, "kept": True})
+    for epoch in _train(model, base, train, schedule, schedule.epochs, num_pol):
+        cosine = _cosine(val, refine(model, base[index], num_pol))
+        kept = cosine > best_cosine
+        best.history.append({"epoch": epoch, "cosine_val": cosine, "kept": kept})
+        if kept:
+            best_cosine, weights = cosine, model.get_weights()
+        if say is not None and (epoch % 10 == 0 or epoch == schedule.epochs):
+            say(f"epoch {epoch}: cosine {cosine:.4f} (best {best_cosine:.4f})")
+    if weights is not None:
+        model.set_weights(weights)
+        best.codebook = refine(model, base, num_pol)
+
+
+def _dynamic(
+    best: Refined,
+    make: Callable[[int], Any],
+    train: Array,
+    val: Array,
+    schedule: RefineSchedule,
+    num_pol: int,
+    say: Progress | None,
+) -> None:
+    """Algorithm 2: both sides take the refined codewords, and refinement starts anew from them."""
+    best_cosine = mean_cosine(val, best.codebook, best.codebook)
+    best.history.append({"epoch": 0, "cosine_val": best_cosine, "kept": True})
+    interval = schedule.update_interval or schedule.epochs
+    for turn in range(-(-schedule.epochs // interval)):
+        model = make(schedule.seed + turn)
+        for _ in _train(model, best.codebook, train, schedule, interval, num_pol):
+            pass
+        candidate = refine(model, best.codebook, num_pol)
+        cosine = mean_cosine(val, candidate, candidate)
+        kept = cosine > best_cosine
+        best.history.append({"epoch": (turn + 1) * interval, "cosine_val": cosine, "kept": kept})
+        if kept:
+            best.codebook, best_cosine = candidate, cosine
+        if say is not None:
+            say(f"epoch {(turn + 1) * interval}: cosine {cosine:.4f} (best {best_cosine:.4f})")
+
+
+def refine(model: Any, codebook: Array, num_pol: int) -> Array:
+    """Codewords complex64 ``[codeword, port]`` through a refiner, unit norm."""
+    from keras import ops
 
     from receivers.models.codeword_refiner import from_tokens, to_tokens
+
+    blocks = (codebook[i : i + 4096] for i in range(0, len(codebook), 4096))
+    out = [from_tokens(ops.convert_to_numpy(model(to_tokens(words, num_pol), training=False))) for words in blocks]
+    return np.concatenate(out)
+
+
+def _train(
+    model: Any, codebook: Array, train: Array, schedule: RefineSchedule, epochs: int, num_pol: int
+) -> Iterator[int]:
+    """Train on pairs of chosen codeword and true direction; yields the number of epochs done."""
+    import keras
+
+    from receivers.models.codeword_refiner import to_tokens
 
     index = best_codeword(train.conj()[:, None], codebook)
     steps = -(-len(train) // schedule.batch_size) * epochs
@@ -134,18 +183,9 @@ def _train(
     model.compile(
         keras.optimizers.Adam(rate, epsilon=1e-8), loss=cosine_loss, jit_compile=keras.backend.backend() == "jax"
     )
-    words, target = to_tokens(codebook, num_pol), to_tokens(train, num_pol)
-    pairs = words[index]
-
-    def refined() -> np.ndarray:
-        out = [
-            from_tokens(keras.ops.convert_to_numpy(model(words[i : i + 4096], training=False)))
-            for i in range(0, len(words), 4096)
-        ]
-        return np.concatenate(out)
-
+    pairs, target = to_tokens(codebook[index], num_pol), to_tokens(train, num_pol)
     for epoch in range(epochs):
         model.fit(
             pairs, target, batch_size=schedule.batch_size, initial_epoch=epoch, epochs=epoch + 1, verbose=0
         )  # shuffles with Keras' seed, which `make` sets
-        yield refined
+        yield epoch + 1
