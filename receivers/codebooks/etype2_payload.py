@@ -124,7 +124,8 @@ class EnhancedTypeTwoPayload:
 
     def unpack(self, part1: np.ndarray, part2: np.ndarray, num_bits: np.ndarray) -> tuple[Pmi, np.ndarray]:
         """PMI and ``valid``: a known number of coefficients, the length that it implies, indices that exist."""
-        nonzero = bitfield.unpack(part1, self.part1_bits)[:, 0] + 1
+        number = np.pad(part1, ((0, 0), (1, 0)))  # a leading zero: with one subband part 1 may have no bits at all
+        nonzero = bitfield.unpack(number, self.part1_bits + 1)[:, 0] + 1
         layers, rows, taps = self.shape
         n = len(nonzero)
         pmi: Pmi = {

@@ -179,6 +179,7 @@ CASES = [
     (Panel(2, 1, 2), 1, 2, 24, 4, False),
     (Panel(4, 4, 2), 1, 3, 104, 2, True),
     (PANEL, 1, 6, 1, 1, False),
+    (PANEL, 1, 1, 1, 1, False),  # part 1 is empty
     (PANEL, 2, 1, 3, 1, False),
 ]
 
