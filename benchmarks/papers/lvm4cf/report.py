@@ -202,9 +202,13 @@ def cost_figure(table: pd.DataFrame, plan: dict[str, Any]) -> Figure:
     here = here[here.bits == max(plan["bits"])]
     figure = Figure(figsize=(9.6, 3.2), layout="constrained")
     colors = [COLORS[code.partition("-")[0]] for code in here.code]
-    columns = {"parameters": "parameters", "report_us": "time of a report (µs)", "sum_rate_20db": "sum rate (bit/s/Hz)"}
+    columns = {
+        "parameters": "parameters (thousands)",
+        "report_us": "time of a report (µs)",
+        "sum_rate_20db": "sum rate (bit/s/Hz)",
+    }
     for axis, (column, label) in zip(figure.subplots(1, 3), columns.items(), strict=True):
-        axis.barh(here.code, here[column], color=colors)
+        axis.barh(here.code, here[column] / (1e3 if column == "parameters" else 1), color=colors)
         axis.invert_yaxis()
         axis.set(xlabel=label)
     figure.suptitle(f"{TITLES.get(here.environment.iloc[0])}, {max(plan['bits'])} bits")
