@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,11 @@ def build_link(scenario: Scenario) -> Link:
     )
 
 
+def mean_power(blocks: Iterable[np.ndarray]) -> float:
+    """Mean of |h|^2 over blocks of channels of equal size, linear."""
+    return float(np.mean([np.mean(np.abs(h) ** 2, dtype=np.float64) for h in blocks]))
+
+
 class ChannelDraw:
     """Normalised channels of a point, chunk by chunk."""
 
@@ -94,8 +100,8 @@ class ChannelDraw:
     def _dataset_scale(self) -> float:
         """One factor for the whole run, from drops of its own."""
         if self._scale is None:
-            steps = [self._draw("normalization", i, 32) for i in range(_CALIBRATION_DROPS // 32)]
-            self._scale = float(1 / np.sqrt(np.mean([np.mean(np.abs(h) ** 2, dtype=np.float64) for h in steps])))
+            steps = (self._draw("normalization", i, 32) for i in range(_CALIBRATION_DROPS // 32))
+            self._scale = float(1 / np.sqrt(mean_power(steps)))
         return self._scale
 
 

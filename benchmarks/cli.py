@@ -139,6 +139,8 @@ def train(
             beside = f" (KLT at these bits: {yardstick['nmse_db']} dB)" if yardstick else ""
             score = f"{entry['nmse_db']} dB" if "nmse_db" in entry else f"SGCS {entry['sgcs']}"
             typer.echo(f"test, {name}: {entry['bits_mean']} bit, {score}{beside}")
+        for num_bits, entry in card.get("test", {}).get("by_bits", {}).items():
+            typer.echo(f"test, {num_bits} bit: {entry['nmse_db']} dB")
         typer.echo(f"weights and card: {folder}")
         before = folder
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.build import build_source, channel_name
+from benchmarks.build import build_source, channel_name, mean_power
 from benchmarks.memory import bytes_per_drop
 from benchmarks.progress import track
 from scenarios.dataset import DatasetRecipe
@@ -21,6 +21,9 @@ from simulator.data.store import MANIFEST, ChannelStore, manifest, sha256, write
 from simulator.transforms import unit_power
 
 MEMORY_BYTES = 2 << 30
+# Draws of every part, in blocks, that fix the factor of `normalization: per_dataset`. Path gains of a UMa cell have a
+# standard deviation of 12 times their mean (users near the mast), so that their mean is known to 20 % (0.8 dB).
+_CALIBRATION_BLOCKS, _CALIBRATION_DRAWS = 64, 64
 
 
 def make_dataset(recipe: DatasetRecipe, folder: Path) -> ChannelStore:
@@ -44,6 +47,7 @@ def make_dataset(recipe: DatasetRecipe, folder: Path) -> ChannelStore:
     write_json(marker, description)
     finished = _finished(folder)
     sources: dict[int, ChannelSource] = {}
+    scale = _dataset_scale(recipe, sources) if recipe.normalization == "per_dataset" else None
     work = [
         (split, index, min(recipe.shard_samples, total - index * recipe.shard_samples))
         for split, total in recipe.splits.items()
@@ -54,9 +58,11 @@ def make_dataset(recipe: DatasetRecipe, folder: Path) -> ChannelStore:
         path = folder / f"{split}-{index:05d}.h5"
         # A shard of an unfinished store was renamed into place; one of a finished store must have its old hash.
         if not path.exists() or finished.get(path.name, sha256(path)) != sha256(path):
-            write_shard(path, *_draw(recipe, sources, split, index, count))
+            write_shard(path, *_draw(recipe, sources, scale, split, index, count))
         entries[split].append({"file": path.name, "num_samples": count, "sha256": sha256(path)})
     origin = {"recipe": description, "recipe_hash": key, "parts": [channel_name(p.channel) for p in recipe.parts]}
+    if scale is not None:
+        origin["scale"] = scale  # every sample is a channel of its source times this amplitude
     write_json(folder / MANIFEST, manifest(recipe.name, ChannelLayout.of(recipe.geometry), origin, entries))
     return ChannelStore(folder, verify=False)
 
@@ -89,19 +95,43 @@ def content_hash_of(marker: Path) -> str:
         return ""
 
 
+def _source(recipe: DatasetRecipe, sources: dict[int, ChannelSource], number: int) -> ChannelSource:
+    if number not in sources:
+        sources[number] = build_source(recipe.parts[number].channel, recipe.geometry)
+    return sources[number]
+
+
+def _dataset_scale(recipe: DatasetRecipe, sources: dict[int, ChannelSource]) -> float:
+    """Amplitude that gives the mixture E|h|^2 = 1, from draws of its own: the same in every run of a recipe."""
+    step = int(np.clip(MEMORY_BYTES // bytes_per_drop(recipe.geometry), 1, _CALIBRATION_DRAWS))
+
+    def power(number: int) -> float:
+        seeds = (derive(recipe.seed, "normalization", number, block) for block in range(_CALIBRATION_BLOCKS))
+        return mean_power(_source(recipe, sources, number).sample(step, seed=seed) for seed in seeds)
+
+    powers = [power(number) for number in range(len(recipe.parts))]
+    return float(1 / np.sqrt(np.average(powers, weights=[part.weight for part in recipe.parts])))
+
+
 def _draw(
-    recipe: DatasetRecipe, sources: dict[int, ChannelSource], split: str, index: int, count: int
+    recipe: DatasetRecipe,
+    sources: dict[int, ChannelSource],
+    scale: float | None,
+    split: str,
+    index: int,
+    count: int,
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """One shard: every part by its share, shuffled; the labels of the sources and ``part``."""
+    """One shard: every part by its share, shuffled; the labels of the sources and ``part``.
+
+    Channels are multiplied by ``scale``; None scales each to unit power.
+    """
     share = np.cumsum([part.weight for part in recipe.parts])
     edges = np.round(count * share / share[-1]).astype(int)
     sizes = np.diff(edges, prepend=0)
     blocks: list[np.ndarray] = []
     labels: list[dict[str, np.ndarray]] = []
-    for number, (part, size) in enumerate(zip(recipe.parts, sizes, strict=True)):
-        if number not in sources:
-            sources[number] = build_source(part.channel, recipe.geometry)
-        source = sources[number]
+    for number, size in enumerate(sizes):
+        source = _source(recipe, sources, number)
         step = int(np.clip(MEMORY_BYTES // bytes_per_drop(recipe.geometry), 1, 400))
         for start in range(0, size, step):
             seed = derive(recipe.seed, "dataset", split, number, index, start)
@@ -112,4 +142,5 @@ def _draw(
     order = np.random.default_rng(derive(recipe.seed, "shuffle", split, index)).permutation(count)
     common = [key for key in labels[0] if all(key in each for each in labels)]
     merged = {key: np.concatenate([each[key] for each in labels])[order] for key in common}
-    return unit_power(np.concatenate(blocks), num_lead=1)[order], merged
+    h = np.concatenate(blocks)
+    return (unit_power(h, num_lead=1) if scale is None else h * np.float32(scale))[order], merged

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.train import fit_tables, test_scores, write_network
+from benchmarks.train import fit_tables, test_scores, write_tables
 from receivers.models.torch_weights import ARCHITECTURES, load_torch_weights
 from receivers.training.recipe import parse_training
 from simulator.core import registry
@@ -68,7 +68,8 @@ def import_checkpoint(
     folder.mkdir(parents=True, exist_ok=True)
     seen = np.swapaxes(train[:30000], 1, 2) * np.float32(scale) + np.float32(0.5)
     tables = fit_tables(_Scaled(TrainingModel(network)), seen, recipe)
-    write_network(folder, network, tables)
+    network.save_weights(folder / "model.weights.h5")
+    write_tables(folder, tables)
     card = {
         "name": folder.name,
         "description": f"Imported from PyTorch: {', '.join(f.name for f in files)}",

@@ -34,7 +34,7 @@ def train(recipe: TrainingRecipe, store: ChannelStore, folder: Path, progress: A
     if store.name != recipe.dataset:
         raise ConfigError("--store", store.name, f"a store of the data set {recipe.dataset}")
     most = store.layout.entry_shape[-1]
-    if recipe.num_delays > most:
+    if recipe.domain == "angular_delay" and recipe.num_delays > most:
         raise ConfigError("num_delays", recipe.num_delays, f"1..{most} (delay taps that the store can give)")
     for split in ("train", "val", "test"):
         store.num_samples(split)
@@ -42,7 +42,9 @@ def train(recipe: TrainingRecipe, store: ChannelStore, folder: Path, progress: A
     from receivers.training.data import ImageView, load_images
     from receivers.training.stream import StreamedImages
 
-    view = ImageView(store.layout, recipe.num_delays, recipe.subband_size, recipe.target)
+    view = ImageView(
+        store.layout, recipe.num_delays, recipe.subband_size, recipe.target, recipe.domain, recipe.scaling
+    )
     val, _ = load_images(store, "val", view, recipe.max_samples)
     test, part = load_images(store, "test", view, recipe.max_samples)
     images: np.ndarray | StreamedImages = StreamedImages(store, "train", view)
@@ -79,23 +81,18 @@ def _train_network(
     # A fresh model: the trained one would save its optimiser along.
     network = registry.build("models", recipe.model.name, **model.autoencoder.get_config())
     network.set_weights(model.autoencoder.get_weights())
-    write_network(folder, network, fit_tables(model, train_images[:30000], recipe))
+    network.save_weights(folder / "model.weights.h5")
+    if not network.binary:
+        write_tables(folder, fit_tables(model, train_images[:30000], recipe))
     _learning_curve(history["epochs"], recipe).savefig(folder / "learning_curve.png", dpi=120)
-    section = recipe.quantizer
     card = {
         "name": recipe.name,
         "description": " ".join((recipe.description or "CSI autoencoder, see recipe").split()),
         "model": {"name": recipe.model.name, "params": network.get_config()},
         "cost": {"encoder": asdict(count_cost(network.encoder)), "decoder": asdict(count_cost(network.decoder))},
         "input": _input(store, recipe, network.num_latents),
-        "codec": {
-            "quantizer": section.name if section else "uniform",
-            "bits": section.bits[0] if section else 8,
-            "params": section.params if section else {},
-            "scale_bits": section.scale_bits if section else 0,
-        },
         "weights": {"file": "model.weights.h5", "sha256": sha256(folder / "model.weights.h5")},
-        "tables": {"file": "tables.npz", "sha256": sha256(folder / "tables.npz")},
+        **({} if network.binary else _codec(recipe, folder)),
         "recipe": recipe.model_dump(mode="json"),
         "dataset": data,
         "training": {
@@ -107,14 +104,30 @@ def _train_network(
         },
     }
     write_json(folder / "card.json", card)
-    card["test"] = test_scores(folder, store, train_images, *tests, recipe)
+    if network.binary:
+        card["test"] = bit_scores(folder, tests[0])
+    else:
+        card["test"] = test_scores(folder, store, train_images, *tests, recipe)
     write_json(folder / "card.json", card)
     return card
 
 
-def write_network(folder: Path, network: Any, tables: dict[str, dict[str, np.ndarray]]) -> None:
-    """Weight file and ``tables.npz``."""
-    network.save_weights(folder / "model.weights.h5")
+def _codec(recipe: TrainingRecipe, folder: Path) -> dict[str, Any]:
+    """What a card says of quantiser and tables."""
+    section = recipe.quantizer
+    return {
+        "codec": {
+            "quantizer": section.name if section else "uniform",
+            "bits": section.bits[0] if section else 8,
+            "params": section.params if section else {},
+            "scale_bits": section.scale_bits if section else 0,
+        },
+        "tables": {"file": "tables.npz", "sha256": sha256(folder / "tables.npz")},
+    }
+
+
+def write_tables(folder: Path, tables: dict[str, dict[str, np.ndarray]]) -> None:
+    """``tables.npz``."""
     with (folder / "tables.npz").open("wb") as file:
         np.savez_compressed(file, **{f"{k}/{part}": v for k, table in tables.items() for part, v in table.items()})
 
@@ -163,6 +176,21 @@ def fit_tables(model: Any, images: np.ndarray, recipe: TrainingRecipe) -> dict[s
     return tables
 
 
+def bit_scores(folder: Path, test: np.ndarray) -> dict[str, Any]:
+    """NMSE of the images of the test split after 1, 2, 4, ... bits of a network of bits (all entries of an image)."""
+    from receivers.models.concrete import MASKED
+    from receivers.models.weights import TrainedModel
+
+    trained = TrainedModel(str(folder))
+    bits = (trained.encode(test) > 0).astype(np.float32)
+    most = bits.shape[1]
+    scores = {}
+    for num_bits in [2**i for i in range(most.bit_length()) if 2**i < most] + [most]:
+        received = np.where(np.arange(most) < num_bits, bits, np.float32(MASKED))
+        scores[str(num_bits)] = _score(test, trained.decode(received), True)
+    return {"metric": "nmse of the image", "num_samples": len(test), "by_bits": scores}
+
+
 def test_scores(
     folder: Path,
     store: ChannelStore,
@@ -183,7 +211,7 @@ def test_scores(
     from receivers.models.weights import TrainedModel
 
     trained = TrainedModel(str(folder))
-    channel = recipe.target == "channel"
+    channel = recipe.target != "eigenvector"
     scores: dict[str, Any] = {
         "metric": "nmse_trunc_db" if channel else "sgcs",
         "num_samples": len(test),
@@ -296,7 +324,10 @@ def _input(store: ChannelStore, recipe: TrainingRecipe, num_latents: int) -> dic
         "spacing_hz": layout.spacing_hz,
         "num_delays": recipe.num_delays,
         "num_latents": num_latents,
+        "num_rx_ant": layout.num_rx_ant if recipe.target == "mimo" else 1,
         "target": recipe.target,
+        "domain": recipe.domain,
+        "scaling": recipe.scaling,
         "subband_size": recipe.subband_size,
     }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -21,7 +21,13 @@ class Part(Section):
 
 
 class DatasetRecipe(Radio):
-    """A mixture of channels; every sample is one UE scaled to unit mean power per entry."""
+    """A mixture of channels; every sample is one UE.
+
+    ``normalization`` scales every sample to unit mean power per entry (``per_sample``), or all samples by one factor
+    (``per_dataset``): E|h|^2 = 1 over the data set, and samples keep the difference of their path gains.
+    """
+
+    younger_fields = frozenset({"normalization"})
 
     name: FileName
     description: str = ""
@@ -29,6 +35,7 @@ class DatasetRecipe(Radio):
     parts: Annotated[tuple[Part, ...], Field(min_length=1)]
     splits: Annotated[dict[FileName, Count], Field(min_length=1)]
     shard_samples: Annotated[Integer, Field(ge=1, le=100_000)] = 2000
+    normalization: Literal["per_sample", "per_dataset"] = "per_sample"
 
     @model_validator(mode="after")
     def _one_user(self) -> DatasetRecipe:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    SerializerFunctionWrapHandler,
     StrictBool,
     ValidationError,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -39,9 +41,20 @@ _MAX_SNRS = 1000
 
 
 class Section(BaseModel):
-    """Frozen section of a file; unknown fields are errors."""
+    """Frozen section of a file; unknown fields are errors.
+
+    ``younger_fields`` are newer than content hashes in results, stores and model cards. At its default such a field is
+    left out of every dump, so that what does not use it keeps its hash.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    younger_fields: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _keep_hashes(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        unused = {name for name in self.younger_fields if getattr(self, name) == fields[name].default}
+        return {name: value for name, value in handler(self).items() if name not in unused}
 
 
 class _Open(BaseModel):
@@ -106,11 +119,14 @@ class BaseStation(Section):
 
 
 class UserEquipment(Section):
-    """The UEs of a drop."""
+    """The UEs of a drop; antennas of a UE stand in ``num_rows`` rows (``pol, column, row``, rows upwards)."""
+
+    younger_fields = frozenset({"num_rows"})
 
     num_users: Annotated[Integer, Field(ge=1, le=64)] = 1
     num_rx_ant: Annotated[Integer, Field(ge=1, le=16)] = 1
     num_pol: _Polarisations = 1
+    num_rows: Annotated[Integer, Field(ge=1, le=16)] = 1
     speed_mps: Annotated[Real, Field(ge=0, le=300)] = 0.0
 
 
@@ -308,8 +324,10 @@ class Radio(Section):
 
     @model_validator(mode="after")
     def _whole_pairs(self) -> Radio:
-        if self.ue.num_rx_ant % self.ue.num_pol:
-            raise ConfigError("ue.num_rx_ant", self.ue.num_rx_ant, f"a multiple of ue.num_pol = {self.ue.num_pol}")
+        column = self.ue.num_pol * self.ue.num_rows
+        if self.ue.num_rx_ant % column:
+            allowed = f"a multiple of ue.num_pol * ue.num_rows = {column}"
+            raise ConfigError("ue.num_rx_ant", self.ue.num_rx_ant, allowed)
         return self
 
     def check_channel(self, channel: Any, field: str = "channel") -> None:
@@ -336,6 +354,7 @@ class Radio(Section):
             slot_s=self.time.slot_s,
             speed_mps=self.ue.speed_mps,
             ue_num_pol=self.ue.num_pol,
+            ue_num_rows=self.ue.num_rows,
             antenna_pattern=self.bs.antenna_pattern,
         )
 

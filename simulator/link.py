@@ -151,7 +151,8 @@ class Link:
         if known.h is not None:
             h = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(known.h, -1, 1)))
             return metrics.effective_rows(h, self.config.num_layers)
-        # A direction carries no gain; E|h|^2 = 1 per port stands in for it, which only `rzf` can tell.
+        # A direction carries no gain; E|h|^2 = 1 per port stands in for it, which only `rzf` and
+        # `zf_water_filling` can tell.
         gain = np.float32(np.sqrt(self.config.panel.num_ports))
         w = known.w if known.w.shape[-1] == self.config.num_subcarriers else known.w[..., self.config.subband_of]
         rows = gain * np.conj(w)  # [bt, user, port, layer, n]

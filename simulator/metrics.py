@@ -83,19 +83,38 @@ def rate_bpshz(sinr_value: Any) -> Any:
     return ops.log1p(sinr_value) * 1.4426950408889634
 
 
-def correlation2(a: Any, b: Any) -> Any:
+def correlation2(a: Any, b: Any, axes: int | tuple[int, ...] = -1) -> Any:
     r"""Squared cosine of the angle between rows, :math:`|a^H b|^2 / (\|a\|^2 \|b\|^2)`; 0 where a row is zero.
 
     Args:
         a: complex64 ``[..., port]``.
         b: complex64 ``[..., port]``.
+        axes: axes of the inner product.
 
     Returns:
         float32 ``[...]`` in [0, 1].
     """
-    inner = ops.sum(ops.conj(a) * b, axis=-1)
+    inner = ops.sum(ops.conj(a) * b, axis=axes)
     power = ops.square(ops.real(inner)) + ops.square(ops.imag(inner))
-    return ops.minimum(power / ops.maximum(_energy(a, -1), _TINY) / ops.maximum(_energy(b, -1), _TINY), 1.0)
+    return ops.minimum(power / ops.maximum(_energy(a, axes), _TINY) / ops.maximum(_energy(b, axes), _TINY), 1.0)
+
+
+def cosine_matrix(h: Any, h_hat: Any, axes: tuple[int, ...]) -> Any:
+    r"""Modulus of the normalised inner product, :math:`|\langle \hat H, H \rangle_F| / (\|\hat H\|_F \|H\|_F)`.
+
+    One antenna: the cosine of the rows. Ignores scale and phase; 0 where a matrix is zero.
+
+    Args:
+        h: complex64, any shape.
+        h_hat: complex64, the same shape.
+        axes: axes of the matrix, antennas and ports.
+
+    Returns:
+        float32 in [0, 1], without ``axes``.
+
+    Source: NF-KD, Eq. (9), with the modulus.
+    """
+    return ops.sqrt(correlation2(h, h_hat, axes))
 
 
 def nmse(h: Any, h_hat: Any, axes: tuple[int, ...]) -> Any:
@@ -103,5 +122,30 @@ def nmse(h: Any, h_hat: Any, axes: tuple[int, ...]) -> Any:
     return _energy(h_hat - h, axes) / ops.maximum(_energy(h, axes), _TINY)
 
 
-def _energy(x: Any, axis: Any) -> Any:
-    return ops.sum(ops.square(ops.real(x)) + ops.square(ops.imag(x)), axis=axis)
+def nmse_scaled(h: Any, h_hat: Any, axes: tuple[int, ...]) -> Any:
+    r"""NMSE after the best complex factor for each ``h_hat``: the error of its shape alone.
+
+    .. math:: \min_c \|c \hat h - h\|^2 / \|h\|^2 = 1 - |\hat h^H h|^2 / (\|\hat h\|^2 \|h\|^2)
+
+    Computed from the residual, as the difference from 1 loses small errors in float32. A zero ``h_hat`` has 1.
+
+    Args:
+        h: complex64, any shape.
+        h_hat: complex64, the same shape.
+        axes: axes of one report.
+
+    Returns:
+        float32, linear, without ``axes``.
+    """
+    inner = ops.sum(ops.conj(h_hat) * h, axis=axes, keepdims=True)
+    energy = ops.maximum(_energy(h_hat, axes, keepdims=True), _TINY)
+    return nmse(h, h_hat * (inner / ops.cast(energy, "complex64")), axes)
+
+
+def energy_ratio(h: Any, h_hat: Any, axes: tuple[int, ...]) -> Any:
+    r"""Energy that ``h_hat`` has of that of ``h``, :math:`\|\hat h\|^2 / \|h\|^2` over ``axes``, linear."""
+    return _energy(h_hat, axes) / ops.maximum(_energy(h, axes), _TINY)
+
+
+def _energy(x: Any, axis: Any, keepdims: bool = False) -> Any:
+    return ops.sum(ops.square(ops.real(x)) + ops.square(ops.imag(x)), axis=axis, keepdims=keepdims)

@@ -1,8 +1,8 @@
 """Linear precoders as pure functions in ``keras.ops``, and the classes that give them names.
 
 All take the effective channel rows ``g`` complex64 ``[..., stream, port]`` that the gNB knows (``y = g w x + n``) and
-return ``w`` complex64 ``[..., port, stream]`` with total power 1, shared evenly by the streams that have CSI. A stream
-without CSI (``g`` = 0) gets no power.
+return ``w`` complex64 ``[..., port, stream]`` with total power 1, shared evenly by the streams that have CSI unless
+the name says water-filling. A stream without CSI (``g`` = 0) gets no power.
 """
 
 from __future__ import annotations
@@ -61,6 +61,36 @@ def rzf(g: Any, loading: Any) -> Any:
     return equal_power(scale * hermitian_solve(scaled, g * scale))
 
 
+def zf_water_filling(g: Any, noise_var: Any) -> Any:
+    r"""Zero forcing, power by water-filling over the gains that the gNB believes in.
+
+    Stream k has the gain :math:`1 / [(G G^H)^{-1}]_{kk}` after zero forcing. Streams that look weak get less power or
+    none, so unlike :func:`zf` this needs the scale of ``g``. Linearly dependent users look weak (the Gram matrix of
+    unit rows is loaded by ``PIVOT_FLOOR``). Columns do not depend on the power: a stream without power still has its
+    zeros in the columns of the others.
+
+    Args:
+        g: effective rows ``[..., stream, port]``.
+        noise_var: noise power for total transmit power 1.
+
+    Source: Caire, Shamai, IEEE Trans. Inf. Theory 49(7), 2003 (zero forcing with water-filling); Yoo, Goldsmith,
+    IEEE J. Sel. Areas Commun. 24(3), 2006, Sec. II.
+    """
+    size = g.shape[-2]
+    rows, eye = _unit_rows(g), ops.eye(size)
+    gram = ops.matmul(rows, _hermitian(rows))
+    identity = ops.zeros_like(gram) + ops.cast(eye, "complex64")
+    loaded = gram * ops.cast(1.0 - eye, "complex64") + (1.0 + PIVOT_FLOOR) * identity
+    solved = hermitian_solve(loaded, ops.concatenate([identity, rows], axis=-1))
+    spread = ops.sum(ops.real(solved[..., :size]) * eye, axis=-1)  # 1 for orthogonal users, larger for others
+    gains = _norm2(g)[..., 0] / ops.maximum(spread, 1.0)
+    order = ops.argsort(-gains, axis=-1)
+    power = water_filling(ops.take_along_axis(gains, order, axis=-1), noise_var)
+    power = ops.take_along_axis(power, ops.argsort(order, axis=-1), axis=-1)
+    columns = _hermitian(_unit_rows(solved[..., size:]))
+    return columns * ops.cast(ops.sqrt(power), "complex64")[..., None, :]
+
+
 def svd(g: Any) -> Any:
     r"""Right singular vectors of one user's channel, equal power per layer.
 
@@ -84,6 +114,7 @@ def water_filling(gains: Any, noise_var: Any) -> Any:
     Source: Cover, Thomas, Elements of Information Theory, 2nd ed., Eq. (9.77).
     """
     floor = noise_var / ops.maximum(gains, _TINY)
+    floor = floor - floor[..., :1]  # strong noise would swallow the power in float32
     count = ops.cast(ops.arange(1, gains.shape[-1] + 1), "float32")
     level = (1.0 + ops.cumsum(floor, axis=-1)) / count
     active = ops.cast(level > floor, "float32")
@@ -97,7 +128,7 @@ def equal_power(rows: Any) -> Any:
 
     The total is 1 over the streams that are not zero.
     """
-    norm2 = ops.sum(ops.square(ops.real(rows)) + ops.square(ops.imag(rows)), axis=-1, keepdims=True)
+    norm2 = _norm2(rows)
     used = ops.cast(norm2 > _TINY, "float32")
     share = used / ops.maximum(ops.sum(used, axis=-2, keepdims=True), 1.0)
     return _hermitian(rows * ops.cast(ops.sqrt(share / ops.maximum(norm2, _TINY)), "complex64"))
@@ -132,9 +163,12 @@ def _hermitian(x: Any) -> Any:
     return ops.conj(ops.swapaxes(x, -1, -2))
 
 
+def _norm2(g: Any) -> Any:
+    return ops.sum(ops.square(ops.real(g)) + ops.square(ops.imag(g)), axis=-1, keepdims=True)
+
+
 def _unit_rows(g: Any) -> Any:
-    norm2 = ops.sum(ops.square(ops.real(g)) + ops.square(ops.imag(g)), axis=-1, keepdims=True)
-    return g * ops.cast(ops.rsqrt(ops.maximum(norm2, _TINY)), "complex64")
+    return g * ops.cast(ops.rsqrt(ops.maximum(_norm2(g), _TINY)), "complex64")
 
 
 class Mrt(Precoder):
@@ -151,6 +185,16 @@ class Zf(Precoder):
     def weights(self, g: Any, noise_var: float) -> Any:
         """Precoder complex64 ``[..., port, stream]``."""
         return zf(g)
+
+
+class ZfWaterFilling(Precoder):
+    """Zero forcing with water-filling over the streams, see :func:`zf_water_filling`."""
+
+    noise_dependent = True
+
+    def weights(self, g: Any, noise_var: float) -> Any:
+        """Precoder complex64 ``[..., port, stream]``."""
+        return zf_water_filling(g, noise_var)
 
 
 class Rzf(Precoder):
@@ -192,6 +236,6 @@ class SvdWaterFilling(Svd):
     def weights(self, g: Any, noise_var: float) -> Any:
         """Precoder complex64 ``[..., port, layer]``."""
         columns = _hermitian(_unit_rows(g))
-        gains = ops.sum(ops.square(ops.real(g)) + ops.square(ops.imag(g)), axis=-1)
+        gains = _norm2(g)[..., 0]
         power = water_filling(gains, noise_var) * ops.cast(gains > _TINY, "float32")
         return columns * ops.cast(ops.sqrt(power), "complex64")[..., None, :]

@@ -55,6 +55,21 @@ def _per_drop(x: Any, lead: int = 1) -> np.ndarray:
     return x.reshape(*x.shape[:lead], -1).mean(axis=-1)
 
 
+def _per_report(key: str, function: str, outcome: CsiOutcome, axes: tuple[int, ...]) -> dict[str, np.ndarray]:
+    """Mean per drop of a function of :mod:`simulator.metrics` over ``axes`` of h; nothing for implicit schemes."""
+    if outcome.h_hat is None:
+        return {}
+    from keras import ops
+
+    from simulator import metrics
+
+    return {key: _per_drop(ops.convert_to_numpy(getattr(metrics, function)(outcome.h, outcome.h_hat, axes)))}
+
+
+def _rho(key: str, outcome: CsiOutcome) -> dict[str, np.ndarray]:
+    return _per_report(key, "cosine_matrix", outcome, (2, 3))
+
+
 class Nmse(Metric):
     """NMSE in the antenna-frequency domain: 10 log10 of the mean of per-report ratios. Explicit schemes only."""
 
@@ -62,17 +77,81 @@ class Nmse(Metric):
 
     def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
         """Linear ratio per drop."""
-        if outcome.h_hat is None:
-            return {}
-        from keras import ops
-
-        from simulator import metrics
-
-        return {"nmse_db": _per_drop(ops.convert_to_numpy(metrics.nmse(outcome.h, outcome.h_hat, (2, 3, 5))))}
+        return _per_report("nmse_db", "nmse", outcome, (2, 3, 5))
 
     def finalize(self, mean: np.ndarray, snr_db: float | None = None) -> np.ndarray:
         """Ratio to dB."""
         return 10 * np.log10(np.maximum(mean, 1e-30))
+
+
+class NmseScaled(Metric):
+    """NMSE after the best complex factor for each report: a scheme that loses only the scale has none."""
+
+    unit, better, scope = "dB", "lower", "csi"
+
+    def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
+        """Linear ratio per drop."""
+        return _per_report("nmse_scaled_db", "nmse_scaled", outcome, (2, 3, 5))
+
+    def finalize(self, mean: np.ndarray, snr_db: float | None = None) -> np.ndarray:
+        """Ratio to dB."""
+        return 10 * np.log10(np.maximum(mean, 1e-30))
+
+
+class EnergyRatio(Metric):
+    """Mean over reports of the energy of the known channel over that of the true one.
+
+    Neither more nor less is better: below 1 a scheme shrinks what it is unsure of, above 1 it promises gain that is
+    not there. A mean of 1 may hide reports on both sides; ``nmse_db`` beside ``nmse_scaled_db`` shows them.
+    """
+
+    unit, better, scope = "1", "one", "csi"
+
+    def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
+        """Mean ratio per drop."""
+        return _per_report("energy_ratio", "energy_ratio", outcome, (2, 3, 5))
+
+
+class Rho(Metric):
+    """Mean over subcarriers of the cosine of true and known channel matrix, 0 to 1 (NF-KD, Eq. 9, with modulus).
+
+    ``cosine`` compares the directions of the layers instead; for one antenna they are the same.
+    """
+
+    unit, better, scope = "1", "higher", "csi"
+
+    def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
+        """Mean modulus per drop."""
+        return _rho("rho", outcome)
+
+
+class RhoBeamformingGainLoss(Metric):
+    r"""Beamforming-gain loss :math:`-20 \log_{10} \rho` with the mean :math:`\rho` of matrices (NF-KD, Table 4)."""
+
+    unit, better, scope = "dB", "lower", "csi"
+
+    def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
+        """Mean modulus per drop."""
+        return _rho("rho_bf_gain_loss_db", outcome)
+
+    def finalize(self, mean: np.ndarray, snr_db: float | None = None) -> np.ndarray:
+        """Cosine to loss in dB."""
+        return -20 * np.log10(np.maximum(mean, 1e-15))
+
+
+class RhoSe(Metric):
+    r""":math:`\log_2(1 + \mathrm{SNR} \rho^2)` with the mean :math:`\rho` of matrices (NF-KD, Table 4)."""
+
+    unit, better, scope = "bit/s/Hz", "higher", "csi"
+
+    def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
+        """Mean modulus per drop, one row per SNR."""
+        found = _rho("rho_se_bpshz", outcome)
+        return {key: np.broadcast_to(rho, (len(outcome.snr_db), len(rho))) for key, rho in found.items()}
+
+    def finalize(self, mean: np.ndarray, snr_db: float | None = None) -> np.ndarray:
+        """Cosine to spectral efficiency."""
+        return np.log2(1 + db_to_lin(snr_db) * mean**2)
 
 
 class Cosine(Metric):

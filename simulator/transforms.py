@@ -63,6 +63,44 @@ def unit_power(h: np.ndarray, num_lead: int) -> np.ndarray:
     return (h / np.sqrt(np.maximum(power, np.finfo(np.float32).tiny))).astype(np.complex64)
 
 
+def to_mimo_image(h: np.ndarray, panel: Panel, num_delays: int | None) -> np.ndarray:
+    """One image of all antennas of a UE, power per entry kept up to truncation.
+
+    Args:
+        h: complex ``[..., rx_ant, port, subcarrier]``.
+        panel: gNB panel.
+        num_delays: delay taps of beams; None: subcarriers of antennas.
+
+    Returns:
+        float32 ``[..., row, rx_ant * port, 2]``, rows are delay taps or subcarriers.
+    """
+    if num_delays is None:
+        x = np.moveaxis(h, -1, -3)
+    else:
+        gain = np.float32((num_delays / h.shape[-1]) ** 0.5)
+        x = np.swapaxes(to_angular_delay(h, panel, num_delays), -3, -2) * gain  # [..., delay, rx_ant, port]
+    return to_real(x.reshape(*x.shape[:-2], -1))
+
+
+def from_mimo_image(x: np.ndarray, panel: Panel, num_delays: int | None, num_subcarriers: int) -> np.ndarray:
+    """Inverse of :func:`to_mimo_image`; missing delay taps are zero.
+
+    Args:
+        x: float ``[..., row, rx_ant * port, 2]``.
+        panel: gNB panel.
+        num_delays: as the image was made.
+        num_subcarriers: frequency samples of the result.
+
+    Returns:
+        complex64 ``[..., rx_ant, port, subcarrier]``.
+    """
+    h = to_complex(x).reshape(*x.shape[:-2], -1, panel.num_ports)  # [..., row, rx_ant, port]
+    if num_delays is None:
+        return np.moveaxis(h, -3, -1)
+    gain = np.float32((num_subcarriers / num_delays) ** 0.5)
+    return gain * from_angular_delay(np.swapaxes(h, -3, -2), panel, num_subcarriers)
+
+
 def subband_eigenvectors(h: np.ndarray, subband_size: int, num_layers: int) -> np.ndarray:
     r"""Strongest transmit directions of every subband: leading eigenvectors of :math:`\sum_n H_n^H H_n`.
 

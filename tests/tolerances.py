@@ -17,6 +17,9 @@ INVERSE = 1e-4
 # The same for singular matrices, loaded by 1e-5 of their diagonal: the last pivot is 2e-5, known to a few 1e-7.
 SINGULAR = 4e-2
 
+# Amplitudes after water-filling in float32: a power known to 1e-6 of the total is an amplitude known to 1e-3.
+WATER_FILLING = 1e-3
+
 # LMMSE SINR in float32: the covariance has a condition number of about the SNR, each unit of which costs a rounding
 # of 6e-8, some ten times in a row. Relative to the SINR; at least 1e-5.
 SINR_PER_SNR = 1e-6

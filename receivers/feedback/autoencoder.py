@@ -112,6 +112,8 @@ def check_geometry(config: CsiConfig, trained: TrainedModel, target: str) -> Non
         "carrier (sample spacing in Hz)": (float(config.spacing_hz), known.spacing_hz),
         "feedback.weights (target of the training)": (target, known.target),
     }
+    if target == "mimo":
+        received["ue.num_rx_ant"] = (config.num_rx_ant, known.num_rx_ant)
     if target == "eigenvector":
         received["carrier.subband_rb (frequency samples of a subband)"] = (config.subband_size, known.subband_size)
     for field, (value, expected) in received.items():

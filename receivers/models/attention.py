@@ -6,7 +6,7 @@ import keras
 from keras import layers, ops
 
 
-def attend(q, k, v, scale: float):
+def attend(q, k, v, scale: float, drop=None):
     r"""Scaled dot-product attention :math:`\operatorname{softmax}(s\, q k^T) v`.
 
     Args:
@@ -14,6 +14,7 @@ def attend(q, k, v, scale: float):
         k: float ``[..., key, depth]``.
         v: float ``[..., key, value]``.
         scale: factor s on the products.
+        drop: function applied to the weights (dropout), or None.
 
     Returns:
         float ``[..., query, value]``.
@@ -25,7 +26,7 @@ def attend(q, k, v, scale: float):
         lead = q.shape[1:-2]
         q, k, v = (ops.reshape(x, (-1, *x.shape[-2:])) for x in (q, k, v))
     weights = ops.softmax(ops.matmul(q * scale, ops.swapaxes(k, -1, -2)), axis=-1)
-    y = ops.matmul(weights, v)
+    y = ops.matmul(weights if drop is None else drop(weights), v)
     return y if lead is None else ops.reshape(y, (-1, *lead, *y.shape[-2:]))
 
 
@@ -45,6 +46,7 @@ class MultiHeadAttention(layers.Layer):
         num_heads: heads; must divide the width of the input.
         axis: "token" attends over tokens. "batch" attends over the samples of a batch, the released TransNet's quirk
             (sequence-first attention fed batch-first tensors): a sample then depends on its neighbours.
+        dropout: share of the attention weights dropped in training.
 
     Call arguments:
         x: queries float32 ``[batch, token, dim]``.
@@ -54,9 +56,10 @@ class MultiHeadAttention(layers.Layer):
         float32, shape of ``x``.
     """
 
-    def __init__(self, num_heads: int, axis: str = "token", **kwargs):
+    def __init__(self, num_heads: int, axis: str = "token", dropout: float = 0.0, **kwargs):
         super().__init__(**kwargs)
-        self.num_heads, self.axis = num_heads, axis
+        self.num_heads, self.axis, self.dropout = num_heads, axis, dropout
+        self.drop = layers.Dropout(dropout) if dropout else None
 
     def build(self, x_shape, memory_shape=None):
         """Kernels of width ``dim``."""
@@ -68,7 +71,7 @@ class MultiHeadAttention(layers.Layer):
         self.out_kernel = self.add_weight(shape=(dim, dim), initializer="glorot_uniform", name="out_kernel")
         self.out_bias = self.add_weight(shape=(dim,), initializer="zeros", name="out_bias")
 
-    def call(self, x, memory=None):
+    def call(self, x, memory=None, training=False):
         """Attend."""
         if self.axis == "batch":
             x = ops.swapaxes(x, 0, 1)
@@ -80,7 +83,8 @@ class MultiHeadAttention(layers.Layer):
             q = ops.matmul(x, self.in_kernel[:, :dim]) + self.in_bias[:dim]
             k, v = ops.split(ops.matmul(memory, self.in_kernel[:, dim:]) + self.in_bias[dim:], 2, axis=-1)
         q, k, v = (self._heads(t, dim) for t in (q, k, v))
-        y = ops.swapaxes(attend(q, k, v, (dim // self.num_heads) ** -0.5), 1, 2)
+        drop = None if self.drop is None else lambda weights: self.drop(weights, training=training)
+        y = ops.swapaxes(attend(q, k, v, (dim // self.num_heads) ** -0.5, drop), 1, 2)
         y = ops.matmul(ops.reshape(y, ops.shape(x)), self.out_kernel) + self.out_bias
         return ops.swapaxes(y, 0, 1) if self.axis == "batch" else y
 
@@ -90,7 +94,7 @@ class MultiHeadAttention(layers.Layer):
 
     def get_config(self):
         """Constructor arguments."""
-        return {**super().get_config(), "num_heads": self.num_heads, "axis": self.axis}
+        return {**super().get_config(), "num_heads": self.num_heads, "axis": self.axis, "dropout": self.dropout}
 
 
 @keras.saving.register_keras_serializable(package="csilink")
@@ -105,6 +109,7 @@ class TransformerLayer(layers.Layer):
             scale of its tokens.
         activation: of the feed-forward network, "relu", "gelu" or "gelu_tanh" (GELU by tanh, as in GPT-2).
         axis: see :class:`MultiHeadAttention`.
+        dropout: share dropped in training of attention weights, hidden features and outputs of the branches.
 
     Call arguments:
         x: float32 ``[batch, token, dim]``.
@@ -124,13 +129,15 @@ class TransformerLayer(layers.Layer):
         norm: str = "post",
         activation: str = "relu",
         axis: str = "token",
+        dropout: float = 0.0,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.num_heads, self.hidden, self.cross = num_heads, hidden, cross
-        self.norm, self.activation, self.axis = norm, activation, axis
-        self.self_attn = MultiHeadAttention(num_heads, axis)
-        self.cross_attn = MultiHeadAttention(num_heads, axis) if cross else None
+        self.norm, self.activation, self.axis, self.dropout = norm, activation, axis, dropout
+        self.self_attn = MultiHeadAttention(num_heads, axis, dropout)
+        self.cross_attn = MultiHeadAttention(num_heads, axis, dropout) if cross else None
+        self.drop = layers.Dropout(dropout) if dropout else None
         self.norms = [layers.LayerNormalization(epsilon=1e-5) for _ in range(3 if cross else 2)]
 
     def build(self, x_shape, memory_shape=None):
@@ -146,18 +153,22 @@ class TransformerLayer(layers.Layer):
         for norm in self.norms:
             norm.build(x_shape)
 
-    def call(self, x, memory=None):
+    def call(self, x, memory=None, training=False):
         """Branches one after the other."""
         activation = {"relu": ops.relu, "gelu": gelu, "gelu_tanh": ops.gelu}[self.activation]
-        branches = [self.self_attn]
+
+        def drop(y):
+            return y if self.drop is None else self.drop(y, training=training)
+
+        branches = [lambda y: self.self_attn(y, training=training)]
         if self.cross_attn is not None:
-            branches.append(lambda y: self.cross_attn(y, memory))
-        branches.append(lambda y: self.down(activation(self.up(y))))
+            branches.append(lambda y: self.cross_attn(y, memory, training=training))
+        branches.append(lambda y: self.down(drop(activation(self.up(y)))))
         for norm, branch in zip(self.norms, branches, strict=True):
-            x = norm(x + branch(x)) if self.norm == "post" else x + branch(norm(x))
+            x = norm(x + drop(branch(x))) if self.norm == "post" else x + drop(branch(norm(x)))
         return x
 
     def get_config(self):
         """Constructor arguments."""
-        own = ("num_heads", "hidden", "cross", "norm", "activation", "axis")
+        own = ("num_heads", "hidden", "cross", "norm", "activation", "axis", "dropout")
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}

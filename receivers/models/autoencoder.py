@@ -7,6 +7,8 @@ from typing import Any
 import keras
 from keras import layers
 
+from receivers.models.concrete import hard_bits
+
 
 class Autoencoder(keras.Model):
     r"""Image -> encoder -> latent -> decoder -> image.
@@ -27,8 +29,13 @@ class Autoencoder(keras.Model):
     Returns:
         float32 ``[batch, height, width, 2]``.
 
+    With the class attribute ``binary`` latents are log-odds of bits, and the decoder reads 0, 1, or -1 for a bit that
+    was not sent.
+
     Source: offset network: Chen, Guo, Jin, Wen, Li, GlobalSIP 2019 (layer sizes are not published).
     """
+
+    binary = False
 
     def __init__(
         self,
@@ -54,8 +61,9 @@ class Autoencoder(keras.Model):
         self.built = True
 
     def call(self, x, training=False):
-        """Encode and decode."""
-        return self.decoder(self.encoder(x, training=training), training=training)
+        """Encode and decode; binary latents are all sent."""
+        latent = self.encoder(x, training=training)
+        return self.decoder(hard_bits(latent) if self.binary else latent, training=training)
 
     def get_config(self):
         """Constructor arguments."""

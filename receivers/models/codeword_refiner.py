@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 
 def to_tokens(codewords: np.ndarray, num_pol: int) -> np.ndarray:
@@ -55,3 +56,27 @@ class CodewordRefiner(keras.Model):
     def get_config(self):
         """Constructor arguments."""
         return dict(self._config)
+
+
+class WholeCodebook(keras.Model):
+    """Refined tokens of the codewords that samples chose; every word passes the network once.
+
+    Args:
+        refiner: network.
+        words: tokens float32 ``[codeword, pol, 2 * port / pol]``.
+
+    Call arguments:
+        index: int ``[batch]`` or ``[batch, 1]``, chosen codeword.
+
+    Returns:
+        float32 ``[batch, pol, 2 * port / pol]``, equal to ``refiner(words[index])``.
+    """
+
+    def __init__(self, refiner: CodewordRefiner, words: np.ndarray, **kwargs):
+        super().__init__(**kwargs)
+        self.refiner, self._words = refiner, np.asarray(words, np.float32)
+        self.built = True
+
+    def call(self, index, training=False):
+        """Refine all, pick."""
+        return ops.take(self.refiner(self._words, training=training), ops.reshape(index, (-1,)), axis=0)

@@ -66,15 +66,16 @@ def _counting(counted: dict[str, int]) -> Iterator[None]:
         (layers.Conv2D, "published", conv),
         (layers.Conv2DTranspose, "published", conv_transpose),
         (layers.Dense, "published", dense),
+        (layers.EinsumDense, "published", dense),  # a kernel for each row
         (attention.MultiHeadAttention, "other", fused),
         (gdn.Gdn, "other", pool),
     ]
     originals = [(cls, cls.call) for cls, _, _ in kinds]
     products = attention.attend
 
-    def attend(q: Any, k: Any, v: Any, scale: float) -> Any:
+    def attend(q: Any, k: Any, v: Any, scale: float, drop: Any = None) -> Any:
         counted["other"] += math.prod(q.shape) * k.shape[-2] + math.prod(q.shape[:-1]) * k.shape[-2] * v.shape[-1]
-        return products(q, k, v, scale)
+        return products(q, k, v, scale, drop)
 
     def wrapped(original: Callable[..., Any], kind: str, macs: Callable[[Any, Any, Any], int]) -> Callable[..., Any]:
         def call(layer: Any, x: Any, *args: Any, **kwargs: Any) -> Any:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import keras
-from keras import layers, ops
+from keras import layers
 
 from receivers.models.attention import TransformerLayer
 from receivers.models.autoencoder import Autoencoder, arguments
+from receivers.models.position import Position
 
 
 @keras.saving.register_keras_serializable(package="csilink")
@@ -65,18 +66,3 @@ class EigenvectorTransformer(Autoencoder):
         super().__init__(
             keras.Model(image, codeword, name="encoder"), keras.Model(latent, y, name="decoder"), config, **kwargs
         )
-
-
-@keras.saving.register_keras_serializable(package="csilink")
-class Position(layers.Layer):
-    """Adds a learned vector to every token of ``[batch, token, dim]``."""
-
-    def build(self, shape):
-        """One vector per token."""
-        self.table = self.add_weight(
-            shape=shape[1:], initializer=keras.initializers.RandomNormal(0, 0.02), name="table"
-        )
-
-    def call(self, x):
-        """Add."""
-        return x + ops.expand_dims(self.table, 0)

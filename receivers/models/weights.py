@@ -38,7 +38,10 @@ class _Input(BaseModel):
     spacing_hz: PositiveFloat
     num_delays: Count
     num_latents: Count
-    target: Literal["channel", "eigenvector"] = "channel"
+    num_rx_ant: Count = 1
+    target: Literal["channel", "mimo", "eigenvector"] = "channel"
+    domain: Literal["angular_delay", "antenna_frequency"] = "angular_delay"
+    scaling: Literal["per_sample", "none"] = "per_sample"
     subband_size: Count = 1
     offset: FiniteFloat = 0.0
     scale: PositiveFloat = 1.0
@@ -58,9 +61,9 @@ class _Card(BaseModel):
     name: str
     model: _Network
     weights: _File
-    tables: _File
+    tables: _File | None = None
     input: _Input
-    codec: _Codec
+    codec: _Codec | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,8 @@ def zoo_names() -> list[str]:
 class TrainedModel:
     """One folder of weights: ``card.json`` (recipe, data hash, metrics, SHA-256), the weight file and ``tables.npz``.
 
+    Networks whose latents are bits have neither codec nor tables.
+
     Args:
         name: name in the zoo, or path of a folder.
 
@@ -117,7 +122,7 @@ class TrainedModel:
             raise StoreError(f"{folder / CARD}: not a model card ({error})") from None
         self.name, self.input, self.codec = card.name, card.input, card.codec
         self._file = self._intact(card.weights)
-        self._tables = self._intact(card.tables)
+        self._tables = None if card.tables is None else self._intact(card.tables)
 
     def _intact(self, entry: _File) -> Path:
         path = self.folder / entry.file
@@ -133,6 +138,8 @@ class TrainedModel:
     def tables(self) -> dict[str, Table]:
         """Tables of every quantiser that the folder was made for, by ``<quantizer>-b<bits>``."""
         found: dict[str, dict[str, Any]] = {}
+        if self._tables is None:
+            return {}
         try:
             with np.load(self._tables) as data:
                 for path in data.files:

@@ -10,7 +10,7 @@ import numpy as np
 from simulator.core.errors import ConfigError
 from simulator.data.layout import ChannelLayout
 from simulator.data.store import ChannelStore
-from simulator.transforms import subband_eigenvectors, to_angular_delay, to_eigenvector_image, to_real
+from simulator.transforms import subband_eigenvectors, to_angular_delay, to_eigenvector_image, to_mimo_image, to_real
 
 
 @dataclass(frozen=True)
@@ -21,13 +21,18 @@ class ImageView:
         layout: of the store.
         num_delays: delay taps kept (target channel).
         subband_size: frequency samples of a subband (target eigenvector).
-        target: "channel": every receive antenna and slot is an image; "eigenvector": the strongest layer of every slot.
+        target: "channel": every receive antenna and slot is an image; "mimo": every slot, all antennas together;
+            "eigenvector": the strongest layer of every slot.
+        domain: "angular_delay" or "antenna_frequency" (target mimo).
+        scaling: "per_sample": images of unit power; "none": as stored (target mimo).
     """
 
     layout: ChannelLayout
     num_delays: int
     subband_size: int = 4
     target: str = "channel"
+    domain: str = "angular_delay"
+    scaling: str = "per_sample"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -35,6 +40,9 @@ class ImageView:
         ports = self.layout.panel.num_ports
         if self.target == "channel":
             return self.num_delays, ports, 2
+        if self.target == "mimo":
+            rows = self.num_delays if self.domain == "angular_delay" else self.layout.num_subcarriers
+            return rows, self.layout.num_rx_ant * ports, 2
         return -(-self.layout.num_subcarriers // self.subband_size), ports, 2
 
     @property
@@ -44,15 +52,19 @@ class ImageView:
         return slots * self.layout.num_rx_ant if self.target == "channel" else slots
 
     def __call__(self, h: np.ndarray) -> np.ndarray:
-        """Images float32 ``[image, height, width, 2]`` of unit mean power of ``h [sample, *layout.entry_shape]``.
+        """Images float32 ``[image, height, width, 2]`` of ``h [sample, *layout.entry_shape]``.
 
         Truncated angular-delay data pass as they are (target channel).
         """
         layout = self.layout
-        if self.target == "eigenvector":
+        if self.target != "channel":
             if layout.num_delays is not None:
-                raise ConfigError("target", "eigenvector", "channel, for a store of truncated angular-delay images")
+                raise ConfigError("target", self.target, "channel, for a store of truncated angular-delay images")
             by_slot = np.moveaxis(h, 3, 1).reshape(-1, h.shape[1], h.shape[2], h.shape[4])
+            if self.target == "mimo":
+                taps = self.num_delays if self.domain == "angular_delay" else None
+                image = to_mimo_image(by_slot, layout.panel, taps)
+                return scale_images(image)[0] if self.scaling == "per_sample" else image
             w = subband_eigenvectors(by_slot, self.subband_size, 1)[:, 0]
             return to_eigenvector_image(w, layout.panel)
         flat = np.moveaxis(h, 3, 2).reshape(-1, h.shape[2], h.shape[4])

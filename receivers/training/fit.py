@@ -15,12 +15,15 @@ from keras import ops
 
 from receivers.models.weights import TrainedModel
 from receivers.training.bottleneck import Bottleneck
+from receivers.training.concrete import ConcreteBottleneck, with_lengths
 from receivers.training.data import EpochBatches
+from receivers.training.distillation import Distillation
 from receivers.training.link_loss import sum_rate_loss
 from receivers.training.losses import mse_loss, nmse_loss, sgcs_loss
 from receivers.training.objective import TrainingModel
 from receivers.training.pca import fit_pca, initialize_linear
 from receivers.training.recipe import StageSection, TrainingRecipe
+from receivers.training.schedules import WarmRestarts
 from receivers.training.stream import StreamedImages
 from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
@@ -65,11 +68,28 @@ def build_model(recipe: TrainingRecipe, train: np.ndarray | StreamedImages) -> T
         for old, new in zip(start.model.variables, autoencoder.variables, strict=True):
             if old.shape == new.shape:  # another number of latents has fresh dense layers
                 new.assign(old)
-    bottleneck = None
-    if recipe.quantizer is not None:
+    if autoencoder.binary != (recipe.concrete is not None):
+        rule = "a section, for a network of bits" if autoencoder.binary else "a network of bits (variable_bit)"
+        raise ConfigError("concrete", recipe.concrete and "a section", f"{rule}; model.name is {recipe.model.name}")
+    bottleneck: Bottleneck | ConcreteBottleneck | None = None
+    if recipe.concrete is not None:
+        bottleneck = ConcreteBottleneck(recipe.concrete, autoencoder.num_latents, seed=recipe.seed)
+    elif recipe.quantizer is not None:
         weight = recipe.rate.weight[0] if recipe.rate else None
         bottleneck = Bottleneck(recipe.quantizer, autoencoder.num_latents, weight, seed=recipe.seed)
-    return TrainingModel(autoencoder, bottleneck, recipe.noise_snr_db, seed=recipe.seed)
+    distillation = None if recipe.distill is None else _distillation(recipe, train.shape[1:])
+    return TrainingModel(autoencoder, bottleneck, recipe.noise_snr_db, seed=recipe.seed, distillation=distillation)
+
+
+def _distillation(recipe: TrainingRecipe, shape: tuple[int, ...]) -> Distillation:
+    """The recipe's teacher, which must know the student's images."""
+    teacher = TrainedModel(recipe.distill.teacher)
+    theirs = {"target": teacher.input.target, "domain": teacher.input.domain, "scaling": teacher.input.scaling}
+    if teacher.shape != shape[:2] or theirs != {key: getattr(recipe, key) for key in theirs}:
+        images = f"{teacher.shape[0]} x {teacher.shape[1]} images of {theirs}"
+        ours = f"weights for {shape[0]} x {shape[1]} images of {({key: getattr(recipe, key) for key in theirs})}"
+        raise ConfigError("distill.teacher", f"{recipe.distill.teacher}: {images}", ours)
+    return Distillation(recipe.distill, teacher.model)
 
 
 def fit(
@@ -154,12 +174,15 @@ def _epoch(model, recipe: TrainingRecipe, train, val: np.ndarray, loss, epoch: i
     started = time.monotonic()
     if model.bottleneck is not None and recipe.quantizer is not None and recipe.quantizer.calibrate and model.quantize:
         model.bottleneck.calibrate(model.latents(head(train, 4000)))
-    random_phase = recipe.target == "channel"
+    random_phase = recipe.target != "eigenvector"
     # EpochBatches shuffles; Keras would shuffle its batches again, with a state that a resumed run has not.
     if isinstance(train, StreamedImages):
         batches: Any = train.batches(recipe.batch_size, recipe.seed, epoch, random_phase)
     else:
         batches = EpochBatches(train, recipe.batch_size, recipe.seed, epoch, random_phase)
+    if isinstance(model.bottleneck, ConcreteBottleneck):
+        model.bottleneck.set_progress(epoch / sum(stage.epochs for stage in recipe.schedule))
+        batches = with_lengths(batches, model.bottleneck, recipe.seed, epoch)
     history = model.fit(
         batches, epochs=1, steps_per_epoch=len(train) // recipe.batch_size, verbose=0, shuffle=False
     ).history
@@ -185,13 +208,21 @@ def _compile(model: TrainingModel, recipe: TrainingRecipe, stage: StageSection, 
         for network in (model.autoencoder.encoder, model.autoencoder.decoder):
             network.trainable = True
     warmup = int(min(recipe.warmup_epochs, stage.epochs / 2) * steps)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        stage.learning_rate / 100,
-        max(stage.epochs * steps - warmup, 1),
-        alpha=0.005,
-        warmup_target=stage.learning_rate,
-        warmup_steps=warmup,
-    )
+    schedule: keras.optimizers.schedules.LearningRateSchedule
+    if recipe.restarts is not None:
+        cycle = recipe.restarts
+        first = max(round(cycle.first_epochs * steps), 1)
+        schedule = WarmRestarts(
+            cycle.base_rate, stage.learning_rate, first, cycle.multiplier, cycle.gamma, min(warmup, first)
+        )
+    else:
+        schedule = keras.optimizers.schedules.CosineDecay(
+            stage.learning_rate / 100,
+            max(stage.epochs * steps - warmup, 1),
+            alpha=0.005,
+            warmup_target=stage.learning_rate,
+            warmup_steps=warmup,
+        )
     optimizer = keras.optimizers.AdamW(
         schedule, weight_decay=recipe.weight_decay, epsilon=1e-8, global_clipnorm=recipe.clipnorm
     )

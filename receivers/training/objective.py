@@ -1,4 +1,4 @@
-"""The network as it is trained: autoencoder, bottleneck, noise on the input."""
+"""The network as it is trained: autoencoder, bottleneck, noise on the input, teacher."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from keras import ops
 
 from receivers.models.autoencoder import Autoencoder
 from receivers.training.bottleneck import Bottleneck
+from receivers.training.concrete import ConcreteBottleneck
+from receivers.training.distillation import Distillation
 
 
 class TrainingModel(keras.Model):
@@ -21,9 +23,11 @@ class TrainingModel(keras.Model):
         bottleneck: between encoder and decoder, or None.
         noise_snr_db: range of the signal-to-noise ratio of the encoder's input [dB], or None.
         seed: of the noise.
+        distillation: teacher and its loss, or None. The teacher is no part of this model: it is neither trained nor saved.
 
     Call arguments:
-        x: images float32 ``[batch, height, width, 2]``.
+        x: images float32 ``[batch, height, width, 2]``, for a concrete bottleneck with the length of every report,
+            ``(images, num_bits [batch])``.
 
     Returns:
         decoded images, same shape.
@@ -32,25 +36,39 @@ class TrainingModel(keras.Model):
     def __init__(
         self,
         autoencoder: Autoencoder,
-        bottleneck: Bottleneck | None = None,
+        bottleneck: Bottleneck | ConcreteBottleneck | None = None,
         noise_snr_db: tuple[float, float] | None = None,
         seed: int = 0,
+        distillation: Distillation | None = None,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.autoencoder, self.bottleneck, self.noise_snr_db = autoencoder, bottleneck, noise_snr_db
+        self.distillation = distillation
         self.quantize = True
         self._noise = keras.random.SeedGenerator(seed)
         self.built = True
 
     def call(self, x, training=False):
         """Encode, quantise, decode."""
+        x, num_bits = x if isinstance(x, tuple | list) else (x, None)
         if training and self.noise_snr_db is not None:
             x = self._noisy(x)
         latent = self.autoencoder.encoder(x, training=training)
-        if self.bottleneck is not None and self.quantize:
+        if isinstance(self.bottleneck, ConcreteBottleneck):
+            latent = self.bottleneck(latent, num_bits, training=training)
+        elif self.bottleneck is not None and self.quantize:
             latent = self.bottleneck(latent, training=training)
         return self.autoencoder.decoder(latent, training=training)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Loss of ``compile``; with a teacher that of the distillation, whose task loss it is."""
+        if self.distillation is None:
+            return super().compute_loss(x, y, y_pred, sample_weight, training)
+        images, num_bits = x if isinstance(x, tuple | list) else (x, None)
+        share = 1.0 if num_bits is None else ops.cast(num_bits, "float32") / self.autoencoder.num_latents
+        target = self.distillation.teacher_images(images)
+        return ops.mean(self.distillation(self.loss(y, y_pred), target, y_pred, share))
 
     def _noisy(self, x):
         low, high = self.noise_snr_db
@@ -68,7 +86,9 @@ class TrainingModel(keras.Model):
             latent = self.autoencoder.encoder(x, training=False)
             if rated:
                 bits += float(ops.sum(self.bottleneck.bits(latent)))
-            if self.bottleneck is not None and self.quantize:
+            if isinstance(self.bottleneck, ConcreteBottleneck):
+                latent = self.bottleneck(latent, self.bottleneck.lengths(len(x)))
+            elif self.bottleneck is not None and self.quantize:
                 latent = self.bottleneck(latent, training=False)
             total += float(ops.sum(loss(x, self.autoencoder.decoder(latent, training=False))))
         return total / len(images), bits / len(images)

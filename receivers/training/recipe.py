@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from simulator.core import registry
 from simulator.core.errors import ConfigError
-from simulator.core.params import Count, Integer, PositiveFloat, Real, config_error
+from simulator.core.params import Count, Integer, PositiveFloat, Probability, Real, config_error
 
 NonNegative = Annotated[Real, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[Real, Field(allow_inf_nan=False)]
@@ -56,6 +56,36 @@ class QuantizerSection(_Section):
         return self
 
 
+class ConcreteSection(_Section):
+    """Bits in the training loop of a network whose latents are log-odds of bits.
+
+    Bits are relaxed (binary concrete) at a temperature that falls exponentially from epoch to epoch. ``variable``: every
+    sample has a random length, uniform from 1 to all bits; otherwise all are sent.
+    """
+
+    variable: bool = True
+    start_temperature: PositiveFloat = 10.0
+    end_temperature: PositiveFloat = 0.01
+
+
+class DistillSection(_Section):
+    """Frozen teacher (zoo name or folder of weights) and what is learned from it, see ``training/distillation.py``."""
+
+    teacher: str
+    loss: Literal["nf_kd", "normalized_kd", "bit_adaptive", "mse"] = "nf_kd"
+    alpha: Probability = 0.3
+    temperature: PositiveFloat = 5.0
+
+
+class RestartSection(_Section):
+    """Cosine annealing with warm restarts in place of one cosine, see ``training/schedules.py``."""
+
+    first_epochs: PositiveFloat
+    multiplier: Annotated[Real, Field(ge=1, allow_inf_nan=False)] = 2.0
+    gamma: PositiveFloat = 0.8
+    base_rate: PositiveFloat = 1e-5
+
+
 class RateSection(_Section):
     """Rate term ``weight * bits`` under a learned factorised prior, integrated over the cells of the quantiser.
 
@@ -93,18 +123,27 @@ class TrainingRecipe(_Section):
     Training images that need more than ``memory_gib`` are streamed from the store. The learning rate warms up linearly
     for ``warmup_epochs`` and falls to zero along a cosine. ``noise_snr_db`` adds noise to the encoder's input, uniform
     in dB between the two.
+
+    ``target``: "channel" has an image for every UE antenna, "mimo" one for all antennas of a UE; "eigenvector" the
+    strongest direction of every subband. ``domain`` and ``scaling`` belong to "mimo": delay taps of beams, or
+    subcarriers of antennas; every image of unit power, or with the scale that it has in the data set.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
     description: str = ""
     seed: Annotated[Integer, Field(ge=0, lt=2**31)] = 1
     dataset: str
-    target: Literal["channel", "eigenvector"] = "channel"
+    target: Literal["channel", "mimo", "eigenvector"] = "channel"
+    domain: Literal["angular_delay", "antenna_frequency"] = "angular_delay"
+    scaling: Literal["per_sample", "none"] = "per_sample"
     model: ModelSection
     num_delays: Count = 32
     subband_size: Count = 4
     quantizer: QuantizerSection | None = None
     rate: RateSection | None = None
+    concrete: ConcreteSection | None = None
+    distill: DistillSection | None = None
+    restarts: RestartSection | None = None
     loss: Literal["nmse", "mse", "sgcs", "sum_rate"] = "nmse"
     link: LinkSection = LinkSection()
     noise_snr_db: tuple[Finite, Finite] | None = None
@@ -129,6 +168,12 @@ class TrainingRecipe(_Section):
                     "a quantiser of several widths, or none",
                     "one width in quantizer.bits, unquantized_share false",
                 )
+        if self.concrete is not None and self.quantizer is not None:
+            raise ConfigError("concrete", "concrete and quantizer", "one of the two")
+        if self.distill is not None and (self.rate is not None or self.loss not in ("mse", "nmse")):
+            raise ConfigError("distill", f"with loss {self.loss}" + " and rate" * bool(self.rate), "loss mse or nmse alone")
+        if self.target != "mimo" and (self.domain, self.scaling) != ("angular_delay", "per_sample"):
+            raise ConfigError("domain, scaling", f"{self.domain}, {self.scaling}", "the defaults, or target mimo")
         if (self.loss == "sgcs") != (self.target == "eigenvector"):
             raise ConfigError("loss", self.loss, "sgcs with target eigenvector, and only there")
         if self.loss == "sum_rate" and self.batch_size % self.link.num_users:

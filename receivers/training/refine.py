@@ -175,17 +175,19 @@ def _train(
     """Train on pairs of chosen codeword and true direction; yields the number of epochs done."""
     import keras
 
-    from receivers.models.codeword_refiner import to_tokens
+    from receivers.models.codeword_refiner import WholeCodebook, to_tokens
 
     index = best_codeword(train.conj()[:, None], codebook)
+    words, target = to_tokens(codebook, num_pol), to_tokens(train, num_pol)
+    small = len(codebook) < schedule.batch_size  # each word once a step is then less work than one for each sample
+    network, x = (WholeCodebook(model, words), index.astype(np.int32)) if small else (model, words[index])
     steps = -(-len(train) // schedule.batch_size) * epochs
     rate = keras.optimizers.schedules.CosineDecay(schedule.learning_rate, steps, alpha=0.01)
-    model.compile(
+    network.compile(
         keras.optimizers.Adam(rate, epsilon=1e-8), loss=cosine_loss, jit_compile=keras.backend.backend() == "jax"
     )
-    pairs, target = to_tokens(codebook[index], num_pol), to_tokens(train, num_pol)
     for epoch in range(epochs):
-        model.fit(
-            pairs, target, batch_size=schedule.batch_size, initial_epoch=epoch, epochs=epoch + 1, verbose=0
+        network.fit(
+            x, target, batch_size=schedule.batch_size, initial_epoch=epoch, epochs=epoch + 1, verbose=0
         )  # shuffles with Keras' seed, which `make` sets
         yield epoch + 1

@@ -169,7 +169,7 @@ class Metric(ABC):
     """A score: one value per drop, averaged over drops, finished by ``finalize`` (identity unless overridden)."""
 
     unit: ClassVar[str]
-    better: ClassVar[str]  # "higher" or "lower"
+    better: ClassVar[str]  # "higher", "lower", or "one": the nearer to 1
     scope: ClassVar[str]  # "csi": once per scheme; "link": per scheme, precoder and SNR
     reduce: ClassVar[str] = "mean"  # or "max"
     share: ClassVar[bool] = False  # a relative frequency: its half-width is at least 3 / n (rule of three)

@@ -12,7 +12,7 @@ from simulator.core.errors import ConfigError, PayloadError
 
 @dataclass(frozen=True)
 class Panel:
-    """Antenna panel of the gNB; every element is a CSI-RS port, ordered ``pol, n1, n2`` (TS 38.214, 5.2.2.2.1).
+    """Antenna panel; every element of the gNB's is a CSI-RS port, ordered ``pol, n1, n2`` (TS 38.214, 5.2.2.2.1).
 
     Args:
         n1: columns (horizontal), n1 >= 1.
@@ -38,7 +38,7 @@ class RadioGeometry:
         carrier_hz: carrier frequency [Hz].
         panel: gNB panel; one port per element.
         num_users: UEs of a drop.
-        num_rx_ant: antennas of one UE (a horizontal row; cross-polarised pairs when ``ue_num_pol`` is 2).
+        num_rx_ant: antennas of one UE, ``ue_num_rows`` rows of them (cross-polarised pairs when ``ue_num_pol`` is 2).
         num_subcarriers: frequency samples of the channel.
         spacing_hz: distance of two frequency samples [Hz].
         num_slots: time samples of a drop.
@@ -46,6 +46,7 @@ class RadioGeometry:
         speed_mps: UE speed [m/s].
         ue_num_pol: polarisations of the UE array, 1 or 2.
         antenna_pattern: element pattern of the gNB, "38.901" (TR 38.901, Table 7.3-1) or "omni".
+        ue_num_rows: rows of the UE array; 1 is a horizontal row.
     """
 
     carrier_hz: float
@@ -59,6 +60,21 @@ class RadioGeometry:
     speed_mps: float = 0.0
     ue_num_pol: int = 1
     antenna_pattern: str = "38.901"
+    ue_num_rows: int = 1
+
+    @property
+    def ue_panel(self) -> Panel:
+        """UE array, antennas in the order of CSI-RS ports: ``pol``, column, row (upwards).
+
+        Raises:
+            ConfigError: ``num_rx_ant`` does not fill the rows.
+        """
+        column = self.ue_num_pol * self.ue_num_rows
+        columns, rest = divmod(self.num_rx_ant, column)
+        if rest or not columns:
+            allowed = f"a multiple of ue.num_pol * ue.num_rows = {column}"
+            raise ConfigError("ue.num_rx_ant", self.num_rx_ant, allowed)
+        return Panel(columns, self.ue_num_rows, self.ue_num_pol)
 
     @property
     def frequencies_hz(self) -> NDArray[np.float64]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 from sionna.phy.channel.tr38901 import PanelArray
 
-from simulator.core.errors import ConfigError
 from simulator.core.types import Panel, RadioGeometry
 
 
 def port_order(panel: Panel) -> np.ndarray:
-    """Element index of every port, int ``[port]``: ``h_port = h_element[..., port_order(panel)]``.
+    """Element index of every port (antenna of a UE), int ``[port]``: ``h_port = h_element[..., port_order(panel)]``.
 
     Sionna numbers the elements of a panel by polarisation, then column (y ascending), then row (z descending, fastest).
     CSI-RS ports are ``pol, n1, n2`` (TS 38.214, 5.2.2.2.1) with both n1 and n2 counted along the positive axis, so
@@ -34,14 +33,16 @@ def bs_array(geometry: RadioGeometry) -> PanelArray:
 
 
 def ue_array(geometry: RadioGeometry) -> PanelArray:
-    """UE array: a horizontal row of omnidirectional elements, V-polarised or VH pairs."""
-    columns, rest = divmod(geometry.num_rx_ant, geometry.ue_num_pol)
-    if rest:
-        raise ConfigError("ue.num_rx_ant", geometry.num_rx_ant, f"a multiple of ue.num_pol = {geometry.ue_num_pol}")
-    dual = geometry.ue_num_pol == 2
+    """UE array: omnidirectional elements half a wavelength apart, V-polarised or VH pairs.
+
+    Raises:
+        ConfigError: ``ue.num_rx_ant`` does not fill the rows.
+    """
+    panel = geometry.ue_panel
+    dual = panel.num_pol == 2
     return PanelArray(
-        num_rows_per_panel=1,
-        num_cols_per_panel=columns,
+        num_rows_per_panel=panel.n2,
+        num_cols_per_panel=panel.n1,
         polarization="dual" if dual else "single",
         polarization_type="VH" if dual else "V",
         antenna_pattern="omni",

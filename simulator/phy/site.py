@@ -22,7 +22,7 @@ _SPEED_OF_LIGHT = 299_792_458.0
 class TracedSite(ChannelSource):
     r"""Users of a drop are different points of one traced site; the rays are found once and kept in a file.
 
-    Rays are traced between single (dual-polarised) elements. Panel and UE row follow by the phases of a plane wave,
+    Rays are traced between single (dual-polarised) elements. Both panels follow by the phases of a plane wave,
     :math:`e^{j 2\pi d \cdot k / \lambda}` for an element at :math:`d`, so any panel works on the same rays. A UE that
     moves with velocity :math:`v` (random heading, horizontal) has the Doppler shift :math:`v \cdot k_r / \lambda` on
     each path; angles and delays stay, which holds for some wavelengths of motion.
@@ -63,6 +63,7 @@ class TracedSite(ChannelSource):
         num_rays: Annotated[Integer, Field(ge=1000, le=10_000_000)] = 200_000,
         site_seed: Annotated[Integer, Field(ge=0, lt=2**31)] = 1,
     ):
+        self._ue_panel = geometry.ue_panel
         if geometry.num_users > num_points:
             raise ConfigError("ue.num_users", geometry.num_users, f"at most channel.num_points = {num_points}")
         self._geometry, self._points = geometry, num_points
@@ -109,7 +110,7 @@ class TracedSite(ChannelSource):
         wavelength = _SPEED_OF_LIGHT / g.carrier_hz
         doppler = np.einsum("bupx,bux->bup", site["k_r"].astype(float), velocity) / wavelength  # [Hz]
         tx = self._site["rotation"] @ _panel_offsets(g.panel.n1, g.panel.n2)  # [3, n1 * n2], wavelengths
-        rx = _panel_offsets(g.num_rx_ant // g.ue_num_pol, 1)
+        rx = _panel_offsets(self._ue_panel.n1, self._ue_panel.n2)
         args = (site["a"], site["tau"], site["k_t"] @ tx, site["k_r"] @ rx, doppler)
         return self._function(
             *(tf.constant(np.asarray(x, x.dtype if x.dtype == np.complex64 else np.float32)) for x in args)
@@ -118,7 +119,7 @@ class TracedSite(ChannelSource):
     def _response(self, a: tf.Tensor, tau: tf.Tensor, tx: tf.Tensor, rx: tf.Tensor, doppler: tf.Tensor) -> tf.Tensor:
         g = self._geometry
         time = tf.range(g.num_slots, dtype=tf.float32) * g.slot_s
-        # a [b, u, ue_pol, bs_pol, path] -> [b, u, (ue_pol, row), 1, (bs_pol, n1, n2), path, time]
+        # a [b, u, ue_pol, bs_pol, path] -> [b, u, (ue_pol, column, row), 1, (bs_pol, n1, n2), path, time]
         full = tf.einsum("buqpl,bulr,bulm,bult->buqrpmlt", a, _turns(rx), _turns(tx), _turns(doppler[..., None] * time))
         batch, users, paths = a.shape[0], a.shape[1], a.shape[4]
         full = tf.reshape(full, [batch, users, g.num_rx_ant, 1, g.panel.num_ports, paths, g.num_slots])

@@ -25,7 +25,7 @@ class SionnaSource(ChannelSource):
 
     def __init__(self, geometry: RadioGeometry, *, xla: bool):
         self.geometry = geometry
-        self._order = port_order(geometry.panel)
+        self._order, self._ue_order = port_order(geometry.panel), port_order(geometry.ue_panel)
         self._function = tf.function(self._response, jit_compile=xla)
 
     @abstractmethod
@@ -34,8 +34,10 @@ class SionnaSource(ChannelSource):
 
     def _response(self, batch_size: int) -> tf.Tensor:
         a, tau = self.paths(batch_size)
-        # Ports are put in order on the paths, which are fewer than the subcarriers.
+        # Ports and antennas are put in order on the paths, which are fewer than the subcarriers.
         a = tf.gather(a, self._order, axis=4)
+        if self.geometry.ue_num_rows > 1:  # one row is in order
+            a = tf.gather(a, self._ue_order, axis=2)
         return cir_to_ofdm(a, tau, self.geometry.num_subcarriers, self.geometry.spacing_hz)
 
     def sample(self, batch_size: int, *, seed: int) -> np.ndarray:

@@ -26,8 +26,8 @@ class TappedDelayLine(SionnaSource):
 
     A TDL has no angles. With ``angle_spread_deg`` every user gets its own mean azimuth (TR 38.901, 7.7.5.1), and the
     columns of the panel are correlated by local scattering around it (one-ring model); rows see one common elevation
-    and are fully correlated, polarisations are independent. For A, B, C only: the specular tap
-    of D and E has one direction, which a correlation matrix does not describe (use ``cdl``).
+    and are fully correlated, polarisations are independent, and so are the antennas of a UE. For A, B, C only: the
+    specular tap of D and E has one direction, which a correlation matrix does not describe (use ``cdl``).
 
     Source: TR 38.901, 7.7.2, by Sionna; one-ring model: Bjornson, Hoydis, Sanguinetti, "Massive MIMO Networks", 2.6.
     """

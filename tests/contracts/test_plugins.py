@@ -576,7 +576,7 @@ def outcomes(rng):
 class TestMetrics:
     def test_declares_itself(self, name, params):
         metric = made("metrics", name, **params)
-        assert metric.unit and metric.better in ("higher", "lower")
+        assert metric.unit and metric.better in ("higher", "lower", "one")
         assert metric.scope in ("csi", "link") and metric.reduce in ("mean", "max")
 
     def test_values_per_drop(self, name, params, rng):
@@ -596,7 +596,8 @@ class TestMetrics:
         assert set(perfect) == set(poor)
         for key in perfect:
             good, bad = (metric.finalize(v[key].mean(axis=-1), 10.0) for v in (perfect, poor))
-            assert (good > bad).all() if metric.better == "higher" else (good < bad).all()
+            distance = {"higher": lambda x: -x, "lower": lambda x: x, "one": lambda x: abs(x - 1)}[metric.better]
+            assert (distance(good) < distance(bad)).all()
 
     def test_implicit_schemes(self, name, params, rng):
         """Without a channel at the gNB a metric is left out or computed from directions."""

@@ -14,9 +14,10 @@ import h5py
 import numpy as np
 import pytest
 import yaml
+from tolerances import assert_mean
 
 import benchmarks
-from benchmarks import cli
+from benchmarks import cli, dataset
 from benchmarks.build import ChannelDraw
 from benchmarks.dataset import make_dataset
 from benchmarks.runner import load_points
@@ -31,6 +32,7 @@ from receivers.training.link_loss import sum_rate_loss
 from receivers.training.recipe import parse_training
 from scenarios.dataset import parse_recipe
 from simulator.core.errors import ConfigError
+from simulator.core.interfaces import ChannelSource
 from simulator.core.types import CsiConfig, CsiEstimate
 from simulator.data.store import ChannelStore, sha256
 from simulator.transforms import from_angular_delay, subband_eigenvectors, to_angular_delay, to_complex, to_real
@@ -136,6 +138,54 @@ def test_splits_and_parts(store):
         assert len(np.unique(h[:, 0, 0, 0, 0])) == len(h)
     first = {split: set(h[:, 0, 0, 0, 0].tolist()) for split, h in drawn.items()}
     assert not first["train"] & first["val"] and not first["train"] & first["test"] and not first["val"] & first["test"]
+
+
+class PathGains(ChannelSource):
+    """Channels of constant modulus and random phase; their exponential path gains of a given mean are a label."""
+
+    def __init__(self, geometry, mean):
+        self.mean, self.shape = mean, (1, geometry.num_rx_ant, geometry.panel.num_ports, 1, geometry.num_subcarriers)
+
+    def labels(self, batch_size, *, seed):
+        return {"gain": self.mean * np.random.default_rng(seed).exponential(size=(batch_size, 1))}
+
+    def sample(self, batch_size, *, seed):
+        phases = np.random.default_rng([seed, 1]).uniform(0, 2 * np.pi, (batch_size, *self.shape))
+        gain = self.labels(batch_size, seed=seed)["gain"]
+        return (np.sqrt(gain)[..., None, None, None, None] * np.exp(1j * phases)).astype(np.complex64)
+
+
+@pytest.fixture
+def path_gains(monkeypatch):
+    """A mixture, one to three, of sources with mean path gains of 1e-8 and 2e-8."""
+    monkeypatch.setattr(dataset, "build_source", lambda channel, geometry: PathGains(geometry, 1e-8 * channel.taps))
+    return parse_recipe({**RECIPE, "normalization": "per_dataset"})
+
+
+def test_one_factor_for_the_data_set_keeps_path_gains(path_gains, store, tmp_path):
+    made = make_dataset(path_gains, tmp_path / "s")
+    scale = made.origin["scale"]
+    # 4,096 exponential gains of each part: their mean is known to 1/64, five standard errors are 8 percent.
+    assert scale**-2 == pytest.approx(1e-8 * (1 * 1 + 3 * 2) / 4, rel=0.08)
+    assert "scale" not in store.origin
+    powers = []
+    for split in RECIPE["splits"]:
+        h = np.concatenate([h for h, _ in made.read(split)])
+        powers.append(np.mean(np.abs(h) ** 2, axis=(1, 2, 3, 4), dtype=np.float64))
+        np.testing.assert_allclose(powers[-1], scale**2 * made.labels(split)["gain"], rtol=1e-5)
+    assert_mean(np.concatenate(powers), 1)
+    assert np.concatenate(powers).std() > 0.5
+
+
+def test_the_factor_is_that_of_an_uninterrupted_run(path_gains, tmp_path):
+    whole = make_dataset(path_gains, tmp_path / "whole")
+    make_dataset(path_gains, tmp_path / "s")
+    (tmp_path / "s" / "manifest.json").unlink()
+    (tmp_path / "s" / "train-00001.h5").unlink()
+    make_dataset(path_gains, tmp_path / "s")
+    assert hashes(tmp_path / "s") == hashes(whole.folder)
+    other = make_dataset(path_gains.model_copy(update={"seed": 4}), tmp_path / "other")
+    assert other.origin["scale"] != whole.origin["scale"]
 
 
 @pytest.mark.slow

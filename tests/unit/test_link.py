@@ -162,6 +162,20 @@ class TestRates:
         assert (dft.num_bits == 4 + 2 * 3).all() and (dft.correlation2 < 1).all()
 
 
+@pytest.mark.parametrize("rx", [1, 2])
+def test_rho_of_matrices_is_the_cosine_of_directions_for_one_antenna(rng, rx):
+    """So the loss and the spectral efficiency of NF-KD, Table 4, are the same numbers there; with two antennas not."""
+    noisy = link(config(rx), estimator=NoisyEstimator(snr_db=3.0))
+    outcome = outcomes(noisy, channel(rng, rx=rx))["perfect", None]
+    for one, other in (
+        ("rho", "cosine"),
+        ("rho_bf_gain_loss_db", "bf_gain_loss_db"),
+        ("rho_se_bpshz", "rho2_se_bpshz"),
+    ):
+        of_matrices, of_directions = (registry.build("metrics", name).evaluate(outcome)[name] for name in (one, other))
+        assert np.allclose(of_matrices, of_directions, rtol=FLOAT32) is (rx == 1)
+
+
 class TestUplink:
     """Slots fade independently, so the cosine tells whose report the gNB uses."""
 

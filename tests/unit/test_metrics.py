@@ -12,10 +12,15 @@ from simulator.scores import (
     BitsMean,
     Cosine,
     CsiOutcome,
+    EnergyRatio,
     LinkOutcome,
     Nmse,
+    NmseScaled,
     OutageGamma,
     OutageRate,
+    Rho,
+    RhoBeamformingGainLoss,
+    RhoSe,
     RhoSquaredSe,
     Sgcs,
     SumRate,
@@ -152,6 +157,99 @@ class TestAccuracy:
         error64, h64 = error.astype(np.complex128), h.astype(np.complex128)
         expected = np.sum(np.abs(error64) ** 2, axis=1) / np.sum(np.abs(h64) ** 2, axis=1)
         np.testing.assert_allclose(numpy(metrics.nmse(h, h + error, (1,))), expected, rtol=1e-4)
+
+
+class TestScale:
+    """Metrics of one report (all antennas, ports, subcarriers of a slot) that tell scale and shape apart."""
+
+    def reports(self, outcome):
+        """Drop, true and known channel of every report, complex128."""
+        for b, u, t in np.ndindex(5, 3, 2):
+            yield b, *(x[b, u, :, :, t].astype(np.complex128).ravel() for x in (outcome.h, outcome.h_hat))
+
+    def outcome(self, rng, noise=0.3):
+        """Reports of other powers, other errors, other scales and phases."""
+        h = channel(rng, 5, 3, 2, 4, 2, 4) * np.float32([1, 30, 1e-3])[:, None, None, None, None]
+        factor = channel(rng, 5, 3, 1, 1, 2, 1)
+        return csi_outcome(rng, h=h, h_hat=factor * (h + np.float32(noise) * np.abs(h) * channel(rng, *h.shape)))
+
+    def test_nmse_scaled_against_least_squares(self, rng):
+        outcome = self.outcome(rng)
+        actual = NmseScaled().evaluate(outcome)["nmse_scaled_db"]
+        ratios = [[] for _ in range(5)]
+        for b, h, h_hat in self.reports(outcome):
+            _, residual, *_ = np.linalg.lstsq(h_hat[:, None], h, rcond=None)
+            ratios[b].append(residual[0] / np.linalg.norm(h) ** 2)
+            cosine2 = abs(np.vdot(h_hat, h)) ** 2 / np.linalg.norm(h) ** 2 / np.linalg.norm(h_hat) ** 2
+            assert ratios[b][-1] == pytest.approx(1 - cosine2)
+        np.testing.assert_allclose(actual, np.mean(ratios, axis=1), rtol=1e-4)
+        assert NmseScaled().finalize(np.float64(0.02)) == pytest.approx(10 * np.log10(0.02))
+
+    def test_nmse_scaled_knows_small_errors(self, rng):
+        """-80 dB: one minus a squared cosine has no digit left in float32."""
+        outcome = self.outcome(rng, noise=1e-4)
+        expected = np.zeros(5)
+        for b, h, h_hat in self.reports(outcome):
+            cosine2 = abs(np.vdot(h_hat, h)) ** 2 / np.linalg.norm(h) ** 2 / np.linalg.norm(h_hat) ** 2
+            expected[b] += (1 - cosine2) / 6
+        np.testing.assert_allclose(NmseScaled().evaluate(outcome)["nmse_scaled_db"], expected, rtol=0.01)
+
+    def test_energy_ratio_against_a_loop(self, rng):
+        outcome = self.outcome(rng)
+        expected = np.zeros(5)
+        for b, h, h_hat in self.reports(outcome):
+            expected[b] += np.sum(np.abs(h_hat) ** 2) / np.sum(np.abs(h) ** 2) / 6
+        np.testing.assert_allclose(EnergyRatio().evaluate(outcome)["energy_ratio"], expected, rtol=1e-4)
+
+    @pytest.mark.parametrize("scale", [1e-6, 0.1, 3.0])
+    def test_a_wrong_scale_alone(self, rng, scale):
+        h = csi_outcome(rng).h
+        outcome = csi_outcome(rng, h=h, h_hat=(scale * np.exp(0.7j) * h).astype(np.complex64))
+        assert (NmseScaled().evaluate(outcome)["nmse_scaled_db"] < 1e-12).all()
+        np.testing.assert_allclose(EnergyRatio().evaluate(outcome)["energy_ratio"], scale**2, rtol=1e-4)
+        np.testing.assert_allclose(Rho().evaluate(outcome)["rho"], 1, rtol=1e-5)
+
+    @pytest.mark.parametrize(
+        ("metric", "value"),
+        [(NmseScaled, 0.0), (EnergyRatio, 0.0), (Rho, 0.0), (RhoBeamformingGainLoss, 300.0), (RhoSe, 0.0)],
+    )
+    def test_zero_and_no_channel(self, rng, metric, value):
+        outcome = csi_outcome(rng)
+        zero = csi_outcome(rng, h=outcome.h, h_hat=np.zeros_like(outcome.h))
+        (drops,) = metric().evaluate(zero).values()
+        np.testing.assert_allclose(metric().finalize(drops.mean(axis=-1), 20.0), value, atol=1e-5)
+        assert metric().evaluate(csi_outcome(rng, h_hat=None)) == {}
+
+
+class TestRho:
+    """NF-KD, Eq. (9) with the modulus, and Table 4: rho .9594 is a loss of .360 dB and 6.540 bit/s/Hz at 20 dB."""
+
+    def test_against_a_loop(self, rng):
+        h = csi_outcome(rng).h
+        outcome = csi_outcome(rng, h=h, h_hat=h + channel(rng, *h.shape))
+        actual = Rho().evaluate(outcome)["rho"]
+        for b in range(5):
+            found = []
+            for u, t, n in np.ndindex(3, 2, 4):
+                true, known = (x[b, u, :, :, t, n].astype(np.complex128) for x in (outcome.h, outcome.h_hat))
+                found.append(abs(np.trace(known.conj().T @ true)) / np.linalg.norm(true) / np.linalg.norm(known))
+            assert actual[b] == pytest.approx(np.mean(found), rel=1e-4)
+
+    def test_printed_values(self, rng):
+        """A matrix known up to an orthogonal part: rho is the cosine of the angle, whatever its scale."""
+        h = np.zeros((1, 1, 2, 2, 1, 1), np.complex64)
+        h[0, 0, 0, 0] = 1
+        h_hat = 7j * 0.9594 * h
+        h_hat[0, 0, 1, 0] = 7 * np.sqrt(1 - 0.9594**2)
+        outcome = CsiOutcome(h, h_hat, np.ones((1, 1, 1, 1, 1)), np.ones((1, 1, 1), int), (0.0, 20.0))
+        assert Rho().evaluate(outcome)["rho"] == pytest.approx(0.9594, rel=1e-5)
+        loss, se = RhoBeamformingGainLoss(), RhoSe()
+        loss_db = loss.finalize(loss.evaluate(outcome)["rho_bf_gain_loss_db"].mean())
+        assert loss_db == pytest.approx(0.360, abs=TABLE_3)
+        values = se.evaluate(outcome)["rho_se_bpshz"]
+        assert values.shape == (2, 1)
+        assert se.finalize(values[1].mean(), 20.0) == pytest.approx(6.540, abs=TABLE_3)
+        assert se.finalize(values[0].mean(), 0.0) == pytest.approx(np.log2(1 + 0.9594**2))
 
 
 class TestPrintedValues:

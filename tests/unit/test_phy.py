@@ -10,6 +10,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy.spatial.transform import Rotation
 from scipy.special import j0
 from sionna.phy.channel import cir_to_ofdm_channel, subcarrier_frequencies
 from tolerances import FLOAT32, OFDM, assert_close, assert_mean
@@ -71,15 +72,24 @@ class TestOfdmResponse:
         assert_close(cir_to_ofdm(tf.constant(a), tf.constant(tau), 33, 30e3), expected, OFDM)
 
     def test_real_cdl_paths(self):
-        g = geometry(panel=Panel(2, 2, 2), num_users=2, num_rx_ant=2, num_slots=3, speed_mps=10.0, num_subcarriers=48)
+        g = geometry(
+            panel=Panel(2, 2, 2),
+            num_users=2,
+            num_rx_ant=4,
+            ue_num_rows=2,
+            num_slots=3,
+            speed_mps=10.0,
+            num_subcarriers=48,
+        )
         source = _source("cdl", g, (("profile", "C"),))
         set_seed(3)
         a, tau = source.paths(3)
-        assert a.shape[:5] == (3, 2, 2, 1, 8) and a.shape[-1] == 3 and tau.shape == (3, 2, 1, a.shape[5])
+        assert a.shape[:5] == (3, 2, 4, 1, 8) and a.shape[-1] == 3 and tau.shape == (3, 2, 1, a.shape[5])
         expected = cir_to_ofdm_channel(tf.constant(g.frequencies_hz, tf.float32), a, tau)[:, :, :, 0]
         assert_close(cir_to_ofdm(a, tau, 48, 360e3), expected, OFDM)
-        # The source returns the same paths, ports in order.
-        assert_close(source.sample(3, seed=3), tf.gather(expected, port_order(g.panel), axis=3), OFDM)
+        # The source returns the same paths, ports and antennas in order: rows upwards, Sionna's downwards.
+        expected = tf.gather(tf.gather(expected, port_order(g.panel), axis=3), [1, 0, 3, 2], axis=2)
+        assert_close(source.sample(3, seed=3), expected, OFDM)
 
     def test_element_by_element(self, rng):
         a, tau = self.random_cir(rng, batch=1, users=2, rx=2, tx=3, paths=4, time=2)
@@ -104,10 +114,16 @@ class TestOfdmResponse:
 class TestPanels:
     @pytest.mark.parametrize("num_pol", [1, 2])
     @pytest.mark.parametrize(("n1", "n2"), [(8, 2), (4, 4), (1, 1), (1, 3), (5, 1)])
-    def test_a_plane_wave_progresses_along_the_ports(self, n1, n2, num_pol):
+    @pytest.mark.parametrize("end", ["gnb", "ue"])
+    def test_a_plane_wave_progresses_along_the_ports(self, n1, n2, num_pol, end):
         """Over Sionna's element positions; pol slowest, then n1 along +y, then n2 along +z (upwards)."""
         panel = Panel(n1, n2, num_pol)
-        array = bs_array(geometry(panel=panel))
+        if end == "gnb":
+            array = bs_array(geometry(panel=panel))
+        else:
+            g = geometry(num_rx_ant=panel.num_ports, ue_num_pol=num_pol, ue_num_rows=n2)
+            assert g.ue_panel == panel
+            array = ue_array(g)
         assert array.num_ant == panel.num_ports
         azimuth, zenith = np.radians(31.0), np.radians(72.0)
         direction = np.array([np.sin(zenith) * np.cos(azimuth), np.sin(zenith) * np.sin(azimuth), np.cos(zenith)])
@@ -131,16 +147,41 @@ class TestPanels:
         step = np.sum(h[:, :, :, 1:] * h[:, :, :, :-1].conj())
         assert np.angle(step) == pytest.approx(np.pi * np.cos(np.radians(99.6)), abs=0.05)
 
-    @pytest.mark.parametrize(("num_rx_ant", "num_pol"), [(1, 1), (4, 1), (2, 2), (4, 2)])
-    def test_ue_arrays(self, num_rx_ant, num_pol):
-        array = ue_array(geometry(num_rx_ant=num_rx_ant, ue_num_pol=num_pol))
-        assert array.num_ant == num_rx_ant
-        assert len(np.unique(array.ant_pos.numpy()[:, 1].round(6))) == num_rx_ant // num_pol
+    def test_rows_of_a_ue_are_counted_upwards_in_the_channel(self):
+        """CDL-E reaches the UE 80.4 degrees from the zenith, in front: pi cos(80.4 deg) per row, columns in phase."""
+        g = geometry(panel=Panel(1, 1, 1), num_rx_ant=16, ue_num_rows=4, antenna_pattern="omni")
+        h = sample("cdl", g, 60, profile="E", rotate=False).astype(np.complex128)
+        ue = h.reshape(60, 4, 4, -1)  # [drop, column, row, subcarrier]
+        along_rows = np.sum(ue[:, :, 1:] * ue[:, :, :-1].conj())
+        along_columns = np.sum(ue[:, 1:] * ue[:, :-1].conj())
+        assert np.angle(along_rows) == pytest.approx(np.pi * np.cos(np.radians(80.4)), abs=0.05)
+        assert np.angle(along_columns) == pytest.approx(0, abs=0.05)
 
-    def test_cross_polarised_antennas_come_in_pairs(self):
-        with pytest.raises(ConfigError) as caught:
-            ue_array(geometry(num_rx_ant=3, ue_num_pol=2))
-        assert caught.value.field == "ue.num_rx_ant"
+    @pytest.mark.parametrize("name", ["umi", "rma"])
+    def test_line_of_sight_on_the_panel_of_a_ue(self, name):
+        """Against Sionna's angles and orientations of the UEs; scattered paths blur the phases."""
+        g = geometry(panel=Panel(1, 1, 1), num_users=2, num_rx_ant=8, ue_num_pol=2, ue_num_rows=2)
+        params = dict(los=True, indoor_probability=0.0, pathloss=False)
+        h = sample(name, g, 60, **params).astype(np.complex128)
+        drop = _source(name, g, tuple(params.items()))._model._scenario
+        zenith, azimuth = (np.radians(x.numpy()[:, 0]) for x in (drop.los_zoa, drop.los_aoa))
+        wave = np.stack([np.sin(zenith) * np.cos(azimuth), np.sin(zenith) * np.sin(azimuth), np.cos(zenith)], axis=-1)
+        turned = (
+            Rotation.from_euler("ZYX", drop.ut_orientations.numpy().reshape(-1, 3)).inv().apply(wave.reshape(-1, 3))
+        )
+        ue = h.reshape(120, 2, 2, 2, 4)  # [user, pol, column, row, subcarrier]
+        along_columns = np.sum(ue[:, :, 1] * ue[:, :, 0].conj(), axis=(1, 2, 3))
+        along_rows = np.sum(ue[:, :, :, 1] * ue[:, :, :, 0].conj(), axis=(1, 2, 3))
+        for step, position in ((along_columns, turned[:, 1]), (along_rows, turned[:, 2])):
+            assert np.median(np.abs(np.angle(step * np.exp(-1j * np.pi * position)))) < 0.5  # unrelated: pi / 2
+
+    @pytest.mark.parametrize(("num_rx_ant", "num_pol", "num_rows"), [(3, 2, 1), (6, 2, 2), (3, 1, 2), (1, 1, 4)])
+    def test_the_antennas_of_a_ue_fill_its_rows(self, num_rx_ant, num_pol, num_rows):
+        g = geometry(num_rx_ant=num_rx_ant, ue_num_pol=num_pol, ue_num_rows=num_rows)
+        for build in (ue_array, lambda g: registry.build("channels", "tdl", g, profile="A")):
+            with pytest.raises(ConfigError, match=f"a multiple of .* = {num_pol * num_rows}") as caught:
+                build(g)
+            assert caught.value.field == "ue.num_rx_ant"
 
 
 SOURCES = [

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from keras import ops
-from tolerances import FLOAT32, INVERSE, SINGULAR, assert_close
+from tolerances import FLOAT32, INVERSE, SINGULAR, WATER_FILLING, assert_close
 
 from simulator import precoding
 from simulator.core import registry
@@ -207,6 +207,75 @@ class TestWaterFilling:
         level = (1 + floor.sum()) / 2
         np.testing.assert_allclose(np.sum(np.abs(w) ** 2, axis=0), [*(level - floor), 0], atol=1e-6)
         assert_close(w[:, :2] / np.linalg.norm(w[:, :2], axis=0), u[:2].conj().T, FLOAT32)
+
+
+class TestZfWaterFilling:
+    @pytest.fixture
+    def g(self, rng):
+        """Four users whose path gains differ by up to 30 dB."""
+        return channel(rng, 40, 4, 8) * (10 ** rng.uniform(-1.5, 0, (40, 4, 1))).astype(np.float32)
+
+    @staticmethod
+    def sum_rate(g, w, noise_var):
+        power = np.abs(g.astype(np.complex128) @ w) ** 2
+        own = np.einsum("bkk->bk", power)
+        return np.log2(1 + own / (power.sum(axis=-1) - own + noise_var)).sum(axis=-1)
+
+    @pytest.mark.parametrize("noise_var", [1e-4, 0.1, 1.0, 100.0])
+    def test_against_the_pseudo_inverse_and_bisection(self, g, noise_var):
+        w = numpy(registry.build("precoders", "zf_water_filling").weights(g, noise_var))
+        for rows, columns in zip(g.astype(np.complex128), w, strict=True):
+            inverse = np.linalg.inv(rows @ rows.conj().T)
+            floor = noise_var * np.diag(inverse).real
+            low, high = 0.0, 1.0 + floor.max()
+            for _ in range(200):
+                level = (low + high) / 2
+                low, high = (level, high) if np.maximum(level - floor, 0).sum() < 1 else (low, level)
+            power = np.maximum(level - floor, 0)
+            directions = rows.conj().T @ inverse
+            assert_close(columns, directions / np.linalg.norm(directions, axis=0) * np.sqrt(power), WATER_FILLING)
+            np.testing.assert_allclose(np.sum(np.abs(columns) ** 2), 1, rtol=FLOAT32)
+
+    def test_becomes_zf_without_noise(self, g):
+        assert_close(numpy(precoding.zf_water_filling(g, 1e-7)), numpy(precoding.zf(g)), WATER_FILLING)
+
+    @pytest.mark.parametrize("noise_var", [10.0, 1.0, 0.1, 1e-2, 1e-3])
+    def test_never_below_the_sum_rate_of_zf(self, g, noise_var):
+        best = self.sum_rate(g, numpy(precoding.zf_water_filling(g, noise_var)), noise_var)
+        even = self.sum_rate(g, numpy(precoding.zf(g)), noise_var)
+        assert (best >= even * (1 - 1e-4)).all()
+        assert noise_var < 1 or best.mean() > 1.3 * even.mean()
+
+    def test_users_that_look_weak_are_shut_off(self, rng):
+        """One user 20 dB below the others: nothing at 0 dB, a share at 60 dB. The order of users does not matter."""
+        g = np.linalg.qr(channel(rng, 8, 8))[0][:3].astype(np.complex64) * np.float32([1, 0.1, 1])[:, None]
+        power = [np.sum(np.abs(numpy(precoding.zf_water_filling(g, v))) ** 2, axis=0) for v in (1.0, 1e-6)]
+        np.testing.assert_allclose(power, [[0.5, 0, 0.5], [1 / 3] * 3], atol=1e-4)
+
+    def test_linearly_dependent_users_look_weak(self, rng):
+        g = channel(rng, 20, 3, 8)
+        g[:, 1] = g[:, 0]
+        power = np.sum(np.abs(numpy(precoding.zf_water_filling(g, 0.1))) ** 2, axis=1)
+        np.testing.assert_allclose(power, np.tile([0, 0, 1], (20, 1)), atol=1e-4)
+
+    @pytest.mark.parametrize("scale", [1e-8, 1e4])
+    def test_depends_on_the_ratio_of_gain_and_noise(self, g, scale):
+        scaled = numpy(precoding.zf_water_filling((g * scale).astype(np.complex64), 0.3 * scale**2))
+        assert_close(scaled, numpy(precoding.zf_water_filling(g, 0.3)), WATER_FILLING)
+        # Noise far above every gain: all power to the strongest stream, and no rounding takes it away.
+        lone = numpy(precoding.zf_water_filling((g * 1e-6).astype(np.complex64), 10.0))
+        np.testing.assert_allclose(
+            np.sort(np.sum(np.abs(lone) ** 2, axis=1)), np.tile([0, 0, 0, 1], (40, 1)), atol=1e-6
+        )
+
+    def test_users_without_csi_get_nothing(self, g):
+        g[:, 2] = 0
+        g[4] = 0
+        power = np.sum(np.abs(numpy(precoding.zf_water_filling(g, 0.1))) ** 2, axis=1)
+        assert (power[:, 2] == 0).all() and (power[4] == 0).all()
+        np.testing.assert_allclose(np.delete(power.sum(axis=1), 4), 1, rtol=FLOAT32)
+        others = precoding.zf_water_filling(np.delete(g, 2, axis=1), 0.1)
+        np.testing.assert_allclose(np.delete(power, 2, axis=1), np.sum(np.abs(numpy(others)) ** 2, axis=1), atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["svd", "svd_water_filling"])

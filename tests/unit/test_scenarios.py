@@ -11,8 +11,9 @@ import yaml
 from scenarios.dataset import parse_recipe
 from scenarios.load import apply_override, find_file, load_mapping, parse_yaml, set_field
 from scenarios.schema import parse_scenario
-from scenarios.sweep import MAX_POINTS, expand
+from scenarios.sweep import MAX_POINTS, content_hash, expand
 from simulator.core.errors import ConfigError
+from simulator.core.types import Panel
 
 SMALL = {
     "name": "small",
@@ -155,6 +156,10 @@ def key(**changes):
     return expand(small(**changes))[0].key
 
 
+# Of SMALL, under version 0.1 before its release.
+KEY, CHANNEL_KEY = "771fb4165abbd60e", "720c63ec436e239f"
+
+
 def channel_key(**changes):
     return expand(small(**changes))[0].channel_key
 
@@ -202,6 +207,27 @@ def test_the_channel_key_knows_the_channel_only():
         assert channel_key(**changes) == channel_key(), changes
     for changes in ({"bs": {"n1": 8}}, {"channel": {"model": "rayleigh", "taps": 2}}, {"ue": {"num_users": 2}}):
         assert channel_key(**changes) != channel_key(), changes
+
+
+def test_fields_younger_than_the_hashes_change_them_only_when_used():
+    """Results, stores and model cards hold such hashes; these were computed before the younger fields came."""
+    assert (key(ue={"num_rows": 1}), channel_key(ue={"num_rows": 1})) == (KEY, CHANNEL_KEY) == (key(), channel_key())
+    four = {"num_rx_ant": 4}
+    assert key(ue=four) == key(ue={**four, "num_rows": 1}) != key(ue={**four, "num_rows": 2})
+    assert channel_key(ue=four) != channel_key(ue={**four, "num_rows": 2})
+    recipe = load_mapping(find_file("mixed_3g5_32ports", "datasets"))
+    for changes, same in (({"normalization": "per_sample"}, True), ({"normalization": "per_dataset"}, False)):
+        dump = parse_recipe({**recipe, **changes}).model_dump(mode="json")
+        assert (content_hash(dump) == "9f2110dd2d17fcbd") is same
+        assert parse_recipe(dump) == parse_recipe({**recipe, **changes})
+
+
+def test_ue_panels():
+    scenario = parse_scenario(small(ue={"num_rx_ant": 16, "num_rows": 4}))
+    assert scenario.geometry.ue_panel == Panel(4, 4, 1)
+    for ue in ({"num_rx_ant": 6, "num_rows": 4}, {"num_rx_ant": 6, "num_pol": 2, "num_rows": 2}):
+        with pytest.raises(ConfigError, match=r"^ue\.num_rx_ant: got 6; allowed: a multiple of .* = 4"):
+            parse_scenario(small(ue=ue))
 
 
 def test_errors_carry_the_whole_path():

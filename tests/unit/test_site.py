@@ -6,10 +6,11 @@ import sys
 
 import numpy as np
 import pytest
+from tolerances import OFDM, assert_close
 
 from simulator.core.errors import StoreError
 from simulator.core.types import Panel, RadioGeometry
-from simulator.phy import llvm, site_trace
+from simulator.phy import llvm, site, site_trace
 from simulator.phy.site import TracedSite
 
 SITE = {
@@ -30,7 +31,8 @@ data = np.load(sys.argv[1])
 scene = rt.load_scene(rt.scene.simple_street_canyon, merge_shapes=True)
 scene.frequency = 3.5e9
 scene.tx_array = rt.PlanarArray(num_rows=2, num_cols=4, pattern="tr38901", polarization="cross")
-scene.rx_array = rt.PlanarArray(num_rows=1, num_cols=2, pattern="iso", polarization="V")
+num_rows, num_cols = (int(x) for x in data["ue"])
+scene.rx_array = rt.PlanarArray(num_rows=num_rows, num_cols=num_cols, pattern="iso", polarization="V")
 bs = rt.Transmitter("bs", position=data["bs"].tolist())
 scene.add(bs)
 bs.look_at(data["look_at"].tolist())
@@ -63,9 +65,15 @@ def geometry(**changes):
     return RadioGeometry(**{**values, **changes})
 
 
-def test_equals_sionna_rt_with_whole_arrays(site_cache, tmp_path):
-    """Panel phases, UE row, port order, delays and Doppler, element by element."""
-    g = geometry()
+def downwards(columns, rows, num_pol=1):
+    """Elements of Sionna (pol, column, row downwards) in the order of ports."""
+    return np.arange(num_pol * columns * rows).reshape(num_pol, columns, rows)[:, :, ::-1].reshape(-1)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(1, 2), (4, 2)])
+def test_equals_sionna_rt_with_whole_arrays(site_cache, tmp_path, rows, columns):
+    """Phases on both panels, order of ports and antennas, delays and Doppler, element by element."""
+    g = geometry(num_rx_ant=rows * columns, ue_num_rows=rows)
     source = TracedSite(g, **SITE)
     seed, drops = 5, 4
     h = source.sample(drops, seed=seed)  # [drop, user, rx_ant, port, slot, subcarrier]
@@ -73,23 +81,51 @@ def test_equals_sionna_rt_with_whole_arrays(site_cache, tmp_path):
     heading = np.random.default_rng([seed, 1]).uniform(0, 2 * np.pi, drops * 3)
     velocity = 20.0 * np.stack([np.cos(heading), np.sin(heading), 0 * heading], axis=-1)
     np.savez(tmp_path / "in.npz", bs=SITE["bs_position_m"], look_at=SITE["look_at_m"], position_m=places,
-             velocity=velocity, frequencies=g.frequencies_hz)  # fmt: skip
+             velocity=velocity, frequencies=g.frequencies_hz, ue=(rows, columns))  # fmt: skip
     environment = {**os.environ, "DRJIT_LIBLLVM_PATH": llvm.working_llvm()}
     command = [sys.executable, "-c", PEER, str(tmp_path / "in.npz"), str(tmp_path / "out.npy")]
     subprocess.run(command, env=environment, check=True, capture_output=True)
     peer = np.load(tmp_path / "out.npy")  # [ue, rx_ant, tx_ant, slot, subcarrier], tx_ant: pol, column, row downwards
-    order = np.arange(16).reshape(2, 4, 2)[:, :, ::-1].reshape(-1)
-    peer = peer[:, :, order].reshape(h.shape)
+    peer = peer[:, downwards(columns, rows)][:, :, downwards(4, 2, 2)].reshape(h.shape)
     scale = np.sqrt(np.mean(np.abs(peer) ** 2, axis=(2, 3, 4, 5), keepdims=True))
     assert np.max(np.abs(h - peer) / scale) < 2e-2
+
+
+def test_dual_polarised_panels_against_the_explicit_sum(rng, monkeypatch):
+    """Rays at random; antennas in the order pol, column (along y), row (along z), path by path in float64."""
+    points, paths = 3, 4
+    angles = rng.uniform(0, np.pi, (2, points, paths)), rng.uniform(0, 2 * np.pi, (2, points, paths))
+    k = np.stack([np.sin(angles[0]) * np.cos(angles[1]), np.sin(angles[0]) * np.sin(angles[1]), np.cos(angles[0])], -1)
+    rays = {
+        "a": (rng.standard_normal((points, 2, 2, paths, 2)) @ [1, 1j]).astype(np.complex64),
+        "tau": rng.uniform(0, 1e-6, (points, paths)).astype(np.float32),
+        "k_t": k[0].astype(np.float32),
+        "k_r": k[1].astype(np.float32),
+        "rotation": np.eye(3),
+    }
+    monkeypatch.setattr(site, "site_paths", lambda request: rays)
+    g = geometry(
+        panel=Panel(2, 3, 2), num_users=1, num_rx_ant=12, ue_num_pol=2, ue_num_rows=2, num_slots=1, speed_mps=0.0
+    )
+    source = TracedSite(g, **{**SITE, "num_points": points})
+    h, point = source.sample(2, seed=1), source._picks(2, 1)[:, 0]
+    sums = np.zeros(h.shape, np.complex128)
+    for b, r, p, n, m in np.ndindex(2, 12, 12, 16, paths):
+        ue, ue_column, ue_row = np.unravel_index(r, (2, 3, 2))
+        bs, bs_column, bs_row = np.unravel_index(p, (2, 2, 3))
+        turns = np.array([ue_column - 1, ue_row - 0.5]) / 2 @ rays["k_r"][point[b], m, 1:].astype(float)
+        turns += np.array([bs_column - 0.5, bs_row - 1]) / 2 @ rays["k_t"][point[b], m, 1:].astype(float)
+        turns -= g.frequencies_hz[n] * rays["tau"][point[b], m].astype(float)
+        sums[b, 0, r, p, 0, n] += rays["a"][point[b], ue, bs, m] * np.exp(2j * np.pi * turns)
+    assert_close(h, sums, OFDM)
 
 
 def test_a_site_is_traced_once_and_serves_any_panel(site_cache, monkeypatch):
     TracedSite(geometry(), **SITE)
     monkeypatch.setattr(site_trace, "_trace_in_child", lambda *_: pytest.fail("traced again"))
-    source = TracedSite(geometry(panel=Panel(8, 4, 2), num_rx_ant=1, num_users=2), **SITE)
+    source = TracedSite(geometry(panel=Panel(8, 4, 2), num_rx_ant=4, ue_num_rows=4, num_users=2), **SITE)
     h = source.sample(5, seed=1)
-    assert h.shape == (5, 2, 1, 64, 2, 16) and np.isfinite(h).all() and (np.abs(h).max(axis=(2, 3, 4, 5)) > 0).all()
+    assert h.shape == (5, 2, 4, 64, 2, 16) and np.isfinite(h).all() and (np.abs(h).max(axis=(2, 3, 4, 5)) > 0).all()
     np.testing.assert_array_equal(h, source.sample(5, seed=1))
     users = source.labels(5, seed=1)["user"]
     assert all(len(set(row)) == 2 for row in users.tolist()) and users.max() < SITE["num_points"]

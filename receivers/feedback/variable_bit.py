@@ -1,0 +1,99 @@
+"""Variable-bit feedback: the first n bits of one network's report, for any n that the network grants."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from receivers.feedback.autoencoder import check_geometry
+from receivers.models.concrete import MASKED
+from receivers.models.weights import TrainedModel
+from simulator.core.errors import ConfigError, PayloadError
+from simulator.core.interfaces import FeedbackScheme
+from simulator.core.params import validated
+from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport
+from simulator.transforms import from_mimo_image, to_mimo_image, unit_power
+
+
+class VariableBitFeedback(FeedbackScheme):
+    r"""Channel of all antennas -> encoder -> log-odds -> bits; the gNB decodes as many as arrive.
+
+    Reports are nested: the first n bits of a long report are the short report, so a report that the uplink cuts still
+    decodes. The decoder reads -1 for what was not sent. With weights for images of unit power (``scaling: per_sample``)
+    the gNB takes every channel to have unit power per entry.
+
+    Args:
+        config: public configuration; panel, band and UE antennas must be those of the weights.
+        weights: name in the zoo, or folder with ``card.json``.
+        bits: n, length of every report; None: all bits of the weights.
+        noisy: draw every bit with its probability, as the released code evaluates; otherwise the more probable value.
+        seed: of the draw, together with the channels.
+
+    Payload: n bits in the network's order, most important first by training.
+
+    Source: Ji, Chung, IEEE Trans. Wireless Commun. 23(10), 2024; NF-KD.
+    """
+
+    @validated("feedback.variable-bit")
+    def __init__(
+        self,
+        config: CsiConfig,
+        *,
+        weights: str,
+        bits: Annotated[int, Field(ge=1)] | None = None,
+        noisy: bool = False,
+        seed: int = 0,
+    ):
+        self.config = config
+        self._trained = TrainedModel(weights)
+        check_geometry(config, self._trained, "mimo")
+        known = self._trained.input
+        most = known.num_latents
+        if self._trained.codec is not None:
+            raise ConfigError("feedback.variable-bit.weights", weights, "weights of a network of bits (variable_bit)")
+        if bits is not None and bits > most:
+            raise ConfigError("feedback.variable-bit.bits", bits, f"1..{most}, what the weights {self._trained.name} have")
+        self._bits, self._most = bits or most, most
+        self._noise = seed if noisy else None
+        self._taps = known.num_delays if known.domain == "angular_delay" else None
+
+    @property
+    def label(self) -> str:
+        """``<weights>-b<n>``."""
+        return f"{self._trained.name}-b{self._bits}" + "-noisy" * (self._noise is not None)
+
+    @property
+    def max_bits(self) -> int:
+        """Length of every report."""
+        return self._bits
+
+    def report(self, csi: CsiEstimate) -> CsiReport:
+        """The first n bits of every UE's report."""
+        h = csi.h_hat
+        if self._trained.input.scaling == "per_sample":
+            h = unit_power(h, num_lead=2)
+        images = to_mimo_image(h, self.config.panel, self._taps)
+        logit = self._trained.encode(images.reshape(-1, *images.shape[2:]))[:, : self._bits]
+        if self._noise is not None:
+            rng = np.random.default_rng([self._noise, zlib.crc32(np.ascontiguousarray(logit))])
+            logit = logit + rng.logistic(size=logit.shape)
+        bits = (logit > 0).astype(np.uint8).reshape(*h.shape[:2], -1)
+        return CsiReport(bits, np.full(h.shape[:2], self._bits))
+
+    def reconstruct(self, report: CsiReport) -> CsiReconstruction:
+        """Decode reports of any length up to the weights' own; one without a bit is marked invalid."""
+        num_bits = np.asarray(report.num_bits)
+        if num_bits.size and num_bits.max() > self._most:
+            raise PayloadError(f"report.num_bits: got {num_bits.max()}; allowed: 0..{self._most}")
+        width = min(report.bits.shape[-1], self._most)
+        received = np.full((*num_bits.shape, self._most), MASKED, np.float32)
+        sent = np.arange(width) < num_bits[..., None]
+        received[..., :width] = np.where(sent, report.bits[..., :width], np.float32(MASKED))
+        images = self._trained.decode(received.reshape(-1, self._most))
+        h = from_mimo_image(images, self.config.panel, self._taps, self.config.num_subcarriers)
+        h = h.reshape(*num_bits.shape, *h.shape[1:])
+        valid = num_bits > 0
+        return CsiReconstruction(h=np.where(valid[..., None, None, None], h, np.complex64(0)), valid=valid)

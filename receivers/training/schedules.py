@@ -1,0 +1,54 @@
+"""Learning rates over the steps of a training."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="csilink")
+class WarmRestarts(keras.optimizers.schedules.LearningRateSchedule):
+    r"""Cosine annealing with warm restarts: cycles of lengths :math:`T_0, m T_0, m^2 T_0, \dots`.
+
+    In a cycle the rate rises linearly from ``base`` to its peak within ``warmup`` steps and falls back to ``base`` along
+    half a cosine; every peak is ``gamma`` times the one before.
+
+    Args:
+        base: lowest rate.
+        peak: largest rate of the first cycle.
+        first: steps of the first cycle.
+        multiplier: m, growth of the cycles, at least 1.
+        gamma: of the peaks.
+        warmup: steps of the rise.
+
+    Source: Loshchilov, Hutter, ICLR 2017 (SGDR), Eq. (5), with warm-up and decay of the peak as in NF-KD's code.
+    """
+
+    def __init__(self, base: float, peak: float, first: int, multiplier: float = 2, gamma: float = 0.8, warmup: int = 0):
+        self._config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
+        self.base, self.peak, self.first = base, peak, first
+        self.multiplier, self.gamma, self.warmup = multiplier, gamma, warmup
+
+    def __call__(self, step: Any) -> Any:
+        """Rate of a step."""
+        step = ops.cast(step, "float32")
+        if self.multiplier == 1:
+            cycle = ops.floor(step / self.first)
+            start, length = cycle * self.first, ops.ones_like(step) * self.first
+        else:
+            m = self.multiplier
+            cycle = ops.floor(ops.log1p(step / self.first * (m - 1) + 1e-6) / math.log(m))
+            length = self.first * m**cycle
+            start = self.first * (m**cycle - 1) / (m - 1)
+        done = step - start
+        peak = self.base + (self.peak - self.base) * self.gamma**cycle
+        fall = 0.5 * (1.0 + ops.cos(math.pi * (done - self.warmup) / ops.maximum(length - self.warmup, 1.0)))
+        share = ops.where(done < self.warmup, done / max(self.warmup, 1), fall)
+        return self.base + (peak - self.base) * share
+
+    def get_config(self):
+        """Constructor arguments."""
+        return dict(self._config)
