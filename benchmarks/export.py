@@ -52,8 +52,8 @@ def export_model(weights: str, side: str, format_: str, folder: Path, *, int8: b
     if keras.backend.backend() != "tensorflow":
         raise ConfigError("KERAS_BACKEND", keras.backend.backend(), "tensorflow, for export")
     trained = TrainedModel(weights)
-    if trained.card["model"]["name"] == "klt":
-        raise ConfigError("weights", weights, "weights of a network")
+    if trained.card["model"]["name"] == "klt" or trained.codec is None:
+        raise ConfigError("weights", weights, "weights of a network with a codec")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / "codec.json").exists():
         raise StoreError(f"{folder}: holds other files; choose another --out")
     target, folder = folder, folder.with_name(f".{folder.name}.partial")

@@ -42,9 +42,7 @@ def train(recipe: TrainingRecipe, store: ChannelStore, folder: Path, progress: A
     from receivers.training.data import ImageView, load_images
     from receivers.training.stream import StreamedImages
 
-    view = ImageView(
-        store.layout, recipe.num_delays, recipe.subband_size, recipe.target, recipe.domain, recipe.scaling
-    )
+    view = ImageView(store.layout, recipe.num_delays, recipe.subband_size, recipe.target, recipe.domain, recipe.scaling)
     val, _ = load_images(store, "val", view, recipe.max_samples)
     test, part = load_images(store, "test", view, recipe.max_samples)
     images: np.ndarray | StreamedImages = StreamedImages(store, "train", view)
@@ -105,7 +103,7 @@ def _train_network(
     }
     write_json(folder / "card.json", card)
     if network.binary:
-        card["test"] = bit_scores(folder, tests[0])
+        card["test"] = bit_scores(folder, tests[0], recipe.concrete.variable)
     else:
         card["test"] = test_scores(folder, store, train_images, *tests, recipe)
     write_json(folder / "card.json", card)
@@ -176,8 +174,8 @@ def fit_tables(model: Any, images: np.ndarray, recipe: TrainingRecipe) -> dict[s
     return tables
 
 
-def bit_scores(folder: Path, test: np.ndarray) -> dict[str, Any]:
-    """NMSE of the images of the test split after 1, 2, 4, ... bits of a network of bits (all entries of an image)."""
+def bit_scores(folder: Path, test: np.ndarray, variable: bool) -> dict[str, Any]:
+    """NMSE of the images of the test split after 1, 2, 4, ... bits of a network of bits; unless ``variable``, after all."""
     from receivers.models.concrete import MASKED
     from receivers.models.weights import TrainedModel
 
@@ -185,7 +183,7 @@ def bit_scores(folder: Path, test: np.ndarray) -> dict[str, Any]:
     bits = (trained.encode(test) > 0).astype(np.float32)
     most = bits.shape[1]
     scores = {}
-    for num_bits in [2**i for i in range(most.bit_length()) if 2**i < most] + [most]:
+    for num_bits in [2**i for i in range(most.bit_length()) if variable and 2**i < most] + [most]:
         received = np.where(np.arange(most) < num_bits, bits, np.float32(MASKED))
         scores[str(num_bits)] = _score(test, trained.decode(received), True)
     return {"metric": "nmse of the image", "num_samples": len(test), "by_bits": scores}
@@ -240,7 +238,8 @@ def test_scores(
             if coder == "range" and channel and klt is not None:
                 entry["by_channel"] = {n: _score(test[part == i], x_hat[part == i], True) for i, n in enumerate(names)}
                 entry["klt_at_these_bits"] = klt_score(klt, test, float(num_bits.mean()))
-                entry["sparse_at_these_bits"] = sparse_score(store, test, float(num_bits.mean()))
+                if recipe.target == "channel":
+                    entry["sparse_at_these_bits"] = sparse_score(store, test, float(num_bits.mean()))
             scores["codecs"]["-".join((key, coder, prior))] = entry
     return scores
 

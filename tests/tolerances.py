@@ -24,6 +24,14 @@ WATER_FILLING = 1e-3
 # of 6e-8, some ten times in a row. Relative to the SINR; at least 1e-5.
 SINR_PER_SNR = 1e-6
 
+# Divergence of softmaxes over some hundred entries in float32: log-probabilities near -6 are known to 5e-7, times
+# tau^2 = 25, against values of 0.1 to 10.
+KL = 2e-4
+
+# The divergence against half a variance: the next term is of the order of an entry's skewness over the temperature, and
+# of the noise of a third moment over some thousand entries.
+SECOND_ORDER = 2e-2
+
 # Printed values are rounded to the last digit shown: half a unit of it. Where the printed input is rounded too, its
 # half unit counts as well (mean cosine .9817 in NF-KD, Table 4).
 TABLE_3 = 0.7e-3

@@ -39,7 +39,8 @@ class LatentCodec:
     ):
         codec = trained.codec
         if codec is None:
-            raise ConfigError("feedback.weights", trained.name, "weights with a codec (a network of bits is for variable-bit)")
+            allowed = "weights with a codec (a network of bits is for variable-bit)"
+            raise ConfigError("feedback.weights", trained.name, allowed)
         name, bits = quantizer or codec.quantizer, bits or codec.bits
         self.key = f"{name}-b{bits}"
         table: Table | None = trained.tables.get(self.key)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import zlib
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from receivers.feedback.autoencoder import check_geometry
-from receivers.models.concrete import MASKED
 from receivers.models.weights import TrainedModel
 from simulator.core.errors import ConfigError, PayloadError
 from simulator.core.interfaces import FeedbackScheme
 from simulator.core.params import validated
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport
-from simulator.transforms import from_mimo_image, to_mimo_image, unit_power
+from simulator.transforms import from_mimo_image, to_mimo_image
 
 
 class VariableBitFeedback(FeedbackScheme):
@@ -23,7 +22,7 @@ class VariableBitFeedback(FeedbackScheme):
 
     Reports are nested: the first n bits of a long report are the short report, so a report that the uplink cuts still
     decodes. The decoder reads -1 for what was not sent. With weights for images of unit power (``scaling: per_sample``)
-    the gNB takes every channel to have unit power per entry.
+    the amplitude of an image is not sent, and the gNB takes every channel to have unit power per entry.
 
     Args:
         config: public configuration; panel, band and UE antennas must be those of the weights.
@@ -36,6 +35,8 @@ class VariableBitFeedback(FeedbackScheme):
 
     Source: Ji, Chung, IEEE Trans. Wireless Commun. 23(10), 2024; NF-KD.
     """
+
+    nested: ClassVar[bool] = True
 
     @validated("feedback.variable-bit")
     def __init__(
@@ -55,7 +56,8 @@ class VariableBitFeedback(FeedbackScheme):
         if self._trained.codec is not None:
             raise ConfigError("feedback.variable-bit.weights", weights, "weights of a network of bits (variable_bit)")
         if bits is not None and bits > most:
-            raise ConfigError("feedback.variable-bit.bits", bits, f"1..{most}, what the weights {self._trained.name} have")
+            allowed = f"1..{most}, what the weights {self._trained.name} have"
+            raise ConfigError("feedback.variable-bit.bits", bits, allowed)
         self._bits, self._most = bits or most, most
         self._noise = seed if noisy else None
         self._taps = known.num_delays if known.domain == "angular_delay" else None
@@ -72,19 +74,22 @@ class VariableBitFeedback(FeedbackScheme):
 
     def report(self, csi: CsiEstimate) -> CsiReport:
         """The first n bits of every UE's report."""
-        h = csi.h_hat
-        if self._trained.input.scaling == "per_sample":
-            h = unit_power(h, num_lead=2)
-        images = to_mimo_image(h, self.config.panel, self._taps)
-        logit = self._trained.encode(images.reshape(-1, *images.shape[2:]))[:, : self._bits]
+        lead, images = csi.h_hat.shape[:2], to_mimo_image(csi.h_hat, self.config.panel, self._taps)
+        images = images.reshape(-1, *images.shape[2:])
+        if self._trained.input.scaling == "per_sample":  # after truncation, as in training
+            power = 2 * np.mean(np.square(images, dtype=np.float64), axis=(1, 2, 3), keepdims=True)
+            images = (images / np.sqrt(np.maximum(power, 1e-30))).astype(np.float32)
+        logit = self._trained.encode(images)
         if self._noise is not None:
             rng = np.random.default_rng([self._noise, zlib.crc32(np.ascontiguousarray(logit))])
             logit = logit + rng.logistic(size=logit.shape)
-        bits = (logit > 0).astype(np.uint8).reshape(*h.shape[:2], -1)
-        return CsiReport(bits, np.full(h.shape[:2], self._bits))
+        bits = (logit[:, : self._bits] > 0).astype(np.uint8).reshape(*lead, -1)
+        return CsiReport(bits, np.full(lead, self._bits))
 
     def reconstruct(self, report: CsiReport) -> CsiReconstruction:
         """Decode reports of any length up to the weights' own; one without a bit is marked invalid."""
+        from receivers.models.concrete import MASKED  # with Keras, which a check before a run does without
+
         num_bits = np.asarray(report.num_bits)
         if num_bits.size and num_bits.max() > self._most:
             raise PayloadError(f"report.num_bits: got {num_bits.max()}; allowed: 0..{self._most}")

@@ -6,7 +6,6 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from receivers.models.concrete import concrete_temperature, hard_bits, mask_bits, soft_bits
 from receivers.training.recipe import ConcreteSection

@@ -34,7 +34,7 @@ def kl_loss(teacher, student, temperature: float):
 
 
 def z_score(v):
-    r"""Every image of ``v [batch, ...]`` with mean 0 and standard deviation 1, so that its scale is lost (NF-KD, Eq. 2)."""
+    r"""Every image of ``v [batch, ...]`` with mean 0 and standard deviation 1: its scale is lost (NF-KD, Eq. 2)."""
     axes = tuple(range(1, len(v.shape)))
     centred = v - ops.mean(v, axis=axes, keepdims=True)
     return centred * ops.rsqrt(ops.mean(ops.square(centred), axis=axes, keepdims=True) + 1e-12)

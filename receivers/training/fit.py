@@ -83,12 +83,21 @@ def build_model(recipe: TrainingRecipe, train: np.ndarray | StreamedImages) -> T
 
 def _distillation(recipe: TrainingRecipe, shape: tuple[int, ...]) -> Distillation:
     """The recipe's teacher, which must know the student's images."""
-    teacher = TrainedModel(recipe.distill.teacher)
-    theirs = {"target": teacher.input.target, "domain": teacher.input.domain, "scaling": teacher.input.scaling}
-    if teacher.shape != shape[:2] or theirs != {key: getattr(recipe, key) for key in theirs}:
-        images = f"{teacher.shape[0]} x {teacher.shape[1]} images of {theirs}"
-        ours = f"weights for {shape[0]} x {shape[1]} images of {({key: getattr(recipe, key) for key in theirs})}"
-        raise ConfigError("distill.teacher", f"{recipe.distill.teacher}: {images}", ours)
+    name = recipe.distill.teacher
+    try:
+        teacher = TrainedModel(name)
+    except ConfigError as error:
+        raise ConfigError("distill.teacher", name, error.allowed) from None
+    if teacher.card["model"]["name"] == "klt":
+        raise ConfigError("distill.teacher", name, "weights of a network")
+    ours = {key: getattr(recipe, key) for key in ("target", "domain", "scaling")}
+    ours |= {"offset": 0.0, "scale": 1.0, "transposed": False}
+    theirs = {key: getattr(teacher.input, key) for key in ours}
+    ours["image"], theirs["image"] = (" x ".join(map(str, size)) for size in (shape[:2], teacher.shape))
+    different = [key for key in ours if ours[key] != theirs[key]]
+    if different:
+        known, wanted = (", ".join(f"{key} {values[key]}" for key in different) for values in (theirs, ours))
+        raise ConfigError("distill.teacher", f"{name} ({known})", f"weights for {wanted}")
     return Distillation(recipe.distill, teacher.model)
 
 

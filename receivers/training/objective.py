@@ -23,7 +23,7 @@ class TrainingModel(keras.Model):
         bottleneck: between encoder and decoder, or None.
         noise_snr_db: range of the signal-to-noise ratio of the encoder's input [dB], or None.
         seed: of the noise.
-        distillation: teacher and its loss, or None. The teacher is no part of this model: it is neither trained nor saved.
+        distillation: teacher and its loss, or None. The teacher is no part of this model: neither trained nor saved.
 
     Call arguments:
         x: images float32 ``[batch, height, width, 2]``, for a concrete bottleneck with the length of every report,

@@ -59,8 +59,8 @@ class QuantizerSection(_Section):
 class ConcreteSection(_Section):
     """Bits in the training loop of a network whose latents are log-odds of bits.
 
-    Bits are relaxed (binary concrete) at a temperature that falls exponentially from epoch to epoch. ``variable``: every
-    sample has a random length, uniform from 1 to all bits; otherwise all are sent.
+    Bits are relaxed (binary concrete) at a temperature that falls exponentially from epoch to epoch. ``variable``:
+    every sample has a random length, uniform from 1 to all bits; otherwise all are sent.
     """
 
     variable: bool = True
@@ -171,7 +171,8 @@ class TrainingRecipe(_Section):
         if self.concrete is not None and self.quantizer is not None:
             raise ConfigError("concrete", "concrete and quantizer", "one of the two")
         if self.distill is not None and (self.rate is not None or self.loss not in ("mse", "nmse")):
-            raise ConfigError("distill", f"with loss {self.loss}" + " and rate" * bool(self.rate), "loss mse or nmse alone")
+            received = f"with loss {self.loss}" + " and rate" * bool(self.rate)
+            raise ConfigError("distill", received, "loss mse or nmse alone")
         if self.target != "mimo" and (self.domain, self.scaling) != ("angular_delay", "per_sample"):
             raise ConfigError("domain, scaling", f"{self.domain}, {self.scaling}", "the defaults, or target mimo")
         if (self.loss == "sgcs") != (self.target == "eigenvector"):

@@ -6,15 +6,18 @@ import math
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
+
+_MOST_STEPS, _MOST_CYCLES = 2**31, 4096
 
 
 @keras.saving.register_keras_serializable(package="csilink")
 class WarmRestarts(keras.optimizers.schedules.LearningRateSchedule):
     r"""Cosine annealing with warm restarts: cycles of lengths :math:`T_0, m T_0, m^2 T_0, \dots`.
 
-    In a cycle the rate rises linearly from ``base`` to its peak within ``warmup`` steps and falls back to ``base`` along
-    half a cosine; every peak is ``gamma`` times the one before.
+    In a cycle the rate rises linearly from ``base`` to its peak within ``warmup`` steps and falls back to ``base``
+    along half a cosine; every peak is ``gamma`` times the one before (both counted from ``base``).
 
     Args:
         base: lowest rate.
@@ -27,10 +30,18 @@ class WarmRestarts(keras.optimizers.schedules.LearningRateSchedule):
     Source: Loshchilov, Hutter, ICLR 2017 (SGDR), Eq. (5), with warm-up and decay of the peak as in NF-KD's code.
     """
 
-    def __init__(self, base: float, peak: float, first: int, multiplier: float = 2, gamma: float = 0.8, warmup: int = 0):
+    def __init__(
+        self, base: float, peak: float, first: int, multiplier: float = 2, gamma: float = 0.8, warmup: int = 0
+    ):
         self._config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         self.base, self.peak, self.first = base, peak, first
         self.multiplier, self.gamma, self.warmup = multiplier, gamma, warmup
+        # Starts of the cycles that grow: a logarithm in float32 would miss some of them by a step.
+        starts, length = [0.0], float(first)
+        while multiplier > 1 and starts[-1] < _MOST_STEPS and len(starts) < _MOST_CYCLES:
+            starts.append(starts[-1] + length)
+            length *= multiplier
+        self._starts = np.float32(starts)
 
     def __call__(self, step: Any) -> Any:
         """Rate of a step."""
@@ -39,10 +50,10 @@ class WarmRestarts(keras.optimizers.schedules.LearningRateSchedule):
             cycle = ops.floor(step / self.first)
             start, length = cycle * self.first, ops.ones_like(step) * self.first
         else:
-            m = self.multiplier
-            cycle = ops.floor(ops.log1p(step / self.first * (m - 1) + 1e-6) / math.log(m))
-            length = self.first * m**cycle
-            start = self.first * (m**cycle - 1) / (m - 1)
+            starts = ops.convert_to_tensor(self._starts)
+            index = ops.sum(ops.cast(ops.expand_dims(step, -1) >= starts[1:], "int32"), axis=-1)
+            cycle = ops.cast(index, "float32")
+            start, length = ops.take(starts, index), self.first * self.multiplier**cycle
         done = step - start
         peak = self.base + (self.peak - self.base) * self.gamma**cycle
         fall = 0.5 * (1.0 + ops.cos(math.pi * (done - self.warmup) / ops.maximum(length - self.warmup, 1.0)))

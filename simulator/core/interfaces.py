@@ -45,6 +45,7 @@ class FeedbackScheme(ABC):
     Constructor: ``(config: CsiConfig, *, seed: int, **params)``; ``seed`` is public and constant over a run.
     """
 
+    nested: ClassVar[bool] = False  # every prefix of a report, down to one bit, is a report
     config: CsiConfig
 
     @property

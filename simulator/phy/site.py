@@ -89,7 +89,7 @@ class TracedSite(ChannelSource):
             )
         )
         self._site = site
-        self._function = tf.function(self._response, jit_compile=False, reduce_retracing=True)
+        self._function = tf.function(self._response, jit_compile=False)
 
     def _picks(self, batch_size: int, seed: int) -> np.ndarray:
         """Points of every drop, int ``[batch, user]``, without repetition in a drop."""

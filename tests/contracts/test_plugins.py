@@ -40,7 +40,8 @@ from simulator.data.writer import StoreWriter
 from simulator.phy.llvm import working_llvm
 from simulator.scores import CsiOutcome, LinkOutcome
 
-WEIGHTS = {name: next(iter(n for n in zoo_names() if n.startswith(name)), None) for name in ("csinet", "evt", "klt")}
+ARCHITECTURES = ("csinet", "evt", "klt", "vb-")
+WEIGHTS = {name: next(iter(n for n in zoo_names() if n.startswith(name)), None) for name in ARCHITECTURES}
 PANEL = Panel(3, 2, 2)
 CODEBOOKS = Path(mkdtemp(prefix="csilink-codebooks-"))
 atexit.register(shutil.rmtree, CODEBOOKS, ignore_errors=True)
@@ -92,6 +93,11 @@ PARAMS = {
             {"weights": WEIGHTS["evt"]},
             {"weights": WEIGHTS["evt"], "coder": "huffman", "prior": "pooled"},
         ],
+        "variable-bit": [
+            {"weights": WEIGHTS["vb-"]},
+            {"weights": WEIGHTS["vb-"], "bits": 19},
+            {"weights": WEIGHTS["vb-"], "noisy": True},
+        ],
         "autoencoder": [
             {"weights": WEIGHTS["csinet"]},
             {"weights": WEIGHTS["csinet"], "coder": "huffman", "prior": "learned"},
@@ -125,9 +131,13 @@ INTERFACES = {
 
 
 def cases(kind):
-    """``(name, params)`` of every registered plug-in of a kind."""
+    """``(name, params)`` of every registered plug-in of a kind; those whose weights are not shipped are skipped."""
     return [
-        pytest.param(name, params, id="-".join([name, *(Path(str(value)).name for value in params.values())]))
+        pytest.param(
+            *(name, params),
+            id="-".join([name, *(Path(str(value)).name for value in params.values())]),
+            marks=[pytest.mark.skip("weights are not shipped")] if params.get("weights", "") is None else [],
+        )
         for name in registry.names(kind)
         for params in PARAMS.get(kind, {}).get(name, [{}])
     ]
@@ -191,7 +201,8 @@ def public_config(name, weights):
         return CONFIG
     trained = TrainedModel(weights).input
     panel = Panel(trained.n1, trained.n2, trained.num_pol)
-    return CsiConfig(panel, 2, trained.num_subcarriers, trained.spacing_hz, subband_size=4)
+    antennas = trained.num_rx_ant if trained.target == "mimo" else 2
+    return CsiConfig(panel, antennas, trained.num_subcarriers, trained.spacing_hz, subband_size=4)
 
 
 def scheme_of(name, params):
@@ -293,6 +304,8 @@ class TestFeedback:
     def test_a_wrong_length_is_refused(self, name, params, change, rng):
         """PayloadError where all reports have one length, else reports marked as no codeword."""
         scheme = scheme_of(name, params)
+        if scheme.nested and change in ("shorter", "longer"):
+            pytest.skip("every prefix is a report")
         report = scheme.report(csi(scheme, rng))
         bits = np.pad(report.bits, ((0, 0), (0, 0), (0, scheme.max_bits + 1 - report.bits.shape[2])))
         num_bits = {"shorter": report.num_bits - 1, "longer": np.full((3, 2), scheme.max_bits + 1)}
@@ -303,6 +316,22 @@ class TestFeedback:
         except PayloadError:
             return
         assert not check_reconstruction(scheme, known, 3, 2).any()
+
+    def test_every_prefix_of_a_nested_report_is_a_report(self, name, params, rng):
+        """As are the longest reports that a scheme of this kind sends; longer ones are refused."""
+        scheme = scheme_of(name, params)
+        if not scheme.nested:
+            pytest.skip("reports are not nested")
+        longest = max(
+            (scheme_of(name, other) for other in PARAMS["feedback"].get(name, [{}])), key=lambda s: s.max_bits
+        )
+        report = longest.report(csi(longest, rng, longest.max_bits, 1))
+        lengths = np.minimum(report.num_bits, 1 + np.arange(longest.max_bits)[:, None])
+        known = scheme.reconstruct(CsiReport(report.bits, lengths))
+        assert check_reconstruction(scheme, known, longest.max_bits, 1).all()
+        beyond = longest.max_bits + 1
+        with pytest.raises(PayloadError):
+            scheme.reconstruct(CsiReport(np.zeros((1, 1, beyond), np.uint8), np.full((1, 1), beyond)))
 
     def test_random_bits(self, name, params, rng):
         """300 patterns of lengths that occur, then of any length: a finite reconstruction or PayloadError."""

@@ -402,17 +402,18 @@ CARD = {
 TABLES = {"mu_law-b2/levels": np.float32([-0.5, -0.1, 0.1, 0.5]), "mu_law-b2/counts": np.full((8, 4), 5, np.uint32)}
 
 
-def weights_folder(card=None, arrays=TABLES, **changes):
+def weights_folder(card=None, arrays=TABLES, base=CARD, **changes):
     """A folder of weights that the checks before a run accept, unless the card is changed."""
     Path("weights").mkdir()
     path = Path("weights/model.weights.h5")
     with h5py.File(path, "w") as file:
         file["x"] = [1.0]
-    content = copy.deepcopy(CARD)
+    content = copy.deepcopy(base)
     content["weights"]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
     tables = Path("weights/tables.npz")
     np.savez(tables, **arrays)
-    content["tables"]["sha256"] = hashlib.sha256(tables.read_bytes()).hexdigest()
+    if "tables" in content:
+        content["tables"]["sha256"] = hashlib.sha256(tables.read_bytes()).hexdigest()
     for dotted, value in changes.items():
         *sections, field = dotted.split("__")
         node = content
@@ -514,6 +515,75 @@ def test_a_damaged_weight_file(refused):
     tells(refused("run", with_weights(), "--out", "out"), "weights/model.weights.h5: damaged, SHA-256")
 
 
+# Networks of bits
+
+BIT_CARD = {
+    **{key: CARD[key] for key in ("name", "weights")},
+    "model": {"name": "variable_bit", "params": {"height": 4, "width": 4, "num_latents": 8}},
+    "input": {**CARD["input"], "target": "mimo"},
+}
+
+
+def with_bits(scheme="variable-bit", **params):
+    return written({**SCENARIO, "feedback": [{"scheme": scheme, "weights": "./weights", **params}]})
+
+
+def test_the_fake_weights_of_a_network_of_bits_pass_the_checks(monkeypatch, capsys):
+    weights_folder(base=BIT_CARD)
+    monkeypatch.setattr(sys, "argv", ["csilink", "check", str(with_bits(bits=[5, 8]))])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 0
+    said = capsys.readouterr().out
+    assert "fake-b5: at most 5 bits" in said and "fake-b8: at most 8 bits" in said
+
+
+@pytest.mark.parametrize(
+    ("params", "assignment", "words"),
+    [
+        ({"bits": 0}, None, "feedback.variable-bit.bits: got 0|greater than or equal to 1"),
+        ({"bits": 9}, None, "feedback.variable-bit.bits: got 9|1..8, what the weights fake have"),
+        ({"bits": True}, None, "feedback.variable-bit.bits: got True|integer"),
+        ({"noisy": 1}, None, "feedback.variable-bit.noisy: got 1|true or false"),
+        ({"foo": 1}, None, "feedback.variable-bit|foo|parameters weights, bits, noisy"),
+        ({}, "bs.n1=8", "bs.n1: got 8|4, what the weights fake were trained for"),
+        ({}, "ue.num_rx_ant=2", "ue.num_rx_ant: got 2|1, what the weights fake were trained for"),
+        ({}, "carrier.num_rb=8", "carrier (frequency samples): got 8|4, what the weights"),
+    ],
+)
+def test_a_wrong_parameter_of_variable_bit_feedback(refused, params, assignment, words):
+    weights_folder(base=BIT_CARD)
+    change = [] if assignment is None else ["--set", assignment]
+    tells(refused("run", with_bits(**params), "--out", "out", *change), words)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "card", "words"),
+    [
+        ("variable-bit", CARD, "feedback.weights (target of the training): got 'mimo'|channel, what the weights fake"),
+        (
+            "variable-bit",
+            {**CARD, "input": BIT_CARD["input"]},
+            "feedback.variable-bit.weights: got './weights'|weights of a network of bits",
+        ),
+        ("autoencoder", BIT_CARD, "feedback.weights (target of the training): got 'channel'|mimo, what the weights"),
+        ("autoencoder", {**BIT_CARD, "input": CARD["input"]}, "feedback.weights: got 'fake'|weights with a codec"),
+        ("eigenvector", BIT_CARD, "feedback.weights (target of the training): got 'eigenvector'|mimo, what the"),
+        ("klt", BIT_CARD, "feedback.klt.weights: got './weights'|weights of a recipe with model klt"),
+    ],
+)
+def test_weights_of_another_kind(refused, scheme, card, words):
+    weights_folder(base=card)
+    params = {"bits": 3} if scheme == "klt" else {}
+    tells(refused("run", with_bits(scheme, **params), "--out", "out"), words)
+
+
+def test_a_network_of_bits_has_no_codec_to_export(refused):
+    weights_folder(base=BIT_CARD)
+    message = refused("export", "./weights", "--side", "ue", "--format", "keras", "--out", "model")
+    tells(message, "weights: got './weights'|weights of a network with a codec")
+
+
 # Data sets
 
 
@@ -596,10 +666,59 @@ def store():
         ("init=pca", "init: got 'pca'|image_activation: linear"),
         ("seed='1'", "seed: got '1'|a number"),
         ("name=a b", "name: got 'a b'|text that matches"),
+        ("concrete={}", "concrete: got 'concrete and quantizer'|one of the two"),
+        ("concrete={end_temperature: 0}", "concrete.end_temperature: got 0|greater than 0"),
+        (
+            "domain=antenna_frequency",
+            "domain, scaling: got 'antenna_frequency, per_sample'|the defaults, or target mimo",
+        ),
+        ("scaling=none", "domain, scaling: got 'angular_delay, none'|the defaults, or target mimo"),
+        ("restarts={first_epochs: 0}", "restarts.first_epochs: got 0|greater than 0"),
+        ("restarts={first_epochs: 1, multiplier: 0.5}", "restarts.multiplier: got 0.5|greater than or equal to 1"),
+        ("distill={teacher: x, alpha: 1.1}", "distill.alpha: got 1.1|less than or equal to 1"),
+        ("distill={teacher: x, loss: kl}", "distill.loss: got 'kl'|'nf_kd', 'normalized_kd', 'bit_adaptive' or 'mse'"),
+        ("distill={alpha: 0.5}", "distill.teacher: got 'nothing'|required"),
+        ("distill={teacher: nowhere}", "distill.teacher: got 'nowhere'|csinet-100|a folder with card.json"),
+        ("distill={teacher: ./x}", "distill.teacher: got './x'|an existing folder"),
+        ("distill={teacher: klt-mixed}", "distill.teacher: got 'klt-mixed'|weights of a network"),
+        ("distill={teacher: csinet-100}", "distill.teacher|csinet-100 (image 32 x 32)|weights for image 4 x 4"),
+        ("distill={teacher: evt-80}", "distill.teacher|evt-80 (target eigenvector|weights for target channel"),
     ],
 )
 def test_a_wrong_training_recipe(refused, store, assignment, words):
     tells(refused("train", written(TRAINING), "--store", store, "--out", "out", "--set", assignment), words)
+
+
+@pytest.mark.parametrize(
+    ("assignments", "words"),
+    [
+        (
+            ("model={name: variable_bit}", "quantizer=null"),
+            "concrete: got None|a section, for a network of bits|variable_bit",
+        ),
+        (("concrete={}", "quantizer=null"), "concrete: got 'a section'|a network of bits|model.name is csinet"),
+        (
+            ("model={name: variable_bit, params: {head: row}}", "quantizer=null", "concrete={}"),
+            "model.params|head is 'shared' or 'token'",
+        ),
+        (
+            ("model={name: variable_bit, params: {token_rows: 3}}", "quantizer=null", "concrete={}"),
+            "model.params|'token_rows': 3|divides the 4 rows",
+        ),
+        (
+            ("model={name: variable_bit, params: {token_rows: 0}}", "quantizer=null", "concrete={}"),
+            "model.params|'token_rows': 0|divides the 4 rows",
+        ),
+        (("distill={teacher: x}", "loss=sgcs"), "distill: got 'with loss sgcs'|loss mse or nmse alone"),
+        (
+            ("distill={teacher: x}", "rate={weight: [1]}", "quantizer={bits: [2], unquantized_share: false}"),
+            "distill: got 'with loss nmse and rate'|loss mse or nmse alone",
+        ),
+    ],
+)
+def test_parts_of_a_training_that_do_not_fit(refused, store, assignments, words):
+    sets = [part for assignment in assignments for part in ("--set", assignment)]
+    tells(refused("train", written(TRAINING), "--store", store, "--out", "out", *sets), words)
 
 
 def test_an_unknown_backend(refused, store):
@@ -696,8 +815,10 @@ def test_the_program_ends_with_code_2(text, argv, words):
     assert not Path("out").exists()
 
 
-@pytest.mark.parametrize("argv", ["--help", "list", "check rvq_theory", "run --help", "run nowhere"])
+@pytest.mark.parametrize("argv", ["--help", "list", "check rvq_theory", "check s.yaml", "run --help", "run nowhere"])
 def test_help_list_and_check_stay_light(argv):
+    weights_folder(base=BIT_CARD)
+    with_bits()
     code = (
         "import sys; from benchmarks.cli import main; sys.argv[0] = 'csilink'\n"
         "try: main()\n"

@@ -21,6 +21,7 @@ from benchmarks import cli, dataset
 from benchmarks.build import ChannelDraw
 from benchmarks.dataset import make_dataset
 from benchmarks.runner import load_points
+from benchmarks.train import bit_scores
 from benchmarks.train import train as run_training
 from receivers.feedback.autoencoder import AutoencoderFeedback
 from receivers.feedback.eigenvector import EigenvectorFeedback
@@ -504,6 +505,140 @@ def test_sum_rate_loss_is_minus_the_rate_of_the_link(store):
         total = tf.reduce_mean(loss(truth, x))
     step = tape.gradient(total, x)
     assert float(tf.reduce_mean(loss(truth, x - 0.5 * step / tf.norm(step)))) < float(total)
+
+
+# Bits and teachers
+
+PAIRS = {
+    **RECIPE,
+    "name": "pairs",
+    "ue": {"num_rx_ant": 2},
+    "splits": {"train": 160, "val": 40, "test": 40},
+    "parts": [{"channel": {"model": "rayleigh", "taps": 2}}],
+}
+BIT_NETWORK = {
+    **{"num_latents": 10, "features": 6, "tokens": 4, "bit_features": 8, "dim": 8, "num_heads": 2, "hidden": 12},
+    **{"num_layers": 1, "dropout": 0.1, "logit_gain": 4.0},
+}
+
+
+@pytest.fixture(scope="module")
+def pairs(place):
+    """UEs with two antennas."""
+    return make_dataset(parse_recipe(PAIRS), place / "pairs")
+
+
+def bit_recipe(name, **changes):
+    data = {
+        **{"name": name, "seed": 2, "dataset": "pairs", "target": "mimo", "domain": "antenna_frequency"},
+        **{"model": {"name": "variable_bit", "params": BIT_NETWORK}, "concrete": {}, "epochs": 2, "batch_size": 40},
+    }
+    return {**data, **changes}
+
+
+@pytest.fixture(scope="module")
+def teacher(place, pairs):
+    """Folder of a network that always sends all its bits."""
+    recipe = parse_training(bit_recipe("teacher", concrete={"variable": False}, epochs=1))
+    run_training(recipe, pairs, place / "teacher", lambda line: None)
+    return place / "teacher"
+
+
+def weights_of(folder):
+    return TrainedModel(str(folder)).model.get_weights()
+
+
+def test_a_teacher_stays_as_it_is_and_out_of_the_checkpoint(pairs, teacher, tmp_path):
+    view = ImageView(pairs.layout, 8, target="mimo", domain="antenna_frequency")
+    images = {split: load_images(pairs, split, view)[0] for split in ("train", "val")}
+    models, saved = {}, {}
+    for name, changes in (("alone", {}), ("taught", {"distill": {"teacher": str(teacher), "alpha": 0.9}})):
+        recipe = parse_training(bit_recipe(name, epochs=1, **changes))
+        models[name], _ = fit.fit(recipe, pairs.layout, *images.values(), tmp_path / name, lambda line: None)
+        with np.load(tmp_path / name / "epoch-0001.npz") as arrays:
+            saved[name] = {key: arrays[key].shape for key in arrays.files}
+    assert saved["taught"] == saved["alone"]
+    for now, before in zip(models["taught"].distillation.teacher.get_weights(), weights_of(teacher), strict=True):
+        np.testing.assert_array_equal(now, before)
+    alone, taught = (models[name].autoencoder.decoder.get_weights() for name in ("alone", "taught"))
+    assert any(np.abs(a - b).max() > 1e-5 for a, b in zip(alone, taught, strict=True))
+
+
+def test_interrupted_and_resumed_training_of_bits_is_the_same(pairs, teacher, tmp_path):
+    """Relaxed bits, lengths, dropout, teacher and restarts of the learning rate go on where they were."""
+    recipe = parse_training(
+        bit_recipe("vb", distill={"teacher": str(teacher)}, restarts={"first_epochs": 0.5}, loss="mse")
+    )
+    run_training(recipe, pairs, tmp_path / "whole", lambda line: None)
+
+    def stop(line):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_training(recipe, pairs, tmp_path / "net", stop)
+    assert not (tmp_path / "net" / "card.json").exists()
+    run_training(recipe, pairs, tmp_path / "net", lambda line: None)
+    cards = [json.loads((tmp_path / name / "card.json").read_text()) for name in ("whole", "net")]
+    curves = [[(e["loss"], e["val_loss"]) for e in card["training"]["curve"]] for card in cards]
+    assert curves[0] == curves[1] and cards[0]["test"] == cards[1]["test"]
+    for a, b in zip(weights_of(tmp_path / "whole"), weights_of(tmp_path / "net"), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_bits_are_trained_from_a_stream(pairs, tmp_path):
+    recipe = parse_training(bit_recipe("vb", memory_gib=1e-6))
+    card = run_training(recipe, pairs, tmp_path / "net", lambda line: None)
+    assert card["dataset"]["samples"]["train"] == 160 and len(card["training"]["curve"]) == 2
+    assert np.isfinite([e["loss"] for e in card["training"]["curve"]]).all()
+
+
+def test_real_latents_of_all_antennas_and_their_network_as_teacher(pairs, tmp_path):
+    """The sparse code beside the score knows images of one antenna only."""
+    params = {"num_latents": 16, "image_activation": "linear"}
+    changes = {"concrete": None, "quantizer": {"name": "uniform", "bits": [3]}, "init": "pca", "epochs": 1}
+    recipe = parse_training(bit_recipe("reals", model={"name": "csinet", "params": params}, **changes))
+    scores = run_training(recipe, pairs, tmp_path / "net", lambda line: None)["test"]["codecs"][
+        "uniform-b3-range-latent"
+    ]
+    assert "klt_at_these_bits" in scores and "sparse_at_these_bits" not in scores
+    x = load_images(pairs, "test", ImageView(pairs.layout, 8, target="mimo", domain="antenna_frequency"))[0]
+    student = fit.build_model(parse_training(bit_recipe("vb", distill={"teacher": str(tmp_path / "net")})), x)
+    trained = TrainedModel(str(tmp_path / "net"))
+    images = np.asarray(student.distillation.teacher_images(x))
+    np.testing.assert_allclose(images, trained.decode(trained.encode(x)), atol=1e-5)
+
+
+TRAIN_CODE = """
+import sys
+from pathlib import Path
+from benchmarks.train import train
+from receivers.training import fit
+from receivers.training.recipe import parse_training
+from scenarios.load import load_mapping
+from simulator.data.store import ChannelStore
+train(parse_training(load_mapping(Path(sys.argv[1]))), ChannelStore(sys.argv[2]), Path(sys.argv[3]), lambda line: None)
+print("BACKEND", fit.keras.backend.backend())
+"""
+
+
+@pytest.mark.parametrize("backend", ["torch", pytest.param("jax", marks=pytest.mark.slow)])
+def test_bits_and_teachers_train_under_other_backends(pairs, teacher, tmp_path, backend):
+    """Finite losses, and weights that score the same here."""
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"{backend} is not installed")
+    changes = {"distill": {"teacher": str(teacher)}, "restarts": {"first_epochs": 1}}
+    recipe, folder = written(tmp_path / "t.yaml", bit_recipe("vb", **changes)), tmp_path / "net"
+    environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", TRAIN_CODE, str(recipe), str(pairs.folder), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert done.stdout == f"BACKEND {backend}\n", done
+    card = json.loads((folder / "card.json").read_text())
+    losses = [(e["loss"], e["val_loss"]) for e in card["training"]["curve"]]
+    assert card["training"]["backend"] == backend and np.isfinite(losses).all()
+    x = load_images(pairs, "test", ImageView(pairs.layout, 8, target="mimo", domain="antenna_frequency"))[0]
+    here = bit_scores(folder, x)["by_bits"]
+    for num_bits, entry in card["test"]["by_bits"].items():
+        assert entry["nmse_db"] == pytest.approx(here[num_bits]["nmse_db"], abs=2e-3)
 
 
 def test_wrong_recipes(store):

@@ -188,12 +188,15 @@ def test_the_loss_is_minus_the_cosine(rng):
     np.testing.assert_allclose(np.abs(np.sum(directions(h) * h, axis=1)), np.linalg.norm(h, axis=1), rtol=1e-5)
 
 
-@pytest.mark.parametrize("interval", [None, 6])
-def test_refinement_gains_on_channels_with_structure(interval, rng):
-    """Channels in a plane of 3 of 8 dimensions: refined words move into it; Algorithm 2 goes on from its own words."""
+@pytest.mark.parametrize(("interval", "bits"), [(None, 4), (None, 7), (6, 4)])
+def test_refinement_gains_on_channels_with_structure(interval, bits, rng):
+    """Channels in a plane of 3 of 8 dimensions: refined words move into it; Algorithm 2 goes on from its own words.
+
+    Codebooks smaller than a batch, and larger.
+    """
     root = gaussian(rng, 3, 8)
     train, val, test = (gaussian(rng, n, 3) @ root for n in (4000, 500, 500))
-    base = rvq_codebook(8, 4, 0)
+    base = rvq_codebook(8, bits, 0)
 
     def make(seed):
         import keras

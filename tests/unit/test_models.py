@@ -7,13 +7,18 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from tolerances import assert_mean
 from torch_forward import Forward
 
+from receivers.models.attention import MultiHeadAttention, TransformerLayer
 from receivers.models.cost import count_cost
 from receivers.models.gdn import Gdn
 from receivers.models.prior import FactorizedPrior
 from receivers.models.separable_attention import GlobalAttention, LocalAttention, SeparableBlock
 from receivers.models.torch_weights import ARCHITECTURES, _pairs, load_torch_weights
+from receivers.training.concrete import ConcreteBottleneck
+from receivers.training.objective import TrainingModel
+from receivers.training.recipe import ConcreteSection
 from simulator.core import registry
 from simulator.core.errors import StoreError
 
@@ -48,7 +53,11 @@ PUBLISHED = {
     ),
 }
 NETWORKS = tuple(n for n in registry.names("models") if n != "klt")
-SMALL = {"learned_transform": {"maps": 8, "latent_maps": 4}, "evt": {"dim": 16, "hidden": 16}}
+SMALL = {
+    "learned_transform": {"maps": 8, "latent_maps": 4},
+    "evt": {"dim": 16, "hidden": 16},
+    "variable_bit": {"num_latents": 12, "features": 16, "tokens": 6, "bit_features": 20, "dim": 16, "hidden": 24},
+}
 GOLDEN = Path(os.environ.get("CSILINK_GOLDEN", Path(__file__).parents[3] / "shared" / "golden"))
 
 
@@ -129,8 +138,10 @@ class TestEveryNetwork:
         import tensorflow as tf
 
         x = image(rng, 4, *model.encoder.input_shape[1:3])
+        bottleneck = ConcreteBottleneck(ConcreteSection(), model.num_latents) if model.binary else None
+        network = TrainingModel(model, bottleneck)
         with tf.GradientTape() as tape:
-            loss = ops.mean(ops.square(model(x, training=True) - x))
+            loss = ops.mean(ops.square(network(x, training=True) - x))
         gradients = tape.gradient(loss, [w.value for w in model.trainable_weights])
         names = [w.path for w, g in zip(model.trainable_weights, gradients, strict=True) if g is None or not np.any(g)]
         # Biases in front of a normalisation, and of keys, cannot matter.
@@ -190,6 +201,32 @@ def test_batch_axis_attention_mixes_samples_and_token_attention_does_not(rng):
         model = made("transnet", num_latents=32, attention_axis=axis)
         change = np.abs(array(model(x))[0] - array(model(other))[0]).max()
         assert (change > 1e-3) == mixes
+
+
+def dropping(dropout, silent):
+    """Attention, or a pre-norm layer of which one branch gives nothing: each linear in what is dropped."""
+    whole = silent is not None
+    layer = TransformerLayer(2, 24, norm="pre", dropout=dropout) if whole else MultiHeadAttention(2, dropout=dropout)
+    layer.build((None, 5, 8))
+    if whole:
+        kernel = layer.self_attn.out_kernel if silent == "attention" else layer.down.kernel
+        kernel.assign(0 * kernel)
+    return layer
+
+
+@pytest.mark.parametrize("silent", [None, "attention", "feed-forward"])
+def test_dropout_acts_in_training_alone_and_keeps_the_mean(silent, rng):
+    x = np.repeat(rng.standard_normal((1, 5, 8)).astype(np.float32), 4000, axis=0)
+    plain, layer = dropping(0.0, silent), dropping(0.3, silent)
+    layer.set_weights(plain.get_weights())
+    expected = array(plain(x))
+    np.testing.assert_array_equal(array(layer(x)), expected)
+    np.testing.assert_array_equal(array(plain(x, training=True)), expected)
+    dropped = array(layer(x, training=True)) - expected
+    for index in np.ndindex(5, 8):
+        assert_mean(dropped[:, *index], 0)
+    assert (dropped.std(axis=0) > 0.01).all()
+    assert plain.drop is None and len(plain.variables) == len(plain.weights) == len(layer.weights)
 
 
 def test_global_attention_reacts_to_its_queries_only_with_real_keys(rng):

@@ -9,7 +9,7 @@ from keras import ops
 from scipy.special import erf
 
 from receivers.models.attention import TransformerLayer
-from receivers.models.codeword_refiner import from_tokens, to_tokens
+from receivers.models.codeword_refiner import WholeCodebook, from_tokens, to_tokens
 from receivers.models.llama import LlamaLayer
 from receivers.models.lvm4cf import Lvm4cf
 from receivers.models.refiners import FcRefiner, Gpt2Refiner, MlpRefiner, TransformerRefiner
@@ -162,6 +162,15 @@ def test_tokens_hold_one_polarisation_each(rng):
     np.testing.assert_allclose(tokens[2, 1], np.concatenate([words[2, 3:].real, words[2, 3:].imag]), rtol=1e-6)
     back = from_tokens(3 * tokens)
     np.testing.assert_allclose(back, words / np.linalg.norm(words, axis=1, keepdims=True), atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(7,), (7, 1)])
+def test_a_whole_codebook_is_refined_as_its_words_are(shape, rng):
+    model = FcRefiner(16, 2)
+    words = rng.standard_normal((5, 2, 16)).astype(np.float32)
+    index = rng.integers(0, 5, shape).astype(np.int32)
+    expected = value(model(words[index.ravel()]))
+    np.testing.assert_allclose(value(WholeCodebook(model, words)(index)), expected, atol=1e-6)
 
 
 # Public weights ------------------------------------------------------------------------------------------------------

@@ -5,7 +5,15 @@ import pytest
 from tolerances import FLOAT32, assert_close
 
 from simulator.core.types import Panel
-from simulator.transforms import from_angular_delay, to_angular_delay, to_complex, to_real, unit_power
+from simulator.transforms import (
+    from_angular_delay,
+    from_mimo_image,
+    to_angular_delay,
+    to_complex,
+    to_mimo_image,
+    to_real,
+    unit_power,
+)
 
 PANELS = [Panel(8, 2, 2), Panel(4, 4, 1), Panel(1, 1, 1), Panel(3, 1, 2), Panel(1, 5, 1)]
 
@@ -89,3 +97,41 @@ def test_unit_power(rng, scale):
 
 def test_unit_power_of_nothing_is_nothing():
     assert (unit_power(np.zeros((2, 3), np.complex64), num_lead=1) == 0).all()
+
+
+# All antennas of a UE in one image
+
+
+def test_columns_of_a_mimo_image_are_the_ports_of_one_antenna_after_the_other(rng):
+    panel, n, taps = Panel(3, 2, 2), 5, 4
+    h = channel(rng, 2, 3, panel.num_ports, n)
+    frequency, delay = (to_complex(to_mimo_image(h, panel, rows)) for rows in (None, taps))
+    assert frequency.shape == (2, n, 36) and delay.shape == (2, taps, 36)
+    for sample, rx in np.ndindex(2, 3):
+        beams = to_angular_delay(h[sample, rx], panel, taps)
+        for port in range(12):
+            np.testing.assert_array_equal(frequency[sample, :, rx * 12 + port], h[sample, rx, port])
+            assert_close(delay[sample, :, rx * 12 + port], np.sqrt(taps / n) * beams[:, port], FLOAT32)
+
+
+@pytest.mark.parametrize("taps", [None, 12])
+def test_mimo_images_are_inverted(rng, taps):
+    panel = Panel(4, 2, 2)
+    h = channel(rng, 3, 2, 2, panel.num_ports, 12)
+    back = from_mimo_image(to_mimo_image(h, panel, taps), panel, taps, 12)
+    assert back.dtype == np.complex64
+    assert_close(back, h, FLOAT32)
+
+
+def test_a_truncated_mimo_image_keeps_power_and_loses_only_late_taps(rng):
+    """Power per entry is that of the channel where all delays are kept, although the image has fewer rows."""
+    panel, n, taps = Panel(4, 2, 2), 24, 7
+    late = np.fft.ifft(channel(rng, 5, 2, panel.num_ports, n), axis=-1)
+    early = late.copy()
+    early[..., taps:] = 0
+    late[..., :taps] = 0
+    h_early, h_late = (np.fft.fft(x, axis=-1) for x in (early, late))
+    power = np.mean(np.abs(h_early) ** 2, axis=(1, 2, 3))
+    image = to_mimo_image((h_early + h_late).astype(np.complex64), panel, taps)
+    np.testing.assert_allclose(2 * np.mean(image.astype(float) ** 2, axis=(1, 2, 3)), power, rtol=FLOAT32)
+    assert_close(from_mimo_image(image, panel, taps, n), h_early, FLOAT32)

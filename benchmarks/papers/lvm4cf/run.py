@@ -11,13 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.codebook import make_codebook
-from benchmarks.dataset import make_dataset
 from benchmarks.papers.lvm4cf.report import report
+from benchmarks.papers.stores import paper_store
 from receivers.training.codebook_recipe import parse_codebook
-from scenarios.dataset import parse_recipe
 from scenarios.load import load_mapping
-from simulator.data.rearrange import split_store
-from simulator.data.store import ChannelStore
 
 HERE = Path(__file__).parent
 
@@ -34,7 +31,7 @@ def main() -> None:
         os.environ["KERAS_BACKEND"] = arguments.backend
     plan = load_mapping(HERE / f"{arguments.size}.yaml")
     out = arguments.out or Path("results/papers") / f"lvm4cf-{arguments.size}"
-    stores = {environment: store(section, environment, out) for environment, section in plan["datasets"].items()}
+    stores = {name: paper_store(section, out / "stores" / name) for name, section in plan["datasets"].items()}
     made = {}
     for environment, bits, code in codebooks(plan):
         folder, data = out / environment / f"b{bits}" / code, {environment: stores[environment]}
@@ -44,26 +41,21 @@ def main() -> None:
         report(plan, stores, made, out)
 
 
-def store(section: dict[str, Any], environment: str, out: Path) -> ChannelStore:
-    """The channels of an environment, made on first use."""
-    section, folder = dict(section), out / "stores" / environment
-    by, shares = section.pop("split_by", None), section.pop("shares", None)
-    if by is None:
-        return make_dataset(parse_recipe(section), folder)
-    if not (folder / "manifest.json").exists():
-        whole = make_dataset(parse_recipe(section), folder.with_name(f"{environment}_whole"))
-        split_store(whole, folder, shares=shares, by=by, seed=section["seed"])
-    return ChannelStore(folder)
-
-
 def codebooks(plan: dict[str, Any]) -> list[tuple[str, int, str]]:
-    """Environment, bits and code of everything that is made: short words first, plain codes first."""
+    """Environment, bits and code of everything that is made: short words first, plain codes first.
+
+    From ``long.bits`` on ``long.networks`` alone are trained, for ``long.environments``; single-side codebooks have
+    ``ss_networks``.
+    """
     found = []
     for bits in plan["bits"]:
         for environment in plan["datasets"]:
-            codes = [*plan["plain"], *(f"{network}-ds" for network in plan["networks"])]
+            networks = list(plan["networks"])
+            if bits >= plan["long"]["bits"]:
+                networks = plan["long"]["networks"] if environment in plan["long"]["environments"] else []
+            codes = [*plan["plain"], *(f"{network}-ds" for network in networks)]
             if environment in plan["ss_environments"]:
-                codes += [f"{network}-ss" for network in plan["networks"]]
+                codes += [f"{network}-ss" for network in networks if network in plan["ss_networks"]]
             found += [(environment, bits, code) for code in codes]
     return found + [(e["environment"], e["bits"], code) for e in plan["extra"] for code in e["codes"]]
 

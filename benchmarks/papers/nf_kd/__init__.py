@@ -1,0 +1,1 @@
+"""NF-KD: variable-bit feedback with knowledge distillation, measured beside the paper."""

@@ -1,0 +1,31 @@
+"""Channel stores of the papers' experiments, made on first use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.dataset import make_dataset
+from scenarios.dataset import parse_recipe
+from simulator.data.rearrange import split_store
+from simulator.data.store import MANIFEST, ChannelStore
+
+
+def paper_store(section: dict[str, Any], folder: Path) -> ChannelStore:
+    """The channels of a plan's data section.
+
+    Args:
+        section: a data set recipe; with ``split_by`` and ``shares`` its samples are split by that label, as
+            ``csilink dataset split`` does. Or ``{store: PATH}``, a store that exists (an imported DeepMIMO folder, say).
+        folder: where to.
+    """
+    section = dict(section)
+    if "store" in section:
+        return ChannelStore(section["store"])
+    by, shares = section.pop("split_by", None), section.pop("shares", None)
+    if by is None:
+        return make_dataset(parse_recipe(section), folder)
+    if not (folder / MANIFEST).exists():
+        whole = make_dataset(parse_recipe(section), folder.with_name(f"{folder.name}_whole"))
+        split_store(whole, folder, shares=shares, by=by, seed=section["seed"])
+    return ChannelStore(folder)
