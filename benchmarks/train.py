@@ -175,7 +175,7 @@ def fit_tables(model: Any, images: np.ndarray, recipe: TrainingRecipe) -> dict[s
 
 
 def bit_scores(folder: Path, test: np.ndarray, variable: bool) -> dict[str, Any]:
-    """NMSE of the images of the test split after 1, 2, 4, ... bits of a network of bits; unless ``variable``, after all."""
+    """NMSE of the images of the test split after 1, 2, 4, ... bits of a network; if not ``variable``, after all."""
     from receivers.models.concrete import MASKED
     from receivers.models.weights import TrainedModel
 

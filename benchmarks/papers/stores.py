@@ -15,8 +15,8 @@ def paper_store(section: dict[str, Any], folder: Path) -> ChannelStore:
     """The channels of a plan's data section.
 
     Args:
-        section: a data set recipe; with ``split_by`` and ``shares`` its samples are split by that label, as
-            ``csilink dataset split`` does. Or ``{store: PATH}``, a store that exists (an imported DeepMIMO folder, say).
+        section: a data set recipe; with ``split_by`` and ``shares`` samples are split by that label as
+            ``csilink dataset split`` does. Or ``{store: PATH}``, a store that exists (an imported DeepMIMO folder).
         folder: where to.
     """
     section = dict(section)

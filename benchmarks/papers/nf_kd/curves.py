@@ -44,7 +44,9 @@ def curves(plan: dict[str, Any], data: str, store: ChannelStore, out: Path) -> p
 
 def scores(x: np.ndarray, x_hat: np.ndarray) -> tuple[float, float]:
     """Mean of the per-image NMSE (linear), and mean over images and rows of the cosine over antennas."""
-    h, h_hat = (np.ascontiguousarray(v, np.float32).view(np.complex64)[..., 0].astype(np.complex128) for v in (x, x_hat))
+    h, h_hat = (
+        np.ascontiguousarray(v, np.float32).view(np.complex64)[..., 0].astype(np.complex128) for v in (x, x_hat)
+    )
     error = np.sum(np.abs(h - h_hat) ** 2, axis=(1, 2)) / np.sum(np.abs(h) ** 2, axis=(1, 2))
     inner = np.abs(np.sum(h.conj() * h_hat, axis=2))
     norm = np.linalg.norm(h, axis=2) * np.linalg.norm(h_hat, axis=2)

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 
 from benchmarks import run
 from benchmarks.figures import PALETTE, RC
-from benchmarks.papers.nf_kd.distance import kl_share
 from benchmarks.papers.nf_kd.curves import curves
+from benchmarks.papers.nf_kd.distance import kl_share
 from simulator.data.store import ChannelStore
 
 TITLES = {
@@ -36,7 +36,7 @@ METRICS = {
     "nmse_scaled_db": "NMSE, best scale [dB]",
     "energy_ratio": "energy ratio",
     "sum_rate_bpshz": "ZF sum rate [bit/s/Hz]",
-    "outage_gamma_0.9": "outage, r < 0.9 r_ref",
+    "outage_gamma_0.5": "outage, r < 0.5 r_ref",
 }
 
 
@@ -80,10 +80,11 @@ def students(plan: dict[str, Any], data: str) -> list[tuple[str, int, str]]:
 def _link(plan: dict[str, Any], data: str, store: ChannelStore, out: Path) -> pd.DataFrame:
     """Results of the link on the test split: all students, eType II, perfect CSI."""
     section, layout, folder = plan["link"], store.layout, out / data
-    weights = [str(folder / name) for _, _, name in students(plan, data)]
+    teacher, *weights = [str(folder / name) for _, _, name in students(plan, data)]
     radio = {key: plan["data"][data][key] for key in ("carrier", "bs", "time") if key in plan["data"][data]}
     schemes: list[dict[str, Any]] = [
         {"scheme": "perfect"},
+        {"scheme": "variable-bit", "weights": teacher},
         {"scheme": "variable-bit", "weights": weights, "bits": plan["bits"]},
     ]
     if section.get("combinations"):
@@ -98,7 +99,7 @@ def _link(plan: dict[str, Any], data: str, store: ChannelStore, out: Path) -> pd
         "feedback": schemes,
         "precoding": {"precoders": ["zf", "zf_water_filling"]},
         "snr_db": section["snr_db"],
-        "outage": {"gammas": [0.9], "rates_bpshz": [1.0]},
+        "outage": {"gammas": [0.5, 0.9], "rates_bpshz": [1.0]},
         "run": {"drops": section["drops"], "chunk_drops": section["chunk_drops"]},
     }
     path = folder / "link.yaml"
@@ -139,7 +140,10 @@ def table(
     columns = [(stat, metric) for metric in metrics for stat in ("mean", "std") if ("mean", metric) in wide.columns]
     wide = wide[columns]
     wide.columns = [metric if stat == "mean" else f"{metric} std" for stat, metric in columns]
-    return wide.reset_index()
+    order = {method: index for index, method in enumerate(dict.fromkeys(here.method))}
+    return wide.reset_index().sort_values(
+        by, key=lambda c: c.map(order) if c.name == "method" else c, ignore_index=True
+    )
 
 
 def curve_figure(over_bits: pd.DataFrame) -> Figure:
@@ -150,14 +154,13 @@ def curve_figure(over_bits: pd.DataFrame) -> Figure:
     ):
         for method, part in over_bits.groupby("method", sort=False):
             values = part.pivot_table(index="bits", columns="seed", values=metric)
-            style = {"ls": ":"} if method == "teacher" else {}
-            axis.plot(values.index, values.mean(axis=1), color=COLORS[method], label=TITLES[method], lw=1.4, **style)
+            style = {**_style(method), "lw": 1.4}
+            axis.plot(values.index, values.mean(axis=1), **style)
             axis.fill_between(
                 values.index, values.min(axis=1), values.max(axis=1), color=COLORS[method], alpha=0.15, lw=0
             )
         axis.set(xlabel="bits per report", ylabel=label, xlim=(0, None))
-        axis.grid(alpha=0.3)
-    figure.axes[0].legend(fontsize=8)
+    _legend(figure)
     return figure
 
 
@@ -166,7 +169,7 @@ def link_figure(link: pd.DataFrame, plan: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(11.5, 3.8), layout="constrained")
     panels = {
         "sum_rate_bpshz": f"ZF sum rate of {plan['link']['num_users']} users (bit/s/Hz)",
-        "outage_gamma_0.9": "share of reports with r < 0.9 r_ref",
+        "outage_gamma_0.5": r"share of reports with $r < 0.5\,r_\mathrm{ref}$",
         "rho_se_bpshz": r"$\log_2(1 + \mathrm{SNR}\,\rho^2)$ (bit/s/Hz)",
     }
     here = link[link.snr_db == plan["link"]["table_snr_db"]]
@@ -176,20 +179,16 @@ def link_figure(link: pd.DataFrame, plan: dict[str, Any]) -> Figure:
             if method in TITLES:
                 stats = part.groupby("bits").value.agg(["mean", "min", "max"])
                 spread = (stats["mean"] - stats["min"], stats["max"] - stats["mean"])
-                style = {"ls": ":"} if method == "teacher" else {}
-                axis.errorbar(
-                    stats.index, stats["mean"], spread, color=COLORS[method], label=TITLES[method], lw=1.2, **style
-                )
+                axis.errorbar(stats.index, stats["mean"], spread, **_style(method))
         standard = rows[rows.method.str.startswith("etype2")]
         if len(standard):
             axis.plot(standard.bits, standard.value, "k^", ms=5, label="enhanced Type II")
         perfect = rows[rows.method == "perfect"]
         if len(perfect) and metric == "sum_rate_bpshz":
             axis.axhline(perfect.value.iloc[0], color="0.4", ls="--", lw=1, label="perfect CSI")
-        axis.set_xscale("log", base=2)
-        axis.set(xlabel="bits per report", ylabel=label)
-        axis.grid(alpha=0.3)
-    figure.axes[0].legend(fontsize=7)
+        _bits_axis(axis, plan)
+        axis.set(ylabel=label)
+    _legend(figure)
     return figure
 
 
@@ -202,9 +201,9 @@ def scale_figure(link: pd.DataFrame, plan: dict[str, Any]) -> Figure:
         here = here[here.snr_db.isna() | (here.snr_db == plan["link"]["table_snr_db"])]
         for method, part in here.groupby("method", sort=False):
             wide = part.groupby(["bits", "metric"]).value.mean().unstack("metric")
-            style = {"color": COLORS[method], "lw": 1.2, "label": TITLES[method]}
+            style = _style(method)
             row[0].plot(wide.index, wide.nmse_db, **style)
-            row[0].plot(wide.index, wide.nmse_scaled_db, **{**style, "ls": ":", "label": None})
+            row[0].plot(wide.index, wide.nmse_scaled_db, **{**style, "ls": ":", "mfc": "none", "label": None})
             row[1].plot(wide.index, wide.energy_ratio, **style)
             gain = wide["sum_rate_bpshz, zf_water_filling"] - wide.sum_rate_bpshz
             row[2].plot(wide.index, gain, **style)
@@ -212,10 +211,8 @@ def scale_figure(link: pd.DataFrame, plan: dict[str, Any]) -> Figure:
         row[1].set(ylabel=r"$|\hat h|^2 / |h|^2$")
         row[2].set(ylabel="rate gained by\nwater-filling (bit/s/Hz)")
         for axis in row:
-            axis.set_xscale("log", base=2)
-            axis.set_xlabel("bits per report")
-            axis.grid(alpha=0.3)
-    figure.axes[0].legend(fontsize=7)
+            _bits_axis(axis, plan)
+    _legend(figure)
     return figure
 
 
@@ -229,6 +226,25 @@ def convergence_figure(plan: dict[str, Any], stores: dict[str, ChannelStore], ou
             loss = 10 * np.log10([e["val_loss"] for e in epochs])
             axis.plot(np.arange(1, len(loss) + 1), loss, color=COLORS[method], lw=0.9, label=label)
         axis.set(xlabel="epoch", ylabel="validation MSE (dB), all lengths", title=plan["titles"][data])
-        axis.grid(alpha=0.3)
-    figure.axes[0].legend(fontsize=7)
+    _legend(figure)
     return figure
+
+
+def _style(method: str) -> dict[str, Any]:
+    """Line of a method; the teacher has one length."""
+    marker = {"marker": "*", "ms": 9, "ls": "none"} if method == "teacher" else {"lw": 1.2}
+    return {"color": COLORS[method], "label": TITLES[method], **marker}
+
+
+def _bits_axis(axis: Any, plan: dict[str, Any]) -> None:
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(plan["bits"], [str(b) for b in plan["bits"]])
+    axis.set_xlabel("bits per report")
+
+
+def _legend(figure: Figure) -> None:
+    """One legend for all panels."""
+    handles = {
+        label: handle for axis in figure.axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncol=5)

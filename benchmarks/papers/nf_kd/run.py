@@ -59,7 +59,13 @@ def recipes(plan: dict[str, Any], data: str, dataset: str, out: Path) -> list[di
     found = [{**common, "name": "teacher", "concrete": {"variable": False}, **plan["teacher"]}]
     for seed in plan["seeds"][data]:
         for method in plan["methods_of"][data]:
-            student = {**common, "name": f"{method}-s{seed}", "seed": seed, "concrete": {"variable": True}, **plan["student"]}
+            student = {
+                **common,
+                "name": f"{method}-s{seed}",
+                "seed": seed,
+                "concrete": {"variable": True},
+                **plan["student"],
+            }
             if plan["methods"][method]:
                 student["distill"] = {"teacher": str(out / data / "teacher"), **plan["methods"][method]}
             found.append(student)
