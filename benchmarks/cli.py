@@ -187,6 +187,31 @@ def export(
 
 
 @app.command()
+def policies(
+    weights: Annotated[str, typer.Argument(help="Zoo name or folder of weights.")],
+    store: Annotated[Path, typer.Option(help="Channel store of their data set; its validation split calibrates.")],
+    out: Annotated[Path | None, typer.Option(help="File [default: precision.npz beside the weights].")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="A=B", help="E.g. candidates=10.")] = None,
+) -> None:
+    """Mixed-precision policies of an encoder for scheme rp-mpq (sensitivities, ILP, KL, tables)."""
+    from benchmarks.precision import make_policies
+    from receivers.models.weights import TrainedModel
+    from receivers.quantization.policy_set import FILE
+    from receivers.training.precision import parse_precision
+    from scenarios.load import apply_override
+    from simulator.data.store import ChannelStore
+
+    params: dict[str, Any] = {}
+    for assignment in set_ or ():
+        apply_override(params, assignment)
+    recipe = parse_precision(params)
+    path = out or TrainedModel(weights).folder / FILE
+    found, _ = make_policies(weights, ChannelStore(store), recipe, typer.echo)
+    found.save(path)
+    typer.echo(f"{len(found.policies)} policies, cost {found.kappa.min():.3f}..{found.kappa.max():.3f}: {path}")
+
+
+@app.command()
 def report(folder: Annotated[Path, typer.Argument(help="Results folder.")]) -> None:
     """Draw the figures and report.html of a results folder again."""
     from benchmarks.report import write_report
@@ -202,6 +227,21 @@ def speed(out: Annotated[Path, typer.Option(help="Folder of speed.csv.")] = Path
     frame = run_suite(out)
     typer.echo(frame.to_string(index=False))
     typer.echo(f"{out / 'speed.csv'}")
+
+
+@bench.command()
+def ue(
+    results: Annotated[Path, typer.Option(help="Results folder of `csilink run ue_budget`.")] = Path(
+        "results/ue_budget"
+    ),
+    out: Annotated[Path, typer.Option(help="Folder of ue_latency.csv and pareto.png.")] = Path("results/ue"),
+) -> None:
+    """Time of every encoder of the zoo in ONNX Runtime and LiteRT, float and int8, beside bits and outage."""
+    from benchmarks.speed.ue import measure_zoo
+
+    frame = measure_zoo(results, out)
+    typer.echo(frame.round(3).to_string(index=False))
+    typer.echo(f"{out / 'ue_latency.csv'}")
 
 
 @bench.command()

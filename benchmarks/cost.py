@@ -14,7 +14,8 @@ LATENTS = (512, 256, 128, 64, 32)
 def cost_table() -> pd.DataFrame:
     """Parameters and multiply-accumulates of one sample of 32 x 32 (``evt``: 13 subbands x 32 ports).
 
-    ``macs_published`` counts convolution and dense layers as the papers do; ``macs`` counts attention and GDN too.
+    ``macs_published`` counts convolution and dense layers as the papers do, ``macs_thop`` normalisations as well;
+    ``macs`` counts attention, scans and GDN too.
     """
     rows = []
     for name in registry.names("models"):
@@ -30,8 +31,11 @@ def cost_table() -> pd.DataFrame:
                     "latents": model.num_latents,
                     "params": total.params,
                     "macs_published": total.macs_published,
+                    "macs_thop": total.macs_thop,
                     "macs": total.macs,
                     "encoder_params": encoder.params,
+                    "encoder_published": encoder.macs_published,
+                    "encoder_thop": encoder.macs_thop,
                     "encoder_macs": encoder.macs,
                 }
             )

@@ -70,6 +70,12 @@ def family(scheme: str) -> str:
     return re.sub(r"-(?:b|pc)\d+(?=-|$)", "", scheme)
 
 
+def network(scheme: str) -> str:
+    """Label without precision, quantiser and coder: ``csinet-250`` of ``csinet-250-mid_tread-b5-range-w8``."""
+    scheme = re.sub(r"-mpq-(online|oracle|static|ilp|random)-.*", r"-mpq-\1", scheme)
+    return re.sub(r"-(?:(?:mid_tread|mu_law|lloyd_max|uniform|vector)-)?b\d+(?=-|$).*", "", scheme)
+
+
 def scheme_styles(schemes: Iterable[str]) -> dict[str, Style]:
     """Hue per family in order of appearance, shade (light to dark with the rate) and marker within it."""
     families: dict[str, list[str]] = {}
@@ -215,7 +221,7 @@ def metric_vs_bits(
 
     ``snr_db`` (default: the SNR nearest to 20 dB) is used by link metrics only.
     """
-    rows, at_snr = _at_snr(_metric(frame, metric), snr_db)
+    rows, at_snr = at_one_snr(_metric(frame, metric), snr_db)
     rows = rows[np.isfinite(rows["bits_mean"])]
     if (rows["scheme"].map(family) == REFERENCE).all():  # nothing to compare with it
         return None
@@ -250,7 +256,7 @@ def metric_vs_axis(
 
     A row of panels per combination of the other axes, four at most.
     """
-    rows, at_snr = _at_snr(_metric(frame, metric), snr_db)
+    rows, at_snr = at_one_snr(_metric(frame, metric), snr_db)
     if pd.api.types.is_bool_dtype(rows[axis]) or not pd.api.types.is_numeric_dtype(rows[axis]):
         return None
     rows = rows[np.isfinite(rows[axis])]
@@ -299,7 +305,7 @@ def _bottom(metric: str) -> dict[str, Any]:
     return {"ylim": (0, None)} if metric.endswith("_bpshz") else {}
 
 
-def _at_snr(rows: pd.DataFrame, snr_db: float | None) -> tuple[pd.DataFrame, str]:
+def at_one_snr(rows: pd.DataFrame, snr_db: float | None) -> tuple[pd.DataFrame, str]:
     """Rows of one SNR and its text; metrics of the feedback alone have no SNR and stay whole."""
     chosen = nearest_snr(rows, 20.0 if snr_db is None else snr_db)
     return (rows, "") if chosen is None else (rows[rows["snr_db"] == chosen], f"SNR {chosen:g} dB")

@@ -28,6 +28,7 @@ from benchmarks.figures import (
     spread,
     swept_axes,
 )
+from benchmarks.figures_cost import outage_vs_ue_cost
 from simulator.core.errors import StoreError
 
 CDF_COLUMNS = ("scheme", "precoder", "snr_db", "rate_bpshz", "cdf")
@@ -47,6 +48,7 @@ PLOTS: dict[str, Callable[..., Figure | None]] = {
     "outage_vs_snr": lambda frame, cdf, snr_db, **look: figures.outage_vs_snr(frame, **look),
     "nmse_vs_bits": lambda frame, cdf, snr_db, **look: figures.metric_vs_bits(frame, "nmse_db", **look),
     "sgcs_vs_bits": lambda frame, cdf, snr_db, **look: figures.metric_vs_bits(frame, "sgcs", **look),
+    "outage_vs_ue_cost": lambda frame, cdf, snr_db, styles, **look: outage_vs_ue_cost(frame, snr_db=snr_db, **look),
 }
 AXIS_METRICS = ("sum_rate_bpshz", "sgcs")
 

@@ -82,6 +82,7 @@ class Link:
         reference = {name: self._rates(channel, rows, p, (batch, slots)) for name, p in self.precoders.items()}
         for label, scheme in self.schemes.items():
             sent = scheme.report(csi)
+            bops = scheme.ue_bops(csi)
             arrived, lost = transmit(
                 sent,
                 loss_probability=self.uplink.loss_probability,
@@ -89,7 +90,7 @@ class Link:
                 seed=derive(seed, "uplink"),
             )
             known = self._known(scheme.reconstruct(arrived), lost, (batch, reported), slots)
-            num_bits = sent.num_bits.reshape(batch, reported, users)[:, :slots]
+            num_bits = _scored(sent.num_bits, (batch, reported, users), slots)
             rows_hat = ops.convert_to_tensor(self._rows(known))
             correlation2 = ops.convert_to_numpy(metrics.correlation2(rows, rows_hat))
             yield (
@@ -101,9 +102,10 @@ class Link:
                     if known.h is None
                     else np.moveaxis(known.h.reshape(batch, slots, *known.h.shape[1:]), 1, 4),
                     correlation2=correlation2.reshape(batch, slots, *correlation2.shape[1:]).transpose(0, 3, 4, 1, 2),
-                    num_bits=np.moveaxis(num_bits, 1, 2),
+                    num_bits=num_bits,
                     snr_db=self.snr_db,
                     part1_bits=scheme.part1_bits,
+                    ue_bops=None if bops is None else _scored(bops, (batch, reported, users), slots),
                 ),
             )
             for name, precoder in self.precoders.items():
@@ -172,6 +174,11 @@ class Link:
         )  # [snr, bt, n, user, layer]
         rate = ops.mean(ops.sum(metrics.rate_bpshz(quality), axis=-1), axis=2)
         return np.moveaxis(ops.convert_to_numpy(rate).reshape(len(noise_vars), *shape, users), 2, 3)
+
+
+def _scored(value: np.ndarray, shape: tuple[int, int, int], slots: int) -> np.ndarray:
+    """A number per report ``[batch * reported, user]`` to those of the scored slots ``[batch, user, slot]``."""
+    return np.moveaxis(value.reshape(shape)[:, :slots], 1, 2)
 
 
 def _by_slot(h: np.ndarray) -> np.ndarray:

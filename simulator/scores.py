@@ -22,6 +22,7 @@ class CsiOutcome:
         num_bits: int ``[batch, user, slot]``, bits sent.
         snr_db: SNR points of the scenario [dB].
         part1_bits: bits of every report in front of its PMI.
+        ue_bops: float ``[batch, user, slot]``, bit operations that the UE's network spent on every report, or None.
     """
 
     h: np.ndarray
@@ -30,6 +31,7 @@ class CsiOutcome:
     num_bits: np.ndarray
     snr_db: tuple[float, ...]
     part1_bits: int = 0
+    ue_bops: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -231,6 +233,20 @@ class BitsMax(Metric):
     def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
         """Largest number of bits per drop."""
         return {"bits_max": outcome.num_bits.reshape(len(outcome.num_bits), -1).max(axis=1).astype(np.float64)}
+
+
+class UeCost(Metric):
+    """Bit operations that the UE's network spends on a report: MACs times bits of weight and of activation.
+
+    Products of activations, attention and scans included; 32 bits each in floating point. Schemes without a network
+    have none.
+    """
+
+    unit, better, scope = "Gbop", "lower", "csi"
+
+    def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
+        """Mean over reports per drop."""
+        return {} if outcome.ue_bops is None else {"ue_gbops": _per_drop(outcome.ue_bops) / 1e9}
 
 
 class UserRate(Metric):

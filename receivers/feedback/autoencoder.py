@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from functools import cached_property
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -11,6 +12,7 @@ from receivers.feedback.images import from_unit_images, to_unit_images
 from receivers.feedback.latents import LatentCodec
 from receivers.models.weights import TrainedModel
 from receivers.quantization.scale import scale_index, scale_of
+from receivers.quantization.weight_bits import WIDTHS
 from simulator.core import bitfield
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import FeedbackScheme
@@ -39,6 +41,8 @@ class AutoencoderFeedback(FeedbackScheme):
         levels: "shipped" reads a cell as the table of the weights says (for most the mean of the training latents in
             it), "nominal" as the quantiser has it.
         scale_bits: bits of the amplitude of one image, uniform in dB; 0 sends none.
+        weight_bits: bits of the encoder's weights, 16, 8, 4 or 2 (symmetric, one scale per channel), with activations
+            of 16 bits; None runs it in floating point.
         seed: not used.
 
     Payload: amplitudes of all receive antennas (``scale_bits`` each), then the latents of all, entropy coded, each
@@ -57,9 +61,12 @@ class AutoencoderFeedback(FeedbackScheme):
         prior: Literal["latent", "pooled", "learned"] = "latent",
         levels: Literal["shipped", "nominal"] = "shipped",
         scale_bits: Annotated[int, Field(ge=0, le=16)] = 0,
+        weight_bits: int | None = None,
         seed: int = 0,
     ):
-        self.config, self.scale_bits = config, scale_bits
+        if weight_bits not in (None, *WIDTHS):
+            raise ConfigError("feedback.autoencoder.weight_bits", weight_bits, ", ".join(map(str, WIDTHS)))
+        self.config, self.scale_bits, self._weight_bits = config, scale_bits, weight_bits
         self._trained = TrainedModel(weights)
         check_geometry(config, self._trained, "channel")
         self._codec = LatentCodec(self._trained, quantizer, bits, coder, prior, levels, config.num_rx_ant)
@@ -67,6 +74,30 @@ class AutoencoderFeedback(FeedbackScheme):
         self._label += f"-{prior}" if prior != "latent" and coder != "fixed" else ""
         self._label += "-nominal" if levels == "nominal" else ""
         self._label += f"-s{scale_bits}" if scale_bits else ""
+        self._label += f"-w{weight_bits}" if weight_bits else ""
+
+    @cached_property
+    def _rounded(self) -> Any:
+        """Encoder with rounded weights and its one policy."""
+        from receivers.models.mixed_precision import MixedPrecisionEncoder
+
+        encoder = MixedPrecisionEncoder(self._trained.model.encoder)
+        return encoder, (self._weight_bits,) * len(encoder.blocks)
+
+    def _encode(self, images: np.ndarray) -> np.ndarray:
+        if self._weight_bits is None:
+            return self._trained.encode(images)
+        encoder, policy = self._rounded
+        return encoder.encode(self._trained.network_images(images), policy)
+
+    def ue_bops(self, csi: CsiEstimate) -> np.ndarray:
+        """Bit operations of the encoder, the same for all reports."""
+        if self._weight_bits is None:
+            each = float_bops(self._trained)
+        else:
+            encoder, policy = self._rounded
+            each = encoder.bops(policy)
+        return np.full(csi.h_hat.shape[:2], self.config.num_rx_ant * each)
 
     @property
     def label(self) -> str:
@@ -82,7 +113,7 @@ class AutoencoderFeedback(FeedbackScheme):
         """Compress the estimate of every UE."""
         batch, users, rx = csi.h_hat.shape[:3]
         images, scale = to_unit_images(csi.h_hat, self.config, self._trained.input.num_delays)
-        latent = self._trained.encode(images)
+        latent = self._encode(images)
         coded, lengths = self._codec.encode(latent)
         head = bitfield.pack(scale_index(scale, self.scale_bits).reshape(batch * users, rx), self.scale_bits)
         bits = np.concatenate([head, coded], axis=1)
@@ -99,6 +130,11 @@ class AutoencoderFeedback(FeedbackScheme):
         if self.scale_bits and width >= head:
             amplitude = scale_of(bitfield.unpack(bits[:, :head], self.scale_bits), self.scale_bits).reshape(-1)
         return from_unit_images(self._trained.decode(latent), valid, self.config, amplitude)
+
+
+def float_bops(trained: TrainedModel) -> float:
+    """Bit operations of one image through the encoder in floating point."""
+    return trained.encoder_macs * 32.0 * 32.0
 
 
 def check_geometry(config: CsiConfig, trained: TrainedModel, target: str) -> None:

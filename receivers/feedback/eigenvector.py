@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from receivers.feedback.autoencoder import check_geometry
+from receivers.feedback.autoencoder import check_geometry, float_bops
 from receivers.feedback.latents import LatentCodec
 from receivers.models.weights import TrainedModel
 from simulator.core.interfaces import FeedbackScheme
@@ -75,6 +75,10 @@ class EigenvectorFeedback(FeedbackScheme):
         latent = self._trained.encode(images.reshape(-1, *images.shape[3:]))
         bits, num_bits = self._codec.encode(latent)
         return CsiReport(bits.reshape(batch, users, -1), num_bits.reshape(batch, users))
+
+    def ue_bops(self, csi: CsiEstimate) -> np.ndarray:
+        """Bit operations of the encoder, once for every layer."""
+        return np.full(csi.h_hat.shape[:2], self.config.num_layers * float_bops(self._trained))
 
     def reconstruct(self, report: CsiReport) -> CsiReconstruction:
         """Decode; reports that are no codeword sequence are marked invalid."""

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from receivers.feedback.autoencoder import check_geometry
+from receivers.feedback.autoencoder import check_geometry, float_bops
 from receivers.models.weights import TrainedModel
 from simulator.core.errors import ConfigError, PayloadError
 from simulator.core.interfaces import FeedbackScheme
@@ -85,6 +85,10 @@ class VariableBitFeedback(FeedbackScheme):
             logit = logit + rng.logistic(size=logit.shape)
         bits = (logit[:, : self._bits] > 0).astype(np.uint8).reshape(*lead, -1)
         return CsiReport(bits, np.full(lead, self._bits))
+
+    def ue_bops(self, csi: CsiEstimate) -> np.ndarray:
+        """Bit operations of the encoder, whatever the length."""
+        return np.full(csi.h_hat.shape[:2], float_bops(self._trained))
 
     def reconstruct(self, report: CsiReport) -> CsiReconstruction:
         """Decode reports of any length up to the weights' own; one without a bit is marked invalid."""

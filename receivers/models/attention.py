@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 
@@ -172,3 +173,10 @@ class TransformerLayer(layers.Layer):
         """Constructor arguments."""
         own = ("num_heads", "hidden", "cross", "norm", "activation", "axis", "dropout")
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}
+
+
+def silence_layer(layer: TransformerLayer) -> None:
+    """Zero the outputs of all branches of a layer with ``norm`` "pre", which is then the identity."""
+    for attention in filter(None, (layer.self_attn, layer.cross_attn)):
+        attention.out_kernel.assign(np.zeros(attention.out_kernel.shape))
+    layer.down.kernel.assign(np.zeros(layer.down.kernel.shape))

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from receivers.models import attention, gdn, separable_attention
+from receivers.models import attention, gdn, mamba, separable_attention
 
 
 @dataclass(frozen=True)
@@ -21,72 +21,126 @@ class Cost:
 
     Args:
         params: trainable parameters.
-        macs: multiply-accumulates of convolutions, dense layers, attention projections and products, GDN.
+        macs: multiply-accumulates of convolutions, dense layers, all other projections, attention products, selective
+            scans (three for every state and token) and GDN. Activations, normalisations and exponentials are not in it.
         macs_published: those of convolution and dense layers alone, as the tables of this field count: projections of
-            fused attention, its products and normalisations are missing there.
+            fused attention and of scans, products and scans are missing there.
+        macs_thop: the same and four for every entry that a batch or layer normalisation passes, as thop counts.
     """
 
     params: int
     macs: int
     macs_published: int
+    macs_thop: int
 
     def __add__(self, other: Cost) -> Cost:
-        return Cost(self.params + other.params, self.macs + other.macs, self.macs_published + other.macs_published)
+        return Cost(
+            self.params + other.params,
+            self.macs + other.macs,
+            self.macs_published + other.macs_published,
+            self.macs_thop + other.macs_thop,
+        )
+
+
+@dataclass(frozen=True)
+class Work:
+    """Multiply-accumulates of one call of one layer.
+
+    Args:
+        kind: "layer" (convolution, dense), "projection" (weights that published counts leave out), "product" (of two
+            activations) or "norm".
+        macs: multiply-accumulates of one sample; for "norm" the entries times four.
+        weight: the kernel that multiplies, None for products and norms.
+    """
+
+    kind: str
+    macs: int
+    weight: Any = None
 
 
 def count_cost(network: keras.Model) -> Cost:
     """Cost of ``network`` for one sample, from a run on zeros; a layer that runs twice counts twice."""
-    counted = {"published": 0, "other": 0}
-    with _counting(counted):
-        network(np.zeros((1, *network.input_shape[1:]), np.float32), training=False)
+    total = dict.fromkeys(("layer", "projection", "product", "norm"), 0)
+    for work in count_work(network):
+        total[work.kind] += work.macs
     params = sum(int(np.prod(w.shape)) for w in network.trainable_weights)
-    return Cost(params, counted["published"] + counted["other"], counted["published"])
+    published = total["layer"]
+    return Cost(params, published + total["projection"] + total["product"], published, published + total["norm"])
+
+
+def count_work(network: keras.Model) -> list[Work]:
+    """What every layer of ``network`` multiplies for one sample, in the order of the calls."""
+    work: list[Work] = []
+    with _counting(work):
+        network(np.zeros((1, *network.input_shape[1:]), np.float32), training=False)
+    return work
 
 
 @contextmanager
-def _counting(counted: dict[str, int]) -> Iterator[None]:
+def _counting(work: list[Work]) -> Iterator[None]:
     """Count in every call of the layers that multiply."""
 
-    def conv(layer: Any, x: Any, y: Any) -> int:
-        return math.prod(layer.kernel.shape[:3]) * math.prod(y.shape)
+    def conv(layer: Any, x: Any, y: Any) -> list[Work]:
+        return [Work("layer", math.prod(layer.kernel.shape[:-1]) * math.prod(y.shape), layer.kernel)]
 
-    def conv_transpose(layer: Any, x: Any, y: Any) -> int:
-        return math.prod(layer.kernel.shape) * math.prod(x.shape[:3])
+    def depthwise(layer: Any, x: Any, y: Any) -> list[Work]:
+        return [Work("layer", math.prod(layer.kernel.shape[:-2]) * math.prod(y.shape), layer.kernel)]
 
-    def dense(layer: Any, x: Any, y: Any) -> int:
-        return x.shape[-1] * math.prod(y.shape)
+    def conv_transpose(layer: Any, x: Any, y: Any) -> list[Work]:
+        return [Work("layer", math.prod(layer.kernel.shape) * math.prod(x.shape[:3]), layer.kernel)]
 
-    def fused(layer: Any, x: Any, y: Any) -> int:
-        return 4 * x.shape[-1] * math.prod(x.shape)  # q, k, v, out; memory has the tokens of x in all our networks
+    def dense(layer: Any, x: Any, y: Any) -> list[Work]:  # EinsumDense: a kernel for each row
+        return [Work("layer", x.shape[-1] * math.prod(y.shape), layer.kernel)]
 
-    def pool(layer: Any, x: Any, y: Any) -> int:
-        return x.shape[-1] * math.prod(x.shape)
+    def fused(layer: Any, x: Any, y: Any) -> list[Work]:
+        macs = x.shape[-1] * math.prod(x.shape)  # memory has the tokens of x in all our networks
+        return [Work("projection", 3 * macs, layer.in_kernel), Work("projection", macs, layer.out_kernel)]
 
-    kinds: list[tuple[type, str, Callable[[Any, Any, Any], int]]] = [
-        (layers.Conv2D, "published", conv),
-        (layers.Conv2DTranspose, "published", conv_transpose),
-        (layers.Dense, "published", dense),
-        (layers.EinsumDense, "published", dense),  # a kernel for each row
-        (attention.MultiHeadAttention, "other", fused),
-        (gdn.Gdn, "other", pool),
+    def scan(layer: Any, x: Any, y: Any) -> list[Work]:
+        tokens, channels = math.prod(x.shape[:3]), x.shape[3]
+        return [
+            Work("projection", tokens * math.prod(layer.x_proj.shape[1:]), layer.x_proj),
+            Work("projection", tokens * math.prod(layer.dt_proj.shape[1:]), layer.dt_proj),
+            Work("product", 3 * tokens * channels * layer.state),
+        ]
+
+    def pool(layer: Any, x: Any, y: Any) -> list[Work]:
+        return [Work("projection", x.shape[-1] * math.prod(x.shape), layer.gamma)]
+
+    def norm(layer: Any, x: Any, y: Any) -> list[Work]:
+        return [Work("norm", 4 * math.prod(x.shape))]
+
+    kinds: list[tuple[type, Callable[[Any, Any, Any], list[Work]]]] = [
+        (layers.Conv2D, conv),
+        (layers.DepthwiseConv1D, depthwise),
+        (layers.DepthwiseConv2D, depthwise),
+        (layers.Conv2DTranspose, conv_transpose),
+        (layers.Dense, dense),
+        (layers.EinsumDense, dense),
+        (layers.BatchNormalization, norm),
+        (layers.LayerNormalization, norm),
+        (attention.MultiHeadAttention, fused),
+        (mamba.SelectiveScan, scan),
+        (gdn.Gdn, pool),
     ]
-    originals = [(cls, cls.call) for cls, _, _ in kinds]
+    originals = [(cls, cls.call) for cls, _ in kinds]
     products = attention.attend
 
     def attend(q: Any, k: Any, v: Any, scale: float, drop: Any = None) -> Any:
-        counted["other"] += math.prod(q.shape) * k.shape[-2] + math.prod(q.shape[:-1]) * k.shape[-2] * v.shape[-1]
+        macs = math.prod(q.shape) * k.shape[-2] + math.prod(q.shape[:-1]) * k.shape[-2] * v.shape[-1]
+        work.append(Work("product", macs))
         return products(q, k, v, scale, drop)
 
-    def wrapped(original: Callable[..., Any], kind: str, macs: Callable[[Any, Any, Any], int]) -> Callable[..., Any]:
+    def wrapped(original: Callable[..., Any], count: Callable[[Any, Any, Any], list[Work]]) -> Callable[..., Any]:
         def call(layer: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
             y = original(layer, x, *args, **kwargs)
-            counted[kind] += macs(layer, x, y)
+            work.extend(count(layer, x, y))
             return y
 
         return call
 
-    for cls, kind, macs in kinds:
-        cls.call = wrapped(cls.call, kind, macs)
+    for cls, count in kinds:
+        cls.call = wrapped(cls.call, count)
     attention.attend = separable_attention.attend = attend
     try:
         yield

@@ -6,7 +6,16 @@ import keras
 from keras import layers
 
 from receivers.models.autoencoder import Autoencoder, arguments
-from receivers.models.blocks import conv_bn, flatten, leaky, pass_image, unflatten
+from receivers.models.blocks import (
+    conv_bn,
+    flatten,
+    identity_conv,
+    identity_norm,
+    leaky,
+    pass_image,
+    silence,
+    unflatten,
+)
 
 
 @keras.saving.register_keras_serializable(package="csilink")
@@ -58,3 +67,20 @@ class CsiNetPlus(Autoencoder):
         super().__init__(
             keras.Model(image, codeword, name="encoder"), keras.Model(latent, y, name="decoder"), config, **kwargs
         )
+
+    def pass_images(self) -> tuple[tuple[int, ...], float]:
+        """Make identities of all but the two dense layers, so that training can start at a linear code.
+
+        Returns:
+            order of the image axes ``(height, width, component)`` = (1, 2, 3) in the dense layers, and the gain of the
+            image in front of the encoder's.
+        """
+        config = self.get_config()
+        if (config["image_activation"], config["head_activation"]) != ("linear", "linear"):
+            raise ValueError("image_activation and head_activation: linear")
+        for name in ("encoder1", "encoder2", "head"):
+            identity_conv(self.find(f"{name}-conv"))
+            identity_norm(self.find(f"{name}-bn"))
+        for block in range(config["num_blocks"]):
+            silence(self.find(f"refine{block}-3-bn"))
+        return (3, 1, 2), 1.0

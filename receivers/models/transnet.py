@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import keras
-import numpy as np
 from keras import layers
 
-from receivers.models.attention import TransformerLayer
+from receivers.models.attention import TransformerLayer, silence_layer
 from receivers.models.autoencoder import Autoencoder, arguments
 from receivers.models.blocks import flatten, unflatten
 
@@ -95,7 +94,5 @@ class TransNet(Autoencoder):
                 layer = self.find(name)
             except KeyError:  # shared
                 continue
-            for attention in filter(None, (layer.self_attn, layer.cross_attn)):
-                attention.out_kernel.assign(np.zeros(attention.out_kernel.shape))
-            layer.down.kernel.assign(np.zeros(layer.down.kernel.shape))
+            silence_layer(layer)
         return (3, 1, 2), 1.0

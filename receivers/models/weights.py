@@ -174,11 +174,25 @@ class TrainedModel:
         """Height and width of the images."""
         return tuple(self.model.encoder.input_shape[1:3])
 
-    def encode(self, images: np.ndarray) -> np.ndarray:
-        """Latents float32 ``[sample, latent]`` of unit-power images float32 ``[sample, height, width, 2]``."""
+    @cached_property
+    def encoder_macs(self) -> int:
+        """Multiply-accumulates of the encoder for one image, all counted (see :mod:`receivers.models.cost`)."""
+        known = self.card.get("cost", {}).get("encoder", {}).get("macs")
+        if known is not None:
+            return int(known)
+        from receivers.models.cost import count_cost
+
+        return count_cost(self.model.encoder).macs
+
+    def network_images(self, images: np.ndarray) -> np.ndarray:
+        """Images of unit power as the network takes them: orientation, scale and offset of its training."""
         if self.input.transposed:
             images = np.swapaxes(images, 1, 2)
-        return self._run(self.model.encoder, images * np.float32(self.input.scale) + np.float32(self.input.offset))
+        return images * np.float32(self.input.scale) + np.float32(self.input.offset)
+
+    def encode(self, images: np.ndarray) -> np.ndarray:
+        """Latents float32 ``[sample, latent]`` of unit-power images float32 ``[sample, height, width, 2]``."""
+        return self._run(self.model.encoder, self.network_images(images))
 
     def decode(self, latents: np.ndarray) -> np.ndarray:
         """Images float32 ``[sample, height, width, 2]`` of latents."""

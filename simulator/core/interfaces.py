@@ -67,6 +67,14 @@ class FeedbackScheme(ABC):
     def report(self, csi: CsiEstimate) -> CsiReport:
         """The report of every UE, from its own estimate."""
 
+    def ue_bops(self, csi: CsiEstimate) -> NDArray[np.float64] | None:
+        """Bit operations that the UE's network spends on every report, float64 ``[batch, user]``.
+
+        Multiply-accumulates times bits of weight and of activation (32 each in floating point). None for schemes
+        without a network.
+        """
+        return None
+
     @abstractmethod
     def reconstruct(self, report: CsiReport) -> CsiReconstruction:
         """CSI at the gNB from the bits alone.

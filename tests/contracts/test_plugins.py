@@ -40,7 +40,7 @@ from simulator.data.writer import StoreWriter
 from simulator.phy.llvm import working_llvm
 from simulator.scores import CsiOutcome, LinkOutcome
 
-ARCHITECTURES = ("csinet", "evt", "klt", "vb-")
+ARCHITECTURES = ("csinet", "evt", "klt", "transnet-250", "vb-")
 WEIGHTS = {name: next(iter(n for n in zoo_names() if n.startswith(name)), None) for name in ARCHITECTURES}
 PANEL = Panel(3, 2, 2)
 CODEBOOKS = Path(mkdtemp(prefix="csilink-codebooks-"))
@@ -92,6 +92,12 @@ PARAMS = {
         "eigenvector": [
             {"weights": WEIGHTS["evt"]},
             {"weights": WEIGHTS["evt"], "coder": "huffman", "prior": "pooled"},
+        ],
+        "rp-mpq": [
+            {"weights": WEIGHTS["transnet-250"], "budget": 0.4, "coder": "range"},
+            {"weights": WEIGHTS["transnet-250"], "controller": "static", "budget": 0.3},
+            {"weights": WEIGHTS["transnet-250"], "controller": "ilp", "budget": 0.3},
+            {"weights": WEIGHTS["transnet-250"], "controller": "random", "budget": 0.4},
         ],
         "variable-bit": [
             {"weights": WEIGHTS["vb-"]},
@@ -256,6 +262,13 @@ class TestFeedback:
         beyond = np.arange(report.bits.shape[2]) >= report.num_bits[..., None]
         assert not report.bits[beyond].any(), "padding is not zero"
         assert check_reconstruction(scheme, scheme.reconstruct(report), 3, 2).all(), "its own report is invalid"
+
+    def test_ue_cost(self, name, params, rng):
+        """Bit operations of every report, or None from a scheme without a network."""
+        scheme = scheme_of(name, params)
+        bops = scheme.ue_bops(csi(scheme, rng))
+        if bops is not None:
+            assert bops.shape == (3, 2) and bops.dtype == np.float64 and (bops > 0).all()
 
     def test_deterministic(self, name, params, rng):
         scheme, fresh = scheme_of(name, params), scheme_of(name, params)

@@ -1,0 +1,259 @@
+"""The measurements behind the tables: networks, uniform widths, policies, controllers. Each is kept in one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.papers.rp_mpq.run import network_name
+from benchmarks.precision import Calibration, Outcome, calibration, make_policies, measure
+from receivers.models.cost import count_cost
+from receivers.models.mixed_precision import MixedPrecisionEncoder
+from receivers.models.weights import TrainedModel
+from receivers.quantization.policy_set import FILE, PolicySet
+from receivers.quantization.precision_control import calibrate, mixture_for, select, static_policy
+from receivers.quantization.violation import hoyer_sparsity, importance, violation_cost
+from receivers.quantization.weight_bits import WIDTHS
+from receivers.training.pca import fit_pca, pca_nmse
+from receivers.training.precision import parse_precision
+from simulator.data.store import ChannelStore
+
+
+def networks(plan: dict[str, Any], data: str) -> list[tuple[str, str, str]]:
+    """Model, compression and folder name of every network of a data set."""
+    return [(m, ratio, network_name(m, ratio)) for m, ratios in plan["runs"][data].items() for ratio in ratios]
+
+
+def structure(plan: dict[str, Any], data: str, store: ChannelStore, out: Path) -> pd.DataFrame:
+    """Tables II, III and VI: NMSE on the test split, cost counted in three ways, the linear code beside them."""
+    rows = []
+    for model, ratio, name in networks(plan, data):
+        trained = TrainedModel(str(out / data / name))
+        encoder, decoder = count_cost(trained.model.encoder), count_cost(trained.model.decoder)
+        test, coded = trained.card["test"], trained.card["test"]["codecs"]["uniform-b8-fixed-latent"]
+        ranged = trained.card["test"]["codecs"]["uniform-b8-range-latent"]
+        row = {
+            "network": model,
+            "compression": ratio,
+            "nmse_db": test["unquantized"]["nmse_db"],
+            "ci95": test["unquantized"]["ci95"],
+            "nmse_8bit_db": coded["nmse_db"],
+            "bits_fixed": coded["bits_mean"],
+            "bits_range": ranged["bits_mean"],
+            "encoder_published_M": encoder.macs_published / 1e6,
+            "encoder_thop_M": encoder.macs_thop / 1e6,
+            "encoder_all_M": encoder.macs / 1e6,
+            "total_thop_M": (encoder + decoder).macs_thop / 1e6,
+            "total_all_M": (encoder + decoder).macs / 1e6,
+            "encoder_MB": 4 * encoder.params / 1e6,
+        }
+        row |= {f"nmse_{part}_db": entry["nmse_db"] for part, entry in ranged["by_channel"].items()}
+        rows.append(row)
+    train, test = (_images(store, split, plan) for split in ("train", "test"))
+    for ratio in dict.fromkeys(ratio for _, ratio, _ in networks(plan, data)):
+        error = pca_nmse(test, fit_pca(train, plan["latents"][ratio])[0])
+        half = 10 / np.log(10) * 1.96 * error.std() / len(error) ** 0.5 / error.mean()
+        macs = plan["latents"][ratio] * test[0].size / 1e6
+        costs = dict.fromkeys(("encoder_published_M", "encoder_thop_M", "encoder_all_M"), macs)
+        rows.append(
+            {
+                "network": "linear code (PCA)",
+                "compression": ratio,
+                "nmse_db": 10 * np.log10(error.mean()),
+                "ci95": half,
+                **costs,
+                "total_thop_M": 2 * macs,
+                "total_all_M": 2 * macs,
+                "encoder_MB": 4 * macs,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _images(store: ChannelStore, split: str, plan: dict[str, Any]) -> np.ndarray:
+    from receivers.training.data import ImageView, load_images
+
+    return load_images(store, split, ImageView(store.layout, plan["num_delays"]))[0]
+
+
+def test_data(plan: dict[str, Any], store: ChannelStore, trained: TrainedModel) -> Calibration:
+    """Test samples with their channels."""
+    return calibration(store, "test", trained, plan["test"]["samples"], plan["test"]["frequencies"])
+
+
+def uniform(plan: dict[str, Any], data: str, store: ChannelStore, out: Path) -> pd.DataFrame:
+    """Table IV: NMSE and BOPs of all networks at 1/4 with equal widths everywhere, and with float weights."""
+    rows = []
+    for model, ratio, name in networks(plan, data):
+        if ratio != "1/4":
+            continue
+        trained = TrainedModel(str(out / data / name))
+        known = test_data(plan, store, trained)
+        inputs = trained.network_images(known.images)
+        thop = count_cost(trained.model.encoder).macs_thop
+        for clip, options in plan["clips"].items():
+            encoder = MixedPrecisionEncoder(trained.model.encoder, **options)
+            policies = [(bits,) * len(encoder.blocks) for bits in WIDTHS]
+            latents = [encoder.encode(inputs, policy) for policy in policies]
+            if clip == next(iter(plan["clips"])):
+                latents, policies = [trained.encode(known.images), *latents], [None, *policies]
+            outcome = measure(trained, latents, known, [10.0], store.layout.num_subcarriers, f"widths, {name}")
+            for policy, nmse in zip(policies, outcome.nmse, strict=True):
+                bits = 32 if policy is None else policy[0]
+                rows.append(
+                    {
+                        "network": model,
+                        "rounding": "float" if policy is None else clip,
+                        "weight_bits": bits,
+                        **_decibel(nmse),
+                        "thop_a16_MBOPs": thop * bits * 16 / 1e6,
+                        "thop_a8_MBOPs": thop * bits * 8 / 1e6,
+                        "all_MBOPs": trained.encoder_macs * 1024 / 1e6
+                        if policy is None
+                        else encoder.bops(policy) / 1e6,
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+def _decibel(ratio: np.ndarray) -> dict[str, float]:
+    mean, half = ratio.mean(), 1.96 * ratio.std() / len(ratio) ** 0.5
+    return {"nmse_db": 10 * np.log10(mean), "ci95": 10 / np.log(10) * half / mean}
+
+
+def policies(plan: dict[str, Any], data: str, store: ChannelStore, out: Path) -> PolicySet:
+    """Offline stage of the scheduled network, and Fig. 1's table beside it."""
+    folder = out / data / plan["scheduled"]
+    if not (folder / FILE).exists():
+        recipe = parse_precision(plan["precision"])
+        found, offline = make_policies(str(folder), store, recipe, lambda line: print(line, flush=True))
+        _ranking(plan, store, folder, recipe, offline).to_csv(out / "fig1.csv", index=False, float_format="%.6g")
+        blocks = pd.DataFrame(
+            {
+                "block": found.meta["names"],
+                "trace": offline.traces,
+                "standard_error": offline.trace_errors,
+                "macs_share": offline.kappa[:, 0],
+                **{f"omega_{bits}": offline.omega[:, index] for index, bits in enumerate(WIDTHS)},
+            }
+        )
+        blocks.to_csv(out / "sensitivity.csv", index=False, float_format="%.5g")
+        found.save(folder / FILE)
+    return PolicySet.load(folder / FILE)
+
+
+def _ranking(plan: dict[str, Any], store: ChannelStore, folder: Path, recipe: Any, offline: Any) -> pd.DataFrame:
+    """Sensitivity, divergence (two densities) and measured NMSE of every candidate, on calibration samples."""
+    from receivers.quantization.policies import latent_kl
+
+    trained = TrainedModel(str(folder))
+    known = calibration(store, "val", trained, recipe.kl_samples, recipe.frequencies)
+    encoder = MixedPrecisionEncoder(trained.model.encoder, **recipe.encoder_options)
+    inputs = trained.network_images(known.images)
+    distinct = list(dict.fromkeys(policy for found in offline.candidates for policy in found))
+    latents = [encoder.encode(inputs, [WIDTHS[i] for i in policy]) for policy in distinct]
+    outcome = measure(trained, latents, known, [10.0], store.layout.num_subcarriers, "candidates")
+    reference = encoder.encode(inputs, (WIDTHS[0],) * len(encoder.blocks))
+    rows = range(len(encoder.blocks))
+    found = {
+        policy: {
+            "omega": offline.omega[rows, policy].sum(),
+            "kl": offline.divergence[policy],
+            "kl_softmax": latent_kl(latent, reference, "softmax"),
+            "latent_mse": float(np.mean((latent - reference) ** 2)),
+            "nmse": float(nmse.mean()),
+        }
+        for policy, latent, nmse in zip(distinct, latents, outcome.nmse, strict=True)
+    }
+    return pd.DataFrame(
+        [
+            {"budget": budget, "kappa": offline.kappa[rows, policy].sum(), **found[policy]}
+            for budget, candidates in zip(recipe.budgets, offline.candidates, strict=True)
+            for policy in candidates
+        ]
+    )
+
+
+def outcome_of(
+    plan: dict[str, Any], data: str, store: ChannelStore, out: Path, known: PolicySet
+) -> tuple[Outcome, np.ndarray]:
+    """Rates of all policies and of uniform widths (last) on test samples, and the samples' sparsity."""
+    path = out / "outcome.npz"
+    if not path.exists():
+        trained = TrainedModel(str(out / data / plan["scheduled"]))
+        test = test_data(plan, store, trained)
+        encoder = MixedPrecisionEncoder(trained.model.encoder, **known.meta["options"])
+        inputs = trained.network_images(test.images)
+        every = [*known.policies, *((bits,) * len(encoder.blocks) for bits in WIDTHS)]
+        latents = (encoder.encode(inputs, policy) for policy in every)
+        snr = known.surrogates[0].snr_db
+        found = measure(trained, latents, test, snr, store.layout.num_subcarriers, "test rates")
+        np.savez_compressed(
+            path, rate=found.rate, rate_ref=found.rate_ref, nmse=found.nmse, sparsity=hoyer_sparsity(test.images)
+        )
+    with np.load(path) as stored:
+        return Outcome(stored["rate"], stored["rate_ref"], stored["nmse"]), stored["sparsity"]
+
+
+def controllers(plan: dict[str, Any], known: PolicySet, outcome: Outcome, sparsity: np.ndarray) -> pd.DataFrame:
+    """Fig. 2 and Table V: outage, NMSE, violation and average cost of every controller on test samples.
+
+    Multipliers come from calibration samples; the oracle's comes from the true violations of the test samples.
+    """
+    uniform_kappa = np.array(WIDTHS) / WIDTHS[0]
+    budgets = sorted({*plan["compared"], *plan["budgets"]}, reverse=True)
+    count = len(known.policies)
+    refined, ilp = np.flatnonzero(known.refined), np.flatnonzero(known.ilp)
+    weight = importance(sparsity, plan["alpha"])
+    seen = importance(known.sparsity, plan["alpha"])
+    rows = []
+    for g, gamma in enumerate(known.gammas):
+        for s, snr_db in enumerate(known.surrogates[g].snr_db):
+            violation = violation_cost(outcome.rate[:, s], outcome.rate_ref[s], gamma)
+            table = known.surrogates[g]
+            for budget in budgets:
+                chosen: dict[str, Any] = {}
+                for key, bits in enumerate(WIDTHS):
+                    if abs(uniform_kappa[key] - budget) < 1e-9:
+                        chosen[f"uniform {bits} bit"] = [np.full(len(sparsity), count + key)]
+                if budget >= known.kappa[refined].min():
+                    kappa = known.kappa[refined]
+                    pick = static_policy(kappa, known.divergence[refined], budget)
+                    chosen["static (offline only)"] = [np.full(len(sparsity), refined[pick])]
+                    pick = static_policy(known.kappa[ilp], known.omega[ilp], budget)
+                    chosen["static, ILP only (HAWQ)"] = [np.full(len(sparsity), ilp[pick])]
+                    share = mixture_for(kappa, min(budget, kappa.max()))
+                    rng = np.random.default_rng([plan["seed"], g, s, round(1000 * budget)])
+                    draws = [rng.choice(len(kappa), len(sparsity), p=share) for _ in range(plan["random_draws"])]
+                    chosen["random"] = [refined[draw] for draw in draws]
+                    at = calibrate(table.lookup(snr_db, known.sparsity)[:, refined], seen, kappa, budget)
+                    cost = table.lookup(snr_db, sparsity)[:, refined]
+                    chosen["online"] = [refined[select(cost, weight, kappa, at, rng)]]
+                    true = violation[refined].T
+                    at = calibrate(true, weight, kappa, budget)
+                    chosen["oracle (upper bound)"] = [refined[select(true, weight, kappa, at, rng)]]
+                for name, picks in chosen.items():
+                    rows.append(
+                        {"gamma": gamma, "snr_db": snr_db, "budget": budget, "controller": name}
+                        | _score(picks, known, outcome, violation, weight, uniform_kappa, s, gamma)
+                    )
+    return pd.DataFrame(rows)
+
+
+def _score(picks, known, outcome, violation, weight, uniform_kappa, s, gamma) -> dict[str, float]:
+    """Means over samples (and draws) of one controller's choices."""
+    kappa = np.concatenate([known.kappa, uniform_kappa])
+    sample = np.arange(len(weight))
+    outage = [np.mean(outcome.rate[pick, s, sample] < gamma * outcome.rate_ref[s]) for pick in picks]
+    p, n = float(np.mean(outage)), len(sample)
+    return {
+        "kappa": float(np.mean([kappa[pick].mean() for pick in picks])),
+        "outage": p,
+        "ci95": max(1.96 * (p * (1 - p) / n) ** 0.5, 3 / n),
+        "violation": float(np.mean([(weight * violation[pick, sample]).mean() for pick in picks])),
+        "rate": float(np.mean([outcome.rate[pick, s, sample].mean() for pick in picks])),
+        "nmse_db": float(10 * np.log10(np.mean([outcome.nmse[pick, sample].mean() for pick in picks]))),
+    }
