@@ -7,8 +7,11 @@ import pytest
 import yaml
 
 from benchmarks.papers.nf_kd import run as nf_kd
+from benchmarks.papers.rp_mpq import run as rp_mpq
+from receivers.training.precision import parse_precision
 from receivers.training.recipe import parse_training
 from scenarios.dataset import parse_recipe
+from scenarios.load import load_mapping
 
 
 @pytest.mark.parametrize("size", ["small", "full"])
@@ -56,3 +59,49 @@ def test_nf_kd_from_channels_to_figures(tmp_path, monkeypatch):
     assert table[table.method == "baseline"]["nmse_db std"].notna().all()
     assert all((out / f"{name}.png").exists() for name in ("fig2_3_bits", "link", "scale", "convergence"))
     assert {"kl", "half_variance", "ratio"} <= set(pd.read_csv(out / "kl.csv"))
+
+
+@pytest.mark.parametrize("size", ["small", "full"])
+def test_rp_mpq_plans_are_legal(size):
+    plan = load_mapping(rp_mpq.HERE / f"{size}.yaml")
+    assert len(parse_precision(plan["precision"]).budgets) == 41  # 75 .. 95 % in steps of 0.5
+    for data, section in plan["data"].items():
+        made = [parse_training(r) for r in rp_mpq.recipes(plan, data, parse_recipe(section).name)]
+        assert len({r.name for r in made}) == len(made)
+        assert {r.quantizer.bits for r in made} == {(8,)}
+        assert all(r.model.params["num_latents"] == 2048 // int(r.name.rpartition("-")[2]) for r in made)
+    assert plan["scheduled"] in {r["name"] for r in rp_mpq.recipes(plan, "outdoor", "x")}
+
+
+@pytest.mark.slow
+def test_rp_mpq_from_channels_to_figures(tmp_path, monkeypatch):
+    plan = load_mapping(rp_mpq.HERE / "small.yaml")
+    for section in plan["data"].values():
+        section["carrier"]["num_subcarriers"] = 64
+        section["bs"]["n1"] = 8
+        section.update(splits={"train": 200, "val": 80, "test": 60}, shard_samples=200)
+    plan |= {"num_delays": 8, "latents": {"1/4": 32, "1/8": 16}, "scheduled": "mamba_transformer-4"}
+    small = {"norm": "pre", "state": 2, "maps": 16, "dim": 16, "hidden": 32}
+    plan["models"]["mamba_transformer"] |= {"params": small, "epochs": 1}
+    plan["models"]["csinet"]["epochs"] = 1
+    plan["runs"] = {
+        "outdoor": {"csinet": {"1/4": {}, "1/8": {}}, "mamba_transformer": {"1/4": {}}},
+        "tdl": {"csinet": {"1/4": {}}},
+    }
+    plan["common"]["batch_size"] = 50
+    plan["precision"] = {"samples": 60, "kl_samples": 40, "rank": 8, "probes": 2, "candidates": 2, "bins": 3}
+    plan["precision"]["savings"] = [75, 95, 5]
+    plan["test"] = {"samples": 50, "frequencies": 16}
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(plan))
+    monkeypatch.setattr(rp_mpq, "HERE", tmp_path)
+    monkeypatch.setattr("sys.argv", ["run", "--size", "small", "--out", str(tmp_path / "out")])
+    rp_mpq.main()
+    out = tmp_path / "out"
+    online = pd.read_csv(out / "fig2_table5.csv")
+    assert {"online", "oracle (upper bound)", "random", "static (offline only)"} <= set(online.controller)
+    assert (online[online.controller != "random"].kappa <= online.budget.max()).all()
+    better = online.pivot_table(index=["gamma", "snr_db", "budget"], columns="controller", values="violation")
+    assert (better["oracle (upper bound)"] <= better["online"] + 0.05).all()
+    figures = ("fig1_ranking", "fig2_outage", "table4_widths", "convergence", "policies")
+    assert all((out / f"{name}.png").exists() for name in figures)
+    assert len(pd.read_csv(out / "table_7.csv")) == 5

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import figures, report
+from benchmarks import figures, figures_cost, report
 from simulator.core.errors import StoreError
 
 SNR_DEFINITION = "SYNTHETIC: total transmit power / noise power per subcarrier, E|h|^2 = 1 per antenna pair."
@@ -409,3 +409,40 @@ def test_bad_input_is_one_clear_message(tmp_path, case):
         report.write_report(tmp_path)
     assert str(tmp_path) in str(caught.value) and "\n" not in str(caught.value)
     assert not (tmp_path / "report.html").exists()
+
+
+def test_the_pareto_front_of_cost_bits_and_outage():
+    """Brute force over all pairs; schemes without a UE cost are not in the picture."""
+    rng, rows = np.random.default_rng(5), []
+    base = dict(scenario="s", channel="umi", num_ports=8, num_users=1, num_samples=100, seed=1, ci95=0.01, bits_max=99)
+    triples = {f"net{i // 2}-b{i}{'-w8' * (i % 2)}": rng.integers(1, 5, 3) for i in range(12)}
+    for scheme, (cost, bits, outage) in {**triples, "dft": (None, 4, 1)}.items():
+        line = {**base, "scheme": scheme, "bits_mean": float(bits)}
+        if cost is not None:
+            rows.append({**line, "precoder": None, "snr_db": np.nan, "metric": "ue_gbops", "value": float(cost)})
+        for gamma, value in ((0.5, 0.0), (0.9, outage / 10)):
+            named = {**line, "precoder": "mrt", "snr_db": 20.0, "metric": f"outage_gamma_{gamma}", "value": value}
+            rows.append(named)
+    frame = pd.DataFrame(rows)
+    points = figures_cost.cost_points(frame).set_index("scheme")
+    assert set(points.index) == set(triples) and (points.criterion == "outage_gamma_0.9").all()
+    for scheme, mine in triples.items():
+        beaten = any((other <= mine).all() and (other < mine).any() for other in triples.values())
+        assert points.front[scheme] == (not beaten)
+    axis = figures_cost.outage_vs_ue_cost(frame).axes[0]
+    assert sum(len(c.get_offsets()) for c in axis.collections) == len(triples)
+    assert figures_cost.outage_vs_ue_cost(frame[frame.metric != "ue_gbops"]) is None
+
+
+@pytest.mark.parametrize(
+    ("scheme", "name"),
+    [
+        ("csinet-250-mid_tread-b5-range-w8", "csinet-250"),
+        ("evt-120-vector-b8-fixed", "evt-120"),
+        ("transnet-250-mpq-online-c0.5-g0.9-20dB-range", "transnet-250-mpq-online"),
+        ("vb-munich-b8", "vb-munich"),
+        ("mine", "mine"),
+    ],
+)
+def test_network_of_a_scheme(scheme, name):
+    assert figures.network(scheme) == name
