@@ -12,7 +12,7 @@ from simulator import metrics
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import Estimator, FeedbackScheme, Precoder
 from simulator.core.seeding import derive
-from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction
+from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, PrecodingContext
 from simulator.core.units import db_to_lin
 from simulator.scores import CsiOutcome, LinkOutcome
 from simulator.uplink import last_good, transmit
@@ -79,7 +79,8 @@ class Link:
         channel = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(_by_slot(h), -1, 1)))
         # channel [batch * slot, subcarrier, user, rx_ant, port]
         rows = metrics.effective_rows(channel, self.config.num_layers)  # [bt, n, user, layer, port]
-        reference = {name: self._rates(channel, rows, p, (batch, slots)) for name, p in self.precoders.items()}
+        perfect = {name: p.for_link(PrecodingContext(users)) for name, p in self.precoders.items()}
+        reference = {name: self._rates(channel, rows, p, (batch, slots)) for name, p in perfect.items()}
         for label, scheme in self.schemes.items():
             sent = scheme.report(csi)
             bops = scheme.ue_bops(csi)
@@ -108,8 +109,9 @@ class Link:
                     ue_bops=None if bops is None else _scored(bops, (batch, reported, users), slots),
                 ),
             )
+            context = PrecodingContext(users, relative_error(correlation2))
             for name, precoder in self.precoders.items():
-                rate = self._rates(channel, rows_hat, precoder, (batch, slots))
+                rate = self._rates(channel, rows_hat, precoder.for_link(context), (batch, slots))
                 yield label, name, LinkOutcome(rate, reference[name], self.gammas, self.rates_bpshz)
 
     def _estimates(self, flat: np.ndarray, slots: int, seed: int) -> CsiEstimate:
@@ -153,8 +155,8 @@ class Link:
         if known.h is not None:
             h = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(known.h, -1, 1)))
             return metrics.effective_rows(h, self.config.num_layers)
-        # A direction carries no gain; E|h|^2 = 1 per port stands in for it, which only `rzf` and
-        # `zf_water_filling` can tell.
+        # A direction carries no gain; E|h|^2 = 1 per port stands in for it, which only precoders that depend on the
+        # noise can tell.
         gain = np.float32(np.sqrt(self.config.panel.num_ports))
         w = known.w if known.w.shape[-1] == self.config.num_subcarriers else known.w[..., self.config.subband_of]
         rows = gain * np.conj(w)  # [bt, user, port, layer, n]
@@ -179,6 +181,22 @@ class Link:
 def _scored(value: np.ndarray, shape: tuple[int, int, int], slots: int) -> np.ndarray:
     """A number per report ``[batch * reported, user]`` to those of the scored slots ``[batch, user, slot]``."""
     return np.moveaxis(value.reshape(shape)[:, :slots], 1, 2)
+
+
+def relative_error(correlation2: np.ndarray) -> np.ndarray:
+    r"""Long-term error of the rows relative to what is known of them, float32 ``[layer]``: :math:`1 / \rho^2 - 1`.
+
+    Known rows are ``c g + e`` in any unit and phase. Linear MMSE of the true row gives an error of :math:`1 - \rho^2`
+    of its power, beside an estimate of :math:`\rho^2` of it. The mean over a chunk stands for what a gNB learns over
+    time; rows of which it knows nothing (0) do not count.
+
+    Args:
+        correlation2: squared cosine between true and known rows, ``[batch, subcarrier, user, layer]``.
+    """
+    known = correlation2 > 0
+    mean = np.sum(correlation2, axis=(0, 1, 2), dtype=np.float64) / np.maximum(np.sum(known, axis=(0, 1, 2)), 1)
+    perfect = (mean == 0) | (mean > 1 - 1e-6)  # nothing known, or nothing but rounding
+    return np.where(perfect, 0.0, 1.0 / np.where(perfect, 1.0, mean) - 1.0).astype(np.float32)
 
 
 def _by_slot(h: np.ndarray) -> np.ndarray:

@@ -51,14 +51,38 @@ def rzf(g: Any, loading: Any) -> Any:
 
     Source: Peel, Hochwald, Swindlehurst, IEEE Trans. Commun. 53(1), 2005, Eq. (13).
     """
+    return equal_power(regularised_rows(g, loading))
+
+
+def regularised_rows(g: Any, loading: Any) -> Any:
+    r"""Rows of :math:`(G G^H + D)^{-1} G`, complex64 ``[..., stream, port]``.
+
+    Args:
+        g: effective rows ``[..., stream, port]``.
+        loading: diagonal of D, see :func:`loaded_gram`.
+    """
+    gram, scale = loaded_gram(g, loading)
+    scale = ops.cast(scale, "complex64")[..., None]
+    return scale * hermitian_solve(gram, g * scale)
+
+
+def loaded_gram(g: Any, loading: Any) -> tuple[Any, Any]:
+    r"""Loaded Gram matrix scaled to a unit diagonal: elimination then works on numbers of order one.
+
+    Args:
+        g: effective rows ``[..., stream, port]``.
+        loading: diagonal of D, broadcast to ``[..., stream]``; below ``PIVOT_FLOOR`` of a row's power raised to that.
+
+    Returns:
+        complex64 :math:`S (G G^H + D) S` and the diagonal of S, float32 ``[..., stream]``.
+    """
     gram = ops.matmul(g, _hermitian(g))
     power = ops.sum(ops.real(gram) * ops.eye(g.shape[-2]), axis=-1)
     power = power + ops.maximum(loading, PIVOT_FLOOR * power)
-    # Unit diagonal: elimination then works on numbers of order one.
-    scale = ops.cast(ops.rsqrt(ops.maximum(power, _TINY)), "complex64")[..., None]
+    scale = ops.rsqrt(ops.maximum(power, _TINY))
+    factor = ops.cast(scale, "complex64")[..., None]
     unit = ops.cast(ops.eye(g.shape[-2]), "complex64")
-    scaled = gram * scale * ops.swapaxes(scale, -1, -2) * (1.0 - unit) + unit
-    return equal_power(scale * hermitian_solve(scaled, g * scale))
+    return gram * factor * ops.swapaxes(factor, -1, -2) * (1.0 - unit) + unit, scale
 
 
 def zf_water_filling(g: Any, noise_var: Any) -> Any:

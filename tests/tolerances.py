@@ -17,6 +17,12 @@ INVERSE = 1e-4
 # The same for singular matrices, loaded by 1e-5 of their diagonal: the last pivot is 2e-5, known to a few 1e-7.
 SINGULAR = 4e-2
 
+# Eigenvectors of small float32 matrices: rounding of the matrix over the distance of its eigenvalues.
+EIGENVECTOR = 1e-3
+
+# Five WMMSE iterations in float32, each through an inverse; powers of streams that are being shut off drift most.
+WMMSE_LOOP = 1e-3
+
 # Amplitudes after water-filling in float32: a power known to 1e-6 of the total is an amplitude known to 1e-3.
 WATER_FILLING = 1e-3
 

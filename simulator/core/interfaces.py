@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport
+from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport, PrecodingContext
 
 Array = Any  # a tensor of the Keras backend or a NumPy array
 
@@ -169,6 +169,10 @@ class Precoder(ABC):
     @abstractmethod
     def weights(self, g: Array, noise_var: float) -> Array:
         """Precoder complex64 ``[..., port, stream]`` of ``g`` complex64 ``[..., stream, port]``; total power 1."""
+
+    def for_link(self, context: PrecodingContext) -> Precoder:
+        """This precoder for one scheme of a link: a new object where it needs the context, itself elsewhere."""
+        return self
 
     def check(self, num_users: int, num_streams: int, num_ports: int) -> None:  # noqa: B027 - most serve any link
         """Raise ConfigError when this precoder cannot serve the link."""

@@ -200,3 +200,17 @@ class CsiReconstruction:
             raise ConfigError(
                 "CsiReconstruction", "h and w" if self.h is not None else "neither", "exactly one of h, w"
             )
+
+
+@dataclass(frozen=True)
+class PrecodingContext:
+    r"""What the gNB knows beside the effective rows and the noise.
+
+    Args:
+        num_users: users that share the streams; ``stream = user * layers + layer``.
+        relative_error: variance of the error of the rows over the power of the known rows, linear: float, or float32
+            ``[layer]``. A long-term property of the scheme, 0 when perfect.
+    """
+
+    num_users: int
+    relative_error: float | NDArray[np.float32] = 0.0
