@@ -28,7 +28,8 @@ class PrecisionRecipe(BaseModel):
     Args:
         savings: first, last and step of the savings [%].
         candidates: K, policies kept per budget.
-        samples: calibration images, for sensitivities and tables.
+        samples: calibration images, for the tables.
+        hessian_samples: of these, for the sensitivities.
         kl_samples: of these, for the divergence.
         probes: of Hutchinson's estimate.
         normalize: divide traces by the number of weights of a block (HAWQ-V3); false: Eq. (18) as printed.
@@ -49,6 +50,7 @@ class PrecisionRecipe(BaseModel):
     savings: tuple[Real, Real, PositiveFloat] = (75.0, 95.0, 0.5)
     candidates: Count = 5
     samples: Count = 1000
+    hessian_samples: Count = 256
     kl_samples: Count = 256
     probes: Annotated[Integer, Field(ge=2)] = 32
     normalize: bool = True
@@ -98,6 +100,8 @@ class Offline:
         kappa: float64 ``[block, width]``.
         candidates: K policies (indices of widths) per budget.
         divergence: J of every candidate.
+        latents: encoder output of every candidate on the first ``kl_samples`` images.
+        reference: the same with 16 bits everywhere.
         representatives: best per budget.
     """
 
@@ -107,6 +111,8 @@ class Offline:
     kappa: np.ndarray
     candidates: list[list[Policy]]
     divergence: dict[Policy, float]
+    latents: dict[Policy, np.ndarray]
+    reference: np.ndarray
     representatives: list[Policy]
 
 
@@ -137,8 +143,8 @@ def offline_stage(
     traces, errors = hessian_traces(
         model,
         nmse_loss,
-        images,
-        images,
+        images[: recipe.hessian_samples],
+        images[: recipe.hessian_samples],
         [weights[kernel] for kernel in kernels],
         parts=parts,
         probes=recipe.probes,
@@ -153,12 +159,13 @@ def offline_stage(
     few = images[: recipe.kl_samples]
     reference = encoder.encode(few, (WIDTHS[0],) * len(encoder.blocks))
     divergence: dict[Policy, float] = {}
+    latents: dict[Policy, np.ndarray] = {}
 
     def measured(policy: Policy) -> float:
-        latent = encoder.encode(few, [WIDTHS[index] for index in policy])
-        divergence[policy] = latent_kl(latent, reference, recipe.density, recipe.rank)
+        latents[policy] = encoder.encode(few, [WIDTHS[index] for index in policy])
+        divergence[policy] = latent_kl(latents[policy], reference, recipe.density, recipe.rank)
         return divergence[policy]
 
     chosen = representatives(candidates, measured)
     progress(f"{len(set(chosen))} policies refined")
-    return Offline(traces, errors, omega, kappa, candidates, divergence, chosen)
+    return Offline(traces, errors, omega, kappa, candidates, divergence, latents, reference, chosen)

@@ -89,7 +89,15 @@ def test_rp_mpq_from_channels_to_figures(tmp_path, monkeypatch):
         "tdl": {"csinet": {"1/4": {}}},
     }
     plan["common"]["batch_size"] = 50
-    plan["precision"] = {"samples": 60, "kl_samples": 40, "rank": 8, "probes": 2, "candidates": 2, "bins": 3}
+    plan["precision"] = {
+        "samples": 60,
+        "kl_samples": 40,
+        "hessian_samples": 40,
+        "rank": 8,
+        "probes": 2,
+        "candidates": 2,
+        "bins": 3,
+    }
     plan["precision"]["savings"] = [75, 95, 5]
     plan["test"] = {"samples": 50, "frequencies": 16}
     (tmp_path / "small.yaml").write_text(yaml.safe_dump(plan))

@@ -151,13 +151,9 @@ def _ranking(plan: dict[str, Any], store: ChannelStore, folder: Path, recipe: An
 
     trained = TrainedModel(str(folder))
     known = calibration(store, "val", trained, recipe.kl_samples, recipe.frequencies)
-    encoder = MixedPrecisionEncoder(trained.model.encoder, **recipe.encoder_options)
-    inputs = trained.network_images(known.images)
-    distinct = list(dict.fromkeys(policy for found in offline.candidates for policy in found))
-    latents = [encoder.encode(inputs, [WIDTHS[i] for i in policy]) for policy in distinct]
+    distinct, latents, reference = list(offline.latents), list(offline.latents.values()), offline.reference
     outcome = measure(trained, latents, known, [10.0], store.layout.num_subcarriers, "candidates")
-    reference = encoder.encode(inputs, (WIDTHS[0],) * len(encoder.blocks))
-    rows = range(len(encoder.blocks))
+    rows = range(len(offline.kappa))
     found = {
         policy: {
             "omega": offline.omega[rows, policy].sum(),
