@@ -10,12 +10,13 @@ import numpy as np
 
 from receivers.codebooks.pmi import check_subband
 from receivers.feedback.pmi import PmiFeedback
-from scenarios.schema import Scenario
+from scenarios.schema import Feedback, Scenario
 from scenarios.sweep import Point
 from simulator.core import registry
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import ChannelSource, Estimator, FeedbackScheme
 from simulator.core.seeding import derive
+from simulator.prediction import Prediction
 from simulator.transforms import unit_power
 
 if TYPE_CHECKING:
@@ -38,18 +39,35 @@ def build_estimator(scenario: Scenario) -> Estimator:
 
 def build_schemes(scenario: Scenario) -> dict[str, FeedbackScheme]:
     """Feedback schemes by label, in the order of the scenario; imports no Keras."""
-    schemes: dict[str, FeedbackScheme] = {}
+    return {label: scheme for label, (scheme, _) in _build_feedback(scenario).items()}
+
+
+def _build_feedback(scenario: Scenario) -> dict[str, tuple[FeedbackScheme, Prediction | None]]:
+    """Schemes with their prediction by label."""
+    built: dict[str, tuple[FeedbackScheme, Prediction | None]] = {}
     for entry in scenario.feedback:
+        prediction = _build_prediction(scenario, entry)
+        suffix = "" if prediction is None else f"+{entry.predict.name}@{prediction.at}"
         for params in entry.variants():
             seed = derive(scenario.seed, "feedback")
             scheme = registry.build("feedback", entry.scheme, scenario.csi_config, seed=seed, **params)
             if isinstance(scheme, PmiFeedback) and scenario.carrier.num_rb is not None:
                 check_subband(scenario.carrier.num_rb, scenario.carrier.subband_rb)
-            label = entry.label or scheme.label
-            if label in schemes:
+            label = entry.label or scheme.label + suffix
+            if label in built:
                 raise ConfigError("feedback", label, "every scheme once; set a label to tell two apart")
-            schemes[label] = scheme
-    return schemes
+            built[label] = scheme, prediction
+    return built
+
+
+def _build_prediction(scenario: Scenario, entry: Feedback) -> Prediction | None:
+    """Prediction of a line of schemes, checked against history and delay."""
+    section = entry.predict
+    if section is None:
+        return None
+    predictor = registry.build("predictors", section.name, scenario.geometry, **(section.model_extra or {}))
+    predictor.check(scenario.time.history_slots, scenario.uplink.delay_slots)
+    return Prediction(predictor, section.at)
 
 
 def build_link(scenario: Scenario) -> Link:
@@ -60,16 +78,18 @@ def build_link(scenario: Scenario) -> Link:
     for precoder in precoders.values():
         streams = scenario.ue.num_users * scenario.precoding.layers_per_user
         precoder.check(scenario.ue.num_users, streams, scenario.panel.num_ports)
+    feedback = _build_feedback(scenario)
     return Link(
         config=scenario.csi_config,
         estimator=build_estimator(scenario),
-        schemes=build_schemes(scenario),
+        schemes={label: scheme for label, (scheme, _) in feedback.items()},
         precoders=precoders,
         snr_db=scenario.snr_db,
         uplink=UplinkModel(**scenario.uplink.model_dump()),
         gammas=scenario.outage.gammas,
         rates_bpshz=scenario.outage.rates_bpshz,
         history_slots=scenario.time.history_slots,
+        predictions={label: prediction for label, (_, prediction) in feedback.items() if prediction is not None},
     )
 
 

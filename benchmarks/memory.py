@@ -37,9 +37,10 @@ def chunk_drops(scenario: Scenario, max_bits: Iterable[int]) -> int:
     g = scenario.geometry
     entries = g.num_users * g.num_rx_ant * g.panel.num_ports * g.num_slots * g.num_subcarriers
     # Copies of the channel along the link, and the field of every oversampled beam in the `dft` search.
-    link = (50 + 2 * (scenario.time.history_slots - 1)) * _COMPLEX * entries + 4 * g.num_users * g.num_slots * max(
-        max_bits
-    )
+    # Copies per slot of a history; predictors hold it twice more, and in double precision.
+    copies = 6 if any(entry.predict is not None for entry in scenario.feedback) else 2
+    link = (50 + copies * (scenario.time.history_slots - 1)) * _COMPLEX * entries
+    link += 4 * g.num_users * g.num_slots * max(max_bits)
     rates = 12 * 4 * len(scenario.snr_db) * g.num_users**2 * g.num_slots * g.num_subcarriers
     per_drop = bytes_per_drop(g) + link + rates
     budget = scenario.run.memory_gib * 2**30

@@ -40,14 +40,13 @@ _Polarisations = Annotated[Integer, Field(ge=1, le=2)]
 _MAX_SNRS = 1000
 
 
-class Section(BaseModel):
-    """Frozen section of a file; unknown fields are errors.
+class _Hashed(BaseModel):
+    """Part of a file whose dump goes into content hashes.
 
     ``younger_fields`` are newer than content hashes in results, stores and model cards. At its default such a field is
     left out of every dump, so that what does not use it keeps its hash.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     younger_fields: ClassVar[frozenset[str]] = frozenset()
 
     @model_serializer(mode="wrap")
@@ -57,7 +56,13 @@ class Section(BaseModel):
         return {name: value for name, value in handler(self).items() if name not in unused}
 
 
-class _Open(BaseModel):
+class Section(_Hashed):
+    """Frozen section of a file; unknown fields are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Open(_Hashed):
     """Section with the parameters of a plug-in; its constructor checks them."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -251,11 +256,21 @@ class Estimation(_Open):
     name: str = "perfect"
 
 
+class Predict(_Open):
+    """Prediction over ``uplink.delay_slots``: at the UE before it reports, or at the gNB from past reconstructions."""
+
+    name: str
+    at: Literal["ue", "gnb"]
+
+
 class Feedback(_Open):
     """One line of schemes; a parameter given as a list stands for one scheme per value."""
 
+    younger_fields = frozenset({"predict"})
+
     scheme: str
     label: str | None = None
+    predict: Predict | None = None
 
     def variants(self) -> list[dict[str, Any]]:
         """Parameter sets, the product over all list-valued parameters in the order written."""
@@ -400,6 +415,8 @@ class Scenario(Radio):
         _known("estimation.name", "estimators", self.estimation.name)
         for entry in self.feedback:
             _known("feedback.scheme", "feedback", entry.scheme)
+            if entry.predict is not None:
+                _known(f"feedback.{entry.scheme}.predict.name", "predictors", entry.predict.name)
             entry.variants()
         users, precoders, metrics = self.ue.num_users, self.precoding.precoders, self.metrics or ()
         for field, kind, names in (

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from keras import ops
@@ -14,8 +15,9 @@ from simulator.core.interfaces import Estimator, FeedbackScheme, Precoder
 from simulator.core.seeding import derive
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, PrecodingContext
 from simulator.core.units import db_to_lin
+from simulator.prediction import Prediction, windows
 from simulator.scores import CsiOutcome, LinkOutcome
-from simulator.uplink import last_good, transmit
+from simulator.uplink import filled, last_good, take_slots, transmit
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,16 @@ class UplinkModel:
     bit_flip_probability: float = 0.0
     on_loss: str = "last"
     delay_slots: int = 0
+
+
+class _Received(NamedTuple):
+    """Reports of some slots on both ends of the uplink."""
+
+    num_bits: np.ndarray  # int [batch, user, slot], as sent
+    value: np.ndarray  # complex64 [batch, slot, user, ...], reconstruction
+    explicit: bool  # channels, or precoder directions
+    good: np.ndarray  # bool [batch, user, slot], arrived and a codeword
+    bops: np.ndarray | None = None  # float64 [batch, user, slot], what the UE's network spent
 
 
 @dataclass(frozen=True)
@@ -41,10 +53,13 @@ class Link:
         uplink: impairments.
         gammas: relative outage targets.
         rates_bpshz: absolute outage targets.
-        history_slots: estimates that the UE knows when it reports, its current one included.
+        history_slots: estimates that the UE knows when it reports, its current one included; reconstructions that a
+            gNB which predicts knows.
+        predictions: how the delay is predicted away, by label of the scheme; a scheme without an entry does not.
 
     In slot t the gNB uses the report of slot ``t - delay_slots``. The first ``history_slots - 1 + delay_slots``
-    slots of a drop fill the history and the delay; they are not scored.
+    slots of a drop fill the history and the delay; they are not scored, whatever the scheme. Where the gNB predicts,
+    the UE also reports in the slots that fill the history, in these without a history of its own.
     """
 
     config: CsiConfig
@@ -56,6 +71,13 @@ class Link:
     gammas: tuple[float, ...] = (0.95,)
     rates_bpshz: tuple[float, ...] = (1.0,)
     history_slots: int = 1
+    predictions: Mapping[str, Prediction] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for label, prediction in self.predictions.items():
+            if label not in self.schemes:
+                raise ConfigError("predictions", label, ", ".join(self.schemes))
+            prediction.predictor.check(self.history_slots, self.uplink.delay_slots)
 
     def run(self, h: np.ndarray, *, seed: int) -> Iterator[tuple[str, str | None, CsiOutcome | LinkOutcome]]:
         """Outcomes of one chunk, scheme by scheme.
@@ -69,12 +91,11 @@ class Link:
         """
         delay = self.uplink.delay_slots
         batch, users = h.shape[:2]
-        reported = h.shape[4] - self.history_slots + 1
-        slots = reported - delay  # that are scored
+        slots = h.shape[4] - self.history_slots + 1 - delay  # that are scored
         if slots < 1:
             need = self.history_slots + delay
             raise ConfigError("time.num_slots", h.shape[4], f"at least {need} (history_slots + uplink.delay_slots)")
-        csi = self._estimates(_by_slot(h), h.shape[4], seed)
+        warm_up, csi = self._estimates(h, seed)
         h = h[..., -slots:, :]
         channel = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(_by_slot(h), -1, 1)))
         # channel [batch * slot, subcarrier, user, rx_ant, port]
@@ -82,16 +103,7 @@ class Link:
         perfect = {name: p.for_link(PrecodingContext(users)) for name, p in self.precoders.items()}
         reference = {name: self._rates(channel, rows, p, (batch, slots)) for name, p in perfect.items()}
         for label, scheme in self.schemes.items():
-            sent = scheme.report(csi)
-            bops = scheme.ue_bops(csi)
-            arrived, lost = transmit(
-                sent,
-                loss_probability=self.uplink.loss_probability,
-                bit_flip_probability=self.uplink.bit_flip_probability,
-                seed=derive(seed, "uplink"),
-            )
-            known = self._known(scheme.reconstruct(arrived), lost, (batch, reported), slots)
-            num_bits = _scored(sent.num_bits, (batch, reported, users), slots)
+            known, num_bits, bops = self._known(label, warm_up, csi, (batch, slots), seed)
             rows_hat = ops.convert_to_tensor(self._rows(known))
             correlation2 = ops.convert_to_numpy(metrics.correlation2(rows, rows_hat))
             yield (
@@ -106,7 +118,7 @@ class Link:
                     num_bits=num_bits,
                     snr_db=self.snr_db,
                     part1_bits=scheme.part1_bits,
-                    ue_bops=None if bops is None else _scored(bops, (batch, reported, users), slots),
+                    ue_bops=bops,
                 ),
             )
             context = PrecodingContext(users, relative_error(correlation2))
@@ -114,41 +126,70 @@ class Link:
                 rate = self._rates(channel, rows_hat, precoder.for_link(context), (batch, slots))
                 yield label, name, LinkOutcome(rate, reference[name], self.gammas, self.rates_bpshz)
 
-    def _estimates(self, flat: np.ndarray, slots: int, seed: int) -> CsiEstimate:
-        """Estimates of every reported slot ``[batch * slot, ...]``, with their past where it is asked for."""
-        csi = self.estimator.estimate(flat, seed=derive(seed, "estimation"))
+    def _estimates(self, h: np.ndarray, seed: int) -> tuple[CsiEstimate | None, CsiEstimate]:
+        """Estimates ``[batch * slot, ...]`` of the slots that fill the history, and of all others, with their past."""
+        csi = self.estimator.estimate(_by_slot(h), seed=derive(seed, "estimation"))
         past = self.history_slots - 1
         if not past:
-            return csi
-        by_drop = csi.h_hat.reshape(-1, slots, *csi.h_hat.shape[1:])
-        windows = np.moveaxis(np.lib.stride_tricks.sliding_window_view(by_drop, past + 1, axis=1), -1, -2)
-        history = np.ascontiguousarray(windows).reshape(-1, *windows.shape[2:])
-        error_var = csi.error_var.reshape(-1, slots, *csi.error_var.shape[1:])[:, past:]
-        return CsiEstimate(
-            h_hat=np.ascontiguousarray(history[..., -1, :]),
-            error_var=error_var.reshape(-1, *error_var.shape[2:]),
-            history=history,
-        )
+            return None, csi
+        h_hat, error_var = (x.reshape(len(h), -1, *x.shape[1:]) for x in (csi.h_hat, csi.error_var))
+        warm_up = CsiEstimate(_flat(h_hat[:, :past]), _flat(error_var[:, :past]))
+        history = _flat(windows(h_hat, self.history_slots))
+        return warm_up, CsiEstimate(np.ascontiguousarray(history[..., -1, :]), _flat(error_var[:, past:]), history)
 
     def _known(
-        self, rec: CsiReconstruction, lost: np.ndarray, shape: tuple[int, int], used_slots: int
-    ) -> CsiReconstruction:
-        """CSI that the gNB uses in every scored slot: the last good report, or zeros where it knows nothing."""
-        good = ~lost if rec.valid is None else ~lost & rec.valid
+        self, label: str, warm_up: CsiEstimate | None, csi: CsiEstimate, shape: tuple[int, int], seed: int
+    ) -> tuple[CsiReconstruction, np.ndarray, np.ndarray | None]:
+        """CSI that the gNB uses in every scored slot, length and UE cost of its report ``[batch, user, slot]``."""
+        scheme, prediction = self.schemes[label], self.predictions.get(label)
         batch, slots = shape
-        if good.all() and used_slots == slots:
-            return rec
+        if prediction is not None and prediction.at == "ue":
+            csi = prediction.at_ue(csi, self.uplink.delay_slots)
+        received = self._deliver(scheme, csi, batch, derive(seed, "uplink"))
+        num_bits = received.num_bits[..., :slots]
+        bops = None if received.bops is None else received.bops[..., :slots]
+        if prediction is None or prediction.at == "ue":
+            return self._held(received, slots), num_bits, bops
+        if not received.explicit:
+            allowed = "ue; the gNB predicts channels, which takes an explicit scheme (one that reconstructs h)"
+            raise ConfigError(f"feedback.{label}.predict.at", "gnb", allowed)
+        if warm_up is not None:
+            early = self._deliver(scheme, warm_up, batch, derive(seed, "uplink of the warm-up"))
+            received = _joined(early, received)
+        return self._expected(received, prediction, slots), num_bits, bops
+
+    def _deliver(self, scheme: FeedbackScheme, csi: CsiEstimate, batch: int, seed: int) -> _Received:
+        """Report of every estimate ``[batch * slot, ...]``, over the uplink."""
+        sent = scheme.report(csi)
+        arrived, lost = transmit(
+            sent,
+            loss_probability=self.uplink.loss_probability,
+            bit_flip_probability=self.uplink.bit_flip_probability,
+            seed=seed,
+        )
+        rec = scheme.reconstruct(arrived)
+        good = ~lost if rec.valid is None else ~lost & rec.valid
         value = rec.h if rec.w is None else rec.w
-        source = last_good(
-            np.moveaxis(good.reshape(batch, slots, -1), 1, 2), self.uplink.on_loss
-        )  # [batch, user, slot]
-        source = np.moveaxis(source, 2, 1)  # [batch, slot, user]
-        value = value.reshape(batch, slots, *value.shape[1:])
-        source = source[:, :used_slots]  # a report of slot t serves slot t + delay
-        pick = np.maximum(source, 0)[(...,) + (None,) * (value.ndim - 3)]
-        used = np.take_along_axis(value, pick, axis=1) * (source >= 0)[(...,) + (None,) * (value.ndim - 3)]
-        used = used.reshape(batch * used_slots, *value.shape[2:]).astype(np.complex64)
-        return CsiReconstruction(h=used) if rec.w is None else CsiReconstruction(w=used)
+        num_bits, value, good = (x.reshape(batch, -1, *x.shape[1:]) for x in (sent.num_bits, value, good))
+        bops = scheme.ue_bops(csi)
+        bops = None if bops is None else np.moveaxis(bops.reshape(batch, -1, bops.shape[1]), 1, 2)
+        return _Received(np.moveaxis(num_bits, 1, 2), value, rec.w is None, np.moveaxis(good, 1, 2), bops)
+
+    def _held(self, received: _Received, slots: int) -> CsiReconstruction:
+        """CSI that the gNB uses in every scored slot: the last good report, or zeros where it knows nothing."""
+        # A report of slot t serves slot t + delay.
+        source = last_good(received.good, self.uplink.on_loss)[..., :slots]
+        used = _flat(received.value[:, :slots] if received.good.all() else take_slots(received.value, source))
+        return CsiReconstruction(h=used) if received.explicit else CsiReconstruction(w=used)
+
+    def _expected(self, received: _Received, prediction: Prediction, slots: int) -> CsiReconstruction:
+        """The same where the gNB predicts: lost reports leave gaps in its history, which the last good ones fill."""
+        past = self.history_slots - 1
+        history = take_slots(received.value, filled(received.good)[..., : past + slots])
+        ahead = prediction.at_gnb(history, self.history_slots, self.uplink.delay_slots)
+        # Without a report nothing is known, whatever a predictor makes of its history.
+        known = last_good(received.good, self.uplink.on_loss)[..., past : past + slots] >= 0
+        return CsiReconstruction(h=_flat(ahead * np.moveaxis(known, 2, 1)[..., None, None, None]))
 
     def _rows(self, known: CsiReconstruction) -> np.ndarray:
         """Effective rows complex64 ``[batch * slot, subcarrier, user, layer, port]`` of what the gNB knows."""
@@ -178,11 +219,6 @@ class Link:
         return np.moveaxis(ops.convert_to_numpy(rate).reshape(len(noise_vars), *shape, users), 2, 3)
 
 
-def _scored(value: np.ndarray, shape: tuple[int, int, int], slots: int) -> np.ndarray:
-    """A number per report ``[batch * reported, user]`` to those of the scored slots ``[batch, user, slot]``."""
-    return np.moveaxis(value.reshape(shape)[:, :slots], 1, 2)
-
-
 def relative_error(correlation2: np.ndarray) -> np.ndarray:
     r"""Long-term error of the rows relative to what is known of them, float32 ``[layer]``: :math:`1 / \rho^2 - 1`.
 
@@ -201,4 +237,19 @@ def relative_error(correlation2: np.ndarray) -> np.ndarray:
 
 def _by_slot(h: np.ndarray) -> np.ndarray:
     """One report for each slot: ``[batch, user, rx, port, slot, n]`` to ``[batch * slot, user, rx, port, n]``."""
-    return np.ascontiguousarray(np.moveaxis(h, 4, 1)).reshape(-1, *h.shape[1:4], h.shape[5])
+    return _flat(np.moveaxis(h, 4, 1))
+
+
+def _flat(x: np.ndarray) -> np.ndarray:
+    """``[batch, slot, ...]`` to ``[batch * slot, ...]``."""
+    return np.ascontiguousarray(x).reshape(-1, *x.shape[2:])
+
+
+def _joined(early: _Received, late: _Received) -> _Received:
+    """Reports of all slots in a row."""
+    return _Received(
+        np.concatenate([early.num_bits, late.num_bits], axis=2),
+        np.concatenate([early.value, late.value], axis=1),
+        late.explicit,
+        np.concatenate([early.good, late.good], axis=2),
+    )

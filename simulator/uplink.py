@@ -42,3 +42,33 @@ def last_good(good: np.ndarray, on_loss: str) -> np.ndarray:
     """
     index = np.where(good, np.arange(good.shape[-1]), -1)
     return np.maximum.accumulate(index, axis=-1) if on_loss == "last" else index
+
+
+def filled(good: np.ndarray) -> np.ndarray:
+    """Slot whose report stands for each slot of a history: the last good one, before the first good one that one.
+
+    Args:
+        good: bool ``[batch, user, slot]``, as in :func:`last_good`.
+
+    Returns:
+        int ``[batch, user, slot]``, -1 for UEs without a good report. A history that ends before the first good report
+        makes no sense.
+    """
+    source = last_good(good, "last")
+    first = np.where(good.any(axis=-1), good.argmax(axis=-1), -1)
+    return np.where(source < 0, first[..., None], source)
+
+
+def take_slots(value: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """CSI of the slots that stand for each slot.
+
+    Args:
+        value: complex64 ``[batch, slot, user, ...]``.
+        source: int ``[batch, user, slot]``, as of :func:`last_good`; may have fewer slots than ``value``.
+
+    Returns:
+        complex64 ``[batch, slot, user, ...]`` with the slots of ``source``; zeros where it is -1.
+    """
+    source = np.moveaxis(source, 2, 1)[(...,) + (None,) * (value.ndim - 3)]
+    taken = np.take_along_axis(value, np.maximum(source, 0), axis=1) * (source >= 0)
+    return taken.astype(np.complex64, copy=False)

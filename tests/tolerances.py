@@ -43,6 +43,9 @@ SECOND_ORDER = 2e-2
 TABLE_3 = 0.7e-3
 TABLE_5 = 0.5e-5
 
+# Exact linear prediction: weights of some tens on samples that are known to 6e-8, through normal equations of such.
+PREDICTION = 1e-4
+
 # Monte Carlo means: five standard errors. A correct program fails one test in 1.7 million.
 SIGMAS = 5.0
 

@@ -1,9 +1,10 @@
-"""Published PyTorch checkpoints of CRNet, CLNet, TransNet and STNet into the same networks in Keras."""
+"""Published PyTorch checkpoints of CRNet, CLNet, TransNet, STNet and WiFo into the same networks in Keras."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from simulator.core.errors import StoreError
 Tensor = NDArray[np.floating[Any]]
 # What profilers and batch normalisation leave in checkpoints, and the dense layer that STNet's decoder never uses.
 _IGNORED = re.compile(r"(^|\.)(total_ops|total_params|num_batches_tracked)$|^decoder\.fc\.(weight|bias)$")
+
+# Tables of positions that WiFo's checkpoints hold and the network with fixed positions does not read.
+_WIFO_TABLES = re.compile(r"^(decoder_)?pos_embed_(spatial|temporal|fre|antenna)$")
 
 # Keras layer name to torch module; all other layers have their module's name with dashes for dots.
 _NAMES = {
@@ -48,9 +52,36 @@ def load_torch_weights(name: str, network: Any, state: Mapping[str, Tensor]) -> 
     """
     tensors = {key.removeprefix("module."): np.asarray(value) for key, value in state.items()}
     tensors = {key: value for key, value in tensors.items() if not _IGNORED.search(key)}
+    _assign(name, network, _pairs(name, network), tensors)
+
+
+def load_wifo(model: Any, state: Mapping[str, Tensor]) -> None:
+    """Set the variables of a :class:`~receivers.models.wifo.WiFo` from a checkpoint.
+
+    Tensors of unused position tables are ignored: only fixed positions (``SinCos_3D``) are those of the network.
+
+    Args:
+        model: network of the same size; with ``encoder_position="released"``, as published weights were trained.
+        state: tensors by their torch names; a ``module.`` in front is ignored.
+
+    Raises:
+        StoreError: a tensor without a variable, a variable without a tensor, or shapes that differ; names are listed.
+    """
+    tensors = {key.removeprefix("module."): np.asarray(value) for key, value in state.items()}
+    tensors = {key: value for key, value in tensors.items() if not _WIFO_TABLES.search(key)}
+    _assign("wifo", model, _wifo_pairs(model), tensors)
+
+
+def _assign(
+    name: str,
+    network: Any,
+    pairs: Iterator[tuple[str, Any, Callable[[Tensor], Tensor]]],
+    tensors: dict[str, Tensor],
+) -> None:
+    """Every tensor to its variable; nothing may be left on either side."""
     assigned: dict[int, str] = {}
     missing = []
-    for key, variable, convert in _pairs(name, network):
+    for key, variable, convert in pairs:
         if key not in tensors:
             missing.append(key)
             continue
@@ -141,6 +172,33 @@ def _layer(layer: Any, module: str) -> Iterator[tuple[str, Any, Callable[[Tensor
             yield from _layer(part, f"{module}.{suffix}")
     else:
         raise TypeError(f"no conversion for {kind}")
+
+
+def _wifo_pairs(model: Any) -> Iterator[tuple[str, Any, Callable[[Tensor], Tensor]]]:
+    """As :func:`_pairs`; a patch is flattened with real and imaginary part last."""
+    embed = "Embedding.value_embedding.tokenConv"
+    yield f"{embed}.weight", model.embed.kernel, lambda w: w.transpose(2, 3, 4, 1, 0).reshape(-1, w.shape[0])
+    yield f"{embed}.bias", model.embed.bias, _same
+    yield "mask_token", model.mask_token, lambda w: w.reshape(w.shape[-1:])
+    parts = {
+        "norm1": lambda block: block.norms[0],
+        "attn.q": lambda block: block.query,
+        "attn.k": lambda block: block.key,
+        "attn.v": lambda block: block.value,
+        "attn.proj": lambda block: block.out,
+        "norm2": lambda block: block.norms[1],
+        "mlp.fc1": lambda block: block.up,
+        "mlp.fc2": lambda block: block.down,
+    }
+    modules = {
+        f"{side}.{index}.{suffix}": find(block)
+        for side, blocks in (("blocks", model.encoder), ("decoder_blocks", model.decoder))
+        for index, block in enumerate(blocks)
+        for suffix, find in parts.items()
+    }
+    modules |= {"norm": model.norm, "decoder_embed": model.bridge}
+    modules |= {"decoder_norm": model.decoder_norm, "decoder_pred": model.head}
+    yield from chain.from_iterable(_layer(layer, module) for module, layer in modules.items())
 
 
 def _bias(layer: Any, module: str) -> Iterator[tuple[str, Any, Callable[[Tensor], Tensor]]]:

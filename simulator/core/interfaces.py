@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.core.errors import ConfigError
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport, PrecodingContext
 
 Array = Any  # a tensor of the Keras backend or a NumPy array
@@ -159,6 +160,41 @@ class EntropyCoder(ABC):
         self, bits: NDArray[np.uint8], num_bits: NDArray[np.integer[Any]], num_symbols: int
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Symbols int64 ``[report, num_symbols]``; ``valid`` bool ``[report]``: exactly ``num_bits`` were used."""
+
+
+class Predictor(ABC):
+    """Past CSI to future CSI, from the history alone; nothing is remembered from one call to the next.
+
+    Constructor: ``(geometry: RadioGeometry, **params)``, for carrier and slot duration.
+    """
+
+    num_history: int  # slots that the history must have at least
+    horizon: ClassVar[int | None] = None  # slots that it can look ahead at most; None: any number
+
+    @abstractmethod
+    def predict(self, history: NDArray[np.complex64], num_slots: int) -> NDArray[np.complex64]:
+        """The channel ``num_slots`` after the last slot of the history; that slot itself for 0.
+
+        Args:
+            history: complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``, the oldest slot first. All zeros
+                where nothing is known of a UE.
+            num_slots: how far to look ahead, at least 0.
+
+        Returns:
+            complex64 ``[batch, user, rx_ant, port, subcarrier]``.
+
+        Raises:
+            ConfigError: as :meth:`check`.
+        """
+
+    def check(self, history_slots: int, num_slots: int) -> None:
+        """ConfigError when the history is too short, or the future too far."""
+        if history_slots < self.num_history:
+            needed = f"at least {self.num_history}, which {type(self).__name__} needs"
+            raise ConfigError("time.history_slots", history_slots, needed)
+        if num_slots < 0 or (self.horizon is not None and num_slots > self.horizon):
+            limit = "0 or more" if self.horizon is None else f"0..{self.horizon}"
+            raise ConfigError("uplink.delay_slots", num_slots, f"{limit}, which {type(self).__name__} looks ahead")
 
 
 class Precoder(ABC):

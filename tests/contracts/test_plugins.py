@@ -31,6 +31,7 @@ from simulator.core.interfaces import (
     FeedbackScheme,
     Metric,
     Precoder,
+    Predictor,
     Quantizer,
     ScalarQuantizer,
 )
@@ -123,6 +124,10 @@ PARAMS = {
         "vector": [{"bits": 1}, {"bits": 5}, {"bits": 6, "dim": 3}],
     },
     "precoders": {"rzf": [{}, {"loading": 0.1}]},
+    "predictors": {
+        "ar": [{}, {"order": 1}, {"order": 5, "loading": 1e-3}],
+        "wiener_doppler": [{}, {"snr_db": 10.0}, {"speed_mps": 10.0, "snr_db": 20.0}],
+    },
 }
 
 INTERFACES = {
@@ -132,6 +137,7 @@ INTERFACES = {
     "feedback": FeedbackScheme,
     "metrics": Metric,
     "precoders": Precoder,
+    "predictors": Predictor,
     "quantizers": Quantizer,
 }
 
@@ -560,6 +566,70 @@ class TestEstimators:
         one, again, other = (estimator.estimate(h, seed=s) for s in (3, 3, 4))
         np.testing.assert_array_equal(one.h_hat, again.h_hat)
         assert (one.h_hat != other.h_hat).any() or not one.error_var.any()
+
+
+# Predictors ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "params"), cases("predictors"))
+class TestPredictors:
+    GEOMETRY = RadioGeometry(3.5e9, PANEL, 2, 2, 7, 360e3, num_slots=20, slot_s=1e-3, speed_mps=3.0)
+
+    def history(self, predictor, rng):
+        """Three rays per UE with a Doppler shift of their own, on all antennas and subcarriers, in some noise."""
+        slots = predictor.num_history + 3
+        phases = np.exp(2j * np.pi * 0.2 * rng.uniform(-1, 1, (3, 2, 1, 1, 1, 3)) * np.arange(slots)[:, None])
+        h = phases @ noise(rng, 3, 2, 2, 12, 3, 7) + 0.1 * noise(rng, 3, 2, 2, 12, slots, 7)
+        return h.astype(np.complex64)
+
+    def test_prediction(self, name, params, rng):
+        """Shape, dtype, a future that depends on how far it is, and no changes of the history."""
+        predictor = made("predictors", name, self.GEOMETRY, **params)
+        history = self.history(predictor, rng)
+        before = history.copy()
+        for ahead in (0, 1, 2 if predictor.horizon is None else min(2, predictor.horizon)):
+            out = predictor.predict(history, ahead)
+            assert isinstance(out, np.ndarray) and out.dtype == np.complex64 and out.shape == (3, 2, 2, 12, 7)
+            assert np.isfinite(out).all()
+        np.testing.assert_array_equal(history, before)
+        np.testing.assert_array_equal(predictor.predict(history, 0), history[..., -1, :])
+
+    def test_deterministic_and_without_memory(self, name, params, rng):
+        predictor = made("predictors", name, self.GEOMETRY, **params)
+        fresh = made("predictors", name, self.GEOMETRY, **params)
+        history = self.history(predictor, rng)
+        out = predictor.predict(history, 1)
+        predictor.predict(self.history(predictor, rng), 1)
+        for again in (predictor, fresh):
+            np.testing.assert_array_equal(again.predict(history, 1), out)
+
+    def test_the_common_phase_and_the_scale_do_not_matter(self, name, params, rng):
+        predictor = made("predictors", name, self.GEOMETRY, **params)
+        history = self.history(predictor, rng)
+        factor = np.complex64(8 * np.exp(0.7j))
+        assert_close(predictor.predict(factor * history, 1), factor * predictor.predict(history, 1), 1e-4)
+
+    def test_zeros_and_slots_of_zeros(self, name, params, rng):
+        """Of which the gNB knows nothing: finite values."""
+        predictor = made("predictors", name, self.GEOMETRY, **params)
+        history = self.history(predictor, rng)
+        for start in (1, history.shape[4] // 2, history.shape[4]):
+            history[..., :start, :] = 0
+            assert np.isfinite(predictor.predict(history, 1)).all()
+
+    def test_limits(self, name, params, rng):
+        """Of history and horizon, in words of the scenario."""
+        predictor = made("predictors", name, self.GEOMETRY, **params)
+        need = predictor.num_history
+        history = self.history(predictor, rng)
+        assert 1 <= need and predictor.predict(history[..., -need:, :], 1).shape == (3, 2, 2, 12, 7)
+        with pytest.raises(ConfigError, match=rf"^time\.history_slots: got {need - 1}"):
+            predictor.predict(history[..., : need - 1, :], 1)
+        with pytest.raises(ConfigError, match=r"^uplink\.delay_slots: got -1"):
+            predictor.predict(history, -1)
+        if predictor.horizon is not None:
+            with pytest.raises(ConfigError, match=r"^uplink\.delay_slots"):
+                predictor.predict(history, predictor.horizon + 1)
 
 
 # Channels ------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,12 @@
 """The whole link against an independent float64 loop over users, subcarriers and streams; its uplink; its channels."""
 
+import json
+from importlib.metadata import EntryPoint
+
 import numpy as np
 import pytest
+from scipy.linalg import toeplitz
+from scipy.special import j0
 from tolerances import FLOAT32, RATE, assert_close, assert_mean
 
 from benchmarks.build import ChannelDraw, build_link, build_schemes
@@ -10,12 +15,16 @@ from receivers.estimation.perfect import PerfectEstimator
 from receivers.feedback.dft import DftFeedback
 from receivers.feedback.perfect import PerfectFeedback
 from receivers.feedback.rvq import RvqFeedback
+from receivers.prediction.ar import ArPredictor
+from receivers.prediction.repeat import RepeatPredictor
+from receivers.prediction.wiener_doppler import WienerDopplerPredictor
 from scenarios.sweep import expand
 from simulator.core import registry
 from simulator.core.errors import ConfigError
 from simulator.core.seeding import derive
-from simulator.core.types import CsiConfig, Panel
+from simulator.core.types import CsiConfig, Panel, RadioGeometry
 from simulator.link import Link, UplinkModel
+from simulator.prediction import Prediction
 from simulator.scores import LinkOutcome
 
 PANEL = Panel(4, 1, 2)
@@ -411,3 +420,225 @@ def test_lost_reports_and_delay_together(rng):
     for slot in range(1, 4):  # a report that is not replaced gets one slot older
         old = age[:, slot] > 0
         np.testing.assert_array_equal(age[old, slot], age[old, slot - 1] + 1)
+
+
+GEOMETRY = RadioGeometry(3.5e9, PANEL, 2, 1, 5, 360e3, slot_s=1e-3)
+
+
+class Recording(RepeatPredictor):
+    """Keeps the histories that it was asked about."""
+
+    def predict(self, history, num_slots):
+        self.history = history
+        return super().predict(history, num_slots)
+
+
+def moving(rng, turns, slots, batch=12, users=2):
+    """Rayleigh fading with Jakes' spectrum, ``turns`` of maximum Doppler per slot."""
+    root = np.linalg.cholesky(toeplitz(j0(2 * np.pi * turns * np.arange(slots))) + 1e-9 * np.eye(slots))
+    return (root @ channel(rng, batch, users, slots=slots)).astype(np.complex64)
+
+
+def predicting(history=6, delay=2, cfg=None, scheme=PerfectFeedback, fields=None, **predictions):
+    """Link with one entry without prediction, ``aged``, and one for each ``(predictor, side)``, by label."""
+    cfg = cfg or config()
+    return Link(
+        config=cfg,
+        estimator=PerfectEstimator(),
+        schemes={label: scheme(cfg) for label in ("aged", *predictions)},
+        precoders={"zf": registry.build("precoders", "zf")},
+        snr_db=SNRS_DB,
+        **{"uplink": UplinkModel(delay_slots=delay), "history_slots": history, **(fields or {})},
+        predictions={label: Prediction(*pair) for label, pair in predictions.items()},
+    )
+
+
+def both_sides():
+    made = {"repeat": RepeatPredictor(GEOMETRY), "ar": ArPredictor(GEOMETRY), "w": WienerDopplerPredictor(GEOMETRY)}
+    return {f"{name}_{at}": (predictor, at) for name, predictor in made.items() for at in ("ue", "gnb")}
+
+
+def nmse(csi):
+    return np.mean(np.abs(csi.h_hat - csi.h) ** 2) / np.mean(np.abs(csi.h) ** 2)
+
+
+class TestPrediction:
+    def test_it_lowers_the_error_of_old_csi(self, rng):
+        a_link = predicting(**both_sides())
+        found = outcomes(a_link, moving(rng, 0.08, 11))
+        aged, rate = nmse(found["aged", None]), found["aged", "zf"].rate
+        assert aged == pytest.approx(2 * (1 - j0(2 * np.pi * 0.08 * 2)), rel=0.1)
+        for label in both_sides():
+            if label.startswith("repeat"):
+                np.testing.assert_array_equal(found[label, None].h_hat, found["aged", None].h_hat)
+                continue
+            assert nmse(found[label, None]) < 0.3 * aged
+            assert (found[label, "zf"].rate.mean(axis=(1, 2, 3))[1:] > rate.mean(axis=(1, 2, 3))[1:]).all()
+
+    def test_all_entries_are_scored_on_the_same_slots(self, rng):
+        h = moving(rng, 0.05, 10)
+        found = outcomes(predicting(**both_sides()), h)
+        alone = outcomes(predicting(), h)
+        for label in ("aged", *both_sides()):
+            np.testing.assert_array_equal(found[label, None].h, h[..., 7:, :])
+            assert found[label, None].h_hat.shape == h[..., 7:, :].shape
+            assert found[label, None].num_bits.shape == (12, 2, 3)
+            np.testing.assert_array_equal(found[label, "zf"].rate_ref, found["aged", "zf"].rate_ref)
+        np.testing.assert_array_equal(alone["aged", None].h_hat, found["aged", None].h_hat)
+        np.testing.assert_array_equal(alone["aged", "zf"].rate, found["aged", "zf"].rate)
+
+    @pytest.mark.parametrize(("history", "delay"), [(3, 0), (4, 2), (1, 1)])
+    def test_both_sides_predict_from_the_same_slots(self, rng, history, delay):
+        """Feedback without loss: the histories of UE and gNB are the same channels, up to the slot of the report."""
+        h = moving(rng, 0.05, 8)
+        ue, gnb = Recording(GEOMETRY), Recording(GEOMETRY)
+        found = outcomes(predicting(history, delay, ue=(ue, "ue"), gnb=(gnb, "gnb")), h)
+        np.testing.assert_array_equal(found["ue", None].h_hat, found["gnb", None].h_hat)
+        scored = 8 - history + 1 - delay
+        assert gnb.history.shape == (12 * scored, 2, 1, PANEL.num_ports, history, 5)
+        known = gnb.history.reshape(12, scored, *gnb.history.shape[1:])
+        told = ue.history.reshape(12, scored + delay, *ue.history.shape[1:])
+        for slot in range(scored):
+            np.testing.assert_array_equal(known[:, slot], h[..., slot : slot + history, :])
+            np.testing.assert_array_equal(told[:, slot], known[:, slot])
+
+    def test_a_channel_that_stands_still(self, rng):
+        h = np.repeat(channel(rng, 3, 2, slots=1), 10, axis=4)
+        found = outcomes(predicting(**both_sides()), h)
+        for label in both_sides():
+            assert_close(found[label, None].h_hat, h[..., 7:, :], FLOAT32)
+            np.testing.assert_allclose(found[label, "zf"].rate, found["aged", "zf"].rate, rtol=RATE)
+
+    def test_without_delay_it_is_the_present_estimate(self, rng):
+        h = moving(rng, 0.08, 8)
+        found = outcomes(predicting(delay=0, **both_sides()), h)
+        for label in both_sides():
+            np.testing.assert_array_equal(found[label, None].h_hat, h[..., 5:, :])
+
+    @pytest.mark.parametrize("on_loss", ["last", "none"])
+    def test_lost_reports(self, rng, on_loss):
+        """The history has the last good report; with ``none``, a slot whose own report was lost is served blindly."""
+        h = channel(rng, batch=30, users=2, slots=7)
+        uplink = UplinkModel(loss_probability=0.4, on_loss=on_loss, delay_slots=1)
+        gnb = Recording(GEOMETRY)
+        found = outcomes(predicting(3, fields={"uplink": uplink}, gnb=(gnb, "gnb")), h)
+        aged, used = found["aged", None].h_hat, found["gnb", None].h_hat
+        # A report of the warm-up may stand in for lost ones, which an entry without prediction does not have.
+        heard = aged.any(axis=(2, 3, 5))
+        assert (~heard).any()
+        for b, u, slot in zip(*np.nonzero(heard), strict=True):
+            np.testing.assert_array_equal(used[b, u, ..., slot, :], aged[b, u, ..., slot, :])
+        if on_loss == "none":
+            np.testing.assert_array_equal(used, aged)
+        history = gnb.history.reshape(30, 4, 2, 1, PANEL.num_ports, 3, 5)
+        ages = set()
+        for b, end, u in np.ndindex(30, 4, 2):
+            if not used[b, u, ..., end, :].any():
+                continue
+            source = []  # slots whose channels the history has
+            for place in range(3):
+                x = history[b, end, u, :, :, place]
+                (slot,) = (s for s in range(end + 3) if np.array_equal(x, h[b, u, :, :, s]))
+                source.append(slot)
+            assert source == sorted(source)
+            for place, slot in enumerate(source):  # the last good one, or the first good one where there is none yet
+                assert slot <= end + place or set(source[:place]) <= {slot}
+            ages |= {end + place - slot for place, slot in enumerate(source)}
+        assert {-1, 0, 1, 2} <= ages
+
+    def test_all_entries_meet_the_same_losses(self, rng):
+        h = moving(rng, 0.05, 8, batch=30)
+        uplink = UplinkModel(loss_probability=0.4, on_loss="none", delay_slots=1)
+        found = outcomes(predicting(4, fields={"uplink": uplink}, **both_sides()), h)
+        lost = {label: ~found[label, None].h_hat.any(axis=(2, 3, 5)) for label in ("aged", *both_sides())}
+        assert lost["aged"].any()
+        for label in lost:
+            np.testing.assert_array_equal(lost[label], lost["aged"])
+
+    def test_total_loss(self, rng):
+        uplink = UplinkModel(loss_probability=1.0, delay_slots=1)
+        found = outcomes(predicting(fields={"uplink": uplink}, **both_sides()), moving(rng, 0.05, 8, batch=2))
+        for label in both_sides():
+            assert not found[label, None].h_hat.any() and not found[label, "zf"].rate.any()
+
+    def test_implicit_schemes_predict_at_the_ue(self, rng):
+        h = moving(rng, 0.08, 11)
+        ar = ArPredictor(GEOMETRY)
+
+        def rvq(cfg):
+            return RvqFeedback(cfg, bits=8, frequency="subband", seed=3)
+
+        found = outcomes(predicting(scheme=rvq, ue=(ar, "ue")), h)
+        assert found["ue", None].correlation2.mean() > found["aged", None].correlation2.mean() + 0.02
+        with pytest.raises(ConfigError, match=r"feedback\.gnb\.predict\.at: got 'gnb'; allowed: ue.*explicit scheme"):
+            outcomes(predicting(scheme=rvq, gnb=(ar, "gnb")), h)
+
+    def test_errors(self):
+        pair = (ArPredictor(GEOMETRY, order=4), "ue")
+        with pytest.raises(
+            ConfigError, match=r"time\.history_slots: got 4; allowed: at least 5, which ArPredictor needs"
+        ):
+            predicting(history=4, ar=pair)
+        with pytest.raises(ConfigError, match=r"predictions: got 'b'; allowed: aged, a"):
+            a_link = predicting(a=pair)
+            Link(**{**vars(a_link), "predictions": {"b": Prediction(*pair)}})
+
+
+@pytest.fixture
+def predictors(monkeypatch):
+    """The predictors by name, also where the package was installed before they came."""
+    known, group = registry._points, "csilink.predictors"
+    modules = {"repeat": "repeat:RepeatPredictor", "ar": "ar:ArPredictor"}
+    ours = {name: EntryPoint(name, f"receivers.prediction.{value}", group) for name, value in modules.items()}
+    monkeypatch.setattr(registry, "_points", lambda kind: ours if kind == "predictors" else known(kind))
+
+
+@pytest.mark.usefixtures("predictors")
+class TestBuildPrediction:
+    TIME = {"num_slots": 8, "history_slots": 4}
+
+    def built(self, *feedback, **changes):
+        data = {**SCENARIO, "time": self.TIME, "uplink": {"delay_slots": 2}, "feedback": list(feedback), **changes}
+        scenario = expand(data)[0].scenario
+        return scenario, build_link(scenario)
+
+    def test_labels_and_parameters(self):
+        scenario, a_link = self.built(
+            {"scheme": "perfect"},
+            {"scheme": "perfect", "predict": {"at": "gnb", "name": "repeat"}},
+            {"scheme": "rvq", "bits": [4, 6], "predict": {"at": "ue", "name": "ar", "order": 3}},
+            {"scheme": "rvq", "bits": 4, "predict": {"at": "ue", "name": "ar"}, "label": "mine"},
+        )
+        labels = ["perfect", "perfect+repeat@gnb", "rvq-b4+ar@ue", "rvq-b6+ar@ue", "mine"]
+        assert list(a_link.schemes) == list(build_schemes(scenario)) == labels
+        assert list(a_link.predictions) == labels[1:]
+        assert [p.predictor.num_history for p in a_link.predictions.values()] == [1, 4, 4, 3]
+        assert a_link.predictions["perfect+repeat@gnb"].at == "gnb"
+        found = outcomes(a_link, ChannelDraw(expand(json.loads(scenario.model_dump_json()))[0]).chunk(0, 3))
+        assert {scheme for scheme, _ in found} == set(labels)
+        np.testing.assert_array_equal(found["perfect+repeat@gnb", None].h_hat, found["perfect", None].h_hat)
+
+    def test_entries_without_prediction_keep_their_hash(self):
+        plain, _ = self.built({"scheme": "perfect"})
+        assert "predict" not in json.loads(plain.model_dump_json())["feedback"][0]
+        ar = {"scheme": "perfect", "predict": {"at": "ue", "name": "ar"}}
+        scenario, _ = self.built(ar)
+        assert json.loads(scenario.model_dump_json())["feedback"] == [{**ar, "label": None}]
+
+    @pytest.mark.parametrize(
+        ("predict", "message"),
+        [
+            ({"at": "ue", "name": "lstm"}, r"feedback\.perfect\.predict\.name: got 'lstm'; allowed: repeat, ar"),
+            ({"at": "gNB", "name": "ar"}, r"predict\.at: got 'gNB'; allowed: 'ue' or 'gnb'"),
+            ({"name": "ar"}, r"predict\.at: got 'nothing'"),
+            (
+                {"at": "ue", "name": "ar", "taps": 3},
+                r"predictors\.ar: got \['taps'\]; allowed: parameters order, loading",
+            ),
+            ({"at": "ue", "name": "ar", "order": 0}, r"predict\.order: got 0"),
+            ({"at": "ue", "name": "ar", "order": 4}, r"time\.history_slots: got 4; allowed: at least 5"),
+        ],
+    )
+    def test_errors(self, predict, message):
+        with pytest.raises(ConfigError, match=message):
+            self.built({"scheme": "perfect", "predict": predict})

@@ -5,7 +5,7 @@ import pytest
 from tolerances import assert_mean
 
 from simulator.core.types import CsiReport
-from simulator.uplink import last_good, transmit
+from simulator.uplink import filled, last_good, take_slots, transmit
 
 
 def report(rng, batch=40, users=3, width=50):
@@ -77,3 +77,24 @@ def test_last_good_against_a_loop(rng, on_loss):
         for slot in range(7):
             newest = slot if good[b, u, slot] else newest
             assert used[b, u, slot] == (newest if good[b, u, slot] or on_loss == "last" else -1)
+
+
+def test_gaps_of_a_history_against_the_loop(rng):
+    good = rng.random((50, 3, 6)) < 0.3
+    found = filled(good)
+    for b, u, t in np.ndindex(good.shape):
+        there = np.flatnonzero(good[b, u])
+        before = there[there <= t]
+        expected = -1 if not len(there) else before[-1] if len(before) else there[0]
+        assert found[b, u, t] == expected
+    assert (found[~good.any(axis=-1)] == -1).all() and (found[..., 0] > 0).any()
+
+
+def test_take_slots_against_the_loop(rng):
+    value = (rng.standard_normal((5, 4, 3, 2, 6, 2)) @ [1, 1j]).astype(np.complex64)
+    source = rng.integers(-1, 4, (5, 3, 2))
+    taken = take_slots(value, source)
+    assert taken.shape == (5, 2, 3, 2, 6) and taken.dtype == np.complex64
+    for b, u, t in np.ndindex(source.shape):
+        expected = 0 * value[b, 0, u] if source[b, u, t] < 0 else value[b, source[b, u, t], u]
+        np.testing.assert_array_equal(taken[b, t, u], expected)

@@ -1,0 +1,291 @@
+"""MCAKD: a small masked autoencoder learns from a large one in some epochs, and by itself in the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from receivers.models.masking import TASKS, hidden_tokens
+from receivers.models.wifo import Trace, WiFo
+from receivers.training.caks import CrossAttentionSelection, LinearMatch
+from receivers.training.masked import add_noise, draw_masks, masked_mse
+from simulator.core.errors import ConfigError
+
+TERMS = ("attention", "embedding", "hidden")
+KINDS = ("mcakd", "lmkd", "none")
+
+
+def cosine_distance(a, b):
+    r""":math:`1 - a^T b / (\|a\| \|b\|)` over the last axis of float ``[..., feature]``: ``[...]`` in [0, 2].
+
+    The distance to a vector of zeros is 1, without a gradient.
+    """
+    power = ops.sum(ops.square(a), axis=-1) * ops.sum(ops.square(b), axis=-1)
+    cosine = ops.sum(a * b, axis=-1) * ops.rsqrt(ops.maximum(power, 1e-20))
+    return 1.0 - ops.where(power > 1e-20, cosine, 0.0)
+
+
+def matched_layers(teacher: int, student: int) -> list[int]:
+    """Teacher layer of every student layer: the last of as many equal groups.
+
+    Raises:
+        ConfigError: the student's depth does not divide the teacher's.
+    """
+    if student < 1 or teacher % student:
+        raise ConfigError("depth", student, f"a divisor of the teacher's {teacher} layers")
+    return [(i + 1) * teacher // student - 1 for i in range(student)]
+
+
+def attention_loss(teacher: Sequence[Any], student: Sequence[Any]):
+    r"""Mean over layers and heads of the cosine distance between attention maps, each flattened to a vector.
+
+    Args:
+        teacher: maps of the matched layers, float ``[batch, head, query, key]`` each.
+        student: the student's, same shapes.
+
+    Returns:
+        float ``[batch]`` in [0, 1].
+
+    Source: Tiny-WiFo, Eq. (1).
+    """
+    flat = [[ops.reshape(m, (-1, m.shape[1], m.shape[2] * m.shape[3])) for m in maps] for maps in (teacher, student)]
+    losses = [ops.mean(cosine_distance(t, s), axis=-1) for t, s in zip(*flat, strict=True)]
+    return sum(losses) / len(losses)
+
+
+def token_loss(teacher, student):
+    """Cosine distance between tokens float ``[batch, token, feature]``, mean over tokens: float ``[batch]``.
+
+    Source: Tiny-WiFo, Eqs. (5), (6), whose form is not public: every token counts the same, whatever its length.
+    """
+    return ops.mean(cosine_distance(teacher, student), axis=-1)
+
+
+def is_passive(epoch: int, autonomous: int = 4, passive: int = 1) -> bool:
+    """Whether the teacher takes part in an epoch: ``autonomous`` epochs without it, ``passive`` with it, and so on.
+
+    Source: Tiny-WiFo, Sec. III-C and Eq. (9) (AL-PL); the phase lengths are not public.
+    """
+    return epoch % (autonomous + passive) >= autonomous
+
+
+class Mcakd(keras.Model):
+    r"""Student in training; called, it gives the loss of every sample.
+
+    Autonomous epochs: :func:`masked_mse`, mean over the tasks. Passive epochs, with the same masks for teacher and
+    student: :math:`L_{mse} + \lambda (L_{att} + L_{emb} + L_{hid})` ("mcakd") or :math:`L_{mse} + \lambda L_{lm}` with
+    the mean squared error to the teacher's predictions of hidden tokens ("lmkd"). The teacher runs in passive epochs
+    only. Its tokens at the embedding (all of them, before positions and masks) and behind the last attention of encoder
+    and decoder pass a selection each, shared by the tasks; the two hidden states count one half each.
+
+    Args:
+        student: network that learns.
+        teacher: frozen network with the same patch and heads; neither trained nor saved with this model.
+        kind: "mcakd", "lmkd", or "none" (no teacher).
+        weight: :math:`\lambda`.
+        terms: of "attention", "embedding" and "hidden", those that count.
+        selection: "ca_ks", or "linear": without CA-KS, see :class:`~receivers.training.caks.LinearMatch`.
+        scope: of the selection.
+        autonomous: epochs without the teacher; 0: always with it (no AL-PL).
+        passive: epochs with the teacher that follow.
+        tasks: masks.
+        ratio: share of the tokens that the random mask hides.
+        frequency_axis: axis of the grid that is frequency.
+        noise_snr_db: noise on the channels, as input and as target [dB], or None.
+        seed: of masks and noise.
+
+    Call arguments:
+        x: channels float32 ``[batch, slot, subcarrier, antenna, 2]``.
+
+    Returns:
+        loss float32 ``[batch]`` of the phase set by :meth:`set_epoch`.
+
+    Raises:
+        ConfigError: options or networks that do not fit.
+
+    Source: Tiny-WiFo (MCAKD), Eqs. (1)-(9).
+    """
+
+    def __init__(
+        self,
+        student: WiFo,
+        teacher: WiFo | None = None,
+        kind: str = "mcakd",
+        *,
+        weight: float = 1.0,
+        terms: Sequence[str] = TERMS,
+        selection: str = "ca_ks",
+        scope: str = "sample",
+        autonomous: int = 4,
+        passive: int = 1,
+        tasks: Sequence[str] = TASKS,
+        ratio: float = 0.85,
+        frequency_axis: int = 1,
+        noise_snr_db: float | None = None,
+        seed: int = 0,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if kind not in KINDS:
+            raise ConfigError("kind", kind, ", ".join(KINDS))
+        if (teacher is None) != (kind == "none"):
+            raise ConfigError("teacher", None if teacher is None else "a network", f"one unless kind is none ({kind})")
+        if kind == "mcakd" and (not terms or not set(terms) <= set(TERMS)):
+            raise ConfigError("terms", tuple(terms), f"one or more of {', '.join(TERMS)}")
+        if not tasks or not set(tasks) <= set(TASKS):
+            raise ConfigError("tasks", tuple(tasks), f"one or more of {', '.join(TASKS)}")
+        if selection not in ("ca_ks", "linear"):
+            raise ConfigError("selection", selection, "ca_ks, linear")
+        if autonomous < 0 or passive < 1:
+            raise ConfigError("autonomous, passive", (autonomous, passive), "at least 0 and at least 1 epochs")
+        self.student, self.kind, self.weight, self.selection_kind = student, kind, weight, selection
+        self.terms, self.tasks, self.ratio, self.frequency_axis = tuple(terms), tuple(tasks), ratio, frequency_axis
+        self.autonomous, self.passive_epochs, self.noise_snr_db = autonomous, passive, noise_snr_db
+        self._seed = keras.random.SeedGenerator(seed)
+        self._teacher = _Untracked(teacher)
+        self._steps = _Untracked({})
+        self.selections: dict[str, keras.layers.Layer] = {}
+        if teacher is not None:
+            teacher.trainable = False
+            _check(student, teacher, kind, self.terms)
+        if kind == "mcakd":
+            places = ["embedding"] * ("embedding" in terms) + ["encoder", "decoder"] * ("hidden" in terms)
+            self.selections = {place: self._selection(place, teacher, scope) for place in places}
+        self.built = True
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the phase; compiled training steps of both phases are kept, so that a change costs nothing."""
+        passive = self.kind != "none" and is_passive(epoch, self.autonomous, self.passive_epochs)
+        if passive != getattr(self, "passive", passive):
+            self._steps.value[self.passive] = self.train_function
+            self.train_function = self._steps.value.get(passive)
+        self.passive = passive
+
+    def compile(self, *args, **kwargs):
+        """As of ``keras.Model``; kept training steps are of the optimiser before."""
+        self._steps.value.clear()
+        super().compile(*args, **kwargs)
+
+    def make_train_function(self, force=False):
+        """As of ``keras.Model``; JAX keeps compiled steps by function, so every phase needs one of its own."""
+        if self.train_function is None or force:
+            self.train_step = lambda *args: Mcakd.train_step(self, *args)
+        return super().make_train_function(force)
+
+    def __call__(self, x, *args, **kwargs):
+        """As of ``keras.Model``, which would make another error of one that ``call`` raises."""
+        draw_masks(self.tasks, 1, self.student.grid(x.shape), 0, self.ratio, self.frequency_axis)
+        return super().__call__(x, *args, **kwargs)
+
+    def call(self, x, training=False):
+        """Loss of every sample."""
+        return sum(self.losses_of(x).values()) + self._idle()
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        """Mean of what :meth:`call` gives."""
+        return ops.mean(y_pred)
+
+    def losses_of(self, x) -> dict[str, Any]:
+        """Terms of the loss, mean over the tasks, weighted: they add up to the loss.
+
+        Args:
+            x: channels float32 ``[batch, slot, subcarrier, antenna, 2]``.
+
+        Returns:
+            by name ("mse", and in passive epochs those of the kind) float ``[batch]``.
+        """
+        x = ops.convert_to_tensor(x)
+        if self.noise_snr_db is not None:
+            x = add_noise(x, self.noise_snr_db, self._seed)
+        target, valid = self.student.patches(x), self.student.valid(x.shape)
+        masks = draw_masks(
+            self.tasks, ops.shape(x)[0], self.student.grid(x.shape), self._seed, self.ratio, self.frequency_axis
+        )
+        total: dict[str, Any] = {}
+        for visible, axis in masks:
+            hidden = hidden_tokens(visible, target.shape[1])
+            for name, value in self._task(x, visible, axis, target, hidden, valid).items():
+                total[name] = total.get(name, 0.0) + value / len(masks)
+        return total
+
+    def _task(self, x, visible, axis, target, hidden, valid) -> dict[str, Any]:
+        """Terms under one mask."""
+        if not self.passive:
+            return {"mse": masked_mse(target, self.student(x, visible, axis=axis), hidden, valid)}
+        teacher = self._teacher.value
+        if self.kind == "lmkd":
+            prediction = self.student(x, visible, axis=axis)
+            taught = ops.stop_gradient(teacher(x, visible, axis=axis))
+            return {
+                "mse": masked_mse(target, prediction, hidden, valid),
+                "lmkd": self.weight * masked_mse(taught, prediction, hidden, valid),
+            }
+        ours, theirs = self.student.trace(x, visible, axis), teacher.trace(x, visible, axis)
+        theirs = keras.tree.map_structure(ops.stop_gradient, theirs)
+        terms = {"mse": masked_mse(target, ours.prediction, hidden, valid)}
+        if "attention" in self.terms:
+            terms["attention"] = attention_loss(*_matched_maps(theirs, ours))
+        if "embedding" in self.terms:
+            terms["embedding"] = self._distance("embedding", theirs.embedding, ours.embedding)
+        if "hidden" in self.terms:
+            terms["hidden"] = 0.5 * (
+                self._distance("encoder", theirs.encoder_state, ours.encoder_state)
+                + self._distance("decoder", theirs.decoder_state, ours.decoder_state)
+            )
+        return {name: value if name == "mse" else self.weight * value for name, value in terms.items()}
+
+    def _distance(self, place: str, teacher, student):
+        selection = self.selections[place]
+        if self.selection_kind == "linear":
+            return token_loss(teacher, selection(student))
+        return token_loss(selection(student, teacher), student)
+
+    def _selection(self, place: str, teacher: WiFo, scope: str) -> keras.layers.Layer:
+        sizes = (self.student.dim, teacher.dim)
+        if self.selection_kind == "linear":
+            layer: keras.layers.Layer = LinearMatch(*sizes, name=f"match-{place}")
+        else:
+            layer = CrossAttentionSelection(*sizes, teacher.num_heads, scope, name=f"select-{place}")
+        layer.build()
+        layer.built = True
+        return layer
+
+    def _idle(self):
+        """Zero, with a gradient of zero where a phase does not use the selections: so all backends step alike."""
+        if self.passive or not self.selections:
+            return 0.0
+        weights = [w for layer in self.selections.values() for w in layer.trainable_weights]
+        return 0.0 * sum(ops.sum(w) for w in weights)
+
+
+class _Untracked:
+    """Holds what Keras would otherwise make part of a model."""
+
+    def __init__(self, value: Any):
+        self.value = value
+
+
+def _matched_maps(teacher: Trace, student: Trace) -> tuple[list[Any], list[Any]]:
+    """Attention maps of the teacher for those of the student, encoder and decoder."""
+    theirs, ours = [], []
+    for t, s in ((teacher.encoder_maps, student.encoder_maps), (teacher.decoder_maps, student.decoder_maps)):
+        theirs += [t[i] for i in matched_layers(len(t), len(s))]
+        ours += s
+    return theirs, ours
+
+
+def _check(student: WiFo, teacher: WiFo, kind: str, terms: Sequence[str]) -> None:
+    """Teacher and student must see the same tokens, and have heads that match."""
+    for name in ("patch", "pad", "encoder_position"):
+        ours, theirs = getattr(student, name), getattr(teacher, name)
+        if ours != theirs:
+            raise ConfigError(f"teacher.{name}", theirs, f"that of the student, {ours}")
+    if kind == "mcakd" and "attention" in terms:
+        if student.num_heads != teacher.num_heads:
+            raise ConfigError("teacher.num_heads", teacher.num_heads, f"that of the student, {student.num_heads}")
+        matched_layers(len(teacher.encoder), len(student.encoder))
+        matched_layers(len(teacher.decoder), len(student.decoder))

@@ -1,0 +1,54 @@
+"""Prediction over the feedback delay: at the UE before it reports, or at the gNB from what it was told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from simulator.core.interfaces import Predictor
+from simulator.core.types import CsiEstimate
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Who predicts, and with what.
+
+    Args:
+        predictor: past channels to a future one.
+        at: "ue", which predicts from its own estimates and reports the result, or "gnb", which predicts from the
+            channels that it reconstructed from past reports.
+    """
+
+    predictor: Predictor
+    at: Literal["ue", "gnb"]
+
+    def at_ue(self, csi: CsiEstimate, num_slots: int) -> CsiEstimate:
+        """What the UE expects ``num_slots`` later in place of its estimate; ``error_var`` stays that of the estimate.
+
+        The history, which ends with the present, is left out.
+        """
+        history = csi.h_hat[..., None, :] if csi.history is None else csi.history
+        return CsiEstimate(self.predictor.predict(history, num_slots), csi.error_var)
+
+    def at_gnb(self, held: np.ndarray, history_slots: int, num_slots: int) -> np.ndarray:
+        """What the gNB expects ``num_slots`` later.
+
+        Args:
+            held: complex64 ``[batch, slot, user, rx_ant, port, subcarrier]``, channel that it knows in every slot.
+            history_slots: slots of its history.
+            num_slots: how far to look ahead.
+
+        Returns:
+            complex64 ``[batch, slot, user, rx_ant, port, subcarrier]``, from the first slot with a full history on.
+        """
+        history = windows(held, history_slots)
+        ahead = self.predictor.predict(history.reshape(-1, *history.shape[2:]), num_slots)
+        return ahead.reshape(*history.shape[:2], *ahead.shape[1:])
+
+
+def windows(x: np.ndarray, length: int) -> np.ndarray:
+    """History of every slot that has one: ``[batch, slot, .., n]`` to ``[batch, last slot, .., slot, n]``."""
+    view = np.lib.stride_tricks.sliding_window_view(x, length, axis=1)
+    return np.ascontiguousarray(np.moveaxis(view, -1, -2))
