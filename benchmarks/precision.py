@@ -88,7 +88,7 @@ def measure(
     codec = LatentCodec(trained, None, None, "fixed", "latent", "shipped", 1)
     panel = _panel(trained)
     rates, errors = [], []
-    for latent in track(list(latents_of), what, unit="policy"):
+    for latent in track(list(latents_of), what, unit="choice"):
         received = codec.decode(*codec.encode(latent))[0]
         rate, error = [], []
         for start in range(0, len(received), _BATCH):
