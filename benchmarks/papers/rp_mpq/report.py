@@ -92,7 +92,7 @@ def spearman(ranking: pd.DataFrame) -> pd.DataFrame:
             within = [
                 spearmanr(part[key], part[target]).statistic
                 for _, part in ranking.groupby("budget")
-                if part[key].nunique() > 2
+                if part[key].nunique() > 2 and part[target].nunique() > 1
             ]
             within = np.array([value for value in within if np.isfinite(value)])
             rows.append(
@@ -172,7 +172,7 @@ def width_figure(table: pd.DataFrame, plan: dict[str, Any]) -> Figure:
             axis.plot(part.weight_bits, part.nmse_db, "o-", ms=4, color=COLORS[network], label=NETWORKS[network])
         axis.set_xscale("log", base=2)
         axis.set_xticks([16, 8, 4, 2], ["16", "8", "4", "2"])
-        axis.set(xlabel="bits of a weight", title=clip, ylim=(None, 6))
+        axis.set(xlabel="bits of a weight", title=clip)
     figure.axes[0].set_ylabel("NMSE (dB)")
     _legend(figure)
     return figure
