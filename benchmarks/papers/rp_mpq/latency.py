@@ -1,11 +1,16 @@
 """Table VII: time of the encoder in two runtimes and of the choice of a policy, one image at a time.
 
+The unrolled scans make a graph of thousands of nodes, whose static calibration takes too long: int8 means weights of
+eight bits, and activations where the runtime rounds them on its own.
+
 python -m benchmarks.papers.rp_mpq.latency WEIGHTS POLICIES OUT.csv
 """
 
 from __future__ import annotations
 
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +21,55 @@ ROUNDS = 50
 
 
 def measure(weights: str, policies: Path) -> pd.DataFrame:
-    """Milliseconds of one image (median, 10 % and 90 % quantile): encoder in every runtime, choice of its policy."""
+    """Milliseconds of one image: median, 10 % and 90 % quantile; deviation of latents, root mean square."""
     from benchmarks.export import _images
     from benchmarks.speed.timing import in_turn
-    from benchmarks.speed.ue import encoder_latency
     from receivers.models.weights import TrainedModel
     from receivers.quantization.policy_set import PolicySet
     from receivers.quantization.precision_control import choose
     from receivers.quantization.violation import hoyer_sparsity, importance
 
-    known = PolicySet.load(policies)
-    image = _images(TrainedModel(weights))[:1]
+    known, trained = PolicySet.load(policies), TrainedModel(weights)
+    image = _images(trained)[:1]
     kappa, table = known.kappa[known.refined], known.surrogates[0]
 
     def selection() -> Any:
         sparsity = hoyer_sparsity(image)
         return choose(table.lookup(10.0, sparsity)[:, known.refined], importance(sparsity, 1.0), kappa, 0.1)
 
-    rows = encoder_latency(weights, ROUNDS)
-    low, middle, high = 1e3 * np.quantile(in_turn({"": selection}, 20 * ROUNDS)[""], (0.1, 0.5, 0.9))
-    rows.append(
-        {"weights": weights, "runtime": "policy selection", "precision": "-", "ms": middle, "low": low, "high": high}
-    )
+    with tempfile.TemporaryDirectory() as place:
+        calls = {name: (lambda run=run: run(image)) for name, run in encoders(trained, Path(place)).items()}
+        seconds = {**in_turn(calls, ROUNDS), **in_turn({"policy selection": selection}, 20 * ROUNDS)}
+        reference = trained.encode(image)
+        rows = []
+        for name, values in seconds.items():
+            low, middle, high = 1e3 * np.quantile(values, (0.1, 0.5, 0.9))
+            error = (
+                (np.mean((calls[name]() - reference) ** 2) / np.mean(reference**2)) ** 0.5 if name in calls else None
+            )
+            rows.append({"component": name, "ms": middle, "low": low, "high": high, "deviation": error})
     frame = pd.DataFrame(rows)
-    fastest = frame.ms.iloc[:-1].min()
-    return frame.assign(selection_percent=100 * middle / frame.ms, fastest_ms=fastest)
+    return frame.assign(selection_percent=100 * frame.ms.iloc[-1] / frame.ms)
+
+
+def encoders(trained: Any, place: Path) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """The encoder as a function in every runtime, float and with 8-bit weights."""
+    import tensorflow as tf
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    from benchmarks.export import _graph, _runtime
+
+    graph = _graph(trained, "ue")
+    graph(np.zeros((1, *graph.input_shape[1:]), np.float32))
+    graph.export(place / "float.onnx", format="onnx", verbose=False)
+    quantize_dynamic(place / "float.onnx", place / "int8.onnx", weight_type=QuantType.QInt8)
+    found = {f"ONNX Runtime, {kind}": _runtime("onnx", place / f"{kind}.onnx") for kind in ("float", "int8")}
+    for kind, options in (("float", []), ("int8", [tf.lite.Optimize.DEFAULT])):
+        converter = tf.lite.TFLiteConverter.from_keras_model(graph)
+        converter.optimizations = options
+        (place / f"{kind}.tflite").write_bytes(converter.convert())
+        found[f"LiteRT, {kind}"] = _runtime("litert", place / f"{kind}.tflite")
+    return found
 
 
 if __name__ == "__main__":
