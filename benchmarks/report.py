@@ -28,7 +28,7 @@ from benchmarks.figures import (
     spread,
     swept_axes,
 )
-from benchmarks.figures_cost import outage_vs_ue_cost
+from benchmarks.figures_cost import COST, outage_vs_ue_cost
 from simulator.core.errors import StoreError
 
 CDF_COLUMNS = ("scheme", "precoder", "snr_db", "rate_bpshz", "cdf")
@@ -213,6 +213,8 @@ def _draw_all(frame: pd.DataFrame, cdf: pd.DataFrame, snr_db: float | None) -> D
         sections.append(section)
 
     for key, draw in PLOTS.items():
+        if key == "outage_vs_ue_cost" and not (frame["metric"] == COST).any():
+            continue  # most schemes have no network at the UE
         # bits are the x axis of a bits figure: a swept bits axis belongs into one figure there
         everything = combinations(frame, _without_bits(axes) if key.endswith("_vs_bits") else axes)
         pictures = []

@@ -208,7 +208,7 @@ def _rounding_copy(encoder: keras.Model, bits: int) -> tuple[keras.Model, list[A
 
     copy = keras.models.clone_model(encoder, call_function=call)
     # Rounding changes the depth of parallel branches, and with it the order of the copy's own list.
-    weights = [weight for layer in encoder.layers for weight in copy.get_layer(layer.name).weights]
+    weights = [w for layer in encoder.layers if layer.weights for w in copy.get_layer(layer.name).weights]
     for weight, value in zip(weights, encoder.weights, strict=True):
         weight.assign(value)
     return copy, weights

@@ -227,7 +227,7 @@ def test_figures_without_data_are_none_and_the_page_says_so(tmp_path):
         "sgcs_vs_bits.png",
         "sgcs_vs_bits.svg",
     ]
-    assert path.read_text().count("Not drawn") == 6
+    assert path.read_text().count("Not drawn") == 5
     frame = report.read_results(tmp_path / "results.csv")
     assert figures.sum_rate_vs_snr(frame) is None and figures.outage_vs_snr(frame) is None
     assert figures.metric_vs_bits(frame, "nmse_db") is None
