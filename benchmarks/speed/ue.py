@@ -34,9 +34,9 @@ def encoder_latency(weights: str, rounds: int = 30) -> list[dict[str, Any]]:
                 continue
             for int8 in (False, True):
                 folder = Path(place) / f"{format_}-{int8}"
-                export_model(weights, "ue", format_, folder, int8=int8)
-                run = _runtime(format_, folder / FORMATS[format_])
                 try:
+                    export_model(weights, "ue", format_, folder, int8=int8)
+                    run = _runtime(format_, folder / FORMATS[format_])
                     run(image)
                 except RuntimeError:  # LiteRT has no slices of more than five dimensions
                     continue
