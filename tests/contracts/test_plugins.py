@@ -677,8 +677,8 @@ def outcomes(rng):
     targets = ((0.9, 0.95), (1.0, 2.0))
     return {
         "csi": (
-            CsiOutcome(h, h, np.ones_like(c2), num_bits, snr_db),
-            CsiOutcome(h, h + noise(rng, *h.shape), c2, num_bits + 1, snr_db),
+            CsiOutcome(h, h, np.ones_like(c2), num_bits, snr_db, ue_bops=1e9 * num_bits),
+            CsiOutcome(h, h + noise(rng, *h.shape), c2, num_bits + 1, snr_db, ue_bops=1e9 * (num_bits + 1)),
         ),
         "link": (LinkOutcome(rate, rate, *targets), LinkOutcome(0.4 * rate, rate, *targets)),
     }
