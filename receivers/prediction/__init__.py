@@ -1,0 +1,1 @@
+"""Predictors of the channel over the feedback delay."""

@@ -54,7 +54,7 @@ def measure(weights: str, policies: Path) -> pd.DataFrame:
 
 def encoders(trained: Any, place: Path) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     """The encoder as a function in every runtime, float and with 8-bit weights."""
-    import tensorflow as tf
+    import tensorflow as tf  # the converter of LiteRT is a part of it
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     from benchmarks.export import _graph, _runtime
