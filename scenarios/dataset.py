@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from scenarios.schema import FileName, Radio, Section, parse_channel
+from scenarios.channels import parse_channel
+from scenarios.schema import Radio
+from scenarios.sections import FileName, Section
 from simulator.core.errors import ConfigError
 from simulator.core.params import Count, Integer, PositiveFloat, config_error
 

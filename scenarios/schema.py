@@ -3,76 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    StrictBool,
-    ValidationError,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from scenarios.channels import RayleighChannel, parse_channel
+from scenarios.sections import FileName, PluginSection, Section, known
 from simulator.core import registry
 from simulator.core.errors import ConfigError
-from simulator.core.params import (
-    AngleSpread,
-    AzimuthRange,
-    Count,
-    DelaySpread,
-    Integer,
-    PositiveFloat,
-    Probability,
-    Profile,
-    Real,
-    SnrDb,
-    ZenithRange,
-    config_error,
-)
+from simulator.core.params import Count, Integer, PositiveFloat, Probability, Real, SnrDb, config_error
 from simulator.core.types import CsiConfig, Panel, RadioGeometry
 
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
 _Polarisations = Annotated[Integer, Field(ge=1, le=2)]
 _MAX_SNRS = 1000
-
-
-class _Hashed(BaseModel):
-    """Part of a file whose dump goes into content hashes.
-
-    ``younger_fields`` are newer than content hashes in results, stores and model cards. At its default such a field is
-    left out of every dump, so that what does not use it keeps its hash.
-    """
-
-    younger_fields: ClassVar[frozenset[str]] = frozenset()
-
-    @model_serializer(mode="wrap")
-    def _keep_hashes(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields = type(self).model_fields
-        unused = {name for name in self.younger_fields if getattr(self, name) == fields[name].default}
-        return {name: value for name, value in handler(self).items() if name not in unused}
-
-
-class Section(_Hashed):
-    """Frozen section of a file; unknown fields are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class _Open(_Hashed):
-    """Section with the parameters of a plug-in; its constructor checks them."""
-
-    model_config = ConfigDict(frozen=True, extra="allow")
-
-    @model_validator(mode="after")
-    def _reserved(self) -> _Open:
-        for key in ("config", "geometry", "kind", "name", "seed"):
-            if key in (self.model_extra or {}):
-                raise ValueError(f"no parameter {key!r}")
-        return self
 
 
 class Carrier(Section):
@@ -143,127 +86,20 @@ class Time(Section):
     slot_s: PositiveFloat = 5e-4
 
 
-class RayleighChannel(Section):
-    """i.i.d. Rayleigh, flat for ``taps`` 1."""
-
-    model: Literal["rayleigh"]
-    taps: Count = 1
-
-
-class TdlChannel(Section):
-    """TR 38.901 TDL."""
-
-    model: Literal["tdl"]
-    profile: Profile
-    delay_spread_s: DelaySpread = 100e-9
-    angle_spread_deg: AngleSpread | None = None
-    azimuth_range_deg: AzimuthRange = 60.0
-
-    @model_validator(mode="after")
-    def _no_line_of_sight(self) -> TdlChannel:
-        if self.angle_spread_deg is not None and self.profile in "DE":
-            raise ConfigError("channel.angle_spread_deg", self.angle_spread_deg, "null for profiles D and E")
-        return self
-
-
-class CdlChannel(Section):
-    """TR 38.901 CDL."""
-
-    model: Literal["cdl"]
-    profile: Profile
-    delay_spread_s: DelaySpread = 100e-9
-    rotate: StrictBool | None = None
-    azimuth_range_deg: AzimuthRange = 60.0
-    zenith_range_deg: ZenithRange = 15.0
-
-
-class SectorChannel(Section):
-    """TR 38.901 UMi, UMa or RMa in one sector."""
-
-    model: Literal["umi", "uma", "rma"]
-    los: StrictBool | None = None
-    indoor_probability: Probability | None = None
-    isd_m: PositiveFloat | None = None
-    pathloss: StrictBool = True
-
-
-class SiteChannel(Section):
-    """Ray-traced site."""
-
-    model: Literal["site"]
-    scene: Literal["munich", "etoile", "florence", "san_francisco", "simple_street_canyon"]
-    bs_position_m: tuple[Real, Real, Real]
-    look_at_m: tuple[Real, Real, Real]
-    area_center_m: tuple[Real, Real]
-    area_size_m: tuple[PositiveFloat, PositiveFloat]
-    ue_height_m: Real = 1.5
-    num_points: Count = 1000
-    max_depth: Annotated[Integer, Field(ge=0, le=20)] = 4
-    max_paths: Annotated[Integer, Field(ge=1, le=1000)] = 64
-    diffuse: StrictBool = False
-    diffraction: StrictBool = False
-    num_rays: Annotated[Integer, Field(ge=1000, le=10_000_000)] = 200_000
-    site_seed: Annotated[Integer, Field(ge=0, lt=2**31)] = 1
-
-
-class RecordedChannel(Section):
-    """Samples of a channel store."""
-
-    model: Literal["recorded"]
-    store: str
-    split: str = "test"
-    group_by: Literal["site"] | None = None
-    verify: StrictBool = True
-
-
-class GuestChannel(_Open):
-    """A channel source of another package; its parameters are checked by its constructor."""
-
-    model: str
-
-
-_CHANNELS: dict[str, type[BaseModel]] = {
-    "rayleigh": RayleighChannel,
-    "tdl": TdlChannel,
-    "cdl": CdlChannel,
-    "site": SiteChannel,
-    "recorded": RecordedChannel,
-    **dict.fromkeys(("umi", "uma", "rma"), SectorChannel),
-}
-
-
-def _known(field: str, kind: str, name: str) -> None:
-    if name not in registry.names(kind):
-        raise ConfigError(field, name, ", ".join(registry.names(kind)))
-
-
-def parse_channel(value: Any) -> Any:
-    """Channel section (mapping with ``model``) to its own schema."""
-    if isinstance(value, BaseModel):
-        return value
-    if not isinstance(value, dict) or not isinstance(value.get("model"), str):
-        raise ConfigError("channel", value, f"a mapping with model: {', '.join(registry.names('channels'))}")
-    _known("channel.model", "channels", value["model"])
-    try:
-        return _CHANNELS.get(value["model"], GuestChannel).model_validate(value)
-    except ValidationError as error:
-        raise config_error(error, "channel") from None
-
-
-class Estimation(_Open):
+class Estimation(PluginSection):
     """Channel estimator at the UE and its parameters."""
 
     name: str = "perfect"
 
 
-class Predict(_Open):
+class Predict(PluginSection):
     """Prediction over ``uplink.delay_slots``: at the UE before it reports, or at the gNB from past reconstructions."""
 
     name: str
     at: Literal["ue", "gnb"]
 
 
-class Feedback(_Open):
+class Feedback(PluginSection):
     """One line of schemes; a parameter given as a list stands for one scheme per value."""
 
     younger_fields = frozenset({"predict"})
@@ -412,11 +248,11 @@ class Scenario(Radio):
 
     @model_validator(mode="after")
     def _consistent(self) -> Scenario:
-        _known("estimation.name", "estimators", self.estimation.name)
+        known("estimation.name", "estimators", self.estimation.name)
         for entry in self.feedback:
-            _known("feedback.scheme", "feedback", entry.scheme)
+            known("feedback.scheme", "feedback", entry.scheme)
             if entry.predict is not None:
-                _known(f"feedback.{entry.scheme}.predict.name", "predictors", entry.predict.name)
+                known(f"feedback.{entry.scheme}.predict.name", "predictors", entry.predict.name)
             entry.variants()
         users, precoders, metrics = self.ue.num_users, self.precoding.precoders, self.metrics or ()
         for field, kind, names in (
@@ -424,7 +260,7 @@ class Scenario(Radio):
             ("metrics", "metrics", metrics),
         ):
             for name in names:
-                _known(field, kind, name)
+                known(field, kind, name)
             _once(field, names)
         _once("snr_db", self.snr_db)
         _once("outage.gammas", self.outage.gammas)

@@ -1,0 +1,126 @@
+"""Channel sections of scenarios and data sets, one per source."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, StrictBool, ValidationError, model_validator
+
+from scenarios.sections import PluginSection, Section, known
+from simulator.core import registry
+from simulator.core.errors import ConfigError
+from simulator.core.params import (
+    AngleSpread,
+    AzimuthRange,
+    Count,
+    DelaySpread,
+    Integer,
+    PositiveFloat,
+    Probability,
+    Profile,
+    Real,
+    ZenithRange,
+    config_error,
+)
+
+
+class RayleighChannel(Section):
+    """i.i.d. Rayleigh, flat for ``taps`` 1."""
+
+    model: Literal["rayleigh"]
+    taps: Count = 1
+
+
+class TdlChannel(Section):
+    """TR 38.901 TDL."""
+
+    model: Literal["tdl"]
+    profile: Profile
+    delay_spread_s: DelaySpread = 100e-9
+    angle_spread_deg: AngleSpread | None = None
+    azimuth_range_deg: AzimuthRange = 60.0
+
+    @model_validator(mode="after")
+    def _no_line_of_sight(self) -> TdlChannel:
+        if self.angle_spread_deg is not None and self.profile in "DE":
+            raise ConfigError("channel.angle_spread_deg", self.angle_spread_deg, "null for profiles D and E")
+        return self
+
+
+class CdlChannel(Section):
+    """TR 38.901 CDL."""
+
+    model: Literal["cdl"]
+    profile: Profile
+    delay_spread_s: DelaySpread = 100e-9
+    rotate: StrictBool | None = None
+    azimuth_range_deg: AzimuthRange = 60.0
+    zenith_range_deg: ZenithRange = 15.0
+
+
+class SectorChannel(Section):
+    """TR 38.901 UMi, UMa or RMa in one sector."""
+
+    model: Literal["umi", "uma", "rma"]
+    los: StrictBool | None = None
+    indoor_probability: Probability | None = None
+    isd_m: PositiveFloat | None = None
+    pathloss: StrictBool = True
+
+
+class SiteChannel(Section):
+    """Ray-traced site."""
+
+    model: Literal["site"]
+    scene: Literal["munich", "etoile", "florence", "san_francisco", "simple_street_canyon"]
+    bs_position_m: tuple[Real, Real, Real]
+    look_at_m: tuple[Real, Real, Real]
+    area_center_m: tuple[Real, Real]
+    area_size_m: tuple[PositiveFloat, PositiveFloat]
+    ue_height_m: Real = 1.5
+    num_points: Count = 1000
+    max_depth: Annotated[Integer, Field(ge=0, le=20)] = 4
+    max_paths: Annotated[Integer, Field(ge=1, le=1000)] = 64
+    diffuse: StrictBool = False
+    diffraction: StrictBool = False
+    num_rays: Annotated[Integer, Field(ge=1000, le=10_000_000)] = 200_000
+    site_seed: Annotated[Integer, Field(ge=0, lt=2**31)] = 1
+
+
+class RecordedChannel(Section):
+    """Samples of a channel store."""
+
+    model: Literal["recorded"]
+    store: str
+    split: str = "test"
+    group_by: Literal["site"] | None = None
+    verify: StrictBool = True
+
+
+class GuestChannel(PluginSection):
+    """A channel source of another package; its parameters are checked by its constructor."""
+
+    model: str
+
+
+_CHANNELS: dict[str, type[BaseModel]] = {
+    "rayleigh": RayleighChannel,
+    "tdl": TdlChannel,
+    "cdl": CdlChannel,
+    "site": SiteChannel,
+    "recorded": RecordedChannel,
+    **dict.fromkeys(("umi", "uma", "rma"), SectorChannel),
+}
+
+
+def parse_channel(value: Any) -> Any:
+    """Channel section (mapping with ``model``) to its own schema."""
+    if isinstance(value, BaseModel):
+        return value
+    if not isinstance(value, dict) or not isinstance(value.get("model"), str):
+        raise ConfigError("channel", value, f"a mapping with model: {', '.join(registry.names('channels'))}")
+    known("channel.model", "channels", value["model"])
+    try:
+        return _CHANNELS.get(value["model"], GuestChannel).model_validate(value)
+    except ValidationError as error:
+        raise config_error(error, "channel") from None
