@@ -119,7 +119,12 @@ class RpMpqFeedback(FeedbackScheme):
 
     def choose(self, csi: CsiEstimate) -> np.ndarray:
         """Policy of every image, int64 ``[batch * user * rx_ant]``, an index of the policy set."""
-        images, _ = to_unit_images(csi.h_hat, self.config, self._trained.input.num_delays)
+        return self._chosen(self._images(csi), csi)
+
+    def _images(self, csi: CsiEstimate) -> np.ndarray:
+        return to_unit_images(csi.h_hat, self.config, self._trained.input.num_delays)[0]
+
+    def _chosen(self, images: np.ndarray, csi: CsiEstimate) -> np.ndarray:
         if self.controller in ("static", "ilp"):
             return np.full(len(images), self._choice)
         rng = np.random.default_rng([self._seed, zlib.crc32(images.tobytes())])
@@ -143,13 +148,11 @@ class RpMpqFeedback(FeedbackScheme):
         reference = mrt_rate(h, h, self._snr_db)
         columns = []
         for policy in self._set.policies[among]:
-            x_hat = self._trained.decode(self._through_codec(self._latents(images, policy)))
+            received, _ = self._codec.decode(*self._codec.encode(self._latents(images, policy)))
+            x_hat = self._trained.decode(received)
             h_hat = from_angular_delay(to_complex(x_hat), self.config.panel, self.config.num_subcarriers)
             columns.append(violation_cost(mrt_rate(h, h_hat, self._snr_db), reference, self._gamma))
         return np.stack(columns, axis=1)
-
-    def _through_codec(self, latent: np.ndarray) -> np.ndarray:
-        return self._codec.decode(*self._codec.encode(latent))[0]
 
     def _latents(self, images: np.ndarray, policy: np.ndarray) -> np.ndarray:
         return self._encoder.encode(self._trained.network_images(images), policy)
@@ -157,8 +160,8 @@ class RpMpqFeedback(FeedbackScheme):
     def report(self, csi: CsiEstimate) -> CsiReport:
         """Choose a precision for every image, compress at it."""
         batch, users = csi.h_hat.shape[:2]
-        images, _ = to_unit_images(csi.h_hat, self.config, self._trained.input.num_delays)
-        chosen = self.choose(csi)
+        images = self._images(csi)
+        chosen = self._chosen(images, csi)
         latent = np.zeros((len(images), self._trained.input.num_latents), np.float32)
         for policy in np.unique(chosen):
             mine = chosen == policy
@@ -167,7 +170,7 @@ class RpMpqFeedback(FeedbackScheme):
         return CsiReport(bits.reshape(batch, users, -1), num_bits.reshape(batch, users))
 
     def ue_bops(self, csi: CsiEstimate) -> np.ndarray:
-        """Bit operations of the encoder under the chosen policies; the choice itself is a table lookup."""
+        """Bit operations of the encoder under the chosen policies; the choice is a table lookup."""
         bops = self._set.bops[self.choose(csi)]
         return bops.reshape(*csi.h_hat.shape[:2], -1).sum(axis=-1)
 

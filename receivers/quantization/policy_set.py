@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,7 +83,7 @@ class PolicySet:
             meta = json.loads(str(arrays["meta"]))
             meta["weights_sha256"], meta["options"], meta["blocks"]
             found = cls(meta, *(arrays[name] for name in _ARRAYS), tuple(tables))
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
             raise StoreError(f"{path}: no policies of a mixed-precision encoder ({error})") from None
         sizes = {len(getattr(found, name)) for name in _ARRAYS[:7]} | {len(t.table) for t in tables}
         if found.policies.shape[1:] != (len(meta["blocks"]),) or len(sizes) != 1:
