@@ -5,12 +5,11 @@ python -m benchmarks.papers.lvm4cf.run --size small [--out results/papers/lvm4cf
 
 from __future__ import annotations
 
-import argparse
-import os
 from pathlib import Path
 from typing import Any
 
 from benchmarks.codebook import make_codebook
+from benchmarks.papers.command import parse
 from benchmarks.papers.lvm4cf.report import report
 from benchmarks.papers.stores import paper_store
 from receivers.training.codebook_recipe import parse_codebook
@@ -21,16 +20,12 @@ HERE = Path(__file__).parent
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", choices=("small", "full"), default="small")
-    parser.add_argument("--out", type=Path, default=None)
-    parser.add_argument("--backend", choices=("tensorflow", "jax", "torch"), default=None)
-    parser.add_argument("--train-only", action="store_true")
-    arguments = parser.parse_args()
-    if arguments.backend:
-        os.environ["KERAS_BACKEND"] = arguments.backend
+    arguments, out = parse(
+        __doc__,
+        "lvm4cf",
+        train_only={"action": "store_true"},
+    )
     plan = load_mapping(HERE / f"{arguments.size}.yaml")
-    out = arguments.out or Path("results/papers") / f"lvm4cf-{arguments.size}"
     stores = {name: paper_store(section, out / "stores" / name) for name, section in plan["datasets"].items()}
     made = {}
     for environment, bits, code in codebooks(plan):

@@ -5,11 +5,10 @@ python -m benchmarks.papers.nf_kd.run --size small [--out results/papers/nf_kd-s
 
 from __future__ import annotations
 
-import argparse
-import os
 from pathlib import Path
 from typing import Any
 
+from benchmarks.papers.command import parse
 from benchmarks.papers.stores import paper_store
 from scenarios.load import load_mapping
 from simulator.data.store import ChannelStore
@@ -19,17 +18,13 @@ HERE = Path(__file__).parent
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", choices=("small", "full"), default="small")
-    parser.add_argument("--out", type=Path, default=None)
-    parser.add_argument("--backend", choices=("tensorflow", "jax", "torch"), default=None)
-    parser.add_argument("--seeds", type=int, nargs="*", default=None, help="train the students of these seeds and stop")
-    parser.add_argument("--only", default=None, help="train on this data alone and stop")
-    arguments = parser.parse_args()
-    if arguments.backend:
-        os.environ["KERAS_BACKEND"] = arguments.backend
+    arguments, out = parse(
+        __doc__,
+        "nf_kd",
+        seeds={"type": int, "nargs": "*", "default": None, "help": "train the students of these seeds and stop"},
+        only={"default": None, "help": "train on this data alone and stop"},
+    )
     plan = load_plan(arguments.size)
-    out = arguments.out or Path("results/papers") / f"nf_kd-{arguments.size}"
     stores = {data: paper_store(section, out / "stores" / data) for data, section in plan["data"].items()}
     for data, store in stores.items():
         if arguments.only not in (None, data):

@@ -5,11 +5,10 @@ python -m benchmarks.papers.rp_mpq.run --size small [--out results/papers/rp_mpq
 
 from __future__ import annotations
 
-import argparse
-import os
 from pathlib import Path
 from typing import Any
 
+from benchmarks.papers.command import parse
 from benchmarks.papers.stores import paper_store
 from scenarios.load import load_mapping
 from simulator.data.store import ChannelStore
@@ -19,16 +18,12 @@ HERE = Path(__file__).parent
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", choices=("small", "full"), default="small")
-    parser.add_argument("--out", type=Path, default=None)
-    parser.add_argument("--backend", choices=("tensorflow", "jax", "torch"), default=None)
-    parser.add_argument("--train", nargs="*", default=None, help="train these networks (data/name) and stop")
-    arguments = parser.parse_args()
-    if arguments.backend:
-        os.environ["KERAS_BACKEND"] = arguments.backend
+    arguments, out = parse(
+        __doc__,
+        "rp_mpq",
+        train={"nargs": "*", "default": None, "help": "train these networks (data/name) and stop"},
+    )
     plan = load_mapping(HERE / f"{arguments.size}.yaml")
-    out = arguments.out or Path("results/papers") / f"rp_mpq-{arguments.size}"
     stores = {data: paper_store(section, out / "stores" / data) for data, section in plan["data"].items()}
     for data, store in stores.items():
         for recipe in recipes(plan, data, store.name):

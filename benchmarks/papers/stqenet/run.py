@@ -6,10 +6,10 @@ torch]
 
 from __future__ import annotations
 
-import argparse
-import os
 from pathlib import Path
 from typing import Any
+
+from benchmarks.papers.command import parse
 
 HERE = Path(__file__).parent
 SNRS_DB = tuple(range(0, 21, 2))
@@ -17,19 +17,15 @@ SNRS_DB = tuple(range(0, 21, 2))
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--size", choices=("small", "full"), default="small")
-    parser.add_argument("--out", type=Path, default=None)
-    parser.add_argument("--only", choices=("indoor", "outdoor"), default=None, help="train this environment and stop")
-    parser.add_argument("--backend", choices=("tensorflow", "jax", "torch"), default=None)
-    parser.add_argument("--train-only", action="store_true")
-    arguments = parser.parse_args()
-    if arguments.backend:
-        os.environ["KERAS_BACKEND"] = arguments.backend
+    arguments, out = parse(
+        __doc__,
+        "stqenet",
+        only={"choices": ("indoor", "outdoor"), "default": None, "help": "train this environment and stop"},
+        train_only={"action": "store_true"},
+    )
     from scenarios.load import load_mapping
 
     plan = load_mapping(HERE / f"{arguments.size}.yaml")
-    out = arguments.out or Path("results/papers") / f"stqenet-{arguments.size}"
     for environment in plan["datasets"]:
         if arguments.only in (None, environment):
             train_all(plan, environment, out)

@@ -1,0 +1,31 @@
+"""Command line that the papers' experiments share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+
+def parse(doc: str | None, key: str, **options: dict[str, Any]) -> tuple[argparse.Namespace, Path]:
+    """Arguments ``--size``, ``--out``, ``--backend`` and those of ``options``; sets the Keras backend.
+
+    Args:
+        doc: description for ``--help``.
+        key: of the paper; results go to ``results/papers/<key>-<size>`` unless ``--out`` says otherwise.
+        options: further arguments by name, each with the keywords of ``add_argument``.
+
+    Returns:
+        the arguments, and the results folder.
+    """
+    parser = argparse.ArgumentParser(description=doc)
+    parser.add_argument("--size", choices=("small", "full"), default="small")
+    parser.add_argument("--out", type=Path, default=None)
+    parser.add_argument("--backend", choices=("tensorflow", "jax", "torch"), default=None)
+    for name, keywords in options.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", **keywords)
+    arguments = parser.parse_args()
+    if arguments.backend:
+        os.environ["KERAS_BACKEND"] = arguments.backend
+    return arguments, arguments.out or Path("results/papers") / f"{key}-{arguments.size}"
