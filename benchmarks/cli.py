@@ -124,6 +124,9 @@ def train(
     if "environments" in data:
         _codebook(data, store, out)
         return
+    if "datasets" in data:
+        _prediction(data, store, out)
+        return
     recipe = parse_training(data)
     channels = ChannelStore(store or Path("datasets") / recipe.dataset)
     from benchmarks.train import train as run_training
@@ -293,6 +296,21 @@ def _codebook(data: dict[str, Any], store: Path | None, out: Path | None) -> Non
     stores = {name: ChannelStore(store or Path("datasets") / dataset) for name, dataset in recipe.environments.items()}
     stored = make_codebook(recipe, stores, out or Path("checkpoints") / recipe.name, typer.echo)
     typer.echo(f"codebook and card: {stored.folder}")
+
+
+def _prediction(data: dict[str, Any], store: Path | None, out: Path | None) -> None:
+    """`csilink train` with the recipe of a prediction network; ``store`` is the folder of its stores."""
+    from benchmarks.train_prediction import train_prediction
+    from receivers.training.prediction_recipe import parse_prediction
+    from simulator.data.store import ChannelStore
+
+    recipe = parse_prediction(data)
+    stores = [ChannelStore((store or Path("datasets")) / name) for name in recipe.datasets]
+    folder = out or Path("checkpoints") / recipe.name
+    card = train_prediction(recipe, stores, folder, typer.echo)
+    for name, tasks in card["test"]["by_data_set"].items():
+        typer.echo(f"test, {name}: " + ", ".join(f"{task} {entry['nmse_db']} dB" for task, entry in tasks.items()))
+    typer.echo(f"weights and card: {folder}")
 
 
 def _fail(code: int, message: str) -> None:

@@ -11,7 +11,7 @@ from scenarios.channels import RayleighChannel, parse_channel
 from scenarios.sections import FileName, PluginSection, Section, known
 from simulator.core import registry
 from simulator.core.errors import ConfigError
-from simulator.core.params import Count, Integer, PositiveFloat, Probability, Real, SnrDb, config_error
+from simulator.core.params import Count, Integer, PositiveFloat, Probability, Real, SnrDb, Speed, config_error
 from simulator.core.types import CsiConfig, Panel, RadioGeometry
 
 _Polarisations = Annotated[Integer, Field(ge=1, le=2)]
@@ -67,15 +67,25 @@ class BaseStation(Section):
 
 
 class UserEquipment(Section):
-    """The UEs of a drop; antennas of a UE stand in ``num_rows`` rows (``pol, column, row``, rows upwards)."""
+    """The UEs of a drop; antennas of a UE stand in ``num_rows`` rows (``pol, column, row``, rows upwards).
 
-    younger_fields = frozenset({"num_rows"})
+    With ``max_speed_mps`` every UE has a speed of its own, uniform from ``speed_mps`` up to it.
+    """
+
+    younger_fields = frozenset({"num_rows", "max_speed_mps"})
 
     num_users: Annotated[Integer, Field(ge=1, le=64)] = 1
     num_rx_ant: Annotated[Integer, Field(ge=1, le=16)] = 1
     num_pol: _Polarisations = 1
     num_rows: Annotated[Integer, Field(ge=1, le=16)] = 1
-    speed_mps: Annotated[Real, Field(ge=0, le=300)] = 0.0
+    speed_mps: Speed = 0.0
+    max_speed_mps: Speed | None = None
+
+    @model_validator(mode="after")
+    def _speeds(self) -> UserEquipment:
+        if self.max_speed_mps is not None and self.max_speed_mps < self.speed_mps:
+            raise ConfigError("ue.max_speed_mps", self.max_speed_mps, f"at least ue.speed_mps = {self.speed_mps}")
+        return self
 
 
 class Time(Section):
@@ -204,6 +214,7 @@ class Radio(Section):
             num_slots=self.time.num_slots,
             slot_s=self.time.slot_s,
             speed_mps=self.ue.speed_mps,
+            max_speed_mps=self.ue.max_speed_mps,
             ue_num_pol=self.ue.num_pol,
             ue_num_rows=self.ue.num_rows,
             antenna_pattern=self.bs.antenna_pattern,

@@ -269,6 +269,17 @@ class SumRate(Metric):
         return {"sum_rate_bpshz": _per_drop(outcome.rate.sum(axis=2, dtype=np.float64), 2)}
 
 
+class RelativeRate(Metric):
+    """Sum rate over that of the same precoder with perfect CSI of the very slot: what feedback and ageing leave."""
+
+    unit, better, scope = "1", "higher", "link"
+
+    def evaluate(self, outcome: LinkOutcome) -> dict[str, np.ndarray]:
+        """Ratio of the rates summed over users and slots."""
+        rate, best = (np.sum(x, axis=(2, 3), dtype=np.float64) for x in (outcome.rate, outcome.rate_ref))
+        return {"relative_rate": rate / np.maximum(best, 1e-12)}
+
+
 class OutageGamma(Metric):
     """Share of reports with ``r < gamma * r_ref``, r_ref = same precoder with perfect CSI (RP-MPQ, Sec. V-E)."""
 

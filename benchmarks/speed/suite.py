@@ -21,6 +21,7 @@ ITEMS = (
     "coders",
     "inference",
     "training",
+    "prediction",
 )
 
 

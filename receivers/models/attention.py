@@ -7,7 +7,7 @@ import numpy as np
 from keras import layers, ops
 
 
-def attend(q, k, v, scale: float, drop=None):
+def attend(q, k, v, scale: float, drop=None, causal: bool = False):
     r"""Scaled dot-product attention :math:`\operatorname{softmax}(s\, q k^T) v`.
 
     Args:
@@ -16,6 +16,7 @@ def attend(q, k, v, scale: float, drop=None):
         v: float ``[..., key, value]``.
         scale: factor s on the products.
         drop: function applied to the weights (dropout), or None.
+        causal: query n sees keys 0 .. n only; as many queries as keys, known when the graph is built.
 
     Returns:
         float ``[..., query, value]``.
@@ -26,7 +27,10 @@ def attend(q, k, v, scale: float, drop=None):
     if len(q.shape) > 5:  # more than TensorFlow's softmax takes
         lead = q.shape[1:-2]
         q, k, v = (ops.reshape(x, (-1, *x.shape[-2:])) for x in (q, k, v))
-    weights = ops.softmax(ops.matmul(q * scale, ops.swapaxes(k, -1, -2)), axis=-1)
+    products = ops.matmul(q * scale, ops.swapaxes(k, -1, -2))
+    if causal:
+        products = products + ops.convert_to_tensor(np.triu(np.full(products.shape[-2:], -1e9, np.float32), 1))
+    weights = ops.softmax(products, axis=-1)
     y = ops.matmul(weights if drop is None else drop(weights), v)
     return y if lead is None else ops.reshape(y, (-1, *lead, *y.shape[-2:]))
 
@@ -48,6 +52,7 @@ class MultiHeadAttention(layers.Layer):
         axis: "token" attends over tokens. "batch" attends over the samples of a batch, the released TransNet's quirk
             (sequence-first attention fed batch-first tensors): a sample then depends on its neighbours.
         dropout: share of the attention weights dropped in training.
+        causal: a token sees itself and those before it; self-attention only.
 
     Call arguments:
         x: queries float32 ``[batch, token, dim]``.
@@ -57,9 +62,9 @@ class MultiHeadAttention(layers.Layer):
         float32, shape of ``x``.
     """
 
-    def __init__(self, num_heads: int, axis: str = "token", dropout: float = 0.0, **kwargs):
+    def __init__(self, num_heads: int, axis: str = "token", dropout: float = 0.0, causal: bool = False, **kwargs):
         super().__init__(**kwargs)
-        self.num_heads, self.axis, self.dropout = num_heads, axis, dropout
+        self.num_heads, self.axis, self.dropout, self.causal = num_heads, axis, dropout, causal
         self.drop = layers.Dropout(dropout) if dropout else None
 
     def build(self, x_shape, memory_shape=None):
@@ -85,7 +90,7 @@ class MultiHeadAttention(layers.Layer):
             k, v = ops.split(ops.matmul(memory, self.in_kernel[:, dim:]) + self.in_bias[dim:], 2, axis=-1)
         q, k, v = (self._heads(t, dim) for t in (q, k, v))
         drop = None if self.drop is None else lambda weights: self.drop(weights, training=training)
-        y = ops.swapaxes(attend(q, k, v, (dim // self.num_heads) ** -0.5, drop), 1, 2)
+        y = ops.swapaxes(attend(q, k, v, (dim // self.num_heads) ** -0.5, drop, self.causal), 1, 2)
         y = ops.matmul(ops.reshape(y, ops.shape(x)), self.out_kernel) + self.out_bias
         return ops.swapaxes(y, 0, 1) if self.axis == "batch" else y
 
@@ -95,7 +100,8 @@ class MultiHeadAttention(layers.Layer):
 
     def get_config(self):
         """Constructor arguments."""
-        return {**super().get_config(), "num_heads": self.num_heads, "axis": self.axis, "dropout": self.dropout}
+        own = ("num_heads", "axis", "dropout", "causal")
+        return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
 
 @keras.saving.register_keras_serializable(package="csilink")
@@ -111,6 +117,7 @@ class TransformerLayer(layers.Layer):
         activation: of the feed-forward network, "relu", "gelu" or "gelu_tanh" (GELU by tanh, as in GPT-2).
         axis: see :class:`MultiHeadAttention`.
         dropout: share dropped in training of attention weights, hidden features and outputs of the branches.
+        causal: self-attention sees no later tokens.
 
     Call arguments:
         x: float32 ``[batch, token, dim]``.
@@ -131,12 +138,13 @@ class TransformerLayer(layers.Layer):
         activation: str = "relu",
         axis: str = "token",
         dropout: float = 0.0,
+        causal: bool = False,
         **kwargs,
     ):
         super().__init__(**kwargs)
         self.num_heads, self.hidden, self.cross = num_heads, hidden, cross
-        self.norm, self.activation, self.axis, self.dropout = norm, activation, axis, dropout
-        self.self_attn = MultiHeadAttention(num_heads, axis, dropout)
+        self.norm, self.activation, self.axis, self.dropout, self.causal = norm, activation, axis, dropout, causal
+        self.self_attn = MultiHeadAttention(num_heads, axis, dropout, causal)
         self.cross_attn = MultiHeadAttention(num_heads, axis, dropout) if cross else None
         self.drop = layers.Dropout(dropout) if dropout else None
         self.norms = [layers.LayerNormalization(epsilon=1e-5) for _ in range(3 if cross else 2)]
@@ -171,7 +179,7 @@ class TransformerLayer(layers.Layer):
 
     def get_config(self):
         """Constructor arguments."""
-        own = ("num_heads", "hidden", "cross", "norm", "activation", "axis", "dropout")
+        own = ("num_heads", "hidden", "cross", "norm", "activation", "axis", "dropout", "causal")
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
 

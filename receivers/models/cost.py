@@ -126,10 +126,10 @@ def _counting(work: list[Work]) -> Iterator[None]:
     originals = [(cls, cls.call) for cls, _ in kinds]
     products = attention.attend
 
-    def attend(q: Any, k: Any, v: Any, scale: float, drop: Any = None) -> Any:
+    def attend(q: Any, k: Any, v: Any, scale: float, drop: Any = None, causal: bool = False) -> Any:
         macs = math.prod(q.shape) * k.shape[-2] + math.prod(q.shape[:-1]) * k.shape[-2] * v.shape[-1]
         work.append(Work("product", macs))
-        return products(q, k, v, scale, drop)
+        return products(q, k, v, scale, drop, causal)
 
     def wrapped(original: Callable[..., Any], count: Callable[[Any, Any, Any], list[Work]]) -> Callable[..., Any]:
         def call(layer: Any, x: Any, *args: Any, **kwargs: Any) -> Any:

@@ -20,10 +20,11 @@ class PreNormBlock(layers.Layer):
 
     Call arguments:
         x: float32 ``[batch, token, dim]``.
+        maps: whether attention weights are wanted; without them the backend's fused attention serves.
 
     Returns:
         output, float32 ``[batch, token, dim]``; the state between attention and feed-forward network, same shape; the
-        attention weights, float32 ``[batch, head, query, key]``.
+        attention weights, float32 ``[batch, head, query, key]``, or None.
 
     Source: Dosovitskiy et al., ICLR 2021, Eqs. (2), (3).
     """
@@ -44,18 +45,21 @@ class PreNormBlock(layers.Layer):
             layer.build(shape)
         self.down.build((*shape[:-1], self.hidden))
 
-    def call(self, x):
+    def call(self, x, maps=True):
         """Attend, then transform every token."""
         y = self.norms[0](x)
         q, k, v = (self._heads(layer(y)) for layer in (self.query, self.key, self.value))
-        weights = ops.softmax(ops.matmul(q * q.shape[-1] ** -0.5, ops.swapaxes(k, -1, -2)), axis=-1)
-        attended = ops.swapaxes(ops.matmul(weights, v), 1, 2)
+        if maps:
+            q, k, v = (ops.swapaxes(y, 1, 2) for y in (q, k, v))
+            weights = ops.softmax(ops.matmul(q * q.shape[-1] ** -0.5, ops.swapaxes(k, -1, -2)), axis=-1)
+            attended = ops.swapaxes(ops.matmul(weights, v), 1, 2)
+        else:
+            weights, attended = None, ops.dot_product_attention(q, k, v)
         state = x + self.out(ops.reshape(attended, ops.shape(x)))
         return state + self.down(gelu(self.up(self.norms[1](state)))), state, weights
 
     def _heads(self, x):
-        shape = (-1, x.shape[1], self.num_heads, x.shape[2] // self.num_heads)
-        return ops.swapaxes(ops.reshape(x, shape), 1, 2)
+        return ops.reshape(x, (-1, x.shape[1], self.num_heads, x.shape[2] // self.num_heads))
 
     def get_config(self):
         """Constructor arguments."""

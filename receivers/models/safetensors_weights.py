@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from receivers.models.codeword_refiner import CodewordRefiner
+from receivers.models.gpt2 import Gpt2Body
 from receivers.models.llama import LlamaLayer
 from simulator.core.errors import ConfigError
 
@@ -106,6 +107,25 @@ def load_backbone(refiner: CodewordRefiner, folder: str | Path) -> dict[str, Any
     for variable, value in found:
         variable.assign(value)
     return {"folder": Path(folder).name, "layers": len(refiner.backbone), "sha256": source.sha256}
+
+
+def load_gpt2(body: Gpt2Body, folder: str | Path) -> dict[str, Any]:
+    """Fill a body with the first layers, the positions and the final norm of a GPT-2 model.
+
+    Returns:
+        as :func:`load_backbone`.
+
+    Raises:
+        ConfigError: a tensor that is missing or of another shape, with its name; nothing is changed then.
+    """
+    source = SafetensorsFolder(folder)
+    found = [pair for number, layer in enumerate(body.blocks) for pair in _gpt2(layer, number, source)]
+    prefix = "" if "wpe.weight" in source._entries else "transformer."
+    rest = {"wpe.weight": body.table, "ln_f.weight": body.norm.gamma, "ln_f.bias": body.norm.beta}
+    found += [(variable, source.tensor(prefix + name, tuple(variable.shape))) for name, variable in rest.items()]
+    for variable, value in found:
+        variable.assign(value)
+    return {"folder": Path(folder).name, "layers": len(body.blocks), "sha256": source.sha256}
 
 
 def _llama(layer: LlamaLayer, number: int, source: SafetensorsFolder) -> Iterator[tuple[Any, np.ndarray]]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
@@ -56,14 +56,27 @@ class _Codec(BaseModel):
 
 
 class _Card(BaseModel):
-    """What the link needs of a model card."""
+    """What every card says."""
 
     name: str
     model: _Network
     weights: _File
+
+
+class _FeedbackCard(_Card):
+    """What the link needs of a network that compresses CSI."""
+
     tables: _File | None = None
     input: _Input
     codec: _Codec | None = None
+
+
+class _PredictionCard(_Card):
+    """What the link needs of a network that predicts."""
+
+    history_slots: Count
+    max_history_slots: Count
+    horizon_slots: Count
 
 
 @dataclass(frozen=True)
@@ -88,41 +101,51 @@ def zoo_folder() -> Path:
     return Path(str(files("receivers"))) / "zoo"
 
 
-def zoo_names() -> list[str]:
-    """Names of the shipped weights."""
-    return sorted(path.parent.name for path in zoo_folder().glob(f"*/{CARD}"))
+def zoo_names(task: str = "feedback") -> list[str]:
+    """Names of the shipped weights for a task, "feedback" or "prediction"."""
+    cards = {path.parent.name: path for path in zoo_folder().glob(f"*/{CARD}")}
+    return sorted(name for name, path in cards.items() if _task(path) == task)
 
 
-class TrainedModel:
-    """One folder of weights: ``card.json`` (recipe, data hash, metrics, SHA-256), the weight file and ``tables.npz``.
+def _task(path: Path) -> str:
+    try:
+        return str(json.loads(path.read_text()).get("task", "feedback"))
+    except (OSError, ValueError, AttributeError):
+        return "feedback"
 
-    Networks whose latents are bits have neither codec nor tables.
+
+class WeightFolder:
+    """One folder of weights: ``card.json`` (recipe, data hash, metrics, SHA-256) and the weight file.
 
     Args:
         name: name in the zoo, or path of a folder.
 
     Raises:
-        ConfigError: no such weights.
-        StoreError: card, weights or tables missing, damaged, or SHA-256 mismatch.
+        ConfigError: no such weights, or of another task.
+        StoreError: card or weights missing, damaged, or SHA-256 mismatch.
     """
+
+    task: ClassVar[str]
+    kind: ClassVar[str]  # plug-ins that the network is one of
+    schema: ClassVar[type[_Card]]
 
     def __init__(self, name: str):
         folder = Path(name) if (Path(name) / CARD).is_file() else zoo_folder() / name
         if "/" in name and not Path(name).is_dir():
             raise ConfigError("weights", name, "an existing folder with card.json, or a zoo name")
         if not (folder / CARD).is_file():
-            raise ConfigError("weights", name, ", ".join((*zoo_names(), "a folder with card.json")))
+            raise ConfigError("weights", name, ", ".join((*zoo_names(self.task), "a folder with card.json")))
         self.folder = folder
+        if (task := _task(folder / CARD)) != self.task:
+            raise ConfigError("weights", f"{name} (for {task})", ", ".join((*zoo_names(self.task), "a folder")))
         try:
             self.card: dict[str, Any] = json.loads((folder / CARD).read_text())
-            card = _Card.model_validate(self.card)
+            self._card = self.schema.model_validate(self.card)
         except ValidationError as error:
             raise StoreError(f"{folder / CARD}: not a model card ({config_error(error)})") from None
         except (OSError, ValueError) as error:
             raise StoreError(f"{folder / CARD}: not a model card ({error})") from None
-        self.name, self.input, self.codec = card.name, card.input, card.codec
-        self._file = self._intact(card.weights)
-        self._tables = None if card.tables is None else self._intact(card.tables)
+        self.name, self._file = self._card.name, self._intact(self._card.weights)
 
     def _intact(self, entry: _File) -> Path:
         path = self.folder / entry.file
@@ -133,6 +156,33 @@ class TrainedModel:
         if found != entry.sha256:
             raise StoreError(f"{path}: damaged, SHA-256 {found[:12]}... and not {entry.sha256[:12]}... as in the card")
         return path
+
+    @cached_property
+    def model(self) -> Any:
+        """The Keras model with its weights (built on first use; imports Keras)."""
+        section = self.card["model"]
+        model = registry.build(self.kind, section["name"], **section["params"])
+        try:
+            model.load_weights(self._file)
+        except (OSError, ValueError, KeyError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise StoreError(f"{self._file}: no weights of the model in the card ({reason})") from None
+        return model
+
+
+class TrainedModel(WeightFolder):
+    """Weights of a CSI autoencoder or of another model of ``csilink.models``, with ``tables.npz``.
+
+    Networks whose latents are bits have neither codec nor tables.
+    """
+
+    task, kind, schema = "feedback", "models", _FeedbackCard
+
+    def __init__(self, name: str):
+        super().__init__(name)
+        card = self._card
+        self.input, self.codec = card.input, card.codec
+        self._tables = None if card.tables is None else self._intact(card.tables)
 
     @cached_property
     def tables(self) -> dict[str, Table]:
@@ -156,18 +206,6 @@ class TrainedModel:
             }
         except (OSError, ValueError, KeyError) as error:
             raise StoreError(f"{self._tables}: no tables of this model ({error})") from None
-
-    @cached_property
-    def model(self) -> Any:
-        """The Keras model with its weights (built on first use; imports Keras)."""
-        section = self.card["model"]
-        model = registry.build("models", section["name"], **section["params"])
-        try:
-            model.load_weights(self._file)
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise StoreError(f"{self._file}: no weights of the model in the card ({reason})") from None
-        return model
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -208,3 +246,24 @@ class TrainedModel:
         return np.concatenate(
             [ops.convert_to_numpy(network(x[i : i + 1024], training=False)) for i in range(0, len(x), 1024)]
         )
+
+
+class TrainedPredictor(WeightFolder):
+    """Weights of a network of ``csilink.prediction_models``."""
+
+    task, kind, schema = "prediction", "prediction_models", _PredictionCard
+
+    @property
+    def history_slots(self) -> int:
+        """Slots of history that the network needs at least."""
+        return self._card.history_slots
+
+    @property
+    def max_history_slots(self) -> int:
+        """The longest history that it saw in training."""
+        return self._card.max_history_slots
+
+    @property
+    def horizon_slots(self) -> int:
+        """Slots that it learned to look ahead at most."""
+        return self._card.horizon_slots

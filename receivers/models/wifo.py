@@ -9,7 +9,7 @@ import keras
 from keras import layers, ops
 
 from receivers.models.autoencoder import arguments
-from receivers.models.masking import gather_tokens, scatter_tokens, time_tokens
+from receivers.models.masking import gather_tokens, leading_tokens, scatter_tokens
 from receivers.models.patches import Triple, from_patches, to_patches, token_grid, valid_entries
 from receivers.models.prenorm_block import PreNormBlock
 from receivers.models.spatiotemporal_position import split_dim, stf_position
@@ -136,6 +136,11 @@ class WiFo(keras.Model):
         """The same with all that it goes through, for distillation."""
         return self._forward(ops.convert_to_tensor(x), ops.convert_to_tensor(visible), axis, keep=True)
 
+    @property
+    def num_history(self) -> int:
+        """Slots that a history must have: one token."""
+        return self.patch[0]
+
     def grid(self, shape) -> Triple:
         """Tokens per axis of channels of this shape, ``[batch, slot, subcarrier, antenna, 2]``."""
         return token_grid(shape, self.patch, self.pad)
@@ -152,6 +157,39 @@ class WiFo(keras.Model):
     def valid(self, shape):
         """Float32 ``[token, entry]``, 0 for entries that are padding of channels of ``shape``."""
         return valid_entries(shape[1:4], self.patch)
+
+    def forecast(self, history, count: int, axis: int = 0):
+        """What follows along an axis: hides as many tokens behind the history as ``count`` entries need.
+
+        A history that does not fill its last token gets zeros in front, so that its end is next to the future; whole
+        tokens are predicted and cropped. The other axes follow the rule of the model.
+
+        Args:
+            history: float32 ``[batch, slot, subcarrier, antenna, 2]``.
+            count: slots (subcarriers) to predict, at least 1.
+            axis: 0 slots, 1 subcarriers.
+
+        Returns:
+            float32, the shape of ``history`` with ``count`` entries along the axis.
+
+        Raises:
+            ConfigError: a history of less than one token, or nothing to predict.
+        """
+        history = ops.convert_to_tensor(history)
+        step = self.patch[axis]
+        if count < 1:
+            raise ConfigError("count", count, "at least 1")
+        if len(history.shape) != 5 or history.shape[1 + axis] < step:
+            rule = f"[batch, slot, subcarrier, antenna, 2], {step} or more along axis {1 + axis} (a token)"
+            raise ConfigError("history", tuple(history.shape), rule)
+        known, future = (-(-n // step) for n in (history.shape[1 + axis], count))
+        pads = [(0, 0)] * 5
+        pads[1 + axis] = (known * step - history.shape[1 + axis], future * step)
+        x = ops.pad(history, pads)
+        tokens = self(x, leading_tokens(self.grid(x.shape), axis, future), axis=axis)
+        cut = [slice(None)] * 5
+        cut[1 + axis] = slice(known * step, known * step + count)
+        return self.channels(tokens, x.shape)[tuple(cut)]
 
     def _forward(self, x, visible, axis: int | None, keep: bool) -> Trace:
         """One pass; attention maps stay in memory only with ``keep``."""
@@ -178,42 +216,10 @@ class WiFo(keras.Model):
         return dict(self._config)
 
 
-def predict(model: WiFo, history, num_slots: int):
-    """Future channels: time masking of as many tokens as ``num_slots`` need.
-
-    Slots of the history that do not fill a token get zeros in front, so that the last one is next to the future; the
-    future is predicted in whole tokens and cropped. Subcarriers and antennas follow the rule of the model.
-
-    Args:
-        model: network.
-        history: float32 ``[batch, slot, subcarrier, antenna, 2]``, the latest slot last.
-        num_slots: slots to predict, at least 1.
-
-    Returns:
-        float32 ``[batch, num_slots, subcarrier, antenna, 2]``.
-
-    Raises:
-        ConfigError: a history of less than one token, or no slot to predict.
-    """
-    history = ops.convert_to_tensor(history)
-    step = model.patch[0]
-    if num_slots < 1:
-        raise ConfigError("num_slots", num_slots, "at least 1")
-    if len(history.shape) != 5 or history.shape[1] < step:
-        rule = f"[batch, slot, subcarrier, antenna, 2] with {step} slots (a token) or more"
-        raise ConfigError("history", tuple(history.shape), rule)
-    known, future = (-(-n // step) for n in (history.shape[1], num_slots))
-    front = known * step - history.shape[1]
-    x = ops.pad(history, [(0, 0), (front, future * step), (0, 0), (0, 0), (0, 0)])
-    tokens = model(x, time_tokens(model.grid(x.shape), future), axis=0)
-    start = known * step
-    return model.channels(tokens, x.shape)[:, start : start + num_slots]
-
-
 def _stack(blocks, x, keep: bool):
     """Layers one after the other: output, state behind the last attention, attention maps."""
     maps, state = [], x
     for block in blocks:
-        x, state, weights = block(x)
+        x, state, weights = block(x, maps=keep)
         maps += [weights] if keep else []
     return x, state, maps

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import numpy as np
-from pydantic import Field
 from scipy.constants import speed_of_light
 from scipy.special import j0
 
 from receivers.prediction.covariance import combine, slot_covariance
 from simulator.core.interfaces import Predictor
-from simulator.core.params import Real, SnrDb, validated
+from simulator.core.params import SnrDb, Speed, validated
 from simulator.core.types import RadioGeometry
 
 # Maximum Doppler shifts that are tried, in turns per slot; denser where the correlation is nearly 1.
@@ -44,7 +41,7 @@ class WienerDopplerPredictor(Predictor):
         self,
         geometry: RadioGeometry,
         *,
-        speed_mps: Annotated[Real, Field(ge=0, le=300)] | None = None,
+        speed_mps: Speed | None = None,
         snr_db: SnrDb | None = None,
     ):
         self._turns = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable
@@ -11,20 +10,21 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from receivers.models.weights import TrainedModel
 from receivers.training.bottleneck import Bottleneck
+from receivers.training.checkpoint import flush_denormals, load_variables, read_history, save_variables
 from receivers.training.concrete import ConcreteBottleneck, with_lengths
 from receivers.training.data import EpochBatches
 from receivers.training.distillation import Distillation
 from receivers.training.link_loss import sum_rate_loss
 from receivers.training.losses import mse_loss, nmse_loss, sgcs_loss
 from receivers.training.objective import TrainingModel
+from receivers.training.optimizer import build_optimizer
 from receivers.training.pca import fit_pca, initialize_linear
 from receivers.training.recipe import StageSection, TrainingRecipe
-from receivers.training.schedules import WarmRestarts
 from receivers.training.stream import StreamedImages
+from receivers.training.tensorboard import TensorBoard
 from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
 from simulator.data.layout import ChannelLayout
@@ -125,19 +125,10 @@ def fit(
     Raises:
         StoreError: the folder belongs to another recipe.
     """
-    _flush_denormals()
+    flush_denormals()
     path = folder / "history.json"
     described = recipe.model_dump(mode="json")
-    state: dict[str, Any] = {"recipe": described, "epochs": []}
-    if path.exists():
-        try:
-            state = json.loads(path.read_text())
-            same = state["recipe"] == described
-            _ = [(e["stage"], e["val_loss"]) for e in state["epochs"]]
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{path}: damaged ({error}); delete {folder} and train again") from None
-        if not same:
-            raise StoreError(f"{folder}: checkpoints of another recipe; choose another --out or delete it")
+    state = read_history(path, described, ("stage", "val_loss"))
     model = build_model(recipe, train)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -146,7 +137,7 @@ def fit(
     if not state["epochs"] and recipe.rate is not None:
         _fit_prior(model, head(train, 20000), recipe)
     loss = build_loss(recipe, layout)
-    log = _TensorBoard(folder / "tensorboard")
+    log = TensorBoard(folder / "tensorboard")
     first = 0
     for number, stage in enumerate(recipe.schedule):
         done = [e for e in state["epochs"] if e["stage"] == number]
@@ -154,10 +145,10 @@ def fit(
             first += stage.epochs
             continue
         if number and not done:
-            _load(model, folder / f"best-{number - 1}.npz", weights_only=True)
+            load_variables(model, folder / f"best-{number - 1}.npz", weights_only=True)
         _compile(model, recipe, stage, loss, len(train) // recipe.batch_size)
         if done:
-            _load(model, folder / f"epoch-{first + len(done):04d}.npz")
+            load_variables(model, folder / f"epoch-{first + len(done):04d}.npz")
         for epoch in range(len(done), stage.epochs):
             if _stalled(done, recipe.patience):
                 break
@@ -166,15 +157,15 @@ def fit(
                 raise StoreError(f"{folder}: training diverged in epoch {first + epoch + 1}; lower learning_rate")
             done.append({"stage": number, **entry})
             state["epochs"].append(done[-1])
-            _save(model, folder / f"epoch-{first + epoch + 1:04d}.npz")
+            save_variables(model, folder / f"epoch-{first + epoch + 1:04d}.npz")
             if _objective(recipe, done[-1]) <= min(_objective(recipe, e) for e in done):
-                _save(model, folder / f"best-{number}.npz")
+                save_variables(model, folder / f"best-{number}.npz")
             write_json(path, state)
             (folder / f"epoch-{first + epoch:04d}.npz").unlink(missing_ok=True)
             log.scalars(first + epoch + 1, **{k: v for k, v in entry.items() if k != "seconds"})
             progress(_line(recipe, first + epoch + 1, entry))
         first += stage.epochs
-    _load(model, folder / f"best-{len(recipe.schedule) - 1}.npz", weights_only=True)
+    load_variables(model, folder / f"best-{len(recipe.schedule) - 1}.npz", weights_only=True)
     return model, state
 
 
@@ -216,26 +207,7 @@ def _compile(model: TrainingModel, recipe: TrainingRecipe, stage: StageSection, 
     else:
         for network in (model.autoencoder.encoder, model.autoencoder.decoder):
             network.trainable = True
-    warmup = int(min(recipe.warmup_epochs, stage.epochs / 2) * steps)
-    schedule: keras.optimizers.schedules.LearningRateSchedule
-    if recipe.restarts is not None:
-        cycle = recipe.restarts
-        first = max(round(cycle.first_epochs * steps), 1)
-        schedule = WarmRestarts(
-            cycle.base_rate, stage.learning_rate, first, cycle.multiplier, cycle.gamma, min(warmup, first)
-        )
-    else:
-        schedule = keras.optimizers.schedules.CosineDecay(
-            stage.learning_rate / 100,
-            max(stage.epochs * steps - warmup, 1),
-            alpha=0.005,
-            warmup_target=stage.learning_rate,
-            warmup_steps=warmup,
-        )
-    optimizer = keras.optimizers.AdamW(
-        schedule, weight_decay=recipe.weight_decay, epsilon=1e-8, global_clipnorm=recipe.clipnorm
-    )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma", "matrix", "factor"])
+    optimizer = build_optimizer(recipe, stage.learning_rate, stage.epochs, steps, recipe.restarts)
     model.compile(
         optimizer=optimizer,
         loss=loss,
@@ -268,28 +240,6 @@ class _Rate(keras.layers.Layer):
         return self.bottleneck.bits(latent, training)
 
 
-def _save(model: TrainingModel, path: Path) -> None:
-    """All variables of model and optimiser, in order."""
-    variables = [*model.variables, *model.optimizer.variables]
-    values = {f"v{i}": ops.convert_to_numpy(v) for i, v in enumerate(variables)}
-    partial = path.with_name(f".{path.name}")
-    with partial.open("wb") as file:
-        np.savez(file, **values)
-    partial.replace(path)
-
-
-def _load(model: TrainingModel, path: Path, weights_only: bool = False) -> None:
-    """Model, and unless ``weights_only`` optimiser, as they were saved."""
-    variables = [*model.variables, *([] if weights_only else model.optimizer.variables)]
-    try:
-        with np.load(path) as values:
-            for index, variable in enumerate(variables):
-                variable.assign(values[f"v{index}"])
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise StoreError(f"{path}: damaged or missing ({reason}); delete {path.parent} and train again") from None
-
-
 def head(train: np.ndarray | StreamedImages, count: int) -> np.ndarray:
     """The first training images."""
     return train.head(count) if isinstance(train, StreamedImages) else train[:count]
@@ -317,35 +267,3 @@ def _line(recipe: TrainingRecipe, epoch: int, entry: dict[str, float]) -> str:
     return (
         f"epoch {epoch}/{total}: train {text(entry['loss'])}, val {text(entry['val_loss'])}{bits}, {entry['seconds']} s"
     )
-
-
-def _flush_denormals() -> None:
-    """Treat denormal floats as zero under torch, as the other backends do; zero-initialised branches make many."""
-    if keras.backend.backend() == "torch":
-        import torch
-
-        torch.set_flush_denormal(True)
-
-
-class _TensorBoard:
-    """Scalars for TensorBoard without TensorFlow (its own writer imports it), so that every backend logs."""
-
-    def __init__(self, folder: Path):
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.summary.writer.record_writer import RecordWriter
-
-        folder.mkdir(parents=True, exist_ok=True)
-        self._file = (folder / f"events.out.tfevents.{time.time_ns()}").open("wb")
-        self._records = RecordWriter(self._file)
-        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
-
-    def scalars(self, step: int, **values: float) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
-        summary = Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in values.items()])
-        self._write(Event(wall_time=time.time(), step=step, summary=summary))
-
-    def _write(self, event: Any) -> None:
-        self._records.write(event.SerializeToString())
-        self._file.flush()

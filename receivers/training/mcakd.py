@@ -12,6 +12,7 @@ from receivers.models.masking import TASKS, hidden_tokens
 from receivers.models.wifo import Trace, WiFo
 from receivers.training.caks import CrossAttentionSelection, LinearMatch
 from receivers.training.masked import add_noise, draw_masks, masked_mse
+from receivers.training.steps import SteppedModel, Untracked
 from simulator.core.errors import ConfigError
 
 TERMS = ("attention", "embedding", "hidden")
@@ -72,7 +73,7 @@ def is_passive(epoch: int, autonomous: int = 4, passive: int = 1) -> bool:
     return epoch % (autonomous + passive) >= autonomous
 
 
-class Mcakd(keras.Model):
+class Mcakd(SteppedModel):
     r"""Student in training; called, it gives the loss of every sample.
 
     Autonomous epochs: :func:`masked_mse`, mean over the tasks. Passive epochs, with the same masks for teacher and
@@ -92,6 +93,7 @@ class Mcakd(keras.Model):
         autonomous: epochs without the teacher; 0: always with it (no AL-PL).
         passive: epochs with the teacher that follow.
         tasks: masks.
+        rotate: one task per step, in turn, in place of the mean over all: as many channels again for every task.
         ratio: share of the tokens that the random mask hides.
         frequency_axis: axis of the grid that is frequency.
         noise_snr_db: noise on the channels, as input and as target [dB], or None.
@@ -101,7 +103,7 @@ class Mcakd(keras.Model):
         x: channels float32 ``[batch, slot, subcarrier, antenna, 2]``.
 
     Returns:
-        loss float32 ``[batch]`` of the phase set by :meth:`set_epoch`.
+        loss float32 ``[batch]`` of the phase set by :meth:`set_step`.
 
     Raises:
         ConfigError: options or networks that do not fit.
@@ -122,6 +124,7 @@ class Mcakd(keras.Model):
         autonomous: int = 4,
         passive: int = 1,
         tasks: Sequence[str] = TASKS,
+        rotate: bool = False,
         ratio: float = 0.85,
         frequency_axis: int = 1,
         noise_snr_db: float | None = None,
@@ -143,10 +146,10 @@ class Mcakd(keras.Model):
             raise ConfigError("autonomous, passive", (autonomous, passive), "at least 0 and at least 1 epochs")
         self.student, self.kind, self.weight, self.selection_kind = student, kind, weight, selection
         self.terms, self.tasks, self.ratio, self.frequency_axis = tuple(terms), tuple(tasks), ratio, frequency_axis
+        self.rotate = rotate
         self.autonomous, self.passive_epochs, self.noise_snr_db = autonomous, passive, noise_snr_db
         self._seed = keras.random.SeedGenerator(seed)
-        self._teacher = _Untracked(teacher)
-        self._steps = _Untracked({})
+        self._teacher = Untracked(teacher)
         self.selections: dict[str, keras.layers.Layer] = {}
         if teacher is not None:
             teacher.trainable = False
@@ -155,26 +158,19 @@ class Mcakd(keras.Model):
             places = ["embedding"] * ("embedding" in terms) + ["encoder", "decoder"] * ("hidden" in terms)
             self.selections = {place: self._selection(place, teacher, scope) for place in places}
         self.built = True
-        self.set_epoch(0)
+        self.set_step(0)
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the phase; compiled training steps of both phases are kept, so that a change costs nothing."""
+    def set_step(self, epoch: int, step: int = 0, shape: Any = None) -> None:
+        """Choose phase and tasks of the next batch."""
         passive = self.kind != "none" and is_passive(epoch, self.autonomous, self.passive_epochs)
-        if passive != getattr(self, "passive", passive):
-            self._steps.value[self.passive] = self.train_function
-            self.train_function = self._steps.value.get(passive)
-        self.passive = passive
+        tasks = (self.tasks[step % len(self.tasks)],) if self.rotate else self.tasks
+        self._chosen = passive, tasks
+        self.select((passive, tasks, shape))
 
-    def compile(self, *args, **kwargs):
-        """As of ``keras.Model``; kept training steps are of the optimiser before."""
-        self._steps.value.clear()
-        super().compile(*args, **kwargs)
-
-    def make_train_function(self, force=False):
-        """As of ``keras.Model``; JAX keeps compiled steps by function, so every phase needs one of its own."""
-        if self.train_function is None or force:
-            self.train_step = lambda *args: Mcakd.train_step(self, *args)
-        return super().make_train_function(force)
+    @property
+    def passive(self) -> bool:
+        """Whether the teacher takes part."""
+        return self._chosen[0]
 
     def __call__(self, x, *args, **kwargs):
         """As of ``keras.Model``, which would make another error of one that ``call`` raises."""
@@ -203,7 +199,7 @@ class Mcakd(keras.Model):
             x = add_noise(x, self.noise_snr_db, self._seed)
         target, valid = self.student.patches(x), self.student.valid(x.shape)
         masks = draw_masks(
-            self.tasks, ops.shape(x)[0], self.student.grid(x.shape), self._seed, self.ratio, self.frequency_axis
+            self._chosen[1], ops.shape(x)[0], self.student.grid(x.shape), self._seed, self.ratio, self.frequency_axis
         )
         total: dict[str, Any] = {}
         for visible, axis in masks:
@@ -260,13 +256,6 @@ class Mcakd(keras.Model):
             return 0.0
         weights = [w for layer in self.selections.values() for w in layer.trainable_weights]
         return 0.0 * sum(ops.sum(w) for w in weights)
-
-
-class _Untracked:
-    """Holds what Keras would otherwise make part of a model."""
-
-    def __init__(self, value: Any):
-        self.value = value
 
 
 def _matched_maps(teacher: Trace, student: Trace) -> tuple[list[Any], list[Any]]:

@@ -14,16 +14,19 @@ NonNegative = Annotated[Real, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[Real, Field(allow_inf_nan=False)]
 
 
-class _Section(BaseModel):
+class TrainingSection(BaseModel):
+    """Frozen section of a recipe; unknown fields are errors."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-def _known(field: str, kind: str, name: str) -> None:
+def known_plugin(field: str, kind: str, name: str) -> None:
+    """ConfigError unless ``name`` is a registered plug-in of the kind."""
     if name not in registry.names(kind):
         raise ConfigError(field, name, ", ".join(registry.names(kind)))
 
 
-class ModelSection(_Section):
+class ModelSection(TrainingSection):
     """Architecture by name, with its constructor arguments."""
 
     name: str
@@ -31,11 +34,11 @@ class ModelSection(_Section):
 
     @model_validator(mode="after")
     def _known(self) -> ModelSection:
-        _known("model.name", "models", self.name)
+        known_plugin("model.name", "models", self.name)
         return self
 
 
-class QuantizerSection(_Section):
+class QuantizerSection(TrainingSection):
     """Quantiser in the training loop.
 
     Every batch is divided evenly over ``bits`` and, with ``unquantized_share``, one share that passes unquantised.
@@ -52,11 +55,11 @@ class QuantizerSection(_Section):
 
     @model_validator(mode="after")
     def _known(self) -> QuantizerSection:
-        _known("quantizer.name", "quantizers", self.name)
+        known_plugin("quantizer.name", "quantizers", self.name)
         return self
 
 
-class ConcreteSection(_Section):
+class ConcreteSection(TrainingSection):
     """Bits in the training loop of a network whose latents are log-odds of bits.
 
     Bits are relaxed (binary concrete) at a temperature that falls exponentially from epoch to epoch. ``variable``:
@@ -68,7 +71,7 @@ class ConcreteSection(_Section):
     end_temperature: PositiveFloat = 0.01
 
 
-class DistillSection(_Section):
+class DistillSection(TrainingSection):
     """Frozen teacher (zoo name or folder of weights) and what is learned from it, see ``training/distillation.py``."""
 
     teacher: str
@@ -77,7 +80,7 @@ class DistillSection(_Section):
     temperature: PositiveFloat = 5.0
 
 
-class RestartSection(_Section):
+class RestartSection(TrainingSection):
     """Cosine annealing with warm restarts in place of one cosine, see ``training/schedules.py``."""
 
     first_epochs: PositiveFloat
@@ -86,7 +89,7 @@ class RestartSection(_Section):
     base_rate: PositiveFloat = 1e-5
 
 
-class RateSection(_Section):
+class RateSection(TrainingSection):
     """Rate term ``weight * bits`` under a learned factorised prior, integrated over the cells of the quantiser.
 
     Several weights give several models, one after the other, each started at the one before.
@@ -95,7 +98,7 @@ class RateSection(_Section):
     weight: Annotated[tuple[NonNegative, ...], Field(min_length=1)]
 
 
-class LinkSection(_Section):
+class LinkSection(TrainingSection):
     """Link of the loss ``sum_rate``: neighbouring samples of a batch are the users of a drop, precoder ZF.
 
     Rates are taken at ``num_frequencies`` samples spread over the band.
@@ -106,7 +109,7 @@ class LinkSection(_Section):
     num_frequencies: Count = 13
 
 
-class StageSection(_Section):
+class StageSection(TrainingSection):
     """One stage of a training in stages; each has a schedule of its own and starts at the best weights before."""
 
     epochs: Count
@@ -115,7 +118,7 @@ class StageSection(_Section):
     quantize: bool = True
 
 
-class TrainingRecipe(_Section):
+class TrainingRecipe(TrainingSection):
     """One training run.
 
     ``init: pca`` starts encoder and decoder at the linear code of the same size, so that training begins where PCA

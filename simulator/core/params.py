@@ -32,6 +32,7 @@ DelaySpread = Annotated[Real, Field(gt=0, le=1e-5, allow_inf_nan=False)]
 AzimuthRange = Annotated[Real, Field(ge=0, le=180)]
 ZenithRange = Annotated[Real, Field(ge=0, le=45)]
 AngleSpread = Annotated[Real, Field(gt=0, le=15)]
+Speed = Annotated[Real, Field(ge=0, le=300)]
 SnrDb = Annotated[Real, Field(ge=-100, le=200, allow_inf_nan=False)]
 
 # Strict, so that a constructor takes no text or truth value for a number either.

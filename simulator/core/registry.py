@@ -17,6 +17,7 @@ KINDS = (
     "refiners",
     "coders",
     "models",
+    "prediction_models",
     "precoders",
     "metrics",
     "predictors",

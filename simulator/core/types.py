@@ -43,7 +43,8 @@ class RadioGeometry:
         spacing_hz: distance of two frequency samples [Hz].
         num_slots: time samples of a drop.
         slot_s: time between two of them [s].
-        speed_mps: UE speed [m/s].
+        speed_mps: UE speed, or the least one [m/s].
+        max_speed_mps: upper end of speeds uniform per UE and drop [m/s]; None: all have ``speed_mps``.
         ue_num_pol: polarisations of the UE array, 1 or 2.
         antenna_pattern: element pattern of the gNB, "38.901" (TR 38.901, Table 7.3-1) or "omni".
         ue_num_rows: rows of the UE array; 1 is a horizontal row.
@@ -61,6 +62,12 @@ class RadioGeometry:
     ue_num_pol: int = 1
     antenna_pattern: str = "38.901"
     ue_num_rows: int = 1
+    max_speed_mps: float | None = None
+
+    @property
+    def speed_range_mps(self) -> tuple[float, float]:
+        """Least and greatest speed [m/s]; equal where all UEs have the same."""
+        return self.speed_mps, self.speed_mps if self.max_speed_mps is None else self.max_speed_mps
 
     @property
     def ue_panel(self) -> Panel:

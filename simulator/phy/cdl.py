@@ -53,7 +53,8 @@ class ClusteredDelayLine(SionnaSource):
             ue_array(geometry),
             bs_array(geometry),
             "downlink",
-            min_speed=geometry.speed_mps,
+            min_speed=geometry.speed_range_mps[0],
+            max_speed=geometry.speed_range_mps[1],
         )
         self._mean_aod = self._mean_angle(self._cdl._aod, self._cdl._los_aod)
         self._mean_zod = self._mean_angle(self._cdl._zod, self._cdl._los_zod)
@@ -92,7 +93,9 @@ class ClusteredDelayLine(SionnaSource):
             zod, los_zod = _fold_zenith(zod + d_zod[..., None, None]), _fold_zenith(los_zod + d_zod)
         aoa, aod, zoa, zod = cdl._random_coupling(aoa, aod, tiled(cdl._zoa), zod)
         heading = uniform(0.0, 2 * math.pi)[:, 0]  # [link, 1]
-        velocity = g.speed_mps * tf.stack([tf.cos(heading), tf.sin(heading), tf.zeros_like(heading)], axis=-1)
+        low, high = g.speed_range_mps
+        speed = uniform(low, high) if low < high else low  # one speed for all: no draw
+        velocity = speed * tf.stack([tf.cos(heading), tf.sin(heading), tf.zeros_like(heading)], axis=-1)
         topology = Topology(
             velocities=velocity,
             moving_end="rx",

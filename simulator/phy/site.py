@@ -105,8 +105,10 @@ class TracedSite(ChannelSource):
         """Channels, complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``."""
         g, picks = self._geometry, self._picks(batch_size, seed)
         site = {key: self._site[key][picks] for key in ("a", "tau", "k_t", "k_r")}
-        heading = np.random.default_rng([seed, 1]).uniform(0, 2 * math.pi, picks.shape)
-        velocity = g.speed_mps * np.stack([np.cos(heading), np.sin(heading), np.zeros_like(heading)], axis=-1)
+        rng = np.random.default_rng([seed, 1])
+        heading = rng.uniform(0, 2 * math.pi, picks.shape)
+        speed = rng.uniform(*g.speed_range_mps, picks.shape)[..., None]
+        velocity = speed * np.stack([np.cos(heading), np.sin(heading), np.zeros_like(heading)], axis=-1)
         wavelength = _SPEED_OF_LIGHT / g.carrier_hz
         doppler = np.einsum("bupx,bux->bup", site["k_r"].astype(float), velocity) / wavelength  # [Hz]
         tx = self._site["rotation"] @ _panel_offsets(g.panel.n1, g.panel.n2)  # [3, n1 * n2], wavelengths

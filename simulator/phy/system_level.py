@@ -62,8 +62,8 @@ class _SectorDrops(SionnaSource):
             self.scenario,
             isd=self._isd,
             indoor_probability=self._indoor,
-            min_ut_velocity=g.speed_mps,
-            max_ut_velocity=g.speed_mps,
+            min_ut_velocity=g.speed_range_mps[0],
+            max_ut_velocity=g.speed_range_mps[1],
         )
         self._model.set_topology(*topology, los=self._los)
         return self._model(g.num_slots, self.sampling_hz)

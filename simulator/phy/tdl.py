@@ -53,7 +53,8 @@ class TappedDelayLine(SionnaSource):
             profile,
             delay_spread_s,
             geometry.carrier_hz,
-            min_speed=geometry.speed_mps,
+            min_speed=geometry.speed_range_mps[0],
+            max_speed=geometry.speed_range_mps[1],
             num_rx_ant=geometry.num_rx_ant,
             num_tx_ant=geometry.panel.num_ports,
         )

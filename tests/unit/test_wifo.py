@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from tolerances import FLOAT32
+from tolerances import FLOAT32, assert_close
 
 from receivers.models.masking import (
     frequency_tokens,
@@ -26,7 +26,7 @@ from receivers.models.masking import (
 from receivers.models.patches import from_patches, to_patches, valid_entries
 from receivers.models.spatiotemporal_position import split_dim, stf_position
 from receivers.models.torch_weights import _wifo_pairs, load_wifo
-from receivers.models.wifo import SIZES, WiFo, predict
+from receivers.models.wifo import SIZES, WiFo
 from receivers.training.caks import CrossAttentionSelection
 from receivers.training.masked import add_noise, draw_masks, masked_mse, masked_nmse, self_supervised_loss
 from receivers.training.mcakd import Mcakd, attention_loss, cosine_distance, is_passive, matched_layers, token_loss
@@ -266,7 +266,7 @@ def test_trace_shows_the_same_pass(rng):
     model = shaken(small(), rng)
     x, visible = channels(rng, 3, 4, 6, 4), time_tokens((2, 3, 2), 1)
     trace = model.trace(x, visible)
-    np.testing.assert_array_equal(array(trace.prediction), array(model(x, visible)))
+    assert_close(array(trace.prediction), array(model(x, visible)), FLOAT32)  # fused attention without maps
     assert [m.shape for m in trace.encoder_maps] == [(3, 2, 6, 6)] * 2
     assert [m.shape for m in trace.decoder_maps] == [(3, 2, 12, 12)] * 2
     for maps in trace.encoder_maps + trace.decoder_maps:
@@ -309,18 +309,23 @@ def test_sizes_that_the_patch_does_not_divide(rng):
 def test_prediction_of_future_slots(position, rng):
     model = shaken(small(pad=True, encoder_position=position), rng)
     history = channels(rng, 2, 5, 7, 4)
-    out = array(predict(model, history, 3))
+    out = array(model.forecast(history, 3))
     assert out.shape == (2, 3, 7, 4, 2)
     x = np.concatenate([np.zeros((2, 1, 7, 4, 2)), history, channels(rng, 2, 4, 7, 4)], axis=1).astype(np.float32)
     tokens = model(x, time_tokens((5, 4, 2), 2), axis=0)
     np.testing.assert_allclose(out, array(model.channels(tokens, x.shape))[:, 6:9], atol=FLOAT32)
-    assert predict(model, history[:, :2], 1).shape == (2, 1, 7, 4, 2)
-    with pytest.raises(ConfigError, match=r"history: got \(2, 1, 7, 4, 2\); .* with 2 slots \(a token\) or more"):
-        predict(model, history[:, :1], 1)
-    with pytest.raises(ConfigError, match="num_slots: got 0"):
-        predict(model, history, 0)
+    assert model.forecast(history[:, :2], 1).shape == (2, 1, 7, 4, 2)
+    x = np.concatenate([np.zeros((2, 6, 1, 4, 2)), channels(rng, 2, 6, 5, 4), np.zeros((2, 6, 4, 4, 2))], axis=2)
+    x = x.astype(np.float32)
+    tokens = model(x, leading_tokens((3, 5, 2), 1, 2), axis=1)
+    expected = array(model.channels(tokens, x.shape))[:, :, 6:9]
+    np.testing.assert_allclose(array(model.forecast(x[:, :, 1:6], 3, axis=1)), expected, atol=FLOAT32)
+    with pytest.raises(ConfigError, match=r"history: got \(2, 1, 7, 4, 2\); .* 2 or more along axis 1 \(a token\)"):
+        model.forecast(history[:, :1], 1)
+    with pytest.raises(ConfigError, match="count: got 0"):
+        model.forecast(history, 0)
     with pytest.raises(ConfigError, match="pad=True"):
-        predict(small(), history, 3)
+        small().forecast(history, 3)
 
 
 def test_survives_its_configuration(rng, tmp_path):
@@ -512,7 +517,7 @@ def test_loss_of_a_passive_epoch_against_its_parts(rng):
     model = Mcakd(student, teacher, **options)
     for layer in model.selections.values():
         layer.query.assign(rng.standard_normal(layer.query.shape))
-    model.set_epoch(4)
+    model.set_step(4)
     x = channels(rng, 3, 4, 6, 4)
     expected = dict.fromkeys(("mse", "attention", "embedding", "hidden"), 0.0)
     for visible, axis in ((time_tokens((2, 3, 2)), 0), (frequency_tokens((2, 3, 2), axis=2), 2)):
@@ -581,7 +586,7 @@ def test_the_teacher_runs_in_passive_epochs_only(rng):
     before = [w.copy() for w in teacher.get_weights()]
     counts = []
     for epoch in range(3):
-        model.set_epoch(epoch)
+        model.set_step(epoch)
         teacher.passes = 0
         model.fit(channels(rng, 4, 4, 4, 4), batch_size=2, epochs=1, verbose=0)
         counts.append(teacher.passes)
@@ -644,7 +649,7 @@ out = {}
 model.compile(optimizer=keras.optimizers.SGD(0.1))
 steps = []
 for epoch in range(3):
-    model.set_epoch(epoch)
+    model.set_step(epoch)
     expected = None if keras.backend.backend() == "jax" else np.mean(ops.convert_to_numpy(model(x)))
     out[f"loss{epoch}"] = model.fit(x, batch_size=len(x), epochs=1, verbose=0).history["loss"]
     assert expected is None or np.isclose(out[f"loss{epoch}"], expected, rtol=1e-4), (epoch, out, expected)

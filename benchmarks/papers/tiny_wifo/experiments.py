@@ -1,0 +1,144 @@
+"""Measurements of Tiny-WiFo's tables, each as a data frame."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from benchmarks.papers.tiny_wifo.data import UNSEEN
+from simulator.data.store import ChannelStore
+
+TASKS = ("time", "frequency")
+# Groups of data sets in the paper's tables.
+GROUPS = ("D1-D16", *UNSEEN)
+
+
+def networks(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path) -> pd.DataFrame:
+    """Every network that is trained, on every data set: ``network, parameters, set, task, nmse_db, ci95``."""
+    keys = {store.name: key for key, store in stores.items()}
+    rows = []
+    for path in sorted(out.glob("*/card.json")):
+        card = json.loads(path.read_text())
+        for name, tasks in card["test"].get("by_data_set", {}).items():
+            for task, entry in tasks.items():
+                row = {"network": path.parent.name, "parameters": card["parameters"], "set": keys[name], "task": task}
+                rows.append({**row, "nmse_db": entry["nmse_db"], "ci95": entry["ci95"]})
+    return pd.DataFrame(rows)
+
+
+def classical(stores: dict[str, ChannelStore]) -> pd.DataFrame:
+    """Predictors without training on the same test samples, all future slots: columns as :func:`networks`."""
+    from benchmarks.train_prediction import score
+    from receivers.prediction.ar import ArPredictor
+    from receivers.prediction.repeat import RepeatPredictor
+    from receivers.prediction.wiener_doppler import WienerDopplerPredictor
+    from receivers.training.fit_prediction import known_entries
+    from simulator.core.types import RadioGeometry
+
+    rows = []
+    for key, store in stores.items():
+        layout = store.layout
+        geometry = RadioGeometry(
+            layout.carrier_hz, layout.panel, 1, 1, layout.num_subcarriers, layout.spacing_hz, slot_s=layout.slot_s
+        )
+        contenders = {
+            "repeat": RepeatPredictor(geometry),
+            "ar": ArPredictor(geometry, order=4, loading=1e-3),
+            "wiener": WienerDopplerPredictor(geometry),
+        }
+        h = np.concatenate([h for h, _ in store.read("test")])[:, None]  # one user
+        known = known_entries(h.shape[4])
+        history, future = h[..., :known, :], h[..., known:, :]
+        for name, predictor in contenders.items():
+            ahead = range(1, future.shape[4] + 1)
+            predicted = np.stack([predictor.predict(history, step) for step in ahead], axis=4)
+            error, power = (np.sum(np.abs(x) ** 2, axis=(1, 2, 3, 4, 5)) for x in (predicted - future, future))
+            scored = score(error / power)
+            row = {"network": name, "parameters": 0, "set": key, "task": "time"}
+            rows.append({**row, "nmse_db": scored["nmse_db"], "ci95": scored["ci95"]})
+    return pd.DataFrame(rows)
+
+
+def grouped(frame: pd.DataFrame) -> pd.DataFrame:
+    """Mean ratio over D1 .. D16, and the unseen sets, by network: ``network, task, group, nmse_db``."""
+    frame = frame.assign(
+        group=np.where(frame["set"].isin(UNSEEN), frame["set"], GROUPS[0]), ratio=10 ** (frame.nmse_db / 10)
+    )
+    mean = frame.groupby(["network", "parameters", "group", "task"], as_index=False).ratio.mean()
+    return mean.assign(nmse_db=10 * np.log10(mean.ratio))
+
+
+def over_seeds(frame: pd.DataFrame, methods: list[str], seeds: list[int]) -> pd.DataFrame:
+    """Mean and standard deviation of the dB values over the seeds that are trained, by method, group and task."""
+    rows = []
+    for method in methods:
+        part = frame[frame.network.isin([f"{method}-s{seed}" for seed in seeds])]
+        for (group, task), cell in part.groupby(["group", "task"]):
+            spread = cell.nmse_db.std(ddof=1) if len(cell) > 1 else np.nan
+            row = {"method": method, "group": group, "task": task, "nmse_db": cell.nmse_db.mean(), "std": spread}
+            rows.append({**row, "seeds": len(cell), "parameters": cell.parameters.iloc[0]})
+    return pd.DataFrame(rows)
+
+
+def retention(table: pd.DataFrame) -> pd.DataFrame:
+    """What students keep of the teacher: ratio of the dB values, and of the explained power 1 - NMSE, in percent."""
+    teacher = table[table.method == "teacher"].set_index(["group", "task"]).nmse_db
+    students = table[table.method.isin(["none", "mcakd", "lmkd"])]
+    base = np.array([teacher.loc[key] for key in zip(students.group, students.task, strict=True)])
+    explained = [1 - 10 ** (x / 10) for x in (students.nmse_db.to_numpy(), base)]
+    return students.assign(
+        teacher_db=base, percent_of_db=100 * students.nmse_db / base, percent_of_power=100 * explained[0] / explained[1]
+    )
+
+
+def latency(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path) -> pd.DataFrame:
+    """Table IV, in a process of its own: exports need TensorFlow."""
+    layout = stores["D1"].layout
+    sizes = [str(n) for n in (layout.num_slots, layout.num_subcarriers, layout.panel.num_ports)]
+    names = [n for n in ("teacher", "mcakd-s1", "lstm-time", "transformer-time", "llm4cp-time") if (out / n).exists()]
+    command = [sys.executable, "-m", "benchmarks.papers.tiny_wifo.latency", str(out / "latency.csv"), *sizes]
+    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    subprocess.run([*command, *(str(out / name) for name in names)], env=environment, check=True, timeout=3600)
+    return pd.read_csv(out / "latency.csv")
+
+
+def mobility(out: Path, weights: dict[str, str]) -> pd.DataFrame:
+    """Results of the preset ``mobility`` with these weights in place of the shipped ones."""
+    from benchmarks.runner import run
+    from scenarios.load import find_file, load_mapping
+
+    data = load_mapping(find_file("mobility", "presets"))
+    for entry in data["feedback"]:
+        section = entry.get("predict", {})
+        if section.get("weights") in weights:
+            section["weights"] = weights[section["weights"]]
+    path = out / "mobility.yaml"
+    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    return run(path, out=out / "mobility", resume=True)
+
+
+def recovered(results: pd.DataFrame) -> pd.DataFrame:
+    """Share of the ageing loss that a predictor wins back, by speed and delay.
+
+    :math:`(r_p - r_a) / (r_0 - r_a)` of mean relative rates: with prediction, aged, and without delay.
+    """
+    rows = results[results.metric == "relative_rate"]
+    table = rows.pivot_table(index=["ue.speed_mps", "uplink.delay_slots", "snr_db"], columns="scheme", values="value")
+    found = []
+    for scheme in table.columns:
+        base = "160 bit, aged" if scheme.startswith("160 bit") else "aged"
+        for (speed, delay, snr_db), rate in table[scheme].items():
+            fresh, aged = table[base].loc[(speed, 0, snr_db)], table[base].loc[(speed, delay, snr_db)]
+            share = (rate - aged) / (fresh - aged) if delay and fresh - aged > 0.01 else np.nan
+            found.append(
+                {"scheme": scheme, "speed_mps": speed, "delay_slots": delay, "relative_rate": rate, "recovered": share}
+            )
+    return pd.DataFrame(found)

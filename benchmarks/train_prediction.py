@@ -1,0 +1,104 @@
+"""Recipe and channel stores to the weights of a prediction network with a model card, ready for the link."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from receivers.training.prediction_recipe import PredictionRecipe
+from simulator.core import registry
+from simulator.core.errors import ConfigError
+from simulator.data.store import ChannelStore, sha256, write_json
+
+
+def train_prediction(
+    recipe: PredictionRecipe,
+    stores: Sequence[ChannelStore],
+    folder: Path,
+    progress: Any = print,
+    unseen: Sequence[ChannelStore] = (),
+) -> dict[str, Any]:
+    """Train (or finish training) and write weights, learning curve and model card into ``folder``.
+
+    Validation samples choose the epoch; test samples, those of ``unseen`` data sets too, are used once, for the card.
+
+    Raises:
+        ConfigError: the stores are not the data sets that the recipe names.
+        StoreError: ``folder`` holds another run.
+    """
+    names = tuple(store.name for store in stores)
+    if names != recipe.datasets:
+        raise ConfigError("--store", list(names), f"stores of {', '.join(recipe.datasets)}")
+    import keras
+
+    from receivers.training.fit_prediction import fit_prediction, known_entries
+
+    trained, history = fit_prediction(recipe, stores, folder, progress)
+    # A fresh network: the trained one would save its optimiser along.
+    network = registry.build("prediction_models", recipe.model.name, **trained.get_config())
+    network.set_weights(trained.get_weights())
+    network.save_weights(folder / "model.weights.h5")
+    _learning_curve(history["epochs"], recipe).savefig(folder / "learning_curve.png", dpi=120)
+    slots = [store.layout.num_slots for store in stores]
+    card = {
+        "name": recipe.name,
+        "task": "prediction",
+        "description": " ".join((recipe.description or "channel prediction, see recipe").split()),
+        "model": {"name": recipe.model.name, "params": network.get_config()},
+        "parameters": network.count_params(),
+        "history_slots": network.num_history,
+        "max_history_slots": max(known_entries(n) for n in slots),
+        "horizon_slots": max(n - known_entries(n) for n in slots),
+        "weights": {"file": "model.weights.h5", "sha256": sha256(folder / "model.weights.h5")},
+        "recipe": recipe.model_dump(mode="json"),
+        "datasets": [{"name": s.name, "origin": s.origin.get("recipe_hash"), "store_sha256": s.hash} for s in stores],
+        "training": {
+            "backend": keras.backend.backend(),
+            "machine": f"{platform.machine()}, CPU",
+            "epochs": len(history["epochs"]),
+            "seconds": round(sum(e["seconds"] for e in history["epochs"])),
+            "curve": [{k: round(v, 5) for k, v in e.items()} for e in history["epochs"]],
+        },
+        "test": test_scores(network, recipe, [*stores, *unseen]),
+    }
+    write_json(folder / "card.json", card)
+    return card
+
+
+def test_scores(network: Any, recipe: PredictionRecipe, stores: Sequence[ChannelStore]) -> dict[str, Any]:
+    """NMSE of the unknown half of every test sample by data set and task: mean, 95 % half-width [dB], mean ratio."""
+    from receivers.training.fit_prediction import prediction_nmse, split_samples
+
+    tasks = [task for task in ("time", "frequency") if task in recipe.tasks] or ["time", "frequency"]
+    scores: dict[str, Any] = {"metric": "nmse of the unknown half", "by_data_set": {}}
+    for store in stores:
+        x = split_samples(store, "test")
+        scores["by_data_set"][store.name] = {task: score(prediction_nmse(network, x, task)) for task in tasks}
+    return scores
+
+
+def score(ratio: np.ndarray) -> dict[str, float]:
+    """Mean of per-sample ratios in dB, its 95 % half-width [dB], number of samples."""
+    mean, half = float(np.mean(ratio)), 1.96 * float(np.std(ratio)) / len(ratio) ** 0.5
+    return {
+        "nmse_db": round(10 * np.log10(mean), 3),
+        "ci95": round(10 / np.log(10) * half / mean, 3),
+        "num_samples": len(ratio),
+    }
+
+
+def _learning_curve(epochs: list[dict[str, float]], recipe: PredictionRecipe) -> Any:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 3.6), layout="constrained")
+    axis, count = figure.add_subplot(), np.arange(1, len(epochs) + 1)
+    for key in (key for key in ("val_time", "val_frequency") if key in epochs[0]):
+        axis.plot(count, 10 * np.log10([e[key] for e in epochs]), marker="o", ms=3, label=key.replace("val_", ""))
+    axis.set(xlabel="epoch", ylabel="validation NMSE [dB]", title=f"Learning curve of {recipe.name}")
+    axis.grid(alpha=0.3)
+    axis.legend()
+    return figure

@@ -1,0 +1,66 @@
+"""State of a training between epochs: all variables of model and optimiser in one file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from simulator.core.errors import StoreError
+
+
+def save_variables(model: keras.Model, path: Path) -> None:
+    """All variables of a compiled model and its optimiser, in order; renamed into place."""
+    variables = [*model.variables, *model.optimizer.variables]
+    values = {f"v{i}": ops.convert_to_numpy(v) for i, v in enumerate(variables)}
+    partial = path.with_name(f".{path.name}")
+    with partial.open("wb") as file:
+        np.savez(file, **values)
+    partial.replace(path)
+
+
+def load_variables(model: keras.Model, path: Path, weights_only: bool = False) -> None:
+    """Model, and unless ``weights_only`` optimiser, as they were saved.
+
+    Raises:
+        StoreError: no file, or a damaged one.
+    """
+    variables: list[Any] = [*model.variables, *([] if weights_only else model.optimizer.variables)]
+    try:
+        with np.load(path) as values:
+            for index, variable in enumerate(variables):
+                variable.assign(values[f"v{index}"])
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        reason = (str(error).strip().splitlines() or [""])[0]
+        raise StoreError(f"{path}: damaged or missing ({reason}); delete {path.parent} and train again") from None
+
+
+def read_history(path: Path, described: dict[str, Any], keys: tuple[str, ...] = ("val_loss",)) -> dict[str, Any]:
+    """State of an earlier run of the same recipe, or a fresh one: ``recipe`` and one entry for each epoch.
+
+    Raises:
+        StoreError: a damaged file, or another recipe's.
+    """
+    if not path.exists():
+        return {"recipe": described, "epochs": []}
+    try:
+        state = json.loads(path.read_text())
+        same = state["recipe"] == described
+        _ = [e[key] for e in state["epochs"] for key in keys]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path}: damaged ({error}); delete {path.parent} and train again") from None
+    if not same:
+        raise StoreError(f"{path.parent}: checkpoints of another recipe; choose another --out or delete it")
+    return state
+
+
+def flush_denormals() -> None:
+    """Treat denormal floats as zero under torch, as the other backends do; zero-initialised branches make many."""
+    if keras.backend.backend() == "torch":
+        import torch
+
+        torch.set_flush_denormal(True)

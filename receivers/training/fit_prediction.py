@@ -1,0 +1,164 @@
+"""Training loop of prediction networks: batches of many sizes, phases of the teacher, checkpoints, resume."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from receivers.models.history import to_history
+from receivers.models.weights import TrainedPredictor
+from receivers.training.checkpoint import flush_denormals, load_variables, read_history, save_variables
+from receivers.training.mcakd import Mcakd
+from receivers.training.optimizer import build_optimizer
+from receivers.training.prediction_data import PredictionBatches
+from receivers.training.prediction_recipe import PredictionRecipe
+from receivers.training.supervised import SequenceTraining
+from receivers.training.tensorboard import TensorBoard
+from simulator.core import registry
+from simulator.core.errors import ConfigError, StoreError
+from simulator.data.store import ChannelStore, write_json
+
+AXES = {"time": 0, "frequency": 1}
+
+
+def build_network(recipe: PredictionRecipe) -> keras.Model:
+    """Fresh network of a recipe."""
+    keras.utils.set_random_seed(recipe.seed)
+    try:
+        return registry.load("prediction_models", recipe.model.name)(**recipe.model.params)
+    except (TypeError, ValueError) as error:
+        raise ConfigError("model.params", recipe.model.params, f"what {recipe.model.name} takes ({error})") from None
+
+
+def build_training(recipe: PredictionRecipe, network: keras.Model) -> keras.Model:
+    """The network with its loss: called, it gives that of every sample."""
+    if recipe.model.name != "wifo":
+        return SequenceTraining(network, AXES[recipe.tasks[0]])
+    options: dict[str, Any] = {"kind": "none"}
+    if recipe.distill is not None:
+        options = recipe.distill.model_dump(exclude={"teacher"})
+        options["teacher"] = TrainedPredictor(recipe.distill.teacher).model
+    return Mcakd(
+        network,
+        tasks=recipe.tasks,
+        rotate=recipe.rotate,
+        ratio=recipe.mask_ratio,
+        noise_snr_db=recipe.noise_snr_db,
+        seed=recipe.seed,
+        **options,
+    )
+
+
+def fit_prediction(
+    recipe: PredictionRecipe,
+    stores: Sequence[ChannelStore],
+    folder: Path,
+    progress: Callable[[str], None] = print,
+) -> tuple[keras.Model, dict[str, Any]]:
+    """Train to the end, from the last finished epoch if ``folder`` has one.
+
+    The epoch with the lowest NMSE on the validation samples, mean over data sets and over the tasks "time" and
+    "frequency" that the network learns, gives the weights.
+
+    Returns:
+        the network with its best weights, and the history.
+
+    Raises:
+        StoreError: the folder belongs to another recipe, or training diverged.
+    """
+    flush_denormals()
+    path, described = folder / "history.json", recipe.model_dump(mode="json")
+    state = read_history(path, described)
+    batches = PredictionBatches(stores, "train", recipe.batch_size, recipe.max_samples)
+    network = build_network(recipe)
+    model = build_training(recipe, network)
+    model.compile(
+        optimizer=build_optimizer(recipe, recipe.learning_rate, recipe.epochs, len(batches)),
+        jit_compile=keras.backend.backend() == "jax",
+    )
+    model.optimizer.build(model.trainable_variables)
+    folder.mkdir(parents=True, exist_ok=True)
+    log = TensorBoard(folder / "tensorboard")
+    if state["epochs"]:
+        load_variables(model, folder / f"epoch-{len(state['epochs']):04d}.npz")
+    for epoch in range(len(state["epochs"]), recipe.epochs):
+        entry = _epoch(model, network, recipe, batches, stores, epoch)
+        if not math.isfinite(entry["loss"] + entry["val_loss"]):
+            raise StoreError(f"{folder}: training diverged in epoch {epoch + 1}; lower learning_rate")
+        state["epochs"].append(entry)
+        save_variables(model, folder / f"epoch-{epoch + 1:04d}.npz")
+        if entry["val_loss"] <= min(e["val_loss"] for e in state["epochs"]):
+            save_variables(model, folder / "best.npz")
+        write_json(path, state)
+        (folder / f"epoch-{epoch:04d}.npz").unlink(missing_ok=True)
+        log.scalars(epoch + 1, **{k: v for k, v in entry.items() if k != "seconds"})
+        scores = ", ".join(f"{k} {10 * math.log10(entry[k]):.3f} dB" for k in entry if k.startswith("val_"))
+        progress(f"epoch {epoch + 1}/{recipe.epochs}: loss {entry['loss']:.4f}, {scores}, {entry['seconds']} s")
+    load_variables(model, folder / "best.npz", weights_only=True)
+    return network, state
+
+
+def prediction_nmse(network: keras.Model, x: np.ndarray, task: str) -> np.ndarray:
+    r"""Per-sample :math:`\sum |h - \hat h|^2 / \sum |h|^2` over the second half, predicted from the first.
+
+    Halves are those of the masks: whole tokens of four slots or subcarriers, of an odd number the larger half unknown.
+
+    Args:
+        network: with ``forecast``.
+        x: channels float32 ``[sample, slot, subcarrier, antenna, 2]``.
+        task: "time" or "frequency".
+
+    Returns:
+        float64 ``[sample]``.
+    """
+    axis = AXES[task]
+    history, future = halves(x, axis)
+    errors = []
+    for start in range(0, len(x), 256):
+        part = slice(start, start + 256)
+        predicted = ops.convert_to_numpy(network.forecast(history[part], future.shape[1 + axis], axis))
+        error = np.sum(np.square(predicted - future[part], dtype=np.float64), axis=(1, 2, 3, 4))
+        errors.append(error / np.maximum(np.sum(np.square(future[part], dtype=np.float64), axis=(1, 2, 3, 4)), 1e-30))
+    return np.concatenate(errors)
+
+
+def halves(x: np.ndarray, axis: int, step: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """Known and unknown entries along slots (0) or subcarriers (1)."""
+    known = known_entries(x.shape[1 + axis], step)
+    return tuple(np.split(x, [known], axis=1 + axis))
+
+
+def known_entries(size: int, step: int = 4) -> int:
+    """Entries of an axis that are known when the last half of its tokens is hidden (of an odd number the larger)."""
+    return -(-size // step) // 2 * step
+
+
+def split_samples(store: ChannelStore, split: str) -> np.ndarray:
+    """All samples of a split, float32 ``[sample, slot, subcarrier, antenna, 2]``."""
+    return np.concatenate([to_history(h) for h, _ in store.read(split)])
+
+
+def _epoch(model, network, recipe: PredictionRecipe, batches: PredictionBatches, stores, epoch: int) -> dict[str, Any]:
+    """One epoch and its validation."""
+    started, losses = time.monotonic(), []
+    rng = np.random.default_rng([recipe.seed, epoch, 1])
+    for step, x in enumerate(batches.epoch(recipe.seed, epoch)):
+        if recipe.antennas is not None and recipe.antennas < x.shape[3]:
+            x = x[:, :, :, rng.choice(x.shape[3], recipe.antennas, replace=False)]
+        model.set_step(epoch, step, x.shape)
+        losses.append(model.train_on_batch(x))
+    entry = {"loss": float(np.mean([float(np.asarray(loss).ravel()[0]) for loss in losses]))}
+    tasks = [task for task in AXES if task in recipe.tasks] or list(AXES)
+    for task in tasks:
+        entry[f"val_{task}"] = float(
+            np.mean([prediction_nmse(network, split_samples(s, "val"), task).mean() for s in stores])
+        )
+    entry["val_loss"] = float(np.mean([entry[f"val_{task}"] for task in tasks]))
+    return {**entry, "seconds": round(time.monotonic() - started, 1)}

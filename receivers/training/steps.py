@@ -1,0 +1,48 @@
+"""Models with several compiled training steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+
+class Untracked:
+    """Holds what Keras would otherwise make part of a model."""
+
+    def __init__(self, value: Any):
+        self.value = value
+
+
+class SteppedModel(keras.Model):
+    """Keeps one compiled training step for every key, so that a change of phase, task or shape costs nothing.
+
+    Keras compiles one step and relaxes its shapes when they change; networks that read their shapes, or change what
+    they compute, need one for each.
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self._steps, self._key = Untracked({}), Untracked(None)
+
+    def select(self, key: Any) -> None:
+        """Train with the step of this key from now on; a new one is compiled when it is first used."""
+        if key == self._key.value:
+            return
+        self._steps.value[self._key.value] = getattr(self, "train_function", None)
+        self.train_function, self._key.value = self._steps.value.get(key), key
+
+    def set_step(self, epoch: int, step: int = 0, shape: Any = None) -> None:
+        """What the next batch is: its epoch, its number in it and its shape."""
+        self.select(shape)
+
+    def compile(self, *args, **kwargs):
+        """As of ``keras.Model``; kept training steps are of the optimiser before."""
+        self._steps.value.clear()
+        super().compile(*args, **kwargs)
+
+    def make_train_function(self, force=False):
+        """As of ``keras.Model``; JAX keeps compiled steps by function, so every key needs one of its own."""
+        if self.train_function is None or force:
+            self.train_step = lambda *args: type(self).train_step(self, *args)
+        return super().make_train_function(force)
