@@ -105,7 +105,7 @@ def fit_prediction(
     return network, state
 
 
-def prediction_nmse(network: keras.Model, x: np.ndarray, task: str) -> np.ndarray:
+def prediction_nmse(network: keras.Model, x: np.ndarray, task: str, seen: np.ndarray | None = None) -> np.ndarray:
     r"""Per-sample :math:`\sum |h - \hat h|^2 / \sum |h|^2` over the second half, predicted from the first.
 
     Halves are those of the masks: whole tokens of four slots or subcarriers, of an odd number the larger half unknown.
@@ -114,12 +114,13 @@ def prediction_nmse(network: keras.Model, x: np.ndarray, task: str) -> np.ndarra
         network: with ``forecast``.
         x: channels float32 ``[sample, slot, subcarrier, antenna, 2]``.
         task: "time" or "frequency".
+        seen: what the network sees of the channels, same shape (estimates of them); None: the channels themselves.
 
     Returns:
         float64 ``[sample]``.
     """
     axis = AXES[task]
-    history, future = halves(x, axis)
+    history, future = halves(x if seen is None else seen, axis)[0], halves(x, axis)[1]
     errors = []
     for start in range(0, len(x), 256):
         part = slice(start, start + 256)

@@ -19,6 +19,7 @@ from simulator.data.store import ChannelStore
 TASKS = ("time", "frequency")
 # Groups of data sets in the paper's tables.
 GROUPS = ("D1-D16", *UNSEEN)
+NOISE_SNR_DB = 20.0
 
 
 def networks(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path) -> pd.DataFrame:
@@ -34,13 +35,17 @@ def networks(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path) -
     return pd.DataFrame(rows)
 
 
-def classical(stores: dict[str, ChannelStore]) -> pd.DataFrame:
-    """Predictors without training on the same test samples, all future slots: columns as :func:`networks`."""
+def classical(stores: dict[str, ChannelStore], snr_db: float | None = None) -> pd.DataFrame:
+    """Predictors without training on the same test samples, all future slots: columns as :func:`networks`.
+
+    With ``snr_db`` the history is noisy.
+    """
     from benchmarks.train_prediction import score
+    from receivers.models.history import from_history
     from receivers.prediction.ar import ArPredictor
     from receivers.prediction.repeat import RepeatPredictor
     from receivers.prediction.wiener_doppler import WienerDopplerPredictor
-    from receivers.training.fit_prediction import known_entries
+    from receivers.training.fit_prediction import halves, split_samples
     from simulator.core.types import RadioGeometry
 
     rows = []
@@ -51,20 +56,47 @@ def classical(stores: dict[str, ChannelStore]) -> pd.DataFrame:
         )
         contenders = {
             "repeat": RepeatPredictor(geometry),
-            "ar": ArPredictor(geometry, order=4, loading=1e-3),
+            "ar": ArPredictor(geometry, order=4),
             "wiener": WienerDopplerPredictor(geometry),
         }
-        h = np.concatenate([h for h, _ in store.read("test")])[:, None]  # one user
-        known = known_entries(h.shape[4])
-        history, future = h[..., :known, :], h[..., known:, :]
+        x = split_samples(store, "test")
+        seen, future = halves(noisy(x, snr_db), 0)[0], halves(x, 0)[1]
+        history, future = (from_history(part, (len(x), 1, 1)) for part in (seen, future))
         for name, predictor in contenders.items():
             ahead = range(1, future.shape[4] + 1)
             predicted = np.stack([predictor.predict(history, step) for step in ahead], axis=4)
-            error, power = (np.sum(np.abs(x) ** 2, axis=(1, 2, 3, 4, 5)) for x in (predicted - future, future))
-            scored = score(error / power)
-            row = {"network": name, "parameters": 0, "set": key, "task": "time"}
-            rows.append({**row, "nmse_db": scored["nmse_db"], "ci95": scored["ci95"]})
+            error, power = (np.sum(np.abs(y) ** 2, axis=(1, 2, 3, 4, 5)) for y in (predicted - future, future))
+            rows.append({"network": name, "parameters": 0, "set": key, "task": "time", **_cell(score(error / power))})
     return pd.DataFrame(rows)
+
+
+def noisy_networks(stores: dict[str, ChannelStore], out: Path, names: list[str], snr_db: float) -> pd.DataFrame:
+    """Trained networks on noisy histories, prediction in time: columns as :func:`networks`."""
+    from benchmarks.train_prediction import score
+    from receivers.models.weights import TrainedPredictor
+    from receivers.training.fit_prediction import prediction_nmse, split_samples
+
+    rows = []
+    for name in names:
+        network = TrainedPredictor(str(out / name)).model
+        for key, store in stores.items():
+            x = split_samples(store, "test")
+            scored = score(prediction_nmse(network, x, "time", noisy(x, snr_db)))
+            row = {"network": name, "parameters": network.count_params(), "set": key, "task": "time"}
+            rows.append({**row, **_cell(scored)})
+    return pd.DataFrame(rows)
+
+
+def noisy(x: np.ndarray, snr_db: float | None, seed: int = 17) -> np.ndarray:
+    """Samples of unit power per complex entry with white noise; None: as they are."""
+    if snr_db is None:
+        return x
+    noise = np.random.default_rng(seed).standard_normal(x.shape, np.float32)
+    return x + noise * np.float32((10 ** (-snr_db / 10) / 2) ** 0.5)
+
+
+def _cell(scored: dict[str, float]) -> dict[str, float]:
+    return {key: scored[key] for key in ("nmse_db", "ci95")}
 
 
 def grouped(frame: pd.DataFrame) -> pd.DataFrame:

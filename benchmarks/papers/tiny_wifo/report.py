@@ -48,6 +48,7 @@ def report(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path) -> 
         "table_3": sizes.pivot_table(index=["network", "parameters"], columns=["group", "task"], values="nmse_db"),
         "table_4": _kept(out / "table_4.csv", lambda: experiments.latency(plan, stores, out)),
     }
+    tables["noise"] = _kept(out / "noise.csv", lambda: noise_table(plan, stores, out))
     weights = {"tiny-wifo": str(out / best_seed(plan, out, "mcakd")), "lstm-prediction": str(out / "lstm-time")}
     moving = _kept(out / "mobility.csv", lambda: experiments.mobility(out, weights))
     tables["recovered"] = experiments.recovered(moving)
@@ -69,6 +70,20 @@ def by_set(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path) -> 
         frame.loc[frame.network.str.startswith(f"{name}-"), "network"] = name
     frame.to_csv(out / "nmse_by_set.csv", index=False, float_format="%.6g")
     return frame
+
+
+def noise_table(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path) -> pd.DataFrame:
+    """NMSE in time from histories with noise, by predictor and group of data sets."""
+    wanted = ["teacher", *(best_seed(plan, out, name) for name in plan["methods"])]
+    names = [
+        name for name in (*wanted, *(f"{n}-time" for n in plan["baselines"])) if (out / name / "card.json").exists()
+    ]
+    parts = [
+        experiments.noisy_networks(stores, out, names, experiments.NOISE_SNR_DB),
+        experiments.classical(stores, experiments.NOISE_SNR_DB),
+    ]
+    grouped = experiments.grouped(pd.concat(parts, ignore_index=True))
+    return grouped.pivot_table(index="network", columns="group", values="nmse_db").reset_index()
 
 
 def best_seed(plan: dict[str, Any], out: Path, method: str) -> str:
