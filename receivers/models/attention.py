@@ -57,6 +57,8 @@ class MultiHeadAttention(layers.Layer):
     Call arguments:
         x: queries float32 ``[batch, token, dim]``.
         memory: keys and values, same width; None: ``x`` (self-attention).
+        keep: also return the attention weights, float32 ``[batch, head, query, key]`` in front of dropout; with
+            ``axis`` "batch" ``[token, head, query, key]``, over the samples.
 
     Returns:
         float32, shape of ``x``.
@@ -77,7 +79,7 @@ class MultiHeadAttention(layers.Layer):
         self.out_kernel = self.add_weight(shape=(dim, dim), initializer="glorot_uniform", name="out_kernel")
         self.out_bias = self.add_weight(shape=(dim,), initializer="zeros", name="out_bias")
 
-    def call(self, x, memory=None, training=False):
+    def call(self, x, memory=None, training=False, keep=False):
         """Attend."""
         if self.axis == "batch":
             x = ops.swapaxes(x, 0, 1)
@@ -90,9 +92,15 @@ class MultiHeadAttention(layers.Layer):
             k, v = ops.split(ops.matmul(memory, self.in_kernel[:, dim:]) + self.in_bias[dim:], 2, axis=-1)
         q, k, v = (self._heads(t, dim) for t in (q, k, v))
         drop = None if self.drop is None else lambda weights: self.drop(weights, training=training)
-        y = ops.swapaxes(attend(q, k, v, (dim // self.num_heads) ** -0.5, drop, self.causal), 1, 2)
-        y = ops.matmul(ops.reshape(y, ops.shape(x)), self.out_kernel) + self.out_bias
-        return ops.swapaxes(y, 0, 1) if self.axis == "batch" else y
+        scale, weights = (dim // self.num_heads) ** -0.5, None
+        if keep:
+            weights = ops.softmax(ops.matmul(q * scale, ops.swapaxes(k, -1, -2)), axis=-1)
+            y = ops.matmul(weights if drop is None else drop(weights), v)
+        else:
+            y = attend(q, k, v, scale, drop, self.causal)
+        y = ops.matmul(ops.reshape(ops.swapaxes(y, 1, 2), ops.shape(x)), self.out_kernel) + self.out_bias
+        y = ops.swapaxes(y, 0, 1) if self.axis == "batch" else y
+        return (y, weights) if keep else y
 
     def _heads(self, x, dim: int):
         shape = ops.shape(x)

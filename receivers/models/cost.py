@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from receivers.models import attention, gdn, mamba, separable_attention
+from receivers.models import attention, gdn, mamba, mixture_of_experts, separable_attention
 
 
 @dataclass(frozen=True)
@@ -70,9 +70,14 @@ def count_cost(network: keras.Model) -> Cost:
 
 def count_work(network: keras.Model) -> list[Work]:
     """What every layer of ``network`` multiplies for one sample, in the order of the calls."""
+    return work_of(lambda: network(np.zeros((1, *network.input_shape[1:]), np.float32), training=False))
+
+
+def work_of(run: Callable[[], Any]) -> list[Work]:
+    """What all layers multiply while ``run`` runs them, in the order of the calls."""
     work: list[Work] = []
     with _counting(work):
-        network(np.zeros((1, *network.input_shape[1:]), np.float32), training=False)
+        run()
     return work
 
 
@@ -107,6 +112,13 @@ def _counting(work: list[Work]) -> Iterator[None]:
     def pool(layer: Any, x: Any, y: Any) -> list[Work]:
         return [Work("projection", x.shape[-1] * math.prod(x.shape), layer.gamma)]
 
+    def experts(layer: Any, x: Any, y: Any) -> list[Work]:  # those that a token passes
+        tokens, sizes = math.prod(x.shape[:-1]), 3 * x.shape[-1] * layer.hidden
+        return [
+            Work("projection", tokens * x.shape[-1] * layer.num_experts, layer.gate),
+            Work("projection", tokens * (layer.top_k + layer.num_shared) * sizes, layer.routed[0]),
+        ]
+
     def norm(layer: Any, x: Any, y: Any) -> list[Work]:
         return [Work("norm", 4 * math.prod(x.shape))]
 
@@ -121,6 +133,7 @@ def _counting(work: list[Work]) -> Iterator[None]:
         (layers.LayerNormalization, norm),
         (attention.MultiHeadAttention, fused),
         (mamba.SelectiveScan, scan),
+        (mixture_of_experts.MixtureOfExperts, experts),
         (gdn.Gdn, pool),
     ]
     originals = [(cls, cls.call) for cls, _ in kinds]

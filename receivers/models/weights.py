@@ -161,7 +161,10 @@ class WeightFolder:
     def model(self) -> Any:
         """The Keras model with its weights (built on first use; imports Keras)."""
         section = self.card["model"]
-        model = registry.build(self.kind, section["name"], **section["params"])
+        return self.load(registry.build(self.kind, section["name"], **section["params"]))
+
+    def load(self, model: Any) -> Any:
+        """``model`` with the weights of this folder; StoreError if they are of another one."""
         try:
             model.load_weights(self._file)
         except (OSError, ValueError, KeyError) as error:

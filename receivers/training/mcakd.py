@@ -12,11 +12,13 @@ from receivers.models.masking import TASKS, hidden_tokens
 from receivers.models.wifo import Trace, WiFo
 from receivers.training.caks import CrossAttentionSelection, LinearMatch
 from receivers.training.masked import add_noise, draw_masks, masked_mse
-from receivers.training.steps import SteppedModel, Untracked
+from receivers.training.phases import PhasedTraining
+from receivers.training.steps import Untracked
 from simulator.core.errors import ConfigError
 
 TERMS = ("attention", "embedding", "hidden")
 KINDS = ("mcakd", "lmkd", "none")
+SELECTIONS = ("ca_ks", "linear")
 
 
 def cosine_distance(a, b):
@@ -65,15 +67,48 @@ def token_loss(teacher, student):
     return ops.mean(cosine_distance(teacher, student), axis=-1)
 
 
-def is_passive(epoch: int, autonomous: int = 4, passive: int = 1) -> bool:
-    """Whether the teacher takes part in an epoch: ``autonomous`` epochs without it, ``passive`` with it, and so on.
+def check_kind(kind: str, teacher: Any, terms: Sequence[str], selection: str) -> None:
+    """ConfigError for a kind, terms or a selection that do not exist, or a teacher too many or too few."""
+    if kind not in KINDS:
+        raise ConfigError("kind", kind, ", ".join(KINDS))
+    if (teacher is None) != (kind == "none"):
+        raise ConfigError("teacher", None if teacher is None else "a network", f"one unless kind is none ({kind})")
+    if kind == "mcakd" and (not terms or not set(terms) <= set(TERMS)):
+        raise ConfigError("terms", tuple(terms), f"one or more of {', '.join(TERMS)}")
+    if selection not in SELECTIONS:
+        raise ConfigError("selection", selection, ", ".join(SELECTIONS))
 
-    Source: Tiny-WiFo, Sec. III-C and Eq. (9) (AL-PL); the phase lengths are not public.
+
+def selection_layer(place: str, student: Any, teacher: Any, kind: str, scope: str) -> keras.layers.Layer:
+    """What compares tokens of a student and a teacher of other widths at one place of the networks.
+
+    Args:
+        place: name of the place.
+        student: network with ``dim``.
+        teacher: network with ``dim`` and ``num_heads``.
+        kind: "ca_ks" or "linear".
+        scope: of "ca_ks".
+
+    Raises:
+        ConfigError: widths that do not fit.
     """
-    return epoch % (autonomous + passive) >= autonomous
+    if kind == "linear":
+        layer: keras.layers.Layer = LinearMatch(student.dim, teacher.dim, name=f"match-{place}")
+    else:
+        layer = CrossAttentionSelection(student.dim, teacher.dim, teacher.num_heads, scope, name=f"select-{place}")
+    layer.build()
+    layer.built = True
+    return layer
 
 
-class Mcakd(SteppedModel):
+def selected_loss(selection: keras.layers.Layer, teacher, student):
+    """:func:`token_loss` behind a layer of :func:`selection_layer`, float ``[batch]``."""
+    if isinstance(selection, LinearMatch):
+        return token_loss(teacher, selection(student))
+    return token_loss(selection(student, teacher), student)
+
+
+class Mcakd(PhasedTraining):
     r"""Student in training; called, it gives the loss of every sample.
 
     Autonomous epochs: :func:`masked_mse`, mean over the tasks. Passive epochs, with the same masks for teacher and
@@ -131,23 +166,14 @@ class Mcakd(SteppedModel):
         seed: int = 0,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        if kind not in KINDS:
-            raise ConfigError("kind", kind, ", ".join(KINDS))
-        if (teacher is None) != (kind == "none"):
-            raise ConfigError("teacher", None if teacher is None else "a network", f"one unless kind is none ({kind})")
-        if kind == "mcakd" and (not terms or not set(terms) <= set(TERMS)):
-            raise ConfigError("terms", tuple(terms), f"one or more of {', '.join(TERMS)}")
+        super().__init__(kind != "none", autonomous, passive, **kwargs)
+        check_kind(kind, teacher, terms, selection)
         if not tasks or not set(tasks) <= set(TASKS):
             raise ConfigError("tasks", tuple(tasks), f"one or more of {', '.join(TASKS)}")
-        if selection not in ("ca_ks", "linear"):
-            raise ConfigError("selection", selection, "ca_ks, linear")
-        if autonomous < 0 or passive < 1:
-            raise ConfigError("autonomous, passive", (autonomous, passive), "at least 0 and at least 1 epochs")
-        self.student, self.kind, self.weight, self.selection_kind = student, kind, weight, selection
+        self.student, self.kind, self.weight = student, kind, weight
         self.terms, self.tasks, self.ratio, self.frequency_axis = tuple(terms), tuple(tasks), ratio, frequency_axis
-        self.rotate = rotate
-        self.autonomous, self.passive_epochs, self.noise_snr_db = autonomous, passive, noise_snr_db
+        self.rotate, self.noise_snr_db = rotate, noise_snr_db
+        self._active = self.tasks[:1] if rotate else self.tasks
         self._seed = keras.random.SeedGenerator(seed)
         self._teacher = Untracked(teacher)
         self.selections: dict[str, keras.layers.Layer] = {}
@@ -156,21 +182,13 @@ class Mcakd(SteppedModel):
             _check(student, teacher, kind, self.terms)
         if kind == "mcakd":
             places = ["embedding"] * ("embedding" in terms) + ["encoder", "decoder"] * ("hidden" in terms)
-            self.selections = {place: self._selection(place, teacher, scope) for place in places}
+            self.selections = {place: selection_layer(place, student, teacher, selection, scope) for place in places}
         self.built = True
-        self.set_step(0)
 
     def set_step(self, epoch: int, step: int = 0, shape: Any = None) -> None:
         """Choose phase and tasks of the next batch."""
-        passive = self.kind != "none" and is_passive(epoch, self.autonomous, self.passive_epochs)
-        tasks = (self.tasks[step % len(self.tasks)],) if self.rotate else self.tasks
-        self._chosen = passive, tasks
-        self.select((passive, tasks, shape))
-
-    @property
-    def passive(self) -> bool:
-        """Whether the teacher takes part."""
-        return self._chosen[0]
+        self._active = (self.tasks[step % len(self.tasks)],) if self.rotate else self.tasks
+        super().set_step(epoch, step, (self._active, shape))
 
     def __call__(self, x, *args, **kwargs):
         """As of ``keras.Model``, which would make another error of one that ``call`` raises."""
@@ -180,10 +198,6 @@ class Mcakd(SteppedModel):
     def call(self, x, training=False):
         """Loss of every sample."""
         return sum(self.losses_of(x).values()) + self._idle()
-
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Mean of what :meth:`call` gives."""
-        return ops.mean(y_pred)
 
     def losses_of(self, x) -> dict[str, Any]:
         """Terms of the loss, mean over the tasks, weighted: they add up to the loss.
@@ -199,7 +213,7 @@ class Mcakd(SteppedModel):
             x = add_noise(x, self.noise_snr_db, self._seed)
         target, valid = self.student.patches(x), self.student.valid(x.shape)
         masks = draw_masks(
-            self._chosen[1], ops.shape(x)[0], self.student.grid(x.shape), self._seed, self.ratio, self.frequency_axis
+            self._active, ops.shape(x)[0], self.student.grid(x.shape), self._seed, self.ratio, self.frequency_axis
         )
         total: dict[str, Any] = {}
         for visible, axis in masks:
@@ -226,29 +240,13 @@ class Mcakd(SteppedModel):
         if "attention" in self.terms:
             terms["attention"] = attention_loss(*_matched_maps(theirs, ours))
         if "embedding" in self.terms:
-            terms["embedding"] = self._distance("embedding", theirs.embedding, ours.embedding)
+            terms["embedding"] = selected_loss(self.selections["embedding"], theirs.embedding, ours.embedding)
         if "hidden" in self.terms:
             terms["hidden"] = 0.5 * (
-                self._distance("encoder", theirs.encoder_state, ours.encoder_state)
-                + self._distance("decoder", theirs.decoder_state, ours.decoder_state)
+                selected_loss(self.selections["encoder"], theirs.encoder_state, ours.encoder_state)
+                + selected_loss(self.selections["decoder"], theirs.decoder_state, ours.decoder_state)
             )
         return {name: value if name == "mse" else self.weight * value for name, value in terms.items()}
-
-    def _distance(self, place: str, teacher, student):
-        selection = self.selections[place]
-        if self.selection_kind == "linear":
-            return token_loss(teacher, selection(student))
-        return token_loss(selection(student, teacher), student)
-
-    def _selection(self, place: str, teacher: WiFo, scope: str) -> keras.layers.Layer:
-        sizes = (self.student.dim, teacher.dim)
-        if self.selection_kind == "linear":
-            layer: keras.layers.Layer = LinearMatch(*sizes, name=f"match-{place}")
-        else:
-            layer = CrossAttentionSelection(*sizes, teacher.num_heads, scope, name=f"select-{place}")
-        layer.build()
-        layer.built = True
-        return layer
 
     def _idle(self):
         """Zero, with a gradient of zero where a phase does not use the selections: so all backends step alike."""

@@ -22,6 +22,8 @@ from tolerances import FLOAT32, assert_close, assert_mean
 from receivers.codebooks.rvq import rvq_codebook
 from receivers.codebooks.stored import write_codebook
 from receivers.models.weights import TrainedModel, zoo_names
+from receivers.models.wifo_cf import WiFoCf
+from receivers.training.wifo_cf import write_weights
 from simulator.core import registry
 from simulator.core.errors import ConfigError, PayloadError, StoreError
 from simulator.core.interfaces import (
@@ -55,6 +57,25 @@ write_codebook(
     side="ss",
     base=9,
 )
+
+
+def untrained_wifo_cf(path):
+    """A folder of weights whose codewords differ from channel to channel, as those of trained weights do."""
+    random = np.random.default_rng(1)
+    model = WiFoCf(dim=16, depth=1, decoder_depth=1, num_heads=2, patch_dim=16, num_experts=4, top_k=2, conv_dim=4)
+    for weight in model.trainable_weights:
+        weight.assign(random.standard_normal(weight.shape) / np.prod(weight.shape[:-1], dtype=int) ** 0.5)
+    last = model.compressor.last_norm
+    last.gamma.assign([1.0])
+    z = ops.convert_to_numpy(model.encode(random.standard_normal((1, 50, 8, 16, 2)).astype(np.float32), 8))
+    z = np.log(z / (1 - z))
+    last.gamma.assign([1 / z.std()])
+    last.beta.assign((ops.convert_to_numpy(last.beta) - z.mean()) / z.std())
+    write_weights(path, "wifo-cf", model, CsiConfig(Panel(4, 1, 2), 2, 16, 360e3, subband_size=4))
+    return str(path)
+
+
+WIFO_CF = untrained_wifo_cf(CODEBOOKS / "wifo-cf")
 CONFIG = CsiConfig(PANEL, num_rx_ant=2, num_subcarriers=7, spacing_hz=360e3, subband_size=3)
 SEED = 77
 
@@ -104,6 +125,12 @@ PARAMS = {
             {"weights": WEIGHTS["vb-"]},
             {"weights": WEIGHTS["vb-"], "bits": 19},
             {"weights": WEIGHTS["vb-"], "noisy": True},
+        ],
+        "wifo-cf": [
+            {"weights": WIFO_CF, "bits": 7},
+            {"weights": WIFO_CF, "user_bits": [9, 8], "scale_bits": 5},
+            {"weights": WIFO_CF, "users": "single", "bits": 8},
+            {"weights": WIFO_CF, "uplink_snr_db": 10.0},
         ],
         "autoencoder": [
             {"weights": WEIGHTS["csinet"]},

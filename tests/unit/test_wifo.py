@@ -29,7 +29,8 @@ from receivers.models.torch_weights import _wifo_pairs, load_wifo
 from receivers.models.wifo import SIZES, WiFo
 from receivers.training.caks import CrossAttentionSelection
 from receivers.training.masked import add_noise, draw_masks, masked_mse, masked_nmse, self_supervised_loss
-from receivers.training.mcakd import Mcakd, attention_loss, cosine_distance, is_passive, matched_layers, token_loss
+from receivers.training.mcakd import Mcakd, attention_loss, cosine_distance, matched_layers, token_loss
+from receivers.training.phases import is_passive
 from simulator.core.errors import ConfigError, StoreError
 
 GOLDEN = Path(os.environ.get("CSILINK_GOLDEN", Path(__file__).parents[3] / "shared" / "golden"))
