@@ -125,7 +125,7 @@ def train(
         _codebook(data, store, out)
         return
     if "datasets" in data:
-        _prediction(data, store, out)
+        _over_stores(data, store, out)
         return
     recipe = parse_training(data)
     channels = ChannelStore(store or Path("datasets") / recipe.dataset)
@@ -298,18 +298,23 @@ def _codebook(data: dict[str, Any], store: Path | None, out: Path | None) -> Non
     typer.echo(f"codebook and card: {stored.folder}")
 
 
-def _prediction(data: dict[str, Any], store: Path | None, out: Path | None) -> None:
-    """`csilink train` with the recipe of a prediction network; ``store`` is the folder of its stores."""
+def _over_stores(data: dict[str, Any], store: Path | None, out: Path | None) -> None:
+    """`csilink train` with the recipe of a network that learns from several data sets in the folder ``store``."""
     from benchmarks.train_prediction import train_prediction
+    from benchmarks.train_wifo_cf import train_wifo_cf
     from receivers.training.prediction_recipe import parse_prediction
+    from receivers.training.wifo_cf_recipe import parse_wifo_cf
     from simulator.data.store import ChannelStore
 
-    recipe = parse_prediction(data)
+    model = data.get("model")
+    compresses = isinstance(model, dict) and model.get("name") == "wifo_cf"
+    recipe: Any = (parse_wifo_cf if compresses else parse_prediction)(data)
     stores = [ChannelStore((store or Path("datasets")) / name) for name in recipe.datasets]
     folder = out or Path("checkpoints") / recipe.name
-    card = train_prediction(recipe, stores, folder, typer.echo)
-    for name, tasks in card["test"]["by_data_set"].items():
-        typer.echo(f"test, {name}: " + ", ".join(f"{task} {entry['nmse_db']} dB" for task, entry in tasks.items()))
+    card = (train_wifo_cf if compresses else train_prediction)(recipe, stores, folder, typer.echo)
+    for name, entries in card["test"]["by_data_set"].items():
+        scored = {key: entry["nmse_db"] for key, entry in entries.items() if isinstance(entry, dict)}
+        typer.echo(f"test, {name}: " + ", ".join(f"{key} {value} dB" for key, value in scored.items()))
     typer.echo(f"weights and card: {folder}")
 
 

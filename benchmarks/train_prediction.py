@@ -30,9 +30,7 @@ def train_prediction(
         ConfigError: the stores are not the data sets that the recipe names.
         StoreError: ``folder`` holds another run.
     """
-    names = tuple(store.name for store in stores)
-    if names != recipe.datasets:
-        raise ConfigError("--store", list(names), f"stores of {', '.join(recipe.datasets)}")
+    require_stores(recipe.datasets, stores)
     import keras
 
     from receivers.training.fit_prediction import fit_prediction, known_entries
@@ -42,7 +40,7 @@ def train_prediction(
     network = registry.build("prediction_models", recipe.model.name, **trained.get_config())
     network.set_weights(trained.get_weights())
     network.save_weights(folder / "model.weights.h5")
-    _learning_curve(history["epochs"], recipe).savefig(folder / "learning_curve.png", dpi=120)
+    learning_curve(history["epochs"], recipe.name).savefig(folder / "learning_curve.png", dpi=120)
     slots = [store.layout.num_slots for store in stores]
     card = {
         "name": recipe.name,
@@ -69,6 +67,13 @@ def train_prediction(
     return card
 
 
+def require_stores(names: Sequence[str], stores: Sequence[ChannelStore]) -> None:
+    """ConfigError unless the stores are the data sets of these names, in order."""
+    found = [store.name for store in stores]
+    if found != list(names):
+        raise ConfigError("--store", found, f"stores of {', '.join(names)}")
+
+
 def test_scores(network: Any, recipe: PredictionRecipe, stores: Sequence[ChannelStore]) -> dict[str, Any]:
     """NMSE of the unknown half of every test sample by data set and task: mean, 95 % half-width [dB], mean ratio."""
     from receivers.training.fit_prediction import prediction_nmse, split_samples
@@ -91,14 +96,17 @@ def score(ratio: np.ndarray) -> dict[str, float]:
     }
 
 
-def _learning_curve(epochs: list[dict[str, float]], recipe: PredictionRecipe) -> Any:
+def learning_curve(epochs: list[dict[str, float]], name: str) -> Any:
+    """Validation NMSE of every task, or of the one there is, over epochs."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     axis, count = figure.add_subplot(), np.arange(1, len(epochs) + 1)
-    for key in (key for key in ("val_time", "val_frequency") if key in epochs[0]):
+    tasks = [key for key in ("val_time", "val_frequency") if key in epochs[0]]
+    for key in tasks or ["val_loss"]:
         axis.plot(count, 10 * np.log10([e[key] for e in epochs]), marker="o", ms=3, label=key.replace("val_", ""))
-    axis.set(xlabel="epoch", ylabel="validation NMSE [dB]", title=f"Learning curve of {recipe.name}")
+    axis.set(xlabel="epoch", ylabel="validation NMSE [dB]", title=f"Learning curve of {name}")
     axis.grid(alpha=0.3)
-    axis.legend()
+    if tasks:
+        axis.legend()
     return figure

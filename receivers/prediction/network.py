@@ -17,17 +17,22 @@ class NetworkPredictor(Predictor):
     r"""WiFo, Tiny-WiFo, LSTM, Transformer, LLM4CP: one network for any carrier, panel and speed.
 
     Every UE antenna is a sample, scaled to a history of unit power and back. The network sees the last
-    ``max_history`` slots at most.
+    ``max_history`` slots at most. The phase common to all entries matters a little: networks see channels turned at
+    random in training, and are not told that it does not matter.
 
     Args:
         geometry: not used; networks are told neither carrier nor speed.
         weights: name in the zoo, or folder with ``card.json``, of a prediction network.
         max_history: slots of the history that are used at most; None: what the network was trained on.
+        pad: take sizes that the tokens of WiFo do not divide, with zeros behind; without it they are errors.
+
+    Raises:
+        ConfigError: no such weights; a history, delay or size that does not fit.
     """
 
     @validated("predict")
-    def __init__(self, geometry: RadioGeometry, *, weights: str, max_history: Count | None = None):
-        self._trained = TrainedPredictor(weights)
+    def __init__(self, geometry: RadioGeometry, *, weights: str, max_history: Count | None = None, pad: bool = False):
+        self._trained, self._pad = TrainedPredictor(weights), pad
         self.num_history, self.horizon = self._trained.history_slots, self._trained.horizon_slots
         self._max_history = max(max_history or self._trained.max_history_slots, self.num_history)
 
@@ -51,6 +56,9 @@ class NetworkPredictor(Predictor):
         """The last of the predicted slots, float32 ``[sample, 1, subcarrier, port, 2]``."""
         from keras import ops
 
+        network = self._trained.model
+        if self._pad and hasattr(network, "pad"):
+            network.pad = True
         blocks = (x[i : i + _BLOCK] for i in range(0, len(x), _BLOCK))
-        future = (self._trained.model.forecast(block, num_slots) for block in blocks)
+        future = (network.forecast(block, num_slots) for block in blocks)
         return np.concatenate([ops.convert_to_numpy(block[:, -1:]) for block in future])

@@ -1,9 +1,7 @@
-"""Training loop of prediction networks: batches of many sizes, phases of the teacher, checkpoints, resume."""
+"""Training of prediction networks, and their error."""
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,16 +12,13 @@ from keras import ops
 
 from receivers.models.history import to_history
 from receivers.models.weights import TrainedPredictor
-from receivers.training.checkpoint import flush_denormals, load_variables, read_history, save_variables
+from receivers.training.fit_stores import fit_stores
 from receivers.training.mcakd import Mcakd
-from receivers.training.optimizer import build_optimizer
-from receivers.training.prediction_data import PredictionBatches
 from receivers.training.prediction_recipe import PredictionRecipe
 from receivers.training.supervised import SequenceTraining
-from receivers.training.tensorboard import TensorBoard
 from simulator.core import registry
-from simulator.core.errors import ConfigError, StoreError
-from simulator.data.store import ChannelStore, write_json
+from simulator.core.errors import ConfigError
+from simulator.data.store import ChannelStore
 
 AXES = {"time": 0, "frequency": 1}
 
@@ -73,35 +68,25 @@ def fit_prediction(
     Raises:
         StoreError: the folder belongs to another recipe, or training diverged.
     """
-    flush_denormals()
-    path, described = folder / "history.json", recipe.model_dump(mode="json")
-    state = read_history(path, described)
-    batches = PredictionBatches(stores, "train", recipe.batch_size, recipe.max_samples)
     network = build_network(recipe)
-    model = build_training(recipe, network)
-    model.compile(
-        optimizer=build_optimizer(recipe, recipe.learning_rate, recipe.epochs, len(batches)),
-        jit_compile=keras.backend.backend() == "jax",
-    )
-    model.optimizer.build(model.trainable_variables)
-    folder.mkdir(parents=True, exist_ok=True)
-    log = TensorBoard(folder / "tensorboard")
-    if state["epochs"]:
-        load_variables(model, folder / f"epoch-{len(state['epochs']):04d}.npz")
-    for epoch in range(len(state["epochs"]), recipe.epochs):
-        entry = _epoch(model, network, recipe, batches, stores, epoch)
-        if not math.isfinite(entry["loss"] + entry["val_loss"]):
-            raise StoreError(f"{folder}: training diverged in epoch {epoch + 1}; lower learning_rate")
-        state["epochs"].append(entry)
-        save_variables(model, folder / f"epoch-{epoch + 1:04d}.npz")
-        if entry["val_loss"] <= min(e["val_loss"] for e in state["epochs"]):
-            save_variables(model, folder / "best.npz")
-        write_json(path, state)
-        (folder / f"epoch-{epoch:04d}.npz").unlink(missing_ok=True)
-        log.scalars(epoch + 1, **{k: v for k, v in entry.items() if k != "seconds"})
-        scores = ", ".join(f"{k} {10 * math.log10(entry[k]):.3f} dB" for k in entry if k.startswith("val_"))
-        progress(f"epoch {epoch + 1}/{recipe.epochs}: loss {entry['loss']:.4f}, {scores}, {entry['seconds']} s")
-    load_variables(model, folder / "best.npz", weights_only=True)
+    tasks = [task for task in AXES if task in recipe.tasks] or list(AXES)
+
+    def validate() -> dict[str, float]:
+        samples = [split_samples(store, "val") for store in stores]
+        scores = {
+            f"val_{task}": float(np.mean([prediction_nmse(network, x, task).mean() for x in samples])) for task in tasks
+        }
+        return {**scores, "val_loss": float(np.mean(list(scores.values())))}
+
+    def prepare(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        if recipe.antennas is None or recipe.antennas >= x.shape[3]:
+            return x
+        return x[:, :, :, rng.choice(x.shape[3], recipe.antennas, replace=False)]
+
+    def build() -> keras.Model:
+        return build_training(recipe, network)
+
+    _, state = fit_stores(recipe, stores, folder, build, validate, prepare, progress)
     return network, state
 
 
@@ -144,22 +129,3 @@ def known_entries(size: int, step: int = 4) -> int:
 def split_samples(store: ChannelStore, split: str) -> np.ndarray:
     """All samples of a split, float32 ``[sample, slot, subcarrier, antenna, 2]``."""
     return np.concatenate([to_history(h) for h, _ in store.read(split)])
-
-
-def _epoch(model, network, recipe: PredictionRecipe, batches: PredictionBatches, stores, epoch: int) -> dict[str, Any]:
-    """One epoch and its validation."""
-    started, losses = time.monotonic(), []
-    rng = np.random.default_rng([recipe.seed, epoch, 1])
-    for step, x in enumerate(batches.epoch(recipe.seed, epoch)):
-        if recipe.antennas is not None and recipe.antennas < x.shape[3]:
-            x = x[:, :, :, rng.choice(x.shape[3], recipe.antennas, replace=False)]
-        model.set_step(epoch, step, x.shape)
-        losses.append(model.train_on_batch(x))
-    entry = {"loss": float(np.mean([float(np.asarray(loss).ravel()[0]) for loss in losses]))}
-    tasks = [task for task in AXES if task in recipe.tasks] or list(AXES)
-    for task in tasks:
-        entry[f"val_{task}"] = float(
-            np.mean([prediction_nmse(network, split_samples(s, "val"), task).mean() for s in stores])
-        )
-    entry["val_loss"] = float(np.mean([entry[f"val_{task}"] for task in tasks]))
-    return {**entry, "seconds": round(time.monotonic() - started, 1)}

@@ -10,15 +10,18 @@ from benchmarks import cli
 from benchmarks.dataset import make_dataset
 from benchmarks.runner import run
 from benchmarks.train_prediction import train_prediction
+from benchmarks.train_wifo_cf import train_wifo_cf
+from receivers.feedback.wifo_cf import WiFoCfFeedback
 from receivers.models.history import from_history, to_history
 from receivers.models.weights import TrainedModel, TrainedPredictor, zoo_names
 from receivers.prediction.network import NetworkPredictor
 from receivers.training.fit_prediction import halves, prediction_nmse, split_samples
 from receivers.training.prediction_data import PredictionBatches
 from receivers.training.prediction_recipe import parse_prediction
+from receivers.training.wifo_cf_recipe import parse_wifo_cf
 from scenarios.dataset import parse_recipe
 from simulator.core.errors import ConfigError, StoreError
-from simulator.core.types import Panel, RadioGeometry
+from simulator.core.types import CsiConfig, CsiEstimate, Panel, RadioGeometry
 
 GEOMETRY = RadioGeometry(3.5e9, Panel(4), 1, 1, 8, 1e6, num_slots=8)
 DATA = {
@@ -154,6 +157,27 @@ class TestTraining:
         cli.app(command, standalone_mode=False)
         out = capsys.readouterr().out
         assert "epoch 1/1: loss" in out and "test, two: time" in out
+
+
+def test_wifo_cf_from_data_sets_to_reports_in_the_link(stores, tmp_path):
+    params = {"dim": 8, "depth": 1, "decoder_depth": 1, "num_heads": 2, "patch_dim": 16, "num_experts": 2, "top_k": 1}
+    params |= {"conv_dim": 4, "patches": [[2, 4]], "pad": True}
+    recipe = {"name": "cf", "datasets": ["four"], "model": {"name": "wifo_cf", "params": params}, "batch_size": 16}
+    recipe |= {"epochs": 2, "learning_rate": 3e-3, "users": 2}
+    card = train_wifo_cf(parse_wifo_cf(recipe), stores[:1], tmp_path / "cf", quiet)
+    scores = card["test"]["by_data_set"]["four"]
+    assert scores["bits"]["num_samples"] == 16 and scores["report_bits"] == 10
+    assert card["training"]["curve"][1]["val_loss"] < card["training"]["curve"][0]["val_loss"]
+    scheme = WiFoCfFeedback(CsiConfig(Panel(4), 1, 8, 1e6, 8), weights=str(tmp_path / "cf"))
+    h = np.concatenate([h for h, _ in stores[0].read("test")])[:, :, :, 0]  # [sample, rx_ant, port, subcarrier]
+    h = h.reshape(8, 2, *h.shape[1:]) / np.sqrt(np.mean(np.abs(h) ** 2, axis=(1, 2, 3)).reshape(8, 2, 1, 1, 1))
+    report = scheme.report(CsiEstimate(h, np.zeros((8, 2), np.float32)))
+    error, power = (np.sum(np.abs(x) ** 2, axis=(2, 3, 4)) for x in (scheme.reconstruct(report).h - h, h))
+    error /= power
+    assert 10 * np.log10(error.mean()) == pytest.approx(scores["bits"]["nmse_db"], abs=0.01)
+    for change, message in (({"users": 3}, "batch_size"), ({"bits": 1}, "spread"), ({"colour": 1}, "colour")):
+        with pytest.raises(ConfigError, match=message):
+            parse_wifo_cf({**recipe, **change})
 
 
 @pytest.mark.parametrize(

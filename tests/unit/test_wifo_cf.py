@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
-from tolerances import FLOAT32
+from tolerances import FLOAT32, assert_close
 
 from receivers.feedback.wifo_cf import WiFoCfFeedback
 from receivers.models.cost import work_of
@@ -153,10 +153,10 @@ def test_experts_against_a_loop(experts, top_k, shared, rng):
         x = rng.standard_normal((tokens, 8)).astype(np.float32)
         y, balance = layer(x)
         expected, expected_balance = experts_by_loop(layer, x.astype(np.float64))
-        np.testing.assert_allclose(array(y), expected, atol=2e-5)
+        assert_close(array(y), expected, FLOAT32)
         assert float(balance) == pytest.approx(expected_balance, rel=1e-5)
     y, _ = layer(x.reshape(3, 50, 8))
-    np.testing.assert_allclose(array(y).reshape(150, 8), expected, atol=2e-5)
+    assert_close(array(y).reshape(150, 8), expected, FLOAT32)
 
 
 def test_experts_that_are_all_used_or_hardly(rng):

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
 from benchmarks.papers.tiny_wifo.data import UNSEEN
 from simulator.data.store import ChannelStore
@@ -142,19 +141,11 @@ def latency(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path) ->
     return pd.read_csv(out / "latency.csv")
 
 
-def mobility(out: Path, weights: dict[str, str]) -> pd.DataFrame:
-    """Results of the preset ``mobility`` with these weights in place of the shipped ones."""
+def mobility(out: Path) -> pd.DataFrame:
+    """Results of the preset ``mobility``, which has the shipped weights."""
     from benchmarks.runner import run
-    from scenarios.load import find_file, load_mapping
 
-    data = load_mapping(find_file("mobility", "presets"))
-    for entry in data["feedback"]:
-        section = entry.get("predict", {})
-        if section.get("weights") in weights:
-            section["weights"] = weights[section["weights"]]
-    path = out / "mobility.yaml"
-    path.write_text(yaml.safe_dump(data, sort_keys=False))
-    return run(path, out=out / "mobility", resume=True)
+    return run("mobility", out=out / "mobility", resume=(out / "mobility").exists())
 
 
 def recovered(results: pd.DataFrame) -> pd.DataFrame:

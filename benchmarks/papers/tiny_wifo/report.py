@@ -49,8 +49,7 @@ def report(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path) -> 
         "table_4": _kept(out / "table_4.csv", lambda: experiments.latency(plan, stores, out)),
     }
     tables["noise"] = _kept(out / "noise.csv", lambda: noise_table(plan, stores, out))
-    weights = {"tiny-wifo": str(out / best_seed(plan, out, "mcakd")), "lstm-prediction": str(out / "lstm-time")}
-    moving = _kept(out / "mobility.csv", lambda: experiments.mobility(out, weights))
+    moving = _kept(out / "mobility.csv", lambda: experiments.mobility(out))
     tables["recovered"] = experiments.recovered(moving)
     for name, frame in tables.items():
         frame.to_csv(out / f"{name}.csv", index=name in ("table_2", "table_3"), float_format="%.5g")
@@ -149,10 +148,10 @@ def mobility_figure(frame: pd.DataFrame) -> Figure:
 
 
 def _scheme_styles(schemes: list[str]) -> dict[str, dict[str, Any]]:
-    colors = {"aged": "k", "AR": COLORS["ar"], "LSTM": COLORS["lstm"], "Tiny-WiFo": COLORS["mcakd"]}
+    colors = {"aged": "k", "AR": COLORS["ar"], "LSTM": COLORS["lstm"], "WiFo": COLORS["mcakd"]}
     styles = {}
     for scheme in schemes:
-        color = next((colors[key] for key in ("Tiny-WiFo", "LSTM", "AR") if key in scheme), colors["aged"])
+        color = next((colors[key] for key in ("WiFo", "LSTM", "AR") if key in scheme), colors["aged"])
         line = "-" if not scheme.startswith("160 bit") else "--" if "gNB" not in scheme else ":"
         styles[scheme] = {"color": color, "ls": line, "marker": "o" if line == "-" else "s", "ms": 4}
     return styles

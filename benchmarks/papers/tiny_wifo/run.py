@@ -26,7 +26,7 @@ def main() -> None:
     )
     plan = load_mapping(HERE / f"{arguments.size}.yaml")
     stores = {key: paper_store(recipe, out / "stores" / key) for key, recipe in data_sets(plan["data"]).items()}
-    for recipe in recipes(plan, stores, out):
+    for recipe in [*recipes(plan, stores, out), *feedback_recipes(plan, stores, out)]:
         if arguments.train is None or recipe["name"] in arguments.train:
             _train(recipe, stores, out / recipe["name"])
     if arguments.train is None:
@@ -64,17 +64,43 @@ def recipes(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path) ->
     return found
 
 
+def feedback_recipes(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path) -> list[dict[str, Any]]:
+    """Training recipes of WiFo-CF as plain data: the teacher, students seed by seed."""
+    section = plan["feedback"]
+    common = {**section["common"], "datasets": [store.name for key, store in stores.items() if key not in UNSEEN]}
+
+    def recipe(name: str, own: dict[str, Any], **more: Any) -> dict[str, Any]:
+        params = {**common["params"], **own["params"]}
+        return {**common, **own, "name": name, "model": {"name": "wifo_cf", "params": params}, **more}
+
+    found = [recipe("cf-teacher", section["teacher"])]
+    for seed in plan["seeds"]:
+        for name, method in section["methods"].items():
+            teacher = {"distill": {"teacher": str(out / "cf-teacher"), **method}} if method else {}
+            found.append(recipe(f"{name}-s{seed}", section["student"], seed=seed, **teacher))
+    for fields in found:
+        fields.pop("params")
+    return found
+
+
 def _train(recipe: dict[str, Any], stores: dict[str, ChannelStore], folder: Path) -> None:
     from benchmarks.train_prediction import train_prediction
+    from benchmarks.train_wifo_cf import train_wifo_cf
     from receivers.training.prediction_recipe import parse_prediction
+    from receivers.training.wifo_cf_recipe import parse_wifo_cf
 
     if (folder / "card.json").exists():
         return
     seen = [store for key, store in stores.items() if key not in UNSEEN]
     unseen = [store for key, store in stores.items() if key in UNSEEN]
-    train_prediction(
-        parse_prediction(recipe), seen, folder, lambda line: print(f"{recipe['name']}: {line}", flush=True), unseen
-    )
+
+    def progress(line: str) -> None:
+        print(f"{recipe['name']}: {line}", flush=True)
+
+    if recipe["model"]["name"] == "wifo_cf":
+        train_wifo_cf(parse_wifo_cf(recipe), seen, folder, progress, unseen)
+    else:
+        train_prediction(parse_prediction(recipe), seen, folder, progress, unseen)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,54 @@
+"""What trainings over several data sets have in common. No Keras here."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from receivers.training.recipe import NonNegative, TrainingSection
+from simulator.core.errors import ConfigError
+from simulator.core.params import Count, Integer, PositiveFloat
+
+Term = Literal["attention", "embedding", "hidden"]
+
+
+class TeacherSection(TrainingSection):
+    """Frozen teacher (zoo name or folder of weights) and what is learned from it, see ``training/mcakd.py``."""
+
+    teacher: str
+    kind: Literal["mcakd", "lmkd"] = "mcakd"
+    weight: PositiveFloat = 1.0
+    terms: Annotated[tuple[Term, ...], Field(min_length=1)] = ("attention", "embedding", "hidden")
+    selection: Literal["ca_ks", "linear"] = "ca_ks"
+    scope: Literal["sample", "batch"] = "sample"
+    autonomous: Annotated[Integer, Field(ge=0)] = 4
+    passive: Count = 1
+
+
+class StoresRecipe(TrainingSection):
+    """One training run over several data sets; a batch has the samples of one of them.
+
+    Channels are read from the stores as they are needed. The learning rate warms up linearly for ``warmup_epochs`` and
+    falls to zero along a cosine.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
+    description: str = ""
+    seed: Annotated[Integer, Field(ge=0, lt=2**31)] = 1
+    datasets: Annotated[tuple[str, ...], Field(min_length=1)]
+    distill: TeacherSection | None = None
+    epochs: Count = 40
+    batch_size: Count = 128
+    learning_rate: PositiveFloat = 5e-4
+    warmup_epochs: NonNegative = 1.0
+    weight_decay: NonNegative = 0.05
+    clipnorm: PositiveFloat = 1.0
+    max_samples: Count | None = None
+
+    @field_validator("datasets")
+    @classmethod
+    def _once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names):
+            raise ConfigError("datasets", list(names), "each data set once")
+        return names
