@@ -54,6 +54,8 @@ def _build_feedback(scenario: Scenario) -> dict[str, tuple[FeedbackScheme, Predi
             if isinstance(scheme, PmiFeedback) and scenario.carrier.num_rb is not None:
                 check_subband(scenario.carrier.num_rb, scenario.carrier.subband_rb)
             label = entry.label or scheme.label + suffix
+            if prediction is not None:
+                prediction.check(scheme, label)
             if label in built:
                 raise ConfigError("feedback", label, "every scheme once; set a label to tell two apart")
             built[label] = scheme, prediction

@@ -78,6 +78,7 @@ class Link:
             if label not in self.schemes:
                 raise ConfigError("predictions", label, ", ".join(self.schemes))
             prediction.predictor.check(self.history_slots, self.uplink.delay_slots)
+            prediction.check(self.schemes[label], label)
 
     def run(self, h: np.ndarray, *, seed: int) -> Iterator[tuple[str, str | None, CsiOutcome | LinkOutcome]]:
         """Outcomes of one chunk, scheme by scheme.
@@ -150,9 +151,6 @@ class Link:
         bops = None if received.bops is None else received.bops[..., :slots]
         if prediction is None or prediction.at == "ue":
             return self._held(received, slots), num_bits, bops
-        if not received.explicit:
-            allowed = "ue; the gNB predicts channels, which takes an explicit scheme (one that reconstructs h)"
-            raise ConfigError(f"feedback.{label}.predict.at", "gnb", allowed)
         if warm_up is not None:
             early = self._deliver(scheme, warm_up, batch, derive(seed, "uplink of the warm-up"))
             received = _joined(early, received)

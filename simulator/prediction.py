@@ -7,7 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from simulator.core.interfaces import Predictor
+from simulator.core.errors import ConfigError
+from simulator.core.interfaces import FeedbackScheme, Predictor
 from simulator.core.types import CsiEstimate
 
 
@@ -23,6 +24,12 @@ class Prediction:
 
     predictor: Predictor
     at: Literal["ue", "gnb"]
+
+    def check(self, scheme: FeedbackScheme, label: str) -> None:
+        """ConfigError when the gNB would have to predict from precoder directions."""
+        if self.at == "gnb" and not scheme.explicit:
+            allowed = "ue; the gNB predicts channels, which takes an explicit scheme (one that reconstructs h)"
+            raise ConfigError(f"feedback.{label}.predict.at", self.at, allowed)
 
     def at_ue(self, csi: CsiEstimate, num_slots: int) -> CsiEstimate:
         """What the UE expects ``num_slots`` later in place of its estimate; ``error_var`` stays that of the estimate.

@@ -35,6 +35,8 @@ class CodebookFeedback(FeedbackScheme):
     Source: Zhuang et al., arXiv:2505.08566, Eqs. (9)-(11) (single-side), (14), (15) (dual-side).
     """
 
+    explicit = False
+
     @validated("feedback.codebook")
     def __init__(
         self,

@@ -30,6 +30,8 @@ class DftFeedback(FeedbackScheme):
     Source: 3GPP TS 38.214, 5.2.2.2.1 (codebookMode 1, one layer).
     """
 
+    explicit = False
+
     @validated("feedback.dft")
     def __init__(self, config: CsiConfig, *, cophasing: Literal["wideband", "subband"] = "wideband", seed: int = 0):
         if config.num_layers != 1:

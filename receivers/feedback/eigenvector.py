@@ -36,6 +36,8 @@ class EigenvectorFeedback(FeedbackScheme):
     Source: 3GPP TR 38.843, 6.2.2 (spatial-frequency CSI compression with eigenvectors as input).
     """
 
+    explicit = False
+
     @validated("feedback.eigenvector")
     def __init__(
         self,

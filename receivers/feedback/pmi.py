@@ -43,6 +43,8 @@ class PmiFeedback(FeedbackScheme):
         name: scheme, for error messages.
     """
 
+    explicit = False
+
     name: str
 
     def __init__(self, config: CsiConfig, rank: int | str, snr_db: float, ranks: range):

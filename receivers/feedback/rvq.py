@@ -39,6 +39,8 @@ class RvqFeedback(FeedbackScheme):
     Source: Jindal, IEEE Trans. Inf. Theory 52(11), 2006; Au-Yeung, Love, IEEE Trans. Wireless Commun. 6(2), 2007.
     """
 
+    explicit = False
+
     @validated("feedback.rvq")
     def __init__(
         self,

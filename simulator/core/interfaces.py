@@ -47,6 +47,7 @@ class FeedbackScheme(ABC):
     """
 
     nested: ClassVar[bool] = False  # every prefix of a report, down to one bit, is a report
+    explicit: ClassVar[bool] = True  # reconstructs channels ``h``; False: precoder directions ``w``
     config: CsiConfig
 
     @property

@@ -271,7 +271,7 @@ def value(known):
 def check_reconstruction(scheme, known, batch, users):
     """Shape, dtype, finite everywhere, unit norm of valid directions."""
     c = scheme.config
-    assert isinstance(known, CsiReconstruction)
+    assert isinstance(known, CsiReconstruction) and (known.h is not None) == scheme.explicit
     valid = np.ones((batch, users), bool) if known.valid is None else known.valid
     assert valid.shape == (batch, users) and valid.dtype == bool
     assert value(known).dtype == np.complex64 and np.isfinite(value(known)).all()
