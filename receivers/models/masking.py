@@ -120,5 +120,5 @@ def scatter_tokens(x, visible, num_tokens: int, fill):
         float ``[batch, num_tokens, feature]``.
     """
     at = ops.one_hot(visible, num_tokens, dtype="float32")  # [batch, visible, token]
-    present = ops.expand_dims(ops.sum(at, axis=1), -1) > 0.5
-    return ops.where(present, gather_tokens(x, ops.argmax(at, axis=1)), fill)
+    present = ops.expand_dims(ops.sum(at, axis=1), -1)
+    return ops.matmul(ops.swapaxes(at, 1, 2), x) + (1.0 - present) * fill

@@ -1,15 +1,22 @@
 """Plans of the reproduced papers are legal, and a tiny one runs from channels to figures."""
 
 import copy
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 from benchmarks.papers.nf_kd import run as nf_kd
 from benchmarks.papers.rp_mpq import run as rp_mpq
+from benchmarks.papers.tiny_wifo import experiments
+from benchmarks.papers.tiny_wifo import run as tiny_wifo
+from benchmarks.papers.tiny_wifo.data import UNSEEN, data_sets
 from receivers.training.precision import parse_precision
+from receivers.training.prediction_recipe import parse_prediction
 from receivers.training.recipe import parse_training
+from receivers.training.wifo_cf_recipe import parse_wifo_cf
 from scenarios.dataset import parse_recipe
 from scenarios.load import load_mapping
 
@@ -113,3 +120,51 @@ def test_rp_mpq_from_channels_to_figures(tmp_path, monkeypatch):
     figures = ("fig1_ranking", "fig2_outage", "table4_widths", "convergence", "policies")
     assert all((out / f"{name}.png").exists() for name in figures)
     assert len(pd.read_csv(out / "table_7.csv")) == 5
+
+
+class _Named:
+    def __init__(self, name):
+        self.name = name
+
+
+@pytest.mark.parametrize("size", ["small", "full"])
+def test_recipes_of_tiny_wifo(size):
+    """Every training of the plan is a valid recipe, on the sixteen data sets that are seen."""
+    plan = load_mapping(tiny_wifo.HERE / f"{size}.yaml")
+    sets = data_sets(plan["data"])
+    assert list(sets) == [f"D{i}" for i in range(1, 19)]
+    for recipe in sets.values():
+        parse_recipe(recipe)
+    stores = {key: _Named(recipe["name"]) for key, recipe in sets.items()}
+    found = [parse_prediction(r) for r in tiny_wifo.recipes(plan, stores, Path("out"))]
+    found += [parse_wifo_cf(r) for r in tiny_wifo.feedback_recipes(plan, stores, Path("out"))]
+    names = [recipe.name for recipe in found]
+    assert len(set(names)) == len(names) == 33
+    seen = tuple(recipe["name"] for key, recipe in sets.items() if key not in UNSEEN)
+    assert all(recipe.datasets == seen and len(seen) == 16 for recipe in found)
+    by_name = dict(zip(names, found, strict=True))
+    assert by_name["mcakd-s2"].distill.teacher == "out/teacher" and by_name["none-s2"].distill is None
+    assert by_name["mcakd-s2"].seed == by_name["none-s2"].seed == 2
+    assert by_name["no-al-pl"].distill.autonomous == 0 and by_name["cf-mcakd-s3"].distill.teacher == "out/cf-teacher"
+
+
+def test_tables_of_tiny_wifo_by_hand():
+    """Means over data sets are of ratios, spreads over seeds of dB; what a predictor wins back of what ageing took."""
+    rows = [("a-s1", "D1", -10.0), ("a-s1", "D2", 0.0), ("a-s1", "D17", -3.0)]
+    rows += [("a-s2", "D1", -20.0), ("a-s2", "D2", -20.0)]
+    frame = pd.DataFrame(rows, columns=["network", "set", "nmse_db"]).assign(parameters=1, task="time")
+    grouped = experiments.grouped(frame)
+    table = experiments.over_seeds(grouped, ["a"], [1, 2]).set_index("group")
+    first = 10 * np.log10(0.55)
+    assert table.loc["D1-D16", "nmse_db"] == pytest.approx((first - 20) / 2)
+    assert table.loc["D1-D16", "std"] == pytest.approx(np.std([first, -20.0], ddof=1))
+    assert table.loc["D17", "nmse_db"] == pytest.approx(-3.0) and np.isnan(table.loc["D17", "std"])
+    rates = {("aged", 0): 1.0, ("aged", 4): 0.6, ("AR", 0): 1.0, ("AR", 4): 0.9}
+    rates |= {("160 bit, aged", 0): 0.8, ("160 bit, aged", 4): 0.5, ("160 bit, AR", 0): 0.8, ("160 bit, AR", 4): 0.4}
+    rows = [{"scheme": scheme, "uplink.delay_slots": delay, "value": rate} for (scheme, delay), rate in rates.items()]
+    results = pd.DataFrame(rows).assign(**{"ue.speed_mps": 8.3, "snr_db": 15, "metric": "relative_rate"})
+    won = experiments.recovered(results).set_index(["scheme", "delay_slots"]).recovered
+    assert (
+        won["AR", 4] == pytest.approx(0.75) and won["160 bit, AR", 4] == pytest.approx(-1 / 3) and won["aged", 4] == 0
+    )
+    assert won["aged", 4] == 0 and np.isnan(won["AR", 0])

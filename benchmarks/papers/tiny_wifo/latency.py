@@ -52,6 +52,7 @@ def runtimes(network: Any, x: np.ndarray, count: int, place: Path) -> dict[str, 
 
     source = keras.Input(batch_shape=x.shape, name="history")
     graph = keras.Model(source, forecast_layer(network, count)(source))
+    graph(x)  # Keras exports to ONNX what was called
     compiled = tf.function(lambda h: network.forecast(h, count))
     found: dict[str, Callable[[], np.ndarray]] = {"Keras (TensorFlow)": lambda: compiled(x).numpy()}
 

@@ -102,7 +102,7 @@ def nmse_figure(frame: pd.DataFrame, plan: dict[str, Any]) -> Figure:
         for method in NAMES:
             mean = part[part.method == method].groupby("set").nmse_db.mean().reindex(sets)
             if mean.notna().any():
-                axis.plot(sets, mean, marker="o", ms=4, lw=1.2, color=COLORS[method], label=NAMES[method])
+                axis.plot(sets, mean, marker="o", ms=5, lw=0.6, color=COLORS[method], label=NAMES[method])
         axis.axvspan(len(sets) - 2.5, len(sets) - 0.5, color="0.93", zorder=0)
         axis.axhline(0, color="k", lw=0.8)
         low = part[part.method.isin(["teacher", "mcakd", "none", "lstm"])].nmse_db.min()
