@@ -26,7 +26,7 @@ quickstart: $(VENV)/.run  ## install, run the first scenario, say where the repo
 	$(BIN)/csilink run scenarios/presets/quickstart.yaml --out $(OUT) --resume
 
 test: $(VENV)/.dev  ## install and run the tests (under 10 minutes on 2 cores)
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
 
 test-slow: $(VENV)/.dev  ## the tests that need minutes each
 	$(BIN)/python -m pytest -m slow

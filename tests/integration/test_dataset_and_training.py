@@ -87,6 +87,10 @@ def hashes(folder):
     return {path.name: sha256(path) for path in sorted(Path(folder).iterdir()) if path.is_file()}
 
 
+# What the module sets up takes long: one worker runs all of it.
+pytestmark = pytest.mark.xdist_group("dataset_and_training")
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     return tmp_path_factory.mktemp("training")

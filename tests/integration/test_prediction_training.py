@@ -50,6 +50,10 @@ def quiet(line):
     pass
 
 
+# What the module sets up takes long: one worker runs all of it.
+pytestmark = pytest.mark.xdist_group("prediction_training")
+
+
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory):
     folder = tmp_path_factory.mktemp("stores")

@@ -8,7 +8,7 @@ import pytest
 
 from receivers.feedback.latents import LatentCodec
 from receivers.models.klt import Klt
-from receivers.models.weights import TrainedModel, zoo_folder, zoo_names
+from receivers.models.weights import TrainedModel, TrainedPredictor, zoo_folder, zoo_names
 from simulator.core.errors import ConfigError, StoreError
 
 NETWORKS = [n for n in zoo_names() if not n.startswith("klt")]
@@ -40,6 +40,22 @@ class TestZoo:
         """The last epochs change the validation loss by less than two per cent."""
         curve = [e["val_loss"] for e in TrainedModel(name).card["training"]["curve"]]
         assert abs(curve[-1] - curve[-2]) < 0.02 * curve[-1]
+
+
+@pytest.mark.parametrize("name", zoo_names("prediction"))
+def test_predictors(name, rng):
+    """Card, convergence, and a forward pass; what a shipped predictor is worth is in its card."""
+    trained = TrainedPredictor(name)
+    card = trained.card
+    assert card["name"] == name and trained.model.count_params() == card["parameters"]
+    assert {"backend", "epochs", "seconds", "curve"} <= set(card["training"])
+    curve = [e["val_loss"] for e in card["training"]["curve"]]
+    assert len(curve) == card["training"]["epochs"] and abs(curve[-1] - curve[-2]) < 0.02 * curve[-1]
+    for entry in card["test"]["by_data_set"].values():
+        assert entry["time"]["num_samples"] >= 1000 and -40 < entry["time"]["nmse_db"] < 0
+    history = rng.standard_normal((2, trained.max_history_slots, 8, 4, 2)).astype(np.float32)
+    future = trained.model.forecast(history, trained.horizon_slots)
+    assert future.shape == (2, trained.horizon_slots, 8, 4, 2) and np.isfinite(np.asarray(future)).all()
 
 
 @pytest.mark.parametrize("name", CODED)

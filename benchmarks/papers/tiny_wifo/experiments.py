@@ -35,38 +35,72 @@ def networks(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path) -
 
 
 def classical(stores: dict[str, ChannelStore], snr_db: float | None = None) -> pd.DataFrame:
-    """Predictors without training on the same test samples, all future slots: columns as :func:`networks`.
+    """Predictors without training on the test samples, all future slots: columns as :func:`networks`.
 
     With ``snr_db`` the history is noisy.
     """
+    from receivers.training.fit_prediction import split_samples
+
+    samples = {key: split_samples(store, "test") for key, store in stores.items()}
+    return pd.concat([_classical(key, x, snr_db) for key, x in samples.items()], ignore_index=True)
+
+
+def _classical(key: str, x: np.ndarray, snr_db: float | None) -> pd.DataFrame:
     from benchmarks.train_prediction import score
     from receivers.models.history import from_history
     from receivers.prediction.ar import ArPredictor
     from receivers.prediction.repeat import RepeatPredictor
     from receivers.prediction.wiener_doppler import WienerDopplerPredictor
-    from receivers.training.fit_prediction import halves, split_samples
-    from simulator.core.types import RadioGeometry
+    from receivers.training.fit_prediction import halves
+    from simulator.core.types import Panel, RadioGeometry
 
+    geometry = RadioGeometry(1e9, Panel(1), 1, 1, 1, 1.0)  # none of them reads it
+    contenders = {
+        "repeat": RepeatPredictor(geometry),
+        "ar": ArPredictor(geometry, order=4),
+        "wiener": WienerDopplerPredictor(geometry),
+    }
+    seen, future = halves(noisy(x, snr_db), 0)[0], halves(x, 0)[1]
+    history, future = (from_history(part, (len(x), 1, 1)) for part in (seen, future))
     rows = []
-    for key, store in stores.items():
-        layout = store.layout
-        geometry = RadioGeometry(
-            layout.carrier_hz, layout.panel, 1, 1, layout.num_subcarriers, layout.spacing_hz, slot_s=layout.slot_s
-        )
-        contenders = {
-            "repeat": RepeatPredictor(geometry),
-            "ar": ArPredictor(geometry, order=4),
-            "wiener": WienerDopplerPredictor(geometry),
-        }
-        x = split_samples(store, "test")
-        seen, future = halves(noisy(x, snr_db), 0)[0], halves(x, 0)[1]
-        history, future = (from_history(part, (len(x), 1, 1)) for part in (seen, future))
-        for name, predictor in contenders.items():
-            ahead = range(1, future.shape[4] + 1)
-            predicted = np.stack([predictor.predict(history, step) for step in ahead], axis=4)
-            error, power = (np.sum(np.abs(y) ** 2, axis=(1, 2, 3, 4, 5)) for y in (predicted - future, future))
-            rows.append({"network": name, "parameters": 0, "set": key, "task": "time", **_cell(score(error / power))})
+    for name, predictor in contenders.items():
+        ahead = range(1, future.shape[4] + 1)
+        predicted = np.stack([predictor.predict(history, step) for step in ahead], axis=4)
+        error, power = (np.sum(np.abs(y) ** 2, axis=(1, 2, 3, 4, 5)) for y in (predicted - future, future))
+        rows.append({"network": name, "parameters": 0, "set": key, "task": "time", **_cell(score(error / power))})
     return pd.DataFrame(rows)
+
+
+def recorded(folder: Path, out: Path, names: list[str], max_entries: int) -> pd.DataFrame:
+    """Networks and predictors without training on recorded sets in WiFo's file layout, ``folder/D*/X_test.mat``.
+
+    Every n-th subcarrier is taken, so that a slot has at most ``max_entries`` entries (at least 8 subcarriers), as in
+    training; samples are scaled to unit power.
+    """
+    from benchmarks.train_prediction import score
+    from receivers.models.history import to_history
+    from receivers.models.weights import TrainedPredictor
+    from receivers.training.fit_prediction import prediction_nmse
+    from simulator.data.arrays import ArrayFile
+    from simulator.data.wifo import WiFo
+    from simulator.transforms import unit_power
+
+    frames = []
+    for path in sorted(folder.glob("D*/X_test.mat")):
+        antennas = next(iter(ArrayFile(path).shapes.values()))[3]
+        importer = WiFo(path, n1=antennas, spacing_hz=1.0, slot_s=1.0)
+        h = np.concatenate([block for block, _ in importer.blocks("test")])
+        step = 1
+        while h.shape[-1] // (2 * step) >= 8 and h.shape[-1] // step * antennas > max_entries:
+            step *= 2
+        x, key = to_history(unit_power(h[..., ::step], num_lead=1)), f"{path.parent.name} (recorded)"
+        frames.append(_classical(key, x, None))
+        for name in names:
+            network = TrainedPredictor(str(out / name)).model
+            cell = _cell(score(prediction_nmse(network, x, "time")))
+            row = {"network": name, "parameters": network.count_params(), "set": key, "task": "time", **cell}
+            frames.append(pd.DataFrame([row]))
+    return pd.concat(frames, ignore_index=True)
 
 
 def noisy_networks(stores: dict[str, ChannelStore], out: Path, names: list[str], snr_db: float) -> pd.DataFrame:

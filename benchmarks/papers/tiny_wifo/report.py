@@ -30,7 +30,7 @@ NAMES = {
 COLORS = dict(zip(NAMES, (*PALETTE[:7], "0.2", "0.5", "0.75"), strict=True))
 
 
-def report(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path) -> None:
+def report(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path, recorded: Path | None = None) -> None:
     """Everything below, as CSV and PNG in ``out``; what exists is not measured again."""
     single = by_set(plan, stores, out)
     grouped = experiments.grouped(single)
@@ -49,10 +49,15 @@ def report(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path) -> 
         "table_4": _kept(out / "table_4.csv", lambda: experiments.latency(plan, stores, out)),
     }
     tables["noise"] = _kept(out / "noise.csv", lambda: noise_table(plan, stores, out))
+    if recorded is not None:
+        names, most = scored_networks(plan, out), plan["data"]["max_entries"]
+        tables["recorded"] = _kept(
+            out / "recorded.csv", lambda: experiments.recorded(recorded, out, names, most)
+        ).pivot_table(index="network", columns="set", values="nmse_db")
     moving = _kept(out / "mobility.csv", lambda: experiments.mobility(out))
     tables["recovered"] = experiments.recovered(moving)
     for name, frame in tables.items():
-        frame.to_csv(out / f"{name}.csv", index=name in ("table_2", "table_3"), float_format="%.5g")
+        frame.to_csv(out / f"{name}.csv", index=name in ("table_2", "table_3", "recorded"), float_format="%.5g")
         print(f"\n{name}\n{frame.to_string()}")
     with mpl.rc_context(RC):
         nmse_figure(single, plan).savefig(out / "nmse_by_set.png")
@@ -73,16 +78,18 @@ def by_set(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path) -> 
 
 def noise_table(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path) -> pd.DataFrame:
     """NMSE in time from histories with noise, by predictor and group of data sets."""
-    wanted = ["teacher", *(best_seed(plan, out, name) for name in plan["methods"])]
-    names = [
-        name for name in (*wanted, *(f"{n}-time" for n in plan["baselines"])) if (out / name / "card.json").exists()
-    ]
     parts = [
-        experiments.noisy_networks(stores, out, names, experiments.NOISE_SNR_DB),
+        experiments.noisy_networks(stores, out, scored_networks(plan, out), experiments.NOISE_SNR_DB),
         experiments.classical(stores, experiments.NOISE_SNR_DB),
     ]
     grouped = experiments.grouped(pd.concat(parts, ignore_index=True))
     return grouped.pivot_table(index="network", columns="group", values="nmse_db").reset_index()
+
+
+def scored_networks(plan: dict[str, Any], out: Path) -> list[str]:
+    """Teacher, the best seed of every method, baselines in time."""
+    methods = [best_seed(plan, out, name) for name in plan["methods"]]
+    return ["teacher", *methods, *(f"{name}-time" for name in plan["baselines"])]
 
 
 def best_seed(plan: dict[str, Any], out: Path, method: str) -> str:

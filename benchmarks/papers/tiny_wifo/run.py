@@ -23,6 +23,7 @@ def main() -> None:
         __doc__,
         "tiny_wifo",
         train={"nargs": "*", "default": None, "help": "train these networks and stop"},
+        recorded={"type": Path, "default": None, "help": "folder with D*/X_test.mat to score the networks on, too"},
     )
     plan = load_mapping(HERE / f"{arguments.size}.yaml")
     stores = {key: paper_store(recipe, out / "stores" / key) for key, recipe in data_sets(plan["data"]).items()}
@@ -32,7 +33,7 @@ def main() -> None:
     if arguments.train is None:
         from benchmarks.papers.tiny_wifo.report import report
 
-        report(plan, stores, out)
+        report(plan, stores, out, arguments.recorded)
 
 
 def recipes(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path) -> list[dict[str, Any]]:
