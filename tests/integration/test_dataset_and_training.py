@@ -339,7 +339,7 @@ model = TrainedModel(folder)
 images = np.load(work / "images.npy")
 latent = model.encode(images)
 np.savez(work / "out.npz", latent=latent, image=model.decode(latent))
-fit._TensorBoard(work / "log").scalars(1, loss_db=-1.0)
+fit.TensorBoard(work / "log").scalars(1, loss_db=-1.0)
 print("BACKEND", fit.keras.backend.backend(), sorted({"tensorflow", "sionna"} & set(sys.modules)))
 """
 
