@@ -36,11 +36,6 @@ class NetworkPredictor(Predictor):
         self.num_history, self.horizon = self._trained.history_slots, self._trained.horizon_slots
         self._max_history = max(max_history or self._trained.max_history_slots, self.num_history)
 
-    @property
-    def label(self) -> str:
-        """Name of the weights."""
-        return self._trained.name
-
     def predict(self, history: np.ndarray, num_slots: int) -> np.ndarray:
         """The channel ``num_slots`` after the history; the present estimate, as it is, for 0."""
         self.check(history.shape[4], num_slots)
