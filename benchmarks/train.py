@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import platform
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.cards import training_facts
 from receivers.training.recipe import TrainingRecipe
 from simulator.core import registry
 from simulator.core.errors import ConfigError
@@ -69,8 +69,6 @@ def _train_network(
     data: dict[str, Any],
     progress: Any,
 ) -> dict[str, Any]:
-    import keras
-
     from receivers.models.cost import count_cost
     from receivers.training.fit import fit, head
 
@@ -93,13 +91,7 @@ def _train_network(
         **({} if network.binary else _codec(recipe, folder)),
         "recipe": recipe.model_dump(mode="json"),
         "dataset": data,
-        "training": {
-            "backend": keras.backend.backend(),
-            "machine": f"{platform.machine()}, CPU",
-            "epochs": len(history["epochs"]),
-            "seconds": round(sum(e["seconds"] for e in history["epochs"])),
-            "curve": [{k: round(v, 5) for k, v in e.items()} for e in history["epochs"]],
-        },
+        "training": training_facts(history["epochs"]),
     }
     write_json(folder / "card.json", card)
     if network.binary:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.cards import data_facts, training_facts
 from receivers.training.prediction_recipe import PredictionRecipe
 from simulator.core import registry
 from simulator.core.errors import ConfigError
@@ -31,8 +31,6 @@ def train_prediction(
         StoreError: ``folder`` holds another run.
     """
     require_stores(recipe.datasets, stores)
-    import keras
-
     from receivers.training.fit_prediction import fit_prediction, known_entries
 
     trained, history = fit_prediction(recipe, stores, folder, progress)
@@ -53,14 +51,8 @@ def train_prediction(
         "horizon_slots": max(n - known_entries(n) for n in slots),
         "weights": {"file": "model.weights.h5", "sha256": sha256(folder / "model.weights.h5")},
         "recipe": recipe.model_dump(mode="json"),
-        "datasets": [{"name": s.name, "origin": s.origin.get("recipe_hash"), "store_sha256": s.hash} for s in stores],
-        "training": {
-            "backend": keras.backend.backend(),
-            "machine": f"{platform.machine()}, CPU",
-            "epochs": len(history["epochs"]),
-            "seconds": round(sum(e["seconds"] for e in history["epochs"])),
-            "curve": [{k: round(v, 5) for k, v in e.items()} for e in history["epochs"]],
-        },
+        "datasets": data_facts(stores),
+        "training": training_facts(history["epochs"]),
         "test": test_scores(network, recipe, [*stores, *unseen]),
     }
     write_json(folder / "card.json", card)
@@ -75,7 +67,7 @@ def require_stores(names: Sequence[str], stores: Sequence[ChannelStore]) -> None
 
 
 def test_scores(network: Any, recipe: PredictionRecipe, stores: Sequence[ChannelStore]) -> dict[str, Any]:
-    """NMSE of the unknown half of every test sample by data set and task: mean, 95 % half-width [dB], mean ratio."""
+    """NMSE of the unknown half of every test sample by data set and task: mean, 95 % half-width [dB], samples."""
     from receivers.training.fit_prediction import prediction_nmse, split_samples
 
     tasks = [task for task in ("time", "frequency") if task in recipe.tasks] or ["time", "frequency"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.cards import data_facts, training_facts
 from benchmarks.train_prediction import learning_curve, require_stores, score
 from receivers.training.wifo_cf_recipe import WiFoCfRecipe
 from simulator.core.types import CsiConfig
@@ -33,8 +33,6 @@ def train_wifo_cf(
         StoreError: ``folder`` holds another run.
     """
     require_stores(recipe.datasets, stores)
-    import keras
-
     from receivers.models.wifo_cf import WiFoCf
     from receivers.training.fit_wifo_cf import fit_wifo_cf
     from receivers.training.wifo_cf import write_weights
@@ -49,14 +47,8 @@ def train_wifo_cf(
         "description": " ".join((recipe.description or "WiFo-CF, see recipe").split()),
         "parameters": network.count_params(),
         "recipe": recipe.model_dump(mode="json"),
-        "datasets": [{"name": s.name, "origin": s.origin.get("recipe_hash"), "store_sha256": s.hash} for s in stores],
-        "training": {
-            "backend": keras.backend.backend(),
-            "machine": f"{platform.machine()}, CPU",
-            "epochs": len(history["epochs"]),
-            "seconds": round(sum(e["seconds"] for e in history["epochs"])),
-            "curve": [{k: round(v, 5) for k, v in e.items()} for e in history["epochs"]],
-        },
+        "datasets": data_facts(stores),
+        "training": training_facts(history["epochs"]),
         "test": _test_scores(network, recipe, [*stores, *unseen]),
     }
     write_weights(folder, recipe.name, network, config, bits=recipe.bits, details=details)

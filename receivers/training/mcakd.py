@@ -101,6 +101,12 @@ def selection_layer(place: str, student: Any, teacher: Any, kind: str, scope: st
     return layer
 
 
+def selection_layers(terms: Sequence[str], student: Any, teacher: Any, kind: str, scope: str) -> dict[str, Any]:
+    """:func:`selection_layer` of every place that is compared: embedding, last states of encoder and decoder."""
+    places = ["embedding"] * ("embedding" in terms) + ["encoder", "decoder"] * ("hidden" in terms)
+    return {place: selection_layer(place, student, teacher, kind, scope) for place in places}
+
+
 def selected_loss(selection: keras.layers.Layer, teacher, student):
     """:func:`token_loss` behind a layer of :func:`selection_layer`, float ``[batch]``."""
     if isinstance(selection, LinearMatch):
@@ -181,8 +187,7 @@ class Mcakd(PhasedTraining):
             teacher.trainable = False
             _check(student, teacher, kind, self.terms)
         if kind == "mcakd":
-            places = ["embedding"] * ("embedding" in terms) + ["encoder", "decoder"] * ("hidden" in terms)
-            self.selections = {place: selection_layer(place, student, teacher, selection, scope) for place in places}
+            self.selections = selection_layers(terms, student, teacher, selection, scope)
         self.built = True
 
     def set_step(self, epoch: int, step: int = 0, shape: Any = None) -> None:

@@ -14,7 +14,7 @@ from keras import ops
 from receivers.models.weights import CARD
 from receivers.models.wifo_cf import Trace, WiFoCf
 from receivers.quantization.unit_interval import MAX_BITS
-from receivers.training.mcakd import TERMS, attention_loss, check_kind, matched_layers, selected_loss, selection_layer
+from receivers.training.mcakd import TERMS, attention_loss, check_kind, matched_layers, selected_loss, selection_layers
 from receivers.training.phases import PhasedTraining
 from receivers.training.steps import Untracked
 from simulator.core.errors import ConfigError
@@ -108,8 +108,7 @@ class WiFoCfTraining(PhasedTraining):
             teacher.trainable = False
             _check(student, teacher, kind, self.terms)
         if kind == "mcakd":
-            places = ["embedding"] * ("embedding" in terms) + ["encoder", "decoder"] * ("hidden" in terms)
-            self.selections = {place: selection_layer(place, student, teacher, selection, scope) for place in places}
+            self.selections = selection_layers(terms, student, teacher, selection, scope)
         self.built = True
 
     def __call__(self, x, *args, **kwargs):

@@ -1,0 +1,27 @@
+"""What the model cards of all trained networks say of data and training."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+from simulator.data.store import ChannelStore
+
+
+def training_facts(epochs: Sequence[dict[str, float]]) -> dict[str, Any]:
+    """Backend, machine, number of epochs, seconds, learning curve."""
+    import keras
+
+    return {
+        "backend": keras.backend.backend(),
+        "machine": f"{platform.machine()}, CPU",
+        "epochs": len(epochs),
+        "seconds": round(sum(e["seconds"] for e in epochs)),
+        "curve": [{k: round(v, 5) for k, v in e.items()} for e in epochs],
+    }
+
+
+def data_facts(stores: Sequence[ChannelStore]) -> list[dict[str, Any]]:
+    """Name, hash of the recipe and hash of the data of every store."""
+    return [{"name": s.name, "origin": s.origin.get("recipe_hash"), "store_sha256": s.hash} for s in stores]
