@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from typing import Any
 
 from simulator.data.store import ChannelStore
 
 
-def training_facts(epochs: Sequence[dict[str, float]]) -> dict[str, Any]:
-    """Backend, machine, number of epochs, seconds, learning curve."""
+def training_facts(history: dict[str, Any]) -> dict[str, Any]:
+    """Backend, machine where it began, number of epochs, seconds, learning curve; ``history`` as of the fit."""
     import keras
 
+    from receivers.training.checkpoint import machine
+
+    epochs = history["epochs"]
     return {
         "backend": keras.backend.backend(),
-        "machine": f"{platform.machine()}, CPU",
+        "machine": history.get("machine") or machine(),
         "epochs": len(epochs),
         "seconds": round(sum(e["seconds"] for e in epochs)),
         "curve": [{k: round(v, 5) for k, v in e.items()} for e in epochs],

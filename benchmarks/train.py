@@ -91,7 +91,7 @@ def _train_network(
         **({} if network.binary else _codec(recipe, folder)),
         "recipe": recipe.model_dump(mode="json"),
         "dataset": data,
-        "training": training_facts(history["epochs"]),
+        "training": training_facts(history),
     }
     write_json(folder / "card.json", card)
     if network.binary:

@@ -52,7 +52,7 @@ def train_prediction(
         "weights": {"file": "model.weights.h5", "sha256": sha256(folder / "model.weights.h5")},
         "recipe": recipe.model_dump(mode="json"),
         "datasets": data_facts(stores),
-        "training": training_facts(history["epochs"]),
+        "training": training_facts(history),
         "test": test_scores(network, recipe, [*stores, *unseen]),
     }
     write_json(folder / "card.json", card)

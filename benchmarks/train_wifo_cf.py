@@ -48,7 +48,7 @@ def train_wifo_cf(
         "parameters": network.count_params(),
         "recipe": recipe.model_dump(mode="json"),
         "datasets": data_facts(stores),
-        "training": training_facts(history["epochs"]),
+        "training": training_facts(history),
         "test": _test_scores(network, recipe, [*stores, *unseen]),
     }
     write_weights(folder, recipe.name, network, config, bits=recipe.bits, details=details)

@@ -8,19 +8,22 @@ from pathlib import Path
 from typing import Any
 
 
-def parse(doc: str | None, key: str, **options: dict[str, Any]) -> tuple[argparse.Namespace, Path]:
+def parse(
+    doc: str | None, key: str, sizes: tuple[str, ...] = ("small", "full"), **options: dict[str, Any]
+) -> tuple[argparse.Namespace, Path]:
     """Arguments ``--size``, ``--out``, ``--backend`` and those of ``options``; sets the Keras backend.
 
     Args:
         doc: description for ``--help``.
         key: of the paper; results go to ``results/papers/<key>-<size>`` unless ``--out`` says otherwise.
+        sizes: plans that there are, the default first.
         options: further arguments by name, each with the keywords of ``add_argument``.
 
     Returns:
         the arguments, and the results folder.
     """
     parser = argparse.ArgumentParser(description=doc)
-    parser.add_argument("--size", choices=("small", "full"), default="small")
+    parser.add_argument("--size", choices=sizes, default=sizes[0])
     parser.add_argument("--out", type=Path, default=None)
     parser.add_argument("--backend", choices=("tensorflow", "jax", "torch"), default=None)
     for name, keywords in options.items():

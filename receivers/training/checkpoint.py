@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +65,17 @@ def flush_denormals() -> None:
         import torch
 
         torch.set_flush_denormal(True)
+
+
+def machine() -> str:
+    """What the training runs on: processor, and accelerator if there is one."""
+    device = "CPU"
+    if keras.backend.backend() == "torch":
+        import torch
+
+        device = torch.cuda.get_device_name() if torch.cuda.is_available() else device
+    elif keras.backend.backend() == "jax":
+        import jax
+
+        device = device if jax.default_backend() == "cpu" else jax.devices()[0].device_kind
+    return f"{platform.machine()}, {device}"

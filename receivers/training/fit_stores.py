@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from receivers.training.checkpoint import flush_denormals, load_variables, read_history, save_variables
+from receivers.training.checkpoint import flush_denormals, load_variables, machine, read_history, save_variables
 from receivers.training.optimizer import build_optimizer
 from receivers.training.prediction_data import PredictionBatches
 from receivers.training.steps import SteppedModel
@@ -50,6 +50,7 @@ def fit_stores(
     flush_denormals()
     path = folder / "history.json"
     state = read_history(path, recipe.model_dump(mode="json"))
+    state.setdefault("machine", machine())
     batches = PredictionBatches(stores, "train", recipe.batch_size, recipe.max_samples)
     model = build()
     model.compile(

@@ -1,6 +1,6 @@
 """Train, score and draw Tiny-WiFo's experiments; every step resumes where it was interrupted.
 
-python -m benchmarks.papers.tiny_wifo.run --size small [--out results/papers/tiny_wifo-small] [--backend torch]
+python -m benchmarks.papers.tiny_wifo.run --size small|medium|full [--out results/papers/tiny_wifo-small] [--backend torch]
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ def main() -> None:
     arguments, out = parse(
         __doc__,
         "tiny_wifo",
+        ("small", "medium", "full"),
         train={"nargs": "*", "default": None, "help": "train these networks and stop"},
         recorded={"type": Path, "default": None, "help": "folder with D*/X_test.mat to score the networks on, too"},
     )
