@@ -1,6 +1,6 @@
 """Train, score and draw Tiny-WiFo's experiments; every step resumes where it was interrupted.
 
-python -m benchmarks.papers.tiny_wifo.run --size small|medium|full [--out results/papers/tiny_wifo-small] [--backend torch]
+python -m benchmarks.papers.tiny_wifo.run --size small|medium|full [--out FOLDER] [--backend torch]
 """
 
 from __future__ import annotations
