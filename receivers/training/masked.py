@@ -14,7 +14,7 @@ from simulator.core.errors import ConfigError
 
 def masked_error(target, prediction, hidden, valid):
     """Sum of squared errors over hidden, valid entries, and their number, both float ``[batch]``."""
-    weight = ops.expand_dims(hidden, -1) * valid
+    weight = ops.expand_dims(hidden, -1) * ops.convert_to_tensor(valid, "float32")
     error = ops.sum(weight * ops.square(target - prediction), axis=(1, 2))
     return error, ops.sum(weight * ops.ones_like(target), axis=(1, 2))
 
