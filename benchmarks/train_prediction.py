@@ -93,10 +93,16 @@ def learning_curve(epochs: list[dict[str, float]], name: str) -> Any:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 3.6), layout="constrained")
-    axis, count = figure.add_subplot(), np.arange(1, len(epochs) + 1)
-    tasks = [key for key in ("val_time", "val_frequency") if key in epochs[0]]
+    axis, scored = figure.add_subplot(), [(i, e) for i, e in enumerate(epochs, 1) if "val_loss" in e]
+    tasks = [key for key in ("val_time", "val_frequency") if key in scored[0][1]]
     for key in tasks or ["val_loss"]:
-        axis.plot(count, 10 * np.log10([e[key] for e in epochs]), marker="o", ms=3, label=key.replace("val_", ""))
+        axis.plot(
+            [i for i, _ in scored],
+            10 * np.log10([e[key] for _, e in scored]),
+            marker="o",
+            ms=3,
+            label=key.replace("val_", ""),
+        )
     axis.set(xlabel="epoch", ylabel="validation NMSE [dB]", title=f"Learning curve of {name}")
     axis.grid(alpha=0.3)
     if tasks:

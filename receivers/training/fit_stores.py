@@ -32,7 +32,7 @@ def fit_stores(
     """Train to the end, from the last finished epoch if ``folder`` has one.
 
     Args:
-        recipe: ``seed, epochs, batch_size, learning_rate, max_samples`` and what
+        recipe: ``seed, epochs, batch_size, learning_rate, max_samples, validate_every`` and what
             :func:`~receivers.training.optimizer.build_optimizer` reads.
         stores: data sets.
         folder: checkpoints, ``history.json`` and TensorBoard log.
@@ -49,7 +49,7 @@ def fit_stores(
     """
     flush_denormals()
     path = folder / "history.json"
-    state = read_history(path, recipe.model_dump(mode="json"))
+    state = read_history(path, recipe.model_dump(mode="json"), ("loss",))
     state.setdefault("machine", machine())
     batches = PredictionBatches(stores, "train", recipe.batch_size, recipe.max_samples)
     model = build()
@@ -72,12 +72,15 @@ def fit_stores(
             x = prepare(x, rng)
             model.set_step(epoch, step, x.shape)
             losses.append(float(np.ravel(model.train_on_batch(x))[0]))
-        entry = {"loss": float(np.mean(losses)), **validate(), "seconds": round(time.monotonic() - started, 1)}
-        if not math.isfinite(entry["loss"] + entry["val_loss"]):
+        entry = {"loss": float(np.mean(losses))}
+        if (epoch + 1) % recipe.validate_every == 0 or epoch + 1 == recipe.epochs:
+            entry |= validate()
+        entry["seconds"] = round(time.monotonic() - started, 1)
+        if not all(math.isfinite(value) for value in entry.values()):
             raise StoreError(f"{folder}: training diverged in epoch {epoch + 1}; lower learning_rate")
         epochs.append(entry)
         save_variables(model, folder / f"epoch-{epoch + 1:04d}.npz")
-        if entry["val_loss"] <= min(e["val_loss"] for e in epochs):
+        if "val_loss" in entry and entry["val_loss"] <= min(e["val_loss"] for e in epochs if "val_loss" in e):
             save_variables(model, folder / "best.npz")
         write_json(path, state)
         (folder / f"epoch-{epoch:04d}.npz").unlink(missing_ok=True)

@@ -30,7 +30,7 @@ class StoresRecipe(TrainingSection):
     """One training run over several data sets; a batch has the samples of one of them.
 
     Channels are read from the stores as they are needed. The learning rate warms up linearly for ``warmup_epochs`` and
-    falls to zero along a cosine.
+    falls to zero along a cosine. Every ``validate_every`` epochs, and after the last, validation samples are scored.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
@@ -45,6 +45,7 @@ class StoresRecipe(TrainingSection):
     weight_decay: NonNegative = 0.05
     clipnorm: PositiveFloat = 1.0
     max_samples: Count | None = None
+    validate_every: Count = 1
 
     @field_validator("datasets")
     @classmethod

@@ -95,7 +95,7 @@ def scored_networks(plan: dict[str, Any], out: Path) -> list[str]:
 def best_seed(plan: dict[str, Any], out: Path, method: str) -> str:
     """The network of a method with the lowest validation loss."""
     found = [name for name in (f"{method}-s{seed}" for seed in plan["seeds"]) if (out / name / "card.json").exists()]
-    return min(found, key=lambda name: min(e["val_loss"] for e in _card(out, name)["training"]["curve"]))
+    return min(found, key=lambda name: min(e.get("val_loss", np.inf) for e in _card(out, name)["training"]["curve"]))
 
 
 def nmse_figure(frame: pd.DataFrame, plan: dict[str, Any]) -> Figure:
@@ -125,11 +125,11 @@ def convergence_figure(plan: dict[str, Any], out: Path) -> Figure:
     for axis, task in zip(figure.subplots(1, 2, sharey=True), experiments.TASKS, strict=True):
         for path in sorted(out.glob("*/card.json")):
             card = json.loads(path.read_text())
-            curve = [e[f"val_{task}"] for e in card["training"]["curve"] if f"val_{task}" in e]
+            curve = [(i, e[f"val_{task}"]) for i, e in enumerate(card["training"]["curve"], 1) if f"val_{task}" in e]
             method = path.parent.name.rsplit("-s", 1)[0].split("-time")[0].split("-frequency")[0]
             if curve:
-                color = COLORS.get(method, "0.8")
-                axis.plot(np.arange(1, len(curve) + 1), 10 * np.log10(curve), color=color, lw=1.2)
+                epoch, nmse = np.transpose(curve)
+                axis.plot(epoch, 10 * np.log10(nmse), color=COLORS.get(method, "0.8"), lw=1.2)
         axis.set(xlabel="epoch", title=f"prediction in {task}")
     figure.axes[0].set_ylabel("validation NMSE [dB], D1-D16")
     shown = [key for key in NAMES if key not in ("ar", "wiener", "repeat")]
