@@ -25,13 +25,44 @@ def networks(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path) -
     """Every network that is trained, on every data set: ``network, parameters, set, task, nmse_db, ci95``."""
     keys = {store.name: key for key, store in stores.items()}
     rows = []
-    for path in sorted(out.glob("*/card.json")):
-        card = json.loads(path.read_text())
-        for name, tasks in card["test"].get("by_data_set", {}).items():
-            for task, entry in tasks.items():
+    for path, card in cards(out):
+        for name, tasks in card["test"]["by_data_set"].items():
+            for task in [task for task in TASKS if task in tasks]:
+                entry = tasks[task]
                 row = {"network": path.parent.name, "parameters": card["parameters"], "set": keys[name], "task": task}
                 rows.append({**row, "nmse_db": entry["nmse_db"], "ci95": entry["ci95"]})
     return pd.DataFrame(rows)
+
+
+def cards(out: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Model cards of the finished trainings, with their paths."""
+    return [(path, json.loads(path.read_text())) for path in sorted(out.glob("*/card.json"))]
+
+
+def feedback(stores: dict[str, ChannelStore], out: Path) -> pd.DataFrame:
+    """WiFo-CF on test samples: ``network, parameters, group, uplink, nmse_db, bits``, mean ratio over D1 .. D16.
+
+    ``uplink``: "bits", a quantised report of ``bits`` on average; "analog", unquantised values in noise of 10 dB.
+    """
+    keys, rows = {store.name: key for key, store in stores.items()}, []
+    for path, card in cards(out):
+        for name, entry in card["test"]["by_data_set"].items():
+            for uplink in [uplink for uplink in ("bits", "analog") if uplink in entry]:
+                group = keys[name] if keys[name] in UNSEEN else GROUPS[0]
+                row = {"network": path.parent.name, "parameters": card["parameters"], "group": group, "uplink": uplink}
+                rows.append({**row, "ratio": 10 ** (entry[uplink]["nmse_db"] / 10), "bits": entry["report_bits"]})
+    frame = pd.DataFrame(rows, columns=["network", "parameters", "group", "uplink", "ratio", "bits"])
+    mean = frame.groupby(["network", "parameters", "group", "uplink"], as_index=False)[["ratio", "bits"]].mean()
+    return mean.assign(nmse_db=10 * np.log10(mean.ratio)).drop(columns="ratio")
+
+
+def equal_epochs(out: Path) -> pd.DataFrame:
+    """Validation NMSE [dB] of every training, finished or not, by epoch; for comparisons at equal epochs."""
+    found = {}
+    for path in sorted(out.glob("*/history.json")):
+        epochs = json.loads(path.read_text())["epochs"]
+        found[path.parent.name] = {i: 10 * np.log10(e["val_loss"]) for i, e in enumerate(epochs, 1) if "val_loss" in e}
+    return pd.DataFrame(found).sort_index().T.rename_axis("network")
 
 
 def classical(stores: dict[str, ChannelStore], snr_db: float | None = None) -> pd.DataFrame:
@@ -168,7 +199,8 @@ def latency(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path) ->
     """Table IV, in a process of its own: exports need TensorFlow."""
     layout = stores["D1"].layout
     sizes = [str(n) for n in (layout.num_slots, layout.num_subcarriers, layout.panel.num_ports)]
-    names = [n for n in ("teacher", "mcakd-s1", "lstm-time", "transformer-time", "llm4cp-time") if (out / n).exists()]
+    names = ("teacher", "none-s1", "mcakd-s1", "lstm-time", "transformer-time", "llm4cp-time")
+    names = [n for n in names if (out / n / "card.json").exists()]
     command = [sys.executable, "-m", "benchmarks.papers.tiny_wifo.latency", str(out / "latency.csv"), *sizes]
     environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
     subprocess.run([*command, *(str(out / name) for name in names)], env=environment, check=True, timeout=3600)

@@ -47,6 +47,8 @@ def report(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path, rec
         "table_2": parts.pivot_table(index="network", columns=["group", "task"], values="nmse_db"),
         "table_3": sizes.pivot_table(index=["network", "parameters"], columns=["group", "task"], values="nmse_db"),
         "table_4": _kept(out / "table_4.csv", lambda: experiments.latency(plan, stores, out)),
+        "feedback": experiments.feedback(stores, out),
+        "equal_epochs": experiments.equal_epochs(out),
     }
     tables["noise"] = _kept(out / "noise.csv", lambda: noise_table(plan, stores, out))
     if recorded is not None:
@@ -57,7 +59,9 @@ def report(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path, rec
     moving = _kept(out / "mobility.csv", lambda: experiments.mobility(out))
     tables["recovered"] = experiments.recovered(moving)
     for name, frame in tables.items():
-        frame.to_csv(out / f"{name}.csv", index=name in ("table_2", "table_3", "recorded"), float_format="%.5g")
+        frame.to_csv(
+            out / f"{name}.csv", index=name in ("table_2", "table_3", "recorded", "equal_epochs"), float_format="%.5g"
+        )
         print(f"\n{name}\n{frame.to_string()}")
     with mpl.rc_context(RC):
         nmse_figure(single, plan).savefig(out / "nmse_by_set.png")
@@ -89,13 +93,18 @@ def noise_table(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path
 def scored_networks(plan: dict[str, Any], out: Path) -> list[str]:
     """Teacher, the best seed of every method, baselines in time."""
     methods = [best_seed(plan, out, name) for name in plan["methods"]]
-    return ["teacher", *methods, *(f"{name}-time" for name in plan["baselines"])]
+    names = ["teacher", *methods, *(f"{name}-time" for name in plan["baselines"])]
+    return [name for name in names if name and (out / name / "card.json").exists()]
 
 
-def best_seed(plan: dict[str, Any], out: Path, method: str) -> str:
-    """The network of a method with the lowest validation loss."""
+def best_seed(plan: dict[str, Any], out: Path, method: str) -> str | None:
+    """The finished network of a method with the lowest validation loss."""
     found = [name for name in (f"{method}-s{seed}" for seed in plan["seeds"]) if (out / name / "card.json").exists()]
-    return min(found, key=lambda name: min(e.get("val_loss", np.inf) for e in _card(out, name)["training"]["curve"]))
+    return min(
+        found,
+        default=None,
+        key=lambda name: min(e.get("val_loss", np.inf) for e in _card(out, name)["training"]["curve"]),
+    )
 
 
 def nmse_figure(frame: pd.DataFrame, plan: dict[str, Any]) -> Figure:
@@ -123,8 +132,7 @@ def convergence_figure(plan: dict[str, Any], out: Path) -> Figure:
     """Validation NMSE of every training."""
     figure = Figure(figsize=(9, 4), layout="constrained")
     for axis, task in zip(figure.subplots(1, 2, sharey=True), experiments.TASKS, strict=True):
-        for path in sorted(out.glob("*/card.json")):
-            card = json.loads(path.read_text())
+        for path, card in experiments.cards(out):
             curve = [(i, e[f"val_{task}"]) for i, e in enumerate(card["training"]["curve"], 1) if f"val_{task}" in e]
             method = path.parent.name.rsplit("-s", 1)[0].split("-time")[0].split("-frequency")[0]
             if curve:
