@@ -129,11 +129,12 @@ def nmse_figure(frame: pd.DataFrame, plan: dict[str, Any]) -> Figure:
 
 
 def convergence_figure(plan: dict[str, Any], out: Path) -> Figure:
-    """Validation NMSE of every training."""
+    """Validation NMSE of every training, finished or not; grey: ablations and versions."""
     figure = Figure(figsize=(9, 4), layout="constrained")
     for axis, task in zip(figure.subplots(1, 2, sharey=True), experiments.TASKS, strict=True):
-        for path, card in experiments.cards(out):
-            curve = [(i, e[f"val_{task}"]) for i, e in enumerate(card["training"]["curve"], 1) if f"val_{task}" in e]
+        for path in sorted(out.glob("*/history.json")):
+            epochs = json.loads(path.read_text())["epochs"]
+            curve = [(i, e[f"val_{task}"]) for i, e in enumerate(epochs, 1) if f"val_{task}" in e]
             method = path.parent.name.rsplit("-s", 1)[0].split("-time")[0].split("-frequency")[0]
             if curve:
                 epoch, nmse = np.transpose(curve)
