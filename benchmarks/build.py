@@ -18,6 +18,7 @@ from simulator.core.interfaces import ChannelSource, Estimator, FeedbackScheme
 from simulator.core.seeding import derive
 from simulator.prediction import Prediction
 from simulator.transforms import unit_power
+from simulator.uplink import Uplink, UplinkModel
 
 if TYPE_CHECKING:
     from simulator.link import Link
@@ -39,26 +40,47 @@ def build_estimator(scenario: Scenario) -> Estimator:
 
 def build_schemes(scenario: Scenario) -> dict[str, FeedbackScheme]:
     """Feedback schemes by label, in the order of the scenario; imports no Keras."""
-    return {label: scheme for label, (scheme, _) in _build_feedback(scenario).items()}
+    return {label: scheme for label, (scheme, *_) in _build_feedback(scenario).items()}
 
 
-def _build_feedback(scenario: Scenario) -> dict[str, tuple[FeedbackScheme, Prediction | None]]:
-    """Schemes with their prediction by label."""
-    built: dict[str, tuple[FeedbackScheme, Prediction | None]] = {}
+def build_uplink(scenario: Scenario) -> Uplink:
+    """The uplink of all schemes; imports no Keras."""
+    section = scenario.uplink
+    common = {name: getattr(section, name) for name in ("on_loss", "delay_slots", "max_bits", "over_budget")}
+    if section.code == "none":
+        return UplinkModel(section.loss_probability, section.bit_flip_probability, **common)
+    from simulator.phy.coded_uplink import CodedUplink
+
+    return CodedUplink(**common, **section.coded)
+
+
+def _build_feedback(scenario: Scenario) -> dict[str, tuple[FeedbackScheme, Prediction | None, Uplink]]:
+    """Schemes with their prediction and their uplink by label."""
+    built: dict[str, tuple[FeedbackScheme, Prediction | None, Uplink]] = {}
+    common = build_uplink(scenario)
+    ideal = UplinkModel(on_loss=common.on_loss, delay_slots=common.delay_slots)
     for entry in scenario.feedback:
         prediction = _build_prediction(scenario, entry)
         suffix = "" if prediction is None else f"+{entry.predict.name}@{prediction.at}"
+        suffix += "+ideal" if entry.ideal_uplink else ""
         for params in entry.variants():
             seed = derive(scenario.seed, "feedback")
             scheme = registry.build("feedback", entry.scheme, scenario.csi_config, seed=seed, **params)
             if isinstance(scheme, PmiFeedback) and scenario.carrier.num_rb is not None:
                 check_subband(scenario.carrier.num_rb, scenario.carrier.subband_rb)
             label = entry.label or scheme.label + suffix
-            if prediction is not None:
-                prediction.check(scheme, label)
             if label in built:
                 raise ConfigError("feedback", label, "every scheme once; set a label to tell two apart")
-            built[label] = scheme, prediction
+            uplink = ideal if entry.ideal_uplink else common.for_scheme(scheme, label)
+            slots = uplink.slots_per_report
+            need = scenario.time.history_slots + common.delay_slots + slots - 1
+            if scenario.time.num_slots < need:
+                allowed = f"at least {need} (history, delay, and {slots} slots for a report of {label})"
+                raise ConfigError("time.num_slots", scenario.time.num_slots, allowed)
+            if prediction is not None:
+                prediction.check(scheme, label, slots)
+                prediction.predictor.check(scenario.time.history_slots, common.delay_slots + slots - 1)
+            built[label] = scheme, prediction, uplink
     return built
 
 
@@ -74,7 +96,7 @@ def _build_prediction(scenario: Scenario, entry: Feedback) -> Prediction | None:
 
 def build_link(scenario: Scenario) -> Link:
     """The link of one point."""
-    from simulator.link import Link, UplinkModel
+    from simulator.link import Link
 
     precoders = {name: registry.build("precoders", name) for name in scenario.precoding.precoders}
     for precoder in precoders.values():
@@ -84,14 +106,15 @@ def build_link(scenario: Scenario) -> Link:
     return Link(
         config=scenario.csi_config,
         estimator=build_estimator(scenario),
-        schemes={label: scheme for label, (scheme, _) in feedback.items()},
+        schemes={label: scheme for label, (scheme, *_) in feedback.items()},
         precoders=precoders,
         snr_db=scenario.snr_db,
-        uplink=UplinkModel(**scenario.uplink.model_dump()),
+        uplink=build_uplink(scenario),
+        uplinks={label: uplink for label, (*_, uplink) in feedback.items()},
         gammas=scenario.outage.gammas,
         rates_bpshz=scenario.outage.rates_bpshz,
         history_slots=scenario.time.history_slots,
-        predictions={label: prediction for label, (_, prediction) in feedback.items() if prediction is not None},
+        predictions={label: prediction for label, (_, prediction, _) in feedback.items() if prediction is not None},
     )
 
 

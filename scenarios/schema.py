@@ -110,13 +110,17 @@ class Predict(PluginSection):
 
 
 class Feedback(PluginSection):
-    """One line of schemes; a parameter given as a list stands for one scheme per value."""
+    """One line of schemes; a parameter given as a list stands for one scheme per value.
 
-    younger_fields = frozenset({"predict"})
+    With ``ideal_uplink`` their reports arrive as they are, of any length, after ``uplink.delay_slots``.
+    """
+
+    younger_fields = frozenset({"predict", "ideal_uplink"})
 
     scheme: str
     label: str | None = None
     predict: Predict | None = None
+    ideal_uplink: bool = False
 
     def variants(self) -> list[dict[str, Any]]:
         """Parameter sets, the product over all list-valued parameters in the order written."""
@@ -134,12 +138,52 @@ class Feedback(PluginSection):
 
 
 class Uplink(Section):
-    """Impairments of the report on its way to the gNB."""
+    """What happens to the report on its way to the gNB.
+
+    ``code: none`` loses reports and flips bits at given probabilities; ``code: uci`` sends them over the coded control
+    channel of TS 38.212 at an SNR. ``max_bits`` is the payload budget of a slot.
+    """
+
+    younger_fields = frozenset(
+        {
+            "code", "snr_db", "fading", "num_rx", "num_re", "list_size", "part1_code_rate", "dtx_threshold",
+            "max_bits", "over_budget",
+        }
+    )  # fmt: skip
 
     loss_probability: Probability = 0.0
     bit_flip_probability: Probability = 0.0
     on_loss: Literal["last", "none"] = "last"
     delay_slots: Annotated[Integer, Field(ge=0, le=1000)] = 0
+    max_bits: Count | None = None
+    over_budget: Literal["error", "omit", "segment"] = "error"
+    code: Literal["none", "uci"] = "none"
+    snr_db: SnrDb | None = None
+    num_re: Count | None = None
+    fading: Literal["awgn", "rayleigh"] = "awgn"
+    num_rx: Count = 1
+    list_size: Count = 8
+    part1_code_rate: Annotated[Real, Field(gt=0, le=1)] = 0.15
+    dtx_threshold: Probability = 0.0
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Uplink:
+        theirs = ("loss_probability", "bit_flip_probability")
+        ours = tuple(self.coded)
+        for name in ours if self.code == "none" else theirs:
+            value = getattr(self, name)
+            if value != type(self).model_fields[name].default:
+                raise ConfigError(f"uplink.{name}", value, f"no value with uplink.code: {self.code}")
+        for name in ("snr_db", "num_re") if self.code == "uci" else ():
+            if getattr(self, name) is None:
+                raise ConfigError(f"uplink.{name}", "nothing", "a value is required with uplink.code: uci")
+        return self
+
+    @property
+    def coded(self) -> dict[str, Any]:
+        """Fields of the coded uplink alone."""
+        names = ("snr_db", "num_re", "fading", "num_rx", "list_size", "part1_code_rate", "dtx_threshold")
+        return {name: getattr(self, name) for name in names}
 
 
 class Precoding(Section):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -13,21 +13,11 @@ from simulator import metrics
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import Estimator, FeedbackScheme, Precoder
 from simulator.core.seeding import derive
-from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, PrecodingContext
+from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport, PrecodingContext
 from simulator.core.units import db_to_lin
 from simulator.prediction import Prediction, windows
 from simulator.scores import CsiOutcome, LinkOutcome
-from simulator.uplink import filled, last_good, take_slots, transmit
-
-
-@dataclass(frozen=True)
-class UplinkModel:
-    """Impairments of the uplink, see :mod:`simulator.uplink`."""
-
-    loss_probability: float = 0.0
-    bit_flip_probability: float = 0.0
-    on_loss: str = "last"
-    delay_slots: int = 0
+from simulator.uplink import Uplink, UplinkModel, filled, last_good, take_slots
 
 
 class _Received(NamedTuple):
@@ -37,6 +27,7 @@ class _Received(NamedTuple):
     value: np.ndarray  # complex64 [batch, slot, user, ...], reconstruction
     explicit: bool  # channels, or precoder directions
     good: np.ndarray  # bool [batch, user, slot], arrived and a codeword
+    wrong: np.ndarray  # bool [batch, user, slot], good for the gNB, with wrong bits
     bops: np.ndarray | None = None  # float64 [batch, user, slot], what the UE's network spent
 
 
@@ -50,15 +41,17 @@ class Link:
         schemes: feedback schemes by label.
         precoders: precoders by name.
         snr_db: total transmit power over noise power per subcarrier [dB].
-        uplink: impairments.
+        uplink: delay and impairments.
+        uplinks: the uplink of each scheme, by label, where it is not ``uplink``; its delay is the same.
         gammas: relative outage targets.
         rates_bpshz: absolute outage targets.
         history_slots: estimates that the UE knows when it reports, its current one included; reconstructions that a
             gNB which predicts knows.
         predictions: how the delay is predicted away, by label of the scheme; a scheme without an entry does not.
 
-    In slot t the gNB uses the report of slot ``t - delay_slots``. The first ``history_slots - 1 + delay_slots``
-    slots of a drop fill the history and the delay; they are not scored, whatever the scheme. Where the gNB predicts,
+    In slot t the gNB uses the report of slot ``t - delay_slots``. A report that takes n slots begins in every n-th
+    slot, from the estimate there, and is used ``delay_slots`` after its last one. The first slots of a drop fill the
+    history, the delay and the longest report; they are not scored, whatever the scheme. Where the gNB predicts,
     the UE also reports in the slots that fill the history, in these without a history of its own.
     """
 
@@ -67,7 +60,8 @@ class Link:
     schemes: Mapping[str, FeedbackScheme]
     precoders: Mapping[str, Precoder]
     snr_db: tuple[float, ...]
-    uplink: UplinkModel = UplinkModel()
+    uplink: Uplink = field(default_factory=UplinkModel)
+    uplinks: Mapping[str, Uplink] = field(default_factory=dict)
     gammas: tuple[float, ...] = (0.95,)
     rates_bpshz: tuple[float, ...] = (1.0,)
     history_slots: int = 1
@@ -77,8 +71,8 @@ class Link:
         for label, prediction in self.predictions.items():
             if label not in self.schemes:
                 raise ConfigError("predictions", label, ", ".join(self.schemes))
-            prediction.predictor.check(self.history_slots, self.uplink.delay_slots)
-            prediction.check(self.schemes[label], label)
+            prediction.predictor.check(self.history_slots, self._lead(label))
+            prediction.check(self.schemes[label], label, self._uplink(label).slots_per_report)
 
     def run(self, h: np.ndarray, *, seed: int) -> Iterator[tuple[str, str | None, CsiOutcome | LinkOutcome]]:
         """Outcomes of one chunk, scheme by scheme.
@@ -90,12 +84,10 @@ class Link:
         Yields:
             ``(scheme, None, CsiOutcome)``, then ``(scheme, precoder, LinkOutcome)`` for every precoder.
         """
-        delay = self.uplink.delay_slots
         batch, users = h.shape[:2]
-        slots = h.shape[4] - self.history_slots + 1 - delay  # that are scored
+        slots = h.shape[4] - self.num_slots + 1  # that are scored
         if slots < 1:
-            need = self.history_slots + delay
-            raise ConfigError("time.num_slots", h.shape[4], f"at least {need} (history_slots + uplink.delay_slots)")
+            raise ConfigError("time.num_slots", h.shape[4], f"at least {self.num_slots} (history, delay, segments)")
         warm_up, csi = self._estimates(h, seed)
         h = h[..., -slots:, :]
         channel = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(_by_slot(h), -1, 1)))
@@ -104,7 +96,7 @@ class Link:
         perfect = {name: p.for_link(PrecodingContext(users)) for name, p in self.precoders.items()}
         reference = {name: self._rates(channel, rows, p, (batch, slots)) for name, p in perfect.items()}
         for label, scheme in self.schemes.items():
-            known, num_bits, bops = self._known(label, warm_up, csi, (batch, slots), seed)
+            known, sent = self._known(label, warm_up, csi, (batch, slots), seed)
             rows_hat = ops.convert_to_tensor(self._rows(known))
             correlation2 = ops.convert_to_numpy(metrics.correlation2(rows, rows_hat))
             yield (
@@ -116,10 +108,12 @@ class Link:
                     if known.h is None
                     else np.moveaxis(known.h.reshape(batch, slots, *known.h.shape[1:]), 1, 4),
                     correlation2=correlation2.reshape(batch, slots, *correlation2.shape[1:]).transpose(0, 3, 4, 1, 2),
-                    num_bits=num_bits,
+                    num_bits=sent.num_bits,
                     snr_db=self.snr_db,
                     part1_bits=scheme.part1_bits,
-                    ue_bops=bops,
+                    ue_bops=sent.bops,
+                    lost=~sent.good if self._uplink(label).may_fail else None,
+                    wrong=sent.wrong if self._uplink(label).may_fail else None,
                 ),
             )
             context = PrecodingContext(users, relative_error(correlation2))
@@ -138,55 +132,78 @@ class Link:
         history = _flat(windows(h_hat, self.history_slots))
         return warm_up, CsiEstimate(np.ascontiguousarray(history[..., -1, :]), _flat(error_var[:, past:]), history)
 
+    @property
+    def num_slots(self) -> int:
+        """Slots that a drop has at least: history, delay, and the longest report."""
+        return self.history_slots + self.uplink.delay_slots + self._wait
+
+    @property
+    def _wait(self) -> int:
+        """Slots, beside its first, that the longest report takes."""
+        return max(self._uplink(label).slots_per_report for label in self.schemes) - 1
+
+    def _uplink(self, label: str) -> Uplink:
+        return self.uplinks.get(label, self.uplink)
+
+    def _lead(self, label: str) -> int:
+        """Slots from an estimate to its first use."""
+        return self.uplink.delay_slots + self._uplink(label).slots_per_report - 1
+
     def _known(
         self, label: str, warm_up: CsiEstimate | None, csi: CsiEstimate, shape: tuple[int, int], seed: int
-    ) -> tuple[CsiReconstruction, np.ndarray, np.ndarray | None]:
-        """CSI that the gNB uses in every scored slot, length and UE cost of its report ``[batch, user, slot]``."""
-        scheme, prediction = self.schemes[label], self.predictions.get(label)
+    ) -> tuple[CsiReconstruction, _Received]:
+        """CSI that the gNB uses in every scored slot, and the report that should have served that slot."""
+        scheme, prediction, uplink = self.schemes[label], self.predictions.get(label), self._uplink(label)
         batch, slots = shape
         if prediction is not None and prediction.at == "ue":
-            csi = prediction.at_ue(csi, self.uplink.delay_slots)
-        received = self._deliver(scheme, csi, batch, derive(seed, "uplink"))
-        num_bits = received.num_bits[..., :slots]
-        bops = None if received.bops is None else received.bops[..., :slots]
-        if prediction is None or prediction.at == "ue":
-            return self._held(received, slots), num_bits, bops
-        if warm_up is not None:
-            early = self._deliver(scheme, warm_up, batch, derive(seed, "uplink of the warm-up"))
-            received = _joined(early, received)
-        return self._expected(received, prediction, slots), num_bits, bops
-
-    def _deliver(self, scheme: FeedbackScheme, csi: CsiEstimate, batch: int, seed: int) -> _Received:
-        """Report of every estimate ``[batch * slot, ...]``, over the uplink."""
-        sent = scheme.report(csi)
-        arrived, lost = transmit(
-            sent,
-            loss_probability=self.uplink.loss_probability,
-            bit_flip_probability=self.uplink.bit_flip_probability,
-            seed=seed,
+            csi = prediction.at_ue(csi, self._lead(label))
+        period = uplink.slots_per_report
+        received = self._deliver(scheme, uplink, _every(csi, batch, period), batch, derive(seed, "uplink"))
+        # The newest report that had arrived a delay before each scored slot.
+        newest = (self._wait + np.arange(slots) - (period - 1)) // period
+        serving = received._replace(
+            **{
+                name: None if x is None else x[..., newest]
+                for name, x in received._asdict().items()
+                if name in ("num_bits", "good", "wrong", "bops")
+            }
         )
+        if prediction is None or prediction.at == "ue":
+            return self._held(received, newest), serving
+        if warm_up is not None:
+            early = self._deliver(scheme, uplink, warm_up, batch, derive(seed, "uplink of the warm-up"))
+            received = _joined(early, received)
+        return self._expected(received, prediction, slots), serving
+
+    def _deliver(self, scheme: FeedbackScheme, uplink: Uplink, csi: CsiEstimate, batch: int, seed: int) -> _Received:
+        """Report of every estimate ``[batch * slot, ...]``, over the uplink."""
+        report = scheme.report(csi)
+        arrived, lost = uplink.transmit(report, seed=seed)
         rec = scheme.reconstruct(arrived)
         good = ~lost if rec.valid is None else ~lost & rec.valid
+        wrong = good & _differs(report, arrived)
         value = rec.h if rec.w is None else rec.w
-        num_bits, value, good = (x.reshape(batch, -1, *x.shape[1:]) for x in (sent.num_bits, value, good))
+        value = value.reshape(batch, -1, *value.shape[1:])
         bops = scheme.ue_bops(csi)
-        bops = None if bops is None else np.moveaxis(bops.reshape(batch, -1, bops.shape[1]), 1, 2)
-        return _Received(np.moveaxis(num_bits, 1, 2), value, rec.w is None, np.moveaxis(good, 1, 2), bops)
+        num_bits, good, wrong, bops = (
+            None if x is None else np.moveaxis(x.reshape(batch, -1, x.shape[1]), 1, 2)
+            for x in (np.asarray(arrived.num_bits), good, wrong, bops)
+        )
+        return _Received(num_bits, value, rec.w is None, good, wrong, bops)
 
-    def _held(self, received: _Received, slots: int) -> CsiReconstruction:
+    def _held(self, received: _Received, newest: np.ndarray) -> CsiReconstruction:
         """CSI that the gNB uses in every scored slot: the last good report, or zeros where it knows nothing."""
-        # A report of slot t serves slot t + delay.
-        source = last_good(received.good, self.uplink.on_loss)[..., :slots]
-        used = _flat(received.value[:, :slots] if received.good.all() else take_slots(received.value, source))
+        source = last_good(received.good, self.uplink.on_loss)[..., newest]
+        used = _flat(received.value[:, newest] if received.good.all() else take_slots(received.value, source))
         return CsiReconstruction(h=used) if received.explicit else CsiReconstruction(w=used)
 
     def _expected(self, received: _Received, prediction: Prediction, slots: int) -> CsiReconstruction:
         """The same where the gNB predicts: lost reports leave gaps in its history, which the last good ones fill."""
-        past = self.history_slots - 1
-        history = take_slots(received.value, filled(received.good)[..., : past + slots])
+        first, past = self._wait, self.history_slots - 1
+        history = take_slots(received.value, filled(received.good)[..., first : first + past + slots])
         ahead = prediction.at_gnb(history, self.history_slots, self.uplink.delay_slots)
         # Without a report nothing is known, whatever a predictor makes of its history.
-        known = last_good(received.good, self.uplink.on_loss)[..., past : past + slots] >= 0
+        known = last_good(received.good, self.uplink.on_loss)[..., first + past : first + past + slots] >= 0
         return CsiReconstruction(h=_flat(ahead * np.moveaxis(known, 2, 1)[..., None, None, None]))
 
     def _rows(self, known: CsiReconstruction) -> np.ndarray:
@@ -243,11 +260,27 @@ def _flat(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x).reshape(-1, *x.shape[2:])
 
 
+def _differs(sent: CsiReport, arrived: CsiReport) -> np.ndarray:
+    """bool ``[batch, user]``: a bit that was received is not what it was."""
+    if arrived.bits is sent.bits:
+        return np.zeros(sent.num_bits.shape, bool)
+    inside = np.arange(sent.bits.shape[-1]) < np.asarray(arrived.num_bits)[..., None]
+    return np.any((arrived.bits != sent.bits) & inside, axis=-1)
+
+
 def _joined(early: _Received, late: _Received) -> _Received:
     """Reports of all slots in a row."""
     return _Received(
         np.concatenate([early.num_bits, late.num_bits], axis=2),
         np.concatenate([early.value, late.value], axis=1),
         late.explicit,
-        np.concatenate([early.good, late.good], axis=2),
+        *(np.concatenate([getattr(early, x), getattr(late, x)], axis=2) for x in ("good", "wrong")),
     )
+
+
+def _every(csi: CsiEstimate, batch: int, period: int) -> CsiEstimate:
+    """Estimates ``[batch * slot, ...]`` of slots 0, ``period``, 2 ``period``, ..."""
+    if period == 1:
+        return csi
+    values = {name: x for name, x in vars(csi).items() if x is not None}
+    return replace(csi, **{name: _flat(x.reshape(batch, -1, *x.shape[1:])[:, ::period]) for name, x in values.items()})

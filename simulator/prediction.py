@@ -25,8 +25,11 @@ class Prediction:
     predictor: Predictor
     at: Literal["ue", "gnb"]
 
-    def check(self, scheme: FeedbackScheme, label: str) -> None:
-        """ConfigError when the gNB would have to predict from precoder directions."""
+    def check(self, scheme: FeedbackScheme, label: str, slots_per_report: int = 1) -> None:
+        """ConfigError when the gNB would have to predict from precoder directions, or from reports with gaps."""
+        if self.at == "gnb" and slots_per_report > 1:
+            allowed = f"ue; the gNB predicts from a report in every slot, these take {slots_per_report}"
+            raise ConfigError(f"feedback.{label}.predict.at", self.at, allowed)
         if self.at == "gnb" and not scheme.explicit:
             allowed = "ue; the gNB predicts channels, which takes an explicit scheme (one that reconstructs h)"
             raise ConfigError(f"feedback.{label}.predict.at", self.at, allowed)

@@ -23,6 +23,8 @@ class CsiOutcome:
         snr_db: SNR points of the scenario [dB].
         part1_bits: bits of every report in front of its PMI.
         ue_bops: float ``[batch, user, slot]``, bit operations that the UE's network spent on every report, or None.
+        lost: bool ``[batch, user, slot]``, the gNB knows that it has no report; None: the uplink never fails.
+        wrong: bool ``[batch, user, slot]``, the report was taken with wrong bits in it; None as ``lost``.
     """
 
     h: np.ndarray
@@ -32,6 +34,8 @@ class CsiOutcome:
     snr_db: tuple[float, ...]
     part1_bits: int = 0
     ue_bops: np.ndarray | None = None
+    lost: np.ndarray | None = None
+    wrong: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -233,6 +237,26 @@ class BitsMax(Metric):
     def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
         """Largest number of bits per drop."""
         return {"bits_max": outcome.num_bits.reshape(len(outcome.num_bits), -1).max(axis=1).astype(np.float64)}
+
+
+class ReportLoss(Metric):
+    """Share of reports that the gNB knows to be lost: erased, CRC failed, or no codeword. For uplinks that may fail."""
+
+    unit, better, scope, share = "1", "lower", "csi", True
+
+    def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
+        """Share per drop."""
+        return {} if outcome.lost is None else {"report_loss": _per_drop(outcome.lost)}
+
+
+class ReportError(Metric):
+    """Share of reports that passed with wrong bits, unknown to the gNB. For uplinks that may fail."""
+
+    unit, better, scope, share = "1", "lower", "csi", True
+
+    def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
+        """Share per drop."""
+        return {} if outcome.wrong is None else {"report_error": _per_drop(outcome.wrong)}
 
 
 class UeCost(Metric):

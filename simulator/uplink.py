@@ -1,20 +1,128 @@
-"""What the uplink does to a report: loss and bit errors; and what the gNB does about a lost one."""
+"""What the uplink does to a report: delay, loss and bit errors; and what the gNB does about a lost one."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from typing import Literal
+
 import numpy as np
 
+from simulator.core.errors import ConfigError
+from simulator.core.interfaces import FeedbackScheme
 from simulator.core.types import CsiReport
+
+OnLoss = Literal["last", "none"]
+OverBudget = Literal["error", "omit", "segment"]
+
+
+class Uplink(ABC):
+    """The way of a report to the gNB.
+
+    Attributes:
+        on_loss: "last" falls back to the last good report of the same UE, "none" to nothing.
+        delay_slots: slots from the last slot of a report to its use.
+        slots_per_report: slots that one report takes; the UE begins a report in every such slot.
+        may_fail: whether reports are lost or wrong at all.
+    """
+
+    on_loss: OnLoss
+    delay_slots: int
+    slots_per_report: int = 1
+    may_fail: bool
+
+    @abstractmethod
+    def transmit(self, report: CsiReport, *, seed: int) -> tuple[CsiReport, np.ndarray]:
+        """Send reports.
+
+        Args:
+            report: what the UEs want to send.
+            seed: random seed; equal seeds meet equal channels, whatever the scheme.
+
+        Returns:
+            the report as received, ``num_bits`` being what was sent, and ``lost`` bool ``[batch, user]``: the gNB knows
+            that it did not get the report.
+        """
+
+    def for_scheme(self, scheme: FeedbackScheme, label: str) -> Uplink:
+        """This uplink for the reports of one scheme; ConfigError where they do not fit."""
+        return self
+
+
+@dataclass(frozen=True)
+class UplinkModel(Uplink):
+    """Independent losses and bit flips, whatever the length of a report.
+
+    Args:
+        loss_probability: probability that what is sent in a slot does not arrive.
+        bit_flip_probability: probability that a bit is inverted, unknown to the gNB.
+        on_loss: as of :class:`Uplink`.
+        delay_slots: as of :class:`Uplink`.
+        max_bits: payload budget of a slot [bit]; None: any report fits.
+        over_budget: what happens to a longer report: "error", "omit" or "segment".
+        slots_per_report: as of :class:`Uplink`; set by :meth:`for_scheme`.
+        scheme: the scheme; set by :meth:`for_scheme`.
+    """
+
+    loss_probability: float = 0.0
+    bit_flip_probability: float = 0.0
+    on_loss: OnLoss = "last"
+    delay_slots: int = 0
+    max_bits: int | None = None
+    over_budget: OverBudget = "error"
+    slots_per_report: int = 1
+    scheme: FeedbackScheme | None = None
+
+    @property
+    def may_fail(self) -> bool:
+        """Whether one of the probabilities is positive."""
+        return self.loss_probability > 0 or self.bit_flip_probability > 0
+
+    def for_scheme(self, scheme: FeedbackScheme, label: str) -> UplinkModel:
+        """This uplink with the number of slots that a report of the scheme takes."""
+        if self.max_bits is None:
+            return self
+        slots = slots_for(scheme, label, self.max_bits, self.over_budget, "uplink.max_bits", self.max_bits)
+        return replace(self, slots_per_report=slots, scheme=scheme)
+
+    def transmit(self, report: CsiReport, *, seed: int) -> tuple[CsiReport, np.ndarray]:
+        """As :func:`transmit`; a report over several slots arrives when all of them do."""
+        loss: float | np.ndarray = self.loss_probability
+        if self.max_bits is not None:
+            if self.scheme is not None and self.over_budget == "omit":
+                report = self.scheme.omit(report, self.max_bits)
+            slots = -(-np.asarray(report.num_bits) // self.max_bits)
+            loss = np.where(slots > 1, 1 - (1 - loss) ** slots, loss)
+        return transmit(report, loss_probability=loss, bit_flip_probability=self.bit_flip_probability, seed=seed)
+
+
+def slots_for(
+    scheme: FeedbackScheme, label: str, max_bits: int, over_budget: OverBudget, field: str, got: object
+) -> int:
+    """Slots that a report takes with ``max_bits`` in each.
+
+    Raises:
+        ConfigError: naming ``field``, for reports over the budget that can neither be shortened nor split.
+    """
+    if scheme.max_bits <= max_bits:
+        return 1
+    if over_budget == "segment":
+        return -(-scheme.max_bits // max_bits)
+    if over_budget == "omit" and scheme.min_bits <= max_bits:
+        return 1
+    least = scheme.min_bits if over_budget == "omit" else scheme.max_bits
+    ways = "uplink.over_budget: segment" + (" or omit" if scheme.min_bits <= max_bits else "")
+    raise ConfigError(field, got, f"room for {least} bits of {label} in a slot, which has {max_bits}; or {ways}")
 
 
 def transmit(
-    report: CsiReport, *, loss_probability: float, bit_flip_probability: float, seed: int
+    report: CsiReport, *, loss_probability: float | np.ndarray, bit_flip_probability: float, seed: int
 ) -> tuple[CsiReport, np.ndarray]:
     """Send reports over a channel with independent losses and bit flips.
 
     Args:
         report: what the UEs sent.
-        loss_probability: probability that a report does not arrive (erasure, known to the gNB).
+        loss_probability: probability that a report does not arrive (erasure, known to the gNB), or one for each report.
         bit_flip_probability: probability that a bit is inverted, unknown to the gNB.
         seed: random seed.
 

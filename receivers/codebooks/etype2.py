@@ -101,8 +101,12 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
         return self.payload.pack(pmi)
 
     def unpack(self, part1: np.ndarray, part2: np.ndarray, num_bits: np.ndarray) -> tuple[Pmi, np.ndarray]:
-        """PMI and ``valid``: a known number of coefficients, the length that it implies, indices that exist."""
+        """PMI and ``valid``: a known number of coefficients, a length that it implies, indices that exist."""
         return self.payload.unpack(part1, part2, num_bits)
+
+    def lengths(self, part1: np.ndarray) -> np.ndarray:
+        """Whole, without group 2, without groups 1 and 2."""
+        return self.payload.lengths(part1)
 
     # Selection -------------------------------------------------------------------------------------------------------
 

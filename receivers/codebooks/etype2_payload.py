@@ -62,10 +62,26 @@ class EnhancedTypeTwoPayload:
 
     def part2_length(self, nonzero: int) -> int:
         """Bits of part 2 with so many coefficients that are not zero."""
+        return self._cuts(nonzero)[0]
+
+    def lengths(self, part1: np.ndarray) -> np.ndarray:
+        """Bits of part 2 ``[report, cut]``: whole, without group 2, without groups 1 and 2 (TS 38.214, 5.2.3)."""
+        table = np.array([self._cuts(count) for count in range(1, 2**self.part1_bits + 1)])
+        return table[self._nonzero(part1) - 1]
+
+    def _cuts(self, nonzero: int) -> tuple[int, int, int]:
+        """Bits of groups 0 to 2, 0 to 1, and of group 0."""
         layers, rows, taps = self.shape
-        each = combination_bits(self.pool - 1, taps - 1) + rows * taps + self._strongest_bits(nonzero) + 4
-        shared = self._group_bits + combination_bits(self.group_size, self.num_beams) + self._window_bits
-        return shared + layers * each + 7 * (nonzero - layers)
+        high = max(-(-nonzero // 2) - layers, 0)
+        group0 = self._group_bits + self._beam_bits + layers * self._strongest_bits(nonzero)
+        group1 = self._window_bits + layers * (self._tap_bits + rows * taps + 4) - nonzero // 2 + 7 * high
+        group2 = nonzero // 2 + 7 * (nonzero - layers - high)
+        return group0 + group1 + group2, group0 + group1, group0
+
+    def _nonzero(self, part1: np.ndarray) -> np.ndarray:
+        """Number of coefficients that are not zero, ``[report]``."""
+        number = np.pad(part1, ((0, 0), (1, 0)))  # a leading zero: with one subband part 1 may have no bits at all
+        return bitfield.unpack(number, self.part1_bits + 1)[:, 0] + 1
 
     def _strongest_bits(self, nonzero: int) -> int:
         return ((nonzero if self.rank == 1 else 2 * self.num_beams) - 1).bit_length()
@@ -123,9 +139,13 @@ class EnhancedTypeTwoPayload:
         )
 
     def unpack(self, part1: np.ndarray, part2: np.ndarray, num_bits: np.ndarray) -> tuple[Pmi, np.ndarray]:
-        """PMI and ``valid``: a known number of coefficients, the length that it implies, indices that exist."""
-        number = np.pad(part1, ((0, 0), (1, 0)))  # a leading zero: with one subband part 1 may have no bits at all
-        nonzero = bitfield.unpack(number, self.part1_bits + 1)[:, 0] + 1
+        """PMI and ``valid``: a known number of coefficients, a length that it implies, indices that exist.
+
+        The length tells which groups were left out. Coefficients without amplitude and phase are zero then; without
+        group 1 the strongest of each layer alone is left (with one layer its beam is read as if all of tap 0 were in
+        use, for the bitmap that counts it is missing).
+        """
+        nonzero = self._nonzero(part1)
         layers, rows, taps = self.shape
         n = len(nonzero)
         pmi: Pmi = {
@@ -142,17 +162,21 @@ class EnhancedTypeTwoPayload:
         pmi["bitmap"][:, :, 0, 0] = 1
         valid = np.zeros(n, bool)
         for count in set(nonzero.tolist()) & set(range(layers, self.most + 1)):
-            length = self.part2_length(count)
-            chosen = np.flatnonzero((nonzero == count) & (num_bits == length))
-            if not chosen.size:
-                continue
-            found, good = self._unpack(part2[chosen, :length], count)
-            valid[chosen] = good
-            for key, value in found.items():
-                pmi[key][chosen[good]] = value[good]
+            whole = self.part2_length(count)
+            cuts = dict(zip(reversed(self._cuts(count)), (1, 2, 3), strict=True))  # equal lengths: the whole report
+            for length, groups in cuts.items():
+                chosen = np.flatnonzero((nonzero == count) & (num_bits == length))
+                if not chosen.size:
+                    continue
+                bits = np.pad(part2[chosen, :length], ((0, 0), (0, whole - length)))
+                found, good = self._unpack(bits, count, groups)
+                valid[chosen] = good
+                for key, value in found.items():
+                    pmi[key][chosen[good]] = value[good]
         return pmi, valid
 
-    def _unpack(self, bits: np.ndarray, count: int) -> tuple[Pmi, np.ndarray]:
+    def _unpack(self, bits: np.ndarray, count: int, groups: int) -> tuple[Pmi, np.ndarray]:
+        """PMI and ``valid`` of the first groups, zeros standing for the bits of the others."""
         layers, rows, taps = self.shape
         size = layers * rows * taps
         high = max(-(-count // 2) - layers, 0)
@@ -184,13 +208,18 @@ class EnhancedTypeTwoPayload:
             "beams": combination_members(np.where(good, beams, 0), self.group_size, self.num_beams),
             "reference": bitfield.unpack(parts[6], 4),
         }
+        if groups == 1:
+            pmi["reference"] = np.ones_like(pmi["reference"])
         good &= (pmi["reference"] > 0).all(axis=1)
         pmi["taps"] = self._taps_of(np.where(good[:, None], tap_rank, 0), pmi["window"])
         order = self._priority(pmi["taps"])
         sorted_bitmap = np.concatenate([parts[5], parts[9]], axis=1).astype(np.int64)
+        known = (0, size - count // 2, size)[groups - 1]
+        total = sorted_bitmap.sum(axis=1)
+        good &= (count - (size - known) <= total) & (total <= count)
         pmi["bitmap"] = self._unflat(sorted_bitmap, order)
-        good &= sorted_bitmap.sum(axis=1) == count
-        first_tap = pmi["bitmap"][..., 0]
+        good &= (pmi["bitmap"].sum(axis=(2, 3)) <= self.budget).all(axis=1)
+        first_tap = self._unflat(np.where(np.arange(size) < known, sorted_bitmap, 1), order)[..., 0]
         if self.rank == 1:
             good &= strongest[:, 0] < first_tap.sum(axis=(1, 2))
             strongest = np.argmax(np.cumsum(first_tap, axis=2) == strongest[..., None] + 1, axis=2)
@@ -198,15 +227,20 @@ class EnhancedTypeTwoPayload:
             good &= (strongest < rows).all(axis=1)
             strongest = np.minimum(strongest, rows - 1)
             good &= np.take_along_axis(first_tap, strongest[..., None], axis=2).all(axis=(1, 2))
-        good &= (pmi["bitmap"].sum(axis=(2, 3)) <= self.budget).all(axis=1)
         pmi["strongest"] = strongest
+        np.put_along_axis(pmi["bitmap"][..., 0], strongest[..., None], 1, axis=2)
+        sorted_bitmap = np.take_along_axis(self._flat(pmi["bitmap"]), order, axis=1)
         sent = self._sent(sorted_bitmap, strongest, order)
-        good &= sent.sum(axis=1) == count - layers
+        first = (sorted_bitmap == 1) & ~sent
+        described = (0, high, count - layers)[groups - 1]
+        sent &= np.cumsum(sent, axis=1) <= described
+        good &= sent.sum(axis=1) == described
+        pmi["bitmap"] = self._unflat((sent | first).astype(np.int64), order)
         for key, width, at, empty in (("amplitude", 3, 7, 7), ("phase", 4, 8, 0)):
-            values = np.concatenate([bitfield.unpack(parts[i], width) for i in (at, at + 3)], axis=1)
+            values = np.concatenate([bitfield.unpack(parts[i], width) for i in (at, at + 3)], axis=1)[:, :described]
             full = np.zeros(sorted_bitmap.shape, np.int64)
             full[sent & good[:, None]] = values[good].reshape(-1)
-            full[~sent & (sorted_bitmap == 1)] = empty
+            full[first] = empty
             pmi[key] = self._unflat(full, order)
         return pmi, good
 

@@ -61,6 +61,13 @@ class PmiCodebook(ABC):
     def unpack(self, part1: np.ndarray, part2: np.ndarray, num_bits: np.ndarray) -> tuple[Pmi, np.ndarray]:
         """PMI and ``valid`` bool ``[report]``; what is not valid holds some legal PMI."""
 
+    def lengths(self, part1: np.ndarray) -> np.ndarray | None:
+        """Lengths of part 2 int ``[report, cut]`` behind such a part 1: whole, then with ever more left out.
+
+        None: nothing can be left out.
+        """
+        return None
+
     @abstractmethod
     def precoder(self, pmi: Pmi) -> np.ndarray:
         """Unit-norm directions complex64 ``[report, port, layer, subband]``."""

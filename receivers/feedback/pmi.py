@@ -74,6 +74,15 @@ class PmiFeedback(FeedbackScheme):
         """Parts 1 and 2 at the rank that needs most."""
         return self.part1_bits + max(book.part2_bits for book in self.codebooks.values())
 
+    @property
+    def min_bits(self) -> int:
+        """Part 1 and the shortest part 2 at the rank, and number of coefficients, that needs most."""
+        return self.part1_bits + max(
+            book.part2_bits if cuts is None else int(cuts[:, -1].max())
+            for book in self.codebooks.values()
+            for cuts in [book.lengths(bitfield.pack(np.arange(2**book.part1_bits)[:, None], book.part1_bits))]
+        )
+
     def report(self, csi: CsiEstimate) -> CsiReport:
         """Best rank of every UE with its CQI and PMI."""
         batch, users = csi.h_hat.shape[:2]
@@ -100,6 +109,26 @@ class PmiFeedback(FeedbackScheme):
             bits[rows, self.part1_bits : self.part1_bits + part2.shape[1]] = part2[rows]
             num_bits[rows] = self.part1_bits + length[rows]
         return CsiReport(bits.reshape(batch, users, -1), num_bits.reshape(batch, users))
+
+    def omit(self, report: CsiReport, max_bits: int) -> CsiReport:
+        """Whole groups of part 2 are left out, the least important first, until the report fits (TS 38.214, 5.2.3).
+
+        A report that is too long even so keeps its most important group.
+        """
+        bits = report.bits.reshape(-1, report.bits.shape[-1]).copy()
+        num_bits = np.array(report.num_bits, np.int64).reshape(-1)
+        index = bitfield.unpack(bits[:, : self._ri_bits], self._ri_bits)[:, 0] if self._ri_bits else 0 * num_bits
+        start = self._ri_bits + _CQI_BITS
+        for number, book in enumerate(self.codebooks.values()):
+            rows = np.flatnonzero((index == number) & (num_bits > max_bits))
+            cuts = book.lengths(bits[rows, start : start + book.part1_bits])
+            if cuts is None or not rows.size:
+                continue
+            fits = self.part1_bits + cuts <= max_bits
+            cut = np.where(fits.any(axis=1), fits.argmax(axis=1), cuts.shape[1] - 1)
+            num_bits[rows] = self.part1_bits + cuts[np.arange(len(rows)), cut]
+        bits *= np.arange(bits.shape[1]) < num_bits[:, None]
+        return CsiReport(bits.reshape(report.bits.shape), num_bits.reshape(report.num_bits.shape))
 
     def reconstruct(self, report: CsiReport) -> CsiReconstruction:
         """Directions of the reported rank, zeros for layers beyond it; what is no codeword is marked invalid."""

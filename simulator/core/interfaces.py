@@ -65,9 +65,22 @@ class FeedbackScheme(ABC):
         """Bits of every report in front of its PMI (rank, CQI, lengths); 0 for schemes without such a part."""
         return 0
 
+    @property
+    def min_bits(self) -> int:
+        """Largest length of a report from which :meth:`omit` left out all that it can [bit]."""
+        return self.max_bits
+
     @abstractmethod
     def report(self, csi: CsiEstimate) -> CsiReport:
         """The report of every UE, from its own estimate."""
+
+    def omit(self, report: CsiReport, max_bits: int) -> CsiReport:
+        """The report with the least important parts left out where it is longer than ``max_bits``.
+
+        Both ends know the budget and what is left out first, so that nothing is sent to tell. By default nothing can be
+        left out.
+        """
+        return report
 
     def ue_bops(self, csi: CsiEstimate) -> NDArray[np.float64] | None:
         """Bit operations that the UE's network spends on every report, float64 ``[batch, user]``.
