@@ -35,7 +35,7 @@ def build_source(channel: Any, geometry: Any) -> ChannelSource:
 def build_estimator(scenario: Scenario) -> Estimator:
     """Channel estimator of the UEs."""
     section = scenario.estimation
-    return registry.build("estimators", section.name, **(section.model_extra or {}))
+    return registry.build("estimators", section.name, scenario.geometry, **(section.model_extra or {}))
 
 
 def build_schemes(scenario: Scenario) -> dict[str, FeedbackScheme]:

@@ -262,6 +262,7 @@ class Radio(Section):
             ue_num_pol=self.ue.num_pol,
             ue_num_rows=self.ue.num_rows,
             antenna_pattern=self.bs.antenna_pattern,
+            subcarriers_per_sample=12 if self.carrier.granularity == "rb" else 1,
         )
 
 

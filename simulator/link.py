@@ -123,11 +123,11 @@ class Link:
 
     def _estimates(self, h: np.ndarray, seed: int) -> tuple[CsiEstimate | None, CsiEstimate]:
         """Estimates ``[batch * slot, ...]`` of the slots that fill the history, and of all others, with their past."""
-        csi = self.estimator.estimate(_by_slot(h), seed=derive(seed, "estimation"))
+        csi = self.estimator.estimate(h, seed=derive(seed, "estimation"))
+        h_hat, error_var = np.moveaxis(csi.h_hat, 4, 1), np.moveaxis(csi.error_var, 2, 1)
         past = self.history_slots - 1
         if not past:
-            return None, csi
-        h_hat, error_var = (x.reshape(len(h), -1, *x.shape[1:]) for x in (csi.h_hat, csi.error_var))
+            return None, CsiEstimate(_flat(h_hat), _flat(error_var))
         warm_up = CsiEstimate(_flat(h_hat[:, :past]), _flat(error_var[:, :past]))
         history = _flat(windows(h_hat, self.history_slots))
         return warm_up, CsiEstimate(np.ascontiguousarray(history[..., -1, :]), _flat(error_var[:, past:]), history)

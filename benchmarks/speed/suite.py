@@ -22,6 +22,7 @@ ITEMS = (
     "inference",
     "training",
     "prediction",
+    "estimation",
 )
 
 

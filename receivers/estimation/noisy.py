@@ -6,7 +6,7 @@ import numpy as np
 
 from simulator.core.interfaces import Estimator
 from simulator.core.params import SnrDb, validated
-from simulator.core.types import CsiEstimate
+from simulator.core.types import CsiEstimate, RadioGeometry
 
 
 class NoisyEstimator(Estimator):
@@ -15,17 +15,20 @@ class NoisyEstimator(Estimator):
     :math:`\bar P` is the mean of ``|h|^2`` over the entries of one UE in one slot.
 
     Args:
+        geometry: not used.
         snr_db: estimation SNR per entry [dB].
     """
 
     @validated("estimation")
-    def __init__(self, *, snr_db: SnrDb):
+    def __init__(self, geometry: RadioGeometry | None = None, *, snr_db: SnrDb):
         self.snr_db = snr_db
 
     def estimate(self, h: np.ndarray, *, seed: int) -> CsiEstimate:
-        """Noisy copy of ``h`` complex64 ``[batch, user, rx_ant, port, subcarrier]`` and its error variance."""
+        """Noisy copy of ``h`` complex64 ``[batch, user, rx_ant, port, slot, subcarrier]`` and its error variance."""
         rng = np.random.default_rng(seed)
-        power = np.mean(np.abs(h) ** 2, axis=(2, 3, 4))
+        slots = np.ascontiguousarray(np.moveaxis(h, 4, 1))  # [batch, slot, user, rx, port, subcarrier]
+        power = np.mean(np.abs(slots) ** 2, axis=(3, 4, 5))
         error_var = (power * 10 ** (-self.snr_db / 10)).astype(np.float32)
-        noise = rng.standard_normal((*h.shape, 2), np.float32).view(np.complex64)[..., 0]
-        return CsiEstimate(h + np.sqrt(error_var / 2)[:, :, None, None, None] * noise, error_var)
+        noise = rng.standard_normal((*slots.shape, 2), np.float32).view(np.complex64)[..., 0]
+        h_hat = slots + np.sqrt(error_var / 2)[..., None, None, None] * noise
+        return CsiEstimate(np.moveaxis(h_hat, 1, 4), np.moveaxis(error_var, 1, 2))

@@ -71,6 +71,10 @@ class _FeedbackCard(_Card):
     codec: _Codec | None = None
 
 
+class _EstimationCard(_Card):
+    """What the link needs of a network that denoises pilots."""
+
+
 class _PredictionCard(_Card):
     """What the link needs of a network that predicts."""
 
@@ -102,7 +106,7 @@ def zoo_folder() -> Path:
 
 
 def zoo_names(task: str = "feedback") -> list[str]:
-    """Names of the shipped weights for a task, "feedback" or "prediction"."""
+    """Names of the shipped weights for a task, "feedback", "prediction" or "estimation"."""
     cards = {path.parent.name: path for path in zoo_folder().glob(f"*/{CARD}")}
     return sorted(name for name, path in cards.items() if _task(path) == task)
 
@@ -270,3 +274,9 @@ class TrainedPredictor(WeightFolder):
     def horizon_slots(self) -> int:
         """Slots that it learned to look ahead at most."""
         return self._card.horizon_slots
+
+
+class TrainedEstimator(WeightFolder):
+    """Weights of a network of ``csilink.estimation_models``."""
+
+    task, kind, schema = "estimation", "estimation_models", _EstimationCard

@@ -33,11 +33,22 @@ class ChannelSource(ABC):
 
 
 class Estimator(ABC):
-    """What the UE makes of its CSI-RS observation."""
+    """What the UE makes of its CSI-RS observation.
+
+    Constructor: ``(geometry: RadioGeometry, **params)``.
+    """
 
     @abstractmethod
     def estimate(self, h: NDArray[np.complex64], *, seed: int) -> CsiEstimate:
-        """Estimate of ``h`` (complex64 ``[batch, user, rx_ant, port, subcarrier]``) in one slot."""
+        """Estimates of a whole drop; that of a slot uses no later one.
+
+        Args:
+            h: true channel complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``.
+            seed: of the noise.
+
+        Returns:
+            ``h_hat`` of the same shape, ``error_var`` float32 ``[batch, user, slot]``.
+        """
 
 
 class FeedbackScheme(ABC):

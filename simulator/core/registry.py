@@ -12,6 +12,7 @@ from simulator.core.errors import ConfigError
 KINDS = (
     "channels",
     "estimators",
+    "estimation_models",
     "feedback",
     "quantizers",
     "refiners",

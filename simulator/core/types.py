@@ -48,6 +48,7 @@ class RadioGeometry:
         ue_num_pol: polarisations of the UE array, 1 or 2.
         antenna_pattern: element pattern of the gNB, "38.901" (TR 38.901, Table 7.3-1) or "omni".
         ue_num_rows: rows of the UE array; 1 is a horizontal row.
+        subcarriers_per_sample: subcarriers that one frequency sample stands for, 12 (a resource block) or 1.
     """
 
     carrier_hz: float
@@ -63,6 +64,7 @@ class RadioGeometry:
     antenna_pattern: str = "38.901"
     ue_num_rows: int = 1
     max_speed_mps: float | None = None
+    subcarriers_per_sample: int = 1
 
     @property
     def speed_range_mps(self) -> tuple[float, float]:
@@ -136,7 +138,10 @@ class CsiConfig:
 
 @dataclass(frozen=True)
 class CsiEstimate:
-    """What the UE knows about its channel in one slot.
+    """What the UE knows about its channel in one slot, as schemes take it.
+
+    Estimators return all slots of a drop at once: ``h_hat`` ``[batch, user, rx_ant, port, slot, subcarrier]``,
+    ``error_var`` ``[batch, user, slot]``.
 
     Args:
         h_hat: complex64 ``[batch, user, rx_ant, port, subcarrier]``, linear amplitude.

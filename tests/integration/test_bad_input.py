@@ -223,7 +223,7 @@ SETTINGS = {
     # unknown names
     "channel.model=foo": "channel.model: got 'foo'|cdl, rayleigh, recorded, rma, site, tdl, uma, umi",
     "channel={model: tdl, profile: F}": "channel.profile: got 'F'|'A', 'B', 'C', 'D' or 'E'",
-    "estimation.name=foo": "estimation.name: got 'foo'|noisy, perfect",
+    "estimation.name=foo": "estimation.name: got 'foo'|csi_rs_denoise, csi_rs_learned",
     "feedback.rvq.scheme=foo": "feedback.scheme: got 'foo'|dft",
     "precoding.precoders=[foo]": "precoding.precoders: got 'foo'|mrt, rzf, rzf_robust, slnr, svd",
     "metrics=[foo]": "metrics: got 'foo'|sgcs, sum_rate_bpshz",

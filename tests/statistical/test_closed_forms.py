@@ -127,10 +127,10 @@ def test_rayleigh_is_white_in_space_and_has_equal_taps(taps):
 
 
 def test_estimation_noise_has_the_variance_it_declares():
-    h = rayleigh(8, 3, 400, seed=1)[..., 0, :] * np.float32([1, 1e-3, 30])[:, None, None, None]
+    h = rayleigh(8, 3, 400, seed=1) * np.float32([1, 1e-3, 30])[:, None, None, None, None]
     for snr_db in (-5.0, 10.0, 40.0):
         estimate = registry.build("estimators", "noisy", snr_db=snr_db).estimate(h, seed=2)
-        ratio = np.mean(np.abs(estimate.h_hat - h) ** 2, axis=(2, 3, 4), dtype=np.float64) / estimate.error_var
+        ratio = np.mean(np.abs(estimate.h_hat - h) ** 2, axis=(2, 3, 5), dtype=np.float64) / estimate.error_var
         assert_mean(ratio, 1)
-        power = np.mean(np.abs(h) ** 2, axis=(2, 3, 4))
+        power = np.mean(np.abs(h) ** 2, axis=(2, 3, 5))
         np.testing.assert_allclose(estimate.error_var, power * 10 ** (-snr_db / 10), rtol=1e-5)

@@ -1,0 +1,121 @@
+"""Linear MMSE over frequency, with a delay profile that is given or seen."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from receivers.estimation.csi_rs import CsiRsEstimator
+from receivers.estimation.delay_profile import delay_grid, power_delay_profile
+from simulator.core.errors import ConfigError
+from simulator.core.params import DelaySpread, validated
+from simulator.core.types import RadioGeometry
+
+_SIGNIFICANT = 1.75  # standard deviations of the noise on a delay
+
+
+class LmmseEstimator(CsiRsEstimator):
+    r"""LMMSE: :math:`\hat h = R_{hp} (R_{pp} + \sigma^2 I)^{-1} z`, per port and antenna, over the pilots of a slot.
+
+    Args:
+        geometry: of the scenario.
+        covariance: "profile": that of an exponential power-delay profile,
+            :math:`R(\Delta f) = P / (1 + j 2 \pi \Delta f \tau)`, with the power P of the slot; "estimated": the delays
+            that stand out of the noise in the least-squares pilots of the slot, mean over ports and antennas.
+        delay_spread_s: rms delay spread :math:`\tau` of the profile [s].
+        csi_rs: ``snr_db``, ``inr_db``, ``period_slots``, ``density``, ``row`` of
+            :class:`~receivers.estimation.csi_rs.CsiRsEstimator`.
+
+    With a profile, ``error_var`` is Stein's unbiased estimate from the pilots, which holds for any channel. Where it
+    says that the profile is so wrong that the pilots themselves are better, the two are mixed in the best proportion.
+
+    Raises:
+        ConfigError: also without ``delay_spread_s`` for a profile, or with it elsewhere.
+
+    Source: Edfors et al., IEEE Trans. Commun. 46(7), 1998; Stein, Ann. Statist. 9(6), 1981.
+    """
+
+    @validated("estimation")
+    def __init__(
+        self,
+        geometry: RadioGeometry,
+        *,
+        covariance: Literal["profile", "estimated"] = "estimated",
+        delay_spread_s: DelaySpread | None = None,
+        **csi_rs: Any,
+    ):
+        super().__init__(geometry, **csi_rs)
+        if (covariance == "profile") != (delay_spread_s is not None):
+            allowed = "a delay spread for covariance 'profile'" if delay_spread_s is None else "none ('estimated')"
+            raise ConfigError("estimation.delay_spread_s", delay_spread_s, allowed)
+        positions, samples = self.signal.positions, np.arange(geometry.num_subcarriers)
+        if delay_spread_s is None:
+            self._delays = delay_grid(positions.shape[1], self.spacing)
+            # Delays seen from the pilots of the first CDM group: the others are shifted against it.
+            shifts = positions[:, :1] - positions[0, 0]
+            self._pilot_waves = np.exp(-2j * np.pi * np.multiply.outer(positions[0], self._delays))
+            self._waves = np.exp(-2j * np.pi * np.multiply.outer(samples - shifts, self._delays))
+            self._gram = np.mean(np.conj(np.swapaxes(self._waves, 1, 2)) @ self._waves, axis=0) / len(samples)
+            self._filter = self._seen
+        else:
+            spread = delay_spread_s * geometry.spacing_hz
+            to_pilots = 1 / (1 + 2j * np.pi * spread * (samples[None, :, None] - positions[:, None, :]))
+            among = 1 / (1 + 2j * np.pi * spread * (positions[0, :, None] - positions[0]))
+            self._values, vectors = np.linalg.eigh(among)
+            self._vectors, self._loads = vectors.astype(np.complex64), to_pilots @ vectors
+            self._filter = self._given
+
+    def _given(self, z: np.ndarray, noise_var: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Filter of the given profile, in the basis of its eigenvectors."""
+        power = np.mean(z.real**2 + z.imag**2, axis=(2, 3, 5)) - noise_var
+        ratio = noise_var / np.maximum(power, 1e-6 * noise_var)
+        gain = 1 / (np.maximum(self._values, 0) + ratio[..., None])  # [batch, user, slot, eigenvector]
+        filtered = (z @ np.conj(self._vectors)) * gain[:, :, None, None].astype(np.float32)
+        h_hat = self._by_group(filtered, self._loads)
+        rest = (filtered * ratio[:, :, None, None, :, None].astype(np.float32)) @ self._vectors.T  # z less its estimate
+        # Stein: mean |z - z_hat|^2 - noise + 2 noise tr(W) / P.
+        freedom = np.mean(self._values * gain, axis=-1)
+        residual = np.mean(rest.real**2 + rest.imag**2, axis=(2, 3, 5))
+        # Mixed with the pilots, the least is left at this share of the filter; below 1/2 the pilots alone are better.
+        share = noise_var * (1 - freedom) / np.maximum(residual, 1e-30)
+        wrong = share < 0.5
+        share = np.where(wrong, share, 1.0)
+        mixed = share**2 * residual + noise_var * (1 - 2 * share * (1 - freedom))
+        beyond = power[..., None] * (
+            np.mean(np.abs(self._loads) ** 2, axis=(0, 1)) - self._values**2 / len(self._values)
+        )
+        error_var = mixed - share * np.sum(beyond * gain, axis=-1) + (1 - share) * bias
+        if wrong.any():
+            h_hat = h_hat + (1 - share)[:, :, None, None, :, None].astype(np.float32) * self.interpolation(rest)
+        return h_hat, np.maximum(error_var, 1e-3 * noise_var)
+
+    def _seen(self, z: np.ndarray, noise_var: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Filter of the delays that are seen."""
+        profile = power_delay_profile(z, noise_var)
+        deviation = noise_var / len(self._delays) / np.sqrt(z.shape[2] * z.shape[3])
+        profile = np.where(profile > _SIGNIFICANT * deviation[..., None], profile, 0).astype(np.float64)
+        waves, count = self._pilot_waves, z.shape[-1]
+        covariance = (waves * profile[..., None, :]) @ np.conj(waves.T)
+        inverse = np.linalg.inv(covariance + noise_var[..., None, None] * np.eye(count))
+        if self.interpolation.exact:
+            filtered = np.eye(count) - noise_var[..., None, None] * inverse
+            error_var = noise_var * np.trace(filtered, axis1=-2, axis2=-1).real / count
+            return _apply(z, filtered), error_var
+        loads = profile[..., :, None] * (np.conj(waves.T) @ inverse)  # [batch, user, slot, delay, pilot]
+        h_hat = self._by_group(_apply(z, loads), self._waves)
+        gained = np.einsum("...ij,ji->...", (loads @ waves) * profile[..., None, :], self._gram).real
+        return h_hat, np.maximum(profile.sum(axis=-1) - gained, 1e-3 * noise_var)
+
+    def _by_group(self, x: np.ndarray, matrices: np.ndarray) -> np.ndarray:
+        """Matrices complex ``[group, subcarrier, in]`` of every CDM group times ``[..., port, slot, in]``."""
+        ports = x.shape[-3] // len(matrices)
+        parts = (x[..., i * ports : (i + 1) * ports, :, :] @ m.T.astype(np.complex64) for i, m in enumerate(matrices))
+        return np.concatenate(list(parts), axis=-3) if len(matrices) > 1 else next(parts)
+
+
+def _apply(z: np.ndarray, matrices: np.ndarray) -> np.ndarray:
+    """Matrices complex ``[batch, user, slot, out, in]`` times complex64 ``[batch, user, rx_ant, port, slot, in]``."""
+    x = np.moveaxis(z, 4, 2)
+    y = x.reshape(*x.shape[:3], -1, x.shape[-1]) @ np.swapaxes(matrices, -1, -2).astype(np.complex64)
+    return np.moveaxis(y.reshape(*x.shape[:-1], -1), 2, 4)
