@@ -13,6 +13,7 @@ from scipy.stats import norm
 from tolerances import SIGMAS, assert_mean
 
 from benchmarks.build import build_link, build_schemes
+from receivers.estimation.perfect import PerfectEstimator
 from receivers.feedback.etype2 import EnhancedTypeTwoFeedback
 from receivers.feedback.perfect import PerfectFeedback
 from scenarios.schema import parse_scenario
@@ -160,7 +161,7 @@ def test_segments_are_used_when_the_last_has_come(rng, coded):
     own = uplink.for_scheme(scheme, "perfect")
     assert scheme.max_bits == 512 and own.slots_per_report == 3
     schemes = {"perfect": scheme, "ideal": scheme}
-    link = Link(config, _Perfect(), schemes, {}, (10.0,), uplink=uplink,
+    link = Link(config, PerfectEstimator(), schemes, {}, (10.0,), uplink=uplink,
                 uplinks={"perfect": own, "ideal": UplinkModel(delay_slots=1)})  # fmt: skip
     result = outcome(link, h, "perfect")
     assert link.num_slots == 1 + 1 + 2 and result.h.shape[4] == 9
@@ -181,11 +182,6 @@ def test_a_report_is_lost_with_any_of_its_segments(rng):
     assert 0.2 < p < 0.8
     error = np.sqrt((p * (1 - p) * 4 * (1 - p) ** 2 + both * (1 - both)) / 3000)  # of both sides
     assert abs(both - (1 - (1 - p) ** 2)) < SIGMAS * error
-
-
-class _Perfect:
-    def estimate(self, h, *, seed):
-        return CsiEstimate(h, np.zeros(h.shape[:2], np.float32))
 
 
 @pytest.mark.statistical
