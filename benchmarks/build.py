@@ -12,6 +12,7 @@ from receivers.codebooks.pmi import check_subband
 from receivers.feedback.pmi import PmiFeedback
 from scenarios.schema import Feedback, Scenario
 from scenarios.sweep import Point
+from simulator.allocation import Scheduler
 from simulator.core import registry
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import ChannelSource, Estimator, FeedbackScheme
@@ -21,6 +22,7 @@ from simulator.transforms import unit_power
 from simulator.uplink import Uplink, UplinkModel
 
 if TYPE_CHECKING:
+    from simulator.detection import Detection
     from simulator.link import Link
 
 # Drops that fix the scale of `normalization: per_dataset`.
@@ -100,8 +102,8 @@ def build_link(scenario: Scenario) -> Link:
 
     precoders = {name: registry.build("precoders", name) for name in scenario.precoding.precoders}
     for precoder in precoders.values():
-        streams = scenario.ue.num_users * scenario.precoding.layers_per_user
-        precoder.check(scenario.ue.num_users, streams, scenario.panel.num_ports)
+        streams = scenario.served_users * scenario.precoding.layers_per_user
+        precoder.check(scenario.served_users, streams, scenario.panel.num_ports)
     feedback = _build_feedback(scenario)
     return Link(
         config=scenario.csi_config,
@@ -115,7 +117,27 @@ def build_link(scenario: Scenario) -> Link:
         rates_bpshz=scenario.outage.rates_bpshz,
         history_slots=scenario.time.history_slots,
         predictions={label: prediction for label, (_, prediction, _) in feedback.items() if prediction is not None},
+        detection=_build_detection(scenario),
+        scheduler=_build_scheduler(scenario),
+        adaptive_rank=scenario.precoding.rank == "adaptive",
     )
+
+
+def _build_detection(scenario: Scenario) -> Detection:
+    """Receivers of the UEs."""
+    from simulator.detection import Detection
+
+    section = scenario.detection
+    fields = section.model_dump(exclude={"dmrs"}, exclude_none=True)
+    if section.dmrs is not None:
+        fields["dmrs"] = section.dmrs.dmrs
+    return Detection(**fields, samples_per_rb=scenario.carrier.samples_per_rb)
+
+
+def _build_scheduler(scenario: Scenario) -> Scheduler | None:
+    """Scheduler of the gNB."""
+    section = scenario.scheduling
+    return None if section.num_selected is None else Scheduler(**section.model_dump())
 
 
 def mean_power(blocks: Iterable[np.ndarray]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from scenarios.schema import Scenario
+from scenarios.schema import Pilots, Scenario
 from simulator.core.errors import ConfigError
 from simulator.core.types import RadioGeometry
 
@@ -42,6 +42,11 @@ def chunk_drops(scenario: Scenario, max_bits: Iterable[int]) -> int:
     link = (50 + copies * (scenario.time.history_slots - 1)) * _COMPLEX * entries
     link += 4 * g.num_users * g.num_slots * max(max_bits)
     rates = 12 * 4 * len(scenario.snr_db) * g.num_users**2 * g.num_slots * g.num_subcarriers
+    if scenario.detection.channel == "dmrs":  # received pilots of one SNR
+        dmrs, users = (scenario.detection.dmrs or Pilots()).dmrs, scenario.served_users
+        streams = users * scenario.precoding.layers_per_user
+        pilots = dmrs.num_symbols * 12 / scenario.carrier.samples_per_rb * g.num_slots * g.num_subcarriers
+        link += _COMPLEX * pilots * users * (6 * g.num_rx_ant + (3 * streams if streams > len(dmrs.ports) else 0))
     per_drop = bytes_per_drop(g) + link + rates
     budget = scenario.run.memory_gib * 2**30
     if per_drop > budget:

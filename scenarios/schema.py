@@ -13,6 +13,7 @@ from simulator.core import registry
 from simulator.core.errors import ConfigError
 from simulator.core.params import Count, Integer, PositiveFloat, Probability, Real, SnrDb, Speed, config_error
 from simulator.core.types import CsiConfig, Panel, RadioGeometry
+from simulator.dmrs import Dmrs
 
 _Polarisations = Annotated[Integer, Field(ge=1, le=2)]
 _MAX_SNRS = 1000
@@ -45,6 +46,11 @@ class Carrier(Section):
         if self.num_subcarriers is not None:
             return self.num_subcarriers
         return int(self.num_rb or 0) * (1 if self.granularity == "rb" else 12)
+
+    @property
+    def samples_per_rb(self) -> int:
+        """Frequency samples of one resource block."""
+        return 1 if self.granularity == "rb" else 12
 
     @property
     def spacing_hz(self) -> float:
@@ -187,10 +193,68 @@ class Uplink(Section):
 
 
 class Precoding(Section):
-    """Precoders to score, and spatial layers per UE."""
+    """Precoders to score, and spatial layers per UE; with ``rank: adaptive`` the gNB chooses up to so many."""
+
+    younger_fields = frozenset({"rank"})
 
     precoders: Annotated[tuple[str, ...], Field(min_length=1)] = ("zf",)
     layers_per_user: Count = 1
+    rank: Literal["fixed", "adaptive"] = "fixed"
+
+
+class Scheduling(Section):
+    """Users of every slot, chosen by the gNB from what it knows; ``none`` serves all."""
+
+    name: Literal["none", "semi_orthogonal", "greedy", "proportional_fair"] = "none"
+    num_selected: Count | None = None
+    threshold: Annotated[Real, Field(gt=0, le=1)] = 0.5
+    window_slots: Annotated[Real, Field(ge=1, le=1e6)] = 20.0
+
+    @model_validator(mode="after")
+    def _number(self) -> Scheduling:
+        if (self.name == "none") != (self.num_selected is None):
+            allowed = "null when scheduling.name is none" if self.name == "none" else "a number of users"
+            raise ConfigError("scheduling.num_selected", self.num_selected, allowed)
+        return self
+
+
+class Pilots(Section):
+    """DM-RS of the PDSCH, see :class:`simulator.dmrs.Dmrs`."""
+
+    config_type: Annotated[Integer, Field(ge=1, le=2)] = 1
+    length: Annotated[Integer, Field(ge=1, le=2)] = 1
+    additional: Annotated[Integer, Field(ge=0, le=3)] = 1
+    cdm_groups: Annotated[Integer, Field(ge=1, le=3)] | None = None
+
+    @property
+    def dmrs(self) -> Dmrs:
+        """The pattern."""
+        return Dmrs(**self.model_dump())
+
+
+class Demodulation(Section):
+    """Demodulation at the UEs, see :class:`simulator.detection.Detection`."""
+
+    channel: Literal["genie", "dmrs"] = "genie"
+    receiver: Literal["irc", "lmmse", "mrc"] = "irc"
+    interference: Literal["genie", "residual"] | None = None
+    loading: Annotated[Real, Field(ge=0, le=10)] | None = None
+    dmrs: Pilots | None = None
+    prg_rb: Annotated[Integer, Field(ge=1, le=275)] | None = None
+
+    @model_validator(mode="after")
+    def _pilots(self) -> Demodulation:
+        if self.channel == "genie":
+            if self.interference == "residual":
+                raise ConfigError("detection.interference", "residual", "genie: without DM-RS there is no residual")
+            for field in ("dmrs", "loading"):
+                if getattr(self, field) is not None:
+                    raise ConfigError(
+                        f"detection.{field}", getattr(self, field), "null unless detection.channel is dmrs"
+                    )
+        elif self.dmrs is not None:
+            self.dmrs.dmrs  # noqa: B018 - raises for impossible patterns
+        return self
 
 
 class Outage(Section):
@@ -269,6 +333,8 @@ class Radio(Section):
 class Scenario(Radio):
     """One simulation: radio, feedback schemes and what to score."""
 
+    younger_fields = frozenset({"scheduling", "detection"})
+
     name: FileName
     description: str = ""
     seed: Annotated[Integer, Field(ge=0, lt=2**31)] = 1
@@ -278,6 +344,8 @@ class Scenario(Radio):
     feedback: Annotated[tuple[Feedback, ...], Field(min_length=1)]
     uplink: Uplink = Uplink()
     precoding: Precoding = Precoding()
+    scheduling: Scheduling = Scheduling()
+    detection: Demodulation = Demodulation()
     snr_db: Annotated[tuple[SnrDb, ...], Field(min_length=1, max_length=_MAX_SNRS)]
     outage: Outage = Outage()
     metrics: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
@@ -310,7 +378,7 @@ class Scenario(Radio):
             if entry.predict is not None:
                 known(f"feedback.{entry.scheme}.predict.name", "predictors", entry.predict.name)
             entry.variants()
-        users, precoders, metrics = self.ue.num_users, self.precoding.precoders, self.metrics or ()
+        users, precoders, metrics = self.served_users, self.precoding.precoders, self.metrics or ()
         for field, kind, names in (
             ("precoding.precoders", "precoders", precoders),
             ("metrics", "metrics", metrics),
@@ -321,14 +389,16 @@ class Scenario(Radio):
         _once("snr_db", self.snr_db)
         _once("outage.gammas", self.outage.gammas)
         _once("outage.rates_bpshz", self.outage.rates_bpshz)
+        field = "ue.num_users" if self.scheduling.num_selected is None else "scheduling.num_selected"
+        if users > self.ue.num_users:
+            raise ConfigError(field, users, f"at most ue.num_users = {self.ue.num_users}")
         streams, ports = users * self.precoding.layers_per_user, self.panel.num_ports
         if streams > ports:
-            raise ConfigError(
-                "ue.num_users", streams, f"at most {ports} streams (num_users * layers_per_user) on {ports} ports"
-            )
+            name = field.split(".")[1]
+            raise ConfigError(field, streams, f"at most {ports} streams ({name} * layers_per_user) on {ports} ports")
         for name in precoders:
             if users > 1 and name in ("svd", "svd_water_filling"):
-                raise ConfigError("precoding.precoders", name, f"{name} serves one user; ue.num_users is {users}")
+                raise ConfigError("precoding.precoders", name, f"{name} serves one user; {field} is {users}")
         computed = metrics or registry.names("metrics")
         if self.run.ci_rel is not None and not self.run.ci_metric.startswith(tuple(computed)):
             raise ConfigError("run.ci_metric", self.run.ci_metric, ", ".join(computed))
@@ -339,7 +409,27 @@ class Scenario(Radio):
                 "time.num_slots", self.time.num_slots, f"at least {need} (time.history_slots + uplink.delay_slots)"
             )
         self.csi_config  # noqa: B018 - raises for impossible layers
+        self._check_detection()
         return self
+
+    def _check_detection(self) -> None:
+        """DM-RS need whole resource blocks and a port for every layer of a UE."""
+        if self.carrier.samples_per_rb > 1 and self.carrier.num_samples % 12:
+            for field, used in (("channel", self.detection.channel == "dmrs"), ("prg_rb", self.detection.prg_rb)):
+                if used:
+                    allowed = f"carrier.num_subcarriers in whole resource blocks, not {self.carrier.num_samples}"
+                    raise ConfigError(f"detection.{field}", getattr(self.detection, field), allowed)
+        if self.detection.channel == "dmrs":
+            ports = len((self.detection.dmrs or Pilots()).dmrs.ports)
+            if self.precoding.layers_per_user > ports:
+                raise ConfigError(
+                    "precoding.layers_per_user", self.precoding.layers_per_user, f"1..{ports} (DM-RS ports)"
+                )
+
+    @property
+    def served_users(self) -> int:
+        """Users that share a slot, at most."""
+        return self.scheduling.num_selected or self.ue.num_users
 
     @property
     def csi_config(self) -> CsiConfig:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 from keras import ops
 
 from simulator import metrics
+from simulator.allocation import Scheduler
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import Estimator, FeedbackScheme, Precoder
 from simulator.core.seeding import derive
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport, PrecodingContext
-from simulator.core.units import db_to_lin
+from simulator.detection import Detection
+from simulator.downlink import Downlink, Served
 from simulator.prediction import Prediction, windows
 from simulator.scores import CsiOutcome, LinkOutcome
 from simulator.uplink import Uplink, UplinkModel, filled, last_good, take_slots
@@ -48,6 +51,10 @@ class Link:
         history_slots: estimates that the UE knows when it reports, its current one included; reconstructions that a
             gNB which predicts knows.
         predictions: how the delay is predicted away, by label of the scheme; a scheme without an entry does not.
+        detection: how UEs demodulate.
+        scheduler: who is served in a slot, by what the gNB knows; None: everybody.
+        adaptive_rank: the gNB chooses the layers of every user, up to ``config.num_layers``.
+        keep_sinr: outcomes hold the SINR of every layer.
 
     In slot t the gNB uses the report of slot ``t - delay_slots``. A report that takes n slots begins in every n-th
     slot, from the estimate there, and is used ``delay_slots`` after its last one. The first slots of a drop fill the
@@ -66,6 +73,10 @@ class Link:
     rates_bpshz: tuple[float, ...] = (1.0,)
     history_slots: int = 1
     predictions: Mapping[str, Prediction] = field(default_factory=dict)
+    detection: Detection = field(default_factory=Detection)
+    scheduler: Scheduler | None = None
+    adaptive_rank: bool = False
+    keep_sinr: bool = False
 
     def __post_init__(self) -> None:
         for label, prediction in self.predictions.items():
@@ -93,8 +104,11 @@ class Link:
         channel = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(_by_slot(h), -1, 1)))
         # channel [batch * slot, subcarrier, user, rx_ant, port]
         rows = metrics.effective_rows(channel, self.config.num_layers)  # [bt, n, user, layer, port]
-        perfect = {name: p.for_link(PrecodingContext(users)) for name, p in self.precoders.items()}
-        reference = {name: self._rates(channel, rows, p, (batch, slots)) for name, p in perfect.items()}
+        streams = PrecodingContext(users if self.scheduler is None else self.scheduler.num_selected)
+        downlink = Downlink(self.snr_db, self.detection, self.scheduler, self.adaptive_rank)
+        transmit_data = partial(downlink.serve, channel, shape=(batch, slots), seed=derive(seed, "dmrs"))
+        perfect = {name: p.for_link(streams) for name, p in self.precoders.items()}
+        reference = {name: transmit_data(rows, p) for name, p in perfect.items()}
         for label, scheme in self.schemes.items():
             known, sent = self._known(label, warm_up, csi, (batch, slots), seed)
             rows_hat = ops.convert_to_tensor(self._rows(known))
@@ -116,10 +130,10 @@ class Link:
                     wrong=sent.wrong if self._uplink(label).may_fail else None,
                 ),
             )
-            context = PrecodingContext(users, relative_error(correlation2))
+            context = PrecodingContext(streams.num_users, relative_error(correlation2))
             for name, precoder in self.precoders.items():
-                rate = self._rates(channel, rows_hat, precoder.for_link(context), (batch, slots))
-                yield label, name, LinkOutcome(rate, reference[name], self.gammas, self.rates_bpshz)
+                served = transmit_data(rows_hat, precoder.for_link(context))
+                yield label, name, self._outcome(served, reference[name])
 
     def _estimates(self, h: np.ndarray, seed: int) -> tuple[CsiEstimate | None, CsiEstimate]:
         """Estimates ``[batch * slot, ...]`` of the slots that fill the history, and of all others, with their past."""
@@ -218,20 +232,19 @@ class Link:
         rows = gain * np.conj(w)  # [bt, user, port, layer, n]
         return np.ascontiguousarray(rows.transpose(0, 4, 1, 3, 2))
 
-    def _rates(self, channel, rows, precoder: Precoder, shape: tuple[int, int]) -> np.ndarray:
-        """User rates float32 ``[snr, batch, user, slot]``: precoders that ignore the noise are computed once."""
-        bt, n, users, layers, ports = rows.shape
-        g = ops.reshape(rows, (bt, n, users * layers, ports))
-        noise_vars = db_to_lin([-s for s in self.snr_db]).astype(np.float32)
-        if precoder.noise_dependent:
-            e = ops.stack([metrics.received(channel, precoder.weights(g, float(v))) for v in noise_vars])
-        else:
-            e = metrics.received(channel, precoder.weights(g, 0.0))[None]
-        quality = metrics.sinr(
-            e, ops.convert_to_tensor(noise_vars[:, None, None, None, None])
-        )  # [snr, bt, n, user, layer]
-        rate = ops.mean(ops.sum(metrics.rate_bpshz(quality), axis=-1), axis=2)
-        return np.moveaxis(ops.convert_to_numpy(rate).reshape(len(noise_vars), *shape, users), 2, 3)
+    def _outcome(self, served: Served, reference: Served) -> LinkOutcome:
+        """What metrics see of the downlink."""
+        return LinkOutcome(
+            served.rate,
+            reference.rate,
+            self.gammas,
+            self.rates_bpshz,
+            rank=served.rank,
+            rank_ref=reference.rank,
+            max_rank=self.config.num_layers,
+            scheduled=self.scheduler is not None,
+            sinr=ops.convert_to_numpy(served.sinr) if self.keep_sinr else None,
+        )
 
 
 def relative_error(correlation2: np.ndarray) -> np.ndarray:

@@ -46,7 +46,7 @@ def rzf(g: Any, loading: Any) -> Any:
 
     Args:
         g: effective rows ``[..., stream, port]``.
-        loading: :math:`\alpha > 0`, in the unit of ``|g|^2``; ``num_streams * noise_var`` maximises the SINR for
+        loading: :math:`\alpha > 0`, in the unit of ``|g|^2``; ``active_streams(g) * noise_var`` maximises the SINR for
             equal path gains. Below ``PIVOT_FLOOR`` of a row's power it is raised to that.
 
     Source: Peel, Hochwald, Swindlehurst, IEEE Trans. Commun. 53(1), 2005, Eq. (13).
@@ -183,6 +183,18 @@ def hermitian_solve(a: Any, b: Any, floor: float = PIVOT_FLOOR) -> Any:
     return ops.stack([row[..., size:] for row in rows], axis=-2)
 
 
+def active_streams(g: Any) -> Any:
+    """Number of streams that have CSI, float32 ``[..., 1]`` of ``g [..., stream, port]``: they share the power."""
+    return ops.sum(ops.cast(_norm2(g) > _TINY, "float32"), axis=-2)
+
+
+def scaled_solve(a: Any, b: Any, floor: float = PIVOT_FLOOR) -> Any:
+    """Solution of ``a x = b`` as :func:`hermitian_solve`, for a positive diagonal of any size: scaled to 1 before."""
+    scale = ops.rsqrt(ops.sum(ops.real(a) * ops.eye(a.shape[-1]), axis=-1))
+    scale = ops.cast(scale, "complex64")[..., None]
+    return scale * hermitian_solve(a * scale * ops.swapaxes(scale, -1, -2), b * scale, floor=floor)
+
+
 def _hermitian(x: Any) -> Any:
     return ops.conj(ops.swapaxes(x, -1, -2))
 
@@ -225,7 +237,7 @@ class Rzf(Precoder):
     """Regularised zero forcing, see :func:`rzf`.
 
     Args:
-        loading: fixed regularisation; None takes ``num_streams * noise_var``.
+        loading: fixed regularisation; None takes ``active_streams(g) * noise_var``.
     """
 
     noise_dependent = True
@@ -236,7 +248,7 @@ class Rzf(Precoder):
 
     def weights(self, g: Any, noise_var: float) -> Any:
         """Precoder complex64 ``[..., port, stream]``."""
-        return rzf(g, g.shape[-2] * noise_var if self.loading is None else self.loading)
+        return rzf(g, active_streams(g) * noise_var if self.loading is None else self.loading)
 
 
 class Svd(Precoder):

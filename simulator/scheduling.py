@@ -1,6 +1,8 @@
 """User selection as pure functions in NumPy: which of many users share a slot.
 
 ``g`` are the channel rows complex ``[..., user, port]`` that the gNB knows, one row per user. Leading axes are free.
+``wideband`` takes one decision for several frequency samples, ``g [..., sample, user, port]``: powers and inner
+products are summed, rates averaged over them.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ _DEPENDENT = 1e-9  # users whose direction leaves less than this share of its po
 _TINY = 1e-300
 
 
-def semi_orthogonal(g: ArrayLike, num_selected: int, threshold: float) -> NDArray[np.int64]:
+def semi_orthogonal(g: ArrayLike, num_selected: int, threshold: float, wideband: bool = False) -> NDArray[np.int64]:
     r"""Strongest users among those nearly orthogonal to all chosen before (SUS).
 
     Step i takes the user with the largest :math:`\|q_k\|`, the part of :math:`g_k` orthogonal to
@@ -25,6 +27,8 @@ def semi_orthogonal(g: ArrayLike, num_selected: int, threshold: float) -> NDArra
         g: known rows ``[..., user, port]``.
         num_selected: users to choose, at most.
         threshold: :math:`\alpha` in (0, 1].
+        wideband: see above; with ``q`` of norm 1 in every sample, :math:`\sum_n |g_k q_{(i)}^H|^2 < \alpha^2 \sum_n
+            \|g_k\|^2`.
 
     Returns:
         Users in the order of choice, int64 ``[..., num_selected]``; -1 once nobody is left. Users without CSI (zero
@@ -35,28 +39,33 @@ def semi_orthogonal(g: ArrayLike, num_selected: int, threshold: float) -> NDArra
 
     Source: Yoo, Goldsmith, IEEE J. Sel. Areas Commun. 24(3), 2006, Sec. IV.
     """
-    g = _rows(g, num_selected)
+    g = _rows(g, num_selected, wideband)
     if not 0 < threshold <= 1:
         raise ConfigError("threshold", threshold, "above 0, at most 1")
-    power = _power(g)
+    power = _power(g).sum(axis=-2)
     rest, candidates = g.copy(), power > 0
-    chosen = np.full((*g.shape[:-2], num_selected), -1)
+    chosen = np.full((*power.shape[:-1], num_selected), -1)
     for step in range(num_selected):
-        left = np.where(candidates, _power(rest), 0.0)
+        left = np.where(candidates, _power(rest).sum(axis=-2), 0.0)
         best = np.argmax(left, axis=-1)
-        alive = np.take_along_axis(left, best[..., None], axis=-1)[..., 0] > _DEPENDENT * _at(power, best)
+        alive = _at(left, best) > _DEPENDENT * _at(power, best)
         chosen[..., step] = np.where(alive, best, -1)
-        q = np.take_along_axis(rest, best[..., None, None], axis=-2)  # [..., 1, port]
+        q = np.take_along_axis(rest, best[..., None, None, None], axis=-2)  # [..., sample, 1, port]
         q = q / np.sqrt(np.maximum(_power(q), _TINY))[..., None]
         rest = rest - (rest @ q.conj().swapaxes(-1, -2)) * q
-        overlap2 = np.abs(np.sum(g * q.conj(), axis=-1)) ** 2
+        overlap2 = np.sum(np.abs(np.sum(g * q.conj(), axis=-1)) ** 2, axis=-2)
         candidates = candidates & (overlap2 < threshold**2 * power) & alive[..., None]
         np.put_along_axis(candidates, best[..., None], False, axis=-1)
     return chosen
 
 
 def greedy_sum_rate(
-    g: ArrayLike, noise_var: ArrayLike, num_selected: int, water_filling: bool = True
+    g: ArrayLike,
+    noise_var: ArrayLike,
+    num_selected: int,
+    water_filling: bool = True,
+    weights: ArrayLike | None = None,
+    wideband: bool = False,
 ) -> NDArray[np.int64]:
     r"""Users that raise the zero-forcing sum rate most, one by one; stops when nobody raises it.
 
@@ -66,6 +75,8 @@ def greedy_sum_rate(
         num_selected: users to choose, at most.
         water_filling: power as in :func:`simulator.precoding.zf_water_filling`; False: equal, as in
             :func:`simulator.precoding.zf`.
+        weights: of the rates in the sum, positive, ``[..., user]``; None: all 1.
+        wideband: see above.
 
     Returns:
         Users in the order of choice, int64 ``[..., num_selected]``; -1 after the last. Users without CSI (zero rows)
@@ -76,18 +87,20 @@ def greedy_sum_rate(
 
     Source: Dimic, Sidiropoulos, IEEE Trans. Signal Process. 53(10), 2005, Sec. III (with water-filling).
     """
-    g = _rows(g, num_selected)
-    lead, users = g.shape[:-2], g.shape[-2]
-    noise_var = np.broadcast_to(noise_var, lead)
-    free = _power(g) > 0
+    g = _rows(g, num_selected, wideband)
+    lead, users = (*g.shape[:-3],), g.shape[-2]
+    noise_var = np.broadcast_to(noise_var, lead)[..., None, None]
+    weights = np.broadcast_to(1.0 if weights is None else np.asarray(weights, np.float64), (*lead, users))
+    free = _power(g).sum(axis=-2) > 0
     alive, best_rate = np.ones(lead, bool), np.zeros(lead)
     chosen = np.full((*lead, num_selected), -1)
     for step in range(num_selected):
         # Every candidate beside those chosen: [..., candidate, step + 1]. Where the search has ended, any will do.
         before = np.broadcast_to(np.maximum(chosen[..., None, :step], 0), (*lead, users, step))
         group = np.concatenate([before, np.broadcast_to(np.arange(users)[:, None], (*lead, users, 1))], axis=-1)
-        rows = np.take_along_axis(g[..., None, :, :], group[..., None], axis=-2)
-        rate = zero_forcing_rate(rows, noise_var[..., None], water_filling)
+        rows = np.take_along_axis(g[..., None, :, :], group[..., None, :, :, None], axis=-2)
+        rates = np.mean(zero_forcing_rates(rows, noise_var, water_filling), axis=-3)  # [..., candidate, step + 1]
+        rate = np.sum(rates * np.take_along_axis(weights[..., None, :], group, axis=-1), axis=-1)
         rate = np.where(free, rate, -1.0)
         best = np.argmax(rate, axis=-1)
         alive = alive & (_at(rate, best) > best_rate)
@@ -98,7 +111,12 @@ def greedy_sum_rate(
 
 
 def zero_forcing_rate(g: ArrayLike, noise_var: ArrayLike, water_filling: bool = True) -> NDArray[np.float64]:
-    r"""Sum rate [bit/s/Hz] of all rows ``g [..., user, port]`` under zero forcing, float64 ``[...]``.
+    """Sum rate [bit/s/Hz] of all rows ``g [..., user, port]`` under zero forcing, float64 ``[...]``."""
+    return np.sum(zero_forcing_rates(g, noise_var, water_filling), axis=-1)
+
+
+def zero_forcing_rates(g: ArrayLike, noise_var: ArrayLike, water_filling: bool = True) -> NDArray[np.float64]:
+    r"""Rates [bit/s/Hz] of the rows ``g [..., user, port]`` under zero forcing, float64 ``[..., user]``.
 
     User k has the gain :math:`1 / [(G G^H)^{-1}]_{kk}`; a user that depends on the others linearly has none.
     """
@@ -111,7 +129,7 @@ def zero_forcing_rate(g: ArrayLike, noise_var: ArrayLike, water_filling: bool = 
     spread = np.real(np.diagonal(np.linalg.inv(gram), axis1=-2, axis2=-1))
     gain = np.where((spread > 0) & (spread < 1 / _DEPENDENT), power / np.maximum(spread, 1), 0.0)
     gain = gain / np.asarray(noise_var)[..., None]
-    return np.sum(np.log2(1 + gain * (_levels(gain) if water_filling else 1 / size)), axis=-1)
+    return np.log2(1 + gain * (_levels(gain) if water_filling else 1 / size))
 
 
 def proportional_fair(
@@ -157,10 +175,11 @@ def _levels(gain: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.maximum(level - (floor - first), 0)
 
 
-def _rows(g: ArrayLike, num_selected: int) -> NDArray[np.complex128]:
+def _rows(g: ArrayLike, num_selected: int, wideband: bool) -> NDArray[np.complex128]:
+    """Rows ``[..., sample, user, port]``."""
     g = np.asarray(g, np.complex128)
     _check(num_selected, g.shape[-2])
-    return g
+    return g if wideband else g[..., None, :, :]
 
 
 def _check(num_selected: int, num_users: int) -> None:

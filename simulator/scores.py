@@ -47,12 +47,23 @@ class LinkOutcome:
         rate_ref: the same with perfect CSI at the gNB.
         gammas: relative outage targets.
         rates_bpshz: absolute outage targets [bit/s/Hz].
+        rank: int ``[snr, batch, user, slot]``, layers served, 0 for users that are not; None: unknown.
+        rank_ref: the same with perfect CSI at the gNB.
+        max_rank: layers that the gNB wants per user.
+        scheduled: the gNB chose the users of every slot; those it left out had no outage.
+        sinr: float32 ``[snr, batch * slot, subcarrier, user, layer]`` behind detection, linear, 0 for layers that are
+            not served; None unless the link was asked to keep it.
     """
 
     rate: np.ndarray
     rate_ref: np.ndarray
     gammas: tuple[float, ...]
     rates_bpshz: tuple[float, ...]
+    rank: np.ndarray | None = None
+    rank_ref: np.ndarray | None = None
+    max_rank: int = 1
+    scheduled: bool = False
+    sinr: np.ndarray | None = None
 
 
 def _per_drop(x: Any, lead: int = 1) -> np.ndarray:
@@ -304,23 +315,72 @@ class RelativeRate(Metric):
         return {"relative_rate": rate / np.maximum(best, 1e-12)}
 
 
+def _share_of_served(failed: np.ndarray, served: np.ndarray) -> np.ndarray:
+    """Share of failures among the served reports of a drop, float64 ``[snr, batch]``; 1 where nobody was served."""
+    count = np.sum(served, axis=(2, 3), dtype=np.float64)
+    return np.where(count > 0, np.sum(failed & served, axis=(2, 3)) / np.maximum(count, 1), 1.0)
+
+
 class OutageGamma(Metric):
-    """Share of reports with ``r < gamma * r_ref``, r_ref = same precoder with perfect CSI (RP-MPQ, Sec. V-E)."""
+    """Share of reports with ``r < gamma * r_ref``, r_ref = same precoder with perfect CSI (RP-MPQ, Sec. V-E).
+
+    Behind a scheduler, of the users that are served with and without perfect CSI in the same slot; 1 for drops without.
+    """
 
     unit, better, scope, share = "1", "lower", "link", True
 
     def evaluate(self, outcome: LinkOutcome) -> dict[str, np.ndarray]:
         """One share per gamma."""
-        return {
-            f"outage_gamma_{gamma:g}": _per_drop(outcome.rate < gamma * outcome.rate_ref, 2) for gamma in outcome.gammas
-        }
+        failed = {gamma: outcome.rate < gamma * outcome.rate_ref for gamma in outcome.gammas}
+        if outcome.scheduled:
+            served = (outcome.rank > 0) & (outcome.rank_ref > 0)
+            return {f"outage_gamma_{gamma:g}": _share_of_served(x, served) for gamma, x in failed.items()}
+        return {f"outage_gamma_{gamma:g}": _per_drop(x, 2) for gamma, x in failed.items()}
 
 
 class OutageRate(Metric):
-    """Classical outage, share of reports with ``r < R``."""
+    """Classical outage, share of reports with ``r < R``. Behind a scheduler, of the users that are served."""
 
     unit, better, scope, share = "1", "lower", "link", True
 
     def evaluate(self, outcome: LinkOutcome) -> dict[str, np.ndarray]:
         """One share per target rate."""
-        return {f"outage_rate_{rate:g}": _per_drop(outcome.rate < rate, 2) for rate in outcome.rates_bpshz}
+        failed = {rate: outcome.rate < rate for rate in outcome.rates_bpshz}
+        if outcome.scheduled:
+            return {f"outage_rate_{rate:g}": _share_of_served(x, outcome.rank > 0) for rate, x in failed.items()}
+        return {f"outage_rate_{rate:g}": _per_drop(x, 2) for rate, x in failed.items()}
+
+
+class Fairness(Metric):
+    r"""Jain's index of the rates :math:`r_k` of a drop's users, means over its slots. Drops with several users only.
+
+    .. math:: \Big( \sum_k r_k \Big)^2 / \Big( K \sum_k r_k^2 \Big)
+
+    1 when all have the same, 1/K when one has all; 0 when nobody has any. Users that a scheduler leaves out count, so
+    one slot of k of K users has at most k/K.
+
+    Source: Jain, Chiu, Hawe, DEC Research Report TR-301, 1984.
+    """
+
+    unit, better, scope = "1", "higher", "link"
+
+    def evaluate(self, outcome: LinkOutcome) -> dict[str, np.ndarray]:
+        """Index per drop."""
+        if outcome.rate.shape[2] == 1:
+            return {}
+        rate = np.mean(outcome.rate, axis=3, dtype=np.float64)
+        square = rate.shape[2] * np.sum(rate**2, axis=2)
+        return {"fairness": np.sum(rate, axis=2) ** 2 / np.maximum(square, 1e-30)}
+
+
+class RankMean(Metric):
+    """Layers of a user that is served. Links with more than one layer per user only."""
+
+    unit, better, scope = "1", "higher", "link"
+
+    def evaluate(self, outcome: LinkOutcome) -> dict[str, np.ndarray]:
+        """Mean over served users and slots, 0 for drops that serve nobody."""
+        if outcome.rank is None or outcome.max_rank == 1:
+            return {}
+        served = np.sum(outcome.rank > 0, axis=(2, 3))
+        return {"rank_mean": np.sum(outcome.rank, axis=(2, 3)) / np.maximum(served, 1)}

@@ -11,7 +11,7 @@ from keras import ops
 from simulator.core.interfaces import Precoder
 from simulator.core.params import NonNegativeFloat, validated
 from simulator.core.types import PrecodingContext
-from simulator.precoding import rzf
+from simulator.precoding import active_streams, rzf
 
 
 def rzf_robust(g: Any, noise_var: Any, error_var: Any) -> Any:
@@ -32,9 +32,9 @@ def rzf_robust(g: Any, noise_var: Any, error_var: Any) -> Any:
     Source: Shenouda, Davidson, IEEE J. Sel. Areas Commun. 26(6), 2008 (linear precoding, total MSE averaged over the
     error).
     """
-    g, streams = ops.convert_to_tensor(g), g.shape[-2]
+    g = ops.convert_to_tensor(g)
     error_var = ops.broadcast_to(ops.cast(error_var, "float32"), g.shape[:-1])
-    return rzf(g, streams * noise_var + ops.sum(error_var, axis=-1, keepdims=True))
+    return rzf(g, active_streams(g) * noise_var + ops.sum(error_var, axis=-1, keepdims=True))
 
 
 class RzfRobust(Precoder):

@@ -8,6 +8,7 @@ from simulator.core.interfaces import Precoder
 from simulator.core.params import Count, validated
 from simulator.core.types import PrecodingContext
 from simulator.multiuser.blocks import block_rzf
+from simulator.precoding import active_streams
 
 
 def slnr(g: Any, noise_var: Any, num_users: int) -> Any:
@@ -17,8 +18,9 @@ def slnr(g: Any, noise_var: Any, num_users: int) -> Any:
               {\mathrm{tr}(W_u^H (\sum_{k \ne u} G_k^H G_k + S \sigma^2 I) W_u)}
 
     The noise term is :math:`M_u \sigma^2` of the paper with one receive dimension per layer and power 1/S for each of
-    the S streams. The columns are generalised eigenvectors of the two matrices, largest eigenvalues first; see
-    :func:`simulator.multiuser.blocks.block_rzf`. One layer per user: RZF with the loading :math:`S \sigma^2`.
+    the S streams that have CSI. The columns are generalised eigenvectors of the two matrices, largest eigenvalues
+    first; see :func:`simulator.multiuser.blocks.block_rzf`. One layer per user: RZF with the loading
+    :math:`S \sigma^2`.
 
     Args:
         g: effective rows complex64 ``[..., stream, port]``, layers of a user side by side.
@@ -33,7 +35,7 @@ def slnr(g: Any, noise_var: Any, num_users: int) -> Any:
 
     Source: Sadek, Tarighat, Sayed, IEEE Trans. Wireless Commun. 6(5), 2007.
     """
-    return block_rzf(g, g.shape[-2] * noise_var, num_users)
+    return block_rzf(g, active_streams(g) * noise_var, num_users)
 
 
 class Slnr(Precoder):

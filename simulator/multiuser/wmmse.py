@@ -11,7 +11,7 @@ from simulator.core.interfaces import Precoder
 from simulator.core.params import Count, validated
 from simulator.core.types import PrecodingContext
 from simulator.multiuser.blocks import layers_per_user
-from simulator.precoding import hermitian_solve, regularised_rows, rzf
+from simulator.precoding import active_streams, regularised_rows, rzf, scaled_solve
 
 NUM_ITERATIONS = 20
 _PIVOT = 1e-7  # as in metrics.sinr, which covariances at the receivers resemble
@@ -71,7 +71,7 @@ def _start(g: Any, noise_var: Any, users: int) -> tuple[Any, Any]:
     """Rows for unit noise, and RZF as ``[..., stream, port]``."""
     layers_per_user(g, users)
     g = ops.convert_to_tensor(g) * ops.cast(ops.rsqrt(ops.cast(noise_var, "float32")), "complex64")
-    return g, _hermitian(rzf(g, float(g.shape[-2])))
+    return g, _hermitian(rzf(g, active_streams(g)))
 
 
 def _iterate(g: Any, rows: Any, users: int) -> tuple[Any, Any]:
@@ -100,10 +100,7 @@ def _receivers(received: Any) -> Any:
     eye = ops.eye(size)
     wanted = ops.stack([received[..., u, :, u * size : (u + 1) * size] for u in range(users)], axis=-3)
     covariance = ops.matmul(received, _hermitian(received)) + ops.cast(eye, "complex64")
-    scale = ops.rsqrt(ops.sum(ops.real(covariance) * eye, axis=-1))
-    scale = ops.cast(scale, "complex64")[..., None]
-    unit = covariance * scale * ops.swapaxes(scale, -1, -2)
-    return scale * hermitian_solve(unit, wanted * scale, floor=_PIVOT)
+    return scaled_solve(covariance, wanted, floor=_PIVOT)
 
 
 def _hermitian(x: Any) -> Any:

@@ -1,0 +1,134 @@
+"""From what the gNB knows to what the UEs receive: schedule, choose ranks, precode, detect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from keras import ops
+
+from simulator import metrics
+from simulator.allocation import Scheduler, adaptive_layers, band_samples
+from simulator.core.interfaces import Precoder
+from simulator.core.units import db_to_lin
+from simulator.detection import Detection
+
+
+class Served(NamedTuple):
+    """What came of one precoder."""
+
+    rate: np.ndarray  # float32 [snr, batch, user, slot], mean over the band of the sum over layers [bit/s/Hz]
+    sinr: Any  # float32 [snr, batch * slot, subcarrier, user, layer], behind detection, linear
+    rank: np.ndarray  # int [snr, batch, user, slot], layers with CSI that were served
+
+
+@dataclass(frozen=True)
+class Downlink:
+    """Data transmission of every slot.
+
+    Args:
+        snr_db: total transmit power over noise power per subcarrier [dB].
+        detection: how UEs demodulate.
+        scheduler: who is served; None: everybody.
+        adaptive_rank: the gNB chooses layers per user, see :func:`simulator.allocation.adaptive_layers`; otherwise it
+            serves all layers that it has CSI of.
+    """
+
+    snr_db: tuple[float, ...]
+    detection: Detection = field(default_factory=Detection)
+    scheduler: Scheduler | None = None
+    adaptive_rank: bool = False
+
+    def serve(self, channel: Any, rows: Any, precoder: Precoder, shape: tuple[int, int], *, seed: int = 0) -> Served:
+        """Rates and SINR of all users, 0 for layers that are not served.
+
+        Args:
+            channel: complex64 ``[batch * slot, subcarrier, user, rx_ant, port]``.
+            rows: effective rows that the gNB knows ``[batch * slot, subcarrier, user, layer, port]``.
+            precoder: for the number of users that share a slot.
+            shape: batch and slots.
+            seed: seeds the noise of the DM-RS.
+        """
+        noise_vars = db_to_lin([-s for s in self.snr_db]).astype(np.float32)
+        if self.scheduler is None and not self.adaptive_rank:
+            quality = self._sinr(channel, rows, precoder, noise_vars, seed)
+            layers = np.repeat(known_layers(rows)[None], len(noise_vars), axis=0)
+        else:
+            quality, layers = self._planned(channel, rows, precoder, noise_vars, shape, seed)
+        rate = ops.mean(ops.sum(metrics.rate_bpshz(quality), axis=-1), axis=2)  # [snr, bt, user]
+        rate, rank = (
+            np.moveaxis(x.reshape(len(noise_vars), *shape, -1), 2, 3)
+            for x in (ops.convert_to_numpy(rate), layers.sum(axis=-1))
+        )
+        return Served(rate, quality, rank)
+
+    def _sinr(self, channel: Any, rows: Any, precoder: Precoder, noise_vars: np.ndarray, seed: int) -> Any:
+        """SINR ``[snr, bt, n, user, layer]``: precoders that ignore the noise are computed once."""
+        bt, n, users, layers, ports = rows.shape
+        g = ops.reshape(rows, (bt, n, users * layers, ports))
+        group = self.detection.prg
+        if group is not None:  # one precoder for every PRG, that of its middle
+            start = np.arange(0, n, group)
+            g = ops.take(g, (start + np.minimum(start + group, n)) // 2, axis=1)
+        e = []
+        for noise_var in noise_vars if precoder.noise_dependent else (0.0,):
+            w = precoder.weights(g, float(noise_var))
+            e.append(metrics.received(channel, w if group is None else ops.repeat(w, group, axis=1)[:, :n]))
+        e = ops.stack(e) if len(e) > 1 else e[0][None]
+        return self.detection.sinr(e, noise_vars, seed=seed)
+
+    def _planned(
+        self, channel: Any, rows: Any, precoder: Precoder, noise_vars: np.ndarray, shape: tuple[int, int], seed: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """SINR and served layers bool ``[snr, bt, user, layer]``, where the gNB decides slot by slot."""
+        channel, rows = ops.convert_to_numpy(channel), ops.convert_to_numpy(rows)
+        bt, n, users, layers, _ = rows.shape
+        quality = np.zeros((len(noise_vars), bt, n, users + 1, layers), np.float32)  # the last user is nobody
+        served = np.zeros((len(noise_vars), bt, users + 1, layers), bool)
+        together = not self.adaptive_rank and not self.scheduler.noise_dependent
+        for index in [np.arange(len(noise_vars))] if together else np.arange(len(noise_vars))[:, None]:
+            chosen = np.broadcast_to(np.arange(users), (bt, users))
+            some_channel, some_rows = channel, rows
+            if self.scheduler is not None:
+                chosen = self.scheduler.select(rows, float(noise_vars[index[0]]), shape[1])
+                some_channel, some_rows = (_of_users(x, chosen) for x in (channel, rows))
+            mask = known_layers(some_rows)
+            if self.adaptive_rank:
+                mask = self._layers(some_rows, mask, precoder, float(noise_vars[index[0]]))
+                some_rows = some_rows * mask[:, None, :, :, None]
+            found = self._sinr(
+                *map(ops.convert_to_tensor, (some_channel, some_rows)), precoder, noise_vars[index], seed
+            )
+            at = np.where(chosen < 0, users, chosen)
+            drop = np.arange(bt)[:, None]
+            found = np.moveaxis(ops.convert_to_numpy(found), 2, 3)  # [snr, bt, chosen, n, layer]
+            for position, snr in enumerate(index):
+                quality[snr].swapaxes(1, 2)[drop, at] = found[position]
+                served[snr][drop, at] = mask
+        return quality[..., :users, :], served[..., :users, :]
+
+    def _layers(self, rows: np.ndarray, known: np.ndarray, precoder: Precoder, noise_var: float) -> np.ndarray:
+        """Layers with the largest sum rate that the gNB expects of UEs with one antenna per layer."""
+        some = np.ascontiguousarray(rows[:, band_samples(rows.shape[1])])
+        bt, n, users, layers, ports = some.shape
+        channel = ops.convert_to_tensor(some)
+
+        def rate(mask: np.ndarray) -> np.ndarray:
+            g = ops.convert_to_tensor((some * mask[:, None, :, :, None]).reshape(bt, n, users * layers, ports))
+            quality = metrics.sinr(metrics.received(channel, precoder.weights(g, noise_var)), np.float32(noise_var))
+            total = ops.mean(ops.sum(metrics.rate_bpshz(quality), axis=(-2, -1)), axis=1)
+            return ops.convert_to_numpy(total)
+
+        return adaptive_layers(known, rate)
+
+
+def known_layers(rows: Any) -> np.ndarray:
+    """Layers of which anything is known, bool ``[batch * slot, user, layer]``."""
+    return np.any(ops.convert_to_numpy(rows) != 0, axis=(1, 4))
+
+
+def _of_users(x: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """``x [bt, n, user, ...]`` of the users ``chosen [bt, k]``; zeros for nobody (-1)."""
+    index = np.maximum(chosen, 0).reshape(len(x), 1, -1, *[1] * (x.ndim - 3))
+    return np.take_along_axis(x, index, axis=2) * (chosen >= 0).reshape(index.shape)
