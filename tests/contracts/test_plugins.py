@@ -728,12 +728,16 @@ def outcomes(rng):
     num_bits, snr_db = rng.integers(5, 60, (6, 3, 2)), (0.0, 10.0)
     rate = rng.uniform(1, 6, (2, 6, 3, 2)).astype(np.float32)
     targets, odd = ((0.9, 0.95), (1.0, 2.0)), (num_bits % 2 == 1, num_bits % 4 == 2)
+    uneven = np.array([0.1, 0.4, 0.4], np.float32)[:, None]  # of the users
     return {
         "csi": (
             CsiOutcome(h, h, np.ones_like(c2), num_bits, snr_db, 0, 1e9 * num_bits, num_bits < 0, num_bits < 0),
             CsiOutcome(h, h + noise(rng, *h.shape), c2, num_bits + 1, snr_db, 0, 1e9 * num_bits + 1e9, *odd),
         ),
-        "link": (LinkOutcome(rate, rate, *targets), LinkOutcome(0.4 * rate, rate, *targets)),
+        "link": (
+            LinkOutcome(rate, rate, *targets, rank=np.full(rate.shape, 2), max_rank=2),
+            LinkOutcome(uneven * rate, rate, *targets, rank=np.ones(rate.shape, int), max_rank=2),
+        ),
     }
 
 
