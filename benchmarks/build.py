@@ -21,6 +21,7 @@ from simulator.transforms import unit_power
 
 if TYPE_CHECKING:
     from simulator.link import Link
+    from simulator.throughput import Throughput
 
 # Drops that fix the scale of `normalization: per_dataset`.
 _CALIBRATION_DROPS = 256
@@ -92,6 +93,34 @@ def build_link(scenario: Scenario) -> Link:
         rates_bpshz=scenario.outage.rates_bpshz,
         history_slots=scenario.time.history_slots,
         predictions={label: prediction for label, (_, prediction) in feedback.items() if prediction is not None},
+    )
+
+
+def build_throughput(scenario: Scenario) -> Throughput | None:
+    """Coded throughput of a scenario that asks for it."""
+    section = scenario.throughput
+    if section is None:
+        return None
+    from simulator.link_adaptation import OuterLoop
+    from simulator.phy.bler import EesmBler
+    from simulator.throughput import Throughput, sample_of_re
+
+    samples = scenario.carrier.num_samples
+    width = 12 if scenario.carrier.granularity == "rb" else 1
+    decoder = None
+    if section.mode == "exact":
+        from simulator.phy.block_decoder import BlockDecoder
+
+        decoder = BlockDecoder(sample_of_re(samples, width, section.overhead), section.num_iter)
+    return Throughput(
+        EesmBler(),
+        samples * width,
+        decoder,
+        mcs=section.mcs_table,
+        cqi=section.mcs_table if section.cqi == "wideband" else None,
+        target_bler=section.target_bler,
+        olla=OuterLoop(section.target_bler, section.olla_step_db) if section.olla else None,
+        overhead=section.overhead,
     )
 
 

@@ -13,9 +13,11 @@ from simulator.core import registry
 from simulator.core.errors import ConfigError
 from simulator.core.params import Count, Integer, PositiveFloat, Probability, Real, SnrDb, Speed, config_error
 from simulator.core.types import CsiConfig, Panel, RadioGeometry
+from simulator.mcs import MAX_LAYERS
 
 _Polarisations = Annotated[Integer, Field(ge=1, le=2)]
 _MAX_SNRS = 1000
+_OF_THROUGHPUT = ("bler", "goodput_bpshz", "mcs_mean", "user_goodput_bpshz")
 
 
 class Carrier(Section):
@@ -156,6 +158,23 @@ class Outage(Section):
     rates_bpshz: tuple[PositiveFloat, ...] = (1.0,)
 
 
+class Throughput(Section):
+    """Coded throughput: one transport block per UE and slot, link adaptation from a wideband CQI.
+
+    ``eesm`` draws errors from tables at the effective SINR, ``exact`` encodes and decodes. ``cqi: ideal`` lets the gNB
+    know the effective SINR. ``overhead`` is the share of resource elements without data.
+    """
+
+    mode: Literal["eesm", "exact"] = "eesm"
+    mcs_table: Annotated[Integer, Field(ge=1, le=3)] = 1
+    cqi: Literal["wideband", "ideal"] = "wideband"
+    target_bler: Annotated[Real, Field(ge=1e-5, le=0.5)] = 0.1
+    olla: bool = True
+    olla_step_db: PositiveFloat = 1.0
+    overhead: Annotated[Real, Field(ge=0, le=0.9)] = 1 / 7
+    num_iter: Annotated[Integer, Field(ge=1, le=100)] = 20
+
+
 class Run(Section):
     """How much to simulate. ``ci_rel`` goes on past ``drops`` until the half-width is small, up to ``max_drops``."""
 
@@ -224,6 +243,8 @@ class Radio(Section):
 class Scenario(Radio):
     """One simulation: radio, feedback schemes and what to score."""
 
+    younger_fields = frozenset({"throughput"})
+
     name: FileName
     description: str = ""
     seed: Annotated[Integer, Field(ge=0, lt=2**31)] = 1
@@ -235,6 +256,7 @@ class Scenario(Radio):
     precoding: Precoding = Precoding()
     snr_db: Annotated[tuple[SnrDb, ...], Field(min_length=1, max_length=_MAX_SNRS)]
     outage: Outage = Outage()
+    throughput: Throughput | None = None
     metrics: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     run: Run = Run()
     sweep: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = {}
@@ -284,6 +306,7 @@ class Scenario(Radio):
         for name in precoders:
             if users > 1 and name in ("svd", "svd_water_filling"):
                 raise ConfigError("precoding.precoders", name, f"{name} serves one user; ue.num_users is {users}")
+        self._check_throughput(metrics)
         computed = metrics or registry.names("metrics")
         if self.run.ci_rel is not None and not self.run.ci_metric.startswith(tuple(computed)):
             raise ConfigError("run.ci_metric", self.run.ci_metric, ", ".join(computed))
@@ -295,6 +318,16 @@ class Scenario(Radio):
             )
         self.csi_config  # noqa: B018 - raises for impossible layers
         return self
+
+    def _check_throughput(self, metrics: tuple[str, ...]) -> None:
+        """ConfigError for scores without transport blocks, and for blocks that the standard does not have."""
+        if self.throughput is None:
+            for name in metrics:
+                if name in _OF_THROUGHPUT:
+                    raise ConfigError("metrics", name, f"{name} only with a throughput section")
+        elif self.precoding.layers_per_user > MAX_LAYERS:
+            allowed = f"1..{MAX_LAYERS} with a throughput section (one codeword)"
+            raise ConfigError("precoding.layers_per_user", self.precoding.layers_per_user, allowed)
 
     @property
     def csi_config(self) -> CsiConfig:

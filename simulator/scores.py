@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from simulator.core.interfaces import Metric
 from simulator.core.units import db_to_lin
+from simulator.throughput import ThroughputOutcome
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,14 @@ class LinkOutcome:
         rate_ref: the same with perfect CSI at the gNB.
         gammas: relative outage targets.
         rates_bpshz: absolute outage targets [bit/s/Hz].
+        throughput: transport blocks with the same precoder, or None.
     """
 
     rate: np.ndarray
     rate_ref: np.ndarray
     gammas: tuple[float, ...]
     rates_bpshz: tuple[float, ...]
+    throughput: ThroughputOutcome | None = None
 
 
 def _per_drop(x: Any, lead: int = 1) -> np.ndarray:
@@ -300,3 +304,61 @@ class OutageRate(Metric):
     def evaluate(self, outcome: LinkOutcome) -> dict[str, np.ndarray]:
         """One share per target rate."""
         return {f"outage_rate_{rate:g}": _per_drop(outcome.rate < rate, 2) for rate in outcome.rates_bpshz}
+
+
+class _ThroughputMetric(Metric):
+    """A score of transport blocks; nothing where the scenario has no throughput."""
+
+    scope = "link"
+    key: ClassVar[str]
+
+    def evaluate(self, outcome: LinkOutcome) -> dict[str, np.ndarray]:
+        """Values per SNR and drop."""
+        blocks = outcome.throughput
+        return {} if blocks is None else {self.key: self._of(blocks)}
+
+    @abstractmethod
+    def _of(self, blocks: ThroughputOutcome) -> np.ndarray:
+        """Values float64 ``[snr, batch]``."""
+
+
+def _per_block(x: Any, blocks: ThroughputOutcome) -> np.ndarray:
+    """Mean over the blocks that were sent in a drop; 0 in a drop without any."""
+    total = np.sum(np.where(blocks.sent, x, 0), axis=(2, 3), dtype=np.float64)
+    return total / np.maximum(blocks.sent.sum(axis=(2, 3)), 1)
+
+
+class Bler(_ThroughputMetric):
+    """Share of lost transport blocks of those sent; in the fast mode the mean of their probabilities."""
+
+    unit, better, share, key = "1", "lower", True, "bler"
+
+    def _of(self, blocks: ThroughputOutcome) -> np.ndarray:
+        return _per_block(blocks.bler, blocks)
+
+
+class Goodput(_ThroughputMetric):
+    """Delivered bits of all UEs over bandwidth and time, overheads of pilots, control and cyclic prefix taken off."""
+
+    unit, better, key = "bit/s/Hz", "higher", "goodput_bpshz"
+
+    def _of(self, blocks: ThroughputOutcome) -> np.ndarray:
+        return _per_drop(blocks.goodput_bpshz.sum(axis=2, dtype=np.float64), 2)
+
+
+class UserGoodput(_ThroughputMetric):
+    """Delivered bits of one UE, mean over UEs."""
+
+    unit, better, key = "bit/s/Hz", "higher", "user_goodput_bpshz"
+
+    def _of(self, blocks: ThroughputOutcome) -> np.ndarray:
+        return _per_drop(blocks.goodput_bpshz, 2)
+
+
+class McsMean(_ThroughputMetric):
+    """Mean MCS index of the transport blocks that were sent."""
+
+    unit, better, key = "1", "higher", "mcs_mean"
+
+    def _of(self, blocks: ThroughputOutcome) -> np.ndarray:
+        return _per_block(blocks.mcs, blocks)

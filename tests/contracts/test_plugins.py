@@ -42,6 +42,7 @@ from simulator.data.layout import ChannelLayout
 from simulator.data.writer import StoreWriter
 from simulator.phy.llvm import working_llvm
 from simulator.scores import CsiOutcome, LinkOutcome
+from simulator.throughput import ThroughputOutcome
 
 ARCHITECTURES = ("csinet", "evt", "klt", "transnet-250", "vb-")
 WEIGHTS = {name: next(iter(n for n in zoo_names() if n.startswith(name)), None) for name in ARCHITECTURES}
@@ -704,12 +705,23 @@ def outcomes(rng):
     num_bits, snr_db = rng.integers(5, 60, (6, 3, 2)), (0.0, 10.0)
     rate = rng.uniform(1, 6, (2, 6, 3, 2)).astype(np.float32)
     targets = ((0.9, 0.95), (1.0, 2.0))
+
+    def blocks(share, mcs):
+        """Transport blocks of which ``share`` arrives."""
+        index = np.full(rate.shape, mcs)
+        index[..., 0, 0] = -1
+        bler = np.where(index >= 0, 1 - share, 0).astype(np.float32)
+        return ThroughputOutcome(index >= 0, bler, index, np.where(index >= 0, 1, 0), share * rate * (index >= 0))
+
     return {
         "csi": (
             CsiOutcome(h, h, np.ones_like(c2), num_bits, snr_db, ue_bops=1e9 * num_bits),
             CsiOutcome(h, h + noise(rng, *h.shape), c2, num_bits + 1, snr_db, ue_bops=1e9 * (num_bits + 1)),
         ),
-        "link": (LinkOutcome(rate, rate, *targets), LinkOutcome(0.4 * rate, rate, *targets)),
+        "link": (
+            LinkOutcome(rate, rate, *targets, blocks(0.95, 12)),
+            LinkOutcome(0.4 * rate, rate, *targets, blocks(0.5, 3)),
+        ),
     }
 
 
