@@ -24,6 +24,7 @@ from simulator.uplink import Uplink, UplinkModel
 if TYPE_CHECKING:
     from simulator.detection import Detection
     from simulator.link import Link
+    from simulator.throughput import Throughput
 
 # Drops that fix the scale of `normalization: per_dataset`.
 _CALIBRATION_DROPS = 256
@@ -138,6 +139,34 @@ def _build_scheduler(scenario: Scenario) -> Scheduler | None:
     """Scheduler of the gNB."""
     section = scenario.scheduling
     return None if section.num_selected is None else Scheduler(**section.model_dump())
+
+
+def build_throughput(scenario: Scenario) -> Throughput | None:
+    """Coded throughput of a scenario that asks for it."""
+    section = scenario.throughput
+    if section is None:
+        return None
+    from simulator.link_adaptation import OuterLoop
+    from simulator.phy.bler import EesmBler
+    from simulator.throughput import Throughput, sample_of_re
+
+    samples = scenario.carrier.num_samples
+    width = 12 if scenario.carrier.granularity == "rb" else 1
+    decoder = None
+    if section.mode == "exact":
+        from simulator.phy.block_decoder import BlockDecoder
+
+        decoder = BlockDecoder(sample_of_re(samples, width, section.overhead), section.num_iter)
+    return Throughput(
+        EesmBler(),
+        samples * width,
+        decoder,
+        mcs=section.mcs_table,
+        cqi=section.mcs_table if section.cqi == "wideband" else None,
+        target_bler=section.target_bler,
+        olla=OuterLoop(section.target_bler, section.olla_step_db) if section.olla else None,
+        overhead=section.overhead,
+    )
 
 
 def mean_power(blocks: Iterable[np.ndarray]) -> float:

@@ -14,9 +14,11 @@ from simulator.core.errors import ConfigError
 from simulator.core.params import Count, Integer, PositiveFloat, Probability, Real, SnrDb, Speed, config_error
 from simulator.core.types import CsiConfig, Panel, RadioGeometry
 from simulator.dmrs import Dmrs
+from simulator.mcs import MAX_LAYERS
 
 _Polarisations = Annotated[Integer, Field(ge=1, le=2)]
 _MAX_SNRS = 1000
+_OF_THROUGHPUT = ("bler", "goodput_bpshz", "mcs_mean", "user_goodput_bpshz")
 
 
 class Carrier(Section):
@@ -264,6 +266,23 @@ class Outage(Section):
     rates_bpshz: tuple[PositiveFloat, ...] = (1.0,)
 
 
+class Throughput(Section):
+    """Coded throughput: one transport block per UE and slot, link adaptation from a wideband CQI.
+
+    ``eesm`` draws errors from tables at the effective SINR, ``exact`` encodes and decodes. ``cqi: ideal`` lets the gNB
+    know the effective SINR. ``overhead`` is the share of resource elements without data.
+    """
+
+    mode: Literal["eesm", "exact"] = "eesm"
+    mcs_table: Annotated[Integer, Field(ge=1, le=3)] = 1
+    cqi: Literal["wideband", "ideal"] = "wideband"
+    target_bler: Annotated[Real, Field(ge=1e-5, le=0.5)] = 0.1
+    olla: bool = True
+    olla_step_db: PositiveFloat = 1.0
+    overhead: Annotated[Real, Field(ge=0, le=0.9)] = 1 / 7
+    num_iter: Annotated[Integer, Field(ge=1, le=100)] = 20
+
+
 class Run(Section):
     """How much to simulate. ``ci_rel`` goes on past ``drops`` until the half-width is small, up to ``max_drops``."""
 
@@ -333,7 +352,7 @@ class Radio(Section):
 class Scenario(Radio):
     """One simulation: radio, feedback schemes and what to score."""
 
-    younger_fields = frozenset({"scheduling", "detection"})
+    younger_fields = frozenset({"scheduling", "detection", "throughput"})
 
     name: FileName
     description: str = ""
@@ -348,6 +367,7 @@ class Scenario(Radio):
     detection: Demodulation = Demodulation()
     snr_db: Annotated[tuple[SnrDb, ...], Field(min_length=1, max_length=_MAX_SNRS)]
     outage: Outage = Outage()
+    throughput: Throughput | None = None
     metrics: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     run: Run = Run()
     sweep: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = {}
@@ -399,6 +419,7 @@ class Scenario(Radio):
         for name in precoders:
             if users > 1 and name in ("svd", "svd_water_filling"):
                 raise ConfigError("precoding.precoders", name, f"{name} serves one user; {field} is {users}")
+        self._check_throughput(metrics)
         computed = metrics or registry.names("metrics")
         if self.run.ci_rel is not None and not self.run.ci_metric.startswith(tuple(computed)):
             raise ConfigError("run.ci_metric", self.run.ci_metric, ", ".join(computed))
@@ -430,6 +451,16 @@ class Scenario(Radio):
     def served_users(self) -> int:
         """Users that share a slot, at most."""
         return self.scheduling.num_selected or self.ue.num_users
+
+    def _check_throughput(self, metrics: tuple[str, ...]) -> None:
+        """ConfigError for scores without transport blocks, and for blocks that the standard does not have."""
+        if self.throughput is None:
+            for name in metrics:
+                if name in _OF_THROUGHPUT:
+                    raise ConfigError("metrics", name, f"{name} only with a throughput section")
+        elif self.precoding.layers_per_user > MAX_LAYERS:
+            allowed = f"1..{MAX_LAYERS} with a throughput section (one codeword)"
+            raise ConfigError("precoding.layers_per_user", self.precoding.layers_per_user, allowed)
 
     @property
     def csi_config(self) -> CsiConfig:

@@ -9,6 +9,7 @@ import numpy as np
 
 from simulator.core.interfaces import Metric
 from simulator.core.units import db_to_lin
+from simulator.throughput import ThroughputOutcome
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class LinkOutcome:
         scheduled: the gNB chose the users of every slot; those it left out had no outage.
         sinr: float32 ``[snr, batch * slot, subcarrier, user, layer]`` behind detection, linear, 0 for layers that are
             not served; None unless the link was asked to keep it.
+        throughput: transport blocks with the same precoder, or None.
     """
 
     rate: np.ndarray
@@ -64,6 +66,7 @@ class LinkOutcome:
     max_rank: int = 1
     scheduled: bool = False
     sinr: np.ndarray | None = None
+    throughput: ThroughputOutcome | None = None
 
 
 def _per_drop(x: Any, lead: int = 1) -> np.ndarray:

@@ -16,6 +16,7 @@ ITEMS = (
     "ofdm",
     "precoding",
     "snr_sweep",
+    "throughput",
     "stores",
     "codebook_search",
     "coders",

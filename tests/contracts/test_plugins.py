@@ -42,6 +42,7 @@ from simulator.data.layout import ChannelLayout
 from simulator.data.writer import StoreWriter
 from simulator.phy.llvm import working_llvm
 from simulator.scores import CsiOutcome, LinkOutcome
+from simulator.throughput import ThroughputOutcome
 
 ARCHITECTURES = ("csinet", "evt", "klt", "transnet-250", "vb-")
 WEIGHTS = {name: next(iter(n for n in zoo_names() if n.startswith(name)), None) for name in ARCHITECTURES}
@@ -729,14 +730,24 @@ def outcomes(rng):
     rate = rng.uniform(1, 6, (2, 6, 3, 2)).astype(np.float32)
     targets, odd = ((0.9, 0.95), (1.0, 2.0)), (num_bits % 2 == 1, num_bits % 4 == 2)
     uneven = np.array([0.1, 0.4, 0.4], np.float32)[:, None]  # of the users
+
+    def blocks(share, mcs):
+        """Transport blocks of which ``share`` arrives."""
+        index = np.full(rate.shape, mcs)
+        index[..., 0, 0] = -1
+        bler = np.where(index >= 0, 1 - share, 0).astype(np.float32)
+        return ThroughputOutcome(index >= 0, bler, index, np.where(index >= 0, 1, 0), share * rate * (index >= 0))
+
     return {
         "csi": (
             CsiOutcome(h, h, np.ones_like(c2), num_bits, snr_db, 0, 1e9 * num_bits, num_bits < 0, num_bits < 0),
             CsiOutcome(h, h + noise(rng, *h.shape), c2, num_bits + 1, snr_db, 0, 1e9 * num_bits + 1e9, *odd),
         ),
         "link": (
-            LinkOutcome(rate, rate, *targets, rank=np.full(rate.shape, 2), max_rank=2),
-            LinkOutcome(uneven * rate, rate, *targets, rank=np.ones(rate.shape, int), max_rank=2),
+            LinkOutcome(rate, rate, *targets, rank=np.full(rate.shape, 2), max_rank=2, throughput=blocks(0.95, 12)),
+            LinkOutcome(
+                uneven * rate, rate, *targets, rank=np.ones(rate.shape, int), max_rank=2, throughput=blocks(0.5, 3)
+            ),
         ),
     }
 

@@ -215,6 +215,8 @@ def test_fields_younger_than_the_hashes_change_them_only_when_used():
     four = {"num_rx_ant": 4}
     assert key(ue=four) == key(ue={**four, "num_rows": 1}) != key(ue={**four, "num_rows": 2})
     assert channel_key(ue=four) != channel_key(ue={**four, "num_rows": 2})
+    assert key(throughput=None) == KEY != key(throughput={}) != key(throughput={"target_bler": 0.01})
+    assert channel_key(throughput={}) == CHANNEL_KEY
     recipe = load_mapping(find_file("mixed_3g5_32ports", "datasets"))
     for changes, same in (({"normalization": "per_sample"}, True), ({"normalization": "per_dataset"}, False)):
         dump = parse_recipe({**recipe, **changes}).model_dump(mode="json")

@@ -1,0 +1,70 @@
+"""Metrics of coded throughput by name."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+
+from simulator.core.interfaces import Metric
+from simulator.scores import LinkOutcome
+from simulator.throughput import ThroughputOutcome
+
+
+class _OfBlocks(Metric):
+    """A score of transport blocks; nothing where the scenario has no throughput."""
+
+    scope = "link"
+    key: ClassVar[str]
+
+    def evaluate(self, outcome: LinkOutcome) -> dict[str, np.ndarray]:
+        """Values per SNR and drop."""
+        blocks = outcome.throughput
+        return {} if blocks is None else {self.key: self._of(blocks)}
+
+    @abstractmethod
+    def _of(self, blocks: ThroughputOutcome) -> np.ndarray:
+        """Values float64 ``[snr, batch]``."""
+
+
+def _per_block(x: Any, blocks: ThroughputOutcome) -> np.ndarray:
+    """Mean over the blocks that were sent in a drop; 0 in a drop without any."""
+    total = np.sum(np.where(blocks.sent, x, 0), axis=(2, 3), dtype=np.float64)
+    return total / np.maximum(blocks.sent.sum(axis=(2, 3)), 1)
+
+
+class Bler(_OfBlocks):
+    """Share of lost transport blocks of those sent; in the fast mode the mean of their probabilities."""
+
+    unit, better, share, key = "1", "lower", True, "bler"
+
+    def _of(self, blocks: ThroughputOutcome) -> np.ndarray:
+        return _per_block(blocks.bler, blocks)
+
+
+class Goodput(_OfBlocks):
+    """Delivered bits of all UEs over bandwidth and time, overheads of pilots, control and cyclic prefix taken off."""
+
+    unit, better, key = "bit/s/Hz", "higher", "goodput_bpshz"
+
+    def _of(self, blocks: ThroughputOutcome) -> np.ndarray:
+        return blocks.goodput_bpshz.sum(axis=2, dtype=np.float64).mean(axis=-1)
+
+
+class UserGoodput(_OfBlocks):
+    """Delivered bits of one UE, mean over UEs."""
+
+    unit, better, key = "bit/s/Hz", "higher", "user_goodput_bpshz"
+
+    def _of(self, blocks: ThroughputOutcome) -> np.ndarray:
+        return blocks.goodput_bpshz.mean(axis=(2, 3), dtype=np.float64)
+
+
+class McsMean(_OfBlocks):
+    """Mean MCS index of the transport blocks that were sent."""
+
+    unit, better, key = "1", "higher", "mcs_mean"
+
+    def _of(self, blocks: ThroughputOutcome) -> np.ndarray:
+        return _per_block(blocks.mcs, blocks)
