@@ -121,6 +121,7 @@ def build_link(scenario: Scenario) -> Link:
         detection=_build_detection(scenario),
         scheduler=_build_scheduler(scenario),
         adaptive_rank=scenario.precoding.rank == "adaptive",
+        throughput=build_throughput(scenario),
     )
 
 
@@ -164,7 +165,9 @@ def build_throughput(scenario: Scenario) -> Throughput | None:
         mcs=section.mcs_table,
         cqi=section.mcs_table if section.cqi == "wideband" else None,
         target_bler=section.target_bler,
-        olla=OuterLoop(section.target_bler, section.olla_step_db) if section.olla else None,
+        olla=OuterLoop(section.target_bler, section.olla_step_db, warm_up_slots=section.olla_warm_up_slots)
+        if section.olla
+        else None,
         overhead=section.overhead,
     )
 

@@ -270,7 +270,8 @@ class Throughput(Section):
     """Coded throughput: one transport block per UE and slot, link adaptation from a wideband CQI.
 
     ``eesm`` draws errors from tables at the effective SINR, ``exact`` encodes and decodes. ``cqi: ideal`` lets the gNB
-    know the effective SINR. ``overhead`` is the share of resource elements without data.
+    know the SINRs of the slot. The outer loop has seen ``olla_warm_up_slots`` blocks before. ``overhead`` is the share of
+    resource elements without data.
     """
 
     mode: Literal["eesm", "exact"] = "eesm"
@@ -279,6 +280,7 @@ class Throughput(Section):
     target_bler: Annotated[Real, Field(ge=1e-5, le=0.5)] = 0.1
     olla: bool = True
     olla_step_db: PositiveFloat = 1.0
+    olla_warm_up_slots: Annotated[Integer, Field(ge=0, le=10_000)] = 100
     overhead: Annotated[Real, Field(ge=0, le=0.9)] = 1 / 7
     num_iter: Annotated[Integer, Field(ge=1, le=100)] = 20
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
@@ -16,10 +16,13 @@ from simulator.core.errors import ConfigError
 from simulator.core.interfaces import Estimator, FeedbackScheme, Precoder
 from simulator.core.seeding import derive
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport, PrecodingContext
+from simulator.core.units import db_to_lin
+from simulator.cqi import CQI_BITS, alone
 from simulator.detection import Detection
 from simulator.downlink import Downlink, Served
 from simulator.prediction import Prediction, windows
 from simulator.scores import CsiOutcome, LinkOutcome
+from simulator.throughput import Throughput, ThroughputOutcome
 from simulator.uplink import Uplink, UplinkModel, filled, last_good, take_slots
 
 
@@ -32,6 +35,7 @@ class _Received(NamedTuple):
     good: np.ndarray  # bool [batch, user, slot], arrived and a codeword
     wrong: np.ndarray  # bool [batch, user, slot], good for the gNB, with wrong bits
     bops: np.ndarray | None = None  # float64 [batch, user, slot], what the UE's network spent
+    cqi_db: np.ndarray | None = None  # float64 [snr, batch, user, slot], SINR that the gNB takes from the CQI
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Link:
         scheduler: who is served in a slot, by what the gNB knows; None: everybody.
         adaptive_rank: the gNB chooses the layers of every user, up to ``config.num_layers``.
         keep_sinr: outcomes hold the SINR of every layer.
+        throughput: transport blocks, with a CQI in every report (4 bits, where a scheme has none of its own).
 
     In slot t the gNB uses the report of slot ``t - delay_slots``. A report that takes n slots begins in every n-th
     slot, from the estimate there, and is used ``delay_slots`` after its last one. The first slots of a drop fill the
@@ -77,6 +82,7 @@ class Link:
     scheduler: Scheduler | None = None
     adaptive_rank: bool = False
     keep_sinr: bool = False
+    throughput: Throughput | None = None
 
     def __post_init__(self) -> None:
         for label, prediction in self.predictions.items():
@@ -110,7 +116,7 @@ class Link:
         perfect = {name: p.for_link(streams) for name, p in self.precoders.items()}
         reference = {name: transmit_data(rows, p) for name, p in perfect.items()}
         for label, scheme in self.schemes.items():
-            known, sent = self._known(label, warm_up, csi, (batch, slots), seed)
+            known, sent, cqi_db = self._known(label, warm_up, csi, (batch, slots), seed)
             rows_hat = ops.convert_to_tensor(self._rows(known))
             correlation2 = ops.convert_to_numpy(metrics.correlation2(rows, rows_hat))
             yield (
@@ -122,7 +128,7 @@ class Link:
                     if known.h is None
                     else np.moveaxis(known.h.reshape(batch, slots, *known.h.shape[1:]), 1, 4),
                     correlation2=correlation2.reshape(batch, slots, *correlation2.shape[1:]).transpose(0, 3, 4, 1, 2),
-                    num_bits=sent.num_bits,
+                    num_bits=sent.num_bits + (0 if scheme.part1_bits or not self._with_cqi else CQI_BITS),
                     snr_db=self.snr_db,
                     part1_bits=scheme.part1_bits,
                     ue_bops=sent.bops,
@@ -132,8 +138,10 @@ class Link:
             )
             context = PrecodingContext(streams.num_users, relative_error(correlation2))
             for name, precoder in self.precoders.items():
-                served = transmit_data(rows_hat, precoder.for_link(context))
-                yield label, name, self._outcome(served, reference[name])
+                used = precoder.for_link(context)
+                served = transmit_data(rows_hat, used)
+                blocks = self._blocks(served, rows_hat, used, cqi_db, (batch, slots), seed)
+                yield label, name, self._outcome(served, reference[name], blocks)
 
     def _estimates(self, h: np.ndarray, seed: int) -> tuple[CsiEstimate | None, CsiEstimate]:
         """Estimates ``[batch * slot, ...]`` of the slots that fill the history, and of all others, with their past."""
@@ -165,8 +173,8 @@ class Link:
 
     def _known(
         self, label: str, warm_up: CsiEstimate | None, csi: CsiEstimate, shape: tuple[int, int], seed: int
-    ) -> tuple[CsiReconstruction, _Received]:
-        """CSI that the gNB uses in every scored slot, and the report that should have served that slot."""
+    ) -> tuple[CsiReconstruction, _Received, np.ndarray | None]:
+        """CSI that the gNB uses in every scored slot, the report that should have served that slot, and CQI [dB]."""
         scheme, prediction, uplink = self.schemes[label], self.predictions.get(label), self._uplink(label)
         batch, slots = shape
         if prediction is not None and prediction.at == "ue":
@@ -183,11 +191,12 @@ class Link:
             }
         )
         if prediction is None or prediction.at == "ue":
-            return self._held(received, newest), serving
+            return self._held(received, newest), serving, self._held_cqi(received, newest)
         if warm_up is not None:
             early = self._deliver(scheme, uplink, warm_up, batch, derive(seed, "uplink of the warm-up"))
             received = _joined(early, received)
-        return self._expected(received, prediction, slots), serving
+        scored = self._wait + self.history_slots - 1 + np.arange(slots)
+        return self._expected(received, prediction, slots), serving, self._held_cqi(received, scored)
 
     def _deliver(self, scheme: FeedbackScheme, uplink: Uplink, csi: CsiEstimate, batch: int, seed: int) -> _Received:
         """Report of every estimate ``[batch * slot, ...]``, over the uplink."""
@@ -203,7 +212,29 @@ class Link:
             None if x is None else np.moveaxis(x.reshape(batch, -1, x.shape[1]), 1, 2)
             for x in (np.asarray(arrived.num_bits), good, wrong, bops)
         )
-        return _Received(num_bits, value, rec.w is None, good, wrong, bops)
+        cqi_db = self._cqi(csi, rec if arrived is report else scheme.reconstruct(report), batch)
+        return _Received(num_bits, value, rec.w is None, good, wrong, bops, cqi_db)
+
+    @property
+    def _with_cqi(self) -> bool:
+        return self.throughput is not None and self.throughput.cqi is not None
+
+    def _cqi(self, csi: CsiEstimate, own: CsiReconstruction, batch: int) -> np.ndarray | None:
+        """SINR [dB] ``[snr, batch, user, slot]`` of the CQI that every UE reports with its own precoder."""
+        if not self._with_cqi:
+            return None
+        channel = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(csi.h_hat, -1, 1)))
+        sinr = alone(channel, ops.convert_to_tensor(self._rows(own)), self._noise_vars)
+        level = self.throughput.cqi_db(np.moveaxis(sinr, 2, 3))  # [snr, batch * slot, user]
+        return np.moveaxis(level.reshape(len(level), batch, -1, level.shape[-1]), 2, 3)
+
+    def _held_cqi(self, received: _Received, newest: np.ndarray) -> np.ndarray | None:
+        """CQI of the last good report for every scored slot; minus infinity where there is none."""
+        if received.cqi_db is None:
+            return None
+        source = last_good(received.good, self.uplink.on_loss)[..., newest][None]
+        level = np.take_along_axis(received.cqi_db, np.maximum(source, 0), axis=-1)
+        return np.where(source < 0, -np.inf, level)
 
     def _held(self, received: _Received, newest: np.ndarray) -> CsiReconstruction:
         """CSI that the gNB uses in every scored slot: the last good report, or zeros where it knows nothing."""
@@ -232,7 +263,42 @@ class Link:
         rows = gain * np.conj(w)  # [bt, user, port, layer, n]
         return np.ascontiguousarray(rows.transpose(0, 4, 1, 3, 2))
 
-    def _outcome(self, served: Served, reference: Served) -> LinkOutcome:
+    @property
+    def _noise_vars(self) -> np.ndarray:
+        """Noise powers for total transmit power 1, float32 ``[snr]``."""
+        return db_to_lin([-s for s in self.snr_db]).astype(np.float32)
+
+    def _blocks(
+        self,
+        served: Served,
+        rows: Any,
+        precoder: Precoder,
+        cqi_db: np.ndarray | None,
+        shape: tuple[int, int],
+        seed: int,
+    ) -> ThroughputOutcome | None:
+        """Transport blocks of every slot: MCS by what the gNB expects from rows and CQI, errors by the true SINR."""
+        if self.throughput is None:
+            return None
+        true = predicted = ops.convert_to_numpy(served.sinr)
+        if cqi_db is not None:
+            own = np.moveaxis(alone(rows, rows, self._noise_vars), 2, 3)  # [snr, bt, user, n, layer]
+            level = np.moveaxis(cqi_db, 2, 3).reshape(own.shape[:3])
+            amplitude = np.sqrt(self.throughput.gain(level, own))[:, :, None, :, None, None].astype(np.complex64)
+            predicted = np.concatenate(
+                [
+                    ops.convert_to_numpy(
+                        Downlink((snr_db,), scheduler=self.scheduler, adaptive_rank=self.adaptive_rank)
+                        .serve(rows * ops.convert_to_tensor(gain), rows, precoder, shape)
+                        .sinr
+                    )
+                    for snr_db, gain in zip(self.snr_db, amplitude, strict=True)
+                ]
+            )
+        true, predicted = (x.reshape(len(x), *shape, *x.shape[2:]) for x in (true, predicted))
+        return self.throughput.run(true, predicted, seed=derive(seed, "blocks"))
+
+    def _outcome(self, served: Served, reference: Served, blocks: ThroughputOutcome | None) -> LinkOutcome:
         """What metrics see of the downlink."""
         return LinkOutcome(
             served.rate,
@@ -244,6 +310,7 @@ class Link:
             max_rank=self.config.num_layers,
             scheduled=self.scheduler is not None,
             sinr=ops.convert_to_numpy(served.sinr) if self.keep_sinr else None,
+            throughput=blocks,
         )
 
 
@@ -288,6 +355,7 @@ def _joined(early: _Received, late: _Received) -> _Received:
         np.concatenate([early.value, late.value], axis=1),
         late.explicit,
         *(np.concatenate([getattr(early, x), getattr(late, x)], axis=2) for x in ("good", "wrong")),
+        cqi_db=None if late.cqi_db is None else np.concatenate([early.cqi_db, late.cqi_db], axis=3),
     )
 
 

@@ -39,6 +39,7 @@ class OuterLoop:
         step_up_db: :math:`\Delta_{up}` > 0 [dB].
         start_db: offset before the first block [dB].
         limits_db: least and greatest offset [dB].
+        warm_up_slots: blocks that it has seen before those that are scored.
 
     Source: Sampath, Kumar, Holtzman, IEEE VTC 1997; Pedersen et al., IEEE VTC 2005.
     """
@@ -46,7 +47,8 @@ class OuterLoop:
     target_bler: float = 0.1
     step_up_db: float = 1.0
     start_db: float = 0.0
-    limits_db: tuple[float, float] = (-20.0, 20.0)
+    limits_db: tuple[float, float] = (-20.0, 30.0)
+    warm_up_slots: int = 0
 
     def __post_init__(self) -> None:
         if not 0 < self.target_bler < 1:

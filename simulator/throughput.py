@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +14,7 @@ from simulator.link_adaptation import OuterLoop, highest_row
 from simulator.mcs import MAX_DATA_SHARE, MAX_LAYERS, block_size, cqi_table, mcs_table
 
 _SYMBOLS = 14  # of a slot, which lasts as long as 15 of them without cyclic prefix (TS 38.211, 4.3.1 and 5.3.1)
+_ROUNDING_DB = 1e-3  # an SINR that just meets a target may be off by so much
 _BELOW_CQI_1_DB = 2.0  # what the gNB takes for the SINR of a UE that reports CQI 0
 
 
@@ -65,16 +66,17 @@ class ThroughputOutcome:
 class Throughput:
     r"""One transport block per UE and slot over the whole band, with inner and outer loop link adaptation.
 
-    The UE reports the highest wideband CQI whose block error rate at the *predicted* SINRs does not exceed the target.
-    The gNB takes the SINR at which that CQI just meets the target, less the offset of the outer loop, and sends the
-    highest MCS that meets the target there, or the lowest MCS where none does. The block then sees the true SINRs.
+    The UE reports the highest wideband CQI whose block error rate, at the SINRs that it would have alone, does not
+    exceed the target. The gNB takes the SINR at which that CQI just meets the target, expects SINRs for the users that
+    it serves together, less the offset of the outer loop, and sends the highest MCS that meets the target there, or the
+    lowest MCS where none does. The block then sees the true SINRs.
 
     Args:
         model: fast mode, which link adaptation uses in any case.
         num_subcarriers: of the band, that of the data and of the overhead.
         decoder: exact mode; None: a block is lost with its probability in the fast mode.
         mcs: MCS table 1..3.
-        cqi: CQI table 1..3, or None for an effective SINR that is not quantised.
+        cqi: CQI table 1..3, or None: the gNB knows the SINRs of the slot beforehand, the bound of link adaptation.
         target_bler: of both loops.
         olla: outer loop, or None.
         overhead: share of the resource elements that carry no data (DM-RS, PDCCH); at least 1/14 counts, as in the
@@ -101,13 +103,49 @@ class Throughput:
         if self.cqi is not None:
             cqi_table(self.cqi)
 
+    def cqi_db(self, sinr: NDArray[np.float32]) -> NDArray[np.float64]:
+        """SINR that the gNB takes from the wideband CQI of every UE [dB], float64 ``[...]``.
+
+        Args:
+            sinr: that the UE expects of its report float32 ``[..., sample, layer]``, linear, 0 for unused layers.
+        """
+        _, needed, beta = self._cqis(sinr)
+        known = np.stack([self.model.effective_sinr_db(sinr, np.full(needed.shape[1:], b)) for b in beta])
+        return _reported_db(known, needed)[0]
+
+    def gain(self, cqi_db: NDArray[np.float64], sinr: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Factor that brings SINRs of the gNB's own CSI ``[..., sample, layer]`` to those of a CQI, float32 ``[...]``.
+
+        Args:
+            cqi_db: of :meth:`cqi_db`.
+            sinr: SINRs that the gNB would expect of a UE alone, linear.
+        """
+        row, _, beta = self._cqis(sinr, cqi_db)
+        beta, gain_db = beta[row], np.zeros(cqi_db.shape)
+        known = np.any(sinr > 0, axis=(-2, -1)) & np.isfinite(cqi_db)
+        for _ in range(4):  # the effective SINR grows about as the SINRs do
+            scaled = (sinr * 10 ** (gain_db / 10)[..., None, None]).astype(np.float32)
+            effective = np.where(known, self.model.effective_sinr_db(scaled, beta), 0)
+            gain_db = np.where(known, np.clip(gain_db + cqi_db - effective, -200, 200), 0)
+        return np.where(known, 10 ** (gain_db / 10), 0).astype(np.float32)
+
+    def _cqis(
+        self, sinr: NDArray[np.float32], cqi_db: ArrayLike = 0.0
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+        """Row of a level ``[...]``, SINRs that rows need for so many layers [dB] ``[row, ...]``, betas ``[row]``."""
+        table = cqi_table(self.cqi)
+        layers = np.maximum(np.sum(np.any(sinr > 0, axis=-2), axis=-1), 1) - 1
+        needed = self._waterfall(table).threshold_db(self.target_bler)[:, layers]
+        row = np.maximum(highest_row(np.asarray(cqi_db)[None] + _ROUNDING_DB, needed), 0)
+        return row, needed, self.model.beta(table.modulation_order, table.rate)
+
     def run(self, sinr: NDArray[np.float32], predicted: NDArray[np.float32], *, seed: int) -> ThroughputOutcome:
         """Blocks of one chunk, slot by slot.
 
         Args:
             sinr: true post-detection SINR float32 ``[snr, batch, slot, sample, user, layer]``, linear.
-            predicted: the same as the gNB expects it; layers with 0 everywhere are not used, a UE without any layer
-                is not served.
+            predicted: the same as the gNB expects it; layers with 0 everywhere are not used, a UE without any layer is
+                not served.
             seed: of the draws, and of bits and noise in the exact mode.
 
         Raises:
@@ -116,42 +154,49 @@ class Throughput:
         if sinr.ndim != 6 or sinr.shape != predicted.shape:
             raise ConfigError("predicted", list(predicted.shape), f"the shape of sinr, six axes: {list(sinr.shape)}")
         table = mcs_table(self.mcs)
-        rows = self._waterfall(table)  # [mcs, layers - 1]
-        threshold = rows.threshold_db(self.target_bler)
-        reports = table if self.cqi is None else cqi_table(self.cqi)
-        beta, needed = self.model.beta(reports.modulation_order, reports.rate), self._waterfall(reports)
-        needed = needed.threshold_db(self.target_bler)
-        snrs, batch, slots, _, users, _ = sinr.shape
-        offset = self.olla.start((snrs, batch, users)) if self.olla else np.zeros((snrs, batch, users))
+        slots = [self._slot(sinr[:, :, slot], predicted[:, :, slot]) for slot in range(sinr.shape[2])]
+        offset = self._settled(slots, derive(seed, "warm-up")) if self.olla else np.float64(0)
         found: list[tuple[np.ndarray, ...]] = []
-        for slot in range(slots):
-            expected, true = (np.moveaxis(x[:, :, slot], 2, 3) for x in (predicted, sinr))  # [snr, batch, user, n, v]
-            used = np.any(expected > 0, axis=-2, keepdims=True)
-            true = np.where(used, np.maximum(true, np.float32(1e-9)), np.float32(0))
-            num_layers = np.sum(used, axis=(-2, -1))
-            if num_layers.max(initial=0) > MAX_LAYERS:
-                raise ConfigError("precoding.layers_per_user", int(num_layers.max()), f"1..{MAX_LAYERS} in a codeword")
-            sent, v = num_layers > 0, np.maximum(num_layers, 1) - 1
-            known = np.stack([self.model.effective_sinr_db(expected, np.full(v.shape, b)) for b in beta])
-            if self.cqi is not None:
-                known = _reported_db(known, needed[:, v])
-            index = np.maximum(highest_row(known - offset, threshold[:, v]), 0)
-            order, rate = table.modulation_order[index], table.rate[index]
+        for number, slot in enumerate(slots):
+            index = slot.choose(offset)
             if self.decoder is None:
-                effective = self.model.effective_sinr_db(true, self.model.beta(order, rate))
-                bler = np.where(sent, rows[index, v].bler(effective), 0)
-                draw = np.random.default_rng(derive(seed, "ack", slot)).random(bler.shape)
-                ack = sent & (draw >= bler)
+                ack, bler = slot.draw(index, derive(seed, "ack", number))
             else:
-                ack = self._decoded(true, index, v, sent, derive(seed, "blocks", slot))
-                bler = np.where(sent, ~ack, 0)
+                ack = self._decoded(slot.true, index, slot.num_layers, derive(seed, "blocks", number))
+                bler = np.where(slot.sent, ~ack, 0)
             if self.olla:
-                offset = self.olla.update(offset, ack, sent)
-            bits = block_size(self.num_re, v + 1, order, rate).tb_size
-            goodput = np.where(sent, (1 - bler) * bits / (self.num_subcarriers * (_SYMBOLS + 1)), 0)
-            found.append((ack, bler, np.where(sent, index, -1), num_layers, goodput))
+                offset = self.olla.update(offset, ack, slot.sent)
+            order, rate = table.modulation_order[index], table.rate[index]
+            bits = block_size(self.num_re, np.maximum(slot.num_layers, 1), order, rate).tb_size
+            goodput = np.where(slot.sent, (1 - bler) * bits / (self.num_subcarriers * (_SYMBOLS + 1)), 0)
+            found.append((ack, bler, np.where(slot.sent, index, -1), slot.num_layers, goodput))
         ack, bler, index, num_layers, goodput = (np.stack(x, axis=-1) for x in zip(*found, strict=True))
         return ThroughputOutcome(ack, bler.astype(np.float32), index, num_layers, goodput.astype(np.float32))
+
+    def _slot(self, sinr: np.ndarray, predicted: np.ndarray) -> _Slot:
+        """What every MCS would do in a slot; SINRs ``[snr, batch, sample, user, layer]``."""
+        expected, true = (np.moveaxis(x, 3, 2) for x in (predicted, sinr))  # [snr, batch, user, sample, layer]
+        used = np.any(expected > 0, axis=-2, keepdims=True)
+        num_layers = np.sum(used, axis=(-2, -1))
+        if num_layers.max(initial=0) > MAX_LAYERS:
+            raise ConfigError("precoding.layers_per_user", int(num_layers.max()), f"1..{MAX_LAYERS} in a codeword")
+        table, v = mcs_table(self.mcs), np.maximum(num_layers, 1) - 1
+        rows, true = self._waterfall(table), np.where(used, np.maximum(true, np.float32(1e-9)), np.float32(0))
+        needed, margins, lost = rows.threshold_db(self.target_bler), [], []
+        for i, beta in enumerate(self.model.beta(table.modulation_order, table.rate)):
+            betas = np.full(v.shape, beta)
+            margins.append(self.model.effective_sinr_db(expected, betas) - needed[i][v])
+            lost.append(rows[i][v].bler(self.model.effective_sinr_db(true, betas)))
+        return _Slot(true, num_layers, np.stack(margins), np.stack(lost))
+
+    def _settled(self, slots: list[_Slot], seed: int) -> np.ndarray:
+        """Offsets of an outer loop that has run for a while, over the same slots again and again."""
+        offset = self.olla.start(slots[0].num_layers.shape)
+        for number in range(self.olla.warm_up_slots):
+            slot = slots[number % len(slots)]
+            ack, _ = slot.draw(slot.choose(offset), derive(seed, number))
+            offset = self.olla.update(offset, ack, slot.sent)
+        return offset
 
     @property
     def num_re(self) -> int:
@@ -163,17 +208,40 @@ class Throughput:
         layers = np.arange(1, MAX_LAYERS + 1)
         return self.model.waterfall(self.num_re, layers, table.modulation_order[:, None], table.rate[:, None])
 
-    def _decoded(self, true: np.ndarray, index: np.ndarray, v: np.ndarray, sent: np.ndarray, seed: int) -> np.ndarray:
+    def _decoded(self, true: np.ndarray, index: np.ndarray, num_layers: np.ndarray, seed: int) -> np.ndarray:
         """ACK ``[snr, batch, user]`` by decoding, all blocks of an MCS and number of layers together."""
-        table, ack = mcs_table(self.mcs), np.zeros(index.shape, bool)
-        for i, layers in sorted({*zip(index[sent].tolist(), v[sent].tolist(), strict=True)}):
-            here = sent & (index == i) & (v == layers)
+        table, ack, sent = mcs_table(self.mcs), np.zeros(index.shape, bool), num_layers > 0
+        for i, layers in sorted({*zip(index[sent].tolist(), num_layers[sent].tolist(), strict=True)}):
+            here = sent & (index == i) & (num_layers == layers)
             blocks = true[here]  # [block, n, layer], used layers first
-            first = np.argsort(~np.any(blocks > 0, axis=1), axis=-1, kind="stable")[:, None, : layers + 1]
+            first = np.argsort(~np.any(blocks > 0, axis=1), axis=-1, kind="stable")[:, None, :layers]
             quality = np.take_along_axis(blocks, first, axis=-1)
-            key = derive(seed, "blocks", i, layers)
+            key = derive(seed, "blocks", i, layers - 1)
             ack[here] = self.decoder.decode(quality, int(table.modulation_order[i]), float(table.rate[i]), seed=key)
         return ack
+
+
+class _Slot(NamedTuple):
+    """What every MCS would do in a slot."""
+
+    true: np.ndarray  # float32 [snr, batch, user, sample, layer], SINR
+    num_layers: np.ndarray  # int [snr, batch, user]
+    margin_db: np.ndarray  # float64 [mcs, snr, batch, user], expected effective SINR over what the MCS needs
+    lost: np.ndarray  # float64 [mcs, snr, batch, user], block error rate at the true SINR
+
+    @property
+    def sent(self) -> np.ndarray:
+        """Where there is a block, bool ``[snr, batch, user]``."""
+        return self.num_layers > 0
+
+    def choose(self, offset_db: np.ndarray) -> np.ndarray:
+        """MCS ``[snr, batch, user]``: the highest that meets the target with an offset, or the lowest."""
+        return np.maximum(highest_row(self.margin_db - offset_db, -_ROUNDING_DB), 0)
+
+    def draw(self, index: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """ACK, and the block error rate that it was drawn from, 0 where nothing was sent."""
+        bler = np.where(self.sent, np.take_along_axis(self.lost, index[None], axis=0)[0], 0)
+        return self.sent & (np.random.default_rng(seed).random(bler.shape) >= bler), bler
 
 
 def _reported_db(effective_db: np.ndarray, needed_db: np.ndarray) -> np.ndarray:

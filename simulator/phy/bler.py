@@ -84,7 +84,7 @@ class EesmBler:
         any_used = np.isfinite(least)
         least = np.where(any_used, least, 0)
         scale = (1 / np.asarray(beta, sinr.dtype))[..., None, None]
-        terms = np.where(used, np.exp((least - sinr) * scale), 0)
+        terms = np.where(used, np.exp(np.minimum((least - sinr) * scale, 0)), 0)
         count = np.maximum(np.sum(used, axis=(-2, -1)) * sinr.shape[-2], 1)
         mean = np.maximum(np.sum(terms, axis=(-2, -1), dtype=np.float64) / count, 1e-30)
         effective = np.maximum(least[..., 0, 0] - np.asarray(beta) * np.log(mean), 0)

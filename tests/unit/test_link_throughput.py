@@ -1,0 +1,122 @@
+"""Transport blocks in the link: CQI of a report, what the gNB expects from it, blocks over the true channel."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from receivers.estimation.perfect import PerfectEstimator
+from receivers.feedback.etype2 import EnhancedTypeTwoFeedback
+from receivers.feedback.perfect import PerfectFeedback
+from simulator.core.types import CsiConfig, Panel
+from simulator.cqi import alone
+from simulator.link import Link
+from simulator.mcs import cqi_table, mcs_table
+from simulator.phy.bler import EesmBler
+from simulator.precoding import Mrt, Zf
+from simulator.throughput import Throughput
+from simulator.uplink import UplinkModel
+
+CONFIG = CsiConfig(Panel(4, 2, 2), 2, 13, 360e3, 4, num_layers=2)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return EesmBler()
+
+
+def channel(rng, batch=6, users=2, rx=2, slots=4, ports=16, samples=13):
+    """Frequency-flat, so that effective SINRs are SINRs; static."""
+    h = rng.standard_normal((batch, users, rx, ports, 1, 1, 2)).astype(np.float32).view(np.complex64)[..., 0]
+    return np.ascontiguousarray(np.broadcast_to(h / np.float32(2**0.5), (batch, users, rx, ports, slots, samples)))
+
+
+def link(model, config=CONFIG, schemes=None, precoders=None, snr_db=(5.0, 12.0), cqi=1, **more):
+    return Link(
+        config=config,
+        estimator=PerfectEstimator(),
+        schemes=schemes or {"perfect": PerfectFeedback(config)},
+        precoders=precoders or {"zf": Zf()},
+        snr_db=snr_db,
+        throughput=Throughput(model, 13 * 12, cqi=cqi, olla=None),
+        **more,
+    )
+
+
+def outcomes(built, h, seed=3):
+    found = {(label, name): outcome for label, name, outcome in built.run(h, seed=seed)}
+    return found
+
+
+def test_sinr_of_a_user_alone_against_a_loop(rng):
+    """Equal powers on the layers that are known, MMSE receiver, in float64."""
+    h = channel(rng, 2, 3, 2, 1, 8, 2)[..., 0, :]  # [batch, user, rx, port, n]
+    rows = rng.standard_normal((2, 2, 3, 2, 8, 2)).view(np.complex128)[..., 0].astype(np.complex64)
+    rows[0, :, 1, 1] = 0  # rank 1
+    rows[1, :, 2] = 0  # nothing known
+    found = alone(np.moveaxis(h, -1, 1), rows, np.float32([0.5, 0.05]))
+    for s, noise_var in enumerate((0.5, 0.05)):
+        for b, n, u in np.ndindex(2, 2, 3):
+            g = rows[b, n, u].astype(np.complex128)
+            known = [v for v in range(2) if np.any(g[v])]
+            e = np.zeros((2, 2), complex)
+            for v in known:
+                e[:, v] = h[b, u, :, :, n] @ g[v].conj() / np.linalg.norm(g[v]) / np.sqrt(len(known))
+            for v in range(2):
+                others = noise_var * np.eye(2) + sum(np.outer(e[:, j], e[:, j].conj()) for j in range(2) if j != v)
+                wanted = np.real(e[:, v].conj() @ np.linalg.solve(others, e[:, v]))
+                assert found[s, b, n, u, v] == pytest.approx(wanted, rel=2e-3, abs=1e-6)
+
+
+def test_one_user_gets_the_mcs_of_its_cqi(model, rng):
+    """Alone on a flat channel with a fixed precoder the gNB expects exactly the level of the CQI."""
+    config = CsiConfig(Panel(4, 2, 2), 1, 13, 360e3, 4)
+    h = channel(rng, 24, 1, 1)
+    built = link(model, config, {"perfect": PerfectFeedback(config)}, {"mrt": Mrt()}, snr_db=(-18.0, -8.0, 2.0))
+    blocks = outcomes(built, h)["perfect", "mrt"].throughput
+    table, cqis, num_re = mcs_table(1), cqi_table(1), built.throughput.num_re
+    levels = model.waterfall(num_re, 1, cqis.modulation_order, cqis.rate).threshold_db(0.1)
+    needed = model.waterfall(num_re, 1, table.modulation_order, table.rate).threshold_db(0.1)
+    sinr_db = 10 * np.log10(np.sum(np.abs(h[:, 0, 0, :, 0, 0]) ** 2, axis=1))
+    for s, snr_db in enumerate((-18.0, -8.0, 2.0)):
+        for drop in range(24):
+            met = levels[levels <= sinr_db[drop] + snr_db]
+            level = met[-1] if len(met) else levels[0] - 2
+            wanted = max(np.flatnonzero(needed <= level + 1e-3), default=0)
+            assert (blocks.mcs[s, drop] == wanted).all()
+    assert len(np.unique(blocks.mcs)) > 5
+
+
+def test_goodput_stays_below_the_rate_and_an_ideal_cqi_is_the_bound(model, rng):
+    h = channel(rng, 40)
+    wideband = outcomes(link(model), h)["perfect", "zf"]
+    ideal = outcomes(link(model, cqi=None), h)["perfect", "zf"].throughput
+    assert (wideband.throughput.goodput_bpshz <= wideband.rate).all()
+    assert (ideal.bler[ideal.mcs > 0] <= 0.102).all()
+    assert ideal.goodput_bpshz.mean() > wideband.throughput.goodput_bpshz.mean() > 0.6 * ideal.goodput_bpshz.mean()
+    # Zero forcing on perfect CSI: what the gNB expects of two users, from CQIs of users alone, is on the safe side.
+    assert wideband.throughput.bler.mean() < 0.1
+
+
+def test_the_cqi_counts_once(model, rng):
+    """Four bits on top, or those that reports of TS 38.214 have in part 1."""
+    schemes = {"perfect": PerfectFeedback(CONFIG), "etype2": EnhancedTypeTwoFeedback(CONFIG, combination=2)}
+    h = channel(rng, 2)
+    bits = {cqi: outcomes(link(model, schemes=schemes, cqi=cqi), h) for cqi in (1, None)}
+    more = [bits[1][label, None].num_bits - bits[None][label, None].num_bits for label in schemes]
+    assert (more[0] == 4).all() and (more[1] == 0).all()
+
+
+def test_lost_reports_take_their_cqi_along(model, rng):
+    """A UE is not served before its first report; then with the CQI of the last good one, of a channel that fades."""
+    h = channel(rng, 50, slots=4)
+    h = h * np.float32([1, 1, 0.1, 0.1])[:, None]  # 20 dB down from the third slot on
+    lossy = UplinkModel(loss_probability=0.5)
+    lost = outcomes(link(model, uplink=lossy), h)
+    blocks, sent = lost["perfect", "zf"].throughput, ~lost["perfect", None].lost  # [batch, user, slot]
+    known = np.logical_or.accumulate(sent, axis=-1)
+    assert (blocks.sent == known).all()
+    old = known[..., 3] & ~sent[..., 2] & ~sent[..., 3] & sent.all(axis=1, keepdims=True)[..., :1].repeat(2, 1)[..., 0]
+    assert old.any()
+    fresh = sent[..., 3] & sent.all(axis=1, keepdims=True)[..., :1].repeat(2, 1)[..., 0]
+    assert blocks.bler[1][..., 3][old].mean() > 0.9 > 0.3 > blocks.bler[1][..., 3][fresh].mean()
