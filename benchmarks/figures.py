@@ -41,6 +41,7 @@ RC = {
 }
 LABELS = {
     "sum_rate_bpshz": "Sum rate (bit/s/Hz)",
+    "goodput_bpshz": "Goodput of all users (bit/s/Hz)",
     "sgcs": "SGCS",
     "nmse_db": "NMSE (dB)",
 }
@@ -159,9 +160,11 @@ def _styled(draw: Callable[..., Figure | None]) -> Callable[..., Figure | None]:
 
 
 @_styled
-def sum_rate_vs_snr(frame: pd.DataFrame, *, styles: Styles, title: str = "") -> Figure | None:
+def metric_vs_snr(
+    frame: pd.DataFrame, metric: str = "sum_rate_bpshz", *, styles: Styles, title: str = ""
+) -> Figure | None:
     """One panel per precoder, one line per scheme, 95 % band."""
-    rows = _metric(frame, "sum_rate_bpshz")
+    rows = _metric(frame, metric)
     if rows.empty:
         return None
     precoders = _panels(rows, "precoder")
@@ -169,7 +172,7 @@ def sum_rate_vs_snr(frame: pd.DataFrame, *, styles: Styles, title: str = "") -> 
     for ax, (name, part) in zip(grid[0], precoders, strict=True):
         _curves(ax, part, "snr_db", styles)
         ax.set(title=name, xlabel=SNR_LABEL)
-    grid[0, 0].set(ylabel=LABELS["sum_rate_bpshz"], ylim=(0, None))
+    grid[0, 0].set(ylabel=LABELS[metric], ylim=(0, None))
     return _with_legend(figure, styles)
 
 

@@ -40,7 +40,8 @@ KEY_COLUMNS = ("scheme", "precoder", "snr_db", "metric")
 
 # kinds of figures; the template holds the heading of each and how to read it
 PLOTS: dict[str, Callable[..., Figure | None]] = {
-    "sum_rate_vs_snr": lambda frame, cdf, snr_db, **look: figures.sum_rate_vs_snr(frame, **look),
+    "sum_rate_vs_snr": lambda frame, cdf, snr_db, **look: figures.metric_vs_snr(frame, **look),
+    "goodput_vs_snr": lambda frame, cdf, snr_db, **look: figures.metric_vs_snr(frame, "goodput_bpshz", **look),
     "sum_rate_vs_bits": lambda frame, cdf, snr_db, **look: figures.metric_vs_bits(
         frame, "sum_rate_bpshz", snr_db=snr_db, **look
     ),

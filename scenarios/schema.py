@@ -270,8 +270,8 @@ class Throughput(Section):
     """Coded throughput: one transport block per UE and slot, link adaptation from a wideband CQI.
 
     ``eesm`` draws errors from tables at the effective SINR, ``exact`` encodes and decodes. ``cqi: ideal`` lets the gNB
-    know the SINRs of the slot. The outer loop has seen ``olla_warm_up_slots`` blocks before. ``overhead`` is the share of
-    resource elements without data.
+    know the SINRs of the slot. The outer loop has seen ``olla_warm_up_slots`` blocks before. ``overhead`` is the share
+    of resource elements without data.
     """
 
     mode: Literal["eesm", "exact"] = "eesm"

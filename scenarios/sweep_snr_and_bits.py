@@ -16,7 +16,7 @@ SCHEMES = "feedback=[{scheme: perfect}, {scheme: dft}, {scheme: rvq, bits: [2, 4
 def main(out: str = "results/sweep_snr_and_bits", drops: int = 192) -> None:
     """Run the quickstart link with RVQ from 2 to 12 bits, then draw sum rate over SNR and over bits."""
     frame = run("quickstart", out=out, drops=int(drops), overrides=[SCHEMES, "precoding.precoders=[zf]"], resume=True)
-    figures.sum_rate_vs_snr(frame).savefig(Path(out) / "sum_rate_vs_snr.png", dpi=150)
+    figures.metric_vs_snr(frame).savefig(Path(out) / "sum_rate_vs_snr.png", dpi=150)
     figures.metric_vs_bits(frame, "sum_rate_bpshz", snr_db=20).savefig(Path(out) / "sum_rate_vs_bits.png", dpi=150)
     zf20 = frame[(frame.metric == "sum_rate_bpshz") & (frame.snr_db == 20)]
     print(zf20[["scheme", "bits_mean", "value", "ci95", "unit"]].to_string(index=False))

@@ -138,7 +138,7 @@ def values(frame, metric, scheme, precoder=None, snr_db=None):
 
 
 def test_lines_against_snr_are_the_rows_of_the_file(frame):
-    figure = figures.sum_rate_vs_snr(frame)
+    figure = figures.metric_vs_snr(frame)
     assert [ax.get_title() for ax in figure.axes] == ["mrt", "zf"]
     for ax in figure.axes:
         drawn = lines(ax)
@@ -149,7 +149,7 @@ def test_lines_against_snr_are_the_rows_of_the_file(frame):
 
 
 def test_bands_are_the_half_widths(frame):
-    ax = figures.sum_rate_vs_snr(frame).axes[0]
+    ax = figures.metric_vs_snr(frame).axes[0]
     for scheme, band in zip(SCHEMES, ax.collections, strict=True):
         rows = values(frame, "sum_rate_bpshz", scheme, "mrt")
         corners = band.get_paths()[0].vertices
@@ -213,7 +213,7 @@ def test_a_scheme_looks_the_same_everywhere_and_schemes_differ():
     styles = figures.scheme_styles([*SCHEMES, *MORE])
     assert len({(look.color, look.marker) for look in styles.values()}) == 12
     frame, cdf = synthetic()
-    for figure in (figures.sum_rate_vs_snr(frame, styles=styles), figures.user_rate_cdf(cdf, styles=styles)):
+    for figure in (figures.metric_vs_snr(frame, styles=styles), figures.user_rate_cdf(cdf, styles=styles)):
         for line in figure.axes[0].get_lines():
             assert line.get_color() == styles[line.get_label()].color
 
@@ -229,7 +229,7 @@ def test_figures_without_data_are_none_and_the_page_says_so(tmp_path):
     ]
     assert path.read_text().count("Not drawn") == 5
     frame = report.read_results(tmp_path / "results.csv")
-    assert figures.sum_rate_vs_snr(frame) is None and figures.outage_vs_snr(frame) is None
+    assert figures.metric_vs_snr(frame) is None and figures.outage_vs_snr(frame) is None
     assert figures.metric_vs_bits(frame, "nmse_db") is None
 
 
