@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from scenarios.schema import Pilots, Scenario
+from scenarios.schema import Scenario
+from scenarios.transmission import Pilots
 from simulator.core.errors import ConfigError
 from simulator.core.types import RadioGeometry
 
@@ -47,6 +48,9 @@ def chunk_drops(scenario: Scenario, max_bits: Iterable[int]) -> int:
         streams = users * scenario.precoding.layers_per_user
         pilots = dmrs.num_symbols * 12 / scenario.carrier.samples_per_rb * g.num_slots * g.num_subcarriers
         link += _COMPLEX * pilots * users * (6 * g.num_rx_ant + (3 * streams if streams > len(dmrs.ports) else 0))
+    if scenario.throughput is not None:  # SINRs as they are, as expected and of users alone; rows as a CQI scales them
+        layers = g.num_users * scenario.precoding.layers_per_user * g.num_slots * g.num_subcarriers
+        link += (16 * 4 * len(scenario.snr_db) + 3 * _COMPLEX * g.panel.num_ports) * layers
     per_drop = bytes_per_drop(g) + link + rates
     budget = scenario.run.memory_gib * 2**30
     if per_drop > budget:

@@ -9,11 +9,11 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from scenarios.channels import RayleighChannel, parse_channel
 from scenarios.sections import FileName, PluginSection, Section, known
+from scenarios.transmission import Demodulation, Outage, Pilots, Precoding, Scheduling, Throughput, Uplink
 from simulator.core import registry
 from simulator.core.errors import ConfigError
-from simulator.core.params import Count, Integer, PositiveFloat, Probability, Real, SnrDb, Speed, config_error
+from simulator.core.params import Count, Integer, PositiveFloat, Real, SnrDb, Speed, config_error
 from simulator.core.types import CsiConfig, Panel, RadioGeometry
-from simulator.dmrs import Dmrs
 from simulator.mcs import MAX_LAYERS
 
 _Polarisations = Annotated[Integer, Field(ge=1, le=2)]
@@ -143,146 +143,6 @@ class Feedback(PluginSection):
                 f"feedback.{self.scheme}.label", self.label, "no label where a parameter has several values"
             )
         return sets
-
-
-class Uplink(Section):
-    """What happens to the report on its way to the gNB.
-
-    ``code: none`` loses reports and flips bits at given probabilities; ``code: uci`` sends them over the coded control
-    channel of TS 38.212 at an SNR. ``max_bits`` is the payload budget of a slot.
-    """
-
-    younger_fields = frozenset(
-        {
-            "code", "snr_db", "fading", "num_rx", "num_re", "list_size", "part1_code_rate", "dtx_threshold",
-            "max_bits", "over_budget",
-        }
-    )  # fmt: skip
-
-    loss_probability: Probability = 0.0
-    bit_flip_probability: Probability = 0.0
-    on_loss: Literal["last", "none"] = "last"
-    delay_slots: Annotated[Integer, Field(ge=0, le=1000)] = 0
-    max_bits: Count | None = None
-    over_budget: Literal["error", "omit", "segment"] = "error"
-    code: Literal["none", "uci"] = "none"
-    snr_db: SnrDb | None = None
-    num_re: Count | None = None
-    fading: Literal["awgn", "rayleigh"] = "awgn"
-    num_rx: Count = 1
-    list_size: Count = 8
-    part1_code_rate: Annotated[Real, Field(gt=0, le=1)] = 0.15
-    dtx_threshold: Probability = 0.0
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Uplink:
-        theirs = ("loss_probability", "bit_flip_probability")
-        ours = tuple(self.coded)
-        for name in ours if self.code == "none" else theirs:
-            value = getattr(self, name)
-            if value != type(self).model_fields[name].default:
-                raise ConfigError(f"uplink.{name}", value, f"no value with uplink.code: {self.code}")
-        for name in ("snr_db", "num_re") if self.code == "uci" else ():
-            if getattr(self, name) is None:
-                raise ConfigError(f"uplink.{name}", "nothing", "a value is required with uplink.code: uci")
-        return self
-
-    @property
-    def coded(self) -> dict[str, Any]:
-        """Fields of the coded uplink alone."""
-        names = ("snr_db", "num_re", "fading", "num_rx", "list_size", "part1_code_rate", "dtx_threshold")
-        return {name: getattr(self, name) for name in names}
-
-
-class Precoding(Section):
-    """Precoders to score, and spatial layers per UE; with ``rank: adaptive`` the gNB chooses up to so many."""
-
-    younger_fields = frozenset({"rank"})
-
-    precoders: Annotated[tuple[str, ...], Field(min_length=1)] = ("zf",)
-    layers_per_user: Count = 1
-    rank: Literal["fixed", "adaptive"] = "fixed"
-
-
-class Scheduling(Section):
-    """Users of every slot, chosen by the gNB from what it knows; ``none`` serves all."""
-
-    name: Literal["none", "semi_orthogonal", "greedy", "proportional_fair"] = "none"
-    num_selected: Count | None = None
-    threshold: Annotated[Real, Field(gt=0, le=1)] = 0.5
-    window_slots: Annotated[Real, Field(ge=1, le=1e6)] = 20.0
-
-    @model_validator(mode="after")
-    def _number(self) -> Scheduling:
-        if (self.name == "none") != (self.num_selected is None):
-            allowed = "null when scheduling.name is none" if self.name == "none" else "a number of users"
-            raise ConfigError("scheduling.num_selected", self.num_selected, allowed)
-        return self
-
-
-class Pilots(Section):
-    """DM-RS of the PDSCH, see :class:`simulator.dmrs.Dmrs`."""
-
-    config_type: Annotated[Integer, Field(ge=1, le=2)] = 1
-    length: Annotated[Integer, Field(ge=1, le=2)] = 1
-    additional: Annotated[Integer, Field(ge=0, le=3)] = 1
-    cdm_groups: Annotated[Integer, Field(ge=1, le=3)] | None = None
-
-    @property
-    def dmrs(self) -> Dmrs:
-        """The pattern."""
-        return Dmrs(**self.model_dump())
-
-
-class Demodulation(Section):
-    """Demodulation at the UEs, see :class:`simulator.detection.Detection`."""
-
-    channel: Literal["genie", "dmrs"] = "genie"
-    receiver: Literal["irc", "lmmse", "mrc"] = "irc"
-    interference: Literal["genie", "residual"] | None = None
-    loading: Annotated[Real, Field(ge=0, le=10)] | None = None
-    dmrs: Pilots | None = None
-    prg_rb: Annotated[Integer, Field(ge=1, le=275)] | None = None
-
-    @model_validator(mode="after")
-    def _pilots(self) -> Demodulation:
-        if self.channel == "genie":
-            if self.interference == "residual":
-                raise ConfigError("detection.interference", "residual", "genie: without DM-RS there is no residual")
-            for field in ("dmrs", "loading"):
-                if getattr(self, field) is not None:
-                    raise ConfigError(
-                        f"detection.{field}", getattr(self, field), "null unless detection.channel is dmrs"
-                    )
-        elif self.dmrs is not None:
-            self.dmrs.dmrs  # noqa: B018 - raises for impossible patterns
-        return self
-
-
-class Outage(Section):
-    """Outage targets: relative to the perfect-CSI rate of the same precoder, and absolute."""
-
-    gammas: tuple[Annotated[Real, Field(gt=0, le=1)], ...] = (0.9, 0.95)
-    rates_bpshz: tuple[PositiveFloat, ...] = (1.0,)
-
-
-class Throughput(Section):
-    """Coded throughput: one transport block per UE and slot, link adaptation from a wideband CQI.
-
-    ``eesm`` draws errors from tables at the effective SINR, ``exact`` encodes and decodes. ``cqi: ideal`` lets the gNB
-    know the SINRs of the slot. The outer loop has seen ``olla_warm_up_slots`` blocks before. ``overhead`` is the share
-    of resource elements without data.
-    """
-
-    mode: Literal["eesm", "exact"] = "eesm"
-    mcs_table: Annotated[Integer, Field(ge=1, le=3)] = 1
-    cqi: Literal["wideband", "ideal"] = "wideband"
-    target_bler: Annotated[Real, Field(ge=1e-5, le=0.5)] = 0.1
-    olla: bool = True
-    olla_step_db: PositiveFloat = 1.0
-    olla_warm_up_slots: Annotated[Integer, Field(ge=0, le=10_000)] = 100
-    overhead: Annotated[Real, Field(ge=0, le=0.9)] = 1 / 7
-    num_iter: Annotated[Integer, Field(ge=1, le=100)] = 20
 
 
 class Run(Section):

@@ -164,10 +164,11 @@ def mobility_figure(frame: pd.DataFrame) -> Figure:
 
 
 def _scheme_styles(schemes: list[str]) -> dict[str, dict[str, Any]]:
-    colors = {"aged": "k", "AR": COLORS["ar"], "LSTM": COLORS["lstm"], "WiFo": COLORS["mcakd"]}
+    colors = {"aged": "k", "AR": COLORS["ar"], "LSTM": COLORS["lstm"]}
+    colors |= {"WiFo": COLORS["teacher"], "Tiny-WiFo": COLORS["mcakd"]}
     styles = {}
     for scheme in schemes:
-        color = next((colors[key] for key in ("WiFo", "LSTM", "AR") if key in scheme), colors["aged"])
+        color = next((colors[key] for key in ("Tiny-WiFo", "WiFo", "LSTM", "AR") if key in scheme), colors["aged"])
         line = "-" if not scheme.startswith("160 bit") else "--" if "gNB" not in scheme else ":"
         styles[scheme] = {"color": color, "ls": line, "marker": "o" if line == "-" else "s", "ms": 4}
     return styles
