@@ -131,7 +131,8 @@ class TestTraining:
         assert entry["num_samples"] == 16 and (tmp_path / "net" / "learning_curve.png").exists()
 
     def test_an_interrupted_run_ends_with_the_same_weights(self, stores, teacher, tmp_path):
-        recipe = parse_prediction({**RECIPE, "distill": {"teacher": str(teacher), "autonomous": 1}})
+        distill = {"teacher": str(teacher), "autonomous": 1}
+        recipe = parse_prediction({**RECIPE, "distill": distill, "epochs": 3, "validate_every": 2})
 
         def stop(line):
             if line.startswith("epoch 1"):
@@ -143,6 +144,7 @@ class TestTraining:
         once = train_prediction(recipe, stores[:2], tmp_path / "once", quiet)
         drop = lambda card: [{k: v for k, v in e.items() if k != "seconds"} for e in card["training"]["curve"]]  # noqa: E731
         assert drop(again) == drop(once) and again["test"] == once["test"]
+        assert ["val_loss" in entry for entry in once["training"]["curve"]] == [False, True, True]
         with pytest.raises(StoreError, match="another recipe"):
             train_prediction(recipe.model_copy(update={"seed": 9}), stores[:2], tmp_path / "once", quiet)
 
