@@ -51,6 +51,8 @@ PLOTS: dict[str, Callable[..., Figure | None]] = {
     "sgcs_vs_bits": lambda frame, cdf, snr_db, **look: figures.metric_vs_bits(frame, "sgcs", **look),
     "outage_vs_ue_cost": lambda frame, cdf, snr_db, styles, **look: outage_vs_ue_cost(frame, snr_db=snr_db, **look),
 }
+# figures that most scenarios do not ask for, and the metric that asks for them
+ONLY_WITH = {"outage_vs_ue_cost": COST, "goodput_vs_snr": "goodput_bpshz"}
 AXIS_METRICS = ("sum_rate_bpshz", "sgcs")
 
 
@@ -214,8 +216,8 @@ def _draw_all(frame: pd.DataFrame, cdf: pd.DataFrame, snr_db: float | None) -> D
         sections.append(section)
 
     for key, draw in PLOTS.items():
-        if key == "outage_vs_ue_cost" and not (frame["metric"] == COST).any():
-            continue  # most schemes have no network at the UE
+        if key in ONLY_WITH and not (frame["metric"] == ONLY_WITH[key]).any():
+            continue
         # bits are the x axis of a bits figure: a swept bits axis belongs into one figure there
         everything = combinations(frame, _without_bits(axes) if key.endswith("_vs_bits") else axes)
         pictures = []
