@@ -10,7 +10,7 @@ from benchmarks.speed.timing import in_turn, row
 
 
 def measure(batch: int = 64, rounds: int = 15) -> list[dict[str, Any]]:
-    """Rates of 4 users x 32 ports x 52 RB through the downlink: 7 SNR points against one; the ratio is one over seven."""
+    """Rates of 4 users x 32 ports x 52 RB: 7 SNR points against one; the ratio is one over seven."""
     from keras import ops
 
     from simulator.core import registry
