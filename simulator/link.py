@@ -137,10 +137,11 @@ class Link:
                 ),
             )
             context = PrecodingContext(streams.num_users, relative_error(correlation2))
+            gain = self._gain(rows_hat, cqi_db)
             for name, precoder in self.precoders.items():
                 used = precoder.for_link(context)
                 served = transmit_data(rows_hat, used)
-                blocks = self._blocks(served, rows_hat, used, cqi_db, (batch, slots), seed)
+                blocks = self._blocks(served, rows_hat, used, gain, (batch, slots), seed)
                 yield label, name, self._outcome(served, reference[name], blocks)
 
     def _estimates(self, h: np.ndarray, seed: int) -> tuple[CsiEstimate | None, CsiEstimate]:
@@ -268,12 +269,20 @@ class Link:
         """Noise powers for total transmit power 1, float32 ``[snr]``."""
         return db_to_lin([-s for s in self.snr_db]).astype(np.float32)
 
+    def _gain(self, rows: Any, cqi_db: np.ndarray | None) -> np.ndarray | None:
+        """Amplitudes ``[snr, batch * slot, 1, user, 1, 1]`` that bring rows of the gNB to the CQI of each UE."""
+        if cqi_db is None:
+            return None
+        own = np.moveaxis(alone(rows, rows, self._noise_vars), 2, 3)  # [snr, bt, user, n, layer]
+        gain = self.throughput.gain(np.moveaxis(cqi_db, 2, 3).reshape(own.shape[:3]), own)
+        return np.sqrt(gain)[:, :, None, :, None, None].astype(np.complex64)
+
     def _blocks(
         self,
         served: Served,
         rows: Any,
         precoder: Precoder,
-        cqi_db: np.ndarray | None,
+        gain: np.ndarray | None,
         shape: tuple[int, int],
         seed: int,
     ) -> ThroughputOutcome | None:
@@ -281,18 +290,15 @@ class Link:
         if self.throughput is None:
             return None
         true = predicted = ops.convert_to_numpy(served.sinr)
-        if cqi_db is not None:
-            own = np.moveaxis(alone(rows, rows, self._noise_vars), 2, 3)  # [snr, bt, user, n, layer]
-            level = np.moveaxis(cqi_db, 2, 3).reshape(own.shape[:3])
-            amplitude = np.sqrt(self.throughput.gain(level, own))[:, :, None, :, None, None].astype(np.complex64)
+        if gain is not None:
             predicted = np.concatenate(
                 [
                     ops.convert_to_numpy(
                         Downlink((snr_db,), scheduler=self.scheduler, adaptive_rank=self.adaptive_rank)
-                        .serve(rows * ops.convert_to_tensor(gain), rows, precoder, shape)
+                        .serve(rows * ops.convert_to_tensor(amplitude), rows, precoder, shape)
                         .sinr
                     )
-                    for snr_db, gain in zip(self.snr_db, amplitude, strict=True)
+                    for snr_db, amplitude in zip(self.snr_db, gain, strict=True)
                 ]
             )
         true, predicted = (x.reshape(len(x), *shape, *x.shape[2:]) for x in (true, predicted))

@@ -154,7 +154,8 @@ class Throughput:
         if sinr.ndim != 6 or sinr.shape != predicted.shape:
             raise ConfigError("predicted", list(predicted.shape), f"the shape of sinr, six axes: {list(sinr.shape)}")
         table = mcs_table(self.mcs)
-        slots = [self._slot(sinr[:, :, slot], predicted[:, :, slot]) for slot in range(sinr.shape[2])]
+        rows, beta = self._waterfall(table), self.model.beta(table.modulation_order, table.rate)
+        slots = [self._slot(sinr[:, :, slot], predicted[:, :, slot], rows, beta) for slot in range(sinr.shape[2])]
         offset = self._settled(slots, derive(seed, "warm-up")) if self.olla else np.float64(0)
         found: list[tuple[np.ndarray, ...]] = []
         for number, slot in enumerate(slots):
@@ -173,18 +174,17 @@ class Throughput:
         ack, bler, index, num_layers, goodput = (np.stack(x, axis=-1) for x in zip(*found, strict=True))
         return ThroughputOutcome(ack, bler.astype(np.float32), index, num_layers, goodput.astype(np.float32))
 
-    def _slot(self, sinr: np.ndarray, predicted: np.ndarray) -> _Slot:
-        """What every MCS would do in a slot; SINRs ``[snr, batch, sample, user, layer]``."""
+    def _slot(self, sinr: np.ndarray, predicted: np.ndarray, rows: Any, beta: np.ndarray) -> _Slot:
+        """What every MCS, given by waterfalls and betas, would do with SINRs ``[snr, batch, sample, user, layer]``."""
         expected, true = (np.moveaxis(x, 3, 2) for x in (predicted, sinr))  # [snr, batch, user, sample, layer]
         used = np.any(expected > 0, axis=-2, keepdims=True)
         num_layers = np.sum(used, axis=(-2, -1))
         if num_layers.max(initial=0) > MAX_LAYERS:
             raise ConfigError("precoding.layers_per_user", int(num_layers.max()), f"1..{MAX_LAYERS} in a codeword")
-        table, v = mcs_table(self.mcs), np.maximum(num_layers, 1) - 1
-        rows, true = self._waterfall(table), np.where(used, np.maximum(true, np.float32(1e-9)), np.float32(0))
+        v, true = np.maximum(num_layers, 1) - 1, np.where(used, np.maximum(true, np.float32(1e-9)), np.float32(0))
         needed, margins, lost = rows.threshold_db(self.target_bler), [], []
-        for i, beta in enumerate(self.model.beta(table.modulation_order, table.rate)):
-            betas = np.full(v.shape, beta)
+        for i, value in enumerate(beta):
+            betas = np.full(v.shape, value)
             margins.append(self.model.effective_sinr_db(expected, betas) - needed[i][v])
             lost.append(rows[i][v].bler(self.model.effective_sinr_db(true, betas)))
         return _Slot(true, num_layers, np.stack(margins), np.stack(lost))

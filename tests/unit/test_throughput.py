@@ -313,6 +313,16 @@ class TestThroughput:
         heard = np.delete(gain, [10, 11], axis=1)
         assert 4 < np.median(heard) < 10  # a CQI is rounded down
 
+    def test_the_outer_loop_has_run_before(self, model, rng):
+        """After a warm-up over the slots of the drop the first scored one meets the target, without it all is lost."""
+        sinr = selective(rng, 1, 300, 2, 8, 1, 1, spread_db=1.5)
+        cold, warm = (
+            Throughput(model, 8 * 12, olla=OuterLoop(0.1, 0.5, warm_up_slots=slots)).run(sinr, 3 * sinr, seed=2)
+            for slots in (0, 200)
+        )
+        assert cold.bler[..., 0].mean() > 0.8
+        assert 0.05 < warm.bler[..., 0].mean() < 0.16
+
     def test_a_cqi_rounded_down_delivers_less(self, model, rng):
         sinr = selective(rng, 1, 200, 1, 24, 1, 1)
         chain = fast(model, olla=None)
