@@ -230,12 +230,11 @@ class Link:
         return np.moveaxis(level.reshape(len(level), batch, -1, level.shape[-1]), 2, 3)
 
     def _held_cqi(self, received: _Received, newest: np.ndarray) -> np.ndarray | None:
-        """CQI of the last good report for every scored slot; minus infinity where there is none."""
+        """CQI of the last good report for every scored slot; where there is none, rows are 0 and it says nothing."""
         if received.cqi_db is None:
             return None
         source = last_good(received.good, self.uplink.on_loss)[..., newest][None]
-        level = np.take_along_axis(received.cqi_db, np.maximum(source, 0), axis=-1)
-        return np.where(source < 0, -np.inf, level)
+        return np.take_along_axis(received.cqi_db, np.maximum(source, 0), axis=-1)
 
     def _held(self, received: _Received, newest: np.ndarray) -> CsiReconstruction:
         """CSI that the gNB uses in every scored slot: the last good report, or zeros where it knows nothing."""

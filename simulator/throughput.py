@@ -122,7 +122,7 @@ class Throughput:
         """
         row, _, beta = self._cqis(sinr, cqi_db)
         beta, gain_db = beta[row], np.zeros(cqi_db.shape)
-        known = np.any(sinr > 0, axis=(-2, -1)) & np.isfinite(cqi_db)
+        known = np.any(sinr > 0, axis=(-2, -1))
         for _ in range(4):  # the effective SINR grows about as the SINRs do
             scaled = (sinr * 10 ** (gain_db / 10)[..., None, None]).astype(np.float32)
             effective = np.where(known, self.model.effective_sinr_db(scaled, beta), 0)
