@@ -2,14 +2,67 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from keras import ops
 
 from simulator import metrics
+from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction
+from simulator.core.units import db_to_lin
+from simulator.downlink import known_rows
+from simulator.throughput import Throughput
 
 CQI_BITS = 4
+
+
+@dataclass(frozen=True)
+class Cqi:
+    """CQI of every report, and the scale that the gNB gives its own CSI by it.
+
+    Args:
+        throughput: CQI table and block error rates.
+        config: public configuration.
+        snr_db: total transmit power over noise power per subcarrier [dB]; a CQI for each.
+    """
+
+    throughput: Throughput
+    config: CsiConfig
+    snr_db: tuple[float, ...]
+
+    def reported_db(self, csi: CsiEstimate, own: CsiReconstruction) -> np.ndarray:
+        """SINR that the CQI of every UE stands for, for the precoder that it reports.
+
+        Args:
+            csi: what the UE knows.
+            own: what its report says, as it left the UE.
+
+        Returns:
+            float64 ``[snr, drop * slot, user]`` [dB].
+        """
+        channel = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(csi.h_hat, -1, 1)))
+        sinr = alone(channel, known_rows(own, self.config), self._noise_vars)
+        return self.throughput.cqi_db(np.moveaxis(sinr, 2, 3))
+
+    def amplitude(self, rows: Any, cqi_db: np.ndarray) -> np.ndarray:
+        """Factors that bring rows of the gNB to the CQI of each UE.
+
+        Args:
+            rows: effective rows ``[drop * slot, subcarrier, user, layer, port]``.
+            cqi_db: of :meth:`reported_db` by slot, ``[snr, drop, user, slot]``.
+
+        Returns:
+            complex64 ``[snr, drop * slot, 1, user, 1, 1]``.
+        """
+        own = np.moveaxis(alone(rows, rows, self._noise_vars), 2, 3)  # [snr, bt, user, n, layer]
+        gain = self.throughput.gain(np.moveaxis(cqi_db, 2, 3).reshape(own.shape[:3]), own)
+        return np.sqrt(gain)[:, :, None, :, None, None].astype(np.complex64)
+
+    @property
+    def _noise_vars(self) -> np.ndarray:
+        """Noise powers for total transmit power 1, float32 ``[snr]``."""
+        return db_to_lin([-s for s in self.snr_db]).astype(np.float32)
 
 
 def alone(channel: Any, rows: Any, noise_vars: np.ndarray) -> np.ndarray:

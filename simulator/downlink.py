@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +11,7 @@ from keras import ops
 from simulator import metrics
 from simulator.allocation import Scheduler, adaptive_layers, band_samples
 from simulator.core.interfaces import Precoder
+from simulator.core.types import CsiConfig, CsiReconstruction
 from simulator.core.units import db_to_lin
 from simulator.detection import Detection
 
@@ -62,6 +63,24 @@ class Downlink:
             for x in (ops.convert_to_numpy(rate), layers.sum(axis=-1))
         )
         return Served(rate, quality, rank)
+
+    def expected_sinr(self, rows: Any, amplitude: np.ndarray, precoder: Precoder, shape: tuple[int, int]) -> np.ndarray:
+        """SINR that the gNB expects if the channels were the rows that it knows, at its own scale for every SNR.
+
+        Args:
+            rows: as of :meth:`serve`.
+            amplitude: of every row, complex64 ``[snr, ...]``, broadcast against ``rows``.
+            precoder: as of :meth:`serve`.
+            shape: as of :meth:`serve`.
+
+        Returns:
+            as of :class:`Served`, without what detection does.
+        """
+        found = []
+        for snr_db, factor in zip(self.snr_db, amplitude, strict=True):
+            at = replace(self, snr_db=(snr_db,), detection=Detection())
+            found.append(at.serve(rows * ops.convert_to_tensor(factor), rows, precoder, shape).sinr)
+        return np.concatenate([ops.convert_to_numpy(x) for x in found])
 
     def _sinr(self, channel: Any, rows: Any, precoder: Precoder, noise_vars: np.ndarray, seed: int) -> Any:
         """SINR ``[snr, bt, n, user, layer]``: precoders that ignore the noise are computed once."""
@@ -121,6 +140,19 @@ class Downlink:
             return ops.convert_to_numpy(total)
 
         return adaptive_layers(known, rate)
+
+
+def known_rows(csi: CsiReconstruction, config: CsiConfig) -> Any:
+    """Effective rows complex64 ``[batch * slot, subcarrier, user, layer, port]`` of what the gNB knows."""
+    if csi.h is not None:
+        h = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(csi.h, -1, 1)))
+        return metrics.effective_rows(h, config.num_layers)
+    # A direction carries no gain; E|h|^2 = 1 per port stands in for it, which only precoders that depend on the
+    # noise can tell.
+    gain = np.float32(np.sqrt(config.panel.num_ports))
+    w = csi.w if csi.w.shape[-1] == config.num_subcarriers else csi.w[..., config.subband_of]
+    rows = gain * np.conj(w)  # [bt, user, port, layer, n]
+    return ops.convert_to_tensor(np.ascontiguousarray(rows.transpose(0, 4, 1, 3, 2)))
 
 
 def known_layers(rows: Any) -> np.ndarray:

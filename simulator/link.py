@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -15,27 +15,15 @@ from simulator.allocation import Scheduler
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import Estimator, FeedbackScheme, Precoder
 from simulator.core.seeding import derive
-from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport, PrecodingContext
-from simulator.core.units import db_to_lin
-from simulator.cqi import CQI_BITS, alone
+from simulator.core.types import CsiConfig, CsiEstimate, PrecodingContext
+from simulator.cqi import CQI_BITS, Cqi
 from simulator.detection import Detection
-from simulator.downlink import Downlink, Served
+from simulator.downlink import Downlink, Served, known_rows
 from simulator.prediction import Prediction, windows
+from simulator.reporting import Known, Reporting
 from simulator.scores import CsiOutcome, LinkOutcome
-from simulator.throughput import Throughput, ThroughputOutcome
-from simulator.uplink import Uplink, UplinkModel, filled, last_good, take_slots
-
-
-class _Received(NamedTuple):
-    """Reports of some slots on both ends of the uplink."""
-
-    num_bits: np.ndarray  # int [batch, user, slot], as sent
-    value: np.ndarray  # complex64 [batch, slot, user, ...], reconstruction
-    explicit: bool  # channels, or precoder directions
-    good: np.ndarray  # bool [batch, user, slot], arrived and a codeword
-    wrong: np.ndarray  # bool [batch, user, slot], good for the gNB, with wrong bits
-    bops: np.ndarray | None = None  # float64 [batch, user, slot], what the UE's network spent
-    cqi_db: np.ndarray | None = None  # float64 [snr, batch, user, slot], SINR that the gNB takes from the CQI
+from simulator.throughput import Throughput
+from simulator.uplink import Uplink, UplinkModel
 
 
 @dataclass(frozen=True)
@@ -61,10 +49,9 @@ class Link:
         keep_sinr: outcomes hold the SINR of every layer.
         throughput: transport blocks, with a CQI in every report (4 bits, where a scheme has none of its own).
 
-    In slot t the gNB uses the report of slot ``t - delay_slots``. A report that takes n slots begins in every n-th
-    slot, from the estimate there, and is used ``delay_slots`` after its last one. The first slots of a drop fill the
-    history, the delay and the longest report; they are not scored, whatever the scheme. Where the gNB predicts,
-    the UE also reports in the slots that fill the history, in these without a history of its own.
+    When reports are used: :class:`~simulator.reporting.Reporting`. The first slots of a drop fill the history, the
+    delay and the longest report; they are not scored, whatever the scheme. Where the gNB predicts, the UE also reports
+    in the slots that fill the history, in these without a history of its own.
     """
 
     config: CsiConfig
@@ -85,11 +72,11 @@ class Link:
     throughput: Throughput | None = None
 
     def __post_init__(self) -> None:
-        for label, prediction in self.predictions.items():
+        for label in self.predictions:
             if label not in self.schemes:
                 raise ConfigError("predictions", label, ", ".join(self.schemes))
-            prediction.predictor.check(self.history_slots, self._lead(label))
-            prediction.check(self.schemes[label], label, self._uplink(label).slots_per_report)
+        for label in self.schemes:
+            self._reporting(label).check(label)
 
     def run(self, h: np.ndarray, *, seed: int) -> Iterator[tuple[str, str | None, CsiOutcome | LinkOutcome]]:
         """Outcomes of one chunk, scheme by scheme.
@@ -107,42 +94,26 @@ class Link:
             raise ConfigError("time.num_slots", h.shape[4], f"at least {self.num_slots} (history, delay, segments)")
         warm_up, csi = self._estimates(h, seed)
         h = h[..., -slots:, :]
-        channel = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(_by_slot(h), -1, 1)))
+        channel = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(_flat(np.moveaxis(h, 4, 1)), -1, 1)))
         # channel [batch * slot, subcarrier, user, rx_ant, port]
         rows = metrics.effective_rows(channel, self.config.num_layers)  # [bt, n, user, layer, port]
         streams = PrecodingContext(users if self.scheduler is None else self.scheduler.num_selected)
-        downlink = Downlink(self.snr_db, self.detection, self.scheduler, self.adaptive_rank)
-        transmit_data = partial(downlink.serve, channel, shape=(batch, slots), seed=derive(seed, "dmrs"))
-        perfect = {name: p.for_link(streams) for name, p in self.precoders.items()}
-        reference = {name: transmit_data(rows, p) for name, p in perfect.items()}
-        for label, scheme in self.schemes.items():
-            known, sent, cqi_db = self._known(label, warm_up, csi, (batch, slots), seed)
-            rows_hat = ops.convert_to_tensor(self._rows(known))
+        serve = partial(self._downlink.serve, channel, shape=(batch, slots), seed=derive(seed, "dmrs"))
+        reference = {name: serve(rows, p.for_link(streams)) for name, p in self.precoders.items()}
+        for label in self.schemes:
+            known = self._reporting(label).run(warm_up, csi, (batch, slots), seed=seed)
+            rows_hat = known_rows(known.csi, self.config)
             correlation2 = ops.convert_to_numpy(metrics.correlation2(rows, rows_hat))
-            yield (
-                label,
-                None,
-                CsiOutcome(
-                    h=h,
-                    h_hat=None
-                    if known.h is None
-                    else np.moveaxis(known.h.reshape(batch, slots, *known.h.shape[1:]), 1, 4),
-                    correlation2=correlation2.reshape(batch, slots, *correlation2.shape[1:]).transpose(0, 3, 4, 1, 2),
-                    num_bits=sent.num_bits + (0 if scheme.part1_bits or not self._with_cqi else CQI_BITS),
-                    snr_db=self.snr_db,
-                    part1_bits=scheme.part1_bits,
-                    ue_bops=sent.bops,
-                    lost=~sent.good if self._uplink(label).may_fail else None,
-                    wrong=sent.wrong if self._uplink(label).may_fail else None,
-                ),
-            )
+            yield label, None, self._csi_outcome(label, known, h, correlation2)
             context = PrecodingContext(streams.num_users, relative_error(correlation2))
-            gain = self._gain(rows_hat, cqi_db)
+            amplitude = None if self._cqi is None else self._cqi.amplitude(rows_hat, known.cqi_db)
             for name, precoder in self.precoders.items():
                 used = precoder.for_link(context)
-                served = transmit_data(rows_hat, used)
-                blocks = self._blocks(served, rows_hat, used, gain, (batch, slots), seed)
-                yield label, name, self._outcome(served, reference[name], blocks)
+                served = serve(rows_hat, used)
+                expected = None
+                if amplitude is not None:
+                    expected = self._downlink.expected_sinr(rows_hat, amplitude, used, (batch, slots))
+                yield label, name, self._link_outcome(served, reference[name], expected, seed)
 
     def _estimates(self, h: np.ndarray, seed: int) -> tuple[CsiEstimate | None, CsiEstimate]:
         """Estimates ``[batch * slot, ...]`` of the slots that fill the history, and of all others, with their past."""
@@ -168,143 +139,54 @@ class Link:
     def _uplink(self, label: str) -> Uplink:
         return self.uplinks.get(label, self.uplink)
 
-    def _lead(self, label: str) -> int:
-        """Slots from an estimate to its first use."""
-        return self.uplink.delay_slots + self._uplink(label).slots_per_report - 1
-
-    def _known(
-        self, label: str, warm_up: CsiEstimate | None, csi: CsiEstimate, shape: tuple[int, int], seed: int
-    ) -> tuple[CsiReconstruction, _Received, np.ndarray | None]:
-        """CSI that the gNB uses in every scored slot, the report that should have served that slot, and CQI [dB]."""
-        scheme, prediction, uplink = self.schemes[label], self.predictions.get(label), self._uplink(label)
-        batch, slots = shape
-        if prediction is not None and prediction.at == "ue":
-            csi = prediction.at_ue(csi, self._lead(label))
-        period = uplink.slots_per_report
-        received = self._deliver(scheme, uplink, _every(csi, batch, period), batch, derive(seed, "uplink"))
-        # The newest report that had arrived a delay before each scored slot.
-        newest = (self._wait + np.arange(slots) - (period - 1)) // period
-        serving = received._replace(
-            **{
-                name: None if x is None else x[..., newest]
-                for name, x in received._asdict().items()
-                if name in ("num_bits", "good", "wrong", "bops")
-            }
+    def _reporting(self, label: str) -> Reporting:
+        return Reporting(
+            self.schemes[label],
+            self._uplink(label),
+            self.history_slots,
+            self._wait,
+            self.predictions.get(label),
+            None if self._cqi is None else self._cqi.reported_db,
         )
-        if prediction is None or prediction.at == "ue":
-            return self._held(received, newest), serving, self._held_cqi(received, newest)
-        if warm_up is not None:
-            early = self._deliver(scheme, uplink, warm_up, batch, derive(seed, "uplink of the warm-up"))
-            received = _joined(early, received)
-        scored = self._wait + self.history_slots - 1 + np.arange(slots)
-        return self._expected(received, prediction, slots), serving, self._held_cqi(received, scored)
-
-    def _deliver(self, scheme: FeedbackScheme, uplink: Uplink, csi: CsiEstimate, batch: int, seed: int) -> _Received:
-        """Report of every estimate ``[batch * slot, ...]``, over the uplink."""
-        report = scheme.report(csi)
-        arrived, lost = uplink.transmit(report, seed=seed)
-        rec = scheme.reconstruct(arrived)
-        good = ~lost if rec.valid is None else ~lost & rec.valid
-        wrong = good & _differs(report, arrived)
-        value = rec.h if rec.w is None else rec.w
-        value = value.reshape(batch, -1, *value.shape[1:])
-        bops = scheme.ue_bops(csi)
-        num_bits, good, wrong, bops = (
-            None if x is None else np.moveaxis(x.reshape(batch, -1, x.shape[1]), 1, 2)
-            for x in (np.asarray(arrived.num_bits), good, wrong, bops)
-        )
-        cqi_db = self._cqi(csi, rec if arrived is report else scheme.reconstruct(report), batch)
-        return _Received(num_bits, value, rec.w is None, good, wrong, bops, cqi_db)
 
     @property
-    def _with_cqi(self) -> bool:
-        return self.throughput is not None and self.throughput.cqi is not None
-
-    def _cqi(self, csi: CsiEstimate, own: CsiReconstruction, batch: int) -> np.ndarray | None:
-        """SINR [dB] ``[snr, batch, user, slot]`` of the CQI that every UE reports with its own precoder."""
-        if not self._with_cqi:
+    def _cqi(self) -> Cqi | None:
+        if self.throughput is None or self.throughput.cqi is None:
             return None
-        channel = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(csi.h_hat, -1, 1)))
-        sinr = alone(channel, ops.convert_to_tensor(self._rows(own)), self._noise_vars)
-        level = self.throughput.cqi_db(np.moveaxis(sinr, 2, 3))  # [snr, batch * slot, user]
-        return np.moveaxis(level.reshape(len(level), batch, -1, level.shape[-1]), 2, 3)
-
-    def _held_cqi(self, received: _Received, newest: np.ndarray) -> np.ndarray | None:
-        """CQI of the last good report for every scored slot; where there is none, rows are 0 and it says nothing."""
-        if received.cqi_db is None:
-            return None
-        source = last_good(received.good, self.uplink.on_loss)[..., newest][None]
-        return np.take_along_axis(received.cqi_db, np.maximum(source, 0), axis=-1)
-
-    def _held(self, received: _Received, newest: np.ndarray) -> CsiReconstruction:
-        """CSI that the gNB uses in every scored slot: the last good report, or zeros where it knows nothing."""
-        source = last_good(received.good, self.uplink.on_loss)[..., newest]
-        used = _flat(received.value[:, newest] if received.good.all() else take_slots(received.value, source))
-        return CsiReconstruction(h=used) if received.explicit else CsiReconstruction(w=used)
-
-    def _expected(self, received: _Received, prediction: Prediction, slots: int) -> CsiReconstruction:
-        """The same where the gNB predicts: lost reports leave gaps in its history, which the last good ones fill."""
-        first, past = self._wait, self.history_slots - 1
-        history = take_slots(received.value, filled(received.good)[..., first : first + past + slots])
-        ahead = prediction.at_gnb(history, self.history_slots, self.uplink.delay_slots)
-        # Without a report nothing is known, whatever a predictor makes of its history.
-        known = last_good(received.good, self.uplink.on_loss)[..., first + past : first + past + slots] >= 0
-        return CsiReconstruction(h=_flat(ahead * np.moveaxis(known, 2, 1)[..., None, None, None]))
-
-    def _rows(self, known: CsiReconstruction) -> np.ndarray:
-        """Effective rows complex64 ``[batch * slot, subcarrier, user, layer, port]`` of what the gNB knows."""
-        if known.h is not None:
-            h = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(known.h, -1, 1)))
-            return metrics.effective_rows(h, self.config.num_layers)
-        # A direction carries no gain; E|h|^2 = 1 per port stands in for it, which only precoders that depend on the
-        # noise can tell.
-        gain = np.float32(np.sqrt(self.config.panel.num_ports))
-        w = known.w if known.w.shape[-1] == self.config.num_subcarriers else known.w[..., self.config.subband_of]
-        rows = gain * np.conj(w)  # [bt, user, port, layer, n]
-        return np.ascontiguousarray(rows.transpose(0, 4, 1, 3, 2))
+        return Cqi(self.throughput, self.config, self.snr_db)
 
     @property
-    def _noise_vars(self) -> np.ndarray:
-        """Noise powers for total transmit power 1, float32 ``[snr]``."""
-        return db_to_lin([-s for s in self.snr_db]).astype(np.float32)
+    def _downlink(self) -> Downlink:
+        return Downlink(self.snr_db, self.detection, self.scheduler, self.adaptive_rank)
 
-    def _gain(self, rows: Any, cqi_db: np.ndarray | None) -> np.ndarray | None:
-        """Amplitudes ``[snr, batch * slot, 1, user, 1, 1]`` that bring rows of the gNB to the CQI of each UE."""
-        if cqi_db is None:
-            return None
-        own = np.moveaxis(alone(rows, rows, self._noise_vars), 2, 3)  # [snr, bt, user, n, layer]
-        gain = self.throughput.gain(np.moveaxis(cqi_db, 2, 3).reshape(own.shape[:3]), own)
-        return np.sqrt(gain)[:, :, None, :, None, None].astype(np.complex64)
+    def _csi_outcome(self, label: str, known: Known, h: np.ndarray, correlation2: np.ndarray) -> CsiOutcome:
+        """What metrics see of the CSI; ``correlation2 [batch * slot, subcarrier, user, layer]``."""
+        part1_bits, may_fail = self.schemes[label].part1_bits, self._uplink(label).may_fail
+        by_drop = (len(h), h.shape[4])
+        h_hat = known.csi.h
+        return CsiOutcome(
+            h=h,
+            h_hat=None if h_hat is None else np.moveaxis(h_hat.reshape(*by_drop, *h_hat.shape[1:]), 1, 4),
+            correlation2=correlation2.reshape(*by_drop, *correlation2.shape[1:]).transpose(0, 3, 4, 1, 2),
+            num_bits=known.num_bits + (0 if part1_bits or self._cqi is None else CQI_BITS),
+            snr_db=self.snr_db,
+            part1_bits=part1_bits,
+            ue_bops=known.bops,
+            lost=~known.good if may_fail else None,
+            wrong=known.wrong if may_fail else None,
+        )
 
-    def _blocks(
-        self,
-        served: Served,
-        rows: Any,
-        precoder: Precoder,
-        gain: np.ndarray | None,
-        shape: tuple[int, int],
-        seed: int,
-    ) -> ThroughputOutcome | None:
-        """Transport blocks of every slot: MCS by what the gNB expects from rows and CQI, errors by the true SINR."""
-        if self.throughput is None:
-            return None
-        true = predicted = ops.convert_to_numpy(served.sinr)
-        if gain is not None:
-            predicted = np.concatenate(
-                [
-                    ops.convert_to_numpy(
-                        Downlink((snr_db,), scheduler=self.scheduler, adaptive_rank=self.adaptive_rank)
-                        .serve(rows * ops.convert_to_tensor(amplitude), rows, precoder, shape)
-                        .sinr
-                    )
-                    for snr_db, amplitude in zip(self.snr_db, gain, strict=True)
-                ]
-            )
-        true, predicted = (x.reshape(len(x), *shape, *x.shape[2:]) for x in (true, predicted))
-        return self.throughput.run(true, predicted, seed=derive(seed, "blocks"))
+    def _link_outcome(self, served: Served, reference: Served, expected: Any, seed: int) -> LinkOutcome:
+        """What metrics see of the downlink; the gNB chooses MCSs by the SINRs that it expects, None: by the true ones.
 
-    def _outcome(self, served: Served, reference: Served, blocks: ThroughputOutcome | None) -> LinkOutcome:
-        """What metrics see of the downlink."""
+        Blocks are lost by the true SINRs.
+        """
+        blocks = None
+        if self.throughput is not None:
+            true = ops.convert_to_numpy(served.sinr)
+            by_drop = (len(true), *served.rate.shape[1::2], *true.shape[2:])
+            true, expected = (x.reshape(by_drop) for x in (true, true if expected is None else expected))
+            blocks = self.throughput.run(true, expected, seed=derive(seed, "blocks"))
         return LinkOutcome(
             served.rate,
             reference.rate,
@@ -335,38 +217,6 @@ def relative_error(correlation2: np.ndarray) -> np.ndarray:
     return np.where(perfect, 0.0, 1.0 / np.where(perfect, 1.0, mean) - 1.0).astype(np.float32)
 
 
-def _by_slot(h: np.ndarray) -> np.ndarray:
-    """One report for each slot: ``[batch, user, rx, port, slot, n]`` to ``[batch * slot, user, rx, port, n]``."""
-    return _flat(np.moveaxis(h, 4, 1))
-
-
 def _flat(x: np.ndarray) -> np.ndarray:
     """``[batch, slot, ...]`` to ``[batch * slot, ...]``."""
     return np.ascontiguousarray(x).reshape(-1, *x.shape[2:])
-
-
-def _differs(sent: CsiReport, arrived: CsiReport) -> np.ndarray:
-    """bool ``[batch, user]``: a bit that was received is not what it was."""
-    if arrived.bits is sent.bits:
-        return np.zeros(sent.num_bits.shape, bool)
-    inside = np.arange(sent.bits.shape[-1]) < np.asarray(arrived.num_bits)[..., None]
-    return np.any((arrived.bits != sent.bits) & inside, axis=-1)
-
-
-def _joined(early: _Received, late: _Received) -> _Received:
-    """Reports of all slots in a row."""
-    return _Received(
-        np.concatenate([early.num_bits, late.num_bits], axis=2),
-        np.concatenate([early.value, late.value], axis=1),
-        late.explicit,
-        *(np.concatenate([getattr(early, x), getattr(late, x)], axis=2) for x in ("good", "wrong")),
-        cqi_db=None if late.cqi_db is None else np.concatenate([early.cqi_db, late.cqi_db], axis=3),
-    )
-
-
-def _every(csi: CsiEstimate, batch: int, period: int) -> CsiEstimate:
-    """Estimates ``[batch * slot, ...]`` of slots 0, ``period``, 2 ``period``, ..."""
-    if period == 1:
-        return csi
-    values = {name: x for name, x in vars(csi).items() if x is not None}
-    return replace(csi, **{name: _flat(x.reshape(batch, -1, *x.shape[1:])[:, ::period]) for name, x in values.items()})
