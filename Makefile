@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= results/quickstart
 
-.PHONY: help quickstart test test-slow lint clean
+.PHONY: help quickstart test test-all test-slow lint clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -25,7 +25,10 @@ $(VENV)/.dev: $(VENV)/.run
 quickstart: $(VENV)/.run  ## install, run the first scenario, say where the report is
 	$(BIN)/csilink run scenarios/presets/quickstart.yaml --out $(OUT) --resume
 
-test: $(VENV)/.dev  ## install and run the tests (under 10 minutes on 2 cores)
+test: $(VENV)/.dev  ## install and run the tests (about 10 minutes on 2 cores)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not long and not slow"
+
+test-all: $(VENV)/.dev  ## these and the long ones, as continuous integration does (about 25 minutes)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
 
 test-slow: $(VENV)/.dev  ## the tests that need minutes each

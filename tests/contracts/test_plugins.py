@@ -222,23 +222,52 @@ def noise(rng, *shape):
 # Feedback ------------------------------------------------------------------------------------------------------------
 
 CHILD = """
-import json, sys
+import json, sys, traceback
 import numpy as np
 from simulator.core import registry
 from simulator.core.types import CsiConfig, CsiReport, Panel
 
-spec = json.load(open(sys.argv[1]))
-config = CsiConfig(**{**spec["config"], "panel": Panel(**spec["config"]["panel"])})
-scheme = registry.build("feedback", spec["name"], config, seed=spec["seed"], **spec["params"])
-num_bits = np.array(spec["num_bits"])
-bits = np.zeros((*num_bits.shape, num_bits.max()), np.uint8)
-for b, u in np.ndindex(num_bits.shape):
-    payload = np.frombuffer(bytes.fromhex(spec["payloads"][b][u]), np.uint8)
-    bits[b, u, : num_bits[b, u]] = np.unpackbits(payload)[: num_bits[b, u]]
-known = scheme.reconstruct(CsiReport(bits, num_bits))
-valid = np.ones(num_bits.shape, bool) if known.valid is None else known.valid
-np.savez(sys.argv[2], value=known.h if known.w is None else known.w, valid=valid)
+
+def answer(spec, path):
+    config = CsiConfig(**{**spec["config"], "panel": Panel(**spec["config"]["panel"])})
+    scheme = registry.build("feedback", spec["name"], config, seed=spec["seed"], **spec["params"])
+    num_bits = np.array(spec["num_bits"])
+    bits = np.zeros((*num_bits.shape, num_bits.max()), np.uint8)
+    for b, u in np.ndindex(num_bits.shape):
+        payload = np.frombuffer(bytes.fromhex(spec["payloads"][b][u]), np.uint8)
+        bits[b, u, : num_bits[b, u]] = np.unpackbits(payload)[: num_bits[b, u]]
+    known = scheme.reconstruct(CsiReport(bits, num_bits))
+    valid = np.ones(num_bits.shape, bool) if known.valid is None else known.valid
+    np.savez(path, value=known.h if known.w is None else known.w, valid=valid)
+
+
+for line in sys.stdin:
+    try:
+        answer(*json.loads(line))
+        print("answered: done", flush=True)
+    except Exception:
+        print("answered: " + repr(traceback.format_exc()), flush=True)
 """
+
+
+@pytest.fixture(scope="module")
+def gnb():
+    """Asks a process that has never seen a channel for the CSI of reports; ``ask(spec, path)`` writes it to a file."""
+    command = [sys.executable, "-c", CHILD]
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(
+        command, cwd=root, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+
+        def ask(spec, path):
+            child.stdin.write(json.dumps([spec, str(path)]) + "\n")
+            child.stdin.flush()
+            answer = next(line for line in child.stdout if line.startswith("answered: "))
+            assert answer == "answered: done\n", answer
+
+        yield ask
+        child.stdin.close()
 
 
 @cache
@@ -331,7 +360,7 @@ class TestFeedback:
         width = min(one.bits.shape[2], two.bits.shape[2])
         assert (one.bits[..., :width] != two.bits[..., :width]).any(axis=2).mean() > 0.5
 
-    def test_bits_alone_in_another_process(self, name, params, rng, tmp_path):
+    def test_bits_alone_in_another_process(self, name, params, rng, gnb, tmp_path):
         """What crosses the uplink are bytes and a length; the gNB is a process that has never seen the channel."""
         scheme = scheme_of(name, params)
         report = scheme.report(csi(scheme, rng))
@@ -343,12 +372,7 @@ class TestFeedback:
             "num_bits": report.num_bits.tolist(),
             "payloads": [[report.to_bytes(b, u).hex() for u in range(2)] for b in range(3)],
         }
-        (tmp_path / "spec.json").write_text(json.dumps(spec))
-        command = [sys.executable, "-c", CHILD, str(tmp_path / "spec.json"), str(tmp_path / "known.npz")]
-        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-        root = Path(__file__).parents[2]
-        done = subprocess.run(command, cwd=root, env=environment, capture_output=True, text=True, timeout=120)
-        assert done.returncode == 0, done.stderr[-2000:]
+        gnb(spec, tmp_path / "known.npz")
         here = scheme.reconstruct(report)
         with np.load(tmp_path / "known.npz") as there:
             assert there["valid"].all()

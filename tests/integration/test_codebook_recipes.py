@@ -60,11 +60,14 @@ def run(folder, *words):
         {"method": "coloured"},
         {"method": "lbg"},
         {"method": "refine", "side": "ss", "network": {"name": "fc", "params": SMALL["fc"]}, "schedule": {"epochs": 4}},
-        {
-            "method": "refine",
-            "network": {"name": "lvm4cf", "params": SMALL["lvm4cf"]},
-            "schedule": {"epochs": 4, "update_interval": 2, "batch_size": 50},
-        },
+        pytest.param(
+            {
+                "method": "refine",
+                "network": {"name": "lvm4cf", "params": SMALL["lvm4cf"]},
+                "schedule": {"epochs": 4, "update_interval": 2, "batch_size": 50},
+            },
+            marks=pytest.mark.long,
+        ),
     ],
     ids=lambda m: m["method"] + m.get("side", ""),
 )

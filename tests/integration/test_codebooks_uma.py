@@ -18,6 +18,7 @@ def uma():
     return source.sample(600, seed=9)[:, 0, :, :, 0]
 
 
+@pytest.mark.long
 def test_sgcs_rises_with_the_combination(uma):
     """Paired over the UEs; the greedy choice of an open NumPy simulator has .62 .68 .72 .79 .80 .85 and .82 .83."""
     v = subband_eigenvectors(uma, 4, 1)[:, 0]  # [report, subband, port]

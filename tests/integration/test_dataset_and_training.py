@@ -241,6 +241,7 @@ def test_training_leaves_weights_and_a_card(trained, store):
     assert logged == [(i + 1, pytest.approx(e["val_loss"], abs=1e-5)) for i, e in enumerate(epochs)]
 
 
+@pytest.mark.long
 def test_training_from_a_stream(store, tmp_path):
     """Images that exceed ``memory_gib`` are streamed; two runs give the same scores."""
     recipe = parse_training({**copy.deepcopy(TRAINING), "memory_gib": 1e-5, "epochs": 2})
@@ -345,6 +346,7 @@ print("BACKEND", fit.keras.backend.backend(), sorted({"tensorflow", "sionna"} & 
 
 
 @pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.slow)])
+@pytest.mark.long
 def test_weights_give_the_same_output_under_other_backends(trained, store, tmp_path, backend):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
@@ -378,6 +380,7 @@ RATE = {
 }
 
 
+@pytest.mark.long
 def test_a_sweep_of_rate_weights_trades_bits_for_distortion(store, tmp_path):
     """Each weight starts at the one before; a larger one gives fewer bits and more distortion."""
     file = written(
@@ -405,6 +408,7 @@ def test_a_sweep_of_rate_weights_trades_bits_for_distortion(store, tmp_path):
     assert len(set(lengths.values())) == 3
 
 
+@pytest.mark.long
 def test_training_in_three_stages(store, tmp_path):
     """Chen et al.: without quantiser, offset network alone, all together; the middle stage moves nothing else."""
     stages = [
@@ -435,6 +439,7 @@ def test_training_in_three_stages(store, tmp_path):
     assert card["model"]["params"]["offset_layers"] == 2
 
 
+@pytest.mark.long
 def test_per_sample_scale_is_sent_and_counted(store, tmp_path):
     """With ``scale_bits`` the latents may have any size; every image pays for its scale."""
     quantizer = {"name": "mu_law", "bits": [3], "scale_bits": 6}
@@ -446,6 +451,7 @@ def test_per_sample_scale_is_sent_and_counted(store, tmp_path):
 
 
 @pytest.mark.parametrize("quantizer", ["lloyd_max", "vector", "uniform"])
+@pytest.mark.long
 def test_other_quantisers_in_the_loop(store, tmp_path, quantizer):
     section = {"name": quantizer, "bits": [4], "calibrate": quantizer != "vector"}
     recipe = recipe_of("net", quantizer=section, init="pca", epochs=1)
@@ -455,6 +461,7 @@ def test_other_quantisers_in_the_loop(store, tmp_path, quantizer):
     assert entry["nmse_db"] < -1
 
 
+@pytest.mark.long
 def test_eigenvectors_as_target(store, tmp_path):
     """Directions of subbands through the link: SGCS of the card is that of the link, and beats chance."""
     recipe = recipe_of(
@@ -569,6 +576,7 @@ def test_a_teacher_stays_as_it_is_and_out_of_the_checkpoint(pairs, teacher, tmp_
     assert any(np.abs(a - b).max() > 1e-5 for a, b in zip(alone, taught, strict=True))
 
 
+@pytest.mark.long
 def test_interrupted_and_resumed_training_of_bits_is_the_same(pairs, teacher, tmp_path):
     """Relaxed bits, lengths, dropout, teacher and restarts of the learning rate go on where they were."""
     recipe = parse_training(
@@ -590,6 +598,7 @@ def test_interrupted_and_resumed_training_of_bits_is_the_same(pairs, teacher, tm
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.long
 def test_bits_are_trained_from_a_stream(pairs, tmp_path):
     recipe = parse_training(bit_recipe("vb", memory_gib=1e-6))
     card = run_training(recipe, pairs, tmp_path / "net", lambda line: None)
@@ -597,6 +606,7 @@ def test_bits_are_trained_from_a_stream(pairs, tmp_path):
     assert np.isfinite([e["loss"] for e in card["training"]["curve"]]).all()
 
 
+@pytest.mark.long
 def test_real_latents_of_all_antennas_and_their_network_as_teacher(pairs, tmp_path):
     """The sparse code beside the score knows images of one antenna only."""
     params = {"num_latents": 16, "image_activation": "linear"}
@@ -627,6 +637,7 @@ print("BACKEND", fit.keras.backend.backend())
 
 
 @pytest.mark.parametrize("backend", ["torch", pytest.param("jax", marks=pytest.mark.slow)])
+@pytest.mark.long
 def test_bits_and_teachers_train_under_other_backends(pairs, teacher, tmp_path, backend):
     """Finite losses, and weights that score the same here."""
     if importlib.util.find_spec(backend) is None:

@@ -19,6 +19,7 @@ from simulator.data.layout import ChannelLayout
 from simulator.data.store import ChannelStore
 from simulator.data.writer import StoreWriter
 
+LONG_EVT = pytest.param("evt-80", "ue", marks=pytest.mark.long)
 NEEDS = {"onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",)}
 
 
@@ -27,7 +28,7 @@ def installed(format_):
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-@pytest.mark.parametrize(("weights", "side"), [("csinet-100", "ue"), ("csinet-100", "gnb"), ("evt-80", "ue")])
+@pytest.mark.parametrize(("weights", "side"), [("csinet-100", "ue"), ("csinet-100", "gnb"), LONG_EVT])
 def test_every_format_gives_the_same_latents_and_bits(tmp_path, format_, weights, side):
     if not installed(format_):
         pytest.skip(f"extra {format_} is not installed")
@@ -41,6 +42,7 @@ def test_every_format_gives_the_same_latents_and_bits(tmp_path, format_, weights
 
 
 @pytest.mark.parametrize("format_", ["onnx", "litert"])
+@pytest.mark.long
 def test_eight_bits(tmp_path, format_):
     if not installed(format_):
         pytest.skip(f"extra {format_} is not installed")
@@ -121,6 +123,7 @@ def store(tmp_path_factory):
     return ChannelStore(folder)
 
 
+@pytest.mark.long
 def test_a_checkpoint_becomes_weights_of_the_link(tmp_path, store, rng):
     torch = pytest.importorskip("torch")
     network = registry.build("models", "crnet", num_latents=64)

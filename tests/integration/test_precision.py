@@ -49,6 +49,7 @@ def made(store, tmp_path_factory):
     return path, found, offline
 
 
+@pytest.mark.long
 def test_policies_keep_their_budgets_and_survive_their_file(made):
     path, found, offline = made
     budgets = parse_precision({**SMALL, "savings": (75, 95, 5)}).budgets
@@ -96,6 +97,7 @@ def estimate(store, count=60):
 
 
 @pytest.mark.parametrize("controller", ["online", "random", "static", "ilp"])
+@pytest.mark.long
 def test_the_link_runs_at_the_chosen_precision(controller, made, store):
     path, found, _ = made
     scheme = RpMpqFeedback(
@@ -120,6 +122,7 @@ def test_the_link_runs_at_the_chosen_precision(controller, made, store):
     np.testing.assert_array_equal(num_bits, report.num_bits[:, 0])
 
 
+@pytest.mark.long
 def test_the_online_controller_stays_within_its_budget(made, store):
     """On (most of) its calibration samples; it may cost less where more bits do not help."""
     path, found, _ = made
@@ -133,6 +136,7 @@ def test_the_online_controller_stays_within_its_budget(made, store):
         assert found.kappa[scheme.choose(csi)].mean() < budget + 0.05  # 100 of 120 calibration samples
 
 
+@pytest.mark.long
 def test_bad_input(made, store, tmp_path):
     path = made[0]
     build = {"weights": WEIGHTS, "policies": str(path)}

@@ -67,6 +67,7 @@ def busy_workers():
     return found
 
 
+@pytest.mark.long
 def test_results_are_those_of_the_local_engine_although_a_worker_is_killed(local, tmp_path):
     victims = []
 

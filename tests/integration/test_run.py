@@ -288,6 +288,7 @@ def test_a_further_scheme_or_precoder_changes_nothing_for_the_old_ones(inline):
 STOP = {"drops": 16, "chunk_drops": 8, "ci_rel": 0.1, "ci_metric": "sum_rate_bpshz", "max_drops": 2048}
 
 
+@pytest.mark.long
 def test_the_stopping_rule(inline):
     """Stops before the limit, when every watched row is tight, and at the same drop for any engine."""
     frame, folder = inline(1, run=STOP, sweep={"feedback.rvq.bits": [2, 6]})

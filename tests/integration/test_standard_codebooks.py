@@ -32,6 +32,7 @@ def value(frame, scheme, metric, snr_db=None):
     return float((rows if snr_db is None else rows[rows.snr_db == snr_db]).value.iloc[0])
 
 
+@pytest.mark.long
 def test_two_pmi_subbands_in_a_subband_follow_the_channel_better(tmp_path):
     scheme = {"scheme": "etype2-r16", "combination": 6, "rank": 1}
     one_layer = {"precoding": {"precoders": ["mrt"]}, "ue": {"num_users": 1, "num_rx_ant": 1}}
@@ -41,6 +42,7 @@ def test_two_pmi_subbands_in_a_subband_follow_the_channel_better(tmp_path):
     assert value(frame, "etype2-pc6-R2-rank1", "pmi_bits") > value(frame, "etype2-pc6-rank1", "pmi_bits")
 
 
+@pytest.mark.long
 def test_the_reported_rank_pays(tmp_path):
     """Fixed rank 1 loses at 25 dB, fixed rank 2 at -5 dB; the adaptive one follows the SNR that the UE assumes."""
     schemes = [
@@ -59,6 +61,7 @@ def test_the_reported_rank_pays(tmp_path):
     assert value(frame, "type1-mode1", "pmi_bits") < value(frame, one, "pmi_bits")
 
 
+@pytest.mark.long
 def test_the_payload_preset_gives_the_sizes_of_the_standard(tmp_path):
     data = load_mapping(find_file("etype2_payload"))
     path = tmp_path / "p.yaml"

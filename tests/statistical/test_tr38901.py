@@ -43,6 +43,7 @@ def test_profiles(kind, name):
 
 @pytest.mark.parametrize("los", [True, False])
 @pytest.mark.parametrize("carrier_hz", [3.5e9, 28e9])
+@pytest.mark.long
 def test_uma(carrier_hz, los):
     assert_in_order(check_uma(1500, carrier_hz, los))
 
@@ -56,6 +57,7 @@ def test_uma(carrier_hz, los):
         ({"delays": 0.05}, "cluster delays"),
     ],
 )
+@pytest.mark.long
 def test_a_wrong_entry_is_noticed(change, noticed):
     """The third cluster of CDL-B, moved: 10 degrees, 2 dB, 5 ns."""
     table = profile("CDL", "B")
@@ -66,6 +68,7 @@ def test_a_wrong_entry_is_noticed(change, noticed):
     assert any(abs(row["z"]) > 5 and row["quantity"].startswith(noticed) for row in rows), rows
 
 
+@pytest.mark.long
 def test_wrong_large_scale_parameters_are_noticed(monkeypatch):
     monkeypatch.setitem(UMA["nlos"], "ds", (-0.204, -6.18, 0.39))
     assert any(abs(row["z"]) > 5 and "DS" in row["quantity"] for row in check_uma(1500, 3.5e9, False))

@@ -35,6 +35,7 @@ def cos2(h, codebook):
 
 
 @pytest.mark.parametrize(("bits", "mean"), [(1, 0.01170), (4, 0.02622), (8, 0.04703)])
+@pytest.mark.long
 def test_rvq_at_128_ports_is_isotropic_theory(bits, mean, rng):
     assert rvq_mean_cos2(128, bits) == pytest.approx(mean, abs=6e-6)
     values = np.concatenate(
@@ -189,6 +190,7 @@ def test_the_loss_is_minus_the_cosine(rng):
 
 
 @pytest.mark.parametrize(("interval", "bits"), [(None, 4), (None, 7), (6, 4)])
+@pytest.mark.long
 def test_refinement_gains_on_channels_with_structure(interval, bits, rng):
     """Channels in a plane of 3 of 8 dimensions: refined words move into it; Algorithm 2 goes on from its own words.
 

@@ -426,6 +426,7 @@ print("BACKEND", keras.backend.backend(), "tensorflow" in sys.modules)
 
 
 @pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.slow)])
+@pytest.mark.long
 def test_other_backends_give_the_same_output(backend, rng, tmp_path):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")

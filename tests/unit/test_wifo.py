@@ -685,6 +685,7 @@ def backend_case(tmp_path_factory):
 
 
 @pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.slow)])
+@pytest.mark.long
 def test_other_backends_learn_the_same(backend, backend_case):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed")
