@@ -127,8 +127,8 @@ class _Named:
         self.name = name
 
 
-@pytest.mark.parametrize("size", ["small", "full"])
-def test_recipes_of_tiny_wifo(size):
+@pytest.mark.parametrize(("size", "num_recipes"), [("small", 31), ("medium", 33), ("full", 33)])
+def test_recipes_of_tiny_wifo(size, num_recipes):
     """Every training of the plan is a valid recipe, on the sixteen data sets that are seen."""
     plan = load_mapping(tiny_wifo.HERE / f"{size}.yaml")
     sets = data_sets(plan["data"])
@@ -139,7 +139,7 @@ def test_recipes_of_tiny_wifo(size):
     found = [parse_prediction(r) for r in tiny_wifo.recipes(plan, stores, Path("out"))]
     found += [parse_wifo_cf(r) for r in tiny_wifo.feedback_recipes(plan, stores, Path("out"))]
     names = [recipe.name for recipe in found]
-    assert len(set(names)) == len(names) == 33
+    assert len(set(names)) == len(names) == num_recipes
     seen = tuple(recipe["name"] for key, recipe in sets.items() if key not in UNSEEN)
     assert all(recipe.datasets == seen and len(seen) == 16 for recipe in found)
     by_name = dict(zip(names, found, strict=True))

@@ -26,10 +26,14 @@ def decode_prefix(trained: TrainedModel, bits: np.ndarray, num_bits: int) -> np.
     return trained.decode(np.where(np.arange(bits.shape[1]) < num_bits, bits, np.float32(MASKED)))
 
 
+def students(plan: dict[str, Any], data: str) -> list[tuple[str, int, str]]:
+    """Method, seed and name of every student; the teacher (seed of its own) first."""
+    found = [("teacher", plan["teacher"]["seed"], "teacher")]
+    return found + [(m, s, f"{m}-s{s}") for s in plan["seeds"][data] for m in plan["methods_of"][data]]
+
+
 def curves(plan: dict[str, Any], data: str, store: ChannelStore, out: Path) -> pd.DataFrame:
     """One row for each student and length: ``nmse_db`` (mean of ratios) and ``rho`` (NF-KD, Eq. 9, with modulus)."""
-    from benchmarks.papers.nf_kd.report import students
-
     rows = []
     for method, seed, name in students(plan, data):
         trained = TrainedModel(str(out / data / name))

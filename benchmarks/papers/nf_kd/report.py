@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from benchmarks import run
 from benchmarks.figures import PALETTE, RC
-from benchmarks.papers.nf_kd.curves import curves
+from benchmarks.papers.nf_kd.curves import curves, students
 from benchmarks.papers.nf_kd.distance import kl_share
 from simulator.data.store import ChannelStore
 
@@ -69,12 +69,6 @@ def report(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path) -> 
 
 
 SCALE = ("nmse_db", "nmse_scaled_db", "energy_ratio", "sum_rate_bpshz", "sum_rate_bpshz, zf_water_filling")
-
-
-def students(plan: dict[str, Any], data: str) -> list[tuple[str, int, str]]:
-    """Method, seed and name of every student; the teacher (seed of its own) first."""
-    found = [("teacher", plan["teacher"]["seed"], "teacher")]
-    return found + [(m, s, f"{m}-s{s}") for s in plan["seeds"][data] for m in plan["methods_of"][data]]
 
 
 def _link(plan: dict[str, Any], data: str, store: ChannelStore, out: Path) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.papers.rp_mpq.run import network_name
+from benchmarks.papers.rp_mpq.networks import networks
 from benchmarks.precision import Calibration, Outcome, calibration, make_policies, measure
 from receivers.models.cost import count_cost
 from receivers.models.mixed_precision import MixedPrecisionEncoder
@@ -20,11 +20,6 @@ from receivers.quantization.weight_bits import WIDTHS
 from receivers.training.pca import fit_pca, pca_nmse
 from receivers.training.precision import parse_precision
 from simulator.data.store import ChannelStore
-
-
-def networks(plan: dict[str, Any], data: str) -> list[tuple[str, str, str]]:
-    """Model, compression and folder name of every network of a data set."""
-    return [(m, ratio, network_name(m, ratio)) for m, ratios in plan["runs"][data].items() for ratio in ratios]
 
 
 def structure(plan: dict[str, Any], data: str, store: ChannelStore, out: Path) -> pd.DataFrame:

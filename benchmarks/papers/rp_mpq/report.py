@@ -17,6 +17,7 @@ from scipy.stats import spearmanr
 
 from benchmarks.figures import PALETTE, RC
 from benchmarks.papers.rp_mpq import experiments
+from benchmarks.papers.rp_mpq.networks import networks
 from receivers.quantization.policy_set import FILE, PolicySet
 from simulator.data.store import ChannelStore
 
@@ -199,7 +200,7 @@ def convergence_figure(plan: dict[str, Any], stores: dict[str, ChannelStore], ou
     """Training and validation NMSE of every network over its epochs."""
     figure = Figure(figsize=(4.8 * len(stores), 3.6), layout="constrained")
     for axis, data in zip(figure.subplots(1, len(stores), squeeze=False)[0], stores, strict=True):
-        for model, ratio, name in experiments.networks(plan, data):
+        for model, ratio, name in networks(plan, data):
             epochs = json.loads((out / data / name / "history.json").read_text())["epochs"]
             style = {"color": COLORS[model], "ls": "-" if ratio == "1/4" else "--", "marker": "o", "ms": 3}
             loss = 10 * np.log10([e["val_loss"] for e in epochs])

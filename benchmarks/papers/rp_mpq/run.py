@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.papers.command import parse
+from benchmarks.papers.rp_mpq.networks import network_name
 from benchmarks.papers.stores import paper_store
 from scenarios.load import load_mapping
 from simulator.data.store import ChannelStore
@@ -33,11 +34,6 @@ def main() -> None:
         from benchmarks.papers.rp_mpq.report import report
 
         report(plan, stores, out)
-
-
-def network_name(model: str, ratio: str) -> str:
-    """Folder of a network, e.g. ``csinet-4`` for compression 1/4."""
-    return f"{model}-{ratio.removeprefix('1/')}"
 
 
 def recipes(plan: dict[str, Any], data: str, dataset: str) -> list[dict[str, Any]]:
