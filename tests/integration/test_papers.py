@@ -159,6 +159,11 @@ def test_tables_of_tiny_wifo_by_hand():
     assert table.loc["D1-D16", "nmse_db"] == pytest.approx((first - 20) / 2)
     assert table.loc["D1-D16", "std"] == pytest.approx(np.std([first, -20.0], ddof=1))
     assert table.loc["D17", "nmse_db"] == pytest.approx(-3.0) and np.isnan(table.loc["D17", "std"])
+    frame = pd.DataFrame([("a-s1", -1.0), ("a-s2", -2.0), ("a-s3", -7.0), ("b-s1", -1.5), ("b-s2", -3.5)])
+    frame = frame.set_axis(["network", "nmse_db"], axis=1).assign(group="D17", task="time")
+    row = experiments.paired(frame, ["a", "b", "c"], [1, 2, 3]).iloc[0]
+    assert (row.method, row.seeds, row.difference_db) == ("b", 2, -1.0)
+    assert row.ci95 == pytest.approx(12.7062 * 0.5, rel=1e-4)  # t of one degree of freedom, standard error 1 / 2
     rates = {("aged", 0): 1.0, ("aged", 4): 0.6, ("AR", 0): 1.0, ("AR", 4): 0.9}
     rates |= {("160 bit, aged", 0): 0.8, ("160 bit, aged", 4): 0.5, ("160 bit, AR", 0): 0.8, ("160 bit, AR", 4): 0.4}
     rows = [{"scheme": scheme, "uplink.delay_slots": delay, "value": rate} for (scheme, delay), rate in rates.items()]

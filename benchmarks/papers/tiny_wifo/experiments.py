@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t
 
 from benchmarks.papers.tiny_wifo.data import UNSEEN
 from simulator.data.store import ChannelStore
@@ -172,16 +173,36 @@ def grouped(frame: pd.DataFrame) -> pd.DataFrame:
     return mean.assign(nmse_db=10 * np.log10(mean.ratio))
 
 
-def over_seeds(frame: pd.DataFrame, methods: list[str], seeds: list[int]) -> pd.DataFrame:
-    """Mean and standard deviation of the dB values over the seeds that are trained, by method, group and task."""
+def over_seeds(frame: pd.DataFrame, methods: list[str], seeds: list[int], by: str = "task") -> pd.DataFrame:
+    """Mean and standard deviation of the dB values over the seeds that are trained, by method, group and ``by``."""
     rows = []
     for method in methods:
         part = frame[frame.network.isin([f"{method}-s{seed}" for seed in seeds])]
-        for (group, task), cell in part.groupby(["group", "task"]):
+        for (group, case), cell in part.groupby(["group", by]):
             spread = cell.nmse_db.std(ddof=1) if len(cell) > 1 else np.nan
-            row = {"method": method, "group": group, "task": task, "nmse_db": cell.nmse_db.mean(), "std": spread}
+            row = {"method": method, "group": group, by: case, "nmse_db": cell.nmse_db.mean(), "std": spread}
             rows.append({**row, "seeds": len(cell), "parameters": cell.parameters.iloc[0]})
     return pd.DataFrame(rows)
+
+
+def paired(frame: pd.DataFrame, methods: list[str], seeds: list[int], by: str = "task") -> pd.DataFrame:
+    """What a method changes: dB values minus those of the first method with the same seed, by group and ``by``.
+
+    Mean and 95 % half-width by Student's t. A seed fixes the initial weights and the order of the data, so that much of
+    the spread over seeds is common to all methods.
+    """
+    names = {f"{method}-s{seed}": (method, seed) for method in methods for seed in seeds}
+    part = frame[frame.network.isin(list(names))]
+    part = part.assign(method=[names[n][0] for n in part.network], seed=[names[n][1] for n in part.network])
+    wide = part.pivot_table(index=["group", by, "seed"], columns="method", values="nmse_db")
+    rows = []
+    for method in [method for method in methods[1:] if method in wide]:
+        for (group, case), cell in (wide[method] - wide[methods[0]]).dropna().groupby(["group", by]):
+            n = len(cell)
+            half = t.ppf(0.975, n - 1) * cell.std(ddof=1) / n**0.5 if n > 1 else np.nan
+            row = {"method": method, "group": group, by: case, "difference_db": cell.mean(), "ci95": half}
+            rows.append({**row, "seeds": n})
+    return pd.DataFrame(rows, columns=["method", "group", by, "difference_db", "ci95", "seeds"])
 
 
 def retention(table: pd.DataFrame) -> pd.DataFrame:

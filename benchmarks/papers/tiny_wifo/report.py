@@ -38,16 +38,18 @@ def report(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path, rec
     others = grouped.rename(columns={"network": "method"})
     others = others[others.method.isin(["teacher", "transformer", "lstm", "llm4cp", "ar", "wiener", "repeat"])]
     table = pd.concat([table, others.assign(std=np.nan, seeds=1).drop(columns="ratio")], ignore_index=True)
-    first = plan["seeds"][0]
+    feedback, first = experiments.feedback(stores, out), plan["seeds"][0]
     parts = grouped[grouped.network.isin([f"mcakd-s{first}", f"none-s{first}", *plan["ablations"]])]
     sizes = grouped[grouped.network.isin(["teacher", f"mcakd-s{first}", *plan["versions"]])]
     tables = {
         "table_1": table,
+        "paired": experiments.paired(grouped, list(plan["methods"]), plan["seeds"]),
         "retention": experiments.retention(table),
         "table_2": parts.pivot_table(index="network", columns=["group", "task"], values="nmse_db"),
         "table_3": sizes.pivot_table(index=["network", "parameters"], columns=["group", "task"], values="nmse_db"),
         "table_4": _kept(out / "table_4.csv", lambda: experiments.latency(plan, stores, out)),
-        "feedback": experiments.feedback(stores, out),
+        "feedback": feedback,
+        "feedback_paired": experiments.paired(feedback, list(plan["feedback"]["methods"]), plan["seeds"], by="uplink"),
         "equal_epochs": experiments.equal_epochs(out),
     }
     tables["noise"] = _kept(out / "noise.csv", lambda: noise_table(plan, stores, out))
