@@ -41,7 +41,9 @@ RC = {
 }
 LABELS = {
     "sum_rate_bpshz": "Sum rate (bit/s/Hz)",
+    "relative_rate": "Rate over that with perfect CSI",
     "goodput_bpshz": "Goodput of all users (bit/s/Hz)",
+    "bler": "Block error rate",
     "sgcs": "SGCS",
     "nmse_db": "NMSE (dB)",
 }
@@ -353,7 +355,8 @@ def _maybe_log(ax: Axes, x: pd.Series) -> None:
     """Logarithmic x with plain numbers when the values span more than a factor of 20."""
     if len(x) and x.min() > 0 and x.max() / x.min() > 20:
         ax.set_xscale("log")
-        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        narrow = x.max() / x.min() < 200
+        ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if narrow else (1.0,)))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         ax.xaxis.set_minor_formatter(NullFormatter())
 

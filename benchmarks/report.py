@@ -53,7 +53,7 @@ PLOTS: dict[str, Callable[..., Figure | None]] = {
 }
 # figures that most scenarios do not ask for, and the metric that asks for them
 ONLY_WITH = {"outage_vs_ue_cost": COST, "goodput_vs_snr": "goodput_bpshz"}
-AXIS_METRICS = ("sum_rate_bpshz", "sgcs")
+AXIS_METRICS = ("sum_rate_bpshz", "relative_rate", "goodput_bpshz", "sgcs", "nmse_db")
 
 
 def write_report(folder: Path) -> Path:
@@ -114,7 +114,8 @@ def read_results(path: Path) -> pd.DataFrame:
 def key_results(frame: pd.DataFrame, snr_db: float | None) -> dict[str, Any]:
     """Scheme x precoder at one SNR, with the share of the perfect-CSI sum rate and the best row marked."""
     outages = [metric for metric in frame["metric"].unique() if metric.startswith("outage_")]
-    metrics = outages + [metric for metric in ("sgcs", "nmse_db") if (frame["metric"] == metric).any()]
+    others = [m for m in ("goodput_bpshz", "bler", "sgcs", "nmse_db") if (frame["metric"] == m).any()]
+    metrics = outages + others
     link = frame[frame["precoder"].notna() & (frame["snr_db"] == snr_db)]
     rate = link[link["metric"] == "sum_rate_bpshz"].set_index(["scheme", "precoder"])["value"].dropna()
     pairs = link[["scheme", "precoder"]].drop_duplicates().to_dict("records")
@@ -143,7 +144,7 @@ def key_results(frame: pd.DataFrame, snr_db: float | None) -> dict[str, Any]:
     order = list(dict.fromkeys(row["precoder"] for row in rows))
     rows.sort(key=lambda row: order.index(row["precoder"]))
     heads = [("Outage", figures.outage_text(metric)) for metric in outages]
-    heads += [figures.LABELS[metric].partition(" ")[::2] for metric in metrics[len(outages) :]]
+    heads += [figures.LABELS[metric].partition(" ")[::2] for metric in others]
     return {"heads": heads, "has_rate": len(rate) > 0, "rows": rows}
 
 
@@ -223,14 +224,18 @@ def _draw_all(frame: pd.DataFrame, cdf: pd.DataFrame, snr_db: float | None) -> D
         pictures = []
         for idx, part in enumerate(spread(everything), start=1):
             title = describe(part)
-            figure = draw(at(frame, part), at(cdf, part), snr_db, styles=styles, title=title)
+            here = at(frame, part)
+            if key.endswith("_vs_snr") and here["snr_db"].nunique() < 2:
+                continue
+            figure = draw(here, at(cdf, part), snr_db, styles=styles, title=title)
             pictures.append((key if len(everything) == 1 else f"{key}_{idx}", title, figure))
-        add(pictures, key=key, axis="", num_combinations=len(everything))
+        add(pictures, key=key, what="", axis="", num_combinations=len(everything))
     for axis in axes:
-        for metric in AXIS_METRICS:
+        for metric in [metric for metric in AXIS_METRICS if (frame["metric"] == metric).any()]:
             figure = figures.metric_vs_axis(frame, metric, axis, snr_db=snr_db, styles=styles)
             name = f"{metric}_over_" + re.sub(r"[^A-Za-z0-9_.-]", "_", axis)
-            add([(name, axis, figure)], key=f"{metric}_over", axis=axis, num_combinations=1)
+            what = figures.LABELS[metric].partition(" (")[0]
+            add([(name, axis, figure)], key="over", what=what, axis=axis, num_combinations=1)
     return sections, files
 
 

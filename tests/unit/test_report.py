@@ -227,10 +227,42 @@ def test_figures_without_data_are_none_and_the_page_says_so(tmp_path):
         "sgcs_vs_bits.png",
         "sgcs_vs_bits.svg",
     ]
-    assert path.read_text().count("Not drawn") == 5
+    page = path.read_text()
+    assert page.count("Not drawn") == 1 and page.count("<figure>") == 1
+    left_out = " ".join(page[page.index("Not drawn") :].split("</p>")[0].split())
+    assert all(f"{what} against" in left_out for what in ("Sum rate", "Outage", "NMSE")) and "SGCS" not in left_out
     frame = report.read_results(tmp_path / "results.csv")
     assert figures.metric_vs_snr(frame) is None and figures.outage_vs_snr(frame) is None
     assert figures.metric_vs_bits(frame, "nmse_db") is None
+
+
+def test_one_snr_makes_no_figure_against_snr_and_goodput_is_a_key_result(tmp_path):
+    frame, cdf = synthetic()
+    frame = frame[frame["snr_db"].isna() | (frame["snr_db"] == 20)]
+    blocks = frame[frame["metric"] == "sum_rate_bpshz"]
+    blocks = blocks.assign(metric="goodput_bpshz", value=0.5 * blocks["value"])
+    path = report.write_report(write(tmp_path, pd.concat([frame, blocks]), cdf))
+    made = {file.stem for file in (tmp_path / "figures").iterdir()}
+    assert "sum_rate_vs_bits" in made and not [name for name in made if name.endswith("_vs_snr")]
+    assert "Goodput against SNR" in path.read_text().split("Not drawn")[1]
+    frame = report.read_results(tmp_path / "results.csv")
+    table = report.key_results(frame, 20.0)
+    row = next(row for row in table["rows"] if (row["scheme"], row["precoder"]) == ("dft", "zf"))
+    (own,) = values(frame, "goodput_bpshz", "dft", "zf", 20).to_dict("records")
+    at = [head for head, _ in table["heads"]].index("Goodput")
+    assert row["others"][at] == report.number(own["value"], own["ci95"])
+
+
+@pytest.mark.parametrize(
+    ("bits", "labels"), [((10, 1000), ["10", "20", "50", "100"]), ((100, 300_000), ["100", "1000"])]
+)
+def test_numbers_on_a_wide_axis_of_bits_keep_apart(bits, labels):
+    frame, _ = synthetic({f"rvq-b{b}": (b, b, 0.5, None) for b in bits}, ("mrt",))
+    figure = figures.metric_vs_bits(frame, "sgcs")
+    figure.canvas.draw()
+    low, high = (ax := figure.axes[0]).get_xlim()
+    shown = [t.get_text() for t in ax.get_xticklabels() if low <= t.get_position()[0] <= high]
+    assert shown[: len(labels)] == labels
 
 
 def test_swept_axes_make_a_figure_per_combination_and_one_per_axis(tmp_path):
