@@ -43,7 +43,7 @@ LABELS = {
     "sum_rate_bpshz": "Sum rate (bit/s/Hz)",
     "relative_rate": "Rate over that with perfect CSI",
     "goodput_bpshz": "Goodput of all users (bit/s/Hz)",
-    "bler": "Block error rate",
+    "bler": "BLER",
     "sgcs": "SGCS",
     "nmse_db": "NMSE (dB)",
 }

@@ -145,7 +145,8 @@ def key_results(frame: pd.DataFrame, snr_db: float | None) -> dict[str, Any]:
     rows.sort(key=lambda row: order.index(row["precoder"]))
     heads = [("Outage", figures.outage_text(metric)) for metric in outages]
     heads += [figures.LABELS[metric].partition(" ")[::2] for metric in others]
-    return {"heads": heads, "has_rate": len(rate) > 0, "rows": rows}
+    has_share = any(row["share"] is not None for row in rows)
+    return {"heads": heads, "has_rate": len(rate) > 0, "has_share": has_share, "rows": rows}
 
 
 def pivots(frame: pd.DataFrame) -> list[dict[str, Any]]:
