@@ -239,9 +239,7 @@ def metric_vs_bits(
     for ax, (name, part) in zip(grid[0], panels, strict=True):
         is_level = part["scheme"].map(family) == REFERENCE
         _families(ax, part[~is_level], "bits_mean", styles, x_error="bits_ci95")
-        # an exact reference has minus infinite NMSE (stored as -300 dB), which no axis should show
-        finite = is_level & (part["value"] > -200)
-        for level in part[finite].drop_duplicates(["scheme", "value"]).itertuples():
+        for level in part[is_level].drop_duplicates(["scheme", "value"]).itertuples():
             look, label = styles[level.scheme], f"{level.scheme} ({level.bits_mean:,.0f} bits)"
             ax.axhline(level.value, color=look.color, linestyle=look.linestyle, linewidth=1.2, label=label)
             low, high = level.value - level.ci95, level.value + level.ci95
@@ -303,7 +301,9 @@ def _mix(color: str, shade: float) -> str:
 
 
 def _metric(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
-    return frame[(frame["metric"] == metric) & np.isfinite(frame["value"])]
+    """Finite rows; without those of exact CSI, whose NMSE of minus infinity is stored as -300 dB."""
+    exact = (metric == "nmse_db") & (frame["value"] < -200)
+    return frame[(frame["metric"] == metric) & np.isfinite(frame["value"]) & ~exact]
 
 
 def _bottom(metric: str) -> dict[str, Any]:

@@ -265,6 +265,13 @@ def test_numbers_on_a_wide_axis_of_bits_keep_apart(bits, labels):
     assert shown[: len(labels)] == labels
 
 
+def test_exact_csi_is_left_out_of_nmse(frame):
+    exact = frame["scheme"].str.startswith("csinet-cr16-mu_law-b6") & (frame["metric"] == "nmse_db")
+    assert exact.any()
+    drawn = lines(figures.metric_vs_bits(frame.assign(value=frame["value"].mask(exact, -300.0)), "nmse_db").axes[0])
+    assert "csinet-cr16-mu_law-b6-huffman" not in drawn and len(drawn) >= 2
+
+
 def test_swept_axes_make_a_figure_per_combination_and_one_per_axis(tmp_path):
     path = report.write_report(write(tmp_path, *swept()))
     frame = report.read_results(tmp_path / "results.csv")
