@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
 
 
+@pytest.mark.long
 def test_python_example_runs_and_its_rates_rise_with_estimation_quality():
     names: dict = {}
     exec(compile(BLOCKS[0], "README example", "exec"), names)
@@ -38,6 +39,7 @@ def test_scheme_example_reports_the_strongest_port():
     assert np.array_equal(np.argmax(np.abs(w), axis=2), np.full((3, 2, 1, 3), 5))
 
 
+@pytest.mark.long
 def test_scenario_script_draws_both_figures(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     script = runpy.run_path(str(ROOT / "scenarios" / "sweep_snr_and_bits.py"))

@@ -488,6 +488,7 @@ def test_bad_training_is_an_error():
         WiFoCfTraining(student)(np.zeros((2, 1, 6, 16, 2), np.float32))
 
 
+@pytest.mark.long
 def test_a_small_network_learns_64_samples_by_heart(rng):
     """Plane waves of unit power: more than 3 dB in a few dozen steps."""
     keras.utils.set_random_seed(3)
