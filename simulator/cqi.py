@@ -10,8 +10,7 @@ from keras import ops
 
 from simulator import metrics
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction
-from simulator.core.units import db_to_lin
-from simulator.downlink import known_rows
+from simulator.downlink import known_rows, noise_powers
 from simulator.throughput import Throughput
 
 CQI_BITS = 4
@@ -42,7 +41,7 @@ class Cqi:
             float64 ``[snr, drop * slot, user]`` [dB].
         """
         channel = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(csi.h_hat, -1, 1)))
-        sinr = alone(channel, known_rows(own, self.config), self._noise_vars)
+        sinr = alone(channel, known_rows(own, self.config), noise_powers(self.snr_db))
         return self.throughput.cqi_db(np.moveaxis(sinr, 2, 3))
 
     def amplitude(self, rows: Any, cqi_db: np.ndarray) -> np.ndarray:
@@ -55,14 +54,9 @@ class Cqi:
         Returns:
             complex64 ``[snr, drop * slot, 1, user, 1, 1]``.
         """
-        own = np.moveaxis(alone(rows, rows, self._noise_vars), 2, 3)  # [snr, bt, user, n, layer]
+        own = np.moveaxis(alone(rows, rows, noise_powers(self.snr_db)), 2, 3)  # [snr, bt, user, n, layer]
         gain = self.throughput.gain(np.moveaxis(cqi_db, 2, 3).reshape(own.shape[:3]), own)
         return np.sqrt(gain)[:, :, None, :, None, None].astype(np.complex64)
-
-    @property
-    def _noise_vars(self) -> np.ndarray:
-        """Noise powers for total transmit power 1, float32 ``[snr]``."""
-        return db_to_lin([-s for s in self.snr_db]).astype(np.float32)
 
 
 def alone(channel: Any, rows: Any, noise_vars: np.ndarray) -> np.ndarray:

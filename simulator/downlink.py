@@ -51,7 +51,7 @@ class Downlink:
             shape: batch and slots.
             seed: seeds the noise of the DM-RS.
         """
-        noise_vars = db_to_lin([-s for s in self.snr_db]).astype(np.float32)
+        noise_vars = noise_powers(self.snr_db)
         if self.scheduler is None and not self.adaptive_rank:
             quality = self._sinr(channel, rows, precoder, noise_vars, seed)
             layers = np.repeat(known_layers(rows)[None], len(noise_vars), axis=0)
@@ -153,6 +153,11 @@ def known_rows(csi: CsiReconstruction, config: CsiConfig) -> Any:
     w = csi.w if csi.w.shape[-1] == config.num_subcarriers else csi.w[..., config.subband_of]
     rows = gain * np.conj(w)  # [bt, user, port, layer, n]
     return ops.convert_to_tensor(np.ascontiguousarray(rows.transpose(0, 4, 1, 3, 2)))
+
+
+def noise_powers(snr_db: tuple[float, ...]) -> np.ndarray:
+    """Noise powers per subcarrier for total transmit power 1, float32 ``[snr]``."""
+    return db_to_lin([-s for s in snr_db]).astype(np.float32)
 
 
 def known_layers(rows: Any) -> np.ndarray:
