@@ -15,8 +15,9 @@ from scenarios.sweep import Point
 from simulator.allocation import Scheduler
 from simulator.core import registry
 from simulator.core.errors import ConfigError
-from simulator.core.interfaces import ChannelSource, Estimator, FeedbackScheme
+from simulator.core.interfaces import ChannelSource, Estimator, FeedbackScheme, Payload
 from simulator.core.seeding import derive
+from simulator.cqi_field import CqiField
 from simulator.prediction import Prediction
 from simulator.transforms import unit_power
 from simulator.uplink import Uplink, UplinkModel
@@ -41,9 +42,14 @@ def build_estimator(scenario: Scenario) -> Estimator:
     return registry.build("estimators", section.name, scenario.geometry, **(section.model_extra or {}))
 
 
-def build_schemes(scenario: Scenario) -> dict[str, FeedbackScheme]:
-    """Feedback schemes by label, in the order of the scenario; imports no Keras."""
-    return {label: scheme for label, (scheme, *_) in _build_feedback(scenario).items()}
+def build_payloads(scenario: Scenario) -> dict[str, Payload]:
+    """Reports of every scheme by label, in the order of the scenario, as the uplink carries them; imports no Keras."""
+    return {label: _payload(scenario, scheme) for label, (scheme, *_) in _build_feedback(scenario).items()}
+
+
+def _payload(scenario: Scenario, scheme: FeedbackScheme) -> Payload:
+    """A scheme's reports, with a CQI in them where the scenario has link adaptation."""
+    return CqiField(scheme) if scenario.reports_cqi else scheme
 
 
 def build_uplink(scenario: Scenario) -> Uplink:
@@ -74,7 +80,7 @@ def _build_feedback(scenario: Scenario) -> dict[str, tuple[FeedbackScheme, Predi
             label = entry.label or scheme.label + suffix
             if label in built:
                 raise ConfigError("feedback", label, "every scheme once; set a label to tell two apart")
-            uplink = ideal if entry.ideal_uplink else common.for_scheme(scheme, label)
+            uplink = ideal if entry.ideal_uplink else common.for_scheme(_payload(scenario, scheme), label)
             slots = uplink.slots_per_report
             need = scenario.time.history_slots + common.delay_slots + slots - 1
             if scenario.time.num_slots < need:
@@ -163,7 +169,7 @@ def build_throughput(scenario: Scenario) -> Throughput | None:
         samples * width,
         decoder,
         mcs=section.mcs_table,
-        cqi=section.mcs_table if section.cqi == "wideband" else None,
+        cqi=section.mcs_table if scenario.reports_cqi else None,
         target_bler=section.target_bler,
         olla=OuterLoop(section.target_bler, section.olla_step_db, warm_up_slots=section.olla_warm_up_slots)
         if section.olla

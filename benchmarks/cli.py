@@ -58,11 +58,11 @@ def check(file: File, drops: Drops = None, set_: Overrides = None) -> None:
     from benchmarks.runner import check as check_scenario
 
     points = check_scenario(file, set_ or (), drops)
-    from benchmarks.build import build_schemes
+    from benchmarks.build import build_payloads
 
     typer.echo(f"{points[0].scenario.name}: {len(points)} point(s), {points[0].scenario.run.drops} drops each")
-    for label, scheme in build_schemes(points[0].scenario).items():
-        typer.echo(f"  {label}: at most {scheme.max_bits} bits per report")
+    for label, payload in build_payloads(points[0].scenario).items():
+        typer.echo(f"  {label}: at most {payload.max_bits} bits per report")
 
 
 @app.command(name="list")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.build import build_estimator, build_schemes
+from benchmarks.build import build_estimator, build_payloads
 from benchmarks.engines import check_engine, make_engine, run_units
 from benchmarks.memory import chunk_drops
 from benchmarks.progress import bar
@@ -108,7 +108,7 @@ def run(
 
 
 def _chunk_size(point: Point) -> int:
-    return chunk_drops(point.scenario, [scheme.max_bits for scheme in build_schemes(point.scenario).values()])
+    return chunk_drops(point.scenario, [payload.max_bits for payload in build_payloads(point.scenario).values()])
 
 
 def _plan(point: Point, folder: Path) -> list[Unit]:

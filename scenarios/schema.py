@@ -314,6 +314,11 @@ class Scenario(Radio):
         """Users that share a slot, at most."""
         return self.scheduling.num_selected or self.ue.num_users
 
+    @property
+    def reports_cqi(self) -> bool:
+        """Whether every report carries a wideband CQI: the gNB adapts its MCS to the reports."""
+        return self.throughput is not None and self.throughput.cqi == "wideband"
+
     def _check_throughput(self, metrics: tuple[str, ...]) -> None:
         """ConfigError for scores without transport blocks, and for blocks that the standard does not have."""
         if self.throughput is None:

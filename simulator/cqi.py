@@ -13,8 +13,6 @@ from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction
 from simulator.downlink import known_rows, noise_powers
 from simulator.throughput import Throughput
 
-CQI_BITS = 4
-
 
 @dataclass(frozen=True)
 class Cqi:
@@ -30,32 +28,29 @@ class Cqi:
     config: CsiConfig
     snr_db: tuple[float, ...]
 
-    def reported_db(self, csi: CsiEstimate, own: CsiReconstruction) -> np.ndarray:
-        """SINR that the CQI of every UE stands for, for the precoder that it reports.
+    def at_ue(self, csi: CsiEstimate, own: CsiReconstruction) -> np.ndarray:
+        """CQI of every UE for the precoder that it reports, int64 ``[snr, drop * slot, user]``.
 
         Args:
             csi: what the UE knows.
             own: what its report says, as it left the UE.
-
-        Returns:
-            float64 ``[snr, drop * slot, user]`` [dB].
         """
         channel = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(csi.h_hat, -1, 1)))
         sinr = alone(channel, known_rows(own, self.config), noise_powers(self.snr_db))
-        return self.throughput.cqi_db(np.moveaxis(sinr, 2, 3))
+        return self.throughput.wideband_cqi(np.moveaxis(sinr, 2, 3))
 
-    def amplitude(self, rows: Any, cqi_db: np.ndarray) -> np.ndarray:
+    def amplitude(self, rows: Any, cqi: np.ndarray) -> np.ndarray:
         """Factors that bring rows of the gNB to the CQI of each UE.
 
         Args:
             rows: effective rows ``[drop * slot, subcarrier, user, layer, port]``.
-            cqi_db: of :meth:`reported_db` by slot, ``[snr, drop, user, slot]``.
+            cqi: of :meth:`at_ue` as received, by slot, ``[snr, drop, user, slot]``.
 
         Returns:
             complex64 ``[snr, drop * slot, 1, user, 1, 1]``.
         """
         own = np.moveaxis(alone(rows, rows, noise_powers(self.snr_db)), 2, 3)  # [snr, bt, user, n, layer]
-        gain = self.throughput.gain(np.moveaxis(cqi_db, 2, 3).reshape(own.shape[:3]), own)
+        gain = self.throughput.gain(np.moveaxis(cqi, 2, 3).reshape(own.shape[:3]), own)
         return np.sqrt(gain)[:, :, None, :, None, None].astype(np.complex64)
 
 

@@ -10,10 +10,14 @@ from keras import ops
 
 from simulator import metrics
 from simulator.allocation import Scheduler, adaptive_layers, band_samples
+from simulator.core.errors import ConfigError
 from simulator.core.interfaces import Precoder
 from simulator.core.types import CsiConfig, CsiReconstruction
 from simulator.core.units import db_to_lin
 from simulator.detection import Detection
+
+
+_MAX_POWER = 1.001  # total transmit power 1, and float32 rounding
 
 
 class Served(NamedTuple):
@@ -63,6 +67,16 @@ class Downlink:
             for x in (ops.convert_to_numpy(rate), layers.sum(axis=-1))
         )
         return Served(rate, quality, rank)
+
+    def check_power(self, rows: Any, precoder: Precoder, name: str) -> None:
+        """ConfigError for a precoder that spends more than the total transmit power 1 on the rows of the first slot."""
+        first = ops.reshape(rows[:1], (1, rows.shape[1], -1, rows.shape[-1]))
+        for noise_var in noise_powers(self.snr_db) if precoder.noise_dependent else (0.0,):
+            w = ops.convert_to_numpy(precoder.weights(first, float(noise_var)))
+            power = float(np.max(np.sum(np.abs(w) ** 2, axis=(-2, -1)), initial=0.0))
+            if not power <= _MAX_POWER:
+                got = f"{name}, total power {power:.4g}"
+                raise ConfigError("precoding.precoders", got, "at most 1, the sum of |w|^2 over ports and streams")
 
     def expected_sinr(self, rows: Any, amplitude: np.ndarray, precoder: Precoder, shape: tuple[int, int]) -> np.ndarray:
         """SINR that the gNB expects if the channels were the rows that it knows, at its own scale for every SNR.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,8 @@ from simulator.core.errors import ConfigError
 from simulator.core.interfaces import Estimator, FeedbackScheme, Precoder
 from simulator.core.seeding import derive
 from simulator.core.types import CsiConfig, CsiEstimate, PrecodingContext
-from simulator.cqi import CQI_BITS, Cqi
+from simulator.cqi import Cqi
+from simulator.cqi_field import CQI_BITS
 from simulator.detection import Detection
 from simulator.downlink import Downlink, Served, known_rows
 from simulator.prediction import Prediction, windows
@@ -47,7 +48,7 @@ class Link:
         scheduler: who is served in a slot, by what the gNB knows; None: everybody.
         adaptive_rank: the gNB chooses the layers of every user, up to ``config.num_layers``.
         keep_sinr: outcomes hold the SINR of every layer.
-        throughput: transport blocks, with a CQI in every report (4 bits, where a scheme has none of its own).
+        throughput: transport blocks, with a CQI of 4 bits in every report.
 
     When reports are used: :class:`~simulator.reporting.Reporting`. The first slots of a drop fill the history, the
     delay and the longest report; they are not scored, whatever the scheme. Where the gNB predicts, the UE also reports
@@ -99,6 +100,10 @@ class Link:
         rows = metrics.effective_rows(channel, self.config.num_layers)  # [bt, n, user, layer, port]
         streams = PrecodingContext(users if self.scheduler is None else self.scheduler.num_selected)
         serve = partial(self._downlink.serve, channel, shape=(batch, slots), seed=derive(seed, "dmrs"))
+        for name, precoder in self.precoders.items():
+            if name not in self._within_power:
+                self._downlink.check_power(rows, precoder.for_link(streams), name)
+                self._within_power.add(name)
         reference = {name: serve(rows, p.for_link(streams)) for name, p in self.precoders.items()}
         for label in self.schemes:
             known = self._reporting(label).run(warm_up, csi, (batch, slots), seed=seed)
@@ -106,7 +111,7 @@ class Link:
             correlation2 = ops.convert_to_numpy(metrics.correlation2(rows, rows_hat))
             yield label, None, self._csi_outcome(label, known, h, correlation2)
             context = PrecodingContext(streams.num_users, relative_error(correlation2))
-            amplitude = None if self._cqi is None else self._cqi.amplitude(rows_hat, known.cqi_db)
+            amplitude = None if self._cqi is None else self._cqi.amplitude(rows_hat, known.cqi)
             for name, precoder in self.precoders.items():
                 used = precoder.for_link(context)
                 served = serve(rows_hat, used)
@@ -142,12 +147,23 @@ class Link:
     def _reporting(self, label: str) -> Reporting:
         return Reporting(
             self.schemes[label],
+            self._gnb[label],
             self._uplink(label),
             self.history_slots,
             self._wait,
             self.predictions.get(label),
-            None if self._cqi is None else self._cqi.reported_db,
+            None if self._cqi is None else self._cqi.at_ue,
         )
+
+    @cached_property
+    def _gnb(self) -> dict[str, FeedbackScheme]:
+        """Schemes at the gNB: objects of their own, so that nothing but bits gets there."""
+        return {label: scheme.twin() for label, scheme in self.schemes.items()}
+
+    @cached_property
+    def _within_power(self) -> set[str]:
+        """Precoders that were checked."""
+        return set()
 
     @property
     def _cqi(self) -> Cqi | None:
@@ -161,16 +177,16 @@ class Link:
 
     def _csi_outcome(self, label: str, known: Known, h: np.ndarray, correlation2: np.ndarray) -> CsiOutcome:
         """What metrics see of the CSI; ``correlation2 [batch * slot, subcarrier, user, layer]``."""
-        part1_bits, may_fail = self.schemes[label].part1_bits, self._uplink(label).may_fail
+        may_fail = self._uplink(label).may_fail
         by_drop = (len(h), h.shape[4])
         h_hat = known.csi.h
         return CsiOutcome(
             h=h,
             h_hat=None if h_hat is None else np.moveaxis(h_hat.reshape(*by_drop, *h_hat.shape[1:]), 1, 4),
             correlation2=correlation2.reshape(*by_drop, *correlation2.shape[1:]).transpose(0, 3, 4, 1, 2),
-            num_bits=known.num_bits + (0 if part1_bits or self._cqi is None else CQI_BITS),
+            num_bits=known.num_bits,
             snr_db=self.snr_db,
-            part1_bits=part1_bits,
+            part1_bits=self.schemes[label].part1_bits + (0 if self._cqi is None else CQI_BITS),
             ue_bops=known.bops,
             lost=~known.good if may_fail else None,
             wrong=known.wrong if may_fail else None,

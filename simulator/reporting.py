@@ -11,6 +11,7 @@ import numpy as np
 from simulator.core.interfaces import FeedbackScheme
 from simulator.core.seeding import derive
 from simulator.core.types import CsiEstimate, CsiReconstruction, CsiReport
+from simulator.cqi_field import CqiField
 from simulator.prediction import Prediction
 from simulator.uplink import Uplink, filled, last_good, take_slots
 
@@ -23,7 +24,7 @@ class Known(NamedTuple):
     good: np.ndarray  # bool [batch, user, slot], arrived and a codeword
     wrong: np.ndarray  # bool [batch, user, slot], good for the gNB, with wrong bits
     bops: np.ndarray | None  # float64 [batch, user, slot], what the UE's network spent
-    cqi_db: np.ndarray | None  # float64 [snr, batch, user, slot], SINR that the gNB takes from the CQI
+    cqi: np.ndarray | None  # int64 [snr, batch, user, slot], CQI as received
 
 
 class _Received(NamedTuple):
@@ -35,7 +36,7 @@ class _Received(NamedTuple):
     good: np.ndarray
     wrong: np.ndarray
     bops: np.ndarray | None
-    cqi_db: np.ndarray | None
+    cqi: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -43,19 +44,21 @@ class Reporting:
     """From estimates of all slots to the CSI that the gNB uses in those that are scored.
 
     Args:
-        scheme: feedback scheme.
+        scheme: feedback scheme of the UEs.
+        gnb: the object of the same scheme at the gNB.
         uplink: delay, impairments, slots of a report.
         history_slots: reconstructions that a gNB which predicts knows.
         wait: slots, beside its first, that the longest report of all schemes takes; none is used before.
         prediction: how the delay is predicted away, or None.
-        cqi: SINR [dB] ``[snr, batch * slot, user]`` of the CQI that UEs report with their own reconstruction; None: no
-            CQI.
+        cqi: CQI ``[snr, batch * slot, user]`` that UEs put into their reports (:class:`~simulator.cqi_field.CqiField`),
+            from their estimate and what their report says of it; None: no CQI.
 
     In slot t the gNB uses the report of slot ``t - delay_slots``. A report that takes n slots begins in every n-th
     slot, from the estimate there, and is used ``delay_slots`` after its last one.
     """
 
     scheme: FeedbackScheme
+    gnb: FeedbackScheme
     uplink: Uplink
     history_slots: int = 1
     wait: int = 0
@@ -100,15 +103,23 @@ class Reporting:
 
     def _deliver(self, csi: CsiEstimate, batch: int, seed: int) -> _Received:
         """Report of every estimate ``[batch * slot, ...]``, over the uplink."""
-        report = self.scheme.report(csi)
-        arrived, lost = self.uplink.transmit(report, seed=seed)
-        rec = self.scheme.reconstruct(arrived)
+        own = self.scheme.report(csi)
+        if self.cqi is None:
+            report, cqi = own, None
+            arrived, lost = self.uplink.transmit(report, seed=seed)
+            rec = self.gnb.reconstruct(arrived)
+        else:
+            field, rec = CqiField(self.scheme), self.gnb.reconstruct(own)
+            cqi = self.cqi(csi, rec)
+            report = field.insert(own, cqi[0])
+            arrived, lost = self.uplink.transmit(report, seed=seed)
+            if arrived is not report:
+                inner, first = field.extract(arrived)
+                cqi = cqi ^ (first ^ cqi[0])  # an uplink error inverts the same bits at every SNR of the downlink
+                rec = self.gnb.reconstruct(inner)
+            cqi = np.moveaxis(cqi.reshape(len(cqi), batch, -1, cqi.shape[-1]), 2, 3)
         good = ~lost if rec.valid is None else ~lost & rec.valid
         value = rec.h if rec.w is None else rec.w
-        cqi_db = None
-        if self.cqi is not None:
-            level = self.cqi(csi, rec if arrived is report else self.scheme.reconstruct(report))
-            cqi_db = np.moveaxis(level.reshape(len(level), batch, -1, level.shape[-1]), 2, 3)
         return _Received(
             value.reshape(batch, -1, *value.shape[1:]),
             rec.w is None,
@@ -121,7 +132,7 @@ class Reporting:
                     self.scheme.ue_bops(csi),
                 )
             ),
-            cqi_db,
+            cqi,
         )
 
     def _held(self, received: _Received, newest: np.ndarray) -> CsiReconstruction:
@@ -133,10 +144,10 @@ class Reporting:
 
     def _held_cqi(self, received: _Received, newest: np.ndarray) -> np.ndarray | None:
         """CQI of the last good report for every scored slot; where there is none, rows are 0 and it says nothing."""
-        if received.cqi_db is None:
+        if received.cqi is None:
             return None
         source = last_good(received.good, self.uplink.on_loss)[..., newest][None]
-        return np.take_along_axis(received.cqi_db, np.maximum(source, 0), axis=-1)
+        return np.take_along_axis(received.cqi, np.maximum(source, 0), axis=-1)
 
     def _expected(self, received: _Received, scored: np.ndarray) -> CsiReconstruction:
         """The same where the gNB predicts: lost reports leave gaps in its history, which the last good ones fill."""
@@ -165,7 +176,7 @@ def _joined(early: _Received, late: _Received) -> _Received:
         return None if parts[1] is None else np.concatenate(parts, axis=axis)
 
     by_slot = {name: join(name, 2) for name in ("num_bits", "good", "wrong", "bops")}
-    return _Received(join("value", 1), late.explicit, **by_slot, cqi_db=join("cqi_db", 3))
+    return _Received(join("value", 1), late.explicit, **by_slot, cqi=join("cqi", 3))
 
 
 def _every(csi: CsiEstimate, batch: int, period: int) -> CsiEstimate:

@@ -22,7 +22,7 @@ class CsiOutcome:
         correlation2: float ``[batch, user, layer, slot, subcarrier]``, squared cosine of true and known directions.
         num_bits: int ``[batch, user, slot]``, bits sent.
         snr_db: SNR points of the scenario [dB].
-        part1_bits: bits of every report in front of its PMI.
+        part1_bits: bits of every report that are not of its PMI: rank, CQI, lengths.
         ue_bops: float ``[batch, user, slot]``, bit operations that the UE's network spent on every report, or None.
         lost: bool ``[batch, user, slot]``, the gNB knows that it has no report; None: the uplink never fails.
         wrong: bool ``[batch, user, slot]``, the report was taken with wrong bits in it; None as ``lost``.

@@ -16,6 +16,7 @@ from simulator.mcs import MAX_DATA_SHARE, MAX_LAYERS, block_size, cqi_table, mcs
 _SYMBOLS = 14  # of a slot, which lasts as long as 15 of them without cyclic prefix (TS 38.211, 4.3.1 and 5.3.1)
 _ROUNDING_DB = 1e-3  # an SINR that just meets a target may be off by so much
 _BELOW_CQI_1_DB = 2.0  # what the gNB takes for the SINR of a UE that reports CQI 0
+_GAIN_ERROR_DB = 0.01  # of the effective SINR that the gNB's own CSI is scaled to
 
 
 class BlerModel(Protocol):
@@ -103,41 +104,44 @@ class Throughput:
         if self.cqi is not None:
             cqi_table(self.cqi)
 
-    def cqi_db(self, sinr: NDArray[np.float32]) -> NDArray[np.float64]:
-        """SINR that the gNB takes from the wideband CQI of every UE [dB], float64 ``[...]``.
+    def wideband_cqi(self, sinr: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Wideband CQI that every UE reports, int64 ``[...]``, 0 (out of range) to 15.
 
         Args:
             sinr: that the UE expects of its report float32 ``[..., sample, layer]``, linear, 0 for unused layers.
         """
-        _, needed, beta = self._cqis(sinr)
-        known = np.stack([self.model.effective_sinr_db(sinr, np.full(needed.shape[1:], b)) for b in beta])
-        return _reported_db(known, needed)[0]
+        required, beta = self._cqi_rows(sinr)
+        effective = np.stack([self.model.effective_sinr_db(sinr, np.full(required.shape[1:], b)) for b in beta])
+        return highest_row(effective, required) + 1
 
-    def gain(self, cqi_db: NDArray[np.float64], sinr: NDArray[np.float32]) -> NDArray[np.float32]:
+    def gain(self, cqi: NDArray[np.int64], sinr: NDArray[np.float32]) -> NDArray[np.float32]:
         """Factor that brings SINRs of the gNB's own CSI ``[..., sample, layer]`` to those of a CQI, float32 ``[...]``.
 
+        A CQI stands for the SINR at which its row just meets the target; CQI 0 for 2 dB less than CQI 1.
+
         Args:
-            cqi_db: of :meth:`cqi_db`.
+            cqi: of :meth:`wideband_cqi`, as the gNB received it.
             sinr: SINRs that the gNB would expect of a UE alone, linear.
         """
-        row, _, beta = self._cqis(sinr, cqi_db)
-        beta, gain_db = beta[row], np.zeros(cqi_db.shape)
+        required, beta = self._cqi_rows(sinr)
+        levels = np.concatenate([required[:1] - _BELOW_CQI_1_DB, required])
+        target_db = np.take_along_axis(levels, cqi[None], axis=0)[0]
+        beta, gain_db = beta[np.maximum(cqi - 1, 0)], np.zeros(cqi.shape)
         known = np.any(sinr > 0, axis=(-2, -1))
-        for _ in range(4):  # the effective SINR grows about as the SINRs do
+        for _ in range(10):  # the effective SINR grows about as the SINRs do
             scaled = (sinr * 10 ** (gain_db / 10)[..., None, None]).astype(np.float32)
-            effective = np.where(known, self.model.effective_sinr_db(scaled, beta), 0)
-            gain_db = np.where(known, np.clip(gain_db + cqi_db - effective, -200, 200), 0)
+            error_db = np.where(known, target_db - self.model.effective_sinr_db(scaled, beta), 0)
+            if np.abs(error_db).max(initial=0) < _GAIN_ERROR_DB:
+                break
+            gain_db = np.clip(gain_db + error_db, -200, 200)
         return np.where(known, 10 ** (gain_db / 10), 0).astype(np.float32)
 
-    def _cqis(
-        self, sinr: NDArray[np.float32], cqi_db: ArrayLike = 0.0
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
-        """Row of a level ``[...]``, SINRs that rows need for so many layers [dB] ``[row, ...]``, betas ``[row]``."""
+    def _cqi_rows(self, sinr: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """SINR [dB] ``[row, ...]`` that each table row requires for the layers in use, and betas ``[row]``."""
         table = cqi_table(self.cqi)
         layers = np.maximum(np.sum(np.any(sinr > 0, axis=-2), axis=-1), 1) - 1
-        needed = self._waterfall(table).threshold_db(self.target_bler)[:, layers]
-        row = np.maximum(highest_row(np.asarray(cqi_db)[None] + _ROUNDING_DB, needed), 0)
-        return row, needed, self.model.beta(table.modulation_order, table.rate)
+        required = self._waterfall(table).threshold_db(self.target_bler)[:, layers]
+        return required, self.model.beta(table.modulation_order, table.rate)
 
     def run(self, sinr: NDArray[np.float32], predicted: NDArray[np.float32], *, seed: int) -> ThroughputOutcome:
         """Blocks of one chunk, slot by slot.
@@ -242,13 +246,6 @@ class _Slot(NamedTuple):
         """ACK, and the block error rate that it was drawn from, 0 where nothing was sent."""
         bler = np.where(self.sent, np.take_along_axis(self.lost, index[None], axis=0)[0], 0)
         return self.sent & (np.random.default_rng(seed).random(bler.shape) >= bler), bler
-
-
-def _reported_db(effective_db: np.ndarray, needed_db: np.ndarray) -> np.ndarray:
-    """SINR ``[1, ...]`` that the gNB takes from the CQI of effective SINRs and needed ones ``[cqi - 1, ...]`` [dB]."""
-    cqi = highest_row(effective_db, needed_db) + 1
-    levels = np.concatenate([needed_db[:1] - _BELOW_CQI_1_DB, needed_db])
-    return np.take_along_axis(levels, cqi[None], axis=0)
 
 
 def num_data_re(num_subcarriers: int, overhead: float) -> int:

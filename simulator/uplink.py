@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from simulator.core.errors import ConfigError
-from simulator.core.interfaces import FeedbackScheme
+from simulator.core.interfaces import Payload
 from simulator.core.types import CsiReport
 
 OnLoss = Literal["last", "none"]
@@ -41,10 +41,11 @@ class Uplink(ABC):
 
         Returns:
             the report as received, ``num_bits`` being what was sent, and ``lost`` bool ``[batch, user]``: the gNB knows
-            that it did not get the report.
+            that it did not get the report. Which bits are wrong, and which reports lost, depends on the seed and on the
+            lengths, not on what the bits say.
         """
 
-    def for_scheme(self, scheme: FeedbackScheme, label: str) -> Uplink:
+    def for_scheme(self, scheme: Payload, label: str) -> Uplink:
         """This uplink for the reports of one scheme; ConfigError where they do not fit."""
         return self
 
@@ -71,14 +72,14 @@ class UplinkModel(Uplink):
     max_bits: int | None = None
     over_budget: OverBudget = "error"
     slots_per_report: int = 1
-    scheme: FeedbackScheme | None = None
+    scheme: Payload | None = None
 
     @property
     def may_fail(self) -> bool:
         """Whether one of the probabilities is positive."""
         return self.loss_probability > 0 or self.bit_flip_probability > 0
 
-    def for_scheme(self, scheme: FeedbackScheme, label: str) -> UplinkModel:
+    def for_scheme(self, scheme: Payload, label: str) -> UplinkModel:
         """This uplink with the number of slots that a report of the scheme takes."""
         if self.max_bits is None:
             return self
@@ -97,7 +98,7 @@ class UplinkModel(Uplink):
 
 
 def slots_for(
-    scheme: FeedbackScheme, label: str, max_bits: int, over_budget: OverBudget, field: str, got: object
+    scheme: Payload, label: str, max_bits: int, over_budget: OverBudget, field: str, got: object
 ) -> int:
     """Slots that a report takes with ``max_bits`` in each.
 

@@ -14,14 +14,14 @@ from simulator.core.types import CsiConfig
 
 
 class EnhancedTypeTwoFeedback(PmiFeedback):
-    """RI, CQI and enhanced Type II PMI with the full budget of coefficients.
+    """RI and enhanced Type II PMI with the full budget of coefficients.
 
     Args:
         config: public configuration.
         combination: paramCombination-r16, 1..8.
         r: R, PMI subbands in a subband, 1 or 2 (with 2 the subband must have an even number of samples).
         rank: 1..4, or "auto".
-        snr_db: SNR that the UE assumes for RI and CQI [dB].
+        snr_db: SNR that the UE assumes for the RI [dB].
         seed: not used.
 
     Source: TS 38.214 (Rel. 16), 5.2.2.2.5.

@@ -1,4 +1,4 @@
-"""What the schemes of TS 38.214 have in common: rank, CQI, PMI of the chosen rank, and back."""
+"""What the schemes of TS 38.214 have in common: rank, PMI of the chosen rank, and back."""
 
 from __future__ import annotations
 
@@ -12,33 +12,23 @@ from simulator.core.errors import ConfigError, PayloadError
 from simulator.core.interfaces import FeedbackScheme
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport
 
-# Spectral efficiency [bit/s/Hz] of CQI 1..15, TS 38.214, Table 5.2.2.1-2.
-_CQI = np.array(
-    [
-        0.1523, 0.2344, 0.3770, 0.6016, 0.8770, 1.1758, 1.4766, 1.9141, 2.4063, 2.7305,
-        3.3223, 3.9023, 4.5234, 5.1152, 5.5547,
-    ]
-)  # fmt: skip
-_CQI_BITS = 4
-_SHANNON_SHARE = 0.75  # of the capacity that a link reaches, TR 36.942, Annex A.1
 _MAX_SAMPLES = 64  # of the band, for the estimate of the rate
 _CHUNK = 256  # reports at a time
 
 
 class PmiFeedback(FeedbackScheme):
-    r"""RI, CQI and PMI as in TS 38.214, from a codebook for each rank.
+    r"""RI and PMI as in TS 38.214, from a codebook for each rank.
 
-    The UE estimates the rate :math:`\sum_l \log_2(1 + \mathrm{SINR}_l)` of every allowed rank behind an LMMSE receiver
-    that has the whole cell to itself, at ``snr_db``, and reports the best one. The CQI is the largest of 4-bit Table
-    5.2.2.1-2 whose efficiency is at most 0.75 of the mean rate of a layer (0: out of range).
+    The UE estimates the rate :math:`\sum_l \log_2(1 + \mathrm{SINR}_l)` of every allowed rank after an LMMSE receiver
+    that has the whole cell to itself, at ``snr_db``, and reports the best one.
 
-    Payload: part 1 is RI (ceil(log2) of the number of allowed ranks), CQI (4 bits), then what part 1 has of the PMI;
-    part 2 is the PMI. Its length follows from part 1.
+    Payload: part 1 is RI (ceil(log2) of the number of allowed ranks), then what part 1 has of the PMI; part 2 is the
+    PMI. Its length follows from part 1. The link puts a CQI after the RI where the scenario has link adaptation.
 
     Args:
         config: public configuration.
         rank: the rank, or "auto" for every rank from 1 to ``num_layers``.
-        snr_db: SNR that the UE assumes for RI and CQI [dB].
+        snr_db: SNR that the UE assumes for the RI [dB].
         ranks: ranks that the codebook has.
         name: scheme, for error messages.
     """
@@ -67,7 +57,12 @@ class PmiFeedback(FeedbackScheme):
     @property
     def part1_bits(self) -> int:
         """Bits of part 1, the same in every report."""
-        return self._ri_bits + _CQI_BITS + max(book.part1_bits for book in self.codebooks.values())
+        return self._ri_bits + max(book.part1_bits for book in self.codebooks.values())
+
+    @property
+    def cqi_position(self) -> int:
+        """The CQI follows the RI (TS 38.212, Table 6.3.1.1.2-7)."""
+        return self._ri_bits
 
     @property
     def max_bits(self) -> int:
@@ -84,23 +79,21 @@ class PmiFeedback(FeedbackScheme):
         )
 
     def report(self, csi: CsiEstimate) -> CsiReport:
-        """Best rank of every UE with its CQI and PMI."""
+        """Best rank of every UE with its PMI."""
         batch, users = csi.h_hat.shape[:2]
         h = csi.h_hat.reshape(batch * users, *csi.h_hat.shape[2:])
         noise = 10 ** (-self.snr_db / 10) + np.asarray(csi.error_var, np.float64).reshape(-1)
         bits = np.zeros((len(h), self.max_bits), np.uint8)
         num_bits = np.zeros(len(h), np.int64)
         best = np.full(len(h), -np.inf)
-        for index, (rank, book) in enumerate(self.codebooks.items()):
+        for index, book in enumerate(self.codebooks.values()):
             pmi = book.select(h)
             rate = self._rate(h, book.precoder(pmi), book.unit, noise)
             part1, part2, length = book.pack(pmi)
-            cqi = np.searchsorted(_CQI, _SHANNON_SHARE * rate / rank, side="right")
             rows = np.flatnonzero(rate > best)
             best[rows] = rate[rows]
             fields = [
                 np.broadcast_to(bitfield.pack(np.array([index]), self._ri_bits), (len(h), self._ri_bits)),
-                bitfield.pack(cqi[:, None], _CQI_BITS),
                 part1,
             ]
             head = np.concatenate(fields, axis=1)
@@ -118,7 +111,7 @@ class PmiFeedback(FeedbackScheme):
         bits = report.bits.reshape(-1, report.bits.shape[-1]).copy()
         num_bits = np.array(report.num_bits, np.int64).reshape(-1)
         index = bitfield.unpack(bits[:, : self._ri_bits], self._ri_bits)[:, 0] if self._ri_bits else 0 * num_bits
-        start = self._ri_bits + _CQI_BITS
+        start = self._ri_bits
         for number, book in enumerate(self.codebooks.values()):
             rows = np.flatnonzero((index == number) & (num_bits > max_bits))
             cuts = book.lengths(bits[rows, start : start + book.part1_bits])
@@ -148,7 +141,7 @@ class PmiFeedback(FeedbackScheme):
             rows = np.flatnonzero(index == number)
             if not rows.size:
                 continue
-            start = self._ri_bits + _CQI_BITS
+            start = self._ri_bits
             part1 = bits[rows, start : start + book.part1_bits]
             part2 = bits[rows, self.part1_bits : self.part1_bits + book.part2_bits]
             pmi, good = book.unpack(part1, part2, num_bits[rows] - self.part1_bits)
@@ -160,7 +153,7 @@ class PmiFeedback(FeedbackScheme):
         return CsiReconstruction(w=w.reshape(batch, users, *w.shape[1:]), valid=valid.reshape(batch, users))
 
     def _rate(self, h: np.ndarray, w: np.ndarray, unit: int, noise: np.ndarray) -> np.ndarray:
-        """Mean sum rate ``[report]`` of ``w`` complex64 ``[report, port, layer, unit]`` behind an LMMSE receiver."""
+        """Mean sum rate ``[report]`` of ``w`` complex64 ``[report, port, layer, unit]`` after an LMMSE receiver."""
         samples = np.unique(np.linspace(0, h.shape[3] - 1, min(h.shape[3], _MAX_SAMPLES)).astype(int))
         layers = w.shape[2]
         rate = np.empty(len(h))

@@ -13,13 +13,13 @@ from simulator.core.types import CsiConfig
 
 
 class TypeOneFeedback(PmiFeedback):
-    """RI, CQI and Type I PMI.
+    """RI and Type I PMI.
 
     Args:
         config: public configuration.
         mode: codebookMode, 1 or 2 (ranks 1, 2).
         rank: 1..4, or "auto".
-        snr_db: SNR that the UE assumes for RI, CQI and the choice of its precoder [dB].
+        snr_db: SNR that the UE assumes for the RI and the choice of its precoder [dB].
         seed: not used.
 
     Source: TS 38.214, 5.2.2.2.1.

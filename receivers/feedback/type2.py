@@ -13,7 +13,7 @@ from simulator.core.types import CsiConfig
 
 
 class TypeTwoFeedback(PmiFeedback):
-    """RI, CQI and Type II PMI.
+    """RI and Type II PMI.
 
     Args:
         config: public configuration.
@@ -21,7 +21,7 @@ class TypeTwoFeedback(PmiFeedback):
         psk: N_PSK, 4 or 8.
         subband_amplitude: with amplitudes of one bit in every subband.
         rank: 1, 2, or "auto".
-        snr_db: SNR that the UE assumes for RI and CQI [dB].
+        snr_db: SNR that the UE assumes for the RI [dB].
         seed: not used.
 
     Source: TS 38.214, 5.2.2.2.3.

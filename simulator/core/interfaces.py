@@ -6,7 +6,7 @@ Classes hold configuration; state is passed, never hidden. What makes or reads b
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,15 +51,47 @@ class Estimator(ABC):
         """
 
 
+class Payload(Protocol):
+    """What the uplink has to know of the reports that it carries."""
+
+    @property
+    def max_bits(self) -> int:
+        """Largest length of one report [bit]."""
+
+    @property
+    def min_bits(self) -> int:
+        """Largest length of a report from which :meth:`omit` left out all that it can [bit]."""
+
+    @property
+    def part1_bits(self) -> int:
+        """Bits of part 1, the same in every report; 0 for reports in one part."""
+
+    def omit(self, report: CsiReport, max_bits: int) -> CsiReport:
+        """The report with the least important parts left out where it is longer than ``max_bits``."""
+
+
 class FeedbackScheme(ABC):
     """CSI report at the UE, reconstruction at the gNB; the two share nothing but ``config`` and the bits.
 
-    Constructor: ``(config: CsiConfig, *, seed: int, **params)``; ``seed`` is public and constant over a run.
+    Constructor: ``(config: CsiConfig, *, seed: int, **params)``; ``seed`` is public and constant over a run. The link
+    constructs two objects with the same arguments (:meth:`twin`) and calls :meth:`report` and :meth:`ue_bops` of the
+    one, :meth:`reconstruct` of the other.
     """
 
     nested: ClassVar[bool] = False  # every prefix of a report, down to one bit, is a report
     explicit: ClassVar[bool] = True  # reconstructs channels ``h``; False: precoder directions ``w``
     config: CsiConfig
+
+    def __new__(cls, *args: Any, **params: Any) -> Self:
+        """Keep the arguments of the constructor for :meth:`twin`."""
+        scheme = super().__new__(cls)
+        scheme._constructed_with = args, params
+        return scheme
+
+    def twin(self) -> Self:
+        """A new object from the arguments that constructed this one: the other end of the link."""
+        args, params = self._constructed_with
+        return type(self)(*args, **params)
 
     @property
     @abstractmethod
@@ -73,7 +105,12 @@ class FeedbackScheme(ABC):
 
     @property
     def part1_bits(self) -> int:
-        """Bits of every report in front of its PMI (rank, CQI, lengths); 0 for schemes without such a part."""
+        """Bits of every report before its PMI (rank, lengths); 0 for schemes without such a part."""
+        return 0
+
+    @property
+    def cqi_position(self) -> int:
+        """Bits of every report before its CQI, where the scenario has one: those of a rank indicator."""
         return 0
 
     @property

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from simulator.core.errors import ConfigError
-from simulator.core.interfaces import FeedbackScheme
+from simulator.core.interfaces import Payload
 from simulator.core.params import Count, Integer, Probability, Real, SnrDb, validated
 from simulator.core.types import CsiReport
 from simulator.core.units import db_to_lin
@@ -32,9 +32,11 @@ class _Block(NamedTuple):
 class CodedUplink(Uplink):
     r"""UCI coding, QPSK over AWGN or block Rayleigh fading, list decoding.
 
-    A slot offers ``num_re`` resource elements, E = 2 ``num_re`` coded bits. The LLR of coded bit b behind maximum-ratio
-    combining with known channel is :math:`2 \gamma (1 - 2 b) + 2 \sqrt{\gamma} w`, :math:`w \sim N(0, 1)`,
-    :math:`\gamma = \mathrm{SNR} \sum_r |h_r|^2`; :math:`h_r = 1` (AWGN) or CN(0, 1), one draw for a slot.
+    A slot offers ``num_re`` resource elements, E = 2 ``num_re`` coded bits. The LLR of coded bit b after maximum-ratio
+    combining with known channel is :math:`(1 - 2 b) (2 \gamma + 2 \sqrt{\gamma} w)`, :math:`w \sim N(0, 1)`,
+    :math:`\gamma = \mathrm{SNR} \sum_r |h_r|^2`; :math:`h_r = 1` (AWGN) or CN(0, 1), one draw for a slot. The noise
+    takes the sign of the symbol, which leaves its law as it is: codes and decoders are linear and symmetric, so that a
+    draw of the noise makes the same bits wrong whatever was sent.
 
     Schemes with two parts send part 1 on its own, at ``part1_code_rate`` (its length is fixed, so the gNB knows where
     part 2 begins), and part 2 on the other resource elements. A report counts as lost when a CRC of it fails, in
@@ -85,10 +87,10 @@ class CodedUplink(Uplink):
         self.part1_code_rate, self.dtx_threshold = part1_code_rate, dtx_threshold
         self.max_bits, self.over_budget, self.on_loss, self.delay_slots = max_bits, over_budget, on_loss, delay_slots
         self._length = _QPSK * num_re
-        self._scheme: FeedbackScheme | None = None
+        self._scheme: Payload | None = None
         self._part1 = 0
 
-    def for_scheme(self, scheme: FeedbackScheme, label: str) -> CodedUplink:
+    def for_scheme(self, scheme: Payload, label: str) -> CodedUplink:
         """This uplink for one scheme; ConfigError when its reports do not fit."""
         own = copy.copy(self)
         own._scheme, own._part1 = scheme, scheme.part1_bits
@@ -133,7 +135,7 @@ class CodedUplink(Uplink):
                 code = _code(stop - start, length, self.list_size)
                 noise = np.stack([rng.standard_normal(length, np.float32) for rng in draws])
                 x = 1 - 2 * code.encode(bits[:, start:stop]).astype(np.float32)
-                llr = 2 * gain[:, slot, None] * x + 2 * np.sqrt(gain[:, slot, None]) * noise
+                llr = x * (2 * gain[:, slot, None] + 2 * np.sqrt(gain[:, slot, None]) * noise)
                 received[:, start:stop], believed = code.decode(llr, self.dtx_threshold)
                 good &= believed
         return received, good

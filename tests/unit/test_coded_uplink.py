@@ -12,7 +12,7 @@ import pytest
 from scipy.stats import norm
 from tolerances import SIGMAS, assert_mean
 
-from benchmarks.build import build_link, build_schemes
+from benchmarks.build import build_link, build_payloads
 from receivers.estimation.perfect import PerfectEstimator
 from receivers.feedback.etype2 import EnhancedTypeTwoFeedback
 from receivers.feedback.perfect import PerfectFeedback
@@ -20,6 +20,7 @@ from scenarios.schema import parse_scenario
 from scenarios.sweep import expand
 from simulator.core.errors import ConfigError
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReport, Panel
+from simulator.cqi_field import CqiField
 from simulator.link import Link, UplinkModel
 from simulator.phy import uci
 from simulator.phy.coded_uplink import CodedUplink
@@ -142,8 +143,9 @@ def test_layout_of_parts_and_segments():
 
 def test_part_1_is_better_protected(rng):
     """At a low code rate it survives where part 2 does not."""
-    scheme = EnhancedTypeTwoFeedback(CONFIG, combination=4, rank=1)
-    report = scheme.report(CsiEstimate(channel(rng, 1, 100, 32, 2, 52)[..., 0, :], np.zeros((100, 1), np.float32)))
+    scheme = CqiField(EnhancedTypeTwoFeedback(CONFIG, combination=4, rank=1))
+    csi = CsiEstimate(channel(rng, 1, 100, 32, 2, 52)[..., 0, :], np.zeros((100, 1), np.float32))
+    report = scheme.insert(scheme.scheme.report(csi), rng.integers(0, 16, (100, 1)))
     uplink = CodedUplink(snr_db=-3.0, num_re=180).for_scheme(scheme, "x")
     arrived, lost = uplink.transmit(report, seed=1)
     assert lost.mean() > 0.5
@@ -248,7 +250,7 @@ def test_omitted_coefficients_are_the_least_important(rng, rank, combination):
     """Group 2: the coefficients of lowest priority by the formula of TS 38.214, 5.2.2.2.5, in a loop."""
     scheme, report, cut = cut_reports(rng, rank, combination, 0)
     book = scheme.codebooks[rank]
-    part1 = report.bits[:, 0, 4 : scheme.part1_bits]
+    part1 = report.bits[:, 0, : scheme.part1_bits]
     whole, without2, only0 = book.lengths(part1).T + scheme.part1_bits
     np.testing.assert_array_equal(report.num_bits[:, 0], whole)
     np.testing.assert_array_equal(cut.num_bits[:, 0], only0)
@@ -293,7 +295,7 @@ def test_group_0_alone_leaves_a_beam(rng):
 def test_omission_through_the_link_costs_accuracy_and_saves_bits(rng):
     h = channel(rng, 1)
     found = {}
-    scheme = next(iter(build_schemes(parse_scenario(scenario())).values()))
+    scheme = next(iter(build_payloads(parse_scenario(scenario())).values()))
     for budget in (scheme.max_bits, scheme.max_bits - 1, scheme.min_bits):
         uplink = {"max_bits": budget, "over_budget": "omit"}
         found[budget] = outcome(build_link(parse_scenario(scenario(uplink=uplink))), h, "etype2-pc2")
@@ -340,14 +342,14 @@ CODED = {"code": "uci", "snr_db": 0, "num_re": 150}
         ({**CODED, "loss_probability": 0.1}, r"^uplink\.loss_probability: got 0\.1"),
         ({**CODED, "list_size": 6}, r"^uplink\.list_size: got 6; allowed: a power of two"),
         ({**CODED, "num_re": 5000}, r"^uplink\.num_re: got 5000"),
-        ({**CODED, "num_re": 20}, r"^uplink\.num_re: got 20; allowed: at least \d+ for part 1 of etype2-pc2"),
-        ({**CODED, "num_re": 40}, r"^uplink\.num_re: got 40; allowed: room for \d+ bits of etype2-pc2 in a slot"),
+        ({**CODED, "num_re": 6}, r"^uplink\.num_re: got 6; allowed: at least \d+ for part 1 of etype2-pc2"),
+        ({**CODED, "num_re": 30}, r"^uplink\.num_re: got 30; allowed: room for \d+ bits of etype2-pc2 in a slot"),
         ({**CODED, "num_re": 50, "max_bits": 120}, r"^uplink\.num_re: got 50; allowed: at least \d+ for uplink\.max"),
-        ({**CODED, "max_bits": 40}, r"^uplink\.max_bits: got 40; allowed: room for 49 bits .* omit"),
+        ({**CODED, "max_bits": 40}, r"^uplink\.max_bits: got 40; allowed: room for 45 bits .* omit"),
         ({**CODED, "max_bits": 2000}, r"^uplink\.max_bits: got 2000; allowed: at most 1706"),
-        ({"max_bits": 40}, r"^uplink\.max_bits: got 40; allowed: room for 49 bits .*segment or omit"),
+        ({"max_bits": 40}, r"^uplink\.max_bits: got 40; allowed: room for 45 bits .*segment or omit"),
         ({"max_bits": 5, "over_budget": "omit"}, r"^uplink\.max_bits: got 5; allowed: room for"),
-        ({"max_bits": 2, "over_budget": "segment"}, r"^time\.num_slots: got 6; allowed: at least 25"),
+        ({"max_bits": 2, "over_budget": "segment"}, r"^time\.num_slots: got 6; allowed: at least 23"),
         ({**CODED, "part1_code_rate": 0}, r"^uplink\.part1_code_rate: got 0"),
         ({**CODED, "dtx_threshold": 1.5}, r"^uplink\.dtx_threshold: got 1\.5"),
     ],
@@ -355,13 +357,13 @@ CODED = {"code": "uci", "snr_db": 0, "num_re": 150}
 )
 def test_wrong_uplinks_are_refused(uplink, message):
     with pytest.raises(ConfigError, match=message):
-        build_schemes(parse_scenario(scenario(uplink=uplink)))
+        build_payloads(parse_scenario(scenario(uplink=uplink)))
 
 
 def test_a_gnb_that_predicts_wants_a_report_in_every_slot():
     data = scenario(uplink={"max_bits": 4000, "over_budget": "segment"}, time={"num_slots": 12})
     data["feedback"] = [{"scheme": "perfect", "predict": {"name": "repeat", "at": "gnb"}}]
     with pytest.raises(ConfigError, match=r"predict\.at: got 'gnb'; allowed: ue; .* these take 5"):
-        build_schemes(parse_scenario(data))
+        build_payloads(parse_scenario(data))
     data["feedback"][0]["predict"]["at"] = "ue"
     assert build_link(parse_scenario(data)).num_slots == 5

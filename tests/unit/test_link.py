@@ -9,7 +9,7 @@ from scipy.linalg import toeplitz
 from scipy.special import j0
 from tolerances import FLOAT32, RATE, assert_close, assert_mean
 
-from benchmarks.build import ChannelDraw, build_link, build_schemes
+from benchmarks.build import ChannelDraw, build_link, build_payloads
 from receivers.estimation.noisy import NoisyEstimator
 from receivers.estimation.perfect import PerfectEstimator
 from receivers.feedback.dft import DftFeedback
@@ -335,15 +335,15 @@ class TestBuild:
 
     def test_labels_are_stable(self):
         scenario = expand(SCENARIO)[0].scenario
-        assert list(build_schemes(scenario)) == ["perfect", "rvq-b4", "rvq-b6"]
+        assert list(build_payloads(scenario)) == ["perfect", "rvq-b4", "rvq-b6"]
         assert list(build_link(scenario).precoders) == ["mrt", "zf"]
 
     def test_a_scheme_twice_is_an_error(self):
         twice = {**SCENARIO, "feedback": [{"scheme": "rvq", "bits": 4}, {"scheme": "rvq", "bits": [2, 4]}]}
         with pytest.raises(ConfigError, match="rvq-b4"):
-            build_schemes(expand(twice)[0].scenario)
+            build_payloads(expand(twice)[0].scenario)
         named = {**SCENARIO, "feedback": [{"scheme": "rvq", "bits": 4}, {"scheme": "rvq", "bits": 4, "label": "again"}]}
-        assert list(build_schemes(expand(named)[0].scenario)) == ["rvq-b4", "again"]
+        assert list(build_payloads(expand(named)[0].scenario)) == ["rvq-b4", "again"]
 
     def test_the_built_link_runs(self):
         scenario = expand(SCENARIO)[0].scenario
@@ -608,7 +608,7 @@ class TestBuildPrediction:
             {"scheme": "rvq", "bits": 4, "predict": {"at": "ue", "name": "ar"}, "label": "mine"},
         )
         labels = ["perfect", "perfect+repeat@gnb", "rvq-b4+ar@ue", "rvq-b6+ar@ue", "mine"]
-        assert list(a_link.schemes) == list(build_schemes(scenario)) == labels
+        assert list(a_link.schemes) == list(build_payloads(scenario)) == labels
         assert list(a_link.predictions) == labels[1:]
         assert [p.predictor.num_history for p in a_link.predictions.values()] == [1, 4, 4, 3]
         assert a_link.predictions["perfect+repeat@gnb"].at == "gnb"

@@ -8,7 +8,7 @@ import pytest
 from receivers.estimation.perfect import PerfectEstimator
 from receivers.feedback.etype2 import EnhancedTypeTwoFeedback
 from receivers.feedback.perfect import PerfectFeedback
-from simulator.core.types import CsiConfig, Panel
+from simulator.core.types import CsiConfig, CsiReport, Panel
 from simulator.cqi import alone
 from simulator.link import Link
 from simulator.mcs import cqi_table, mcs_table
@@ -98,13 +98,76 @@ def test_goodput_stays_below_the_rate_and_an_ideal_cqi_is_the_bound(model, rng):
     assert wideband.throughput.bler.mean() < 0.1
 
 
-def test_the_cqi_counts_once(model, rng):
-    """Four bits on top, or those that reports of TS 38.214 have in part 1."""
+def test_every_report_carries_the_same_cqi_field(model, rng):
+    """Four bits in the reports of every scheme where the gNB adapts to them, none elsewhere; the PMI stays as it is."""
     schemes = {"perfect": PerfectFeedback(CONFIG), "etype2": EnhancedTypeTwoFeedback(CONFIG, combination=2)}
     h = channel(rng, 2)
-    bits = {cqi: outcomes(link(model, schemes=schemes, cqi=cqi), h) for cqi in (1, None)}
-    more = [bits[1][label, None].num_bits - bits[None][label, None].num_bits for label in schemes]
-    assert (more[0] == 4).all() and (more[1] == 0).all()
+    found = {cqi: outcomes(link(model, schemes=schemes, cqi=cqi), h) for cqi in (1, None)}
+    for label in schemes:
+        with_cqi, without = found[1][label, None], found[None][label, None]
+        assert (with_cqi.num_bits - without.num_bits == 4).all()
+        assert with_cqi.part1_bits - without.part1_bits == 4
+
+
+class Inverted(UplinkModel):
+    """Inverts one bit of every report."""
+
+    may_fail, position = True, 0
+
+    def transmit(self, report, *, seed):
+        bits = report.bits.copy()
+        bits[..., self.position] ^= 1
+        return CsiReport(bits, report.num_bits), np.zeros(report.num_bits.shape, bool)
+
+
+def test_the_gnb_reads_the_cqi_from_the_bits(model, rng):
+    """A wrong CQI bit changes the MCS by its weight and nothing of the CSI."""
+    config = CsiConfig(Panel(4, 2, 2), 1, 13, 360e3, 4)
+    h = channel(rng, 24, 1, 1)
+
+    def blocks(uplink):
+        found = outcomes(link(model, config, {"p": PerfectFeedback(config)}, {"mrt": Mrt()}, uplink=uplink), h)
+        return found["p", "mrt"], found["p", None]
+
+    (right, csi), table = blocks(UplinkModel()), cqi_table(1)
+    mcs, num_re = mcs_table(1), Throughput(model, 13 * 12).num_re
+    levels = model.waterfall(num_re, 1, table.modulation_order, table.rate).threshold_db(0.1)
+    needed = model.waterfall(num_re, 1, mcs.modulation_order, mcs.rate).threshold_db(0.1)
+    levels = np.concatenate([levels[:1] - 2, levels])
+    sinr_db = 10 * np.log10(np.sum(np.abs(h[:, 0, 0, :, 0, 0]) ** 2, axis=1)) + np.array([[5.0], [12.0]])
+    sent = np.maximum(np.searchsorted(levels[1:], sinr_db, side="right"), 0)
+    for position in range(4):
+        uplink = Inverted()
+        object.__setattr__(uplink, "position", position)
+        wrong, csi_wrong = blocks(uplink)
+        received = sent ^ (8 >> position)
+        wanted = np.maximum((needed <= levels[received][..., None] + 1e-3).sum(axis=-1) - 1, 0)
+        assert (wrong.throughput.mcs[:, :, 0] == wanted[..., None]).all()
+        assert (wrong.rate == right.rate).all() and csi_wrong.wrong.all() and not np.any(csi.wrong)
+    uplink = Inverted()
+    object.__setattr__(uplink, "position", 4 + 64 * 7 + 3)  # a mantissa bit of the channel itself
+    spoiled, _ = blocks(uplink)
+    assert (spoiled.throughput.mcs == right.throughput.mcs).mean() > 0.8 and (spoiled.rate != right.rate).any()
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: UplinkModel(bit_flip_probability=0.02), lambda: coded(-3.0), lambda: coded(0.0)]
+)
+def test_uplink_errors_do_not_depend_on_what_is_sent(make, rng):
+    """What lets one transmission stand for the reports of all SNRs of the downlink, which differ in their CQI."""
+    bits = rng.integers(0, 2, (40, 1, 30)).astype(np.uint8)
+    uplink, length = make(), np.full((40, 1), 30)
+    zero, lost = uplink.transmit(CsiReport(np.zeros_like(bits), length), seed=5)
+    arrived, lost_too = uplink.transmit(CsiReport(bits, length), seed=5)
+    np.testing.assert_array_equal(arrived.bits ^ bits, zero.bits)
+    np.testing.assert_array_equal(lost, lost_too)
+    assert zero.bits.any() or lost.any()
+
+
+def coded(snr_db):
+    from simulator.phy.coded_uplink import CodedUplink
+
+    return CodedUplink(snr_db=snr_db, num_re=24, fading="rayleigh")
 
 
 def test_lost_reports_take_their_cqi_along(model, rng):

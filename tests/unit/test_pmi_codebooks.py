@@ -375,14 +375,17 @@ def test_type2_resolution_helps(rng):
 
 
 def test_rank_follows_the_channel(rng):
-    """A channel of one path has rank 1; four equal orthogonal ones carry four layers at high SNR."""
+    """A channel of one path has rank 1; four orthogonal ones carry four layers at high SNR.
+
+    Their gains differ a little, so that the eigenvectors are the beams: any mixture of equal ones would be as good.
+    """
     config = CsiConfig(PANEL, 4, 8, 360e3, 4, num_layers=4)
     scheme = EnhancedTypeTwoFeedback(config, combination=6, snr_db=20)
     beams = np.stack([np.tile(dft_beam(4 * i, 0, PANEL, 4, 4), 2) for i in range(4)]).conj()
     beams[1::2, 16:] *= -1
     one = np.einsum("r,p->rp", gaussian(rng, 4), beams[0])
     u, _, _ = np.linalg.svd(gaussian(rng, 4, 4))
-    four = u @ beams
+    four = u @ (np.array([1.15, 1.05, 0.95, 0.85])[:, None] * beams)
     h = np.stack([one, four])[None, :, :, :, None].repeat(8, axis=4).astype(np.complex64)
     h /= np.sqrt(np.mean(np.abs(h) ** 2, axis=(2, 3, 4), keepdims=True))
     report = scheme.report(CsiEstimate(h, np.zeros((1, 2), np.float32)))
@@ -393,18 +396,6 @@ def test_rank_follows_the_channel(rng):
     np.testing.assert_allclose(used[0], [[1, 1], [0, 0], [0, 0], [0, 0]], atol=1e-5)
     np.testing.assert_allclose(used[1], 1, atol=1e-5)
     assert back.valid.all() and report.num_bits[0, 0] < report.num_bits[0, 1] <= scheme.max_bits
-
-
-def test_cqi_is_that_of_the_rate(rng):
-    """Matched beam on one antenna: SINR = snr * |h|^2, efficiency 0.75 log2(1 + SINR), 4-bit table."""
-    config = CsiConfig(Panel(2, 1, 2), 1, 4, 360e3, 4)
-    h = np.ones((1, 1, 1, 4, 4), np.complex64)
-    table = {-20: 0, 0: 7, 6: 10, 12: 12, 40: 15}
-    for snr_db, cqi in table.items():
-        scheme = TypeTwoFeedback(config, beams=2, snr_db=snr_db)
-        report = scheme.report(CsiEstimate(h, np.zeros((1, 1), np.float32)))
-        efficiency = 0.75 * np.log2(1 + 4 * 10 ** (snr_db / 10))
-        assert report.bits[0, 0, :4] @ [8, 4, 2, 1] == cqi, efficiency
 
 
 @pytest.mark.parametrize(

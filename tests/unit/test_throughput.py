@@ -282,7 +282,7 @@ class TestThroughput:
             assert out.goodput_bpshz.mean() > 0.4 * shannon.mean() or mean_db > 10
 
     def test_cqi_against_a_loop(self, model, rng):
-        """The highest row of the CQI table that meets the target; its own threshold is what the gNB takes."""
+        """The highest row of the CQI table that meets the target, 0 where none does."""
         chain, table = fast(model), cqi_table(1)
         for layers, mean_db in ((1, -12.0), (1, 3.0), (2, 11.0), (1, 30.0)):
             sinr = selective(rng, 1, 1, 1, 24, 1, 2, mean_db=mean_db)[0, 0, 0, :, 0]
@@ -292,24 +292,23 @@ class TestThroughput:
             met = [
                 model.effective_sinr_db(sinr[:, :layers], b) >= level for b, level in zip(betas, levels, strict=True)
             ]
-            wanted = levels[max(np.flatnonzero(met))] if any(met) else levels[0] - 2
-            assert chain.cqi_db(sinr) == pytest.approx(wanted, abs=1e-6)
+            assert chain.wideband_cqi(sinr) == 1 + max(np.flatnonzero(met), default=-1)
 
     def test_the_gain_brings_the_effective_sinr_to_the_cqi(self, model, rng):
+        """The SINR at which the row of the CQI just meets the target; 2 dB less than that of CQI 1 for CQI 0."""
         sinr = selective(rng, 1, 50, 1, 24, 2, 2)[:, :, 0].swapaxes(2, 3)  # [snr, drop, user, sample, layer]
         sinr[:, :10, :, :, 1] = 0
         sinr[:, 10:12] = 0
         chain, table = fast(model), cqi_table(1)
-        level = chain.cqi_db(10 * sinr)
-        gain = chain.gain(level, sinr)
+        cqi = chain.wideband_cqi(10 * sinr)
+        gain = chain.gain(cqi, sinr)
         assert (gain[:, 10:12] == 0).all() and np.isfinite(gain).all()
-        row = np.abs(
-            chain.model.waterfall(chain.num_re, 1, table.modulation_order, table.rate).threshold_db(0.1)
-            - level[0, 0, 0]
-        ).argmin()
-        beta = model.beta(table.modulation_order[row], table.rate[row])
-        found = model.effective_sinr_db(gain[0, 0, 0] * sinr[0, 0, 0], beta)
-        assert found == pytest.approx(level[0, 0, 0], abs=0.05)
+        levels = chain.model.waterfall(chain.num_re, 1, table.modulation_order, table.rate).threshold_db(0.1)
+        for reported, level in ((cqi[0, 0, 0], levels[cqi[0, 0, 0] - 1]), (15, levels[14]), (0, levels[0] - 2)):
+            factor = chain.gain(np.full(cqi.shape, reported), sinr)[0, 0, 0]
+            row = max(reported - 1, 0)
+            beta = model.beta(table.modulation_order[row], table.rate[row])
+            assert model.effective_sinr_db(factor * sinr[0, 0, 0], beta) == pytest.approx(level, abs=0.05)
         heard = np.delete(gain, [10, 11], axis=1)
         assert 4 < np.median(heard) < 10  # a CQI is rounded down
 
@@ -327,7 +326,7 @@ class TestThroughput:
         sinr = selective(rng, 1, 200, 1, 24, 1, 1)
         chain = fast(model, olla=None)
         own = np.moveaxis(sinr[:, :, 0], 2, 3)
-        factor = chain.gain(chain.cqi_db(own), own)[:, :, None, None, :, None]
+        factor = chain.gain(chain.wideband_cqi(own), own)[:, :, None, None, :, None]
         wideband, ideal = (chain.run(sinr, x, seed=1) for x in (sinr * factor, sinr))
         assert ideal.goodput_bpshz.mean() > 1.01 * wideband.goodput_bpshz.mean()
         assert (ideal.bler[ideal.mcs > 0] <= 0.102).all()
