@@ -16,7 +16,6 @@ from simulator.core.types import CsiConfig, CsiReconstruction
 from simulator.core.units import db_to_lin
 from simulator.detection import Detection
 
-
 _MAX_POWER = 1.001  # total transmit power 1, and float32 rounding
 
 

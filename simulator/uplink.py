@@ -97,9 +97,7 @@ class UplinkModel(Uplink):
         return transmit(report, loss_probability=loss, bit_flip_probability=self.bit_flip_probability, seed=seed)
 
 
-def slots_for(
-    scheme: Payload, label: str, max_bits: int, over_budget: OverBudget, field: str, got: object
-) -> int:
+def slots_for(scheme: Payload, label: str, max_bits: int, over_budget: OverBudget, field: str, got: object) -> int:
     """Slots that a report takes with ``max_bits`` in each.
 
     Raises:

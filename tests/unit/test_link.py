@@ -1,5 +1,7 @@
 """The whole link against an independent float64 loop over users, subcarriers and streams; its uplink; its channels."""
 
+import copy
+import dataclasses
 import json
 from importlib.metadata import EntryPoint
 
@@ -21,9 +23,11 @@ from receivers.prediction.wiener_doppler import WienerDopplerPredictor
 from scenarios.sweep import expand
 from simulator.core import registry
 from simulator.core.errors import ConfigError
+from simulator.core.interfaces import Precoder
 from simulator.core.seeding import derive
-from simulator.core.types import CsiConfig, CsiEstimate, Panel, RadioGeometry
+from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport, Panel, RadioGeometry
 from simulator.link import Link, UplinkModel
+from simulator.precoding import Mrt
 from simulator.prediction import Prediction
 from simulator.scores import LinkOutcome
 
@@ -372,7 +376,7 @@ def test_feedback_delay_and_history(rng, history, delay):
         uplink=UplinkModel(delay_slots=delay),
         estimator=NoisyEstimator(snr_db=20.0),
     )
-    a_link = Link(**{**vars(a_link), "schemes": {"perfect": scheme}})
+    a_link = dataclasses.replace(a_link, schemes={"perfect": scheme})
     found = outcomes(a_link, h)
     first = history - 1 + delay
     csi, scored = found["perfect", None], range(first, 6)
@@ -579,7 +583,7 @@ class TestPrediction:
             predicting(history=4, ar=pair)
         with pytest.raises(ConfigError, match=r"predictions: got 'b'; allowed: aged, a"):
             a_link = predicting(a=pair)
-            Link(**{**vars(a_link), "predictions": {"b": Prediction(*pair)}})
+            dataclasses.replace(a_link, predictions={"b": Prediction(*pair)})
 
 
 @pytest.fixture
@@ -640,3 +644,61 @@ class TestBuildPrediction:
     def test_errors(self, predict, message):
         with pytest.raises(ConfigError, match=message):
             self.built({"scheme": "perfect", "predict": predict})
+
+
+class Keeping(PerfectFeedback):
+    """Claims one bit and keeps the estimate in the object."""
+
+    label, max_bits = "keeping", 1
+    kept = None
+
+    def report(self, csi):
+        self.kept = csi.h_hat
+        return CsiReport(np.ones((*csi.h_hat.shape[:2], 1), np.uint8), np.ones(csi.h_hat.shape[:2], np.int64))
+
+    def reconstruct(self, report):
+        h = np.ones((*report.bits.shape[:2], *self._shape), np.complex64) if self.kept is None else self.kept
+        return CsiReconstruction(h=h)
+
+
+def test_what_a_scheme_keeps_at_the_ue_does_not_get_to_the_gnb(rng):
+    """UE and gNB are two objects: the trick that would score as perfect scores as a constant."""
+    cfg = config()
+    a_link = link(cfg, schemes=("perfect",), precoders=("zf",))
+    a_link = dataclasses.replace(a_link, schemes={"perfect": PerfectFeedback(cfg), "trick": Keeping(cfg)})
+    found = outcomes(a_link, channel(rng))
+    assert found["perfect", None].correlation2.min() > 0.999
+    assert found["trick", None].correlation2.mean() < 0.4
+
+
+def test_twins_have_the_same_arguments():
+    cfg = config()
+    first = RvqFeedback(cfg, bits=7, frequency="subband", seed=9)
+    twin = first.twin()
+    assert twin is not first and (twin.bits, twin.frequency, twin.seed) == (7, "subband", 9)
+    assert copy.deepcopy(twin).twin().bits == 7
+
+
+class Loud(Precoder):
+    """Maximum ratio with twice the power at low noise."""
+
+    noise_dependent = True
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def weights(self, g, noise_var):
+        return Mrt().weights(g, noise_var) * (self.factor if noise_var < 0.01 else 1)
+
+
+@pytest.mark.parametrize(
+    ("factor", "fine"), [(1.0, True), (0.5, True), (1.01, False), (2.0**0.5, False), (np.nan, False)]
+)
+def test_the_total_power_of_a_precoder_is_checked(rng, factor, fine):
+    a_link = link(config(), precoders=())
+    a_link = dataclasses.replace(a_link, precoders={"loud": Loud(factor)})
+    if fine:
+        outcomes(a_link, channel(rng))
+        return
+    with pytest.raises(ConfigError, match=r"^precoding\.precoders: got 'loud, total power .*; allowed: at most 1"):
+        outcomes(a_link, channel(rng))
