@@ -32,6 +32,21 @@ def generator(num_bits: int) -> np.ndarray:
 
 
 @cache
+def shortest_length(num_bits: int) -> int:
+    """Fewest coded bits from which every payload can be told: the cut generator has full rank over GF(2)."""
+    pivots: list[int] = []  # columns as integers, each with a leading bit that no other one has
+    for count, column in enumerate(generator(num_bits).T, start=1):
+        value = int("".join(map(str, column)), 2)
+        for pivot in pivots:
+            value = min(value, value ^ pivot)
+        if value:
+            pivots.append(value)
+        if len(pivots) == num_bits:
+            return count
+    raise ValueError("no such code")  # generators have full rank
+
+
+@cache
 def _signs(num_bits: int) -> np.ndarray:
     """All codewords as signs, float32 ``[N, word]``."""
     words = bitfield.pack(np.arange(2**num_bits)[:, None], num_bits)

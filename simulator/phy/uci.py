@@ -25,11 +25,15 @@ def num_blocks(num_bits: int, length: int) -> int:
 
 
 def admits(num_bits: int, length: int) -> bool:
-    """Whether a payload fits in so many coded bits: 1..1706 bits, code rate with CRC and parity bits at most 1."""
+    """Whether a payload of 1..1706 bits fits in that many coded bits.
+
+    With CRC and parity bits the code rate is at most 1; codes of up to 11 bits tell all payloads apart (their generator,
+    cut to the coded bits, has full rank: 11 bits take 17 coded bits).
+    """
     if not (1 <= num_bits <= MAX_BITS and length <= MAX_LENGTH):
         return False
     if num_bits <= short_block.MAX_BITS:
-        return length >= num_bits
+        return length >= short_block.shortest_length(num_bits)
     blocks = num_blocks(num_bits, length)
     block = -(-num_bits // blocks) + crc_bits(num_bits)
     return length // blocks >= block + polar.parity_bits(block)

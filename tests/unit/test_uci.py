@@ -284,3 +284,18 @@ def test_mother_code_sizes():
     # K, E -> N, by hand from 5.3.1: repetition, rate above 9/16, rate below 1/8, smallest and largest.
     for k, e, n in ((31, 72, 64), (50, 72, 128), (31, 5000, 256), (18, 21, 32), (500, 3000, 1024)):
         assert polar.mother_length(k, e) == n
+
+
+@pytest.mark.parametrize("num_bits", range(1, 12))
+def test_short_codes_tell_all_payloads_apart_where_they_are_admitted(num_bits):
+    """Brute force over all words: where two payloads share a codeword, the length is refused."""
+    payloads = (np.arange(2**num_bits)[:, None] >> np.arange(num_bits)[::-1] & 1).astype(np.uint8)
+    for length in range(1, 40):
+        distinct = len(np.unique(short_block.encode(payloads, length), axis=0)) == 2**num_bits
+        assert uci.admits(num_bits, length) == distinct
+    shortest = uci.shortest_length(num_bits, 1)
+    assert uci.UciCode(num_bits, shortest).num_bits == num_bits
+    if num_bits == 11:
+        assert shortest == 17
+        with pytest.raises(ConfigError, match=r"^uci\.num_bits: got 11; allowed: 1\.\.10 in 16 coded bits"):
+            uci.UciCode(11, 16)
