@@ -107,7 +107,9 @@ def build_link(scenario: Scenario) -> Link:
     """The link of one point."""
     from simulator.link import Link
 
-    precoders = {name: registry.build("precoders", name) for name in scenario.precoding.precoders}
+    precoders = {
+        entry.key: registry.build("precoders", entry.name, **entry.params) for entry in scenario.precoding.precoders
+    }
     for precoder in precoders.values():
         streams = scenario.served_users * scenario.precoding.layers_per_user
         precoder.check(scenario.served_users, streams, scenario.panel.num_ports)

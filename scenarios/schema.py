@@ -260,14 +260,16 @@ class Scenario(Radio):
             if entry.predict is not None:
                 known(f"feedback.{entry.scheme}.predict.name", "predictors", entry.predict.name)
             entry.variants()
-        users, precoders, metrics = self.served_users, self.precoding.precoders, self.metrics or ()
+        users, metrics = self.served_users, self.metrics or ()
+        precoders = [entry.name for entry in self.precoding.precoders]
         for field, kind, names in (
             ("precoding.precoders", "precoders", precoders),
             ("metrics", "metrics", metrics),
         ):
             for name in names:
                 known(field, kind, name)
-            _once(field, names)
+        _once("precoding.precoders", tuple(entry.key for entry in self.precoding.precoders))
+        _once("metrics", metrics)
         _once("snr_db", self.snr_db)
         _once("outage.gammas", self.outage.gammas)
         _once("outage.rates_bpshz", self.outage.rates_bpshz)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from scenarios.sections import Section
+from scenarios.sections import FileName, PluginSection, Section
 from simulator.core.errors import ConfigError
 from simulator.core.params import Count, Integer, PositiveFloat, Probability, Real, SnrDb
 from simulator.dmrs import Dmrs
@@ -61,12 +61,42 @@ class Uplink(Section):
         return {name: getattr(self, name) for name in names}
 
 
+class PrecoderEntry(PluginSection):
+    """A precoder by name, alone or with parameters: ``zf``, ``{name: wmmse, num_iterations: 100}``.
+
+    Its rows in results are called ``label``, by default the name and the parameters: ``wmmse-num_iterations100``.
+    """
+
+    name: str
+    label: FileName | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_alone(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+    @model_serializer(mode="wrap")
+    def _as_written(self, handler: SerializerFunctionWrapHandler) -> Any:
+        data = {key: value for key, value in handler(self).items() if (key, value) != ("label", None)}
+        return self.name if set(data) == {"name"} else data
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Parameters of the constructor."""
+        return self.model_extra or {}
+
+    @property
+    def key(self) -> str:
+        """What results call it."""
+        return self.label or "-".join([self.name, *(f"{key}{value}" for key, value in self.params.items())])
+
+
 class Precoding(Section):
-    """Precoders to score, and spatial layers per UE; with ``rank: adaptive`` the gNB chooses up to so many."""
+    """Precoders to score, and spatial layers per UE; with ``rank: adaptive`` the gNB chooses up to that many."""
 
     younger_fields = frozenset({"rank"})
 
-    precoders: Annotated[tuple[str, ...], Field(min_length=1)] = ("zf",)
+    precoders: Annotated[tuple[PrecoderEntry, ...], Field(min_length=1)] = (PrecoderEntry(name="zf"),)
     layers_per_user: Count = 1
     rank: Literal["fixed", "adaptive"] = "fixed"
 

@@ -268,3 +268,50 @@ def test_a_file_here_wins_over_a_shipped_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("quickstart").write_text(yaml.safe_dump(small()))
     assert load_mapping(find_file("quickstart"))["name"] == "small"
+
+
+class TestPrecoderEntries:
+    def test_parameters_reach_the_precoder_and_name_its_rows(self):
+        from benchmarks.build import build_link
+
+        text = [
+            "zf",
+            {"name": "wmmse", "num_iterations": 100},
+            {"name": "wmmse", "label": "short", "num_iterations": 2},
+        ]
+        scenario = parse_scenario({**small(), "precoding": {"precoders": text}})
+        assert [entry.key for entry in scenario.precoding.precoders] == ["zf", "wmmse-num_iterations100", "short"]
+        built = build_link(scenario).precoders
+        assert [built[key].num_iterations for key in ("wmmse-num_iterations100", "short")] == [100, 2]
+        assert parse_scenario(scenario.model_dump()) == scenario
+
+    def test_a_name_alone_is_dumped_as_a_name(self):
+        """Hashes of scenarios that use no parameters stay what they were."""
+        scenario = parse_scenario({**small(), "precoding": {"precoders": ["zf", {"name": "mrt"}]}})
+        assert scenario.model_dump()["precoding"]["precoders"] == ("zf", "mrt")
+
+    @pytest.mark.parametrize(
+        ("entry", "message"),
+        [
+            ({"nme": "zf"}, r"precoders\.0\.name: got 'nothing'"),
+            ({"name": "zff"}, r"precoders: got 'zff'; allowed: bd, mrt"),
+            ({"name": "zf", "label": "a/b"}, r"precoders\.0\.label: got 'a/b'"),
+            (3, r"precoders\.0: got 3"),
+        ],
+    )
+    def test_errors(self, entry, message):
+        with pytest.raises(ConfigError, match=message):
+            parse_scenario({**small(), "precoding": {"precoders": [entry]}})
+
+    @pytest.mark.parametrize(
+        ("params", "message"),
+        [
+            ({"iterations": 3}, r"iterations.*parameters num_iterations"),
+            ({"num_iterations": -3}, r"num_iterations: got -3"),
+        ],
+    )
+    def test_wrong_parameters(self, params, message):
+        from benchmarks.build import build_link
+
+        with pytest.raises(ConfigError, match=message):
+            build_link(parse_scenario({**small(), "precoding": {"precoders": [{"name": "wmmse", **params}]}}))
