@@ -27,8 +27,8 @@ def num_blocks(num_bits: int, length: int) -> int:
 def admits(num_bits: int, length: int) -> bool:
     """Whether a payload of 1..1706 bits fits in that many coded bits.
 
-    With CRC and parity bits the code rate is at most 1. Codes of up to 11 bits tell all payloads apart: their generator,
-    cut to the coded bits, has full rank (11 bits take 17 coded bits).
+    With CRC and parity bits the code rate is at most 1. Codes of up to 11 bits tell all payloads apart: their
+    generator, cut to the coded bits, has full rank (11 bits take 17 coded bits).
     """
     if not (1 <= num_bits <= MAX_BITS and length <= MAX_LENGTH):
         return False
