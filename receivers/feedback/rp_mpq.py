@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,6 +19,7 @@ from receivers.quantization.violation import hoyer_sparsity, importance, mrt_rat
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.interfaces import FeedbackScheme
 from simulator.core.params import validated
+from simulator.core.seeding import of_each
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport
 from simulator.transforms import from_angular_delay, to_complex
 
@@ -127,10 +127,10 @@ class RpMpqFeedback(FeedbackScheme):
     def _chosen(self, images: np.ndarray, csi: CsiEstimate) -> np.ndarray:
         if self.controller in ("static", "ilp"):
             return np.full(len(images), self._choice)
-        rng = np.random.default_rng([self._seed, zlib.crc32(images.tobytes())])
+        draw = np.array([rng.random() for rng in of_each(self._seed, images)])
         among = np.flatnonzero(self._set.refined)
         if self.controller == "random":
-            return among[rng.choice(len(among), len(images), p=self._choice)]
+            return among[np.searchsorted(np.cumsum(self._choice)[:-1], draw, side="right")]
         sparsity = hoyer_sparsity(images)
         if self.controller == "online":
             violation = self._table.lookup(self._snr_db, sparsity)[:, among]
@@ -140,7 +140,7 @@ class RpMpqFeedback(FeedbackScheme):
         choice = self._choice
         if self.controller == "oracle":  # its violations have other statistics than the table's
             choice = calibrate(violation, weight, self._set.kappa[among], self._budget)
-        return among[select(violation, weight, self._set.kappa[among], choice, rng)]
+        return among[select(violation, weight, self._set.kappa[among], choice, draw)]
 
     def _true_violation(self, csi: CsiEstimate, images: np.ndarray, among: np.ndarray) -> np.ndarray:
         """Violation cost of every policy ``[sample, policy]`` from the decoder's output, which no UE has."""

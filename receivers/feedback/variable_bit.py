@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -13,6 +12,7 @@ from receivers.models.weights import TrainedModel
 from simulator.core.errors import ConfigError, PayloadError
 from simulator.core.interfaces import FeedbackScheme
 from simulator.core.params import validated
+from simulator.core.seeding import of_each
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport
 from simulator.transforms import from_mimo_image, to_mimo_image
 
@@ -81,8 +81,8 @@ class VariableBitFeedback(FeedbackScheme):
             images = (images / np.sqrt(np.maximum(power, 1e-30))).astype(np.float32)
         logit = self._trained.encode(images)
         if self._noise is not None:
-            rng = np.random.default_rng([self._noise, zlib.crc32(np.ascontiguousarray(logit))])
-            logit = logit + rng.logistic(size=logit.shape)
+            noise = [rng.logistic(size=logit.shape[1]) for rng in of_each(self._noise, images)]
+            logit = logit + np.reshape(noise, logit.shape)
         bits = (logit[:, : self._bits] > 0).astype(np.uint8).reshape(*lead, -1)
         return CsiReport(bits, np.full(lead, self._bits))
 

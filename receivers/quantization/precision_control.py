@@ -104,15 +104,15 @@ def calibrate(cost: ArrayLike, weight: ArrayLike, kappa: ArrayLike, budget: floa
 
 
 def select(
-    cost: ArrayLike, weight: ArrayLike, kappa: ArrayLike, multiplier: Multiplier, rng: np.random.Generator
+    cost: ArrayLike, weight: ArrayLike, kappa: ArrayLike, multiplier: Multiplier, draw: ArrayLike
 ) -> NDArray[np.int64]:
-    """Policy int64 ``[sample]``, with ``multiplier.low`` or ``high`` by one uniform draw of ``rng`` a sample.
+    """Policy int64 ``[sample]``: with ``multiplier.low`` where ``draw`` is below its share, with ``high`` elsewhere.
 
-    Args and raises as :func:`choose`. The number of draws does not depend on the multiplier.
+    Args and raises as :func:`choose`; ``draw [sample]`` is uniform in [0, 1).
     Source: Seed rp_mpq, Eq. (36); the sharing is ours.
     """
     low, high = (choose(cost, weight, kappa, value) for value in (multiplier.low, multiplier.high))
-    return np.where(rng.random(len(low)) < multiplier.share, low, high)
+    return np.where(np.asarray(draw) < multiplier.share, low, high)
 
 
 def mixture_for(kappa: ArrayLike, budget: float) -> NDArray[np.float64]:

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 def derive(root: int, role: str, *keys: object) -> int:
@@ -14,3 +19,12 @@ def derive(root: int, role: str, *keys: object) -> int:
     """
     text = json.dumps([int(root), role, *keys], sort_keys=True, default=str)
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+
+def of_each(seed: int, values: NDArray[Any]) -> Iterator[np.random.Generator]:
+    """A generator for each row of ``values [report, ...]``, seeded by that row alone.
+
+    What a UE draws from it depends on its own channel, not on who else is in the batch.
+    """
+    for row in np.ascontiguousarray(values):
+        yield np.random.default_rng([seed, *np.frombuffer(hashlib.sha256(row.tobytes()).digest(), np.uint32)])

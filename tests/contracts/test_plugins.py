@@ -389,6 +389,24 @@ class TestFeedback:
             assert there["valid"].all()
             assert_close(there["value"], value(here), 1e-6)
 
+    def test_a_report_depends_on_the_channel_of_its_ue_alone(self, name, params, rng):
+        """Another channel of one UE leaves the reports of the others in its batch as they are."""
+        scheme = scheme_of(name, params)
+        one = csi(scheme, rng)
+        h_hat = one.h_hat.copy()
+        h_hat[1, 1] = csi(scheme, rng).h_hat[1, 1]
+        history = None
+        if one.history is not None:
+            history = one.history.copy()
+            history[1, 1] = history[0, 0]
+        other = dataclasses.replace(one, h_hat=h_hat, history=history)
+        first, second = scheme.report(one), scheme.report(other)
+        same = np.ones((3, 2), bool)
+        same[1, 1] = False
+        np.testing.assert_array_equal(first.num_bits[same], second.num_bits[same])
+        width = min(first.bits.shape[2], second.bits.shape[2])
+        np.testing.assert_array_equal(first.bits[same][:, :width], second.bits[same][:, :width])
+
     @pytest.mark.parametrize("change", ["shorter", "longer", "empty", "without columns"])
     def test_a_wrong_length_is_refused(self, name, params, change, rng):
         """PayloadError where all reports have one length, else reports marked as no codeword."""

@@ -318,7 +318,7 @@ def test_the_cheapest_policy_is_a_feasible_budget(rng):
     kappa[2] = 0.1 / 3
     for budget in (0.1 / 3, 0.1 / 3 * (1 - 1e-15)):
         multiplier = calibrate(cost, weight, kappa, budget)
-        assert (select(cost, weight, kappa, multiplier, rng) == 2).all()
+        assert (select(cost, weight, kappa, multiplier, rng.random(len(cost))) == 2).all()
 
 
 def test_one_jump_by_hand():
@@ -359,7 +359,7 @@ def test_calibration_by_the_surrogate(rng):
     surrogate = Surrogate.fit(violations, sparsity, snr_db)
     cost, weight = surrogate.lookup(20.0, sparsity), importance(sparsity, 1.0)
     multiplier = calibrate(cost, weight, kappa, 0.4)
-    chosen = select(cost, weight, kappa, multiplier, rng)
+    chosen = select(cost, weight, kappa, multiplier, rng.random(len(cost)))
     assert kappa[chosen].mean() == pytest.approx(0.4, rel=0.005)
     mixture = mixture_for(kappa, 0.4)
     true = violations[:, 1].T
@@ -372,25 +372,22 @@ def test_selection_shares_the_samples(rng):
     cost, kappa = np.tile([0.0, 1.0], (20_000, 1)), np.array([1.0, 0.2])
     weight = np.ones(len(cost))
     multiplier = calibrate(cost, weight, kappa, 0.44)  # share 0.3
-    chosen = select(cost, weight, kappa, multiplier, rng)
+    chosen = select(cost, weight, kappa, multiplier, rng.random(len(cost)))
     assert chosen.dtype == np.int64 and set(chosen) == {0, 1}
     assert_mean(kappa[chosen], 0.44)
     assert abs(np.corrcoef(chosen[1:], chosen[:-1])[0, 1]) < SIGMAS / len(chosen) ** 0.5  # a draw for every sample
 
 
-def test_selection_repeats_with_its_seed(rng):
+def test_selection_takes_the_draw_of_each_sample(rng):
     cost, weight, kappa = instance(rng, bins=1, alpha=0)
     multiplier = calibrate(cost, weight, kappa, (kappa.min() + kappa[cost[0].argmin()]) / 2)
-    first, again, other = (
-        select(cost, weight, kappa, multiplier, np.random.default_rng(seed)).tolist() for seed in (3, 3, 4)
-    )
-    assert first == again != other
+    draw = rng.random(len(cost))
+    low, high = (choose(cost, weight, kappa, value) for value in (multiplier.low, multiplier.high))
+    chosen = select(cost, weight, kappa, multiplier, draw)
+    np.testing.assert_array_equal(chosen, np.where(draw < multiplier.share, low, high))
     for share, value in ((0.0, multiplier.high), (1.0, multiplier.low)):
-        one, two = np.random.default_rng(3), np.random.default_rng(3)
-        chosen = select(cost, weight, kappa, replace(multiplier, share=share), one)
+        chosen = select(cost, weight, kappa, replace(multiplier, share=share), draw)
         assert np.array_equal(chosen, choose(cost, weight, kappa, value))
-        two.random(len(cost))
-        assert one.random() == two.random()  # the stream goes on at the same place
 
 
 @pytest.mark.parametrize(

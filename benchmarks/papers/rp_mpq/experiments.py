@@ -222,10 +222,10 @@ def controllers(plan: dict[str, Any], known: PolicySet, outcome: Outcome, sparsi
                     chosen["random"] = [refined[draw] for draw in draws]
                     at = calibrate(table.lookup(snr_db, known.sparsity)[:, refined], seen, kappa, budget)
                     cost = table.lookup(snr_db, sparsity)[:, refined]
-                    chosen["online"] = [refined[select(cost, weight, kappa, at, rng)]]
+                    chosen["online"] = [refined[select(cost, weight, kappa, at, rng.random(len(cost)))]]
                     true = violation[refined].T
                     at = calibrate(true, weight, kappa, budget)
-                    chosen["oracle (upper bound)"] = [refined[select(true, weight, kappa, at, rng)]]
+                    chosen["oracle (upper bound)"] = [refined[select(true, weight, kappa, at, rng.random(len(true)))]]
                 for name, picks in chosen.items():
                     rows.append(
                         {"gamma": gamma, "snr_db": snr_db, "budget": budget, "controller": name}
