@@ -492,7 +492,8 @@ def test_noisy_bits_flip_with_the_probability_of_their_log_odds(store, trained, 
     log_odds = np.float32([-3, -2, -1, -0.5, 0, 0.25, 0.5, 1, 1.5, 2, 3, 4])
     monkeypatch.setattr(TrainedModel, "encode", lambda self, x: np.tile(log_odds, (len(x), 1)))
     folder = trained["angular_delay", "per_sample"]
-    csi = estimate(np.ones((10_000, 2, 2, 8, 12), np.complex64))
+    h = np.random.default_rng(2).standard_normal((5_000, 2, 2, 8, 12, 2), np.float32).view(np.complex64)[..., 0]
+    csi = estimate(h)
     clean, noisy, other = (scheme_of(store, folder, **p) for p in ({}, {"noisy": True, "seed": 5}, {"noisy": True}))
     assert noisy.label == f"{clean.label}-noisy" == "vb-b12-noisy"
     bits = noisy.report(csi).bits
