@@ -128,6 +128,7 @@ def key_results(frame: pd.DataFrame, snr_db: float | None) -> dict[str, Any]:
     rate = link[link["metric"] == "sum_rate_bpshz"].set_index(["scheme", "precoder"])["value"].dropna()
     pairs = link[["scheme", "precoder"]].drop_duplicates().to_dict("records")
     pairs = pairs or [{"scheme": scheme, "precoder": None} for scheme in frame["scheme"].unique()]
+    p95 = _p95(frame)
     rows = []
     for pair in pairs:
         own = frame[frame["scheme"] == pair["scheme"]]
@@ -141,7 +142,9 @@ def key_results(frame: pd.DataFrame, snr_db: float | None) -> dict[str, Any]:
             {
                 "precoder": pair["precoder"] or "–",
                 "scheme": pair["scheme"],
-                "bits": [bits_text(own["bits_mean"].max()), bits_text(own["bits_max"].max())],
+                "bits": [
+                    bits_text(bits) for bits in (own["bits_mean"].max(), *p95[pair["scheme"]], own["bits_max"].max())
+                ],
                 "sum_rate": cell.get("sum_rate_bpshz", "–"),
                 "share": f"{share:.1f}" if np.isfinite(share) else None,
                 "bar": f"{np.clip(share, 0, 100):.1f}",
@@ -154,7 +157,15 @@ def key_results(frame: pd.DataFrame, snr_db: float | None) -> dict[str, Any]:
     heads = [("Outage", figures.outage_text(metric)) for metric in outages]
     heads += [figures.LABELS[metric].partition(" ")[::2] for metric in others]
     has_share = any(row["share"] is not None for row in rows)
-    return {"heads": heads, "has_rate": len(rate) > 0, "has_share": has_share, "rows": rows}
+    bits_heads = ["mean", *(["95 %"] if any(p95.values()) else []), "max"]
+    return {"heads": heads, "bits_heads": bits_heads, "has_rate": len(rate) > 0, "has_share": has_share, "rows": rows}
+
+
+def _p95(frame: pd.DataFrame) -> dict[str, list[float]]:
+    """Percentile of the bits by scheme, in a list; empty lists where it says no more than the maximum."""
+    found = frame[frame["metric"] == "bits_p95"].groupby("scheme")[["value", "bits_max"]].max()
+    tells = (found["value"] < found["bits_max"]).any()
+    return {scheme: [found["value"].get(scheme, np.nan)] * bool(tells) for scheme in frame["scheme"].unique()}
 
 
 def pivots(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -338,6 +338,16 @@ def test_key_results_hold_the_numbers_of_the_file(frame, page):
     )
 
 
+def test_the_percentile_of_the_bits_stands_where_it_says_more_than_the_maximum(frame):
+    p95 = frame[frame["metric"] == "bits_max"].assign(metric="bits_p95")
+    assert report.key_results(pd.concat([frame, p95]), 20.0)["bits_heads"] == ["mean", "max"]
+    less = p95.assign(value=p95["value"].where(p95["scheme"] != "csinet-cr16-mu_law-b6-huffman", 690))
+    table = report.key_results(pd.concat([frame, less]), 20.0)
+    assert table["bits_heads"] == ["mean", "95 %", "max"]
+    bits = {row["scheme"]: row["bits"] for row in table["rows"]}
+    assert bits["csinet-cr16-mu_law-b6-huffman"] == ["668.2", "690", "712"] and bits["dft"] == ["8", "8", "8"]
+
+
 def test_pivots_hold_every_row(frame):
     tables = report.pivots(frame)
     assert tables[0]["title"] == "sum_rate_bpshz" and tables[0]["heads"][0] == "-5 dB"
