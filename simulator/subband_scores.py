@@ -23,14 +23,23 @@ def subband_directions(csi: CsiReconstruction, config: CsiConfig) -> np.ndarray:
         config: public configuration.
 
     Returns:
-        complex64 ``[batch, user, layer, subband, port]``, unit norm, any phase; 0 where nothing is known.
+        complex64 ``[batch, user, layer, subband, port]``, unit norm, any phase; 0 where nothing is known, NaN where a
+        channel or precoder of the report is not finite.
     """
     if csi.h is not None:
-        return subband_eigenvectors(csi.h, config.subband_size, config.num_layers)
+        return _eigenvectors(csi.h, config.subband_size, config.num_layers)
     w = np.moveaxis(csi.w, 3, 2)  # [batch, user, layer, port, subband]
     if w.shape[-1] == config.num_subbands:
         return np.swapaxes(w, -1, -2)
-    return subband_eigenvectors(np.conj(w)[..., None, :, :], config.subband_size, 1)[..., 0, :, :]
+    return _eigenvectors(np.conj(w)[..., None, :, :], config.subband_size, 1)[..., 0, :, :]
+
+
+def _eigenvectors(h: np.ndarray, subband_size: int, num_layers: int) -> np.ndarray:
+    """:func:`subband_eigenvectors` of channels of any power; NaN for those that are not finite."""
+    peak = np.max(np.abs(h), axis=(-3, -2, -1), keepdims=True)
+    good = np.isfinite(peak)
+    unit = np.where(good, h, 0) / np.where(good & (peak > 0), peak, 1)
+    return np.where(good, subband_eigenvectors(unit, subband_size, num_layers), np.complex64(np.nan))
 
 
 def layer_correlation2(v: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -60,10 +69,12 @@ def subspace_correlation2(v: np.ndarray, w: np.ndarray) -> np.ndarray:
 def _basis(x: np.ndarray) -> np.ndarray:
     """Orthonormal basis of the columns of ``x [..., port, layer]``, complex128, with zeros where it has fewer."""
     x = np.asarray(x, np.complex128)
-    power, u = np.linalg.eigh(np.conj(np.swapaxes(x, -1, -2)) @ x)
+    gram = np.conj(np.swapaxes(x, -1, -2)) @ x
+    good = np.isfinite(gram).all(axis=(-2, -1), keepdims=True)
+    power, u = np.linalg.eigh(np.where(good, gram, 0))
     present = power > np.maximum(_RANK_TOLERANCE * power[..., -1:], 1e-60)
-    factor = np.where(present | np.isnan(power), 1 / np.sqrt(np.where(present, power, 1.0)), 0.0)
-    return x @ u * factor[..., None, :]
+    factor = present / np.sqrt(np.where(present, power, 1.0))
+    return np.where(good, x @ u * factor[..., None, :], np.nan)
 
 
 class SgcsSubband(Metric):

@@ -378,6 +378,16 @@ def test_values_are_escaped(tmp_path):
     assert "<script>" not in page
 
 
+def test_the_glossary_knows_the_metrics_by_subband_and_their_layers(tmp_path):
+    frame, _ = synthetic({"dft": SCHEMES["dft"]}, ("zf",))
+    base = frame[frame["metric"] == "bits_max"]
+    names = ("sgcs_subband", "sgcs_subband_layer1", "sgcs_subband_layer2", "sgcs_subspace", "bits_p95")
+    frame = pd.concat([base.assign(metric=name, value=0.5) for name in names])
+    page = report.write_report(write(tmp_path, frame, None)).read_text()
+    text = " ".join(re.sub("<[^>]*>", " ", page).split())
+    assert "plug-in" not in text and "sgcs_subband_layer2 SGCS by subband" in text and "bits_p95 95 % of the" in text
+
+
 def test_missing_values_stay_missing(tmp_path):
     """A failed point (no value, no half-width, no counted bits) is a dash, not a crash or a zero."""
     frame, cdf = synthetic({"perfect": SCHEMES["perfect"], "rvq-b6": SCHEMES["rvq-b6"]}, ("zf",))

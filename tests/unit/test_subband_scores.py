@@ -45,13 +45,13 @@ def eigenvectors(h, start, size):
 
 class TestDirections:
     @pytest.mark.parametrize(("rx", "layers", "size"), [(1, 1, 4), (2, 2, 4), (4, 3, 3), (2, 1, 1), (2, 2, 10)])
-    @pytest.mark.parametrize("scale", [1e-8, 1.0, 1e5])
+    @pytest.mark.parametrize("scale", [1e-30, 1e-8, 1.0, 1e5, 1e30])
     def test_eigenvectors_of_the_subband_covariance(self, rng, rx, layers, size, scale):
         h = (channel(rng, 3, 2, rx, 8, 10) * scale).astype(np.complex64)
         found = subband_directions(CsiReconstruction(h=h), config(rx, layers, size=size))
         assert found.shape == (3, 2, layers, -(-10 // size), 8)
         for b, u, s in np.ndindex(3, 2, found.shape[3]):
-            v = eigenvectors(h[b, u] / np.float32(scale), s * size, size)[:layers]
+            v = eigenvectors(h[b, u].astype(np.complex128) / scale, s * size, size)[:layers]
             for layer in range(layers):
                 assert abs(np.vdot(v[layer], found[b, u, layer, s])) == pytest.approx(1, abs=1e-4)
 
@@ -81,6 +81,17 @@ class TestDirections:
             CsiReconstruction(w=np.zeros((1, 1, 8, 2, 3), np.complex64)),
         ):
             assert (subband_directions(csi, config()) == 0).all()
+
+    @pytest.mark.parametrize("bad", [np.nan, np.inf])
+    def test_one_report_that_is_not_finite_leaves_the_others_alone(self, rng, bad):
+        h, w = channel(rng, 3, 2, 4, 8, 10), channel(rng, 3, 2, 8, 4, 10)
+        for good, csi in ((h, "h"), (w, "w")):
+            x = good.copy()
+            x[1, 0, 3, 2, 7] = bad
+            found, clean = (subband_directions(CsiReconstruction(**{csi: y}), config(4, 4)) for y in (x, good))
+            assert np.isnan(found[1, 0]).any()
+            found[1, 0] = clean[1, 0] = 0
+            np.testing.assert_array_equal(found, clean)
 
 
 class TestSubspace:
@@ -124,7 +135,7 @@ class TestSubspace:
             np.testing.assert_allclose(subspace_correlation2(v, w.astype(np.complex64)), expected, atol=1e-6)
 
     def test_what_is_no_number_stays_none(self, rng):
-        v = channel(rng, 3, 8, 2)
+        v = channel(rng, 3, 8, 4)
         w = v.copy()
         w[1, 0, 0] = np.nan
         found = subspace_correlation2(v, w)
