@@ -122,7 +122,8 @@ def read_results(path: Path) -> pd.DataFrame:
 def key_results(frame: pd.DataFrame, snr_db: float | None) -> dict[str, Any]:
     """Scheme x precoder at one SNR, with the share of the perfect-CSI sum rate and the best row marked."""
     outages = [metric for metric in frame["metric"].unique() if metric.startswith("outage_")]
-    others = [m for m in ("goodput_bpshz", "bler", "sgcs_subband", "sgcs", "nmse_db") if (frame["metric"] == m).any()]
+    sgcs = "sgcs_subband" if (frame["metric"] == "sgcs_subband").any() else "sgcs"  # one of the two, for room
+    others = [m for m in ("goodput_bpshz", "bler", sgcs, "nmse_db") if (frame["metric"] == m).any()]
     metrics = outages + others
     link = frame[frame["precoder"].notna() & (frame["snr_db"] == snr_db)]
     rate = link[link["metric"] == "sum_rate_bpshz"].set_index(["scheme", "precoder"])["value"].dropna()

@@ -348,6 +348,14 @@ def test_the_percentile_of_the_bits_stands_where_it_says_more_than_the_maximum(f
     assert bits["csinet-cr16-mu_law-b6-huffman"] == ["668.2", "690", "712"] and bits["dft"] == ["8", "8", "8"]
 
 
+def test_the_key_results_take_the_sgcs_by_subband_where_there_is_one(frame):
+    subband = frame[frame["metric"] == "sgcs"].assign(metric="sgcs_subband", value=0.25)
+    assert ("SGCS", "") in report.key_results(frame, 20.0)["heads"]
+    table = report.key_results(pd.concat([frame, subband]), 20.0)
+    assert ("SGCS", "by subband") in table["heads"] and ("SGCS", "") not in table["heads"]
+    assert table["rows"][0]["others"][-2].startswith("0.25")
+
+
 def test_pivots_hold_every_row(frame):
     tables = report.pivots(frame)
     assert tables[0]["title"] == "sum_rate_bpshz" and tables[0]["heads"][0] == "-5 dB"
