@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.build import ChannelDraw, build_link
+from benchmarks.percentiles import Tally, percentile
 from scenarios.schema import parse_scenario
 from scenarios.sweep import Point
 from simulator.core import registry
@@ -38,8 +39,9 @@ def run_chunk(scenario_text: str, index: int, drops: int) -> bytes:
         drops: drops of the chunk.
 
     Returns:
-        `.npz` with ``rows`` (JSON: plug-in, scheme, precoder, snr_db, metric), float64 ``mean, m2, max [row]``, and the
-        user-rate histograms int64 ``hist [curve, bin]`` with ``curves`` (JSON).
+        `.npz` with ``rows`` (JSON: plug-in, scheme, precoder, snr_db, metric), float64 ``mean, m2, max [row]``, the
+        user-rate histograms int64 ``hist [curve, bin]`` with ``curves`` (JSON), and for rows of percentiles
+        ``tally [row_and_value, 4]``: row, value, reports, sum over drops of the square of the reports up to it.
     """
     point, draw, link, metrics = _prepared(scenario_text)
     h = draw.chunk(index, drops)
@@ -47,6 +49,7 @@ def run_chunk(scenario_text: str, index: int, drops: int) -> bytes:
     stats: list[tuple[float, float, float]] = []
     curves: list[tuple[str, str, float]] = []
     hist: list[np.ndarray] = []
+    tallies: dict[int, Tally] = {}
     for scheme, precoder, outcome in link.run(h, seed=derive(point.scenario.seed, "link", point.channel_key, index)):
         scope = "csi" if precoder is None else "link"
         for name, metric in metrics.items():
@@ -54,8 +57,11 @@ def run_chunk(scenario_text: str, index: int, drops: int) -> bytes:
                 continue
             for column, values in metric.evaluate(outcome).items():
                 values = np.asarray(values, np.float64)
-                snrs = (None,) if values.ndim == 1 else link.snr_db
-                for snr_db, sample in zip(snrs, np.atleast_2d(values), strict=True):
+                one = 1 if percentile(metric.reduce) is None else 2  # axes at one SNR
+                snrs = (None,) if values.ndim == one else link.snr_db
+                for snr_db, sample in zip(snrs, values.reshape(len(snrs), *values.shape[-one:]), strict=True):
+                    if one == 2:
+                        tallies[len(rows)] = Tally.of(sample)
                     rows.append((name, scheme, precoder or "", snr_db, column))
                     stats.append((sample.mean(), np.sum((sample - sample.mean()) ** 2), sample.max()))
         if precoder is not None:
@@ -72,6 +78,7 @@ def run_chunk(scenario_text: str, index: int, drops: int) -> bytes:
         m2=m2,
         max=largest,
         curves=np.array(json.dumps(curves)),
+        tally=np.concatenate([np.empty((0, 4)), *(tally.lines(row) for row, tally in tallies.items())]),
         hist=np.array(hist, np.int64).reshape(len(curves), len(RATE_EDGES) - 1),
     )
     return buffer.getvalue()

@@ -140,7 +140,7 @@ def train(
         for name, entry in card.get("test", {}).get("codecs", {}).items():
             yardstick = entry.get("klt_at_these_bits")
             beside = f" (KLT at these bits: {yardstick['nmse_db']} dB)" if yardstick else ""
-            score = f"{entry['nmse_db']} dB" if "nmse_db" in entry else f"SGCS {entry['sgcs']}"
+            score = f"{entry['nmse_db']} dB" if "nmse_db" in entry else f"SGCS by subband {entry['sgcs_subband']}"
             typer.echo(f"test, {name}: {entry['bits_mean']} bit, {score}{beside}")
         for num_bits, entry in card.get("test", {}).get("by_bits", {}).items():
             typer.echo(f"test, {num_bits} bit: {entry['nmse_db']} dB")

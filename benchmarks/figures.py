@@ -45,6 +45,7 @@ LABELS = {
     "goodput_bpshz": "Goodput of all users (bit/s/Hz)",
     "bler": "BLER",
     "sgcs": "SGCS",
+    "sgcs_subband": "SGCS by subband",
     "nmse_db": "NMSE (dB)",
 }
 BITS_LABEL = "Feedback (bits per report, mean)"
@@ -69,8 +70,8 @@ Styles = dict[str, Style]
 
 
 def family(scheme: str) -> str:
-    """Label without its rate: ``rvq-b6`` gives ``rvq``, and a parameter combination ``-pc4`` goes too."""
-    return re.sub(r"-(?:b|pc)\d+(?=-|$)", "", scheme)
+    """Label without its rate: ``rvq-b6`` gives ``rvq``, ``etype2-pc4+ar@ue`` gives ``etype2+ar@ue``."""
+    return re.sub(r"-(?:b|pc)\d+(?=[-+]|$)", "", scheme)
 
 
 def network(scheme: str) -> str:

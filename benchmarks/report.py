@@ -17,6 +17,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from benchmarks import figures
+from benchmarks.bd_table import bd_frame, bd_tables, without_bits
 from benchmarks.figures import (
     BASE_COLUMNS,
     REFERENCE,
@@ -35,6 +36,7 @@ CDF_COLUMNS = ("scheme", "precoder", "snr_db", "rate_bpshz", "cdf")
 MANIFEST_KEYS = ("name", "scenario", "snr_definition", "normalization")
 TEXT_COLUMNS = ("scenario", "channel", "scheme", "precoder", "metric", "unit", "seed")
 NUMBER_COLUMNS = ("bits_mean", "bits_max", "num_ports", "num_users", "snr_db", "value", "ci95", "num_samples")
+BD_FILE = "bd_rate.csv"
 Drawn = tuple[list[dict[str, Any]], dict[str, bytes]]
 KEY_COLUMNS = ("scheme", "precoder", "snr_db", "metric")
 
@@ -48,16 +50,17 @@ PLOTS: dict[str, Callable[..., Figure | None]] = {
     "user_rate_cdf": lambda frame, cdf, snr_db, **look: figures.user_rate_cdf(cdf, snr_db=snr_db, **look),
     "outage_vs_snr": lambda frame, cdf, snr_db, **look: figures.outage_vs_snr(frame, **look),
     "nmse_vs_bits": lambda frame, cdf, snr_db, **look: figures.metric_vs_bits(frame, "nmse_db", **look),
+    "sgcs_subband_vs_bits": lambda frame, cdf, snr_db, **look: figures.metric_vs_bits(frame, "sgcs_subband", **look),
     "sgcs_vs_bits": lambda frame, cdf, snr_db, **look: figures.metric_vs_bits(frame, "sgcs", **look),
     "outage_vs_ue_cost": lambda frame, cdf, snr_db, styles, **look: outage_vs_ue_cost(frame, snr_db=snr_db, **look),
 }
 # figures that most scenarios do not ask for, and the metric that asks for them
-ONLY_WITH = {"outage_vs_ue_cost": COST, "goodput_vs_snr": "goodput_bpshz"}
-AXIS_METRICS = ("sum_rate_bpshz", "relative_rate", "goodput_bpshz", "sgcs", "nmse_db")
+ONLY_WITH = {"outage_vs_ue_cost": COST, "goodput_vs_snr": "goodput_bpshz", "sgcs_subband_vs_bits": "sgcs_subband"}
+AXIS_METRICS = ("sum_rate_bpshz", "relative_rate", "goodput_bpshz", "sgcs_subband", "sgcs", "nmse_db")
 
 
 def write_report(folder: Path) -> Path:
-    """Write ``figures/*.png``, ``figures/*.svg`` and ``report.html``; return the path of the page.
+    """Write ``figures/*.png``, ``figures/*.svg``, ``bd_rate.csv`` and ``report.html``; return the path of the page.
 
     Args:
         folder: results folder with ``results.csv``, ``manifest.json`` and, where rates were drawn,
@@ -72,14 +75,16 @@ def write_report(folder: Path) -> Path:
     snr_db = figures.nearest_snr(frame)
     sections, files = _draw_all(frame, cdf, snr_db)
     # schemes that differ only in a swept number of bits stand in one table where their labels tell them apart
-    fewer = _without_bits(axes)
+    fewer = without_bits(axes)
     shown = combinations(frame, axes if len(_repeated(frame, fewer)) else fewer)
+    differences = bd_frame(frame)
     page = _template().render(
         manifest=manifest,
         facts=_facts(frame, manifest),
         snr_db=None if snr_db is None else f"{snr_db:g}",
         key_tables=[(describe(part), key_results(at(frame, part), snr_db)) for part in shown],
         sections=sections,
+        bd_tables=bd_tables(differences, snr_db),
         metrics=_metrics(frame),
         origin=_origin(manifest),
         pivots=pivots(frame),
@@ -93,6 +98,9 @@ def write_report(folder: Path) -> Path:
         for old in (folder / "figures").iterdir():  # figures of an earlier report that this one does not have
             if old.name not in files and old.name.startswith(drawn_here):
                 old.unlink()
+        (folder / BD_FILE).unlink(missing_ok=True)
+        if len(differences):
+            _write(folder / BD_FILE, differences.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
         _write(folder / "report.html", page.encode())
     except OSError as error:
         raise StoreError(f"{folder}: the report cannot be written ({error.strerror or error})") from None
@@ -114,12 +122,14 @@ def read_results(path: Path) -> pd.DataFrame:
 def key_results(frame: pd.DataFrame, snr_db: float | None) -> dict[str, Any]:
     """Scheme x precoder at one SNR, with the share of the perfect-CSI sum rate and the best row marked."""
     outages = [metric for metric in frame["metric"].unique() if metric.startswith("outage_")]
-    others = [m for m in ("goodput_bpshz", "bler", "sgcs", "nmse_db") if (frame["metric"] == m).any()]
+    sgcs = "sgcs_subband" if (frame["metric"] == "sgcs_subband").any() else "sgcs"  # one of the two, for room
+    others = [m for m in ("goodput_bpshz", "bler", sgcs, "nmse_db") if (frame["metric"] == m).any()]
     metrics = outages + others
     link = frame[frame["precoder"].notna() & (frame["snr_db"] == snr_db)]
     rate = link[link["metric"] == "sum_rate_bpshz"].set_index(["scheme", "precoder"])["value"].dropna()
     pairs = link[["scheme", "precoder"]].drop_duplicates().to_dict("records")
     pairs = pairs or [{"scheme": scheme, "precoder": None} for scheme in frame["scheme"].unique()]
+    p95 = _p95(frame)
     rows = []
     for pair in pairs:
         own = frame[frame["scheme"] == pair["scheme"]]
@@ -133,7 +143,9 @@ def key_results(frame: pd.DataFrame, snr_db: float | None) -> dict[str, Any]:
             {
                 "precoder": pair["precoder"] or "–",
                 "scheme": pair["scheme"],
-                "bits": [bits_text(own["bits_mean"].max()), bits_text(own["bits_max"].max())],
+                "bits": [
+                    bits_text(bits) for bits in (own["bits_mean"].max(), *p95[pair["scheme"]], own["bits_max"].max())
+                ],
                 "sum_rate": cell.get("sum_rate_bpshz", "–"),
                 "share": f"{share:.1f}" if np.isfinite(share) else None,
                 "bar": f"{np.clip(share, 0, 100):.1f}",
@@ -146,7 +158,15 @@ def key_results(frame: pd.DataFrame, snr_db: float | None) -> dict[str, Any]:
     heads = [("Outage", figures.outage_text(metric)) for metric in outages]
     heads += [figures.LABELS[metric].partition(" ")[::2] for metric in others]
     has_share = any(row["share"] is not None for row in rows)
-    return {"heads": heads, "has_rate": len(rate) > 0, "has_share": has_share, "rows": rows}
+    bits_heads = ["mean", *(["95 %"] if any(p95.values()) else []), "max"]
+    return {"heads": heads, "bits_heads": bits_heads, "has_rate": len(rate) > 0, "has_share": has_share, "rows": rows}
+
+
+def _p95(frame: pd.DataFrame) -> dict[str, list[float]]:
+    """Percentile of the bits by scheme, in a list; empty lists where it says no more than the maximum."""
+    found = frame[frame["metric"] == "bits_p95"].groupby("scheme")[["value", "bits_max"]].max()
+    tells = (found["value"] < found["bits_max"]).any()
+    return {scheme: [found["value"].get(scheme, np.nan)] * bool(tells) for scheme in frame["scheme"].unique()}
 
 
 def pivots(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -221,7 +241,7 @@ def _draw_all(frame: pd.DataFrame, cdf: pd.DataFrame, snr_db: float | None) -> D
         if key in ONLY_WITH and not (frame["metric"] == ONLY_WITH[key]).any():
             continue
         # bits are the x axis of a bits figure: a swept bits axis belongs into one figure there
-        everything = combinations(frame, _without_bits(axes) if key.endswith("_vs_bits") else axes)
+        everything = combinations(frame, without_bits(axes) if key.endswith("_vs_bits") else axes)
         pictures = []
         for idx, part in enumerate(spread(everything), start=1):
             title = describe(part)
@@ -238,10 +258,6 @@ def _draw_all(frame: pd.DataFrame, cdf: pd.DataFrame, snr_db: float | None) -> D
             what = figures.LABELS[metric].partition(" (")[0]
             add([(name, axis, figure)], key="over", what=what, axis=axis, num_combinations=1)
     return sections, files
-
-
-def _without_bits(axes: list[str]) -> list[str]:
-    return [axis for axis in axes if not re.search(r"(^|[._])bits$", axis)]
 
 
 def _repeated(frame: pd.DataFrame, axes: list[str]) -> pd.DataFrame:
@@ -266,9 +282,9 @@ def _facts(frame: pd.DataFrame, manifest: dict[str, Any]) -> list[tuple[str, str
 
 
 def _metrics(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
-    """Metric, its glossary entry in the template (the name without its threshold), its unit in the file."""
+    """Metric, its glossary entry in the template (the name without its threshold or layer), its unit in the file."""
     units = frame.drop_duplicates("metric").set_index("metric")["unit"].fillna("–")
-    return [(metric, re.sub(r"_[\d.]+$", "", metric), unit) for metric, unit in units.items()]
+    return [(metric, re.sub(r"_(layer)?[\d.]+$", "", metric), unit) for metric, unit in units.items()]
 
 
 def _origin(manifest: dict[str, Any]) -> list[tuple[str, Any]]:

@@ -17,6 +17,7 @@ import pandas as pd
 
 from benchmarks.build import channel_name
 from benchmarks.chunk import RATE_EDGES
+from benchmarks.percentiles import Tally, percentile
 from scenarios.sweep import Point
 from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
@@ -82,6 +83,7 @@ class Accumulator:
         self.drops = 0
         self.rows: list[list[Any]] = []
         self.curves: list[list[Any]] = []
+        self.tallies: dict[int, Tally] = {}  # by row
 
     def add(self, path: Path) -> None:
         """Add one finished chunk; StoreError when the file is damaged."""
@@ -89,6 +91,7 @@ class Accumulator:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as data:
                 rows, curves = json.loads(str(data["rows"])), json.loads(str(data["curves"]))
                 n, mean, m2, largest, hist = (data[k] for k in ("drops", "mean", "m2", "max", "hist"))
+                tallies = Tally.from_lines(int(n), data["tally"])
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise StoreError(f"{path}: damaged chunk ({error}); delete it and resume") from None
         n = int(n)
@@ -104,18 +107,22 @@ class Accumulator:
             self.m2 = self.m2 + m2 + delta**2 * self.drops * n / total
             self.max = np.maximum(self.max, largest)
             self.hist = self.hist + hist
+            tallies = {row: self.tallies[row] + tally for row, tally in tallies.items()}
+        self.tallies = tallies
         self.drops += n
 
     def summary(self) -> list[dict[str, Any]]:
         """One dictionary per row: scheme, precoder, snr_db, metric, value, ci95, unit."""
         out = []
         half = _Z95 * np.sqrt(self.m2 / max(self.drops - 1, 1) / self.drops)
-        for (plugin, scheme, precoder, snr_db, column), mean, ci, largest in zip(
-            self.rows, self.mean, half, self.max, strict=True
+        for index, ((plugin, scheme, precoder, snr_db, column), mean, ci, largest) in enumerate(
+            zip(self.rows, self.mean, half, self.max, strict=True)
         ):
             metric = registry.load("metrics", plugin)()
             if metric.reduce == "max":
                 value, ci = largest, np.nan
+            elif (share := percentile(metric.reduce)) is not None:
+                value, ci = self.tallies[index].quantile(share)
             else:
                 ci = max(ci, 3 / self.drops) if metric.share else ci
                 value = float(metric.finalize(np.float64(mean), snr_db))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property, partial
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from simulator.allocation import Scheduler
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import Estimator, FeedbackScheme, Precoder
 from simulator.core.seeding import derive
-from simulator.core.types import CsiConfig, CsiEstimate, PrecodingContext
+from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, PrecodingContext
 from simulator.cqi import Cqi
 from simulator.cqi_field import CQI_BITS
 from simulator.detection import Detection
@@ -23,6 +23,7 @@ from simulator.downlink import Downlink, Served, known_rows
 from simulator.prediction import Prediction, windows
 from simulator.reporting import Known, Reporting
 from simulator.scores import CsiOutcome, LinkOutcome
+from simulator.subband_scores import subband_directions
 from simulator.throughput import Throughput
 from simulator.uplink import Uplink, UplinkModel
 
@@ -98,6 +99,7 @@ class Link:
         channel = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(_flat(np.moveaxis(h, 4, 1)), -1, 1)))
         # channel [batch * slot, subcarrier, user, rx_ant, port]
         rows = metrics.effective_rows(channel, self.config.num_layers)  # [bt, n, user, layer, port]
+        target = self._directions(lambda: CsiReconstruction(h=_flat(np.moveaxis(h, 4, 1))))
         streams = PrecodingContext(users if self.scheduler is None else self.scheduler.num_selected)
         serve = partial(self._downlink.serve, channel, shape=(batch, slots), seed=derive(seed, "dmrs"))
         for name, precoder in self.precoders.items():
@@ -109,7 +111,9 @@ class Link:
             known = self._reporting(label).run(warm_up, csi, (batch, slots), seed=seed)
             rows_hat = known_rows(known.csi, self.config)
             correlation2 = ops.convert_to_numpy(metrics.correlation2(rows, rows_hat))
-            yield label, None, self._csi_outcome(label, known, h, correlation2)
+            reported = self._directions(lambda csi=known.csi: csi)
+            outcome = self._csi_outcome(label, known, h, correlation2)
+            yield label, None, replace(outcome, directions=lambda reported=reported: (target(), reported()))
             context = PrecodingContext(streams.num_users, relative_error(correlation2))
             amplitude = None if self._cqi is None else self._cqi.amplitude(rows_hat, known.cqi)
             for name, precoder in self.precoders.items():
@@ -174,6 +178,10 @@ class Link:
     @property
     def _downlink(self) -> Downlink:
         return Downlink(self.snr_db, self.detection, self.scheduler, self.adaptive_rank)
+
+    def _directions(self, csi: Callable[[], CsiReconstruction]) -> Callable[[], np.ndarray]:
+        """Directions by subband, computed when first asked for."""
+        return cache(lambda: subband_directions(csi(), self.config))
 
     def _csi_outcome(self, label: str, known: Known, h: np.ndarray, correlation2: np.ndarray) -> CsiOutcome:
         """What metrics see of the CSI; ``correlation2 [batch * slot, subcarrier, user, layer]``."""

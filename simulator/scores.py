@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +27,8 @@ class CsiOutcome:
         ue_bops: float ``[batch, user, slot]``, bit operations that the UE's network spent on every report, or None.
         lost: bool ``[batch, user, slot]``, the gNB knows that it has no report; None: the uplink never fails.
         wrong: bool ``[batch, user, slot]``, the report was taken with wrong bits in it; None as ``lost``.
+        directions: gives true and known directions by subband, complex64 ``[batch * slot, user, layer, subband, port]``
+            each, unit norm or 0; None: no subbands.
     """
 
     h: np.ndarray
@@ -37,6 +40,7 @@ class CsiOutcome:
     ue_bops: np.ndarray | None = None
     lost: np.ndarray | None = None
     wrong: np.ndarray | None = None
+    directions: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
 
 
 @dataclass(frozen=True)
@@ -185,7 +189,11 @@ class Cosine(Metric):
 
 
 class Sgcs(Metric):
-    """Squared generalised cosine similarity, mean over subcarriers and layers of the squared cosine, 0 to 1."""
+    """Squared generalised cosine similarity, mean over subcarriers and layers of the squared cosine, 0 to 1.
+
+    The target is the direction of every frequency sample, so that a subband precoder stays below 1 however many bits
+    it has; ``sgcs_subband`` has the eigenvector of the subband as target, as 3GPP.
+    """
 
     unit, better, scope = "1", "higher", "csi"
 
@@ -251,6 +259,16 @@ class BitsMax(Metric):
     def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
         """Largest number of bits per drop."""
         return {"bits_max": outcome.num_bits.reshape(len(outcome.num_bits), -1).max(axis=1).astype(np.float64)}
+
+
+class BitsP95(Metric):
+    """95th percentile of the length of a report: the smallest number of bits that 95 % of the reports do not exceed."""
+
+    unit, better, scope, reduce = "bit", "lower", "csi", "p95"
+
+    def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
+        """Bits of every report, float64 ``[batch, report]``."""
+        return {"bits_p95": outcome.num_bits.reshape(len(outcome.num_bits), -1).astype(np.float64)}
 
 
 class ReportLoss(Metric):

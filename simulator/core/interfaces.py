@@ -282,12 +282,15 @@ class Metric(ABC):
     unit: ClassVar[str]
     better: ClassVar[str]  # "higher", "lower", or "one": the nearer to 1
     scope: ClassVar[str]  # "csi": once per scheme; "link": per scheme, precoder and SNR
-    reduce: ClassVar[str] = "mean"  # or "max"
+    reduce: ClassVar[str] = "mean"  # or "max", or a percentile of single reports as "p95"
     share: ClassVar[bool] = False  # a relative frequency: its half-width is at least 3 / n (rule of three)
 
     @abstractmethod
     def evaluate(self, outcome: Any) -> dict[str, NDArray[np.float64]]:
-        """Values per drop: metric name to float64 ``[batch]`` (scope csi) or ``[snr, batch]`` (scope link)."""
+        """Values per drop: metric name to float64 ``[batch]`` (scope csi) or ``[snr, batch]`` (scope link).
+
+        For a percentile with a last axis more, of the reports of a drop.
+        """
 
     def finalize(self, mean: NDArray[np.float64], snr_db: float | None = None) -> NDArray[np.float64]:
         """Map the mean over drops to the reported value (at one SNR); half-widths follow by its local slope."""

@@ -19,6 +19,7 @@ import pytest
 from keras import ops
 from tolerances import FLOAT32, assert_close
 
+from benchmarks.percentiles import percentile
 from receivers.codebooks.rvq import rvq_codebook
 from receivers.codebooks.stored import write_codebook
 from receivers.models.weights import TrainedModel, zoo_names
@@ -778,7 +779,8 @@ def test_channels(name, params, tmp_path, monkeypatch, rng):
 def outcomes(rng):
     """A perfect and a poor outcome of each scope."""
     h = noise(rng, 6, 3, 2, 4, 2, 5)
-    c2 = rng.uniform(0.2, 0.6, (6, 3, 1, 2, 5)).astype(np.float32)
+    c2 = rng.uniform(0.2, 0.6, (6, 3, 2, 2, 5)).astype(np.float32)
+    v = np.moveaxis(np.linalg.qr(noise(rng, 12, 3, 3, 4, 2))[0], -1, 2)  # two layers, three subbands
     num_bits, snr_db = rng.integers(5, 60, (6, 3, 2)), (0.0, 10.0)
     rate = rng.uniform(1, 6, (2, 6, 3, 2)).astype(np.float32)
     targets, odd = ((0.9, 0.95), (1.0, 2.0)), (num_bits % 2 == 1, num_bits % 4 == 2)
@@ -793,8 +795,14 @@ def outcomes(rng):
 
     return {
         "csi": (
-            CsiOutcome(h, h, np.ones_like(c2), num_bits, snr_db, 0, 1e9 * num_bits, num_bits < 0, num_bits < 0),
-            CsiOutcome(h, h + noise(rng, *h.shape), c2, num_bits + 1, snr_db, 0, 1e9 * num_bits + 1e9, *odd),
+            CsiOutcome(
+                *(h, h, np.ones_like(c2), num_bits, snr_db, 0, 1e9 * num_bits, num_bits < 0, num_bits < 0),
+                directions=lambda: (v, v),
+            ),
+            CsiOutcome(
+                *(h, h + noise(rng, *h.shape), c2, num_bits + 1, snr_db, 0, 1e9 * num_bits + 1e9, *odd),
+                directions=lambda: (v, noise(np.random.default_rng(1), *v.shape)),
+            ),
         ),
         "link": (
             LinkOutcome(rate, rate, *targets, rank=np.full(rate.shape, 2), max_rank=2, throughput=blocks(0.95, 12)),
@@ -810,7 +818,8 @@ class TestMetrics:
     def test_declares_itself(self, name, params):
         metric = made("metrics", name, **params)
         assert metric.unit and metric.better in ("higher", "lower", "one")
-        assert metric.scope in ("csi", "link") and metric.reduce in ("mean", "max")
+        assert metric.scope in ("csi", "link")
+        assert metric.reduce in ("mean", "max") or 0 < percentile(metric.reduce) < 1
 
     def test_values_per_drop(self, name, params, rng):
         metric = made("metrics", name, **params)
@@ -819,6 +828,9 @@ class TestMetrics:
             assert values and all(key.startswith(name) for key in values)
             for drops in values.values():
                 assert drops.dtype == np.float64 and np.isfinite(drops).all()
+                if percentile(metric.reduce) is not None:
+                    assert drops.shape[-1] == 6  # reports of a drop
+                    drops = drops[..., 0]
                 assert drops.shape in ([(6,), (2, 6)] if metric.scope == "csi" else [(2, 6)])
                 assert np.isfinite(metric.finalize(drops.mean(axis=-1), 10.0)).all()
                 assert not metric.share or (0 <= drops.min() and drops.max() <= 1)
@@ -828,7 +840,11 @@ class TestMetrics:
         perfect, poor = (metric.evaluate(outcome) for outcome in outcomes(rng)[metric.scope])
         assert set(perfect) == set(poor)
         for key in perfect:
-            good, bad = (metric.finalize(v[key].mean(axis=-1), 10.0) for v in (perfect, poor))
+            tail = 1 if percentile(metric.reduce) is None else 2
+            good, bad = (
+                metric.finalize(v[key].mean(axis=tuple(range(v[key].ndim - tail, v[key].ndim))), 10.0)
+                for v in (perfect, poor)
+            )
             distance = {"higher": lambda x: -x, "lower": lambda x: x, "one": lambda x: abs(x - 1)}[metric.better]
             assert (distance(good) < distance(bad)).all()
 

@@ -75,3 +75,27 @@ def test_the_payload_preset_gives_the_sizes_of_the_standard(tmp_path):
 def test_subband_sizes_of_the_table(tmp_path, num_rb, subband_rb):
     with pytest.raises(ConfigError, match=rf"carrier\.subband_rb.*{subband_rb}.*on {num_rb} RB"):
         run(tmp_path, carrier={"num_rb": num_rb, "subband_rb": subband_rb}, feedback=[{"scheme": "type1"}])
+
+
+@pytest.mark.long
+def test_both_sgcs_of_the_documented_tables(tmp_path):
+    """docs/codebooks.md: by subband as in its first table, at every resource block as in its second; UMa, 32 ports."""
+    frame = run(
+        tmp_path,
+        carrier={"num_rb": 52, "subband_rb": 4},
+        bs={"n1": 8, "n2": 2, "num_pol": 2},
+        ue={"num_users": 4, "num_rx_ant": 1},
+        channel={"model": "uma"},
+        precoding={"precoders": ["mrt"]},
+        feedback=[{"scheme": "etype2-r16", "combination": [1, 2, 3, 4, 5, 6, 7, 8], "rank": 1}],
+        metrics=["sgcs", "sgcs_subband"],
+        run={"drops": 60, "chunk_drops": 30},
+    )
+    tables = {
+        "sgcs_subband": [0.646, 0.714, 0.753, 0.823, 0.841, 0.872, 0.859, 0.872],
+        "sgcs": [0.571, 0.626, 0.658, 0.713, 0.728],
+    }
+    for metric, expected in tables.items():
+        rows = frame[frame.metric == metric].iloc[: len(expected)]
+        assert (rows.ci95 < 0.025).all()
+        assert (abs(rows.value - expected) < 2 * rows.ci95).all(), metric

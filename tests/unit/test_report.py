@@ -338,6 +338,24 @@ def test_key_results_hold_the_numbers_of_the_file(frame, page):
     )
 
 
+def test_the_percentile_of_the_bits_stands_where_it_says_more_than_the_maximum(frame):
+    p95 = frame[frame["metric"] == "bits_max"].assign(metric="bits_p95")
+    assert report.key_results(pd.concat([frame, p95]), 20.0)["bits_heads"] == ["mean", "max"]
+    less = p95.assign(value=p95["value"].where(p95["scheme"] != "csinet-cr16-mu_law-b6-huffman", 690))
+    table = report.key_results(pd.concat([frame, less]), 20.0)
+    assert table["bits_heads"] == ["mean", "95 %", "max"]
+    bits = {row["scheme"]: row["bits"] for row in table["rows"]}
+    assert bits["csinet-cr16-mu_law-b6-huffman"] == ["668.2", "690", "712"] and bits["dft"] == ["8", "8", "8"]
+
+
+def test_the_key_results_take_the_sgcs_by_subband_where_there_is_one(frame):
+    subband = frame[frame["metric"] == "sgcs"].assign(metric="sgcs_subband", value=0.25)
+    assert ("SGCS", "") in report.key_results(frame, 20.0)["heads"]
+    table = report.key_results(pd.concat([frame, subband]), 20.0)
+    assert ("SGCS", "by subband") in table["heads"] and ("SGCS", "") not in table["heads"]
+    assert table["rows"][0]["others"][-2].startswith("0.25")
+
+
 def test_pivots_hold_every_row(frame):
     tables = report.pivots(frame)
     assert tables[0]["title"] == "sum_rate_bpshz" and tables[0]["heads"][0] == "-5 dB"
@@ -366,6 +384,16 @@ def test_values_are_escaped(tmp_path):
     page = report.write_report(write(tmp_path, frame, cdf, name="<b>x</b>", notes=notes)).read_text()
     assert "<b>x</b>" not in page and "&lt;b&gt;x&lt;/b&gt;" in page
     assert "<script>" not in page
+
+
+def test_the_glossary_knows_the_metrics_by_subband_and_their_layers(tmp_path):
+    frame, _ = synthetic({"dft": SCHEMES["dft"]}, ("zf",))
+    base = frame[frame["metric"] == "bits_max"]
+    names = ("sgcs_subband", "sgcs_subband_layer1", "sgcs_subband_layer2", "sgcs_subspace", "bits_p95")
+    frame = pd.concat([base.assign(metric=name, value=0.5) for name in names])
+    page = report.write_report(write(tmp_path, frame, None)).read_text()
+    text = " ".join(re.sub("<[^>]*>", " ", page).split())
+    assert "plug-in" not in text and "sgcs_subband_layer2 SGCS by subband" in text and "bits_p95 95 % of the" in text
 
 
 def test_missing_values_stay_missing(tmp_path):

@@ -16,7 +16,16 @@ from simulator.scores import CsiOutcome, LinkOutcome
 
 SNRS_DB = (0.0, 10.0)
 SIZES = (7, 1, 12, 5, 40)
-METRICS = ("bits_mean", "bits_max", "cosine", "bf_gain_loss_db", "user_rate_bpshz", "sum_rate_bpshz", "outage_rate")
+METRICS = (
+    "bits_mean",
+    "bits_max",
+    "bits_p95",
+    "cosine",
+    "bf_gain_loss_db",
+    "user_rate_bpshz",
+    "sum_rate_bpshz",
+    "outage_rate",
+)
 Z95 = 1.959964
 
 
@@ -102,11 +111,21 @@ def test_merged_chunks_equal_all_samples_at_once(recorded, paths):
     assert total.drops == count
     assert rows["bits_max", None][0] == recorded.num_bits.max()
     assert np.isnan(rows["bits_max", None][1])
+    # A percentile of single reports; fewer drops than its interval needs.
+    assert rows["bits_p95", None][0] == np.sort(recorded.num_bits.ravel())[int(np.ceil(0.95 * 3 * count)) - 1]
     # A function of a mean: the half-width follows by its slope.
     cosine, half = expected["cosine", None]
     loss = rows["bf_gain_loss_db", None]
     np.testing.assert_allclose(loss, (-20 * np.log10(cosine), 20 / np.log(10) * half / cosine), rtol=1e-5)
-    assert set(rows) == {*expected, ("bits_max", None), ("bf_gain_loss_db", None)}
+    assert set(rows) == {*expected, ("bits_max", None), ("bits_p95", None), ("bf_gain_loss_db", None)}
+
+
+def test_percentiles_do_not_depend_on_the_chunks(recorded, paths, tmp_path):
+    recorded.chunk = lambda index, drops: slice(0, drops)
+    write_bytes(tmp_path / "whole.npz", chunk.run_chunk("", 0, sum(SIZES)))
+    whole, parts = (accumulated(x).summary() for x in ([tmp_path / "whole.npz"], paths))
+    (one,), (other,) = ([row for row in rows if row["metric"] == "bits_p95"] for rows in (whole, parts))
+    assert repr(one) == repr(other)
 
 
 def test_a_share_that_was_never_seen_keeps_the_rule_of_three(recorded, paths, tmp_path):
