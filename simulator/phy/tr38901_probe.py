@@ -69,11 +69,14 @@ def _indoor_distance() -> bool:
 def _effective_height() -> bool:
     d, h, fc = 1000.0, 22.5, 0.5e9
     s = _scenario(UMaScenario, d, h, False, True)
-    far = 28 + 40 * np.log10(_flat(s.distance_3d)) + 20 * np.log10(fc / 1e9) - _flat(s.basic_pathloss)
+    loss, free = _flat(s.basic_pathloss), 28 + 20 * np.log10(fc / 1e9)
+    lg = np.log10(_flat(s.distance_3d))
+    beyond = np.abs(loss - free - 22 * lg) > 0.01  # all heights but 1 m
+    far = (free + 40 * lg - loss)[beyond]
     product = np.sqrt(np.maximum(10 ** (far / 9) - (_BS_M - h) ** 2, 0)) * 299792458 / (4 * fc)
     # (h_BS - h_E)(h_UT - h_E) = product
     height = (_BS_M + h) / 2 - np.sqrt(((_BS_M - h) / 2) ** 2 + product)
-    return bool(np.mean(np.abs(height[:, None] - [1, 12, 15, 18, 21]).min(axis=1) > 0.1) > 0.1)
+    return bool(np.mean(np.abs(height[:, None] - [12, 15, 18, 21]).min(axis=1) > 0.1) > 0.1)
 
 
 def _los_zenith() -> bool:
