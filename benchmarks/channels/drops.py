@@ -32,9 +32,9 @@ def draw(
     s, sampler, lsp = source._model._scenario, source._model._lsp_sampler, source._model._lsp
     found = {
         "ue": s.ut_loc, "bs": s.bs_loc, "indoor": s.indoor, "los": s.los, "d_in": s.distance_2d_in,
-        "aod": s.los_aod, "aoa": s.los_aoa, "zod": s.los_zod, "zoa": s.los_zoa, "offset": s.zod_offset, "pl_b": s.basic_pathloss,
-        "pl": sampler.sample_pathloss(), "ds": lsp.ds, "asd": lsp.asd, "asa": lsp.asa, "sf": lsp.sf,
-        "k": lsp.k_factor, "zsa": lsp.zsa, "zsd": lsp.zsd,
+        "aod": s.los_aod, "aoa": s.los_aoa, "zod": s.los_zod, "zoa": s.los_zoa, "offset": s.zod_offset,
+        "pl_b": s.basic_pathloss, "pl": sampler.sample_pathloss(), "ds": lsp.ds, "asd": lsp.asd, "asa": lsp.asa,
+        "sf": lsp.sf, "k": lsp.k_factor, "zsa": lsp.zsa, "zsd": lsp.zsd,
     }  # fmt: skip
     x = {key: np.asarray(value, float).reshape(drops, -1).squeeze() for key, value in found.items()}
     to_ue = x["ue"] - x["bs"]
@@ -177,20 +177,15 @@ def check_heights(drops: int, corrections: Iterable[str] | None = None) -> list[
 
     Beyond the breakpoint :math:`(h_BS - h_E)(h_UT - h_E)` follows from the loss, and with it :math:`h_E`.
     """
-    import tensorflow as tf
-
     d, h_ut, h_bs, fc, item = 1000.0, 22.5, 25.0, 0.5, "uma 0.5 GHz"
     source = registry.build(
         "channels", "uma", geometry(Panel(1), fc * 1e9),
         corrections=None if corrections is None else tuple(corrections),
     )  # fmt: skip
     seeded("heights")
-    place = {"ut_loc": [[[d, 0.0, h_ut]]], "bs_loc": [[[0.0, 0.0, h_bs]]]}
-    zero = {key: [[[0.0, 0.0, 0.0]]] for key in ("ut_orientations", "bs_orientations", "ut_velocities")}
-    source._model._scenario.set_topology(
-        **{key: tf.tile(tf.constant(value), [drops, 1, 1]) for key, value in {**place, **zero}.items()},
-        in_state=tf.fill([drops, 1], False), los=True,
-    )  # fmt: skip
+    places = np.zeros((5, drops, 1, 3), np.float32)  # UE, gNB; orientations and velocities are zero
+    places[0], places[1] = (d, 0, h_ut), (0, 0, h_bs)
+    source._model._scenario.set_topology(*places, np.zeros((drops, 1), bool), True)
     loss = source._model._scenario.basic_pathloss.numpy().astype(float).reshape(-1)
     shares = ref.height_shares(d, h_ut)
     expected = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def _los(axis: Any, samples: dict[str, dict[str, np.ndarray]]) -> None:
             grid, ref.los_probability(kind, grid, np.full_like(grid, 1.5)), color=_COLOUR[kind], label=_NAME[kind]
         )
         edges = np.quantile(d, np.linspace(0, 1, 11))
-        for low, high in zip(edges[:-1], edges[1:], strict=True):
+        for low, high in pairwise(edges):
             mask = (d >= low) & (d <= high)
             p = los[mask].mean()
             # At the distance where the standard has the mean probability of the bin's UEs there is no binning error.
@@ -148,8 +149,9 @@ def _standard_deviations(axis: Any, frame: pd.DataFrame) -> None:
         part = rows[rows.quantity.str.endswith(f" {name}")]
         for kind in KINDS:
             own = part[part["item"].str.startswith(kind)]
-            axis.errorbar(np.sqrt(own.standard), own.deviation, 5 * own.std_error / (2 * own.deviation), fmt=marker, ms=5,
-                          mfc="none", color=_COLOUR[kind], capsize=2)  # fmt: skip
+            bars = 5 * own.std_error / (2 * own.deviation)
+            style = {"fmt": marker, "ms": 5, "mfc": "none", "color": _COLOUR[kind], "capsize": 2}
+            axis.errorbar(np.sqrt(own.standard), own.deviation, bars, **style)
         axis.plot([], [], marker, color="grey", mfc="none", label=name.removeprefix("the "))
     axis.plot([2.5, 8.5], [2.5, 8.5], color="black", lw=1, label="standard")
     axis.set(xlabel="standard [dB]", ylabel="measured [dB]", title="Standard deviations: fading, K, XPR, penetration")

@@ -58,8 +58,8 @@ def check_profile(
 
     The angles of cluster c at either end show in the correlation of neighbouring elements,
     :math:`E[h_{m+1} h_m^*] / P_c = E[e^{j\\pi \\sin\\theta \\sin\\phi}]` over columns and
-    :math:`E[e^{j\\pi \\cos\\theta}]` over rows, with every azimuth ray coupled to every zenith ray equally often. The UE
-    faces the gNB: its panel is turned by 180 degrees.
+    :math:`E[e^{j\\pi \\cos\\theta}]` over rows, with every azimuth ray coupled to every zenith ray equally often. The
+    UE faces the gNB: its panel is turned by 180 degrees.
 
     Args:
         kind: "tdl" or "cdl".

@@ -21,7 +21,8 @@ def check_rays(
     """Rays of drops of two UEs in one state.
 
     Angles are compared through cosines, which know neither wrapping at 360 degrees nor folding at the poles: with sign
-    X, spread part :math:`\\theta'` and normal part Y, :math:`E\\cos(c + X\\theta' + Y) = \\cos c \\cos\\theta' e^{-\\sigma^2/2}`.
+    X, spread part :math:`\\theta'` and normal part Y,
+    :math:`E\\cos(c + X\\theta' + Y) = \\cos c \\cos\\theta' e^{-\\sigma^2/2}`.
 
     Args:
         kind: "umi", "uma" or "rma".

@@ -9,12 +9,12 @@ import tensorflow as tf
 from sionna.phy import config
 from sionna.phy.channel.tr38901 import CDL, Rays, Topology
 
-from simulator.core.params import AzimuthRange, DelaySpread, Profile, ZenithRange, validated
+from simulator.core.params import AzimuthRange, CdlCorrection, DelaySpread, Profile, ZenithRange, validated
 from simulator.core.types import RadioGeometry
 from simulator.phy.panels import bs_array, ue_array
 from simulator.phy.source import SionnaSource
 from simulator.phy.tr38901_corrections import CDL as CORRECTIONS
-from simulator.phy.tr38901_corrections import CdlCorrection, active
+from simulator.phy.tr38901_corrections import active
 
 
 class ClusteredDelayLine(SionnaSource):

@@ -10,11 +10,11 @@ from sionna.phy.channel import gen_single_sector_topology
 from sionna.phy.channel.tr38901 import SystemLevelChannel
 
 from simulator.core.errors import ConfigError
-from simulator.core.params import PositiveFloat, Probability, validated
+from simulator.core.params import PositiveFloat, Probability, SystemCorrection, validated
 from simulator.core.types import RadioGeometry
 from simulator.phy.panels import bs_array, ue_array
 from simulator.phy.source import SionnaSource
-from simulator.phy.tr38901_corrections import SYSTEM, SystemCorrection, active
+from simulator.phy.tr38901_corrections import SYSTEM, active
 from simulator.phy.tr38901_rays import CorrectedRays
 from simulator.phy.tr38901_scenario import CorrectedRMa, CorrectedUMa, CorrectedUMi
 

@@ -4,20 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
-from typing import Literal, get_args
+from typing import get_args
 
-SystemCorrection = Literal[
-    "ray-offsets",  # Table 7.5-3: -1.1481, not -0.1481
-    "indoor-distance",  # 7.4.3.1: d_2D-in is the smaller of two draws, one value per UE; d_2D-out >= 0
-    "effective-height",  # Table 7.4.1-1, note 1 (UMa): h_E from {12, 15, ..., h_UT - 1.5} m, not continuous
-    "los-zenith",  # 7.5 step 1: ZOA = 180 degrees - ZOD, not ZOD - 180 degrees, which mirrors the path
-    "indoor-los",  # 7.4.2, 7.4.3.1: an indoor UE has the LOS state of its outdoor part (d_2D-out) in PL_b
-    "distance-3d",  # Table 7.4.1-1: path loss over d_3D, not d_2D
-    "rma-zod-offset",  # Table 7.5-9: offset in degrees, not radians
-    "link-rays",  # 7.5 steps 7 and 8: signs and couplings of every link its own, not one for all UEs of a drop
-    "sub-clusters",  # 7.5 step 8: rays of the two strongest clusters are coupled within their sub-cluster
-]
-CdlCorrection = Literal["los-phase"]  # 7.7.1 with (7.5-29): the specular path of D and E has a phase of its own
+from simulator.core.params import CdlCorrection, SystemCorrection
+
 SYSTEM: tuple[str, ...] = get_args(SystemCorrection)
 CDL: tuple[str, ...] = get_args(CdlCorrection)
 

@@ -1,4 +1,4 @@
-"""Rays of TR 38.901, 7.5 steps 5 to 9: Sionna's, every link for itself, with our corrections of angles and couplings."""
+"""Rays of TR 38.901, 7.5 steps 5 to 9: Sionna's, with our corrections of angles and couplings."""
 
 from __future__ import annotations
 
