@@ -159,11 +159,11 @@ def _standard_deviations(axis: Any, frame: pd.DataFrame) -> None:
 
 
 _GROUPS = (
-    ("angles of the LOS path", "angles of (departure|arrival)"), ("cosines of cluster rays", "cosines"),
+    ("angles of the LOS path", "angles of (departure|arrival)|LOS path:"), ("cosines of cluster rays", "cosines"),
     ("ray offsets, sub-clusters", "offsets|sides"), ("path loss, gain", "path (loss|gain)|O2I|effective"),
     ("LOS state, indoor distance", "LOS prob|indoor dist"), ("delay spread", "delay|realised"),
     ("spreads, K, SF, XPR", "(mean|variance) of (lg [ADZ]|SF|K|XPR)"), ("correlations of these", "^correlation"),
-    ("CDL, TDL: power, phase", "power|phase|^K of"), ("CDL: angles", "(departure|arrival): "),
+    ("CDL, TDL: power, phase", "power|phase of the|^K of"), ("CDL: angles", "(departure|arrival): "),
 )  # fmt: skip
 
 

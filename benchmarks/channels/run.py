@@ -26,10 +26,12 @@ def run_checks(out: Path | None = None, drops: int = 20000, corrections: Iterabl
     import simulator.phy  # noqa: F401 - sets TensorFlow's log level before it is imported
     from benchmarks.channels import drops as large
     from benchmarks.channels import profiles, rays
+    from benchmarks.channels.line_of_sight import check_line_of_sight
 
     work: list[tuple[str, tuple[Any, ...]]] = [(kind, (name,)) for kind in ("tdl", "cdl") for name in "ABCDE"]
     work += [("drops", (kind, ghz)) for kind in large.KINDS for ghz in (3.5, 28.0) if (kind, ghz) != ("rma", 28.0)]
     work += [("rays", (kind, state)) for kind in large.KINDS for state in rays.STATES]
+    work += [("path", (kind,)) for kind in large.KINDS]
     work += [("delays", (kind, 3.5)) for kind in large.KINDS] + [("delays", ("uma", 28.0)), ("heights", ())]
     rows: list[dict[str, Any]] = []
     for what, args in track(work, "TR 38.901", unit="channel"):
@@ -39,6 +41,8 @@ def run_checks(out: Path | None = None, drops: int = 20000, corrections: Iterabl
             rows += large.check_drops(args[0], drops, args[1] * 1e9, corrections)
         elif what == "rays":
             rows += rays.check_rays(*args, drops // 10, corrections=corrections)
+        elif what == "path":
+            rows += check_line_of_sight(args[0], drops // 10, corrections=corrections)
         elif what == "delays":
             rows += rays.check_delay_spread(args[0], drops // 5, args[1] * 1e9, corrections)
         else:

@@ -5,6 +5,7 @@ import pytest
 
 from benchmarks.channels import reference as ref
 from benchmarks.channels.drops import KINDS, check_drops, check_heights
+from benchmarks.channels.line_of_sight import check_line_of_sight
 from benchmarks.channels.profiles import check_profile, profile
 from benchmarks.channels.rays import STATES, check_delay_spread, check_rays, delay_spread
 from simulator.core.errors import ConfigError
@@ -74,6 +75,11 @@ def test_rays(kind, state):
     in_order(check_rays(kind, state, 150))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_line_of_sight(kind):
+    in_order(check_line_of_sight(kind, 200))
+
+
 def test_heights():
     in_order(check_heights(8000))
 
@@ -88,6 +94,7 @@ FAULTS = {
     "indoor-distance": (lambda c: check_drops("uma", 2000, corrections=c), "indoor distance"),
     "effective-height": (lambda c: check_heights(2000, c), "share of effective height 12 m"),
     "los-zenith": (lambda c: check_drops("umi", 2000, corrections=c), "angles of arrival"),
+    "los-zenith ": (lambda c: check_line_of_sight("umi", 50, corrections=c), "LOS path: phase of a slot"),
     "indoor-los": (lambda c: check_drops("umi", 2000, corrections=c), "LOS probability, indoor"),
     "distance-3d": (lambda c: check_drops("umi", 2000, corrections=c), "basic path loss"),
     "rma-zod-offset": (lambda c: check_drops("rma", 2000, corrections=c), "offset of ZOD"),
@@ -100,6 +107,7 @@ FAULTS = {
 @pytest.mark.parametrize("name", FAULTS)
 def test_a_fault_put_back_is_noticed(name):
     check, quantity = FAULTS[name]
+    name = name.strip()  # one fault shows in two places
     every = SYSTEM if name in SYSTEM else ("los-phase",)
     assert not any(abs(r["z"]) > 5 for r in check(every))
     noticed = {r["quantity"] for r in check(tuple(c for c in every if c != name)) if abs(r["z"]) > 5}
