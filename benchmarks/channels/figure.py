@@ -158,23 +158,28 @@ def _standard_deviations(axis: Any, frame: pd.DataFrame) -> None:
     axis.legend()
 
 
-_GROUPS = (
-    ("angles of the LOS path", "angles of (departure|arrival)|LOS path:"), ("cosines of cluster rays", "cosines"),
-    ("ray offsets, sub-clusters", "offsets|sides"), ("path loss, gain", "path (loss|gain)|O2I|effective"),
-    ("LOS state, indoor distance", "LOS prob|indoor dist"), ("delay spread", "delay|realised"),
-    ("spreads, K, SF, XPR", "(mean|variance) of (lg [ADZ]|SF|K|XPR)"), ("correlations of these", "^correlation"),
-    ("CDL, TDL: power, phase", "power|phase of the|^K of"), ("CDL: angles", "(departure|arrival): "),
-)  # fmt: skip
+_GROUPS = {
+    "angles of the LOS path": "angles of (departure|arrival)|LOS path:",
+    "cosines of cluster rays": "cosines",
+    "rays, clusters": "ray offsets|sub-cluster|sides|share of clusters",
+    "path loss, gain, heights": "path (loss|gain)|O2I|effective|offset of ZOD",
+    "LOS state, indoor distance": "LOS prob|indoor dist",
+    "delay spread": "delay|realised",
+    "spreads, K, SF, XPR": "(mean|variance) of (lg [ADZ]|SF|K|XPR)",
+    "correlations of these": "^correlation",
+    "CDL, TDL: power, phase": "power|phase of the|^K of",
+    "CDL: angles": "(departure|arrival): ",
+}
 
 
 def _scores(axis: Any, frame: pd.DataFrame) -> None:
-    for k, (_, pattern) in enumerate(_GROUPS):
+    for k, pattern in enumerate(_GROUPS.values()):
         z = frame[frame.quantity.str.contains(pattern.replace("(", "(?:"))].z
         jitter = (np.arange(len(z)) % 7 - 3) * 0.08
         axis.plot(z.clip(-8, 8), k + jitter, ".", ms=5, color="#0072b2")
         axis.text(8.4, k, str(len(z)), va="center", fontsize=8)
     axis.axvline(-5, color="#d55e00")
     axis.axvline(5, color="#d55e00")
-    axis.set(yticks=range(len(_GROUPS)), yticklabels=[name for name, _ in _GROUPS], xlim=(-8.2, 8.2),
+    axis.set(yticks=range(len(_GROUPS)), yticklabels=list(_GROUPS), xlim=(-8.2, 8.2),
              xlabel="z of every row (limits at 5; right: rows)", title="All rows")  # fmt: skip
     axis.invert_yaxis()

@@ -68,6 +68,9 @@ def check_rays(
         # One sample per drop: the two UEs share their large-scale parameters in part.
         rows.append(paired(item, f"cosines of {angle.upper()}", expected.mean(axis=1), measured.mean(axis=1)))
     rows += _ray_offsets(item, rays, half)
+    ratio = power / power.max(axis=-1, keepdims=True)
+    weak = np.mean((ratio > 0) & (ratio < 0.999 * 10**-2.5))
+    rows.append(exact(item, "share of clusters below -25 dB", weak, 0.001))
     rows.append(_third_sub_cluster(item, power, rays["aod"], table["c_asd"]))
     if state != "los":
         side = np.mean(np.sin(rays["aod"] - azimuth[..., None, None]), axis=-1)

@@ -91,7 +91,8 @@ _CORRELATION = {
 def correlation(kind: str, state: str) -> dict[tuple[str, str], float]:
     """Cross-correlations of the large-scale parameters, Table 7.5-6, part 2."""
     values = _CORRELATION[kind, state].split()
-    return {tuple(pair.split("-")): float(x) for pair, x in zip(_PAIRS.split(), values, strict=True)}
+    pairs = (pair.split("-") for pair in _PAIRS.split())
+    return {(a, b): float(x) for (a, b), x in zip(pairs, values, strict=True)}
 
 
 def spread(kind: str, state: str, key: str, fc: float) -> tuple[float, float]:

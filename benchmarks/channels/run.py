@@ -52,5 +52,5 @@ def run_checks(out: Path | None = None, drops: int = 20000, corrections: Iterabl
         from benchmarks.channels.figure import draw
 
         write_bytes(Path(out) / "channels.csv", frame.to_csv(index=False, float_format="%.6g").encode())
-        draw(frame, Path(out) / "channels.png", drops // 2, corrections)
+        draw(frame, Path(out) / "channels.png", 3 * drops, corrections)
     return frame

@@ -40,6 +40,7 @@ SystemCorrection = Literal[
     "indoor-los",  # 7.4.2, 7.4.3.1: an indoor UE has the LOS state of its outdoor part (d_2D-out) in PL_b
     "distance-3d",  # Table 7.4.1-1: path loss over d_3D, not d_2D
     "rma-zod-offset",  # Table 7.5-9: offset in degrees, not radians
+    "weak-clusters",  # 7.5 step 6: clusters 25 dB below the strongest are removed, powers not scaled again
     "link-rays",  # 7.5 steps 7 and 8: signs and couplings of every link its own, not one for all UEs of a drop
     "sub-clusters",  # 7.5 step 8: rays of the two strongest clusters are coupled within their sub-cluster
 ]

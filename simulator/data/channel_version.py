@@ -17,13 +17,13 @@ def channel_version(origin: Mapping[str, Any]) -> str:
     Returns:
         ``corrected: name, name``, ``nothing to correct``, :data:`UNCORRECTED` for recipes of before, or ``recorded``.
     """
-    found = [node["corrections"] if "corrections" in node else None for node in _nodes(origin) if "recipe" in node]
-    if None in found:
+    drawn = [node for node in _nodes(origin) if "recipe" in node]
+    if any("corrections" not in node for node in drawn):
         return UNCORRECTED
-    names = list(dict.fromkeys(name for parts in found for part in parts.values() for name in part))
+    names = list(dict.fromkeys(name for node in drawn for part in node["corrections"].values() for name in part))
     if names:
         return f"corrected: {', '.join(names)}"
-    return "nothing to correct" if found else "recorded"
+    return "nothing to correct" if drawn else "recorded"
 
 
 def _nodes(value: Any) -> Iterator[Mapping[str, Any]]:

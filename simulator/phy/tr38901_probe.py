@@ -109,6 +109,12 @@ def _rays() -> tuple[np.ndarray, np.ndarray]:
     return np.degrees(found.aod.numpy()[:, 0]), found.powers.numpy()[:, 0]
 
 
+def _weak_clusters() -> bool:
+    powers = _rays()[1]
+    share = powers / powers.max(axis=-1, keepdims=True)
+    return bool(np.any((share > 0) & (share < 0.99 * 10**-2.5)))
+
+
 def _link_rays() -> bool:
     """One sign for both UEs? Of the clusters well off the direction of the gNB the last one has a clear sign."""
     side = np.sign(_rays()[0].mean(axis=-1)[:, :, -1])
@@ -140,6 +146,7 @@ PROBES: dict[str, Callable[[], bool]] = {
     "indoor-los": _indoor_los,
     "distance-3d": _distance_3d,
     "rma-zod-offset": _rma_zod_offset,
+    "weak-clusters": _weak_clusters,
     "link-rays": _link_rays,
     "sub-clusters": _sub_clusters,
     "los-phase": _los_phase,

@@ -27,6 +27,7 @@ class CorrectedRays(RaysGenerator):
         super().__init__(_LinksAsBatch(scenario) if "link-rays" in corrections else scenario)
         if "ray-offsets" in corrections:
             self._ray_offsets = tf.constant(RAY_OFFSETS, self.rdtype)
+        self._without_weak = "weak-clusters" in corrections
         self._by_sub_cluster = "sub-clusters" in corrections
 
     def __call__(self, lsp: LSP) -> Rays:
@@ -42,6 +43,8 @@ class CorrectedRays(RaysGenerator):
 
     def _cluster_powers(self, *args: Any) -> tuple[tf.Tensor, tf.Tensor]:
         powers, for_angles = super()._cluster_powers(*args)
+        if self._without_weak:  # by the powers of (7.5-6), those of the coefficients
+            powers = tf.where(powers < 10**-2.5 * tf.reduce_max(powers, axis=-1, keepdims=True), 0.0, powers)
         self._strongest = powers >= tf.math.top_k(powers, 2).values[..., -1:]
         return powers, for_angles
 

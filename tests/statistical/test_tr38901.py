@@ -15,7 +15,7 @@ pytestmark = pytest.mark.statistical
 
 SYSTEM = (
     "ray-offsets", "indoor-distance", "effective-height", "los-zenith", "indoor-los", "distance-3d", "rma-zod-offset",
-    "link-rays", "sub-clusters",
+    "weak-clusters", "link-rays", "sub-clusters",
 )  # fmt: skip
 # Typed from TR 38.901, Table 7.7.2-1 (TDL-A): normalised delay, power [dB].
 TDL_A = """0 -13.4 0.3819 0 0.4025 -2.2 0.5868 -4 0.4610 -6 0.5375 -8.2 0.6708 -9.9 0.5750 -10.5 0.7618 -7.5
@@ -98,6 +98,7 @@ FAULTS = {
     "indoor-los": (lambda c: check_drops("umi", 2000, corrections=c), "LOS probability, indoor"),
     "distance-3d": (lambda c: check_drops("umi", 2000, corrections=c), "basic path loss"),
     "rma-zod-offset": (lambda c: check_drops("rma", 2000, corrections=c), "offset of ZOD"),
+    "weak-clusters": (lambda c: check_rays("uma", "nlos", 50, corrections=c), "share of clusters below -25 dB"),
     "link-rays": (lambda c: check_rays("uma", "nlos", 100, corrections=c), "sides of the clusters"),
     "sub-clusters": (lambda c: check_rays("umi", "o2i", 50, corrections=c), "offsets of the third sub-cluster"),
     "los-phase": (lambda c: check_profile("cdl", "D", 200, corrections=c), "phase of the specular path"),
