@@ -14,6 +14,16 @@ from simulator.data.rearrange import mix_stores, split_store
 from simulator.data.store import ChannelStore
 
 
+@pytest.fixture(autouse=True)
+def eager():
+    """Few drops: compiling the source would take longer than drawing from it."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 def made(place, corrections=None, model="umi"):
     channel = {"model": model} | ({} if corrections is None else {"corrections": corrections})
     return make_dataset(
