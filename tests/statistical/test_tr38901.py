@@ -89,26 +89,34 @@ def test_delay_spread(kind):
     in_order(check_delay_spread(kind, 500, 3.5e9))
 
 
-FAULTS = {
-    "ray-offsets": (lambda c: check_rays("umi", "nlos", 50, corrections=c), "ray offsets of AOD"),
-    "indoor-distance": (lambda c: check_drops("uma", 2000, corrections=c), "indoor distance"),
-    "effective-height": (lambda c: check_heights(2000, c), "share of effective height 12 m"),
-    "los-zenith": (lambda c: check_drops("umi", 2000, corrections=c), "angles of arrival"),
-    "los-zenith ": (lambda c: check_line_of_sight("umi", 50, corrections=c), "LOS path: phase of a slot"),
-    "indoor-los": (lambda c: check_drops("umi", 2000, corrections=c), "LOS probability, indoor"),
-    "distance-3d": (lambda c: check_drops("umi", 2000, corrections=c), "basic path loss"),
-    "rma-zod-offset": (lambda c: check_drops("rma", 2000, corrections=c), "offset of ZOD"),
-    "weak-clusters": (lambda c: check_rays("uma", "nlos", 50, corrections=c), "share of clusters below -25 dB"),
-    "link-rays": (lambda c: check_rays("uma", "nlos", 100, corrections=c), "sides of the clusters"),
-    "sub-clusters": (lambda c: check_rays("umi", "o2i", 50, corrections=c), "offsets of the third sub-cluster"),
-    "los-phase": (lambda c: check_profile("cdl", "D", 200, corrections=c), "phase of the specular path"),
-}
+def _drops(kind):
+    return lambda c: check_drops(kind, 2000, corrections=c)
 
 
-@pytest.mark.parametrize("name", FAULTS)
-def test_a_fault_put_back_is_noticed(name):
-    check, quantity = FAULTS[name]
-    name = name.strip()  # one fault shows in two places
+def _rays(kind, state, drops=50):
+    return lambda c: check_rays(kind, state, drops, corrections=c)
+
+
+# Correction, the check that must notice when it is off, and its row.
+FAULTS = [
+    ("ray-offsets", _rays("umi", "nlos"), "ray offsets of AOD"),
+    ("indoor-distance", _drops("uma"), "indoor distance"),
+    ("effective-height", lambda c: check_heights(2000, c), "share of effective height 12 m"),
+    ("los-zenith", _drops("umi"), "angles of arrival"),
+    ("los-zenith", lambda c: check_line_of_sight("umi", 50, corrections=c), "LOS path: phase of a slot"),
+    ("indoor-los", _drops("umi"), "LOS probability, indoor"),
+    ("indoor-los", _drops("uma"), "path gain, indoor"),
+    ("distance-3d", _drops("umi"), "basic path loss"),
+    ("rma-zod-offset", _drops("rma"), "offset of ZOD"),
+    ("weak-clusters", _rays("uma", "nlos"), "share of clusters below -25 dB"),
+    ("link-rays", _rays("uma", "nlos", 100), "sides of the clusters"),
+    ("sub-clusters", _rays("umi", "o2i"), "offsets of the third sub-cluster"),
+    ("los-phase", lambda c: check_profile("cdl", "D", 200, corrections=c), "phase of the specular path"),
+]
+
+
+@pytest.mark.parametrize(("name", "check", "quantity"), FAULTS, ids=[f"{f[0]}: {f[2]}" for f in FAULTS])
+def test_a_fault_put_back_is_noticed(name, check, quantity):
     every = SYSTEM if name in SYSTEM else ("los-phase",)
     assert not any(abs(r["z"]) > 5 for r in check(every))
     noticed = {r["quantity"] for r in check(tuple(c for c in every if c != name)) if abs(r["z"]) > 5}
