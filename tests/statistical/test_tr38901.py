@@ -159,6 +159,12 @@ def test_a_wrong_large_scale_parameter_is_noticed(monkeypatch, key):
 
 
 class TestCorrections:
+    def test_every_one_has_a_fault_and_a_probe(self):
+        from simulator.phy import tr38901_corrections as known
+        from simulator.phy.tr38901_probe import PROBES
+
+        assert known.SYSTEM == SYSTEM and {name for name, *_ in FAULTS} == {*known.SYSTEM, *known.CDL} == set(PROBES)
+
     def test_sionna_1_2_needs_all_and_a_corrected_one_none(self, monkeypatch):
         """A version that has a correction switches ours off: here our own classes stand for it."""
         from simulator.phy import tr38901_probe as probe
