@@ -7,8 +7,9 @@ from pydantic import ValidationError
 
 from benchmarks.dataset import make_dataset
 from receivers.models.weights import _Card, zoo_folder
+from scenarios.channels import parse_channel
 from scenarios.dataset import parse_recipe
-from simulator.core.errors import StoreError
+from simulator.core.errors import ConfigError, StoreError
 from simulator.data.channel_version import UNCORRECTED, channel_version
 from simulator.data.rearrange import mix_stores, split_store
 from simulator.data.store import ChannelStore
@@ -58,6 +59,17 @@ def test_a_store_of_before_is_not_finished_with_new_channels(tmp_path, monkeypat
     with pytest.raises(StoreError, match="another recipe"):
         made(tmp_path / "s")
     assert ChannelStore(tmp_path / "s").origin["corrections"] == {}
+
+
+def test_sections_that_ask_for_nothing_new_keep_their_hash():
+    """Seeds go by the hash of the section."""
+    old = {"model": "umi", "los": None, "indoor_probability": None, "isd_m": None, "pathloss": True}
+    assert parse_channel({"model": "umi"}).model_dump(mode="json") == old
+    changed = parse_channel({"model": "umi", "corrections": [], "ue_floors": True}).model_dump(mode="json")
+    assert changed == {**old, "corrections": [], "ue_floors": True}
+    assert "corrections" not in parse_channel({"model": "cdl", "profile": "D"}).model_dump(mode="json")
+    with pytest.raises(ConfigError, match="ue_floors"):
+        parse_channel({"model": "rma", "ue_floors": True})
 
 
 def test_versions_of_all_kinds_of_stores():
