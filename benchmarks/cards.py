@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from simulator.data.channel_version import channel_version
 from simulator.data.store import ChannelStore
 
 
@@ -27,3 +28,8 @@ def training_facts(history: dict[str, Any]) -> dict[str, Any]:
 def data_facts(stores: Sequence[ChannelStore]) -> list[dict[str, Any]]:
     """Name, hash of the recipe and hash of the data of every store."""
     return [{"name": s.name, "origin": s.origin.get("recipe_hash"), "store_sha256": s.hash} for s in stores]
+
+
+def channel_facts(stores: Sequence[ChannelStore]) -> str:
+    """Which channels the stores hold: the corrections of TR 38.901 that were active when they were drawn."""
+    return "; ".join(dict.fromkeys(channel_version(store.origin) for store in stores))

@@ -16,6 +16,7 @@ from receivers.training.codebook_recipe import CodebookRecipe, NetworkSection
 from receivers.training.refine import directions, mean_cosine, refine_codebook
 from simulator.core import registry
 from simulator.core.seeding import derive
+from simulator.data.channel_version import channel_version
 from simulator.data.store import ChannelStore
 
 Progress = Callable[[str], None]
@@ -52,7 +53,7 @@ def make_codebook(
         cosine = mean_cosine(directions(test), searched, book)
         books[environment] = book
         made_by["environments"][environment] = {
-            "store": {"name": store.name, "sha256": store.hash},
+            "store": {"name": store.name, "sha256": store.hash, "channels": channel_version(store.origin)},
             "samples": {"train": len(train), "val": len(val), "test": len(test)},
             "seconds": seconds,
             "cosine_test": round(cosine, 5),

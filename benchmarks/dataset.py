@@ -32,9 +32,16 @@ def make_dataset(recipe: DatasetRecipe, folder: Path) -> ChannelStore:
     Raises:
         StoreError: the folder holds another recipe's store or cannot be written.
     """
-    description = recipe.model_dump(mode="json")
-    key = content_hash(description)
     _check_memory(recipe)
+    sources: dict[int, ChannelSource] = {}
+    corrections = {
+        channel_name(part.channel): list(found)
+        for number, part in enumerate(recipe.parts)
+        if (found := _source(recipe, sources, number).corrections)
+    }
+    # Part of the identity: a recipe that is drawn from corrected channels is not the one of before.
+    description = recipe.model_dump(mode="json") | ({"corrections": corrections} if corrections else {})
+    key = content_hash(description)
     marker = folder / "recipe.json"
     if marker.exists() and content_hash_of(marker) != key:
         raise StoreError(f"{folder}: holds the data of another recipe; choose another --out")
@@ -46,7 +53,6 @@ def make_dataset(recipe: DatasetRecipe, folder: Path) -> ChannelStore:
         raise StoreError(f"{folder}: cannot be written ({error.strerror})") from None
     write_json(marker, description)
     finished = _finished(folder)
-    sources: dict[int, ChannelSource] = {}
     scale = _dataset_scale(recipe, sources) if recipe.normalization == "per_dataset" else None
     work = [
         (split, index, min(recipe.shard_samples, total - index * recipe.shard_samples))
@@ -60,7 +66,12 @@ def make_dataset(recipe: DatasetRecipe, folder: Path) -> ChannelStore:
         if not path.exists() or finished.get(path.name, sha256(path)) != sha256(path):
             write_shard(path, *_draw(recipe, sources, scale, split, index, count))
         entries[split].append({"file": path.name, "num_samples": count, "sha256": sha256(path)})
-    origin = {"recipe": description, "recipe_hash": key, "parts": [channel_name(p.channel) for p in recipe.parts]}
+    origin = {
+        "recipe": recipe.model_dump(mode="json"),
+        "recipe_hash": key,
+        "corrections": corrections,  # active in the sources, by part
+        "parts": [channel_name(p.channel) for p in recipe.parts],
+    }
     if scale is not None:
         origin["scale"] = scale  # every sample is a channel of its source times this amplitude
     write_json(folder / MANIFEST, manifest(recipe.name, ChannelLayout.of(recipe.geometry), origin, entries))

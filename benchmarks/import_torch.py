@@ -13,6 +13,7 @@ from receivers.models.torch_weights import ARCHITECTURES, load_torch_weights
 from receivers.training.recipe import parse_training
 from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
+from simulator.data.channel_version import channel_version
 from simulator.data.store import ChannelStore, sha256, write_json
 
 
@@ -88,6 +89,7 @@ def import_checkpoint(
         "codec": {"quantizer": "mu_law", "bits": 4, "scale_bits": 8},
         "weights": {"file": "model.weights.h5", "sha256": sha256(folder / "model.weights.h5")},
         "tables": {"file": "tables.npz", "sha256": sha256(folder / "tables.npz")},
+        "channels": f"weights: unknown; tables: {channel_version(store.origin)}",
         "dataset": {
             "name": store.name,
             "store_sha256": store.hash,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cards import training_facts
+from benchmarks.cards import channel_facts, training_facts
 from receivers.training.recipe import TrainingRecipe
 from simulator.core import registry
 from simulator.core.errors import ConfigError
@@ -90,6 +90,7 @@ def _train_network(
         "weights": {"file": "model.weights.h5", "sha256": sha256(folder / "model.weights.h5")},
         **({} if network.binary else _codec(recipe, folder)),
         "recipe": recipe.model_dump(mode="json"),
+        "channels": channel_facts([store]),
         "dataset": data,
         "training": training_facts(history),
     }
@@ -288,6 +289,7 @@ def _train_klt(
         "tables": {"file": "klt.npz", "sha256": sha256(folder / "klt.npz")},
         "codec": {"quantizer": "uniform", "bits": 8},
         "recipe": recipe.model_dump(mode="json"),
+        "channels": channel_facts([store]),
         "dataset": data,
     }
     write_json(folder / "card.json", card)

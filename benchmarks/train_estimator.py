@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from benchmarks.cards import training_facts
 from simulator.core import registry
+from simulator.core.interfaces import ChannelSource
 from simulator.core.types import Panel, RadioGeometry
 from simulator.data.store import sha256, write_json
 from simulator.transforms import unit_power
@@ -26,13 +28,24 @@ SEED, BATCH, LENGTHS, RATE, EPOCHS = 9001, 32, (52, 26), 3e-3, 8
 _SPLITS = {"train": 4000, "val": 200, "test": 400}
 
 
+def corrections() -> list[str]:
+    """Active corrections of the channels."""
+    return [name for source in _sources().values() for name in source.corrections]
+
+
+@cache
+def _sources() -> dict[str, ChannelSource]:
+    return {
+        name: registry.build("channels", s["model"], GEOMETRY, **{k: v for k, v in s.items() if k != "model"})
+        for name, s in CHANNELS.items()
+    }
+
+
 def draw(split: str) -> dict[str, np.ndarray]:
     """Channels by name, unit power per UE, complex64 ``[drop, user, rx_ant, port, slot, pilot]``."""
     seed = SEED + 1000 * list(_SPLITS).index(split)
     sets = {}
-    for i, (name, section) in enumerate(CHANNELS.items()):
-        params = {key: value for key, value in section.items() if key != "model"}
-        source = registry.build("channels", section["model"], GEOMETRY, **params)
+    for i, (name, source) in enumerate(_sources().items()):
         blocks = [source.sample(200, seed=seed + 100 * i + j) for j in range(_SPLITS[split] // 200)]
         sets[name] = unit_power(np.concatenate(blocks), num_lead=2)
     return sets
@@ -102,6 +115,7 @@ def train(folder: Path, progress: Any = print) -> dict[str, Any]:
         "model": {"name": "conv_denoiser", "params": network.get_config()},
         "parameters": network.count_params(),
         "weights": {"file": "model.weights.h5", "sha256": sha256(folder / "model.weights.h5")},
+        "channels": f"corrected: {', '.join(corrections())}",
         "recipe": {
             "channels": CHANNELS, "drops": _SPLITS, "seed": SEED, "batch_drops": BATCH, "epochs": EPOCHS,
             "learning_rate": RATE, "snr_db": SNR_DB, "lengths": LENGTHS, "spacing_hz": GEOMETRY.spacing_hz,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cards import data_facts, training_facts
+from benchmarks.cards import channel_facts, data_facts, training_facts
 from receivers.training.prediction_recipe import PredictionRecipe
 from simulator.core import registry
 from simulator.core.errors import ConfigError
@@ -51,6 +51,7 @@ def train_prediction(
         "horizon_slots": max(n - known_entries(n) for n in slots),
         "weights": {"file": "model.weights.h5", "sha256": sha256(folder / "model.weights.h5")},
         "recipe": recipe.model_dump(mode="json"),
+        "channels": channel_facts(stores),
         "datasets": data_facts(stores),
         "training": training_facts(history),
         "test": test_scores(network, recipe, [*stores, *unseen]),

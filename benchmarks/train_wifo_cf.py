@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cards import data_facts, training_facts
+from benchmarks.cards import channel_facts, data_facts, training_facts
 from benchmarks.train_prediction import learning_curve, require_stores, score
 from receivers.training.wifo_cf_recipe import WiFoCfRecipe
 from simulator.core.types import CsiConfig
@@ -47,6 +47,7 @@ def train_wifo_cf(
         "description": " ".join((recipe.description or "WiFo-CF, see recipe").split()),
         "parameters": network.count_params(),
         "recipe": recipe.model_dump(mode="json"),
+        "channels": channel_facts(stores),
         "datasets": data_facts(stores),
         "training": training_facts(history),
         "test": _test_scores(network, recipe, [*stores, *unseen]),

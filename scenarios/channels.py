@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, StrictBool, ValidationError, model_validator
+from pydantic import BaseModel, Field, StrictBool, ValidationError, model_serializer, model_validator
 
 from scenarios.sections import PluginSection, Section, known
 from simulator.core import registry
@@ -12,6 +12,7 @@ from simulator.core.errors import ConfigError
 from simulator.core.params import (
     AngleSpread,
     AzimuthRange,
+    CdlCorrection,
     Count,
     DelaySpread,
     Integer,
@@ -19,6 +20,7 @@ from simulator.core.params import (
     Probability,
     Profile,
     Real,
+    SystemCorrection,
     ZenithRange,
     config_error,
 )
@@ -47,7 +49,16 @@ class TdlChannel(Section):
         return self
 
 
-class CdlChannel(Section):
+class _CorrectedChannel(Section):
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: Any) -> dict[str, Any]:
+        """Without what nobody asked for: a section that needs nothing new has the hash, and so the seeds, it had."""
+        data: dict[str, Any] = handler(self)
+        defaults = {"corrections": None, "ue_floors": False}
+        return {key: value for key, value in data.items() if key not in defaults or value != defaults[key]}
+
+
+class CdlChannel(_CorrectedChannel):
     """TR 38.901 CDL."""
 
     model: Literal["cdl"]
@@ -56,9 +67,10 @@ class CdlChannel(Section):
     rotate: StrictBool | None = None
     azimuth_range_deg: AzimuthRange = 60.0
     zenith_range_deg: ZenithRange = 15.0
+    corrections: tuple[CdlCorrection, ...] | None = None
 
 
-class SectorChannel(Section):
+class SectorChannel(_CorrectedChannel):
     """TR 38.901 UMi, UMa or RMa in one sector."""
 
     model: Literal["umi", "uma", "rma"]
@@ -66,6 +78,14 @@ class SectorChannel(Section):
     indoor_probability: Probability | None = None
     isd_m: PositiveFloat | None = None
     pathloss: StrictBool = True
+    ue_floors: StrictBool = False
+    corrections: tuple[SystemCorrection, ...] | None = None
+
+    @model_validator(mode="after")
+    def _floors_in_towns(self) -> SectorChannel:
+        if self.ue_floors and self.model == "rma":
+            raise ConfigError("channel.ue_floors", True, "false for rma: all UEs are at 1.5 m")
+        return self
 
 
 class SiteChannel(Section):

@@ -61,6 +61,7 @@ class _Card(BaseModel):
     name: str
     model: _Network
     weights: _File
+    channels: Annotated[str, Field(min_length=1)] | None = None  # on which it was trained; cards of before say nothing
 
 
 class _FeedbackCard(_Card):

@@ -31,6 +31,20 @@ Profile = Literal["A", "B", "C", "D", "E"]
 DelaySpread = Annotated[Real, Field(gt=0, le=1e-5, allow_inf_nan=False)]
 AzimuthRange = Annotated[Real, Field(ge=0, le=180)]
 ZenithRange = Annotated[Real, Field(ge=0, le=45)]
+# Corrections of Sionna's TR 38.901 channels (clauses of TR 38.901).
+SystemCorrection = Literal[
+    "ray-offsets",  # Table 7.5-3: -1.1481, not -0.1481
+    "indoor-distance",  # 7.4.3.1: d_2D-in is the smaller of two draws, one value per UE; d_2D-out >= 0
+    "effective-height",  # Table 7.4.1-1, note 1 (UMa): h_E from {12, 15, ..., h_UT - 1.5} m, not continuous
+    "los-zenith",  # 7.5 step 1: ZOA = 180 degrees - ZOD, not ZOD - 180 degrees, which mirrors the path
+    "indoor-los",  # 7.4.2, 7.4.3.1: an indoor UE has the LOS state of its outdoor part (d_2D-out) in PL_b
+    "distance-3d",  # Table 7.4.1-1: path loss over d_3D, not d_2D
+    "rma-zod-offset",  # Table 7.5-9: offset in degrees, not radians
+    "weak-clusters",  # 7.5 step 6: clusters 25 dB below the strongest are removed, powers not scaled again
+    "link-rays",  # 7.5 steps 7 and 8: signs and couplings of every link its own, not one for all UEs of a drop
+    "sub-clusters",  # 7.5 step 8: rays of the two strongest clusters are coupled within their sub-cluster
+]
+CdlCorrection = Literal["los-phase"]  # 7.7.1 with (7.5-29): the specular path of D and E has a phase of its own
 AngleSpread = Annotated[Real, Field(gt=0, le=15)]
 Speed = Annotated[Real, Field(ge=0, le=300)]
 SnrDb = Annotated[Real, Field(ge=-100, le=200, allow_inf_nan=False)]

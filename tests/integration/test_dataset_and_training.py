@@ -221,6 +221,7 @@ def test_training_leaves_weights_and_a_card(trained, store):
     card = json.loads((trained / "card.json").read_text())
     assert card["dataset"]["store_sha256"] == store.hash
     assert card["dataset"]["samples"] == RECIPE["splits"]
+    assert card["channels"] == "nothing to correct"  # Rayleigh
     assert card["weights"]["sha256"] == sha256(trained / "model.weights.h5")
     assert card["training"]["epochs"] == 3 and card["training"]["backend"] == "tensorflow"
     assert card["input"] | {"num_delays": 8, "num_latents": LATENTS, "num_subcarriers": 16} == card["input"]
