@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.cards import training_facts
 from simulator.core import registry
+from simulator.core.seeding import derive
 from simulator.core.types import Panel, RadioGeometry
 from simulator.data.store import sha256, write_json
 from simulator.transforms import unit_power
@@ -28,12 +29,13 @@ _SPLITS = {"train": 4000, "val": 200, "test": 400}
 
 def draw(split: str) -> dict[str, np.ndarray]:
     """Channels by name, unit power per UE, complex64 ``[drop, user, rx_ant, port, slot, pilot]``."""
-    seed = SEED + 1000 * list(_SPLITS).index(split)
     sets = {}
-    for i, (name, section) in enumerate(CHANNELS.items()):
+    for name, section in CHANNELS.items():
         params = {key: value for key, value in section.items() if key != "model"}
         source = registry.build("channels", section["model"], GEOMETRY, **params)
-        blocks = [source.sample(200, seed=seed + 100 * i + j) for j in range(_SPLITS[split] // 200)]
+        blocks = [
+            source.sample(200, seed=derive(SEED, "channel", split, name, j)) for j in range(_SPLITS[split] // 200)
+        ]
         sets[name] = unit_power(np.concatenate(blocks), num_lead=2)
     return sets
 
