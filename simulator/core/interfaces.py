@@ -20,6 +20,8 @@ Array = Any  # a tensor of the Keras backend or a NumPy array
 class ChannelSource(ABC):
     """Draws true channels. Built once per process with the radio geometry of the scenario."""
 
+    corrections: tuple[str, ...] = ()  # names of what a source corrects in the library that it draws from
+
     @abstractmethod
     def sample(self, batch_size: int, *, seed: int) -> NDArray[np.complex64]:
         """Channels, complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``; equal seeds give equal channels."""

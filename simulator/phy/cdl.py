@@ -13,6 +13,8 @@ from simulator.core.params import AzimuthRange, DelaySpread, Profile, ZenithRang
 from simulator.core.types import RadioGeometry
 from simulator.phy.panels import bs_array, ue_array
 from simulator.phy.source import SionnaSource
+from simulator.phy.tr38901_corrections import CDL as CORRECTIONS
+from simulator.phy.tr38901_corrections import CdlCorrection, active
 
 
 class ClusteredDelayLine(SionnaSource):
@@ -29,6 +31,9 @@ class ClusteredDelayLine(SionnaSource):
         rotate: draw mean angles per user and drop; None rotates when there is more than one user.
         azimuth_range_deg: mean departure azimuth uniform in +- this range [degree].
         zenith_range_deg: mean departure zenith uniform in 90 .. 90 + this range [degree] (users below the panel).
+        corrections: of Sionna's channels (see :mod:`simulator.phy.tr38901_corrections`); None: all that it needs.
+            ``los-phase``: the specular path of D and E has a random phase per user and drop, as the distance of
+            (7.5-29) gives it; otherwise it is the same for all.
 
     Source: TR 38.901, 7.7.1 (profiles), 7.7.5.1 (mean angles), 7.5 steps 10 and 11 (coefficients), by Sionna.
     """
@@ -43,7 +48,10 @@ class ClusteredDelayLine(SionnaSource):
         rotate: bool | None = None,
         azimuth_range_deg: AzimuthRange = 60.0,
         zenith_range_deg: ZenithRange = 15.0,
+        corrections: tuple[CdlCorrection, ...] | None = None,
     ):
+        # Profiles without a specular path have nothing to correct.
+        self.corrections = active(CORRECTIONS, corrections) if profile in "DE" else ()
         self._rotate = geometry.num_users > 1 if rotate is None else rotate
         self._azimuth, self._zenith = math.radians(azimuth_range_deg), math.radians(zenith_range_deg)
         self._cdl = CDL(
@@ -92,6 +100,8 @@ class ClusteredDelayLine(SionnaSource):
             aoa, los_aoa = aoa + d_aoa[..., None, None], los_aoa + d_aoa
             zod, los_zod = _fold_zenith(zod + d_zod[..., None, None]), _fold_zenith(los_zod + d_zod)
         aoa, aod, zoa, zod = cdl._random_coupling(aoa, aod, tiled(cdl._zoa), zod)
+        # In wavelengths: all that the specular path shows of its distance is a phase.
+        distance = uniform(0.0, 1.0) * cdl._cir_sampler._lambda_0 if self.corrections else tf.zeros([links, 1, 1])
         heading = uniform(0.0, 2 * math.pi)[:, 0]  # [link, 1]
         low, high = g.speed_range_mps
         speed = uniform(low, high) if low < high else low  # one speed for all: no draw
@@ -104,7 +114,7 @@ class ClusteredDelayLine(SionnaSource):
             los_zoa=tiled(cdl._los_zoa),
             los_zod=los_zod,
             los=tf.fill([links, 1, 1], cdl.los),
-            distance_3d=tf.zeros([links, 1, 1]),
+            distance_3d=distance,
             tx_orientations=tf.zeros([links, 1, 3]),
             rx_orientations=tf.tile(tf.constant([[[math.pi, 0.0, 0.0]]]), [links, 1, 1]),
         )

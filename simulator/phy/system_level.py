@@ -5,13 +5,18 @@ from __future__ import annotations
 from typing import ClassVar
 
 import tensorflow as tf
+from sionna.phy import config
 from sionna.phy.channel import gen_single_sector_topology
-from sionna.phy.channel.tr38901 import RMa, UMa, UMi
+from sionna.phy.channel.tr38901 import SystemLevelChannel
 
+from simulator.core.errors import ConfigError
 from simulator.core.params import PositiveFloat, Probability, validated
 from simulator.core.types import RadioGeometry
 from simulator.phy.panels import bs_array, ue_array
 from simulator.phy.source import SionnaSource
+from simulator.phy.tr38901_corrections import SYSTEM, SystemCorrection, active
+from simulator.phy.tr38901_rays import CorrectedRays
+from simulator.phy.tr38901_scenario import CorrectedRMa, CorrectedUMa, CorrectedUMi
 
 
 class _SectorDrops(SionnaSource):
@@ -23,8 +28,11 @@ class _SectorDrops(SionnaSource):
         indoor_probability: share of indoor UEs; None takes the scenario's own value.
         isd_m: inter-site distance [m]; None takes the scenario's own value.
         pathloss: path loss and shadow fading are part of the channel (normalisation may remove them again).
+        ue_floors: UMi, UMa: indoor UEs are on floors 1..N of buildings of N = 4..8 floors, both uniform, at
+            3 (floor - 1) + 1.5 m (TR 36.873, Table 6-1); otherwise all UEs are at 1.5 m.
+        corrections: of Sionna's channels (see :mod:`simulator.phy.tr38901_corrections`); None: all that it needs.
 
-    Source: TR 38.901, clauses 7.2 to 7.5, by Sionna.
+    Source: TR 38.901, clauses 7.2 to 7.5, by Sionna with corrections.
     """
 
     scenario: ClassVar[str]
@@ -40,23 +48,36 @@ class _SectorDrops(SionnaSource):
         indoor_probability: Probability | None = None,
         isd_m: PositiveFloat | None = None,
         pathloss: bool = True,
+        ue_floors: bool = False,
+        corrections: tuple[SystemCorrection, ...] | None = None,
     ):
-        self._los, self._indoor, self._isd = los, indoor_probability, isd_m
-        self._model = self.model(
+        if ue_floors and self.scenario == "rma":
+            raise ConfigError("channel.ue_floors", ue_floors, "false for rma: all UEs are at 1.5 m")
+        self._los, self._indoor, self._isd, self._floors = los, indoor_probability, isd_m, ue_floors
+        self.corrections = active(SYSTEM, corrections)
+        scenario = self.model(
             carrier_frequency=geometry.carrier_hz,
             ut_array=ue_array(geometry),
             bs_array=bs_array(geometry),
             direction="downlink",
             enable_pathloss=pathloss,
             enable_shadow_fading=pathloss,
+            corrections=self.corrections,
             **self.model_options,
         )
+        self._model = SystemLevelChannel(scenario)
+        self._model._ray_sampler = CorrectedRays(scenario)
         super().__init__(geometry, xla=False)
 
     def paths(self, batch_size: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Path coefficients and delays of new drops (see the base class)."""
+        self.drop(batch_size)
+        return self._model(self.geometry.num_slots, self.sampling_hz)
+
+    def drop(self, batch_size: int) -> None:
+        """New positions, states and large-scale parameters of all UEs; no rays."""
         g = self.geometry
-        topology = gen_single_sector_topology(
+        ue, *rest, indoor = gen_single_sector_topology(
             batch_size,
             g.num_users,
             self.scenario,
@@ -65,23 +86,27 @@ class _SectorDrops(SionnaSource):
             min_ut_velocity=g.speed_range_mps[0],
             max_ut_velocity=g.speed_range_mps[1],
         )
-        self._model.set_topology(*topology, los=self._los)
-        return self._model(g.num_slots, self.sampling_hz)
+        if self._floors:
+            floors = tf.floor(config.tf_rng.uniform(indoor.shape, 4.0, 9.0))
+            floor = tf.floor(config.tf_rng.uniform(indoor.shape) * floors)
+            height = ue[..., 2] + tf.where(indoor, 3 * floor, 0.0)
+            ue = tf.concat([ue[..., :2], height[..., None]], axis=-1)
+        self._model.set_topology(ue, *rest, indoor, los=self._los)
 
 
 class UrbanMicro(_SectorDrops):
     """Urban micro cell, street canyon (UMi)."""
 
-    scenario, model = "umi", UMi
+    scenario, model = "umi", CorrectedUMi
 
 
 class UrbanMacro(_SectorDrops):
     """Urban macro cell (UMa)."""
 
-    scenario, model = "uma", UMa
+    scenario, model = "uma", CorrectedUMa
 
 
 class RuralMacro(_SectorDrops):
     """Rural macro cell (RMa)."""
 
-    scenario, model, model_options = "rma", RMa, {}
+    scenario, model, model_options = "rma", CorrectedRMa, {}
