@@ -25,7 +25,7 @@ from simulator.core.types import Panel, RadioGeometry
 from simulator.data.store import MANIFEST, sha256, write_json
 
 FORMAT = 1
-HALF_WIDTH_DB = 0.045
+HALF_WIDTH_DB = 0.05
 # Estimates before an interval is believed, and at most; the many of a source that is not known cost its draws.
 _LEAST, _MOST = 20, 1000
 

@@ -28,7 +28,7 @@ from simulator.core.errors import ConfigError, StoreError
 SNR_DEFINITION = (
     "snr_db is the total transmit power over all ports and streams, divided by the noise power, per subcarrier. "
     "The channel is scaled to E|h|^2 = 1 per antenna pair as `normalization` says: per_sample scales each UE and drop, "
-    "per_dataset uses one factor for the run, none keeps the path gain."
+    "per_dataset uses one factor for all runs with this channel, none keeps the path gain."
 )
 _PACKAGES = ("csilink", "sionna", "tensorflow", "keras", "numpy", "scipy", "pandas")
 

@@ -208,7 +208,7 @@ def test_seeds_agree():
     rates, scales = [], []
     for draw in draws:
         draw._source = draws[0]._source  # compiled once
-        h = draw.chunk(0, 500)
+        h = draw.chunk(0, 300)
         scales.append(draw._scale)
         rates.append(np.log2(1 + 100 * np.sum(np.abs(h[:, 0, 0, :, 0, 0]) ** 2, axis=1)))
     assert len(set(scales)) == 1
