@@ -28,7 +28,7 @@ class AmplitudeField:
     def __init__(self, config: CsiConfig, scheme: str, bits: int | None):
         needed = config.amplitude_range_db is not None
         if needed and bits == 0:
-            allowed = "1..16, or null: 8 (but for normalization: per_sample, the gNB does not know the power of a channel)"
+            allowed = "1..16, or null for 8; or normalization: per_sample, where powers are known"
             raise ConfigError(f"feedback.{scheme}.scale_bits", bits, allowed)
         self.bits = (USUAL_BITS if needed else 0) if bits is None else bits
         self._range, self._scheme, self._strict = config.amplitude_range_db or (LOW_DB, HIGH_DB), scheme, needed
