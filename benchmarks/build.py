@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.normalization import mean_power
 from receivers.codebooks.pmi import check_subband
 from receivers.feedback.pmi import PmiFeedback
 from scenarios.schema import Feedback, Scenario
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from simulator.detection import Detection
     from simulator.link import Link
     from simulator.throughput import Throughput
-
-# Drops that fix the scale of `normalization: per_dataset`.
-_CALIBRATION_DROPS = 256
 
 
 def build_source(channel: Any, geometry: Any) -> ChannelSource:
@@ -180,11 +177,6 @@ def build_throughput(scenario: Scenario) -> Throughput | None:
     )
 
 
-def mean_power(blocks: Iterable[np.ndarray]) -> float:
-    """Mean of |h|^2 over blocks of channels of equal size, linear."""
-    return float(np.mean([np.mean(np.abs(h) ** 2, dtype=np.float64) for h in blocks]))
-
-
 class ChannelDraw:
     """Normalised channels of a point, chunk by chunk."""
 
@@ -205,10 +197,10 @@ class ChannelDraw:
         return self._source.sample(drops, seed=derive(self._point.scenario.seed, role, self._point.channel_key, index))
 
     def _dataset_scale(self) -> float:
-        """One factor for the whole run, from drops of its own."""
+        """One factor for all runs with this channel: 1 / sqrt(E|h|^2)."""
         if self._scale is None:
-            steps = (self._draw("normalization", i, 32) for i in range(_CALIBRATION_DROPS // 32))
-            self._scale = float(1 / np.sqrt(mean_power(steps)))
+            scenario = self._point.scenario
+            self._scale = mean_power(scenario.channel, scenario.geometry).value ** -0.5
         return self._scale
 
 

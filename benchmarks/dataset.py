@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.build import build_source, channel_name, mean_power
+from benchmarks.build import build_source, channel_name
 from benchmarks.memory import bytes_per_drop
+from benchmarks.normalization import MeanPower, mean_power, mixed
 from benchmarks.progress import track
 from scenarios.dataset import DatasetRecipe
 from scenarios.sweep import content_hash
@@ -21,9 +22,6 @@ from simulator.data.store import MANIFEST, ChannelStore, manifest, sha256, write
 from simulator.transforms import unit_power
 
 MEMORY_BYTES = 2 << 30
-# Draws of every part, in blocks, that fix the factor of `normalization: per_dataset`. Path gains of a UMa cell have a
-# standard deviation of 12 times their mean (users near the mast), so that their mean is known to 20 % (0.8 dB).
-_CALIBRATION_BLOCKS, _CALIBRATION_DRAWS = 64, 64
 
 
 def make_dataset(recipe: DatasetRecipe, folder: Path) -> ChannelStore:
@@ -53,7 +51,8 @@ def make_dataset(recipe: DatasetRecipe, folder: Path) -> ChannelStore:
         raise StoreError(f"{folder}: cannot be written ({error.strerror})") from None
     write_json(marker, description)
     finished = _finished(folder)
-    scale = _dataset_scale(recipe, sources) if recipe.normalization == "per_dataset" else None
+    power = _mean_power(recipe) if recipe.normalization == "per_dataset" else None
+    scale = None if power is None else power.value**-0.5
     work = [
         (split, index, min(recipe.shard_samples, total - index * recipe.shard_samples))
         for split, total in recipe.splits.items()
@@ -72,8 +71,9 @@ def make_dataset(recipe: DatasetRecipe, folder: Path) -> ChannelStore:
         "corrections": corrections,  # active in the sources, by part
         "parts": [channel_name(p.channel) for p in recipe.parts],
     }
-    if scale is not None:
-        origin["scale"] = scale  # every sample is a channel of its source times this amplitude
+    if power is not None:
+        # Every sample is a channel of its source times this amplitude, which is known to this half-width.
+        origin |= {"scale": scale, "scale_half_width_db": power.half_width_db}
     write_json(folder / MANIFEST, manifest(recipe.name, ChannelLayout.of(recipe.geometry), origin, entries))
     return ChannelStore(folder, verify=False)
 
@@ -112,16 +112,10 @@ def _source(recipe: DatasetRecipe, sources: dict[int, ChannelSource], number: in
     return sources[number]
 
 
-def _dataset_scale(recipe: DatasetRecipe, sources: dict[int, ChannelSource]) -> float:
-    """Amplitude that gives the mixture E|h|^2 = 1, from draws of its own: the same in every run of a recipe."""
-    step = int(np.clip(MEMORY_BYTES // bytes_per_drop(recipe.geometry), 1, _CALIBRATION_DRAWS))
-
-    def power(number: int) -> float:
-        seeds = (derive(recipe.seed, "normalization", number, block) for block in range(_CALIBRATION_BLOCKS))
-        return mean_power(_source(recipe, sources, number).sample(step, seed=seed) for seed in seeds)
-
-    powers = [power(number) for number in range(len(recipe.parts))]
-    return float(1 / np.sqrt(np.average(powers, weights=[part.weight for part in recipe.parts])))
+def _mean_power(recipe: DatasetRecipe) -> MeanPower:
+    """E|h|^2 of the mixture: of the law, not of the samples drawn."""
+    powers = [mean_power(part.channel, recipe.geometry) for part in recipe.parts]
+    return mixed(powers, [part.weight for part in recipe.parts])
 
 
 def _draw(

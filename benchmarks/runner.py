@@ -7,6 +7,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pandas as pd
 from benchmarks.build import build_estimator, build_payloads
 from benchmarks.engines import check_engine, make_engine, run_units
 from benchmarks.memory import chunk_drops
+from benchmarks.normalization import mean_power
 from benchmarks.progress import bar
 from benchmarks.store import Accumulator, Unit, cdf_frame, tidy_frame, write_bytes, write_tables
 from scenarios.load import apply_override, find_file, load_mapping
@@ -26,7 +28,7 @@ from simulator.core.errors import ConfigError, StoreError
 SNR_DEFINITION = (
     "snr_db is the total transmit power over all ports and streams, divided by the noise power, per subcarrier. "
     "The channel is scaled to E|h|^2 = 1 per antenna pair as `normalization` says: per_sample scales each UE and drop, "
-    "per_dataset uses one factor for the run, none keeps the path gain."
+    "per_dataset uses one factor for all runs with this channel, none keeps the path gain."
 )
 _PACKAGES = ("csilink", "sionna", "tensorflow", "keras", "numpy", "scipy", "pandas")
 
@@ -214,6 +216,11 @@ def _write_manifest(
     notes = []
     if scenario.normalization == "none":
         notes.append("The channel keeps its path gain: SNR at the receiver is far below snr_db.")
+    powers = {}
+    if scenario.normalization == "per_dataset":
+        powers = {point.key: mean_power(point.scenario.channel, point.scenario.geometry) for point in points}
+        for text in dict.fromkeys(power.text for power in powers.values()):
+            notes.append(f"E|h|^2 of the channel before the common factor: {text}; known for all seeds and SNRs alike.")
     drops = sorted({total.drops for total in totals})
     manifest = {
         "name": scenario.name,
@@ -226,7 +233,9 @@ def _write_manifest(
         "commit": _commit(),
         "hashes": {"scenario": content_hash(json.loads(json.dumps(data, default=str)))},
         "points": [
-            {"key": point.key, "axes": point.axes, "drops": t.drops} for point, t in zip(points, totals, strict=True)
+            {"key": point.key, "axes": point.axes, "drops": t.drops}
+            | ({"mean_power": asdict(powers[point.key])} if powers else {})
+            for point, t in zip(points, totals, strict=True)
         ],
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "wall_time_s": round(time.time() - started, 1),

@@ -12,6 +12,7 @@ import numpy as np
 from benchmarks.cards import training_facts
 from simulator.core import registry
 from simulator.core.interfaces import ChannelSource
+from simulator.core.seeding import derive
 from simulator.core.types import Panel, RadioGeometry
 from simulator.data.store import sha256, write_json
 from simulator.transforms import unit_power
@@ -43,10 +44,11 @@ def _sources() -> dict[str, ChannelSource]:
 
 def draw(split: str) -> dict[str, np.ndarray]:
     """Channels by name, unit power per UE, complex64 ``[drop, user, rx_ant, port, slot, pilot]``."""
-    seed = SEED + 1000 * list(_SPLITS).index(split)
     sets = {}
-    for i, (name, source) in enumerate(_sources().items()):
-        blocks = [source.sample(200, seed=seed + 100 * i + j) for j in range(_SPLITS[split] // 200)]
+    for name, source in _sources().items():
+        blocks = [
+            source.sample(200, seed=derive(SEED, "channel", split, name, j)) for j in range(_SPLITS[split] // 200)
+        ]
         sets[name] = unit_power(np.concatenate(blocks), num_lead=2)
     return sets
 

@@ -18,6 +18,8 @@ from simulator.mcs import MAX_LAYERS
 
 _Polarisations = Annotated[Integer, Field(ge=1, le=2)]
 _MAX_SNRS = 1000
+# What both ends know of the amplitude of a channel [dB]: unit power, or any path gain, or that of UEs of one cell.
+_AMPLITUDE_RANGES_DB = {"per_sample": None, "per_dataset": (-120.0, 60.0), "none": (-200.0, 40.0)}
 _OF_THROUGHPUT = ("bler", "goodput_bpshz", "mcs_mean", "user_goodput_bpshz")
 
 
@@ -341,6 +343,7 @@ class Scenario(Radio):
             spacing_hz=self.carrier.spacing_hz,
             subband_size=self.carrier.subband_size,
             num_layers=self.precoding.layers_per_user,
+            amplitude_range_db=_AMPLITUDE_RANGES_DB[self.normalization],
         )
 
 

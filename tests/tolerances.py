@@ -1,6 +1,7 @@
 """Tolerances of the tests, each with its reason. References are float64 unless a test says otherwise."""
 
 import numpy as np
+from scipy import stats
 
 # complex64 sums of up to some hundred terms: one rounding is 6e-8, growing with the square root of the length.
 FLOAT32 = 1e-5
@@ -67,3 +68,22 @@ def assert_close(actual, expected, tolerance):
     assert actual.shape == expected.shape, f"shape {actual.shape}, expected {expected.shape}"
     deviation = np.max(np.abs(actual - expected))
     assert deviation <= tolerance * np.max(np.abs(expected)), f"deviation {deviation:.3g}"
+
+
+def assert_independent(values):
+    """Real values ``[seed, draw]``: correlation of all pairs at all shifts, and spread of the means over the seeds.
+
+    Of ranks, whose correlation of n draws is normal with variance 1 / n whatever the values.
+    """
+    x = stats.rankdata(values).reshape(np.shape(values))
+    x = (x - x.mean()) / x.std()
+    count, n = x.shape
+    spectrum = np.fft.fft(x, axis=1)
+    largest = max(
+        np.abs(np.fft.ifft(spectrum[i].conj() * spectrum[i + 1 :], axis=1).real).max() / n for i in range(count - 1)
+    )
+    tests = count * (count - 1) / 2 * n
+    bound = stats.norm.isf(stats.norm.sf(SIGMAS) / tests) / np.sqrt(n)
+    assert largest < bound, f"correlation {largest:.3f} of two seeds, at most {bound:.3f} by chance"
+    spread = x.mean(axis=1).std(ddof=1) * np.sqrt(n)
+    assert abs(spread - 1) < SIGMAS / np.sqrt(2 * (count - 1)), f"means spread by {spread:.3f} of what they should"

@@ -8,12 +8,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from receivers.feedback.amplitude import AmplitudeField
 from receivers.feedback.images import from_unit_images, to_unit_images
 from receivers.feedback.latents import LatentCodec
 from receivers.models.weights import TrainedModel
-from receivers.quantization.scale import scale_index, scale_of
 from receivers.quantization.weight_bits import WIDTHS
-from simulator.core import bitfield
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import FeedbackScheme
 from simulator.core.params import validated
@@ -28,8 +27,8 @@ class AutoencoderFeedback(FeedbackScheme):
         h_hat -> 2-D DFT per polarisation, IDFT -> first taps -> unit power -> encoder -> cells -> coder -> bits
         h     <- DFT                             <- taps       <- decoder <- cell levels  <- coder <-
 
-    Every receive antenna is an image of its own. The image has unit power; the amplitude is sent only with
-    ``scale_bits`` > 0 (it is known where the scenario normalises every sample).
+    Every receive antenna is an image of its own. The image has unit power; its amplitude is sent where the
+    scenario does not normalise every sample.
 
     Args:
         config: public configuration; panel and band must be those of the weights.
@@ -40,7 +39,7 @@ class AutoencoderFeedback(FeedbackScheme):
         prior: tables from the histogram of every "latent", of all "pooled", or from the "learned" density.
         levels: "shipped" reads a cell as the table of the weights says (for most the mean of the training latents in
             it), "nominal" as the quantiser has it.
-        scale_bits: bits of the amplitude of one image, uniform in dB; 0 sends none.
+        scale_bits: bits of the amplitude of an image, uniform in dB; None: 0 where all have unit power, else 8.
         weight_bits: bits of the encoder's weights, 16, 8, 4 or 2 (symmetric, one scale per channel), with activations
             of 16 bits; None runs it in floating point.
         seed: not used.
@@ -60,20 +59,21 @@ class AutoencoderFeedback(FeedbackScheme):
         coder: str = "range",
         prior: Literal["latent", "pooled", "learned"] = "latent",
         levels: Literal["shipped", "nominal"] = "shipped",
-        scale_bits: Annotated[int, Field(ge=0, le=16)] = 0,
+        scale_bits: Annotated[int, Field(ge=0, le=16)] | None = None,
         weight_bits: int | None = None,
         seed: int = 0,
     ):
         if weight_bits not in (None, *WIDTHS):
             raise ConfigError("feedback.autoencoder.weight_bits", weight_bits, ", ".join(map(str, WIDTHS)))
-        self.config, self.scale_bits, self._weight_bits = config, scale_bits, weight_bits
+        self._amplitude = AmplitudeField(config, "autoencoder", scale_bits)
+        self.config, self.scale_bits, self._weight_bits = config, self._amplitude.bits, weight_bits
         self._trained = TrainedModel(weights)
         check_geometry(config, self._trained, "channel")
         self._codec = LatentCodec(self._trained, quantizer, bits, coder, prior, levels, config.num_rx_ant)
         self._label = f"{self._trained.name}-{self._codec.key}-{coder}"
         self._label += f"-{prior}" if prior != "latent" and coder != "fixed" else ""
         self._label += "-nominal" if levels == "nominal" else ""
-        self._label += f"-s{scale_bits}" if scale_bits else ""
+        self._label += self._amplitude.suffix
         self._label += f"-w{weight_bits}" if weight_bits else ""
 
     @cached_property
@@ -115,7 +115,7 @@ class AutoencoderFeedback(FeedbackScheme):
         images, scale = to_unit_images(csi.h_hat, self.config, self._trained.input.num_delays)
         latent = self._encode(images)
         coded, lengths = self._codec.encode(latent)
-        head = bitfield.pack(scale_index(scale, self.scale_bits).reshape(batch * users, rx), self.scale_bits)
+        head = self._amplitude.pack(scale.reshape(batch * users, rx))
         bits = np.concatenate([head, coded], axis=1)
         return CsiReport(bits.reshape(batch, users, -1), (lengths + head.shape[1]).reshape(batch, users))
 
@@ -126,9 +126,7 @@ class AutoencoderFeedback(FeedbackScheme):
         head = self.config.num_rx_ant * self.scale_bits
         latent, valid = self._codec.decode(bits[:, head:], np.maximum(num_bits - head, 0))
         valid = (valid & (num_bits >= head)).reshape(batch, users)
-        amplitude = None
-        if self.scale_bits and width >= head:
-            amplitude = scale_of(bitfield.unpack(bits[:, :head], self.scale_bits), self.scale_bits).reshape(-1)
+        amplitude = self._amplitude.unpack(bits[:, :head]) if width >= head else None
         return from_unit_images(self._trained.decode(latent), valid, self.config, amplitude)
 
 

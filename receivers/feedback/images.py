@@ -35,10 +35,10 @@ def from_unit_images(
         x: float32 ``[batch * user * rx_ant, delay, port, 2]``.
         valid: bool ``[batch, user]``.
         config: public configuration.
-        amplitude: of every image; None where the gNB knows that channels have unit power per entry.
+        amplitude: of every image, in their order; None where the gNB knows that channels have unit power per entry.
     """
     if amplitude is None:
         amplitude = np.full(len(x), (config.num_subcarriers / x.shape[1]) ** 0.5, np.float32)
-    h = from_angular_delay(to_complex(x) * amplitude[:, None, None], config.panel, config.num_subcarriers)
+    h = from_angular_delay(to_complex(x) * np.reshape(amplitude, (-1, 1, 1)), config.panel, config.num_subcarriers)
     h = h.reshape(*valid.shape, config.num_rx_ant, config.panel.num_ports, -1)
     return CsiReconstruction(h=np.where(valid[:, :, None, None, None], h, np.complex64(0)), valid=valid)

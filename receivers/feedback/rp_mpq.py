@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from receivers.feedback.amplitude import AmplitudeField
 from receivers.feedback.autoencoder import check_geometry
 from receivers.feedback.images import from_unit_images, to_unit_images
 from receivers.feedback.latents import LatentCodec
@@ -47,6 +48,7 @@ class RpMpqFeedback(FeedbackScheme):
         snr_db: the UE's estimate of its SNR [dB].
         alpha: weight of sparse realisations in Eq. (32).
         coder: entropy coder of the latents.
+        scale_bits: bits of the amplitude of an image, uniform in dB; None: 0 where all have unit power, else 8.
         seed: of random choices.
 
     Source: Park, Choi, RP-MPQ, Sec. V.
@@ -65,6 +67,7 @@ class RpMpqFeedback(FeedbackScheme):
         snr_db: float = 10.0,
         alpha: Annotated[float, Field(ge=0)] = 1.0,
         coder: str = "fixed",
+        scale_bits: Annotated[int, Field(ge=0, le=16)] | None = None,
         seed: int = 0,
     ):
         self.config, self.controller, self._seed = config, controller, seed
@@ -80,6 +83,8 @@ class RpMpqFeedback(FeedbackScheme):
         if controller in ("online", "oracle"):
             self._label += f"-g{gamma:g}-{snr_db:g}dB"
         self._label += "" if coder == "fixed" else f"-{coder}"
+        self._amplitude = AmplitudeField(config, "rp-mpq", scale_bits)
+        self._label += self._amplitude.suffix
         self._table = self._set.surrogate(gamma)
         self._choice = self._calibrated()
 
@@ -106,7 +111,7 @@ class RpMpqFeedback(FeedbackScheme):
     @property
     def max_bits(self) -> int:
         """Longest possible report."""
-        return self._codec.max_bits
+        return self.config.num_rx_ant * self._amplitude.bits + self._codec.max_bits
 
     @cached_property
     def _encoder(self) -> Any:
@@ -119,10 +124,10 @@ class RpMpqFeedback(FeedbackScheme):
 
     def choose(self, csi: CsiEstimate) -> np.ndarray:
         """Policy of every image, int64 ``[batch * user * rx_ant]``, an index of the policy set."""
-        return self._chosen(self._images(csi), csi)
+        return self._chosen(self._images(csi)[0], csi)
 
-    def _images(self, csi: CsiEstimate) -> np.ndarray:
-        return to_unit_images(csi.h_hat, self.config, self._trained.input.num_delays)[0]
+    def _images(self, csi: CsiEstimate) -> tuple[np.ndarray, np.ndarray]:
+        return to_unit_images(csi.h_hat, self.config, self._trained.input.num_delays)
 
     def _chosen(self, images: np.ndarray, csi: CsiEstimate) -> np.ndarray:
         if self.controller in ("static", "ilp"):
@@ -160,14 +165,16 @@ class RpMpqFeedback(FeedbackScheme):
     def report(self, csi: CsiEstimate) -> CsiReport:
         """Choose a precision for every image, compress at it."""
         batch, users = csi.h_hat.shape[:2]
-        images = self._images(csi)
+        images, scale = self._images(csi)
         chosen = self._chosen(images, csi)
         latent = np.zeros((len(images), self._trained.input.num_latents), np.float32)
         for policy in np.unique(chosen):
             mine = chosen == policy
             latent[mine] = self._latents(images[mine], self._set.policies[policy])
         bits, num_bits = self._codec.encode(latent)
-        return CsiReport(bits.reshape(batch, users, -1), num_bits.reshape(batch, users))
+        head = self._amplitude.pack(scale.reshape(batch * users, -1))
+        bits = np.concatenate([head, bits], axis=1)
+        return CsiReport(bits.reshape(batch, users, -1), (num_bits + head.shape[1]).reshape(batch, users))
 
     def ue_bops(self, csi: CsiEstimate) -> np.ndarray:
         """Bit operations of the encoder under the chosen policies; the choice is a table lookup."""
@@ -177,6 +184,9 @@ class RpMpqFeedback(FeedbackScheme):
     def reconstruct(self, report: CsiReport) -> CsiReconstruction:
         """Decode and decompress; reports that are no codeword sequence are marked invalid."""
         batch, users, width = report.bits.shape
-        num_bits = np.asarray(report.num_bits, np.int64).reshape(-1)
-        latent, valid = self._codec.decode(report.bits.reshape(batch * users, width), num_bits)
-        return from_unit_images(self._trained.decode(latent), valid.reshape(batch, users), self.config)
+        bits, num_bits = report.bits.reshape(batch * users, width), np.asarray(report.num_bits, np.int64).reshape(-1)
+        head = self.config.num_rx_ant * self._amplitude.bits
+        latent, valid = self._codec.decode(bits[:, head:], np.maximum(num_bits - head, 0))
+        valid = (valid & (num_bits >= head)).reshape(batch, users)
+        amplitude = self._amplitude.unpack(bits[:, :head]) if width >= head else None
+        return from_unit_images(self._trained.decode(latent), valid, self.config, amplitude)

@@ -10,6 +10,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from receivers.feedback.amplitude import AmplitudeField
 from simulator.core import bitfield
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import FeedbackScheme
@@ -62,12 +63,14 @@ class SparseFeedback(FeedbackScheme):
     bits, S is the largest number whose report fits in ``bits``:
     :math:`2 + 4 + \lceil \log_2 \binom{N}{S} \rceil + S (b_a + b_p)` bits for one image of N entries. The set is sent
     as its rank among all sets of S (combinatorial number system); the largest amplitude on 4 bits, uniform in dB
-    between the root mean square of the channel and the most that an entry can be; the others in dB below it or 0.
+    between the root mean square of the channel and the most that an entry can be; the others in dB below it or 0. The
+    root mean square itself goes in front where the scenario does not normalise every sample.
 
     Args:
         config: public configuration.
         bits: budget per receive antenna and report, 16..8192.
         num_delays: delay taps of the image.
+        scale_bits: bits of the root mean square, uniform in dB; None: 0 where all channels have unit power, else 8.
         seed: not used.
 
     Source: position and amplitude fields as in the Type II codebooks, 3GPP TS 38.214, 5.2.2.2.5; rank: Cover, IEEE
@@ -81,14 +84,16 @@ class SparseFeedback(FeedbackScheme):
         *,
         bits: Annotated[int, Field(ge=16, le=8192)],
         num_delays: Count = 32,
+        scale_bits: Annotated[int, Field(ge=0, le=16)] | None = None,
         seed: int = 0,
     ):
         if num_delays > config.num_subcarriers:
             raise ConfigError("feedback.sparse.num_delays", num_delays, f"1..{config.num_subcarriers}")
         self.config, self.bits, self.num_delays = config, bits, num_delays
+        self._amplitude = AmplitudeField(config, "sparse", scale_bits)
         self._entries = num_delays * config.panel.num_ports
         self._max_top_db = 10 * math.log10(config.panel.num_ports * config.num_subcarriers)
-        fitted = (self._fitted(grid, bits - _GRID_BITS - _TOP_BITS) for grid in _GRIDS)
+        fitted = (self._fitted(grid, bits - self._amplitude.bits - _GRID_BITS - _TOP_BITS) for grid in _GRIDS)
         self._grids = [grid for grid in fitted if grid.num_kept]
         if not self._grids:
             raise ConfigError("feedback.sparse.bits", bits, "more, one coefficient does not fit")
@@ -98,20 +103,22 @@ class SparseFeedback(FeedbackScheme):
 
     @property
     def label(self) -> str:
-        """``sparse-b<bits>``."""
-        return f"sparse-b{self.bits}"
+        """``sparse-b<bits>``, with ``-s<scale_bits>`` where amplitudes are sent."""
+        return f"sparse-b{self.bits}{self._amplitude.suffix}"
 
     @property
     def max_bits(self) -> int:
         """Length of every report; shorter grids are filled up with zeros."""
-        return self.config.num_rx_ant * (_GRID_BITS + _TOP_BITS + max(grid.length for grid in self._grids))
+        head = self._amplitude.bits + _GRID_BITS + _TOP_BITS
+        return self.config.num_rx_ant * (head + max(grid.length for grid in self._grids))
 
     def report(self, csi: CsiEstimate) -> CsiReport:
         """Positions and values of the largest entries of every UE, on the best of the grids."""
         batch, users, _, ports, subcarriers = csi.h_hat.shape
         h = csi.h_hat.reshape(-1, ports, subcarriers)
         x = to_angular_delay(h, self.config.panel, self.num_delays).reshape(len(h), -1)
-        x = x / np.sqrt(np.maximum(np.mean(np.abs(h) ** 2, axis=(1, 2)), 1e-30))[:, None]
+        scale = np.sqrt(np.maximum(np.mean(np.abs(h) ** 2, axis=(1, 2)), 1e-30))
+        x = x / scale[:, None]
         order = np.argsort(-np.abs(x), axis=1, kind="stable")[:, : self._grids[0].num_kept]
         peak_db = 20 * np.log10(np.maximum(np.abs(x).max(axis=1), 1e-15))
         steps = 2**_TOP_BITS - 1
@@ -126,7 +133,9 @@ class SparseFeedback(FeedbackScheme):
             errors.append(np.sum(np.abs(kept - value) ** 2 - np.abs(kept) ** 2, axis=1))  # the rest of x is lost by all
             payloads.append((number, grid, chosen, amplitude, phase))
         best = np.argmin(errors, axis=0)
+        head = self._amplitude.bits
         bits = np.zeros((len(h), self.max_bits // self.config.num_rx_ant), np.uint8)
+        bits[:, :head] = self._amplitude.pack(scale[:, None])
         for number, grid, chosen, amplitude, phase in payloads:
             rows = np.flatnonzero(best == number)
             fields = [
@@ -136,7 +145,7 @@ class SparseFeedback(FeedbackScheme):
                 bitfield.pack(amplitude[rows], grid.amplitude_bits),
                 bitfield.pack(phase[rows], grid.phase_bits),
             ]
-            bits[rows, : _GRID_BITS + _TOP_BITS + grid.length] = np.concatenate(fields, axis=1)
+            bits[rows, head : head + _GRID_BITS + _TOP_BITS + grid.length] = np.concatenate(fields, axis=1)
         bits = bits.reshape(batch, users, -1)
         return CsiReport(bits, np.full((batch, users), bits.shape[2], np.int64))
 
@@ -145,7 +154,8 @@ class SparseFeedback(FeedbackScheme):
         batch, users = report.bits.shape[:2]
         rx, panel = self.config.num_rx_ant, self.config.panel
         bits = report.expect_length(self.max_bits).reshape(batch * users * rx, -1)
-        number, top, rest = np.split(bits, [_GRID_BITS, _GRID_BITS + _TOP_BITS], axis=1)
+        ends = np.cumsum([self._amplitude.bits, _GRID_BITS, _TOP_BITS])
+        scale, number, top, rest = np.split(bits, ends, axis=1)
         number = bitfield.unpack(number, _GRID_BITS)[:, 0]
         top_db = self._top_db(bitfield.unpack(top, _TOP_BITS))
         x = np.zeros((len(bits), self._entries), np.complex64)
@@ -158,6 +168,8 @@ class SparseFeedback(FeedbackScheme):
             amplitude = bitfield.unpack(amplitude, grid.amplitude_bits)
             value = grid.dequantize(amplitude, bitfield.unpack(phase, grid.phase_bits), top_db[rows])
             x[rows[:, None], chosen] = value
+        amplitude = self._amplitude.unpack(scale)
+        x = x if amplitude is None else x * amplitude
         x = x.reshape(len(x), self.num_delays, panel.num_ports)
         h = from_angular_delay(x, panel, self.config.num_subcarriers).reshape(batch, users, rx, panel.num_ports, -1)
         valid = valid.reshape(batch, users, rx).all(axis=2)

@@ -22,7 +22,7 @@ class VariableBitFeedback(FeedbackScheme):
 
     Reports are nested: the first n bits of a long report are the short report, so a report that the uplink cuts still
     decodes. The decoder reads -1 for what was not sent. With weights for images of unit power (``scaling: per_sample``)
-    the amplitude of an image is not sent, and the gNB takes every channel to have unit power per entry.
+    the amplitude of an image is not sent, so that every channel must have unit power per entry.
 
     Args:
         config: public configuration; panel, band and UE antennas must be those of the weights.
@@ -55,6 +55,9 @@ class VariableBitFeedback(FeedbackScheme):
         most = known.num_latents
         if self._trained.codec is not None:
             raise ConfigError("feedback.variable-bit.weights", weights, "weights of a network of bits (variable_bit)")
+        if known.scaling == "per_sample" and config.amplitude_range_db is not None:
+            allowed = "weights with scaling none, or normalization: per_sample (a nested report has no amplitude field)"
+            raise ConfigError("feedback.variable-bit.weights", weights, allowed)
         if bits is not None and bits > most:
             allowed = f"1..{most}, what the weights {self._trained.name} have"
             raise ConfigError("feedback.variable-bit.bits", bits, allowed)

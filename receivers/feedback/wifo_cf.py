@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import Field
 
+from receivers.feedback.amplitude import AmplitudeField
 from receivers.feedback.autoencoder import check_geometry
 from receivers.feedback.images import from_unit_images, to_unit_images
 from receivers.models.weights import TrainedModel
-from receivers.quantization.scale import scale_index, scale_of
 from receivers.quantization.unit_interval import LAWS, MAX_BITS, UnitQuantizer
 from simulator.core import bitfield
 from simulator.core.errors import ConfigError, StoreError
@@ -29,9 +29,8 @@ class WiFoCfFeedback(FeedbackScheme):
     r"""Channel -> encoder -> codeword -> b bits for each value; the gNB restores the channels of all UEs of a drop.
 
     Every receive antenna is an image of its own (antennas and subcarriers, or beams and delays where the weights are
-    for those) of unit power. The amplitude is sent only with ``scale_bits`` > 0; otherwise the gNB takes every channel
-    to have unit power per entry. The decoder sees the images of one receive antenna of all UEs; a report that is not
-    valid is left out, as if that UE were not there.
+    for those) of unit power. The amplitude is sent where the scenario does not normalise every sample. The decoder sees
+    the images of one receive antenna of all UEs; a report that is not valid is left out, as if that UE were not there.
 
     With ``uplink_snr_db`` codewords are analog: values on the quantiser's levels (16 bits wide by default: as good as
     continuous) arrive with white noise at this SNR over the mean square of each codeword. A report cannot hold real
@@ -45,7 +44,7 @@ class WiFoCfFeedback(FeedbackScheme):
         bits: b of all UEs; None: that of the weights (16 for an analog uplink).
         user_bits: b of UE 0, 1, ..., from the beginning again for more UEs; instead of ``bits``.
         users: "joint", or "single": every UE is decoded by itself.
-        scale_bits: bits of the amplitude of one image, uniform in dB; 0 sends none.
+        scale_bits: bits of the amplitude of an image, uniform in dB; None: 0 where all have unit power, else 8.
         uplink_snr_db: SNR of an analog uplink [dB]; None: bits.
         seed: of the noise.
 
@@ -64,7 +63,7 @@ class WiFoCfFeedback(FeedbackScheme):
         bits: Width | None = None,
         user_bits: Annotated[list[Width], Field(min_length=1)] | None = None,
         users: Literal["joint", "single"] = "joint",
-        scale_bits: Annotated[int, Field(ge=0, le=16)] = 0,
+        scale_bits: Annotated[int, Field(ge=0, le=16)] | None = None,
         uplink_snr_db: SnrDb | None = None,
         seed: int = 0,
     ):
@@ -78,13 +77,14 @@ class WiFoCfFeedback(FeedbackScheme):
             allowed = "weights with attention: token; over the batch, a report would depend on other UEs"
             raise ConfigError("feedback.wifo-cf.weights", weights, allowed)
         check_geometry(config, self._trained, "channel")
-        self.config, self.scale_bits, self._users, self._seed = config, scale_bits, users, seed
+        self._amplitude = AmplitudeField(config, "wifo-cf", scale_bits)
+        self.config, self.scale_bits, self._users, self._seed = config, self._amplitude.bits, users, seed
         self._snr_db, self._quantizer = uplink_snr_db, UnitQuantizer(codec.quantizer)
         usual = codec.bits if uplink_snr_db is None else MAX_BITS
         self._widths = np.array(user_bits or [bits or usual], np.int64)
         self._latents = self._trained.input.num_latents
         self._label = f"{self._trained.name}-b{'.'.join(map(str, self._widths))}"
-        self._label += "-single" * (users == "single") + (f"-s{scale_bits}" if scale_bits else "")
+        self._label += "-single" * (users == "single") + self._amplitude.suffix
         self._label += "" if uplink_snr_db is None else f"-analog{uplink_snr_db:g}dB"
 
     @cached_property
@@ -141,7 +141,7 @@ class WiFoCfFeedback(FeedbackScheme):
         """Inverse of :meth:`_images`; zeros where a report is not valid."""
         if self._trained.input.domain == "angular_delay":
             return from_unit_images(np.swapaxes(x, 1, 2), valid, self.config, amplitude)
-        h = to_complex(x) if amplitude is None else to_complex(x) * amplitude[:, None, None]
+        h = to_complex(x) if amplitude is None else to_complex(x) * np.reshape(amplitude, (-1, 1, 1))
         h = h.reshape(*valid.shape, self.config.num_rx_ant, *self._sizes).astype(np.complex64)
         return CsiReconstruction(h=np.where(valid[..., None, None, None], h, np.complex64(0)), valid=valid)
 
@@ -157,7 +157,7 @@ class WiFoCfFeedback(FeedbackScheme):
         codeword = [ops.convert_to_numpy(self._model.encode(x[i : i + step], widths)) for i in range(0, len(x), step)]
         z = np.swapaxes(np.concatenate(codeword).reshape(batch, rx, users, -1), 1, 2)  # [batch, user, rx, latent]
         index = self._quantizer.quantize(z, widths[:, None, None]).reshape(batch, users, -1)
-        scales = bitfield.pack(scale_index(scale, self.scale_bits).reshape(batch, users, rx), self.scale_bits)
+        scales = self._amplitude.pack(scale.reshape(batch, users, rx))
         lengths, head = self._lengths(users), scales.shape[-1]
         bits = np.zeros((batch, users, int(lengths.max())), np.uint8)
         bits[..., :head] = scales
@@ -189,9 +189,7 @@ class WiFoCfFeedback(FeedbackScheme):
             z[:, user] = self._quantizer.dequantize(fields, widths[user]).reshape(batch, rx, -1)
         if self._snr_db is not None:
             z += self._noise(z, bits, lengths, self._snr_db)
-        amplitude = None
-        if self.scale_bits:
-            amplitude = scale_of(bitfield.unpack(bits[..., :head], self.scale_bits), self.scale_bits).reshape(-1)
+        amplitude = self._amplitude.unpack(bits[..., :head])
         images = np.zeros((batch, users, rx, *self._sizes, 2), np.float32)
         for heard in np.unique(valid, axis=0):  # one decoding for each set of UEs that are heard together
             groups = [np.flatnonzero(heard)] if self._users == "joint" else np.flatnonzero(heard)[:, None]

@@ -7,21 +7,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Range of the grid [dB].
+# Range of the grid of unit-power images and of latents [dB].
 LOW_DB, HIGH_DB = -60.0, 40.0
 
 
-def scale_index(scale: NDArray[np.floating[Any]], bits: int) -> NDArray[np.int64]:
+def scale_index(
+    scale: NDArray[np.floating[Any]], bits: int, range_db: tuple[float, float] = (LOW_DB, HIGH_DB)
+) -> NDArray[np.int64]:
     """Nearest grid point of positive amplitudes (any shape), int64 0 .. 2**bits - 1."""
-    steps = 2**bits - 1
-    position = (20 * np.log10(np.maximum(scale, 1e-30)) - LOW_DB) / (HIGH_DB - LOW_DB) * steps
+    steps, (low_db, high_db) = 2**bits - 1, range_db
+    position = (20 * np.log10(np.maximum(scale, 1e-30)) - low_db) / (high_db - low_db) * steps
     return np.clip(np.round(position), 0, steps).astype(np.int64)
 
 
-def scale_of(index: NDArray[np.integer[Any]], bits: int) -> NDArray[np.float32]:
+def scale_of(
+    index: NDArray[np.integer[Any]], bits: int, range_db: tuple[float, float] = (LOW_DB, HIGH_DB)
+) -> NDArray[np.float32]:
     """Amplitude float32 of every grid point."""
-    step = (HIGH_DB - LOW_DB) / max(2**bits - 1, 1)
-    return (10 ** ((LOW_DB + np.asarray(index) * step) / 20)).astype(np.float32)
+    low_db, high_db = range_db
+    step = (high_db - low_db) / max(2**bits - 1, 1)
+    return (10 ** ((low_db + np.asarray(index) * step) / 20)).astype(np.float32)
 
 
 def scale_values(scale: Any, bits: int) -> Any:

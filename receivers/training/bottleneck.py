@@ -13,6 +13,7 @@ from receivers.quantization.centroids import centroid_levels
 from receivers.quantization.scale import scale_values
 from receivers.training.recipe import QuantizerSection
 from simulator.core import registry
+from simulator.core.seeding import derive
 
 # Ends of the outer cells, which reach to infinity.
 _FAR = 1e8
@@ -47,7 +48,7 @@ class Bottleneck(keras.layers.Layer):
         super().__init__(**kwargs)
         self.section, self.rate_weight = section, rate_weight
         self.quantizers = [registry.build("quantizers", section.name, bits=b, **section.params) for b in section.bits]
-        self._noise = keras.random.SeedGenerator(seed)
+        self._noise = keras.random.SeedGenerator(derive(seed, "bottleneck"))
         self._levels = []
         if section.calibrate:
             for quantizer in self.quantizers:

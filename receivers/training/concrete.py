@@ -9,6 +9,7 @@ import numpy as np
 
 from receivers.models.concrete import concrete_temperature, hard_bits, mask_bits, soft_bits
 from receivers.training.recipe import ConcreteSection
+from simulator.core.seeding import derive
 
 
 class ConcreteBottleneck(keras.layers.Layer):
@@ -32,7 +33,7 @@ class ConcreteBottleneck(keras.layers.Layer):
     def __init__(self, section: ConcreteSection, num_latents: int, seed: int = 0, **kwargs):
         super().__init__(**kwargs)
         self.section, self.num_latents = section, num_latents
-        self._noise = keras.random.SeedGenerator(seed)
+        self._noise = keras.random.SeedGenerator(derive(seed, "bottleneck"))
         self.temperature = self.add_weight(shape=(), trainable=False, name="temperature")
         self.set_progress(0.0)
         self.built = True

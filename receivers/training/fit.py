@@ -27,6 +27,7 @@ from receivers.training.stream import StreamedImages
 from receivers.training.tensorboard import TensorBoard
 from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
+from simulator.core.seeding import derive
 from simulator.data.layout import ChannelLayout
 from simulator.data.store import write_json
 
@@ -223,7 +224,7 @@ def _fit_prior(model: TrainingModel, images: np.ndarray, recipe: TrainingRecipe)
     prior.compile(optimizer=keras.optimizers.Adam(0.01), loss=lambda y_true, bits: bits)
     latent = model.latents(images)
     size = min(200, len(latent))
-    rng = np.random.default_rng(recipe.seed)
+    rng = np.random.default_rng(derive(recipe.seed, "prior"))
     for _ in range(_PRIOR_STEPS):
         batch = latent[rng.choice(len(latent), size, replace=False)]
         prior.train_on_batch(batch, np.zeros(size, np.float32))

@@ -15,6 +15,7 @@ from receivers.training.masked import add_noise, draw_masks, masked_mse
 from receivers.training.phases import PhasedTraining
 from receivers.training.steps import Untracked
 from simulator.core.errors import ConfigError
+from simulator.core.seeding import derive
 
 TERMS = ("attention", "embedding", "hidden")
 KINDS = ("mcakd", "lmkd", "none")
@@ -180,7 +181,7 @@ class Mcakd(PhasedTraining):
         self.terms, self.tasks, self.ratio, self.frequency_axis = tuple(terms), tuple(tasks), ratio, frequency_axis
         self.rotate, self.noise_snr_db = rotate, noise_snr_db
         self._active = self.tasks[:1] if rotate else self.tasks
-        self._seed = keras.random.SeedGenerator(seed)
+        self._seed = keras.random.SeedGenerator(derive(seed, "training"))
         self._teacher = Untracked(teacher)
         self.selections: dict[str, keras.layers.Layer] = {}
         if teacher is not None:

@@ -13,6 +13,7 @@ from receivers.models.autoencoder import Autoencoder
 from receivers.training.bottleneck import Bottleneck
 from receivers.training.concrete import ConcreteBottleneck
 from receivers.training.distillation import Distillation
+from simulator.core.seeding import derive
 
 
 class TrainingModel(keras.Model):
@@ -46,7 +47,7 @@ class TrainingModel(keras.Model):
         self.autoencoder, self.bottleneck, self.noise_snr_db = autoencoder, bottleneck, noise_snr_db
         self.distillation = distillation
         self.quantize = True
-        self._noise = keras.random.SeedGenerator(seed)
+        self._noise = keras.random.SeedGenerator(derive(seed, "noise"))
         self.built = True
 
     def call(self, x, training=False):

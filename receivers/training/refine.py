@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from receivers.codebooks.search import best_codeword
+from simulator.core.seeding import derive
 
 Progress = Callable[[str], None]
 Array = np.ndarray
@@ -145,7 +146,7 @@ def _dynamic(
     best.history.append({"epoch": 0, "cosine_val": best_cosine, "kept": True})
     interval = schedule.update_interval or schedule.epochs
     for turn in range(-(-schedule.epochs // interval)):
-        model = make(schedule.seed + turn)
+        model = make(derive(schedule.seed, "turn", turn) if turn else schedule.seed)
         for _ in _train(model, best.codebook, train, schedule, interval, num_pol):
             pass
         candidate = refine(model, best.codebook, num_pol)

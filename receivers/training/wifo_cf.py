@@ -18,6 +18,7 @@ from receivers.training.mcakd import TERMS, attention_loss, check_kind, matched_
 from receivers.training.phases import PhasedTraining
 from receivers.training.steps import Untracked
 from simulator.core.errors import ConfigError
+from simulator.core.seeding import derive
 from simulator.core.types import CsiConfig
 
 
@@ -101,7 +102,7 @@ class WiFoCfTraining(PhasedTraining):
             "encoder_balance": encoder_balance,
             "decoder_balance": decoder_balance,
         }
-        self._seed = keras.random.SeedGenerator(seed)
+        self._seed = keras.random.SeedGenerator(derive(seed, "training"))
         self._teacher = Untracked(teacher)
         self.selections: dict[str, keras.layers.Layer] = {}
         if teacher is not None:

@@ -6,12 +6,15 @@ Classes hold configuration; state is passed, never hidden. What makes or reads b
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from itertools import count
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simulator.core.errors import ConfigError
+from simulator.core.seeding import derive
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport, PrecodingContext
 
 Array = Any  # a tensor of the Keras backend or a NumPy array
@@ -19,6 +22,10 @@ Array = Any  # a tensor of the Keras backend or a NumPy array
 
 class ChannelSource(ABC):
     """Draws true channels. Built once per process with the radio geometry of the scenario."""
+
+    # E|h|^2 is the same on every element, user, slot and frequency: one element is enough to find it.
+    power_of_one_element: ClassVar[bool] = False
+    power_drops: ClassVar[int] = 32  # of one estimate of it
 
     corrections: tuple[str, ...] = ()  # names of what a source corrects in the library that it draws from
 
@@ -32,6 +39,16 @@ class ChannelSource(ABC):
         Sources with a finite population of UEs name them (``user``, ``site``), so that data sets can be split by them.
         """
         return {}
+
+    def mean_power(self) -> float | None:
+        """E|h|^2, mean over antenna pairs, slots and frequencies, where it is known exactly; None: to be estimated."""
+        return None
+
+    def power_estimates(self) -> Iterator[float]:
+        """Independent, unbiased estimates of E|h|^2 without end, the same at every call. By default from drops."""
+        for number in count():
+            h = self.sample(self.power_drops, seed=derive(0, "mean power", number))
+            yield float(np.mean(np.square(np.abs(h)), dtype=np.float64))
 
 
 class Estimator(ABC):

@@ -104,6 +104,7 @@ class CsiConfig:
         spacing_hz: distance of two frequency samples [Hz].
         subband_size: frequency samples of one subband; the last subband may be smaller.
         num_layers: spatial layers that the gNB wants per UE.
+        amplitude_range_db: range of the root mean square amplitude of a channel [dB]; None: all have unit power.
     """
 
     panel: Panel
@@ -112,6 +113,7 @@ class CsiConfig:
     spacing_hz: float
     subband_size: int
     num_layers: int = 1
+    amplitude_range_db: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         limit = min(self.num_rx_ant, self.panel.num_ports)

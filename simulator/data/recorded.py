@@ -14,6 +14,8 @@ from simulator.data.layout import ChannelLayout
 from simulator.data.store import ChannelStore
 from simulator.transforms import from_angular_delay
 
+_BLOCK = 32  # samples read at once
+
 
 class RecordedChannels(ChannelSource):
     r"""Users of a drop are different samples of a store, drawn at random for every drop.
@@ -74,6 +76,24 @@ class RecordedChannels(ChannelSource):
             start = rng.integers(0, self._store.layout.num_slots - g.num_slots + 1, index.shape)
             slots = (start[..., None] + np.arange(g.num_slots))[:, :, None, None, :, None]
             h = np.take_along_axis(h, slots, axis=4)
+        return self._expanded(h)
+
+    def mean_power(self) -> float:
+        """Of the store: every sample of a group that is large enough, and every window of slots, is equally likely."""
+        g, slots = self._geometry, self._store.layout.num_slots
+        starts = slots - g.num_slots + 1
+        # windows that hold each slot
+        windows = np.convolve(np.ones(starts), np.ones(g.num_slots))
+        total, index = 0.0, np.sort(np.concatenate(self._groups))
+        for part in np.split(index, range(_BLOCK, len(index), _BLOCK)):
+            h = self._expanded(self._store.take(self._split, part[:, None])[:, :, : g.num_rx_ant])
+            by_slot = np.mean(np.square(np.abs(h)), axis=(1, 2, 3, 5), dtype=np.float64)  # [sample, slot]
+            total += np.sum(by_slot @ windows) / windows.sum()
+        return float(total / len(index))
+
+    def _expanded(self, h: np.ndarray) -> np.ndarray:
+        """Samples ``[batch, user, rx_ant, *, slot, *]`` of the store on the scenario's ports and subcarriers."""
+        g = self._geometry
         if self._store.layout.num_delays is not None:
             images = np.moveaxis(h, 3, -1)  # [batch, user, rx_ant, slot, delay, angle]
             return np.moveaxis(from_angular_delay(images, g.panel, g.num_subcarriers), 3, 4)

@@ -78,6 +78,23 @@ class ClusteredDelayLine(SionnaSource):
             total = (total + k_factor * np.exp(1j * los)) / (k_factor + 1)
         return float(np.angle(total))
 
+    def mean_power(self) -> float | None:
+        """With omnidirectional elements; the angles matter with others.
+
+        1 between vertical elements. Where an end has two polarisations, a field is half in each, mean over both: half
+        of the specular path, and of the others half, and half of what the cross-polar ratio lets over.
+        """
+        if self.geometry.antenna_pattern != "omni":
+            return None
+        if self.geometry.panel.num_pol == self.geometry.ue_num_pol == 1:
+            return 1.0
+        specular = 0.0
+        if bool(self._cdl.los):
+            k_factor = float(self._cdl._k_factor.numpy().squeeze())
+            specular = k_factor / (k_factor + 1)
+        leak = float(1 / self._cdl._xpr.numpy().ravel()[0])
+        return 0.5 * (specular + (1 - specular) * (1 + leak))
+
     def paths(self, batch_size: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Path coefficients and delays (see the base class)."""
         g, cdl = self.geometry, self._cdl

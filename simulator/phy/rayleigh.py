@@ -26,6 +26,10 @@ class Rayleigh(ChannelSource):
             raise ConfigError("channel.taps", taps, f"1..{geometry.num_subcarriers} (frequency samples)")
         self.geometry, self.taps = geometry, taps
 
+    def mean_power(self) -> float:
+        """1 by definition."""
+        return 1.0
+
     def sample(self, batch_size: int, *, seed: int) -> np.ndarray:
         """Channels, complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``."""
         g = self.geometry

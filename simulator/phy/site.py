@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from itertools import count
 from typing import Annotated, Literal
 
 import numpy as np
@@ -12,11 +14,13 @@ from pydantic import Field
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import ChannelSource
 from simulator.core.params import Count, Integer, PositiveFloat, Real, validated
+from simulator.core.seeding import derive
 from simulator.core.types import RadioGeometry
 from simulator.phy.ofdm import cir_to_ofdm
 from simulator.phy.site_trace import SiteRequest, site_paths
 
 _SPEED_OF_LIGHT = 299_792_458.0
+_BLOCK = 64  # UEs at once for the mean power
 
 
 class TracedSite(ChannelSource):
@@ -103,9 +107,26 @@ class TracedSite(ChannelSource):
 
     def sample(self, batch_size: int, *, seed: int) -> np.ndarray:
         """Channels, complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``."""
-        g, picks = self._geometry, self._picks(batch_size, seed)
+        return self._channels(self._picks(batch_size, seed), np.random.default_rng([seed, 1]))
+
+    def mean_power(self) -> float | None:
+        """Of all UEs of the site while they stand still; a random heading changes the sums of paths over time."""
+        still = self._geometry.num_slots == 1 or self._geometry.speed_range_mps[1] == 0
+        return next(self.power_estimates()) if still else None
+
+    def power_estimates(self) -> Iterator[float]:
+        """Of all UEs of the site, with new headings and speeds in each (see the base class)."""
+        for number in count():
+            rng, total = np.random.default_rng(derive(0, "mean power", number)), 0.0
+            for part in np.split(np.arange(self._points), range(_BLOCK, self._points, _BLOCK)):
+                power = np.square(np.abs(self._channels(part[:, None], rng)))
+                total += len(part) * float(np.mean(power, dtype=np.float64))
+            yield total / self._points
+
+    def _channels(self, picks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Channels of points ``[batch, user]``, with headings and speeds of ``rng``."""
+        g = self._geometry
         site = {key: self._site[key][picks] for key in ("a", "tau", "k_t", "k_r")}
-        rng = np.random.default_rng([seed, 1])
         heading = rng.uniform(0, 2 * math.pi, picks.shape)
         speed = rng.uniform(*g.speed_range_mps, picks.shape)[..., None]
         velocity = speed * np.stack([np.cos(heading), np.sin(heading), np.zeros_like(heading)], axis=-1)

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 from simulator.core.errors import StoreError
+from simulator.core.seeding import derive
 
-FORMAT = 1
+FORMAT = 2
 SCENES = ("munich", "etoile", "florence", "san_francisco", "simple_street_canyon")
 
 
@@ -148,7 +149,11 @@ def trace(request: SiteRequest) -> dict[str, np.ndarray]:
     solver, found, total, batch = rt.PathSolver(), [], 0, 250
     for number in range(12 + 12 * request.num_points // batch):
         positions, _ = coverage.sample_positions(
-            num_pos=batch, metric="path_gain", min_val_db=-150.0, tx_association=False, seed=request.seed + number
+            num_pos=batch,
+            metric="path_gain",
+            min_val_db=-150.0,
+            tx_association=False,
+            seed=derive(request.seed, "positions", number),
         )
         for i, place in enumerate(np.array(positions)[0]):
             scene.add(rt.Receiver(f"ue{i}", position=[float(x) for x in place]))

@@ -23,6 +23,9 @@ class SionnaSource(ChannelSource):
             two forms, so the choice belongs to the source, never to the run.
     """
 
+    power_drops = 1024
+    power_of_one_element = True  # phases of antennas, slots and subcarriers turn paths of independent phases
+
     def __init__(self, geometry: RadioGeometry, *, xla: bool):
         self.geometry = geometry
         self._order, self._ue_order = port_order(geometry.panel), port_order(geometry.ue_panel)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import ClassVar
 
 import tensorflow as tf
@@ -13,6 +14,7 @@ from simulator.core.errors import ConfigError
 from simulator.core.params import PositiveFloat, Probability, SystemCorrection, validated
 from simulator.core.types import RadioGeometry
 from simulator.phy.panels import bs_array, ue_array
+from simulator.phy.sector_power import sector_power
 from simulator.phy.source import SionnaSource
 from simulator.phy.tr38901_corrections import SYSTEM, active
 from simulator.phy.tr38901_rays import CorrectedRays
@@ -38,6 +40,7 @@ class _SectorDrops(SionnaSource):
     scenario: ClassVar[str]
     model: ClassVar[type]
     model_options: ClassVar[dict[str, str]] = {"o2i_model": "low"}
+    reach_m: ClassVar[float]  # of the line of sight (Table 7.4.2-1)
 
     @validated("channel")
     def __init__(
@@ -76,6 +79,10 @@ class _SectorDrops(SionnaSource):
 
     def drop(self, batch_size: int) -> None:
         """New positions, states and large-scale parameters of all UEs; no rays."""
+        self._model.set_topology(*self.topology(batch_size), los=self._los)
+
+    def topology(self, batch_size: int) -> tuple[tf.Tensor, ...]:
+        """New positions, orientations, velocities and indoor states, in the order of Sionna's ``set_topology``."""
         g = self.geometry
         ue, *rest, indoor = gen_single_sector_topology(
             batch_size,
@@ -91,22 +98,26 @@ class _SectorDrops(SionnaSource):
             floor = tf.floor(config.tf_rng.uniform(indoor.shape) * floors)
             height = ue[..., 2] + tf.where(indoor, 3 * floor, 0.0)
             ue = tf.concat([ue[..., :2], height[..., None]], axis=-1)
-        self._model.set_topology(ue, *rest, indoor, los=self._los)
+        return ue, *rest, indoor
+
+    def power_estimates(self) -> Iterator[float]:
+        """Of E|h|^2 (see the base class): positions by importance, fading and shadowing in closed form."""
+        return sector_power(self.topology, self._model, self._los, self.reach_m)
 
 
 class UrbanMicro(_SectorDrops):
     """Urban micro cell, street canyon (UMi)."""
 
-    scenario, model = "umi", CorrectedUMi
+    scenario, model, reach_m = "umi", CorrectedUMi, 36.0
 
 
 class UrbanMacro(_SectorDrops):
     """Urban macro cell (UMa)."""
 
-    scenario, model = "uma", CorrectedUMa
+    scenario, model, reach_m = "uma", CorrectedUMa, 63.0
 
 
 class RuralMacro(_SectorDrops):
     """Rural macro cell (RMa)."""
 
-    scenario, model, model_options = "rma", CorrectedRMa, {}
+    scenario, model, model_options, reach_m = "rma", CorrectedRMa, {}, 1000.0

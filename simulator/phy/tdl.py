@@ -60,6 +60,10 @@ class TappedDelayLine(SionnaSource):
         )
         super().__init__(geometry, xla=True)
 
+    def mean_power(self) -> float:
+        """1: the powers of a profile are normalised, and so is the diagonal of the correlation."""
+        return 1.0
+
     def paths(self, batch_size: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Path coefficients and delays (see the base class)."""
         g = self.geometry

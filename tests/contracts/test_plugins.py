@@ -333,6 +333,30 @@ def check_reconstruction(scheme, known, batch, users):
 
 @pytest.mark.parametrize(("name", "params"), cases("feedback"))
 class TestFeedback:
+    def test_channels_that_differ_in_power(self, name, params, rng):
+        """Reconstructed at -120 and at -60 dB alike, the amplitude sent and counted; or refused with the reason."""
+        config = public_config(name, params.get("weights"))
+        ranged = dataclasses.replace(config, amplitude_range_db=(-200.0, 40.0))
+        try:
+            scheme = registry.build("feedback", name, ranged, seed=SEED, **params)
+        except ConfigError as error:
+            assert error.field.startswith(f"feedback.{name}.") and "normalization" in str(error)
+            return
+        if not scheme.explicit:
+            return
+        h = csi(scheme_of(name, params), rng).h_hat[:, :1]
+        h = (h / np.sqrt(np.mean(np.abs(h) ** 2, axis=(2, 3, 4), keepdims=True)) * [[[[[1e-6]]], [[[1e-3]]]]]).astype(
+            "c8"
+        )
+        report = scheme.report(CsiEstimate(h, np.zeros(h.shape[:2], np.float32)))
+        known = scheme.reconstruct(report)
+        assert known.valid is None or known.valid.all()
+        energy = [np.sum(np.abs(x.astype(complex)) ** 2, axis=(3, 4)) for x in (known.h, h)]
+        ratio_db = 10 * np.log10(energy[0] / energy[1])  # [drop, user, rx_ant]
+        step_db = 240 / (2 ** params.get("scale_bits", 8) - 1)
+        assert np.abs(ratio_db[:, 0] - ratio_db[:, 1]).max() < step_db + 3
+        assert np.abs(np.median(ratio_db)) < step_db + 15, "the scale is lost"
+
     def test_report(self, name, params, rng):
         scheme = scheme_of(name, params)
         estimate = csi(scheme, rng)

@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from tolerances import OFDM, assert_close
+from tolerances import OFDM, assert_close, assert_independent
 
 from simulator.core.errors import StoreError
 from simulator.core.types import Panel, RadioGeometry
@@ -156,3 +156,13 @@ def test_broken_llvm_is_named_and_the_next_one_taken(tmp_path, monkeypatch):
     with pytest.raises(StoreError, match=r"libLLVM-99\.so \(.*apt-get install libllvm19"):
         llvm.working_llvm()
     llvm.working_llvm.cache_clear()
+
+
+@pytest.mark.long
+def test_consecutive_seeds_share_nothing(site_cache):
+    """Neither the UEs of a site (found in batches of 250), nor those that drops draw."""
+    g = geometry(num_users=1, num_slots=1)
+    first, second = (TracedSite(g, **{**SITE, "num_points": 251, "site_seed": seed}) for seed in (1, 2))
+    places = [{tuple(place) for place in site._site["position_m"].tolist()} for site in (first, second)]
+    assert len(places[0]) > 240 and not places[0] & places[1]
+    assert_independent([first.labels(128, seed=seed)["position_m"][:, 0, 0] for seed in range(1, 101)])

@@ -150,7 +150,8 @@ def test_the_bottleneck_relaxes_in_training_only(rng):
     np.testing.assert_array_equal(array(layer(x)), x > 0)
     layer.set_progress(0.5)
     soft = array(layer(x, lengths, training=True))
-    assert (soft[~sent] == -1).all() and ((0 < soft) & (soft < 1))[sent].all()
+    assert (soft[~sent] == -1).all() and ((0 <= soft) & (soft <= 1))[sent].all()
+    assert ((0 < soft) & (soft < 1))[sent].mean() > 0.97  # float32 rounds the rare log-odds beyond 17 to 1
     assert kstest(soft[sent] - expit((x / 0.1**0.5)[sent]), "uniform").pvalue < KS_PVALUE  # random
     assert float(layer.temperature) == pytest.approx(0.1**0.5)
 
