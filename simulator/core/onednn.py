@@ -3,7 +3,7 @@
 With them, TensorFlow 2.21 reads and writes past the end of its buffers in float32 products ``[B, 1, m, k] x [1, k, n]``
 (left side of rank 4, B > 1, second axis 1, right side without a batch; more than one thread): garbage up to 1e38, or
 an abort. TensorFlow's issues 117700 and 123109; mended after 2.21. They stay off in every release, so that results do
-not depend on it; quick start and training cost the same without them (docs/models.md has the figures).
+not depend on it. ``tests/unit/test_products.py`` holds the form and fails once TensorFlow is mended.
 """
 
 from __future__ import annotations
