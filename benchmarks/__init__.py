@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import simulator  # noqa: F401  (before Keras: right products under TensorFlow)
+
 if TYPE_CHECKING:
     from benchmarks.runner import check, run
 

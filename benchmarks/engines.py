@@ -14,6 +14,7 @@ from typing import Protocol
 
 from benchmarks.store import Unit, write_bytes
 from simulator.core.errors import ConfigError, CsilinkError
+from simulator.core.onednn import VARIABLE
 
 # A chunk whose worker died is given to another one this often.
 _RETRIES = 2
@@ -166,6 +167,7 @@ class RayEngine:
             "TF_NUM_INTRAOP_THREADS": "1",
             "TF_NUM_INTEROP_THREADS": "1",
             "KERAS_BACKEND": "tensorflow",
+            VARIABLE: os.environ[VARIABLE],
         }
         self._task = ray.remote(max_retries=_RETRIES, num_cpus=1, runtime_env={"env_vars": threads})(_remote_chunk)
 

@@ -9,6 +9,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import pytest
 
+import simulator  # noqa: F401  (before Keras: right products under TensorFlow)
+
 
 @pytest.fixture
 def rng(request):

@@ -12,7 +12,16 @@ import keras
 import numpy as np
 from keras import layers
 
-from receivers.models import attention, gdn, mamba, mixture_of_experts, separable_attention
+from receivers.models import attention, gdn, mamba, mamba_transformer, mixture_of_experts, position, separable_attention
+from simulator.core.errors import ConfigError
+
+# Layers whose weights are gains and offsets of entries: nothing is summed.
+_ELEMENTWISE = (
+    layers.RMSNormalization,
+    mamba_transformer.ResidualMamba,
+    mamba_transformer.StateNorm,
+    position.Position,
+)
 
 
 @dataclass(frozen=True)
@@ -74,16 +83,27 @@ def count_work(network: keras.Model) -> list[Work]:
 
 
 def work_of(run: Callable[[], Any]) -> list[Work]:
-    """What all layers multiply while ``run`` runs them, in the order of the calls."""
+    """What all layers multiply while ``run`` runs them, in the order of the calls.
+
+    A layer of your own that has weights says what it costs by a method ``macs(x, y)``, the multiply-accumulates of a
+    call with input x and output y.
+
+    Raises:
+        ConfigError: a layer with weights of its own whose cost is not known; it would count as nothing.
+    """
     work: list[Work] = []
-    with _counting(work):
+    unknown: list[Any] = []  # Keras would make another error of one that is raised inside a model
+    with _counting(work, unknown):
         run()
+    if unknown:
+        found = ", ".join(f"{layer.path} ({type(layer).__name__})" for layer in dict.fromkeys(unknown))
+        raise ConfigError("model", found, "layers of known cost, or with a method macs(x, y)")
     return work
 
 
 @contextmanager
-def _counting(work: list[Work]) -> Iterator[None]:
-    """Count in every call of the layers that multiply."""
+def _counting(work: list[Work], unknown: list[Any]) -> Iterator[None]:
+    """Count in every call of the layers that multiply; list those with weights that are not known."""
 
     def conv(layer: Any, x: Any, y: Any) -> list[Work]:
         return [Work("layer", math.prod(layer.kernel.shape[:-1]) * math.prod(y.shape), layer.kernel)]
@@ -94,8 +114,14 @@ def _counting(work: list[Work]) -> Iterator[None]:
     def conv_transpose(layer: Any, x: Any, y: Any) -> list[Work]:
         return [Work("layer", math.prod(layer.kernel.shape) * math.prod(x.shape[:3]), layer.kernel)]
 
-    def dense(layer: Any, x: Any, y: Any) -> list[Work]:  # EinsumDense: a kernel for each row
+    def dense(layer: Any, x: Any, y: Any) -> list[Work]:
         return [Work("layer", x.shape[-1] * math.prod(y.shape), layer.kernel)]
+
+    def einsum(layer: Any, x: Any, y: Any) -> list[Work]:  # one for every combination of all indices
+        left, right = layer.equation.split("->")[0].replace("...", "").split(",")
+        named = zip(left[::-1], x.shape[::-1], strict=False)  # axes of an ellipsis come first
+        shared = math.prod(size for index, size in named if index in right)
+        return [Work("layer", math.prod(layer.kernel.shape) * math.prod(x.shape) // shared, layer.kernel)]
 
     def fused(layer: Any, x: Any, y: Any) -> list[Work]:
         macs = x.shape[-1] * math.prod(x.shape)  # memory has the tokens of x in all our networks
@@ -123,12 +149,13 @@ def _counting(work: list[Work]) -> Iterator[None]:
         return [Work("norm", 4 * math.prod(x.shape))]
 
     kinds: list[tuple[type, Callable[[Any, Any, Any], list[Work]]]] = [
+        (layers.Conv1D, conv),
         (layers.Conv2D, conv),
         (layers.DepthwiseConv1D, depthwise),
         (layers.DepthwiseConv2D, depthwise),
         (layers.Conv2DTranspose, conv_transpose),
         (layers.Dense, dense),
-        (layers.EinsumDense, dense),
+        (layers.EinsumDense, einsum),
         (layers.BatchNormalization, norm),
         (layers.LayerNormalization, norm),
         (attention.MultiHeadAttention, fused),
@@ -137,7 +164,8 @@ def _counting(work: list[Work]) -> Iterator[None]:
         (gdn.Gdn, pool),
     ]
     originals = [(cls, cls.call) for cls, _ in kinds]
-    products = attention.attend
+    products, run_layer = attention.attend, layers.Layer.__call__
+    counted: set[int] = set()
 
     def attend(q: Any, k: Any, v: Any, scale: float, drop: Any = None, causal: bool = False) -> Any:
         macs = math.prod(q.shape) * k.shape[-2] + math.prod(q.shape[:-1]) * k.shape[-2] * v.shape[-1]
@@ -148,16 +176,33 @@ def _counting(work: list[Work]) -> Iterator[None]:
         def call(layer: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
             y = original(layer, x, *args, **kwargs)
             work.extend(count(layer, x, y))
+            counted.add(id(layer))
             return y
 
         return call
 
+    def checked(layer: Any, *args: Any, **kwargs: Any) -> Any:
+        y = run_layer(layer, *args, **kwargs)
+        if hasattr(layer, "macs"):
+            work.append(Work("projection", layer.macs(args[0], y)))
+        elif _own_weights(layer) and id(layer) not in counted and not isinstance(layer, _ELEMENTWISE):
+            unknown.append(layer)
+        return y
+
     for cls, count in kinds:
         cls.call = wrapped(cls.call, count)
     attention.attend = separable_attention.attend = attend
+    layers.Layer.__call__ = checked
     try:
         yield
     finally:
         for cls, original in originals:
             cls.call = original
         attention.attend = separable_attention.attend = products
+        layers.Layer.__call__ = run_layer
+
+
+def _own_weights(layer: Any) -> bool:
+    """Whether it has weights besides those of its sublayers."""
+    inner = {id(weight) for part in layer._flatten_layers(include_self=False) for weight in part.weights}
+    return any(id(weight) not in inner for weight in layer.weights)

@@ -59,8 +59,8 @@ class SelectiveScan(layers.Layer):
 
     def call(self, x):
         """Project and scan."""
-        dt, b, c = ops.split(ops.matmul(x, self.x_proj), (self.dt_rank, self.dt_rank + self.state), axis=-1)
-        dt = ops.softplus(ops.matmul(dt, self.dt_proj) + self.dt_bias[:, None])
+        dt, b, c = ops.split(_project(x, self.x_proj), (self.dt_rank, self.dt_rank + self.state), axis=-1)
+        dt = ops.softplus(_project(dt, self.dt_proj) + self.dt_bias[:, None])
         return selective_scan(x, dt, -ops.exp(self.a_log), b, c, self.skip)
 
     def get_config(self):
@@ -185,6 +185,13 @@ class Mamba2D(layers.Layer):
     def get_config(self):
         """Constructor arguments."""
         return {**super().get_config(), "state": self.state, "expand": self.expand, "dt_rank": self.dt_rank}
+
+
+def _project(x, kernel):
+    """``[batch, direction, token, channel]`` times a kernel for each direction; see :mod:`simulator.core.onednn`."""
+    if kernel.shape[0] == 1:
+        return ops.matmul(x[:, 0], kernel[0])[:, None]
+    return ops.matmul(x, kernel)
 
 
 class _StepBias(initializers.Initializer):
