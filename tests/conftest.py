@@ -1,13 +1,41 @@
-"""Backend of Keras, and one seeded generator per test."""
+"""Backend of Keras, threads, which tests share a worker, one seeded generator per test, and skips against their list."""
 
 import os
 import zlib
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("MPLBACKEND", "agg")
+if "PYTEST_XDIST_WORKER" in os.environ:  # one core each; NumPy, TensorFlow and JAX read this when they are loaded
+    for _name in ("OMP", "OPENBLAS", "MKL"):
+        os.environ[f"{_name}_NUM_THREADS"] = "1"
+    os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = "1"
 
 import numpy as np
 import pytest
+from skips import SkipList
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--strict-skips",
+        action="store_true",
+        default=os.environ.get("CI") == "true",
+        help="fail if a test skips that tests/skips.toml does not allow to (always on where CI=true)",
+    )
+
+
+def pytest_configure(config):
+    if config.getoption("--strict-skips") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(SkipList(config.rootpath / "tests" / "skips.toml"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """The tests of a file go to one worker: what they set up and compile is made once."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture
