@@ -4,11 +4,11 @@ import importlib.util
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from golden_files import recorded
 from keras import ops
 from tolerances import FLOAT32, assert_close
 
@@ -22,7 +22,6 @@ from receivers.models.transnet import TransNet
 from receivers.training.pca import initialize_linear
 from simulator.core.errors import ConfigError
 
-GOLDEN = Path(os.environ.get("CSILINK_GOLDEN", Path(__file__).parents[3] / "shared" / "golden"))
 SMALL = {"height": 8, "width": 8, "maps": 16, "num_latents": 8, "state": 2, "hidden": 32}
 
 # Terms of float32 gradients cancel by up to a factor of ten; the central difference is off by its step squared, 1e-8.
@@ -152,13 +151,10 @@ def test_start_of_a_block():
     assert (array(layer.scan.skip) == 1).all() and np.abs(array(layer.scan.dt_proj)).max() <= 2**-0.5
 
 
-@pytest.mark.skipif(not GOLDEN.is_dir(), reason="recorded forward passes are not beside this checkout")
 @pytest.mark.parametrize("variant", ["d32", "d64", "d24_bias"])
 def test_recorded_passes_of_the_released_block(variant):
-    with np.load(GOLDEN / "mamba_block_weights.npz") as file:
-        state = {key.removeprefix(f"{variant}/"): file[key] for key in file.files if key.startswith(f"{variant}/")}
-    with np.load(GOLDEN / "mamba_block_io.npz") as file:
-        io = {key.removeprefix(f"{variant}/"): file[key] for key in file.files if key.startswith(f"{variant}/")}
+    golden = recorded("mamba_block")[variant]
+    state, io = golden["weights"], golden["io"]
     options = {"state": 8, "width": 3, "expand": 3, "dt_rank": 5, "bias": True, "conv_bias": False}
     layer = Mamba(**options if variant == "d24_bias" else {})
     layer.build(io["input"].shape)

@@ -1,11 +1,9 @@
 """Networks: published sizes, torch weights against an independent forward pass, costs, and what each must not do."""
 
-import os
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
+from golden_files import recorded
 from keras import ops
 from tolerances import assert_mean
 from torch_forward import Forward
@@ -58,7 +56,6 @@ SMALL = {
     "evt": {"dim": 16, "hidden": 16},
     "variable_bit": {"num_latents": 12, "features": 16, "tokens": 6, "bit_features": 20, "dim": 16, "hidden": 24},
 }
-GOLDEN = Path(os.environ.get("CSILINK_GOLDEN", Path(__file__).parents[3] / "shared" / "golden"))
 
 
 def made(name, height=32, width=32, **params):
@@ -325,21 +322,19 @@ def test_transnet_as_released_attends_over_the_batch(rng):
     np.testing.assert_allclose(z, latent, atol=2e-5 * np.abs(latent).max())
 
 
-@pytest.mark.skipif(not GOLDEN.is_dir(), reason="recorded forward passes are not beside this checkout")
 @pytest.mark.parametrize(
     ("name", "file", "latents"), [("crnet", "crnet_cr16", 128), ("transnet", "transnet_cr32_token", 64)]
 )
 def test_recorded_forward_passes_of_the_published_code(name, file, latents):
-    model = made(name, num_latents=latents)
-    with np.load(GOLDEN / f"{file}_weights.npz") as weights, np.load(GOLDEN / f"{file}_io.npz") as io:
-        load_torch_weights(name, model, dict(weights))
-        x = io["input"].transpose(0, 2, 3, 1)
-        z = array(model.encoder(x))
-        np.testing.assert_allclose(z, io["latent_float64"], atol=1e-5)
-        output = array(model.decoder(z)).transpose(0, 3, 1, 2)
-        np.testing.assert_allclose(output, io["output_float64"], atol=1e-5)
-        alone = array(model(x[:1])).transpose(0, 3, 1, 2)
-        np.testing.assert_allclose(alone, io["output_sample0_alone"], atol=1e-5)
+    model, golden = made(name, num_latents=latents), recorded(file)
+    load_torch_weights(name, model, golden["weights"])
+    x = golden["input"].transpose(0, 2, 3, 1)
+    z = array(model.encoder(x))
+    np.testing.assert_allclose(z, golden["latent"], atol=1e-5)
+    output = array(model.decoder(z)).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(output, golden["output"], atol=1e-5)
+    alone = array(model(x[:1])).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(alone, golden["output_sample0_alone"], atol=1e-5)
 
 
 # Parts ---------------------------------------------------------------------------------------------------------------
