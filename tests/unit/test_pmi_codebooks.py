@@ -375,14 +375,17 @@ def test_type2_resolution_helps(rng):
 
 
 def test_rank_follows_the_channel(rng):
-    """A channel of one path has rank 1; four equal orthogonal ones carry four layers at high SNR."""
+    """A channel of one path has rank 1; four orthogonal ones carry four layers at high SNR.
+
+    Not equally strong ones: which vectors span their common eigenspace would be up to rounding.
+    """
     config = CsiConfig(PANEL, 4, 8, 360e3, 4, num_layers=4)
     scheme = EnhancedTypeTwoFeedback(config, combination=6, snr_db=20)
     beams = np.stack([np.tile(dft_beam(4 * i, 0, PANEL, 4, 4), 2) for i in range(4)]).conj()
     beams[1::2, 16:] *= -1
     one = np.einsum("r,p->rp", gaussian(rng, 4), beams[0])
     u, _, _ = np.linalg.svd(gaussian(rng, 4, 4))
-    four = u @ beams
+    four = u @ (np.array([1.15, 1.05, 0.95, 0.85])[:, None] * beams)
     h = np.stack([one, four])[None, :, :, :, None].repeat(8, axis=4).astype(np.complex64)
     h /= np.sqrt(np.mean(np.abs(h) ** 2, axis=(2, 3, 4), keepdims=True))
     report = scheme.report(CsiEstimate(h, np.zeros((1, 2), np.float32)))
