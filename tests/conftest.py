@@ -1,4 +1,4 @@
-"""Backend of Keras, threads, which tests share a worker, one seeded generator per test, and skips against their list."""
+"""Backend of Keras, threads, tests that share a worker, one seeded generator per test, skips against their list."""
 
 import os
 import zlib

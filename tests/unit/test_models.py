@@ -54,8 +54,10 @@ NETWORKS = tuple(n for n in registry.names("models") if n != "klt")
 SMALL = {
     "learned_transform": {"maps": 8, "latent_maps": 4},
     "evt": {"dim": 16, "hidden": 16},
+    "mamba_transformer": {"maps": 16, "state": 2, "hidden": 32},
     "variable_bit": {"num_latents": 12, "features": 16, "tokens": 6, "bit_features": 20, "dim": 16, "hidden": 24},
 }
+SCANNED = {"mamba_transformer": (8, 12)}  # pixels one after the other take long
 
 
 def made(name, height=32, width=32, **params):
@@ -110,9 +112,7 @@ def test_encoder_costs():
 @pytest.mark.parametrize("name", NETWORKS)
 class TestEveryNetwork:
     def test_other_sizes_and_samples_alone(self, name, rng):
-        model = (
-            made(name, 64, 32) if name == "stnet" else made(name, 16, 24 if name not in ("learned_transform",) else 32)
-        )
+        model = made(name, *{"stnet": (64, 32), "learned_transform": (16, 32), **SCANNED}.get(name, (16, 24)))
         height, width = model.encoder.input_shape[1:3]
         x = image(rng, 5, height, width)
         together = array(model(x))
@@ -120,7 +120,8 @@ class TestEveryNetwork:
         np.testing.assert_allclose(array(model(x[2:3]))[0], together[2], atol=2e-5)
 
     def test_survives_its_configuration(self, name, rng, tmp_path):
-        model = made(name, latent_gain=0.5, offset_layers=2)
+        params = {"num_latents": 12 if name in ("variable_bit", "evt") else 16} if name != "learned_transform" else {}
+        model = made(name, *SCANNED.get(name, ()), latent_gain=0.5, offset_layers=2, **params)
         model.find("offset1").kernel.assign(0.1 * rng.standard_normal(model.find("offset1").kernel.shape))
         model.save_weights(tmp_path / "w.weights.h5")
         again = registry.load("models", name)(**model.get_config())
@@ -131,7 +132,7 @@ class TestEveryNetwork:
     def test_every_weight_gets_a_gradient(self, name, rng):
         """No dead layers, in the forms that we train."""
         options = {"stnet": {"attention": "windowed"}}
-        model = made(name, **options.get(name, {}))
+        model = made(name, *SCANNED.get(name, ()), **options.get(name, {}))
         import tensorflow as tf
 
         x = image(rng, 4, *model.encoder.input_shape[1:3])
