@@ -13,6 +13,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one core each; NumPy, TensorFlow and 
 
 import numpy as np
 import pytest
+from backends import Backends
 from skips import SkipList
 
 
@@ -42,3 +43,11 @@ def pytest_collection_modifyitems(items):
 def rng(request):
     """Random generator seeded by the name of the test: the same numbers in every run and on every worker."""
     return np.random.default_rng(zlib.crc32(request.node.name.encode()))
+
+
+@pytest.fixture(scope="session")
+def backends():
+    """Runs code under the other backends of Keras, one process for each in a session."""
+    processes = Backends()
+    yield processes
+    processes.close()

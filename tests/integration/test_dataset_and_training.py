@@ -1,9 +1,7 @@
 """From a data set recipe to weights in the link: reproducible, resumable, the same under every backend."""
 
 import copy
-import importlib.util
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -347,15 +345,10 @@ print("BACKEND", fit.keras.backend.backend(), sorted({"tensorflow", "sionna"} & 
 
 @pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.slow)])
 @pytest.mark.long
-def test_weights_give_the_same_output_under_other_backends(trained, store, tmp_path, backend):
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
+def test_weights_give_the_same_output_under_other_backends(trained, store, tmp_path, backend, backends):
     images = load_images(store, "test", ImageView(store.layout, 8))[0]
     np.save(tmp_path / "images.npy", images)
-    environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", BACKEND_CODE, str(trained), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
-    assert done.stdout == f"BACKEND {backend} []\n", done
+    assert backends.run(backend, BACKEND_CODE, trained, tmp_path) == f"BACKEND {backend} []\n"
     model = TrainedModel(str(trained))
     latent = model.encode(images)
     with np.load(tmp_path / "out.npz") as theirs:
@@ -638,16 +631,11 @@ print("BACKEND", fit.keras.backend.backend())
 
 @pytest.mark.parametrize("backend", ["torch", pytest.param("jax", marks=pytest.mark.slow)])
 @pytest.mark.long
-def test_bits_and_teachers_train_under_other_backends(pairs, teacher, tmp_path, backend):
+def test_bits_and_teachers_train_under_other_backends(pairs, teacher, tmp_path, backend, backends):
     """Finite losses, and weights that score the same here."""
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
     changes = {"distill": {"teacher": str(teacher)}, "restarts": {"first_epochs": 1}}
     recipe, folder = written(tmp_path / "t.yaml", bit_recipe("vb", **changes)), tmp_path / "net"
-    environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", TRAIN_CODE, str(recipe), str(pairs.folder), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
-    assert done.stdout == f"BACKEND {backend}\n", done
+    assert backends.run(backend, TRAIN_CODE, recipe, pairs.folder, folder) == f"BACKEND {backend}\n"
     card = json.loads((folder / "card.json").read_text())
     losses = [(e["loss"], e["val_loss"]) for e in card["training"]["curve"]]
     assert card["training"]["backend"] == backend and np.isfinite(losses).all()

@@ -105,6 +105,7 @@ def gone(group):
     return False
 
 
+@pytest.mark.long
 def test_interrupted_then_killed_then_resumed_is_byte_identical(finished, tmp_path):
     process = started(tmp_path)
     os.killpg(process.pid, signal.SIGINT)

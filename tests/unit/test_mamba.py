@@ -1,10 +1,5 @@
 """Selective scan, Mamba blocks and the Mamba-Transformer: loops in float64, recorded passes, published sizes."""
 
-import importlib.util
-import os
-import subprocess
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -423,18 +418,13 @@ print("BACKEND", keras.backend.backend(), "tensorflow" in sys.modules)
 
 @pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.slow)])
 @pytest.mark.long
-def test_other_backends_give_the_same_output(backend, rng, tmp_path):
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
+def test_other_backends_give_the_same_output(backend, backends, rng, tmp_path):
     model = MambaTransformer(**SMALL)
     randomise(model, rng, 0.1)
     model.save_weights(tmp_path / "w.weights.h5")
     images = rng.standard_normal((3, 8, 8, 2)).astype(np.float32)
     np.save(tmp_path / "images.npy", images)
-    environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", BACKEND_CODE, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
-    assert done.stdout == f"BACKEND {backend} False\n", done
+    assert backends.run(backend, BACKEND_CODE, tmp_path) == f"BACKEND {backend} False\n"
     with np.load(tmp_path / "out.npz") as theirs:
         assert_close(theirs["latent"], array(model.encoder(images)), BACKENDS)
         assert_close(theirs["image"], array(model(images)), BACKENDS)
