@@ -51,3 +51,13 @@ def backends():
     processes = Backends()
     yield processes
     processes.close()
+
+
+@pytest.fixture
+def run_here(monkeypatch):
+    """Scenarios run in this process."""
+    from inline import Inline
+
+    from benchmarks import runner
+
+    monkeypatch.setattr(runner, "make_engine", lambda name, workers: Inline())

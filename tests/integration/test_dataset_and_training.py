@@ -192,11 +192,10 @@ def test_the_factor_is_that_of_an_uninterrupted_run(path_gains, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "model", [{"model": "tdl", "profile": "A"}, {"model": "cdl", "profile": "C"}, {"model": "umi"}]
-)
-def test_stores_of_standard_channels_are_reproducible_over_processes(tmp_path, model):
-    recipe = {**RECIPE, "parts": [{"channel": model}], "splits": {"train": 30}, "shard_samples": 20}
+def test_stores_of_standard_channels_are_reproducible_over_processes(tmp_path):
+    models = [{"model": "tdl", "profile": "A"}, {"model": "cdl", "profile": "C"}, {"model": "umi"}]
+    parts = [{"channel": model} for model in models]
+    recipe = {**RECIPE, "parts": parts, "splits": {"train": 30}, "shard_samples": 15}
     for name in ("a", "b"):
         command = [sys.executable, "-m", "benchmarks.cli", "dataset", written(tmp_path / "r.yaml", recipe)]
         subprocess.run([*command, "--out", tmp_path / name], check=True, capture_output=True, timeout=300)
@@ -249,6 +248,7 @@ def test_training_from_a_stream(store, tmp_path):
     assert cards[0]["test"]["unquantized"]["nmse_db"] < -1
 
 
+@pytest.mark.long
 def test_killed_and_resumed_training_is_the_same(trained, store, tmp_path):
     code = """
 import os, signal, sys
@@ -291,7 +291,7 @@ train(parse_training(load_mapping(Path(sys.argv[1]))), ChannelStore(sys.argv[2])
         assert set(a.files) == set(b.files) and all(np.array_equal(a[key], b[key]) for key in a.files)
 
 
-def test_the_folder_serves_as_weights_in_the_link(trained, tmp_path):
+def test_the_folder_serves_as_weights_in_the_link(trained, tmp_path, run_here):
     entry = {"scheme": "autoencoder", "weights": str(trained), "bits": [2, 4], "coder": ["huffman", "fixed", "range"]}
     scenario = {
         **{k: copy.deepcopy(RECIPE[k]) for k in ("carrier", "bs")},

@@ -239,7 +239,7 @@ class TestPredictor:
         with pytest.raises(ConfigError, match="pad=True"):  # sizes that the patch does not divide
             predictor.predict(history[..., :7], 1)
 
-    def test_in_the_link_at_both_ends(self, teacher, tmp_path):
+    def test_in_the_link_at_both_ends(self, teacher, tmp_path, run_here):
         network = {"name": "network", "weights": str(teacher)}
         scenario = {
             "name": "moving",

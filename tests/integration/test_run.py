@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import re
 import signal
 import subprocess
@@ -16,13 +15,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from inline import Inline
 
 import benchmarks
 from benchmarks import engines, runner
-from benchmarks.chunk import run_chunk
 from benchmarks.memory import chunk_drops
 from benchmarks.runner import load_points
-from benchmarks.store import write_bytes
 from simulator.core.errors import ConfigError
 
 CSILINK = Path(sysconfig.get_path("scripts")) / "csilink"
@@ -193,27 +191,6 @@ def test_memory_of_a_worker_does_not_grow_with_drops(tmp_path):
 
 
 # An engine in this process, which finishes chunks in any order
-
-
-class Inline:
-    """Computes here; units in flight finish in a random order."""
-
-    computed = 0
-
-    def __init__(self, slots):
-        self.slots, self._random, self._waiting = slots, random.Random(slots), []
-
-    def submit(self, unit):
-        self._waiting.append(unit)
-
-    def next_done(self):
-        unit = self._waiting.pop(self._random.randrange(len(self._waiting)))
-        write_bytes(unit.path, run_chunk(unit.scenario_text, unit.index, unit.drops))
-        Inline.computed += 1
-        return unit
-
-    def close(self):
-        pass
 
 
 @pytest.fixture
