@@ -1,6 +1,8 @@
 """Backend of Keras, threads, tests that share a worker, one seeded generator per test, skips against their list."""
 
 import os
+import random
+import sys
 import zlib
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
@@ -37,6 +39,28 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def seed_everything(name):
+    """Global generators by a name: Keras draws the seeds of weights from Python's, TensorFlow has one of its own."""
+    seed = zlib.crc32(name.encode())
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    if "tensorflow" in sys.modules:
+        sys.modules["tensorflow"].random.set_seed(seed)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef):
+    """What tests share is the same whichever of them comes first."""
+    if fixturedef.scope != "function":
+        seed_everything(f"{fixturedef.baseid}::{fixturedef.argname}")
+
+
+@pytest.fixture(autouse=True)
+def _seeded(request):
+    """Weights that a test leaves to chance are the same in every run and in any order."""
+    seed_everything(request.node.name)
 
 
 @pytest.fixture

@@ -70,9 +70,11 @@ def workers_of(pid):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """The undisturbed run of one worker: results.csv."""
+    """The undisturbed run, in this process: results.csv."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    frame = benchmarks.run(written(folder), out=folder / "out", workers=1, report=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "make_engine", lambda name, workers: Inline())
+        frame = benchmarks.run(written(folder), out=folder / "out", report=False)
     assert len(chunks(folder / "out")) == POINTS * CHUNKS
     assert set(frame["num_samples"]) == {8 * CHUNKS}
     return (folder / "out" / "results.csv").read_bytes()

@@ -52,9 +52,9 @@ def site_cache(tmp_path_factory):
     except StoreError as error:
         pytest.skip(str(error))
     folder = tmp_path_factory.mktemp("sites")
-    os.environ["CSILINK_CACHE"] = str(folder)
-    yield folder
-    del os.environ["CSILINK_CACHE"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CSILINK_CACHE", str(folder))
+        yield folder
 
 
 def geometry(**changes):
