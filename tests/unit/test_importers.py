@@ -1,5 +1,5 @@
-"""Every importer against an independent loop on files made here; third-party files where they are beside the checkout;
-and bad files, each a clear error."""
+"""Every importer against an independent loop on files made here; third-party files where their folder is given; and bad
+files, each a clear error."""
 
 import io
 import json
