@@ -130,6 +130,7 @@ def test_interrupted_then_killed_then_resumed_is_byte_identical(finished, tmp_pa
     assert {path: path.stat().st_mtime_ns for path in done} == times  # nothing was computed twice
 
 
+@pytest.mark.long
 def test_a_killed_worker_is_replaced(finished, tmp_path):
     victims = []
 
