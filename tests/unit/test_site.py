@@ -145,7 +145,7 @@ def test_a_damaged_cache_file_is_named(site_cache):
 
 def test_no_coverage_is_a_clear_error(site_cache):
     with pytest.raises(StoreError, match=r"ray tracing failed.*(have a path|coverage)"):
-        TracedSite(geometry(), **{**SITE, "num_points": 1, "num_rays": 1000, "max_depth": 1, "ue_height_m": -40.0})
+        TracedSite(geometry(), **{**SITE, "num_points": 3, "num_rays": 1000, "max_depth": 1, "ue_height_m": -40.0})
 
 
 def test_broken_llvm_is_named_and_the_next_one_taken(tmp_path, monkeypatch):
