@@ -25,14 +25,17 @@ $(VENV)/.dev: $(VENV)/.run
 quickstart: $(VENV)/.run  ## install, run the first scenario, say where the report is
 	$(BIN)/csilink run scenarios/presets/quickstart.yaml --out $(OUT) --resume
 
-test: $(VENV)/.dev  ## install and run the tests (about 10 minutes on 2 cores)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not long and not slow"
+# A worker takes whole files, in their order; ARGS adds options of pytest: `make test ARGS="-p randomly"`.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
-test-all: $(VENV)/.dev  ## these and the long ones, as continuous integration does (about 25 minutes)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+test: $(VENV)/.dev  ## install and run the quick tests (about 4 minutes on 2 cores)
+	$(PYTEST) -m "not long and not slow" $(ARGS)
 
-test-slow: $(VENV)/.dev  ## the tests that need minutes each
-	$(BIN)/python -m pytest -m slow
+test-all: $(VENV)/.dev  ## all tests, as continuous integration does (about 12 minutes)
+	$(PYTEST) $(ARGS)
+
+test-slow: $(VENV)/.dev  ## only the slowest of them
+	$(PYTEST) -m slow $(ARGS)
 
 lint: $(VENV)/.dev  ## formatting, style, import rules, types
 	$(BIN)/ruff format --check .

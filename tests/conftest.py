@@ -1,18 +1,89 @@
-"""Backend of Keras, and one seeded generator per test."""
+"""Backend of Keras, threads, tests that share a worker, one seeded generator per test, skips against their list."""
 
 import os
+import random
+import sys
 import zlib
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("MPLBACKEND", "agg")
+if "PYTEST_XDIST_WORKER" in os.environ:  # one core each; NumPy, TensorFlow and JAX read this when they are loaded
+    for _name in ("OMP", "OPENBLAS", "MKL"):
+        os.environ[f"{_name}_NUM_THREADS"] = "1"
+    os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = "1"
 
 import numpy as np
 import pytest
+from backends import Backends
+from skips import SkipList
 
 import simulator  # noqa: F401  (before Keras: right products under TensorFlow)
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--strict-skips",
+        action="store_true",
+        default=os.environ.get("CI") == "true",
+        help="fail if a test skips that tests/skips.toml does not allow to (always on where CI=true)",
+    )
+
+
+def pytest_configure(config):
+    if config.getoption("--strict-skips") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(SkipList(config.rootpath / "tests" / "skips.toml"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """The tests of a file go to one worker: what they set up and compile is made once."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+
+
+def seed_everything(name):
+    """Global generators by a name: Keras draws the seeds of weights from Python's, TensorFlow has one of its own."""
+    seed = zlib.crc32(name.encode())
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002
+    if "tensorflow" in sys.modules:
+        sys.modules["tensorflow"].random.set_seed(seed)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef):
+    """What tests share is the same whichever of them comes first."""
+    if fixturedef.scope != "function":
+        seed_everything(f"{fixturedef.baseid}::{fixturedef.argname}")
+
+
+@pytest.fixture(autouse=True)
+def _seeded(request):
+    """Weights that a test leaves to chance are the same in every run and in any order."""
+    seed_everything(request.node.name)
 
 
 @pytest.fixture
 def rng(request):
     """Random generator seeded by the name of the test: the same numbers in every run and on every worker."""
     return np.random.default_rng(zlib.crc32(request.node.name.encode()))
+
+
+@pytest.fixture(scope="session")
+def backends():
+    """Runs code under the other backends of Keras, one process for each in a session."""
+    processes = Backends()
+    yield processes
+    processes.close()
+
+
+@pytest.fixture
+def run_here(monkeypatch):
+    """Scenarios run in this process."""
+    from inline import Inline
+
+    from benchmarks import runner
+
+    monkeypatch.setattr(runner, "make_engine", lambda name, workers: Inline())

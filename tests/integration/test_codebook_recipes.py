@@ -71,7 +71,7 @@ def run(folder, *words):
     ],
     ids=lambda m: m["method"] + m.get("side", ""),
 )
-def test_recipe_to_link(stores, tmp_path, monkeypatch, method):
+def test_recipe_to_link(stores, tmp_path, monkeypatch, run_here, method):
     monkeypatch.chdir(stores)
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe(**method)))

@@ -1,9 +1,7 @@
 """From a data set recipe to weights in the link: reproducible, resumable, the same under every backend."""
 
 import copy
-import importlib.util
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -201,11 +199,10 @@ def test_the_factor_is_that_of_an_uninterrupted_run(path_gains, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "model", [{"model": "tdl", "profile": "A"}, {"model": "cdl", "profile": "C"}, {"model": "umi"}]
-)
-def test_stores_of_standard_channels_are_reproducible_over_processes(tmp_path, model):
-    recipe = {**RECIPE, "parts": [{"channel": model}], "splits": {"train": 30}, "shard_samples": 20}
+def test_stores_of_standard_channels_are_reproducible_over_processes(tmp_path):
+    models = [{"model": "tdl", "profile": "A"}, {"model": "cdl", "profile": "C"}, {"model": "umi"}]
+    parts = [{"channel": model} for model in models]
+    recipe = {**RECIPE, "parts": parts, "splits": {"train": 30}, "shard_samples": 15}
     for name in ("a", "b"):
         command = [sys.executable, "-m", "benchmarks.cli", "dataset", written(tmp_path / "r.yaml", recipe)]
         subprocess.run([*command, "--out", tmp_path / name], check=True, capture_output=True, timeout=300)
@@ -259,6 +256,7 @@ def test_training_from_a_stream(store, tmp_path):
     assert cards[0]["test"]["unquantized"]["nmse_db"] < -1
 
 
+@pytest.mark.long
 def test_killed_and_resumed_training_is_the_same(trained, store, tmp_path):
     code = """
 import os, signal, sys
@@ -301,7 +299,7 @@ train(parse_training(load_mapping(Path(sys.argv[1]))), ChannelStore(sys.argv[2])
         assert set(a.files) == set(b.files) and all(np.array_equal(a[key], b[key]) for key in a.files)
 
 
-def test_the_folder_serves_as_weights_in_the_link(trained, tmp_path):
+def test_the_folder_serves_as_weights_in_the_link(trained, tmp_path, run_here):
     entry = {"scheme": "autoencoder", "weights": str(trained), "bits": [2, 4], "coder": ["huffman", "fixed", "range"]}
     scenario = {
         **{k: copy.deepcopy(RECIPE[k]) for k in ("carrier", "bs")},
@@ -355,15 +353,10 @@ print("BACKEND", fit.keras.backend.backend(), sorted({"tensorflow", "sionna"} & 
 
 @pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.slow)])
 @pytest.mark.long
-def test_weights_give_the_same_output_under_other_backends(trained, store, tmp_path, backend):
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
+def test_weights_give_the_same_output_under_other_backends(trained, store, tmp_path, backend, backends):
     images = load_images(store, "test", ImageView(store.layout, 8))[0]
     np.save(tmp_path / "images.npy", images)
-    environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", BACKEND_CODE, str(trained), str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
-    assert done.stdout == f"BACKEND {backend} []\n", done
+    assert backends.run(backend, BACKEND_CODE, trained, tmp_path) == f"BACKEND {backend} []\n"
     model = TrainedModel(str(trained))
     latent = model.encode(images)
     with np.load(tmp_path / "out.npz") as theirs:
@@ -646,16 +639,11 @@ print("BACKEND", fit.keras.backend.backend())
 
 @pytest.mark.parametrize("backend", ["torch", pytest.param("jax", marks=pytest.mark.slow)])
 @pytest.mark.long
-def test_bits_and_teachers_train_under_other_backends(pairs, teacher, tmp_path, backend):
+def test_bits_and_teachers_train_under_other_backends(pairs, teacher, tmp_path, backend, backends):
     """Finite losses, and weights that score the same here."""
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
     changes = {"distill": {"teacher": str(teacher)}, "restarts": {"first_epochs": 1}}
     recipe, folder = written(tmp_path / "t.yaml", bit_recipe("vb", **changes)), tmp_path / "net"
-    environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", TRAIN_CODE, str(recipe), str(pairs.folder), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
-    assert done.stdout == f"BACKEND {backend}\n", done
+    assert backends.run(backend, TRAIN_CODE, recipe, pairs.folder, folder) == f"BACKEND {backend}\n"
     card = json.loads((folder / "card.json").read_text())
     losses = [(e["loss"], e["val_loss"]) for e in card["training"]["curve"]]
     assert card["training"]["backend"] == backend and np.isfinite(losses).all()

@@ -112,7 +112,7 @@ def test_nmse_is_that_of_the_second_half(stores, teacher):
 
 
 class TestTraining:
-    @pytest.mark.parametrize("kind", ["none", "mcakd"])
+    @pytest.mark.parametrize("kind", ["none", pytest.param("mcakd", marks=pytest.mark.long)])
     def test_it_learns_and_the_card_says_what_was_measured(self, kind, stores, teacher, tmp_path):
         section = {} if kind == "none" else {"distill": {"teacher": str(teacher), "kind": kind, "autonomous": 1}}
         recipe = parse_prediction(
@@ -130,6 +130,7 @@ class TestTraining:
         assert entry["nmse_db"] == pytest.approx(10 * np.log10(ratio.mean()), abs=2e-3)
         assert entry["num_samples"] == 16 and (tmp_path / "net" / "learning_curve.png").exists()
 
+    @pytest.mark.long
     def test_an_interrupted_run_ends_with_the_same_weights(self, stores, teacher, tmp_path):
         distill = {"teacher": str(teacher), "autonomous": 1}
         recipe = parse_prediction({**RECIPE, "distill": distill, "epochs": 3, "validate_every": 2})
@@ -165,6 +166,7 @@ class TestTraining:
         assert "epoch 1/1: loss" in out and "test, two: time" in out
 
 
+@pytest.mark.long
 def test_wifo_cf_from_data_sets_to_reports_in_the_link(stores, tmp_path):
     params = {"dim": 8, "depth": 1, "decoder_depth": 1, "num_heads": 2, "patch_dim": 16, "num_experts": 2, "top_k": 1}
     params |= {"conv_dim": 4, "patches": [[2, 4]], "pad": True}
@@ -237,7 +239,7 @@ class TestPredictor:
         with pytest.raises(ConfigError, match="pad=True"):  # sizes that the patch does not divide
             predictor.predict(history[..., :7], 1)
 
-    def test_in_the_link_at_both_ends(self, teacher, tmp_path):
+    def test_in_the_link_at_both_ends(self, teacher, tmp_path, run_here):
         network = {"name": "network", "weights": str(teacher)}
         scenario = {
             "name": "moving",

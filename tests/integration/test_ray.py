@@ -55,12 +55,19 @@ def written(folder):
     return path
 
 
+def ours(pid):
+    """Whether a process descends from this one: other clusters on the machine are not ours to disturb."""
+    while pid > 1 and pid != os.getpid():
+        pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return pid == os.getpid()
+
+
 def busy_workers():
-    """Process ids of Ray workers that compute a chunk."""
+    """Process ids of our Ray workers that compute a chunk."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
-            if (folder / "cmdline").read_bytes().startswith(b"ray::_remote_chunk"):
+            if (folder / "cmdline").read_bytes().startswith(b"ray::_remote_chunk") and ours(int(folder.name)):
                 found.append(int(folder.name))
         except OSError:
             continue

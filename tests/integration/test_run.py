@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import re
 import signal
 import subprocess
@@ -16,13 +15,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from inline import Inline
 
 import benchmarks
 from benchmarks import engines, runner
-from benchmarks.chunk import run_chunk
 from benchmarks.memory import chunk_drops
 from benchmarks.runner import load_points
-from benchmarks.store import write_bytes
 from simulator.core.errors import ConfigError
 
 CSILINK = Path(sysconfig.get_path("scripts")) / "csilink"
@@ -72,9 +70,11 @@ def workers_of(pid):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """The undisturbed run of one worker: results.csv."""
+    """The undisturbed run, in this process: results.csv."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    frame = benchmarks.run(written(folder), out=folder / "out", workers=1, report=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "make_engine", lambda name, workers: Inline())
+        frame = benchmarks.run(written(folder), out=folder / "out", report=False)
     assert len(chunks(folder / "out")) == POINTS * CHUNKS
     assert set(frame["num_samples"]) == {8 * CHUNKS}
     return (folder / "out" / "results.csv").read_bytes()
@@ -105,6 +105,7 @@ def gone(group):
     return False
 
 
+@pytest.mark.long
 def test_interrupted_then_killed_then_resumed_is_byte_identical(finished, tmp_path):
     process = started(tmp_path)
     os.killpg(process.pid, signal.SIGINT)
@@ -129,6 +130,7 @@ def test_interrupted_then_killed_then_resumed_is_byte_identical(finished, tmp_pa
     assert {path: path.stat().st_mtime_ns for path in done} == times  # nothing was computed twice
 
 
+@pytest.mark.long
 def test_a_killed_worker_is_replaced(finished, tmp_path):
     victims = []
 
@@ -192,27 +194,6 @@ def test_memory_of_a_worker_does_not_grow_with_drops(tmp_path):
 
 
 # An engine in this process, which finishes chunks in any order
-
-
-class Inline:
-    """Computes here; units in flight finish in a random order."""
-
-    computed = 0
-
-    def __init__(self, slots):
-        self.slots, self._random, self._waiting = slots, random.Random(slots), []
-
-    def submit(self, unit):
-        self._waiting.append(unit)
-
-    def next_done(self):
-        unit = self._waiting.pop(self._random.randrange(len(self._waiting)))
-        write_bytes(unit.path, run_chunk(unit.scenario_text, unit.index, unit.drops))
-        Inline.computed += 1
-        return unit
-
-    def close(self):
-        pass
 
 
 @pytest.fixture

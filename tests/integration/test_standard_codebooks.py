@@ -7,6 +7,7 @@ import benchmarks
 from scenarios.load import find_file, load_mapping
 from simulator.core.errors import ConfigError
 
+pytestmark = pytest.mark.usefixtures("run_here")
 SCENARIO = {
     "name": "standard",
     "seed": 3,

@@ -157,7 +157,7 @@ def test_round_trip_with_tables(kind, num_symbols, num_tables):
 
 
 @pytest.mark.parametrize("skew", [0.01, 0.1, 1, 10])
-@pytest.mark.parametrize(("num_symbols", "num_tables", "length"), [(2, 1, 50), (16, 3, 128), (1000, 50, 500)])
+@pytest.mark.parametrize(("num_symbols", "num_tables", "length"), [(2, 1, 50), (16, 3, 128), (1000, 20, 150)])
 def test_range_code_is_that_of_a_plain_coder_and_close_to_the_ideal_length(num_symbols, num_tables, length, skew):
     rng = np.random.default_rng(round(100 * skew) + length)
     counts = np.floor(1e5 * rng.dirichlet(np.full(num_symbols, skew), num_tables)).astype(int)

@@ -1,8 +1,10 @@
-"""Every importer against an independent loop on files made here; third-party files where they are beside the checkout;
-and bad files, each a clear error."""
+"""Every importer against an independent loop on files made here; third-party files where their folder is given; and bad
+files, each a clear error."""
 
 import io
 import json
+import lzma
+import os
 import pickle
 from pathlib import Path
 
@@ -19,8 +21,8 @@ from simulator.data.cost2100 import truncation_loss
 from simulator.data.importer import import_store
 from simulator.data.store import ChannelStore, sha256
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
-third_party = pytest.mark.skipif(not DATA.is_dir(), reason="third-party channel files are not beside the checkout")
+DATA = Path(os.environ.get("CSILINK_CHANNEL_FILES", "not given"))  # see golden/README.md
+third_party = pytest.mark.skipif(not DATA.is_dir(), reason="CSILINK_CHANNEL_FILES names no folder")
 
 
 def build(format_, path, **params):
@@ -98,6 +100,41 @@ def test_truncation_loss_by_a_loop(rng):
         for k in range(125)
     ]
     assert abs(rho[0] - np.mean(cosine)) < 1e-12 and 0 < ratio[0] < 1
+
+
+def test_cost2100_truncation_and_labels(tmp_path, rng):
+    """Images of 40 taps of which 32 are kept, against sums over taps; labels from their own file."""
+    full = 0.03 * gaussian(rng, 4, 32, 40)
+    bins = np.einsum("nad,dk->nak", full, np.exp(-2j * np.pi * np.outer(np.arange(40), np.arange(125)) / 257))
+    images = full[:, :, :32].reshape(4, -1)
+    rows = np.concatenate([images.real, images.imag], axis=1) + 0.5
+    meta = {
+        "ue_xyz_m": rng.uniform(0, 10, (4, 3)),
+        "environment_id": [[3, 3, 5, 5]],
+        "pathloss_dB": [[90.0, 91, 92, 93]],
+    }
+    scipy.io.savemat(tmp_path / "DATA_Htestin.mat", {"HT": rows})
+    scipy.io.savemat(tmp_path / "DATA_HtestFin_all.mat", {"HF_all": bins.reshape(4, -1)})
+    scipy.io.savemat(tmp_path / "meta_testin.mat", meta)
+    importer = build("cost2100", tmp_path, environment="indoor")
+    h, labels = everything(importer, "test")
+    assert importer.layout.carrier_hz == 5.3e9
+    np.testing.assert_allclose(h[:, 0, :, 0], full[:, :, :32], atol=1e-6)
+    np.testing.assert_array_equal(labels["site"], [3, 3, 5, 5])
+    np.testing.assert_allclose(labels["position_m"], meta["ue_xyz_m"])
+    np.testing.assert_allclose(labels["path_gain_db"], [-90, -91, -92, -93])
+    lost = np.einsum(
+        "nad,dk->nak", full[:, :, 32:], np.exp(-2j * np.pi * np.outer(np.arange(32, 40), np.arange(125)) / 257)
+    )
+    ratio, rho = [], []
+    for x, gone in zip(bins, lost, strict=True):
+        kept = x - gone
+        ratio.append(sum(abs(v) ** 2 for v in gone.flat) / sum(abs(v) ** 2 for v in x.flat))
+        norms = [np.linalg.norm(x[:, k]) * np.linalg.norm(kept[:, k]) for k in range(125)]
+        rho.append(np.mean([abs(np.vdot(x[:, k], kept[:, k])) / norms[k] for k in range(125)]))
+    loss = importer.facts()["truncation"]
+    assert loss["nmse_db"] == pytest.approx(10 * np.log10(np.mean(ratio)), abs=6e-3)
+    assert loss["rho"] == pytest.approx(np.mean(rho), abs=6e-5) and loss["num_samples"] == 4
 
 
 @third_party
@@ -226,13 +263,16 @@ def test_generic_axes(tmp_path, rng, kind, complex_axis, axes):
         assert h[at["sample"], at.get("rx_ant", 0), port, at.get("slot", 0), at.get("subcarrier", 0)] == truth[index]
 
 
-@third_party
-def test_a_file_as_matlab_itself_wrote_it():
-    folder = DATA / "cost2100" / "matlab_v73_example"
-    array = ArrayFile(next(folder.glob("*.mat")))
+def test_a_file_as_matlab_itself_wrote_it(tmp_path):
+    """One COST 2100 snapshot of 32 positions and 257 frequencies; the numbers as h5dump prints them."""
+    (tmp_path / "x.mat").write_bytes(
+        lzma.decompress((Path(__file__).parents[1] / "golden/matlab_v73.mat.xz").read_bytes())
+    )
+    array = ArrayFile(tmp_path / "x.mat")
     value = array.read("H")
-    assert value.dtype == np.complex128 and value.shape == array.shapes["H"] and 257 in value.shape
-    assert np.isfinite(value).all() and np.abs(value).max() > 0
+    assert value.dtype == np.complex128 and value.shape == array.shapes["H"] == (1, 257, 1, 32)
+    np.testing.assert_allclose(value[0, 100, 0, 3], -4.1869771786201586e-05 - 4.543178615788349e-06j, rtol=1e-15)
+    np.testing.assert_allclose(value[0, 0, 0, 0].real, 8.04613755e-06, rtol=1e-8)
 
 
 # DeepMIMO.

@@ -1,14 +1,9 @@
 """Selective scan, Mamba blocks and the Mamba-Transformer: loops in float64, recorded passes, published sizes."""
 
-import importlib.util
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
+from golden_files import recorded
 from keras import ops
 from tolerances import FLOAT32, assert_close
 
@@ -22,7 +17,6 @@ from receivers.models.transnet import TransNet
 from receivers.training.pca import initialize_linear
 from simulator.core.errors import ConfigError
 
-GOLDEN = Path(os.environ.get("CSILINK_GOLDEN", Path(__file__).parents[3] / "shared" / "golden"))
 SMALL = {"height": 8, "width": 8, "maps": 16, "num_latents": 8, "state": 2, "hidden": 32}
 
 # Terms of float32 gradients cancel by up to a factor of ten; the central difference is off by its step squared, 1e-8.
@@ -152,13 +146,10 @@ def test_start_of_a_block():
     assert (array(layer.scan.skip) == 1).all() and np.abs(array(layer.scan.dt_proj)).max() <= 2**-0.5
 
 
-@pytest.mark.skipif(not GOLDEN.is_dir(), reason="recorded forward passes are not beside this checkout")
 @pytest.mark.parametrize("variant", ["d32", "d64", "d24_bias"])
 def test_recorded_passes_of_the_released_block(variant):
-    with np.load(GOLDEN / "mamba_block_weights.npz") as file:
-        state = {key.removeprefix(f"{variant}/"): file[key] for key in file.files if key.startswith(f"{variant}/")}
-    with np.load(GOLDEN / "mamba_block_io.npz") as file:
-        io = {key.removeprefix(f"{variant}/"): file[key] for key in file.files if key.startswith(f"{variant}/")}
+    golden = recorded("mamba_block")[variant]
+    state, io = golden["weights"], golden["io"]
     options = {"state": 8, "width": 3, "expand": 3, "dt_rank": 5, "bias": True, "conv_bias": False}
     layer = Mamba(**options if variant == "d24_bias" else {})
     layer.build(io["input"].shape)
@@ -427,18 +418,13 @@ print("BACKEND", keras.backend.backend(), "tensorflow" in sys.modules)
 
 @pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.slow)])
 @pytest.mark.long
-def test_other_backends_give_the_same_output(backend, rng, tmp_path):
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
+def test_other_backends_give_the_same_output(backend, backends, rng, tmp_path):
     model = MambaTransformer(**SMALL)
     randomise(model, rng, 0.1)
     model.save_weights(tmp_path / "w.weights.h5")
     images = rng.standard_normal((3, 8, 8, 2)).astype(np.float32)
     np.save(tmp_path / "images.npy", images)
-    environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
-    command = [sys.executable, "-c", BACKEND_CODE, str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
-    assert done.stdout == f"BACKEND {backend} False\n", done
+    assert backends.run(backend, BACKEND_CODE, tmp_path) == f"BACKEND {backend} False\n"
     with np.load(tmp_path / "out.npz") as theirs:
         assert_close(theirs["latent"], array(model.encoder(images)), BACKENDS)
         assert_close(theirs["image"], array(model(images)), BACKENDS)

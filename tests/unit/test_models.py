@@ -1,11 +1,9 @@
 """Networks: published sizes, torch weights against an independent forward pass, costs, and what each must not do."""
 
-import os
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
+from golden_files import recorded
 from keras import ops
 from tolerances import assert_mean
 from torch_forward import Forward
@@ -56,9 +54,10 @@ NETWORKS = tuple(n for n in registry.names("models") if n != "klt")
 SMALL = {
     "learned_transform": {"maps": 8, "latent_maps": 4},
     "evt": {"dim": 16, "hidden": 16},
+    "mamba_transformer": {"maps": 16, "state": 2, "hidden": 32},
     "variable_bit": {"num_latents": 12, "features": 16, "tokens": 6, "bit_features": 20, "dim": 16, "hidden": 24},
 }
-GOLDEN = Path(os.environ.get("CSILINK_GOLDEN", Path(__file__).parents[3] / "shared" / "golden"))
+SCANNED = {"mamba_transformer": (8, 12)}  # pixels one after the other take long
 
 
 def made(name, height=32, width=32, **params):
@@ -113,9 +112,7 @@ def test_encoder_costs():
 @pytest.mark.parametrize("name", NETWORKS)
 class TestEveryNetwork:
     def test_other_sizes_and_samples_alone(self, name, rng):
-        model = (
-            made(name, 64, 32) if name == "stnet" else made(name, 16, 24 if name not in ("learned_transform",) else 32)
-        )
+        model = made(name, *{"stnet": (64, 32), "learned_transform": (16, 32), **SCANNED}.get(name, (16, 24)))
         height, width = model.encoder.input_shape[1:3]
         x = image(rng, 5, height, width)
         together = array(model(x))
@@ -123,7 +120,8 @@ class TestEveryNetwork:
         np.testing.assert_allclose(array(model(x[2:3]))[0], together[2], atol=2e-5)
 
     def test_survives_its_configuration(self, name, rng, tmp_path):
-        model = made(name, latent_gain=0.5, offset_layers=2)
+        params = {"num_latents": 12 if name in ("variable_bit", "evt") else 16} if name != "learned_transform" else {}
+        model = made(name, *SCANNED.get(name, ()), latent_gain=0.5, offset_layers=2, **params)
         model.find("offset1").kernel.assign(0.1 * rng.standard_normal(model.find("offset1").kernel.shape))
         model.save_weights(tmp_path / "w.weights.h5")
         again = registry.load("models", name)(**model.get_config())
@@ -134,7 +132,7 @@ class TestEveryNetwork:
     def test_every_weight_gets_a_gradient(self, name, rng):
         """No dead layers, in the forms that we train."""
         options = {"stnet": {"attention": "windowed"}}
-        model = made(name, **options.get(name, {}))
+        model = made(name, *SCANNED.get(name, ()), **options.get(name, {}))
         import tensorflow as tf
 
         x = image(rng, 4, *model.encoder.input_shape[1:3])
@@ -325,21 +323,19 @@ def test_transnet_as_released_attends_over_the_batch(rng):
     np.testing.assert_allclose(z, latent, atol=2e-5 * np.abs(latent).max())
 
 
-@pytest.mark.skipif(not GOLDEN.is_dir(), reason="recorded forward passes are not beside this checkout")
 @pytest.mark.parametrize(
     ("name", "file", "latents"), [("crnet", "crnet_cr16", 128), ("transnet", "transnet_cr32_token", 64)]
 )
 def test_recorded_forward_passes_of_the_published_code(name, file, latents):
-    model = made(name, num_latents=latents)
-    with np.load(GOLDEN / f"{file}_weights.npz") as weights, np.load(GOLDEN / f"{file}_io.npz") as io:
-        load_torch_weights(name, model, dict(weights))
-        x = io["input"].transpose(0, 2, 3, 1)
-        z = array(model.encoder(x))
-        np.testing.assert_allclose(z, io["latent_float64"], atol=1e-5)
-        output = array(model.decoder(z)).transpose(0, 3, 1, 2)
-        np.testing.assert_allclose(output, io["output_float64"], atol=1e-5)
-        alone = array(model(x[:1])).transpose(0, 3, 1, 2)
-        np.testing.assert_allclose(alone, io["output_sample0_alone"], atol=1e-5)
+    model, golden = made(name, num_latents=latents), recorded(file)
+    load_torch_weights(name, model, golden["weights"])
+    x = golden["input"].transpose(0, 2, 3, 1)
+    z = array(model.encoder(x))
+    np.testing.assert_allclose(z, golden["latent"], atol=1e-5)
+    output = array(model.decoder(z)).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(output, golden["output"], atol=1e-5)
+    alone = array(model(x[:1])).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(alone, golden["output_sample0_alone"], atol=1e-5)
 
 
 # Parts ---------------------------------------------------------------------------------------------------------------

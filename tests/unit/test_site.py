@@ -52,9 +52,9 @@ def site_cache(tmp_path_factory):
     except StoreError as error:
         pytest.skip(str(error))
     folder = tmp_path_factory.mktemp("sites")
-    os.environ["CSILINK_CACHE"] = str(folder)
-    yield folder
-    del os.environ["CSILINK_CACHE"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CSILINK_CACHE", str(folder))
+        yield folder
 
 
 def geometry(**changes):
@@ -145,7 +145,7 @@ def test_a_damaged_cache_file_is_named(site_cache):
 
 def test_no_coverage_is_a_clear_error(site_cache):
     with pytest.raises(StoreError, match=r"ray tracing failed.*(have a path|coverage)"):
-        TracedSite(geometry(), **{**SITE, "num_points": 10, "ue_height_m": -40.0})
+        TracedSite(geometry(), **{**SITE, "num_points": 3, "num_rays": 1000, "max_depth": 1, "ue_height_m": -40.0})
 
 
 def test_broken_llvm_is_named_and_the_next_one_taken(tmp_path, monkeypatch):

@@ -13,9 +13,9 @@ from benchmarks.speed import huffman, ofdm, precoding, rvq, snr_sweep, stores, s
 @pytest.mark.parametrize(
     ("measure", "bound"),
     [
-        (lambda: ofdm.measure(batch=2, rounds=1, num_subcarriers=64), 1e-5),
+        pytest.param(lambda: ofdm.measure(batch=2, rounds=1, num_subcarriers=64), 1e-5, marks=pytest.mark.long),
         (lambda: rvq.measure(bits=8, num_ports=16, num_reports=40, rounds=1), 0),
-        (lambda: precoding.measure(batch=2, rounds=1)[1:], 1e-4),
+        pytest.param(lambda: precoding.measure(batch=2, rounds=1)[1:], 1e-4, marks=pytest.mark.long),
         (lambda: snr_sweep.measure(batch=2, rounds=1), 1e-5),
         (lambda: huffman.measure(num_reports=64, num_symbols=32, rounds=1), 0),
         (lambda: stores.measure(samples=400, rounds=1), 1e-7),

@@ -1,10 +1,7 @@
 """WiFo and MCAKD: recorded forward passes, sizes, masks, losses against loops, who learns when, other backends."""
 
-import importlib.util
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
@@ -33,7 +30,7 @@ from receivers.training.mcakd import Mcakd, attention_loss, cosine_distance, mat
 from receivers.training.phases import is_passive
 from simulator.core.errors import ConfigError, StoreError
 
-GOLDEN = Path(os.environ.get("CSILINK_GOLDEN", Path(__file__).parents[3] / "shared" / "golden"))
+GOLDEN = Path(os.environ.get("CSILINK_GOLDEN", "not given"))  # see golden/README.md
 SMALL = {"depth": 2, "decoder_depth": 2, "num_heads": 2, "patch": (2, 2, 2)}
 
 
@@ -77,7 +74,7 @@ def test_published_parameters(size, count):
     assert len(model.weights) == len(model.trainable_weights)
 
 
-@pytest.mark.skipif(not GOLDEN.is_dir(), reason="recorded forward passes are not beside this checkout")
+@pytest.mark.skipif(not GOLDEN.is_dir(), reason="CSILINK_GOLDEN names no folder")
 def test_recorded_forward_passes_of_the_published_code():
     model, plain = WiFo("tiny", encoder_position="released"), WiFo("tiny")
     with np.load(GOLDEN / "wifo_tiny_weights.npz") as weights, np.load(GOLDEN / "wifo_tiny_io.npz") as file:
@@ -664,7 +661,7 @@ np.savez(folder + f"/{keras.backend.backend()}.npz", **out)
 
 
 @pytest.fixture(scope="module")
-def backend_case(tmp_path_factory):
+def backend_case(tmp_path_factory, backends):
     """Weights and channels, and what TensorFlow makes of them."""
     folder = tmp_path_factory.mktemp("wifo")
     rng = np.random.default_rng(7)
@@ -675,25 +672,14 @@ def backend_case(tmp_path_factory):
         for w in (*model.get_weights(), *teacher.get_weights())
     ]
     np.savez(folder / "in.npz", x=channels(rng, 3, 5, 6, 4), **{f"w{i}": w for i, w in enumerate(weights)})
-    namespace = {"__name__": "backend"}
-    argv, sys.argv = sys.argv, ["", str(folder)]
-    try:
-        exec(BACKEND_CODE, namespace)
-    finally:
-        sys.argv = argv
+    backends.run("tensorflow", BACKEND_CODE, folder)
     return folder
 
 
 @pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.slow)])
 @pytest.mark.long
-def test_other_backends_learn_the_same(backend, backend_case):
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
-    environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
-    environment["XLA_FLAGS"] = "--xla_backend_optimization_level=0"  # compiles in half the time
-    command = [sys.executable, "-c", BACKEND_CODE, str(backend_case)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
-    assert done.returncode == 0, done.stderr
+def test_other_backends_learn_the_same(backend, backends, backend_case):
+    backends.run(backend, BACKEND_CODE, backend_case)
     with np.load(backend_case / "tensorflow.npz") as ours, np.load(backend_case / f"{backend}.npz") as theirs:
         assert set(ours.files) == set(theirs.files)
         assert ours["loss1"] != pytest.approx(ours["loss0"], rel=0.01)

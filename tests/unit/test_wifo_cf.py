@@ -1,11 +1,7 @@
 """WiFo-CF: sizes, experts against a loop, widths, padding, released quirks, who learns what, exact reports."""
 
-import importlib.util
 import json
-import os
 import shutil
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -727,31 +723,21 @@ np.savez(f"{sys.argv[1]}/{keras.backend.backend()}.npz", **{k: np.asarray(v) for
 
 
 @pytest.fixture(scope="module")
-def backend_case(tmp_path_factory):
+def backend_case(tmp_path_factory, backends):
     path, rng = tmp_path_factory.mktemp("backends"), np.random.default_rng(11)
     params = [{**SMALL, "decoder_depth": 1}, {**SMALL, "dim": 24, "depth": 2}]
     for name, p in zip(("student", "teacher"), params, strict=True):
         shaken(WiFoCf(**p), rng).save_weights(path / f"{name}.weights.h5")
     np.save(path / "x.npy", channels(rng, 4, 2, 8, 16))
     (path / "params.json").write_text(json.dumps(params))
-    run_backend("tensorflow", path)
+    backends.run("tensorflow", BACKEND_CODE, path)
     return path
-
-
-def run_backend(backend, path):
-    environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
-    environment["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
-    command = [sys.executable, "-c", BACKEND_CODE, str(path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600, env=environment)
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_other_backends_learn_the_same(backend, backend_case):
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
-    run_backend(backend, backend_case)
+def test_other_backends_learn_the_same(backend, backends, backend_case):
+    backends.run(backend, BACKEND_CODE, backend_case)
     with np.load(backend_case / "tensorflow.npz") as ours, np.load(backend_case / f"{backend}.npz") as theirs:
         assert set(ours.files) == set(theirs.files)
         assert ours["loss1"] != pytest.approx(ours["loss0"], rel=0.01)

@@ -2,9 +2,14 @@
 
 import json
 import shutil
+from functools import cache
 
 import numpy as np
 import pytest
+import zoo_scores
+from keras import ops
+from tolerances import SIGMAS
+from zoo_scores import loaded
 
 from receivers.feedback.latents import LatentCodec
 from receivers.models.klt import Klt
@@ -25,6 +30,92 @@ def test_the_zoo_is_complete_and_small():
     assert max(sizes.values()) < 10e6 and sum(sizes.values()) < 70e6
 
 
+# Scores --------------------------------------------------------------------------------------------------------------
+
+STORED = json.loads((zoo_scores.GOLDEN / "zoo.json").read_text())
+# Float32 products in another order; they turn a cell or a bit now and then, which counts after a quantiser.
+ROUNDING, CELLS = 1e-4, 2e-3
+
+
+def as_stored(name, samples):
+    """Whether the means are those in the list."""
+    assert set(samples) == set(STORED[name])
+    return all(
+        abs(values.mean() - STORED[name][key])
+        <= (CELLS if "bits" in key or key == "coded" else ROUNDING) * STORED[name][key]
+        for key, values in samples.items()
+    )
+
+
+@pytest.fixture(scope="module")
+def samples():
+    """Values of the samples of a stored batch, by weight set: computed once."""
+    return cache(zoo_scores.samples)
+
+
+def test_every_weight_set_has_stored_scores():
+    """Of a new one, and of new weights, by ``python tests/golden/make_zoo.py``."""
+    assert set(STORED) == set(zoo_scores.NAMES) == set(zoo_names()) | set(zoo_names("prediction")) | {"csirs-conv"}
+
+
+@pytest.mark.parametrize("name", zoo_scores.NAMES)
+def test_weights_score_on_stored_channels_as_when_they_were_shipped(name, samples):
+    assert as_stored(name, samples(name)), {key: values.mean() for key, values in samples(name).items()}
+
+
+def of_the_card(name):
+    """Mean and standard error of what the card tells of the quantities of the stored scores: linear."""
+    test = json.loads((zoo_folder() / name / "card.json").read_text()).get("test", {})
+
+    def linear(entry):
+        mean, half = (entry["sgcs"], entry["ci95"]) if "sgcs" in entry else (10 ** (entry["nmse_db"] / 10), None)
+        return mean, (entry["ci95"] * np.log(10) / 10 * mean if half is None else half) / 1.96
+
+    if "by_bits" in test:
+        return {f"{n} bits": linear(e) for n, e in test["by_bits"].items() if int(n) in zoo_scores.BITS}
+    if "by_data_set" in test:
+        return {"time": linear(next(iter(test["by_data_set"].values()))["time"])}
+    if "by_channel" in test:
+        return {
+            f"{channel}, {snr}": (value, 0.0)
+            for channel, scores in test["by_channel"].items()
+            for snr, value in scores.items()
+            if f"{channel}, {snr}" in STORED[name]
+        }
+    codec = loaded(name).codec
+    entry = test["codecs"][f"{codec.quantizer}-b{codec.bits}-range-latent"]
+    return {"unquantized": linear(test["unquantized"]), "coded": linear(entry), "bits": (entry["bits_mean"], 0.05)}
+
+
+@pytest.mark.parametrize("name", [n for n in zoo_scores.NAMES if n != "klt-mixed"])
+def test_cards_tell_what_the_weights_do(name, samples):
+    """Within the standard errors of both; a batch holds the parts of the data set in their proportions."""
+    told = of_the_card(name)
+    assert len(told) > 2 or len(told) == len(STORED[name]) or name == "vb-munich-teacher"
+    for key, (mean, error) in told.items():
+        values = samples(name)[key]
+        if name in BITS:  # three slots of a UE are one independent sample
+            values = values.reshape(-1, 3).mean(axis=1)
+        error = np.hypot(error, values.std(ddof=1) / np.sqrt(len(values)))
+        assert abs(values.mean() - mean) < SIGMAS * error, (key, values.mean(), mean, error)
+
+
+@pytest.mark.parametrize("name", ["csirs-conv", "lstm-mobility", "evt-80", "csinet-100", "vb-munich"])
+def test_other_weights_have_other_scores(name):
+    """The test above sees a weight that is off by two hundredths of its spread."""
+
+    def change(model):
+        rng = np.random.default_rng(1)
+        for w in model.weights:
+            value = np.asarray(ops.convert_to_numpy(w))
+            w.assign(value + 0.02 * value.std() * rng.standard_normal(value.shape))
+
+    assert not as_stored(name, zoo_scores.samples(name, change))
+
+
+# Cards and files -----------------------------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 class TestZoo:
     def test_card_and_files_agree(self, name):
@@ -38,7 +129,7 @@ class TestZoo:
 
     def test_training_has_converged(self, name):
         """The last epochs change the validation loss by less than two per cent."""
-        curve = [e["val_loss"] for e in TrainedModel(name).card["training"]["curve"]]
+        curve = [e["val_loss"] for e in loaded(name).card["training"]["curve"]]
         assert abs(curve[-1] - curve[-2]) < 0.02 * curve[-1]
 
 
@@ -61,7 +152,7 @@ def test_predictors(name, rng):
 @pytest.mark.parametrize("name", CODED)
 class TestCodes:
     def test_tables_are_codes(self, name):
-        trained = TrainedModel(name)
+        trained = loaded(name)
         rng = np.random.default_rng(1)
         for key, table in trained.tables.items():
             quantizer, _, bits = key.rpartition("-b")
@@ -75,7 +166,7 @@ class TestCodes:
 
     def test_shipped_codec_is_of_its_class(self, name):
         """Bits of the card: about 100 or 250 in the mean, exactly the class for eigenvectors."""
-        card = TrainedModel(name).card
+        card = loaded(name).card
         wanted = int(name.rpartition("-")[2])
         codec = f"{card['codec']['quantizer']}-b{card['codec']['bits']}"
         if name in CHANNEL:
@@ -88,20 +179,20 @@ class TestCodes:
 
 def test_more_bits_are_better():
     """One network for all lengths: every doubling helps from 8 bits on; a teacher of one length is better there."""
-    by_bits = {name: TrainedModel(name).card["test"]["by_bits"] for name in BITS}
+    by_bits = {name: loaded(name).card["test"]["by_bits"] for name in BITS}
     nmse = {int(n): entry["nmse_db"] for n, entry in by_bits["vb-munich"].items()}
     assert sorted(nmse) == [2**i for i in range(9)] and max(nmse.values()) < 0.1
     assert all(nmse[2 * n] < nmse[n] for n in (4, 8, 16, 32, 64, 128))
     assert list(by_bits["vb-munich-teacher"]) == ["256"]
     assert by_bits["vb-munich-teacher"]["256"]["nmse_db"] < nmse[256]
     for name in BITS:
-        assert TrainedModel(name).codec is None and TrainedModel(name).tables == {}
+        assert loaded(name).codec is None and loaded(name).tables == {}
 
 
 @pytest.mark.parametrize("name", CHANNEL)
 def test_networks_beat_the_klt_at_their_bits(name):
     """At the rate that they were trained for, by more than both half-widths."""
-    card = TrainedModel(name).card
+    card = loaded(name).card
     entry = card["test"]["codecs"][f"{card['codec']['quantizer']}-b{card['codec']['bits']}-range-latent"]
     yardstick = entry["klt_at_these_bits"]
     assert yardstick["bits_mean"] > entry["bits_mean"]

@@ -1,0 +1,106 @@
+"""What a weight set of the zoo makes of its stored batch of channels: distortion of each sample, and bits."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from keras import ops
+
+from benchmarks.train_estimator import example
+from receivers.feedback.latents import LatentCodec
+from receivers.models.concrete import MASKED
+from receivers.models.klt import Klt
+from receivers.models.weights import TrainedEstimator, TrainedModel, TrainedPredictor, zoo_folder
+
+GOLDEN = Path(__file__).parent / "golden"
+NAMES = sorted(path.parent.name for path in zoo_folder().glob("*/card.json"))
+loaded = cache(TrainedModel)
+BITS = (8, 32, 256)  # reports of networks of bits that are scored
+
+
+def batch(name):
+    """Stored batch of the data set that the card of a weight set names: float32, by key."""
+    with np.load(GOLDEN / f"zoo-{dataset(name)}.npz") as file:
+        return {key: file[key].astype(np.float32) for key in file.files}
+
+
+def card(name):
+    return json.loads((zoo_folder() / name / "card.json").read_text())
+
+
+def dataset(name):
+    facts = card(name)
+    if facts.get("task") == "estimation":
+        return "pilots"
+    return facts["datasets"][0]["name"] if "datasets" in facts else facts["dataset"]["name"]
+
+
+def nmse(x, x_hat):
+    """Energy of the error over that of the sample, float64 ``[sample]``."""
+    axes = tuple(range(1, x.ndim))
+    return np.sum(np.square(x - x_hat, dtype=np.float64), axes) / np.sum(np.square(x, dtype=np.float64), axes)
+
+
+def sgcs(x, x_hat):
+    """Squared cosine of two vectors, mean over the subbands, float64 ``[sample]`` of ``[sample, subband, port, 2]``."""
+    a, b = (v[..., 0].astype(np.float64) + 1j * v[..., 1] for v in (x, x_hat))
+    inner = np.abs(np.einsum("ntp,ntp->nt", a.conj(), b)) ** 2
+    return np.mean(inner / np.sum(np.abs(a) ** 2, -1) / np.sum(np.abs(b) ** 2, -1), axis=-1)
+
+
+def _same(model):
+    pass
+
+
+def samples(name, change=None):
+    """``{quantity: value of each sample}`` of a weight set on its batch.
+
+    Args:
+        name: in the zoo.
+        change: called with a network of its own before it runs.
+    """
+    load, change = (loaded, _same) if change is None else (TrainedModel, change)
+    task, data = card(name).get("task", "feedback"), batch(name)
+    if task == "prediction":
+        trained = TrainedPredictor(name)
+        change(trained.model)
+        x = data["history"]
+        past, future = np.split(x, 2, axis=1)
+        return {"time": nmse(future, ops.convert_to_numpy(trained.model.forecast(past, future.shape[1])))}
+    if task == "estimation":
+        network = TrainedEstimator(name).model
+        change(network)
+        found = {}
+        for channel, h in data.items():
+            h = np.ascontiguousarray(h).view(np.complex64)[..., 0]
+            for snr_db in (-5, 15):
+                pilots, told, noise = example(h, np.random.default_rng(1), np.full(len(h), float(snr_db)))
+                error = np.square(ops.convert_to_numpy(network(pilots, told)) - noise, dtype=np.float64)
+                found[f"{channel}, {snr_db} dB"] = 2 * error.reshape(len(h), -1).mean(axis=1)
+        return found
+    trained, x = load(name), data["images"]
+    if card(name)["model"]["name"] == "klt":
+        klt = Klt.load(trained.folder / "klt.npz")
+        change(klt)
+        z = klt.coefficients(x)
+        kept = klt.images(np.where(np.arange(z.shape[1]) < 64, z, 0), *x.shape[1:3])
+        step = klt.step_for(100, 127)
+        coded = klt.images(klt.values(klt.cells(z, step, 127), step, 127), *x.shape[1:3])
+        return {"64 components": nmse(x, kept), "100 bits": nmse(x, coded)}
+    change(trained.model)
+    latent = trained.encode(x)
+    if trained.codec is None:
+        bits = np.where(latent > 0, np.float32(1), np.float32(0))
+        cut = {n: np.where(np.arange(bits.shape[1]) < n, bits, np.float32(MASKED)) for n in BITS}
+        return {f"{n} bits": nmse(x, trained.decode(sent)) for n, sent in cut.items()}
+    score = sgcs if trained.input.target == "eigenvector" else nmse
+    codec = LatentCodec(trained, trained.codec.quantizer, trained.codec.bits, "range", "latent", "shipped", 1)
+    coded, num_bits = codec.encode(latent)
+    received, valid = codec.decode(coded, num_bits)
+    assert valid.all()
+    return {
+        "unquantized": score(x, trained.decode(latent)),
+        "coded": score(x, trained.decode(received)),
+        "bits": num_bits.astype(np.float64).reshape(len(x)),
+    }
