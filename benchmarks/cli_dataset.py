@@ -90,12 +90,13 @@ def info(
 ) -> None:
     """Shapes, power, delay and angular spread, K-factor, coherence time, rank; draws an example."""
     from benchmarks.dataset_info import describe, draw_example
+    from simulator.core.paths import inside
     from simulator.data.store import ChannelStore
 
     channels = ChannelStore(store)
     chosen = split or next(iter(channels.shards))
     typer.echo(describe(channels, chosen, max_samples).to_string(index=False))
-    picture = out or Path("results") / f"{channels.name}.png"
+    picture = out or inside(Path("results"), f"{channels.name}.png")
     draw_example(channels, chosen, sample, picture)
     typer.echo(f"example: {picture}")
 

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from scenarios.channels import RayleighChannel, parse_channel
-from scenarios.sections import FileName, PluginSection, Section, known
+from scenarios.sections import PluginSection, Section, known
 from scenarios.transmission import Demodulation, Outage, Pilots, Precoding, Scheduling, Throughput, Uplink
 from simulator.core import registry
 from simulator.core.errors import ConfigError
-from simulator.core.params import Count, Integer, PositiveFloat, Real, SnrDb, Speed, config_error
+from simulator.core.params import Count, FileName, Integer, Label, PositiveFloat, Real, SnrDb, Speed, config_error
 from simulator.core.types import CsiConfig, Panel, RadioGeometry
 from simulator.mcs import MAX_LAYERS
 
@@ -126,7 +126,7 @@ class Feedback(PluginSection):
     younger_fields = frozenset({"predict", "ideal_uplink"})
 
     scheme: str
-    label: str | None = None
+    label: Label | None = None
     predict: Predict | None = None
     ideal_uplink: bool = False
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ import h5py
 import numpy as np
 
 from simulator.core.errors import StoreError
+from simulator.core.readers import FAULTS, reason
+from simulator.data.hdf5 import open_hdf5
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-_FAULTS = (OSError, ValueError, TypeError, KeyError, EOFError, IndexError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 class ArrayFile:
@@ -92,9 +92,8 @@ class ArrayFile:
             raise StoreError(f"{self.path}: {what} needs too much memory, or its size is damaged") from None
         except NotImplementedError as error:
             raise StoreError(f"{self.path}: {what} is stored in a way that is not supported ({error})") from None
-        except _FAULTS as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise StoreError(f"{self.path}: {what} cannot be read, damaged or truncated ({reason})") from None
+        except FAULTS as error:
+            raise StoreError(f"{self.path}: {what} cannot be read, damaged or truncated ({reason(error)})") from None
         except Exception as error:
             if type(error).__module__.startswith("scipy"):  # scipy's own MatReadError classes
                 raise StoreError(f"{self.path}: {what} cannot be read, damaged or truncated ({error})") from None
@@ -106,7 +105,7 @@ class ArrayFile:
 
             return {name: tuple(int(n) for n in shape) for name, shape, _ in whosmat(self.path)}
         if self._kind == "hdf5":
-            with h5py.File(self.path, "r") as file:
+            with open_hdf5(self.path) as file:
                 step = -1 if self.is_matlab_hdf5 else 1
                 return {key: item.shape[::step] for key, item in file.items() if isinstance(item, h5py.Dataset)}
         shapes = {}
@@ -133,7 +132,7 @@ class ArrayFile:
             with np.load(self.path, allow_pickle=False) as archive:
                 value = archive[key]
         else:
-            with h5py.File(self.path, "r") as file:
+            with open_hdf5(self.path) as file:
                 item = file[key]
                 part = rows if rows is not None else slice(None)
                 value = item[..., part] if self.is_matlab_hdf5 and item.ndim else item[part] if item.ndim else item[()]
