@@ -14,6 +14,7 @@ from scenarios.dataset import DatasetRecipe
 from scenarios.sweep import content_hash
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.interfaces import ChannelSource
+from simulator.core.paths import writable
 from simulator.core.readers import read_json
 from simulator.core.seeding import derive
 from simulator.data.layout import ChannelLayout
@@ -35,7 +36,7 @@ def make_dataset(recipe: DatasetRecipe, folder: Path) -> ChannelStore:
     description = recipe.model_dump(mode="json")
     key = content_hash(description)
     _check_memory(recipe)
-    marker = folder / "recipe.json"
+    marker = writable(folder / "recipe.json")
     if marker.exists() and content_hash_of(marker) != key:
         raise StoreError(f"{folder}: holds the data of another recipe; choose another --out")
     if not marker.exists() and folder.is_dir() and any(folder.iterdir()):

@@ -18,6 +18,7 @@ from simulator.mcs import MAX_LAYERS
 
 _Polarisations = Annotated[Integer, Field(ge=1, le=2)]
 _MAX_SNRS = 1000
+_MAX_VARIANTS = 1000
 _OF_THROUGHPUT = ("bler", "goodput_bpshz", "mcs_mean", "user_goodput_bpshz")
 
 
@@ -137,6 +138,10 @@ class Feedback(PluginSection):
             values = value if isinstance(value, list) else [value]
             if not values:
                 raise ConfigError(f"feedback.{self.scheme}.{key}", value, "a value or a non-empty list of values")
+            if len(sets) * len(values) > _MAX_VARIANTS:
+                raise ConfigError(
+                    f"feedback.{self.scheme}.{key}", f"{len(sets) * len(values)} schemes", f"at most {_MAX_VARIANTS}"
+                )
             sets = [{**chosen, key: item} for chosen in sets for item in values]
         if self.label is not None and len(sets) > 1:
             raise ConfigError(

@@ -43,8 +43,8 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def writable(path: Path | None, field: str = "--out") -> Path | None:
-    """The path, if its parts are short enough to be created; None stays None.
+def writable(path: Path | None) -> Path | None:
+    """The path, if its parts are short enough to be created, so that nothing is made before one fails; None stays None.
 
     Raises:
         ConfigError: a part longer than 200 octets, or a NUL.
@@ -52,7 +52,7 @@ def writable(path: Path | None, field: str = "--out") -> Path | None:
     for part in path.parts if path is not None else ():
         octets = len(part.encode(errors="surrogateescape"))
         if octets > LONGEST_PART or "\0" in part:
-            raise ConfigError(field, _cut(part), f"parts of at most {LONGEST_PART} octets, not {octets}")
+            raise ConfigError("--out", f"{part[:60]}...", f"parts of at most {LONGEST_PART} octets, not {octets}")
     return path
 
 

@@ -66,14 +66,9 @@ class DeepMimo(Importer):
     ):
         if not path.is_dir():
             raise StoreError(f"{path}: no such folder")
-        native = {
-            int(m[1]): inside(path, p.name)
-            for p in path.iterdir()
-            if (m := re.fullmatch(r"BS(\d+)_UE_.*\.mat", p.name))
-        }
-        sets = sorted(
-            {m[1] for p in path.iterdir() if (m := re.fullmatch(r"power_(t\d+_tx\d+_r\d+)\.(npz|mat)", p.name))}
-        )
+        names = [p.name for p in path.iterdir()]
+        native = {int(m[1]): inside(path, n) for n in names if (m := re.fullmatch(r"BS(\d+)_UE_.*\.mat", n))}
+        sets = sorted({m[1] for n in names if (m := re.fullmatch(r"power_(t\d+_tx\d+_r\d+)\.(npz|mat)", n))})
         if not native and not sets:
             raise StoreError(f"{path}: neither BS*_UE_*.mat (v3) nor power_t*_tx*_r*.npz or .mat (current) found")
         known: Sequence[int] = sorted(native) if native else range(1, len(sets) + 1)
