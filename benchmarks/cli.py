@@ -193,6 +193,9 @@ def export(
     verify: Annotated[
         bool, typer.Option("--verify", help="Run an exported folder against its golden vectors.")
     ] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="With --verify: run a SavedModel that was not exported here.")
+    ] = False,
 ) -> None:
     """Encoder or decoder with quantiser, tables, card and golden vectors, for use in another link."""
     from benchmarks.export import export_model, verify_folder
@@ -201,7 +204,7 @@ def export(
     if not verify:
         folder = out or Path("exports") / f"{folder.name}-{side}-{format_}{'-int8' if int8 else ''}"
         export_model(weights, side, format_, folder, int8=int8)
-    result = verify_folder(folder)
+    result = verify_folder(folder, trust=trust)
     typer.echo(f"{folder}: {result}")
 
 
