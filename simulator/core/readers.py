@@ -41,7 +41,7 @@ def read_json(path: Path) -> Any:
     """Content of a JSON file.
 
     Raises:
-        FileNotFoundError: no such file.
+        OSError: no such file, or one that cannot be opened.
         StoreError: anything else; the message tells nothing of the content.
     """
     try:
@@ -50,9 +50,7 @@ def read_json(path: Path) -> Any:
         if len(text) > MAX_JSON:
             raise ValueError(f"more than {MAX_JSON >> 20} MiB")
         return json.loads(text)
-    except FileNotFoundError:
-        raise
-    except (OSError, ValueError, RecursionError, MemoryError) as error:
+    except (ValueError, RecursionError, MemoryError) as error:
         raise StoreError(f"{path}: cannot be read as JSON ({reason(error)})") from None
 
 

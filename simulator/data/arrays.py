@@ -14,6 +14,7 @@ from simulator.core.errors import StoreError
 from simulator.core.readers import FAULTS, reason
 from simulator.data.hdf5 import open_hdf5
 
+_NESTED = ("cell", "struct", "object", "function", "opaque", "unknown")  # classes of MATLAB
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
@@ -103,7 +104,9 @@ class ArrayFile:
         if self._kind == "mat5":
             from scipy.io import whosmat
 
-            return {name: tuple(int(n) for n in shape) for name, shape, _ in whosmat(self.path)}
+            found = whosmat(self.path)
+            self._nested = {name: kind for name, _, kind in found if kind in _NESTED}
+            return {name: tuple(int(n) for n in shape) for name, shape, _ in found}
         if self._kind == "hdf5":
             with open_hdf5(self.path) as file:
                 step = -1 if self.is_matlab_hdf5 else 1
@@ -127,6 +130,8 @@ class ArrayFile:
         if self._kind == "mat5":
             from scipy.io import loadmat
 
+            if key in self._nested:  # read by a recursion in C, which overflows its stack in malicious files
+                raise StoreError(f"{self.path}: {key} is a {self._nested[key]}; allowed: numbers")
             value = loadmat(self.path, variable_names=[key])[key]
         elif self._kind == "npz":
             with np.load(self.path, allow_pickle=False) as archive:
