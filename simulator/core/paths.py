@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TypeVar
 
 from simulator.core.errors import ConfigError, StoreError
 
 # Longest part of a path that is written [octet]: file systems allow 255, temporary names add up to 40.
 LONGEST_PART = 200
+MaybePath = TypeVar("MaybePath", Path, None)
 
 
 def inside(folder: Path, name: object) -> Path:
@@ -43,13 +45,14 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def writable(path: Path | None) -> Path | None:
+def writable(path: MaybePath) -> MaybePath:
     """The path, if its parts are short enough to be created, so that nothing is made before one fails; None stays None.
 
     Raises:
         ConfigError: a part longer than 200 octets, or a NUL.
     """
-    for part in path.parts if path is not None else ():
+    parts: tuple[str, ...] = () if path is None else path.parts
+    for part in parts:
         octets = len(part.encode(errors="surrogateescape"))
         if octets > LONGEST_PART or "\0" in part:
             raise ConfigError("--out", f"{part[:60]}...", f"parts of at most {LONGEST_PART} octets, not {octets}")

@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import struct
 import time
 import zipfile
@@ -658,3 +659,33 @@ def test_the_system_still_says_that_a_name_is_too_long(tmp_path):
     with pytest.raises(OSError) as told:
         (tmp_path / ("x" * 256)).touch()
     assert told.value.errno == errno.ENAMETOOLONG and os.pathconf(tmp_path, "PC_NAME_MAX") == 255
+
+
+# One opener of each kind ---------------------------------------------------------------------------------------------
+
+# Where files are opened otherwise: written by us, shipped with us, results of this process, or mapped after the hash.
+OPENERS = {
+    r"h5py\.File\(": {"simulator/data/hdf5.py", "simulator/data/store.py"},
+    r"\bnp\.load\(": {
+        *("benchmarks/store.py", "receivers/codebooks/stored.py", "simulator/phy/site_trace.py"),
+        "simulator/data/arrays.py",
+    },
+    r"read_text\(|json\.load\(": {
+        *("benchmarks/bler_table.py", "benchmarks/tr38901.py", "simulator/phy/bler.py"),
+    },
+    r"yaml\.(safe_)?load\(": {"scenarios/load.py"},
+    r"load_weights\(": {"receivers/models/weights.py"},
+    r"load_model\(|saved_model\.load\(|InferenceSession\(": {"benchmarks/export.py"},
+    r"loadmat\(": {"simulator/data/arrays.py", "simulator/data/deepmimo.py"},
+    r"allow_pickle=True|pickle\.load|\beval\(|\bexec\(": set(),
+    r"\btorch\.load\((?!file, map_location=\"cpu\", weights_only=True\))": set(),
+}
+
+
+@pytest.mark.parametrize("pattern", OPENERS)
+def test_files_of_strangers_have_one_reader(pattern):
+    """A new place that opens files goes through the reader that refuses; papers and speed tables read their own."""
+    root = Path(__file__).parents[2]
+    files = [p for room in ("simulator", "receivers", "scenarios", "benchmarks") for p in (root / room).rglob("*.py")]
+    found = {str(p.relative_to(root)) for p in files if re.search(pattern, p.read_text())}
+    assert {f for f in found if not f.startswith(("benchmarks/papers/", "benchmarks/speed/"))} <= OPENERS[pattern]
