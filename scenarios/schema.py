@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from scenarios.channels import RayleighChannel, parse_channel
-from scenarios.sections import FileName, PluginSection, Section, known
+from scenarios.sections import PluginSection, Section, known
 from scenarios.transmission import Demodulation, Outage, Pilots, Precoding, Scheduling, Throughput, Uplink
 from simulator.core import registry
 from simulator.core.errors import ConfigError
-from simulator.core.params import Count, Integer, PositiveFloat, Real, SnrDb, Speed, config_error
+from simulator.core.params import Count, FileName, Integer, Label, PositiveFloat, Real, SnrDb, Speed, config_error
 from simulator.core.types import CsiConfig, Panel, RadioGeometry
 from simulator.mcs import MAX_LAYERS
 
@@ -20,6 +20,7 @@ _Polarisations = Annotated[Integer, Field(ge=1, le=2)]
 _MAX_SNRS = 1000
 # What both ends know of the amplitude of a channel [dB]: unit power, or any path gain, or that of UEs of one cell.
 _AMPLITUDE_RANGES_DB = {"per_sample": None, "per_dataset": (-120.0, 60.0), "none": (-200.0, 40.0)}
+_MAX_VARIANTS = 1000
 _OF_THROUGHPUT = ("bler", "goodput_bpshz", "mcs_mean", "user_goodput_bpshz")
 
 
@@ -128,7 +129,7 @@ class Feedback(PluginSection):
     younger_fields = frozenset({"predict", "ideal_uplink"})
 
     scheme: str
-    label: str | None = None
+    label: Label | None = None
     predict: Predict | None = None
     ideal_uplink: bool = False
 
@@ -139,6 +140,10 @@ class Feedback(PluginSection):
             values = value if isinstance(value, list) else [value]
             if not values:
                 raise ConfigError(f"feedback.{self.scheme}.{key}", value, "a value or a non-empty list of values")
+            if len(sets) * len(values) > _MAX_VARIANTS:
+                raise ConfigError(
+                    f"feedback.{self.scheme}.{key}", f"{len(sets) * len(values)} schemes", f"at most {_MAX_VARIANTS}"
+                )
             sets = [{**chosen, key: item} for chosen in sets for item in values]
         if self.label is not None and len(sets) > 1:
             raise ConfigError(

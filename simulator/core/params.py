@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 import pydantic
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, validate_call
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError, validate_call
 
 from simulator.core.errors import ConfigError
 
@@ -19,6 +19,13 @@ def _number(value: Any) -> Any:
     if isinstance(value, bool | str):
         raise ValueError("a number")
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _printable(value: str) -> str:
+    """Refuse control characters, surrogates and separators of lines, which no table, figure or page can show."""
+    if not value.isprintable():
+        raise ValueError("printable characters of one line")
+    return value
 
 
 Integer = Annotated[int, BeforeValidator(_number)]
@@ -47,6 +54,8 @@ SystemCorrection = Literal[
 CdlCorrection = Literal["los-phase"]  # 7.7.1 with (7.5-29): the specular path of D and E has a phase of its own
 AngleSpread = Annotated[Real, Field(gt=0, le=15)]
 Speed = Annotated[Real, Field(ge=0, le=300)]
+Label = Annotated[str, Field(min_length=1, max_length=120), AfterValidator(_printable)]  # text of a table or figure
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
 SnrDb = Annotated[Real, Field(ge=-100, le=200, allow_inf_nan=False)]
 
 # Strict, so that a constructor takes no text or truth value for a number either.

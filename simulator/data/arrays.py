@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,11 @@ import h5py
 import numpy as np
 
 from simulator.core.errors import StoreError
+from simulator.core.readers import FAULTS, reason
+from simulator.data.hdf5 import open_hdf5
 
+_NESTED = ("cell", "struct", "object", "function", "opaque", "unknown")  # classes of MATLAB
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-_FAULTS = (OSError, ValueError, TypeError, KeyError, EOFError, IndexError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 class ArrayFile:
@@ -92,9 +93,8 @@ class ArrayFile:
             raise StoreError(f"{self.path}: {what} needs too much memory, or its size is damaged") from None
         except NotImplementedError as error:
             raise StoreError(f"{self.path}: {what} is stored in a way that is not supported ({error})") from None
-        except _FAULTS as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise StoreError(f"{self.path}: {what} cannot be read, damaged or truncated ({reason})") from None
+        except FAULTS as error:
+            raise StoreError(f"{self.path}: {what} cannot be read, damaged or truncated ({reason(error)})") from None
         except Exception as error:
             if type(error).__module__.startswith("scipy"):  # scipy's own MatReadError classes
                 raise StoreError(f"{self.path}: {what} cannot be read, damaged or truncated ({error})") from None
@@ -104,9 +104,11 @@ class ArrayFile:
         if self._kind == "mat5":
             from scipy.io import whosmat
 
-            return {name: tuple(int(n) for n in shape) for name, shape, _ in whosmat(self.path)}
+            found = whosmat(self.path)
+            self._nested = {name: kind for name, _, kind in found if kind in _NESTED}
+            return {name: tuple(int(n) for n in shape) for name, shape, _ in found}
         if self._kind == "hdf5":
-            with h5py.File(self.path, "r") as file:
+            with open_hdf5(self.path) as file:
                 step = -1 if self.is_matlab_hdf5 else 1
                 return {key: item.shape[::step] for key, item in file.items() if isinstance(item, h5py.Dataset)}
         shapes = {}
@@ -128,12 +130,14 @@ class ArrayFile:
         if self._kind == "mat5":
             from scipy.io import loadmat
 
+            if key in self._nested:  # read by a recursion in C, which overflows its stack in malicious files
+                raise StoreError(f"{self.path}: {key} is a {self._nested[key]}; allowed: numbers")
             value = loadmat(self.path, variable_names=[key])[key]
         elif self._kind == "npz":
             with np.load(self.path, allow_pickle=False) as archive:
                 value = archive[key]
         else:
-            with h5py.File(self.path, "r") as file:
+            with open_hdf5(self.path) as file:
                 item = file[key]
                 part = rows if rows is not None else slice(None)
                 value = item[..., part] if self.is_matlab_hdf5 and item.ndim else item[part] if item.ndim else item[()]

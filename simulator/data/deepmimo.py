@@ -11,6 +11,8 @@ import numpy as np
 
 from simulator.core.errors import StoreError
 from simulator.core.params import Count, PositiveFloat, validated
+from simulator.core.paths import inside
+from simulator.core.readers import read_json
 from simulator.core.types import Panel
 from simulator.data.arrays import ArrayFile
 from simulator.data.importer import Block, Importer, check_block
@@ -64,10 +66,9 @@ class DeepMimo(Importer):
     ):
         if not path.is_dir():
             raise StoreError(f"{path}: no such folder")
-        native = {int(m[1]): p for p in path.iterdir() if (m := re.fullmatch(r"BS(\d+)_UE_.*\.mat", p.name))}
-        sets = sorted(
-            {m[1] for p in path.iterdir() if (m := re.fullmatch(r"power_(t\d+_tx\d+_r\d+)\.(npz|mat)", p.name))}
-        )
+        names = [p.name for p in path.iterdir()]
+        native = {int(m[1]): inside(path, n) for n in names if (m := re.fullmatch(r"BS(\d+)_UE_.*\.mat", n))}
+        sets = sorted({m[1] for n in names if (m := re.fullmatch(r"power_(t\d+_tx\d+_r\d+)\.(npz|mat)", n))})
         if not native and not sets:
             raise StoreError(f"{path}: neither BS*_UE_*.mat (v3) nor power_t*_tx*_r*.npz or .mat (current) found")
         known: Sequence[int] = sorted(native) if native else range(1, len(sets) + 1)
@@ -175,21 +176,19 @@ class DeepMimo(Importer):
         )
 
     def _member(self, key: str, name: str) -> ArrayFile:
-        npz = self._path / f"{key}_{name}.npz"
-        return ArrayFile(npz if npz.exists() else npz.with_suffix(".mat"))
+        npz = inside(self._path, f"{key}_{name}.npz")
+        return ArrayFile(npz if npz.exists() else inside(self._path, f"{key}_{name}.mat"))
 
     def _carrier(self) -> float | None:
         """Carrier frequency of ``params.mat`` (v3) or ``params.json`` (current); None when it is not told."""
         native, saved = self._path / "params.mat", self._path / "params.json"
         if native.exists():
-            file = ArrayFile(native)
+            file = ArrayFile(inside(self._path, native.name))
             if "carrier_freq" in file.shapes:
                 return float(file.read("carrier_freq").reshape(-1)[0])
         if saved.exists():
-            import json
-
             try:
-                data: Any = json.loads(saved.read_text())
+                data: Any = read_json(inside(self._path, saved.name))
                 return float(data["rt_params"]["frequency"])
             except (OSError, ValueError, KeyError, TypeError) as error:
                 raise StoreError(f"{saved}: no rt_params.frequency ({error})") from None

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from simulator.core.errors import ConfigError, StoreError
-from simulator.core.params import Count, PositiveFloat, validated
+from simulator.core.params import Count, FileName, PositiveFloat, validated
 from simulator.core.types import Panel
 from simulator.data.arrays import ArrayFile
 from simulator.data.importer import Block, Importer, check_block
@@ -53,7 +53,7 @@ class Generic(Importer):
         carrier_hz: PositiveFloat | None = None,
         complex_axis: Literal["none", "first", "last"] = "none",
         labels: dict[str, str] | None = None,
-        split: str = "all",
+        split: FileName = "all",
     ):
         self._axes = re.split(r"[\s,]+", axes.strip())
         known = {*_AXES, "port"}
