@@ -63,7 +63,9 @@ def find_rays(
         scene = _number(folder)[0] if folder != path and _number(folder)[0] >= 0 else number
         facts = _facts(folder, path)
         carrier = carrier or facts.get("carrier_hz")
-        made = {"native": _native, "saved": _saved, "old": _old}[_layout(folder)](folder, facts, num_paths, arrivals, rx_sets)
+        made = {"native": _native, "saved": _saved, "old": _old}[_layout(folder)](
+            folder, facts, num_paths, arrivals, rx_sets
+        )
         parts += [RayPart(bs, scene, where, files, read) for bs, where, files, read in made]
     return parts, carrier
 
@@ -130,7 +132,11 @@ def _native_rays(path: Path, first: int, facts: dict[str, Any], most: int) -> Ra
     los = np.zeros(count, bool)
     for user, cell in enumerate(cells):
         matrix = file.guard(key, lambda cell=cell: cell["p"].item())
-        if not isinstance(matrix, np.ndarray) or matrix.dtype.kind != "f" or (matrix.size and len(matrix) not in (8, 10)):
+        if (
+            not isinstance(matrix, np.ndarray)
+            or matrix.dtype.kind != "f"
+            or (matrix.size and len(matrix) not in (8, 10))
+        ):
             raise StoreError(f"{path}: {key}[{user}].p is no array of real numbers (8 or 10, paths)")
         if not matrix.size:
             continue
@@ -221,7 +227,9 @@ def _old_rays(names: dict[str, Path], facts: dict[str, Any], most: int) -> Rays:
             raise StoreError(f"{names[key]}: other numbers of paths than {names['CIR'].name}")
     los, places = only("LoS").reshape(-1), only("Loc")
     if len(los) != len(paths) + 1 or places.ndim != 2 or len(places) < len(paths) or places.shape[1] < 4:
-        raise StoreError(f"{names['Loc']}: {places.shape} and LoS {los.shape}; allowed: a row for each of {len(paths)} UEs")
+        raise StoreError(
+            f"{names['Loc']}: {places.shape} and LoS {los.shape}; allowed: a row for each of {len(paths)} UEs"
+        )
     kept = np.flatnonzero(paths)
     width = int(min(paths.max(initial=1), 10**4))
     index = starts[kept, None] + 4 * np.arange(width)

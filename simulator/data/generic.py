@@ -81,7 +81,9 @@ class Generic(Importer):
             self._parts.append(_Part(beside, None) if beside.is_file() else _Part(path, key_imag))
         shapes = [part.require(len(self._axes.tokens)) for part in self._parts]
         if shapes[-1] != shapes[0]:
-            raise ConfigError("import.key_imag", f"{key_imag} with shape {shapes[-1]}", f"shape {shapes[0]} of the real part")
+            raise ConfigError(
+                "import.key_imag", f"{key_imag} with shape {shapes[-1]}", f"shape {shapes[0]} of the real part"
+            )
         panel = {"n1": n1, "n2": n2, "pol": num_pol}
         self._axes.measure(shapes[0], {**panel, **(sizes or {})}, f"{path}: {self._parts[0].key}")
         size = self._axes.lengths
@@ -92,7 +94,9 @@ class Generic(Importer):
         taps = self._axes.size.get("delay")
         if (taps is None) != (num_subcarriers is None) or (taps or 0) > (num_subcarriers or 0):
             raise ConfigError(
-                "import.num_subcarriers", num_subcarriers, f"at least {taps}, the delays" if taps else "null without delay"
+                "import.num_subcarriers",
+                num_subcarriers,
+                f"at least {taps}, the delays" if taps else "null without delay",
             )
         self._offset, self._scale, self._check = offset, scale, check
         self._labels, file = labels or {}, self._parts[0].file
@@ -185,7 +189,9 @@ class _Part:
         self.file = ArrayFile(path)
         if key is None:
             if len(self.file.shapes) != 1:
-                raise ConfigError("import.key", "nothing", f"one of {', '.join(self.file.shapes) or 'nothing'}, in {path}")
+                raise ConfigError(
+                    "import.key", "nothing", f"one of {', '.join(self.file.shapes) or 'nothing'}, in {path}"
+                )
             key = next(iter(self.file.shapes))
         self.key = key
         self._whole: np.ndarray | None = None
