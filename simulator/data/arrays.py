@@ -1,4 +1,4 @@
-"""Named arrays of `.mat` (v5, v7.3), `.npz`, `.npy`, `.csv` and HDF5 files: one reader, no pickles, errors name file and key."""
+"""Named arrays of `.mat` (v5, v7.3), `.npz`, `.npy`, `.csv` and HDF5 files: one reader, no pickles, clear errors."""
 
 from __future__ import annotations
 
@@ -102,8 +102,8 @@ class ArrayFile:
         for number, cell in enumerate(cells):
             if cell.dtype.kind not in "fciub" or cell.shape != cells[0].shape:
                 raise StoreError(
-                    f"{self.path}: {key}{{{number + 1}}} is {cell.dtype} {cell.shape}; allowed: numbers of the shape of "
-                    f"the first cell, {cells[0].shape}"
+                    f"{self.path}: {key}{{{number + 1}}} is {cell.dtype} {cell.shape}; allowed: numbers of the shape "
+                    f"of the first cell, {cells[0].shape}"
                 )
         shape = self.shapes[key]
         outer = (len(cells),) if sum(n > 1 for n in shape) < 2 else shape

@@ -26,8 +26,8 @@ class DeepMimo(Importer):
     :math:`h_{r,p}(f) = \sum_l \sqrt{P_l}\, e^{j\phi_l}\, e^{j 2\pi d_\mathrm{rx}\, q_r^T R_\mathrm{rx}^T u_l}
     e^{j 2\pi d\, q_p^T R^T v_l} e^{-j 2\pi f \tau_l}`, where :math:`\phi_l` is the phase at the carrier and f the
     offset from it, v and u are the unit vectors of departure and arrival, q = (0, column, row) numbers the elements,
-    and :math:`R = R_z R_y R_x` turns a panel (TR 38.901, 7.1). The amplitude is absolute (the official generator divides
-    by :math:`\sqrt{N}`). UEs without a path are left out.
+    and :math:`R = R_z R_y R_x` turns a panel (TR 38.901, 7.1). The amplitude is absolute (the official generator
+    divides by :math:`\sqrt{N}`). UEs without a path are left out.
 
     Layouts: v3 (``BS<k>_UE_*.mat``, ``params.mat``), what the current ``deepmimo`` package saves
     (``power_t000_tx000_r001.npz`` or ``.mat`` and so on, ``params.json``), v1 and v2 (``NAME.<k>.CIR.mat``,

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,7 @@ def _native(folder: Path, facts: dict[str, Any], most: int, arrivals: bool, rx_s
     _refuse_sets(rx_sets)
     found = sorted((int(m[1]), int(m[2] or 0), p) for m, p in _matches(folder, _NATIVE))
     for bs, first, path in found:
-        yield bs, str(path), (path,), lambda path=path, first=first: _native_rays(path, first, facts, most)
+        yield bs, str(path), (path,), partial(_native_rays, path, first, facts, most)
 
 
 def _native_rays(path: Path, first: int, facts: dict[str, Any], most: int) -> Rays:
@@ -162,7 +163,7 @@ def _saved(folder: Path, facts: dict[str, Any], most: int, arrivals: bool, rx_se
         what = "all of them transmit, which UEs do not; name those to read" if rx_sets is None else rx_sets
         raise ConfigError("import.rx_sets", what, f"sets of receivers {', '.join(map(str, receivers))}")
 
-    def member(key: str, name: str) -> ArrayFile:
+    def member(name: str, key: str) -> ArrayFile:
         npz = folder / f"{key}_{name}.npz"
         return ArrayFile(npz if npz.exists() else npz.with_suffix(".mat"))
 
@@ -171,10 +172,10 @@ def _saved(folder: Path, facts: dict[str, Any], most: int, arrivals: bool, rx_se
     for receiver in chosen:
         here = [(t, tx, name) for t, tx, r, name in found if r == receiver]
         for t, tx, name in here:
-            files = tuple(member(key, name).path for key in (*keys, "inter", "rx_pos"))
-            read = lambda name=name, first=first: _saved_rays(lambda key: member(key, name), keys, first, most)  # noqa: E731
+            files = tuple(member(name, key).path for key in (*keys, "inter", "rx_pos"))
+            read = partial(_saved_rays, partial(member, name), keys, first, most)
             yield transmitters[t, tx], f"{folder}/*_{name}", files, read
-        first += member("rx_pos", here[0][2]).require("rx_pos", (None, 3))[0]
+        first += member(here[0][2], "rx_pos").require("rx_pos", (None, 3))[0]
 
 
 def _saved_rays(member: Callable[[str], ArrayFile], keys: dict[str, str], first: int, most: int) -> Rays:
@@ -207,7 +208,7 @@ def _old(folder: Path, facts: dict[str, Any], most: int, arrivals: bool, rx_sets
         names = {key: folder / f"{stem}.{key}.mat" for key in ("CIR", "DoD", "LoS", *(["DoA"] if arrivals else []))}
         names["Loc"] = folder / f"{match[1]}.Loc.mat"
         files = tuple(ArrayFile(name).path for name in names.values())
-        yield int(match[2]), str(path), files, lambda names=names: _old_rays(names, facts, most)
+        yield int(match[2]), str(path), files, partial(_old_rays, names, facts, most)
 
 
 def _old_rays(names: dict[str, Path], facts: dict[str, Any], most: int) -> Rays:

@@ -35,7 +35,7 @@ class Generic(Importer):
             (truncated angular-delay images as those of COST 2100). E.g. "sample subcarrier n2 n1 pol".
         spacing_hz: distance of two frequency samples [Hz].
         key: name of the array; not needed where the file holds one.
-        key_imag: where real and imaginary parts are apart: the array, or the file beside ``path``, of the imaginary one.
+        key_imag: where real and imaginary parts are apart: the array, or the file beside ``path``, of the latter.
         n1, n2, num_pol: the panel; needed where an axis of the file joins several of them.
         sizes: lengths of other axes that an axis of the file joins, e.g. {slot: 16}; one may be left out.
         slot_s: time step [s].
@@ -211,7 +211,7 @@ class _Part:
 
     def read(self, rows: slice | None) -> np.ndarray:
         """All, or some of its first axis."""
-        if rows is None or self.file.reads_parts and self._whole is None:
+        if rows is None or (self.file.reads_parts and self._whole is None):
             return self.file.read(self.key, rows) if self._whole is None else self._whole
         if self._whole is None:
             self._whole = self.file.read(self.key)

@@ -13,7 +13,7 @@ _NUMBER = re.compile(r"[\s\d.eEnNaAiIfFjJ+()-]+")
 
 def table_shape(path: Path) -> tuple[int, int]:
     """Rows and columns; ValueError when the first row of numbers has none."""
-    skip, delimiter, columns = _form(path)
+    skip, _, columns = _form(path)
     with path.open("rb") as file:
         rows = sum(1 for line in file if line.strip())
     return rows - skip, columns

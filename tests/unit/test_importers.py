@@ -469,7 +469,7 @@ def turned(vector, rotation):
 
 
 def ray_sum(matrix, tx, rx, offsets_hz):
-    """Channel ``[rx_ant, port, subcarrier]``, one ray after the other; a panel is (columns, rows, spacing, rotation)."""
+    """Channel ``[rx_ant, port, subcarrier]``, ray by ray; a panel is (columns, rows, spacing, rotation)."""
     places = [
         [turned([0, m * d, k * d], turn) for m in range(columns) for k in range(rows)]
         for columns, rows, d, turn in (rx, tx)
