@@ -16,7 +16,7 @@ from simulator.data.axes import StoredAxes
 from simulator.data.importer import Block, Importer, check_block
 from simulator.data.labels import read_labels
 from simulator.data.layout import ChannelLayout
-from simulator.data.port_order import likely_order, share_below_horizon
+from simulator.data.port_order import below_horizon, likely_order
 
 _BLOCK_BYTES = 256 << 20
 
@@ -174,8 +174,8 @@ class Generic(Importer):
                 f"{'*'.join(declared)}, which spreads the channels over all directions",
                 f"{'*'.join(best)} (slowest first), under which they come from few; or check=false",
             )
-        below = share_below_horizon(h, self.layout.panel)
-        if below < 0.1 and len(h) >= 16:
+        below = np.mean(below_horizon(h, self.layout.panel))
+        if self.layout.panel.n2 > 1 and below < 0.1 and len(h) >= 16:
             self._facts["direction"] = (
                 f"{100 * (1 - below):.0f} % of the first samples lie above the horizon: do the rows count downwards "
                 "(declare n2-), or are the channels conjugated?"

@@ -71,13 +71,11 @@ def likely_order(
     return best if gain.mean() > max(_GAIN, _SIGMAS * error) else None
 
 
-def share_below_horizon(h: np.ndarray, panel: Panel) -> float:
-    """Samples whose mean vertical direction points down when rows count upwards, 0..1 (NaN for a single row).
+def below_horizon(h: np.ndarray, panel: Panel) -> np.ndarray:
+    """Whether the mean vertical direction points down when rows count upwards, bool ``[sample]``.
 
-    The phase between neighbouring rows, mean over all others, is negative for directions below the horizon.
+    The phase between neighbouring rows, mean over all others, is then negative. False for a single row.
     """
-    if panel.n2 == 1:
-        return float("nan")
     x = np.moveaxis(h, 2, -1).reshape(len(h), -1, panel.n2)
     step = np.sum(x[:, :, 1:] * x[:, :, :-1].conj(), axis=(1, 2))
-    return float(np.mean(step.imag < 0))
+    return step.imag < 0
