@@ -49,7 +49,7 @@ def describe(store: ChannelStore, split: str, max_samples: int = 2000) -> pd.Dat
     def spread(quantity: str, values: np.ndarray, unit: str) -> None:
         values = values[np.isfinite(values)]
         if len(values):
-            low, middle, high = (f"{x:.3g}" for x in np.percentile(values, (10, 50, 90)))
+            low, middle, high = (f"{x:.3g}" if abs(x) > 5e-4 else "0" for x in np.percentile(values, (10, 50, 90)))
             table.append({"quantity": quantity, "value": middle, "p10": low, "p90": high, "unit": unit})
 
     fact("samples", ", ".join(f"{name} {store.num_samples(name)}" for name in store.shards))
@@ -61,15 +61,14 @@ def describe(store: ChannelStore, split: str, max_samples: int = 2000) -> pd.Dat
     fact("carrier", "unknown" if layout.carrier_hz is None else f"{layout.carrier_hz / 1e9:.4g}", "GHz")
     fact("labels", ", ".join(labels) or "-")
     power = found.pop("power")
-    fact("mean power per entry", f"{10 * np.log10(power.mean()):.2f}", "dB")
+    fact("mean power per entry", f"{round(10 * np.log10(power.mean()), 2) + 0.0:.2f}", "dB")
     spread("power per entry", 10 * np.log10(power), "dB")
     shown = {"rms_delay_spread_s", "los"} & set(labels)
     if layout.num_delays is not None:
         fact(
             "truncated",
-            f"only delays below {layout.num_delays / layout.bandwidth_hz * 1e6:.3g} are kept "
-            f"({layout.num_delays} of {layout.num_subcarriers} taps); later paths are lost",
-            "us",
+            f"{layout.num_delays} of {layout.num_subcarriers} taps kept, no path after "
+            f"{layout.num_delays / layout.bandwidth_hz * 1e6:.3g} us",
         )
         lost = store.origin.get("truncation") or {}
         if "nmse_db" in lost:
@@ -126,8 +125,7 @@ def _per_sample(h: np.ndarray, store: ChannelStore) -> dict[str, np.ndarray]:
         found["below"] = below_horizon(h, panel)
     if layout.num_slots > 1:
         found["rho"], found["lag"] = coherence(h)
-    for share in _SHARES:
-        found[f"directions{share}"] = dominant_directions(h, share)
+    found |= {f"directions{s}": n for s, n in zip(_SHARES, dominant_directions(h, _SHARES), strict=True)}
     if h.shape[1] > 1:
         pairs = np.moveaxis(h, 1, 3)[..., 0, :, :].reshape(-1, h.shape[1], h.shape[4])
         values = np.linalg.svd(pairs, compute_uv=False)
@@ -188,7 +186,8 @@ def draw_example(store: ChannelStore, split: str, index: int, path: Path) -> Non
         middle.plot(delays_us, profile_db, label=label, **style)
     first = delays_us[0] if layout.num_delays is None else -0.1 * delays_us[latest]
     middle.set(xlabel="delay [µs]", ylabel="power [dB]", title="Power delay profile", ylim=(-40, 2))
-    middle.set_xlim(first, delays_us[min(latest + 1, h.shape[-1] - 1)])
+    if h.shape[-1] > 1:
+        middle.set_xlim(first, delays_us[min(latest + 1, h.shape[-1] - 1)])
     middle.grid(alpha=0.3)
     middle.legend(frameon=False)
     spectra = [(mean_beams, "mean"), (beam_power(h, layout.panel)[0], "this sample")]

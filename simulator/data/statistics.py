@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from simulator.core.types import Panel
@@ -112,10 +114,12 @@ def coherence(h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rho[:, 1], lag
 
 
-def dominant_directions(h: np.ndarray, share: float) -> np.ndarray:
-    """Eigenvalues of the port covariance of a sample that hold ``share`` of its energy, their number, ``[sample]``."""
+def dominant_directions(h: np.ndarray, shares: Sequence[float]) -> np.ndarray:
+    """Number of eigenvalues of a sample's port covariance that hold each share of its energy, ``[share, sample]``."""
     x = np.moveaxis(h, 2, -1).reshape(len(h), -1, h.shape[2])
-    step = max(1, x.shape[1] // 64)
-    covariance = np.einsum("snp,snq->spq", x[:, ::step], x[:, ::step].conj())
-    power = np.cumsum(np.linalg.eigvalsh(covariance)[:, ::-1], axis=1)
-    return 1.0 + np.sum(power < share * power[:, -1:], axis=1)
+    x = x[:, :: max(1, x.shape[1] // 64)]
+    pairs = (
+        "snp,snq->spq" if x.shape[1] >= x.shape[2] else "snp,smp->snm"
+    )  # the smaller of two with the same eigenvalues
+    power = np.cumsum(np.linalg.eigvalsh(np.einsum(pairs, x, x.conj()))[:, ::-1], axis=1)
+    return np.stack([1.0 + np.sum(power < share * power[:, -1:], axis=1) for share in shares])
