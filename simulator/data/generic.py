@@ -16,7 +16,7 @@ from simulator.data.axes import StoredAxes
 from simulator.data.importer import Block, Importer, check_block
 from simulator.data.labels import read_labels
 from simulator.data.layout import ChannelLayout
-from simulator.data.port_order import below_horizon, likely_order
+from simulator.data.port_order import below_horizon, require_order
 
 _BLOCK_BYTES = 256 << 20
 
@@ -47,8 +47,8 @@ class Generic(Importer):
             subcarriers).
         labels: name of a label to its key in the file.
         split: name of the split in the store.
-        check: refuse an order of ports under which the channels come from nearly everywhere while another one
-            concentrates them (see :func:`simulator.data.port_order.likely_order`).
+        check: refuse an order of joined port axes under which neighbouring antennas look unrelated while they do not
+            under another one (see :func:`simulator.data.port_order.likely_order`).
     """
 
     @validated("import")
@@ -167,13 +167,8 @@ class Generic(Importer):
         if not self._check or self.layout.num_delays is not None:
             return
         declared = self._axes.joined_ports()
-        best = likely_order(h, self.layout.panel, declared, self._axes.down) if declared else None
-        if best is not None:
-            raise ConfigError(
-                "import.axes",
-                f"{'*'.join(declared)}, which spreads the channels over all directions",
-                f"{'*'.join(best)} (slowest first), under which they come from few; or check=false",
-            )
+        if declared:
+            require_order(h, self.layout.panel, declared, self._axes.down)
         below = np.mean(below_horizon(h, self.layout.panel))
         if self.layout.panel.n2 > 1 and below < 0.1 and len(h) >= 16:
             self._facts["direction"] = (

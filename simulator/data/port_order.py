@@ -7,6 +7,7 @@ from itertools import permutations
 
 import numpy as np
 
+from simulator.core.errors import ConfigError
 from simulator.core.types import Panel
 
 PORT_AXES = ("pol", "n1", "n2")
@@ -69,6 +70,18 @@ def likely_order(
     gain = found[best] - found[declared]
     error = gain.std(ddof=1) / np.sqrt(len(gain))
     return best if gain.mean() > max(_GAIN, _SIGMAS * error) else None
+
+
+def require_order(h: np.ndarray, panel: Panel, declared: tuple[str, ...], down: Collection[str] = ()) -> None:
+    """ConfigError that names the :func:`likely_order` where it is another one than declared; arguments as there."""
+    best = likely_order(h, panel, declared, down)
+    if best is not None:
+        raise ConfigError(
+            "import.axes",
+            f"{'*'.join(declared)}, under which neighbouring antennas look unrelated",
+            f"{'*'.join(best)} (slowest first), under which they do not (--format generic takes axes in any order), "
+            "or check=false",
+        )
 
 
 def below_horizon(h: np.ndarray, panel: Panel) -> np.ndarray:

@@ -371,6 +371,18 @@ def test_an_implausible_order_of_ports_is_refused(tmp_path, rng, truth):
     everything(build("generic", tmp_path / "h.npy", axes="sample port subcarrier", check=False, **params))
 
 
+def test_wifo_in_another_order_of_antennas_is_refused(tmp_path, rng):
+    h = few_waves(rng, 30)[:, 0]  # [sample, n1, n2, subcarrier]
+    for order, right in (((0, 3, 1, 2), True), ((0, 3, 2, 1), False)):
+        scipy.io.savemat(tmp_path / "X_test.mat", {"X_val": h.transpose(order).reshape(30, 1, 4, 12)})
+        importer = build("wifo", tmp_path, n1=4, n2=3, spacing_hz=1e4, slot_s=1e-3)
+        if right:
+            np.testing.assert_allclose(everything(importer)[0][:, 0, :, 0], h.reshape(30, 12, 4), rtol=1e-6)
+        else:
+            with pytest.raises(ConfigError, match=r"n2\*n1 \(slowest first\)"):
+                everything(importer)
+
+
 def test_independent_antennas_have_no_order(tmp_path, rng):
     np.save(tmp_path / "h.npy", gaussian(rng, 300, 24, 4))
     for axes in ("sample port subcarrier", "sample n2*n1*pol subcarrier"):
@@ -556,12 +568,16 @@ def test_deepmimo_sets_that_transmit_are_no_users(tmp_path, rng, json_sets):
         build("deepmimo", tmp_path / "d", bs=[4])
 
 
-@pytest.mark.parametrize("make", [old_folder, native_folder])
-def test_deepmimo_scenes(tmp_path, rng, make):
-    scenes = [make(tmp_path / "dyn" / f"scene_{n:04}", rng) for n in (0, 1, 10)] if make is old_folder else []
-    if make is native_folder:
-        (tmp_path / "dyn").mkdir()
-        scenes = [native_folder(tmp_path / "dyn" / f"scene_{n}", rng) for n in (0, 1, 10)]
+@pytest.mark.parametrize(
+    ("make", "facts"), [(old_folder, ""), (native_folder, "params.mat"), (saved_folder, "params.json")]
+)
+@pytest.mark.parametrize("digits", ["04", ""])
+def test_deepmimo_scenes(tmp_path, rng, make, facts, digits):
+    """Numbered folders, in the order of the numbers; the parameters may lie in the folder above."""
+    (tmp_path / "dyn").mkdir()
+    scenes = [make(tmp_path / "dyn" / f"scene_{n:{digits}}", rng) for n in (0, 1, 10)]
+    for scene in (tmp_path / "dyn").iterdir() if facts else ():
+        (scene / facts).rename(tmp_path / "dyn" / facts)
     importer = build("deepmimo", tmp_path / "dyn", n1=2)
     h, labels = everything(importer)
     assert labels["scene"].tolist() == [0] * 3 + [1] * 3 + [10] * 3 and importer.layout.carrier_hz == 28e9
