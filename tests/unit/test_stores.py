@@ -318,6 +318,24 @@ def test_commands_split_mix_info(tmp_path, capsys, monkeypatch):
         assert code == 2 and message in text and "Traceback" not in text, text
 
 
+def test_command_import_with_joined_axes(tmp_path, capsys, monkeypatch):
+    """The words of --set as docs/recorded.md has them."""
+    monkeypatch.chdir(tmp_path)
+    h = gaussian(4, 12, ChannelLayout(Panel(12), 5, 1e4)).reshape(3, 4, 12, 5)  # [speed, sample, n2*n1, subcarrier]
+    np.save("h.npy", h)
+    words = ["axes=speed sample n2-*n1 subcarrier sample=speed*sample", "n1=4", "n2=3", "spacing_hz=15e3", "scale=8"]
+    sets = [part for word in words for part in ("--set", word)]
+    code, text = run_cli(capsys, "dataset", "import", "h.npy", "--format", "generic", "--out", "s", *sets)
+    assert code == 0, text
+    store = ChannelStore("s")
+    assert store.layout == ChannelLayout(Panel(4, 3), 5, 15e3) and store.origin["params"]["axes"] == words[0][5:]
+    truth = 8 * h.reshape(12, 3, 4, 5)[:, ::-1].swapaxes(1, 2).reshape(12, 12, 5)
+    np.testing.assert_allclose(everything(store, "all")[:, 0, :, 0], truth, rtol=1e-6)
+    assert store.labels("all")["speed"].tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    code, text = run_cli(capsys, "dataset", "import", "--help")
+    assert code == 0 and "sample=speed*sample" in text and "key_imag" in text and "rotation=[0,0,90]" in text
+
+
 # Statistics against what was put in.
 
 
