@@ -371,6 +371,14 @@ def test_an_implausible_order_of_ports_is_refused(tmp_path, rng, truth):
     everything(build("generic", tmp_path / "h.npy", axes="sample port subcarrier", check=False, **params))
 
 
+def test_an_implausible_order_is_refused_where_rows_are_reversed(tmp_path, rng):
+    np.save(tmp_path / "h.npy", few_waves(rng, 60)[:, :, :, ::-1].reshape(60, 24, 4))
+    params = {"n1": 4, "n2": 3, "num_pol": 2, "spacing_hz": 1e4}
+    with pytest.raises(ConfigError, match=r"allowed: pol\*n1\*n2 \(slowest first\)"):
+        everything(build("generic", tmp_path / "h.npy", axes="sample pol*n2-*n1 subcarrier", **params))
+    everything(build("generic", tmp_path / "h.npy", axes="sample pol*n1*n2- subcarrier", **params))
+
+
 def test_wifo_in_another_order_of_antennas_is_refused(tmp_path, rng):
     h = few_waves(rng, 30)[:, 0]  # [sample, n1, n2, subcarrier]
     for order, right in (((0, 3, 1, 2), True), ((0, 3, 2, 1), False)):
@@ -414,7 +422,9 @@ def test_a_file_as_matlab_itself_wrote_it():
 
 def ray_matrix(rng, paths):
     rows = [rng.uniform(-180, 180, paths), rng.uniform(1e-7, 2e-6, paths), rng.uniform(-120, -80, paths)]
-    rows += [rng.uniform(-180, 180, paths), rng.uniform(0, 180, paths)] * 2 + [np.zeros(paths)]
+    for _ in ("arrival", "departure"):
+        rows += [rng.uniform(-180, 180, paths), rng.uniform(0, 180, paths)]
+    rows += [np.zeros(paths)]
     return np.array(rows, np.float32)
 
 
