@@ -65,7 +65,8 @@ def import_(
 
     One array (.npz .npy .mat .h5 .csv), its axes in order; a*b is one axis with b fastest, n2- counts downwards:
 
-    --format generic --set 'axes=sample subcarrier pol*n2-*n1' --set n1=8 --set n2=2 --set num_pol=2 --set spacing_hz=15e3
+    --format generic --set 'axes=sample subcarrier pol*n2-*n1' --set n1=8 --set n2=2 --set num_pol=2
+    --set spacing_hz=15e3
 
     Axes joined, or absent; slots kept:
 

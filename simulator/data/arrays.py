@@ -144,7 +144,11 @@ class ArrayFile:
 
             return list(loadmat(self.path, variable_names=[key])[key].reshape(-1))
         with h5py.File(self.path, "r") as file:
-            found = [file[reference][()] for reference in file[key][()].T.reshape(-1)]
+            items = [file[reference] for reference in file[key][()].T.reshape(-1)]
+            for item in items:  # a reference may name what no link of the file leads to
+                if not isinstance(item, h5py.Dataset) or item.is_virtual or item.external:
+                    raise StoreError(f"{self.path}: {key} has a cell outside the file, or no array; allowed: numbers")
+            found = [item[()] for item in items]
         return [(_complex(value) if value.dtype.names else value).T for value in found]
 
     def _list(self) -> dict[str, tuple[int, ...]]:

@@ -827,6 +827,21 @@ def test_bad_files_of_one_array(tmp_path, rng):
     assert not (tmp_path / "owned").exists()
 
 
+def test_cells_outside_their_file_are_refused(tmp_path):
+    (tmp_path / "secret").write_bytes(bytes(64))
+    for kind in ("external", "group"):
+        with h5py.File(tmp_path / "h.mat", "w", userblock_size=512) as file:
+            group = file.create_group("#refs#")
+            inner = group.create_group("a") if kind == "group" else group.create_dataset(
+                "a", (8,), "f8", external=[(str(tmp_path / "secret"), 0, 64)]
+            )  # fmt: skip
+            file.create_dataset("H", data=np.array([[inner.ref]], h5py.ref_dtype), dtype=h5py.ref_dtype)
+        with (tmp_path / "h.mat").open("r+b") as file:
+            file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
+        with pytest.raises(StoreError, match=r"outside the file|in another file"):
+            build("generic", tmp_path / "h.mat", axes="sample n1", spacing_hz=1e4)
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
