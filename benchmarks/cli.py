@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.cli_dataset import dataset
+from simulator.core.paths import writable
 
 app = typer.Typer(
     name="csilink",
@@ -24,7 +25,18 @@ app.add_typer(bench, name="bench")
 app.add_typer(dataset, name="dataset")
 
 # What the disk may refuse without a fault of the program.
-_DISK = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+_DISK = (
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.EEXIST,
+)
 
 File = Annotated[str, typer.Argument(help="YAML file, or the name of a shipped one.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override one field; repeatable.")]
@@ -34,7 +46,7 @@ Drops = Annotated[int | None, typer.Option(help="Number of channel drops; overri
 @app.command()
 def run(
     file: File,
-    out: Annotated[Path | None, typer.Option(help="Results folder [default: results/NAME].")] = None,
+    out: Annotated[Path | None, typer.Option(callback=writable, help="Results folder [default: results/NAME].")] = None,
     drops: Drops = None,
     set_: Overrides = None,
     workers: Annotated[int | None, typer.Option(help="Worker processes [default: all CPUs, at most 8].")] = None,
@@ -102,7 +114,9 @@ def train(
     store: Annotated[
         Path | None, typer.Option(help="Channel store [default: datasets/<dataset of the recipe>].")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Checkpoints, weights, card [default: checkpoints/NAME].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(callback=writable, help="Checkpoints, weights, card [default: checkpoints/NAME].")
+    ] = None,
     backend: Annotated[str | None, typer.Option(help="Keras backend: tensorflow, jax or torch.")] = None,
     set_: Overrides = None,
 ) -> None:
@@ -153,7 +167,7 @@ def import_torch(
     model: Annotated[str, typer.Argument(help="crnet, clnet, transnet or stnet.")],
     files: Annotated[list[Path], typer.Argument(help="Checkpoint, or encoder and decoder checkpoints.")],
     store: Annotated[Path, typer.Option(help="Channel store of the kind that it was trained on (tables, scores).")],
-    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    out: Annotated[Path, typer.Option(callback=writable, help="Folder to write.")],
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="A=B", help="Parameter of the model.")] = None,
 ) -> None:
     """Published PyTorch weights to a folder that serves as `weights:` of a scenario."""
@@ -173,9 +187,14 @@ def export(
     side: Annotated[str, typer.Option(help="ue (encoder) or gnb (decoder).")] = "ue",
     format_: Annotated[str, typer.Option("--format", help="keras, savedmodel, onnx or litert.")] = "keras",
     int8: Annotated[bool, typer.Option("--int8", help="Weights and activations in 8 bits (onnx, litert).")] = False,
-    out: Annotated[Path | None, typer.Option(help="Folder [default: exports/NAME-SIDE-FORMAT].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(callback=writable, help="Folder [default: exports/NAME-SIDE-FORMAT].")
+    ] = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Run an exported folder against its golden vectors.")
+    ] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="With --verify: run a SavedModel that was not exported here.")
     ] = False,
 ) -> None:
     """Encoder or decoder with quantiser, tables, card and golden vectors, for use in another link."""
@@ -185,7 +204,7 @@ def export(
     if not verify:
         folder = out or Path("exports") / f"{folder.name}-{side}-{format_}{'-int8' if int8 else ''}"
         export_model(weights, side, format_, folder, int8=int8)
-    result = verify_folder(folder)
+    result = verify_folder(folder, trust=trust)
     typer.echo(f"{folder}: {result}")
 
 
@@ -193,7 +212,9 @@ def export(
 def policies(
     weights: Annotated[str, typer.Argument(help="Zoo name or folder of weights.")],
     store: Annotated[Path, typer.Option(help="Channel store of their data set; its validation split calibrates.")],
-    out: Annotated[Path | None, typer.Option(help="File [default: precision.npz beside the weights].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(callback=writable, help="File [default: precision.npz beside the weights].")
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="A=B", help="E.g. candidates=10.")] = None,
 ) -> None:
     """Mixed-precision policies of an encoder for scheme rp-mpq (sensitivities, ILP, KL, tables)."""
@@ -223,7 +244,9 @@ def report(folder: Annotated[Path, typer.Argument(help="Results folder.")]) -> N
 
 
 @bench.command()
-def speed(out: Annotated[Path, typer.Option(help="Folder of speed.csv.")] = Path("results/speed")) -> None:
+def speed(
+    out: Annotated[Path, typer.Option(callback=writable, help="Folder of speed.csv.")] = Path("results/speed"),
+) -> None:
     """Throughput beside peers, in one process."""
     from benchmarks.speed.suite import run_suite
 
@@ -237,7 +260,9 @@ def ue(
     results: Annotated[Path, typer.Option(help="Results folder of `csilink run ue_budget`.")] = Path(
         "results/ue_budget"
     ),
-    out: Annotated[Path, typer.Option(help="Folder of ue_latency.csv and pareto.png.")] = Path("results/ue"),
+    out: Annotated[Path, typer.Option(callback=writable, help="Folder of ue_latency.csv and pareto.png.")] = Path(
+        "results/ue"
+    ),
 ) -> None:
     """Time of every encoder of the zoo in ONNX Runtime and LiteRT, float and int8, beside bits and outage."""
     from benchmarks.speed.ue import measure_zoo
@@ -248,7 +273,9 @@ def ue(
 
 
 @bench.command()
-def channels(out: Annotated[Path, typer.Option(help="Folder of channels.csv.")] = Path("results/channels")) -> None:
+def channels(
+    out: Annotated[Path, typer.Option(callback=writable, help="Folder of channels.csv.")] = Path("results/channels"),
+) -> None:
     """Our CDL, TDL and UMa drops against the values of TR 38.901, as z-scores (in order below 5)."""
     from benchmarks.tr38901 import run_checks
 

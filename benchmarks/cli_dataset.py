@@ -9,6 +9,8 @@ import click
 import typer
 from typer.core import TyperGroup
 
+from simulator.core.paths import writable
+
 
 class _GenerateByDefault(TyperGroup):
     """`csilink dataset RECIPE` stands for `csilink dataset generate RECIPE`."""
@@ -25,14 +27,16 @@ dataset = typer.Typer(
 
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override one field; repeatable.")]
 Store = Annotated[Path, typer.Argument(help="Folder of a store.")]
-NewStore = Annotated[Path, typer.Option(help="Folder of the new store; must not exist.")]
+NewStore = Annotated[Path, typer.Option(callback=writable, help="Folder of the new store; must not exist.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the shuffle.")]
 
 
 @dataset.command()
 def generate(
     file: Annotated[str, typer.Argument(help="YAML recipe, or the name of a shipped one.")],
-    out: Annotated[Path | None, typer.Option(help="Folder of the store [default: datasets/NAME].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(callback=writable, help="Folder of the store [default: datasets/NAME].")
+    ] = None,
     set_: Overrides = None,
 ) -> None:
     """Generate a training data set: sharded HDF5 store with manifest; resumable."""
@@ -109,7 +113,9 @@ def import_(
 def info(
     store: Store,
     split: Annotated[str | None, typer.Option(help="Split [default: the first].")] = None,
-    out: Annotated[Path | None, typer.Option(help="PNG of an example [default: results/STORE.png].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(callback=writable, help="PNG of an example [default: results/STORE.png].")
+    ] = None,
     sample: Annotated[int, typer.Option(min=0, help="Which sample to draw.")] = 0,
     max_samples: Annotated[int, typer.Option(min=2, help="Samples that the statistics use.")] = 2000,
 ) -> None:
@@ -118,12 +124,13 @@ def info(
     Labels that the store holds (delay spread, line of sight, ...) stand next to the estimates. Truncated images say so.
     """
     from benchmarks.dataset_info import describe, draw_example
+    from simulator.core.paths import inside
     from simulator.data.store import ChannelStore
 
     channels = ChannelStore(store)
     chosen = split or next(iter(channels.shards))
     typer.echo(describe(channels, chosen, max_samples).to_string(index=False))
-    picture = out or Path("results") / f"{channels.name}.png"
+    picture = out or inside(Path("results"), f"{channels.name}.png")
     draw_example(channels, chosen, sample, picture)
     typer.echo(f"example: {picture}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,8 @@ from scenarios.dataset import DatasetRecipe
 from scenarios.sweep import content_hash
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.interfaces import ChannelSource
+from simulator.core.paths import writable
+from simulator.core.readers import read_json
 from simulator.core.seeding import derive
 from simulator.data.layout import ChannelLayout
 from simulator.data.store import MANIFEST, ChannelStore, manifest, sha256, write_json, write_shard
@@ -35,7 +36,7 @@ def make_dataset(recipe: DatasetRecipe, folder: Path) -> ChannelStore:
     description = recipe.model_dump(mode="json")
     key = content_hash(description)
     _check_memory(recipe)
-    marker = folder / "recipe.json"
+    marker = writable(folder / "recipe.json")
     if marker.exists() and content_hash_of(marker) != key:
         raise StoreError(f"{folder}: holds the data of another recipe; choose another --out")
     if not marker.exists() and folder.is_dir() and any(folder.iterdir()):
@@ -81,7 +82,7 @@ def _check_memory(recipe: DatasetRecipe) -> None:
 def _finished(folder: Path) -> dict[str, str]:
     """SHA-256 of every shard that an earlier run finished."""
     try:
-        splits = json.loads((folder / MANIFEST).read_text())["splits"]
+        splits = read_json(folder / MANIFEST)["splits"]
         return {shard["file"]: shard["sha256"] for split in splits.values() for shard in split}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
@@ -90,7 +91,7 @@ def _finished(folder: Path) -> dict[str, str]:
 def content_hash_of(marker: Path) -> str:
     """Content hash of a stored recipe; anything unreadable matches no recipe."""
     try:
-        return content_hash(json.loads(marker.read_text()))
+        return content_hash(read_json(marker))
     except (OSError, ValueError):
         return ""
 

@@ -173,7 +173,8 @@ def draw_example(store: ChannelStore, split: str, index: int, path: Path) -> Non
         extent=(-edges, edges, -0.5, len(magnitude) - 0.5),
     )  # fmt: skip
     figure.colorbar(picture, ax=left, label="|h| [dB]")
-    left.set(xlabel="frequency offset [MHz]", ylabel="port", title=f"|h| of {split} sample {index}")
+    left.set(xlabel="frequency offset [MHz]", ylabel="port")
+    left.set_title(f"|h| of {split} sample {index}", parse_math=False)
     early = h.shape[-1] // 16  # the last taps are those before delay 0
     delays_us = (np.arange(h.shape[-1]) - early) / layout.bandwidth_hz * 1e6
     latest = early
@@ -206,7 +207,7 @@ def draw_example(store: ChannelStore, split: str, index: int, path: Path) -> Non
         right.set(xlabel="direction cosine", ylabel="power [dB]", title="Angular spectrum", ylim=(-40, 2))
         right.grid(alpha=0.3)
         right.legend(frameon=False)
-    figure.suptitle(store.name)
+    figure.suptitle(store.name, parse_math=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=130)

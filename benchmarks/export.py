@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import shutil
+import tempfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks.export_folder import FORMATS, LIST, content_sha256, is_own, locked, own_files, publish, remember
 from receivers.feedback.latents import LatentCodec
 from receivers.models.weights import CARD, TrainedModel
 from simulator.core import registry
-from simulator.core.errors import ConfigError, StoreError
-from simulator.data.store import sha256, write_json
+from simulator.core.errors import ConfigError, CsilinkError, StoreError
+from simulator.core.paths import inside, writable
+from simulator.core.readers import read_json, read_npz, reason
+from simulator.data.hdf5 import check_hdf5
+from simulator.data.store import write_json
 
-FORMATS = {"keras": "model.keras", "savedmodel": "savedmodel", "onnx": "model.onnx", "litert": "model.tflite"}
 SIDES = {"ue": ("image", "latent"), "gnb": ("latent", "image")}
 # Largest deviation from Keras against the largest output; of eight-bit graphs the mean square is asked, as they code.
 TOLERANCE = 1e-4
 TOLERANCE_INT8 = 0.25
 _GOLDEN = 32
+# Layers of Keras that run a program or read a file named in their configuration.
+_PROGRAMS = {
+    *("Lambda", "__lambda__", "TFSMLayer", "JaxLayer", "FlaxLayer", "TorchModuleWrapper"),
+    *("StringLookup", "IntegerLookup", "TextVectorization", "HashedCrossing"),
+}
+_EXTERNAL_DATA = b"\x0a\x08location"  # key of an ONNX tensor whose numbers lie in another file
 
 
 def export_model(weights: str, side: str, format_: str, folder: Path, *, int8: bool = False) -> None:
@@ -34,12 +47,13 @@ def export_model(weights: str, side: str, format_: str, folder: Path, *, int8: b
         weights: zoo name or folder.
         side: "ue" or "gnb".
         format_: "keras", "savedmodel", "onnx" or "litert".
-        folder: where to write; must not exist or be an older export.
+        folder: where to write. In an older export its files are replaced and all others stay; two exports at once
+            leave the files of the one that ends last.
         int8: quantise weights and activations to eight bits (onnx, litert), calibrated on the golden images.
 
     Raises:
         ConfigError: unknown side, format, or combination; an extra that is not installed.
-        StoreError: the folder holds something else.
+        StoreError: the folder holds other files and no export, or a file of ours that was changed since.
     """
     import keras
 
@@ -54,11 +68,21 @@ def export_model(weights: str, side: str, format_: str, folder: Path, *, int8: b
     trained = TrainedModel(weights)
     if trained.card["model"]["name"] == "klt" or trained.codec is None:
         raise ConfigError("weights", weights, "weights of a network with a codec")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / "codec.json").exists():
-        raise StoreError(f"{folder}: holds other files; choose another --out")
-    target, folder = folder, folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    folder = writable(folder.resolve())
+    own_files(folder)  # refuse before the work
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial.{os.getpid()}.", dir=folder.parent))
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be written ({error.strerror})") from None
+    try:
+        _write_files(trained, side, format_, int8, made)
+        publish(made, folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def _write_files(trained: TrainedModel, side: str, format_: str, int8: bool, folder: Path) -> None:
     graph = _graph(trained, side)
     codec = LatentCodec(
         trained, None, None, "range" if trained.input.target == "channel" else "fixed", "latent", "shipped", 1
@@ -71,38 +95,68 @@ def export_model(weights: str, side: str, format_: str, folder: Path, *, int8: b
     np.savez_compressed(folder / "golden.npz", **golden, image_hat=trained.decode(received))
     source = images if side == "ue" else received
     _write_graph(graph, folder / FORMATS[format_], format_, source if int8 else None)
-    write_json(folder / "codec.json", _codec_json(trained, codec, side, format_, int8, folder))
-    shutil.copy(trained.folder / CARD, folder / CARD)
-    shutil.rmtree(target, ignore_errors=True)
-    folder.rename(target)
+    shutil.copyfile(trained.folder / CARD, folder / CARD)
+    write_json(folder / LIST, _codec_json(trained, codec, side, format_, int8, folder))
+    remember(content_sha256(folder / FORMATS[format_]))
 
 
-def verify_folder(folder: Path) -> str:
+def verify_folder(folder: Path, *, trust: bool = False) -> str:
     """Run an exported folder in the runtime of its format against its golden vectors.
+
+    Nothing is loaded before the hashes of all listed files were compared. A SavedModel is a program that may read and
+    write files: one that this user did not export runs only with ``trust``. A Keras graph is loaded in safe mode, from
+    layers of Keras and of registered models; ONNX and LiteRT graphs only compute.
+
+    Args:
+        folder: what :func:`export_model` wrote, here or elsewhere.
+        trust: run a SavedModel of unknown origin.
 
     Returns:
         what was compared, in words.
 
     Raises:
-        StoreError: damaged files, an output that deviates, or bits that differ.
+        ConfigError: a SavedModel of unknown origin without ``trust``.
+        StoreError: damaged files, files outside the folder, an output that deviates, or bits that differ.
     """
     try:
-        description = json.loads((folder / "codec.json").read_text())
-        with np.load(folder / "golden.npz") as data:
-            golden = {key: data[key] for key in data.files}
-        graph = folder / description["graph"]["file"]
-        for name, expected in description["sha256"].items():
-            if _hash(folder / name) != expected:
-                raise StoreError(f"{folder / name}: damaged, SHA-256 differs from codec.json")
-    except (OSError, ValueError, KeyError) as error:
-        if isinstance(error, StoreError):
-            raise
-        raise StoreError(f"{folder}: no exported model ({error})") from None
+        with locked(folder.resolve().parent, shared=True):
+            return _verify(folder, trust)
+    except CsilinkError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise StoreError(f"{folder}: no exported model ({reason(error)})") from None
+
+
+def _verify(folder: Path, trust: bool) -> str:
+    try:
+        description = read_json(inside(folder, LIST))
+        format_, hashes = description["format"], dict(description["sha256"])
+        name = FORMATS[format_]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise StoreError(f"{folder}: no exported model ({reason(error)})") from None
+    graph = inside(folder, description["graph"]["file"])
+    if graph != folder / name or name not in hashes:
+        raise StoreError(f"{folder / LIST}: the graph is not {name} with its SHA-256")
+    for listed, expected in hashes.items():
+        if content_sha256(inside(folder, listed)) != expected:
+            raise StoreError(f"{folder / listed}: damaged, SHA-256 differs from {LIST}")
+    if format_ == "savedmodel" and not (trust or is_own(hashes[name])):
+        raise ConfigError(
+            "--verify",
+            f"{graph}, a SavedModel of unknown origin",
+            "--trust, as it is a program with your rights",
+        )
+    golden = read_npz(inside(folder, "golden.npz"))
     side, int8 = description["side"], description["int8"]
     source, expected = (
         (golden["image"], golden["latent"]) if side == "ue" else (golden["received"], golden["image_hat"])
     )
-    output = _runtime(description["format"], graph)(source)
+    try:
+        output = _runtime(format_, graph)(source)
+    except CsilinkError:
+        raise
+    except Exception as error:
+        raise StoreError(f"{graph}: does not run ({type(error).__name__}: {reason(error)})") from None
     error = np.abs(np.float64(output) - expected)
     if int8:
         deviation, of = float((np.mean(error**2) / np.mean(np.float64(expected) ** 2)) ** 0.5), "root mean square"
@@ -111,7 +165,7 @@ def verify_folder(folder: Path) -> str:
     limit = TOLERANCE_INT8 if int8 else TOLERANCE
     if not deviation <= limit:
         raise StoreError(f"{graph}: deviates from Keras by {deviation:.2e} of the {of}; allowed: {limit:g}")
-    words = f"{description['format']}{' int8' if int8 else ''}, deviation {deviation:.1e} of the {of}"
+    words = f"{format_}{' int8' if int8 else ''}, deviation {deviation:.1e} of the {of}"
     coder, quantizer = _coder(description)
     symbols = quantizer.quantize(_normalised(golden["latent"] if int8 or side == "gnb" else output, description))
     bits, num_bits = coder.encode(symbols)
@@ -225,7 +279,8 @@ def _runtime(format_: str, path: Path) -> Callable[[np.ndarray], np.ndarray]:
 
         for name in registry.names("models"):
             registry.load("models", name)
-        model = keras.models.load_model(path)
+        _check_keras(path)
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
         return lambda x: keras.ops.convert_to_numpy(model(x, training=False))
     if format_ == "savedmodel":
         import tensorflow as tf
@@ -236,7 +291,10 @@ def _runtime(format_: str, path: Path) -> Callable[[np.ndarray], np.ndarray]:
         _needs("onnxruntime", "onnx")
         import onnxruntime
 
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        content = path.read_bytes()
+        if _EXTERNAL_DATA in content:
+            raise StoreError(f"{path}: names other files for its numbers; allowed: numbers in the file itself")
+        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         name = session.get_inputs()[0].name
         return lambda x: session.run(None, {name: x})[0]
     _needs("ai_edge_litert", "litert")
@@ -253,6 +311,37 @@ def _runtime(format_: str, path: Path) -> Callable[[np.ndarray], np.ndarray]:
         return np.array(interpreter.get_tensor(target))
 
     return run
+
+
+def _check_keras(path: Path) -> None:
+    """Refuse a Keras archive with members of other kinds, with data of other files, or with layers from elsewhere."""
+    with zipfile.ZipFile(path) as archive:
+        names = set(archive.namelist())
+        if not names <= {"metadata.json", "config.json", "model.weights.h5"}:
+            raise StoreError(f"{path}: holds more than a configuration and weights")
+        check_hdf5(path, io.BytesIO(archive.read("model.weights.h5")))
+        _check_layers(path, json.loads(archive.read("config.json")))
+
+
+def _check_layers(path: Path, node: Any) -> None:
+    """Every class is one of Keras or of our rooms, none takes a program or a file."""
+    if isinstance(node, dict):
+        module, name = node.get("module"), node.get("class_name")
+        if "class_name" in node and not (isinstance(name, str) and (module is None or _known_module(module))):
+            raise StoreError(f"{path}: holds {module}.{name}; allowed: layers of Keras and of registered models")
+        if name in _PROGRAMS:
+            raise StoreError(f"{path}: holds a layer {name}, which runs a program or reads a file")
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        _check_layers(path, child)
+
+
+def _known_module(module: Any) -> bool:
+    return isinstance(module, str) and module.split(".")[0] in {"keras", "builtins", *_rooms()}
+
+
+def _rooms() -> set[str]:
+    """Packages of the registered models."""
+    return {registry.target("models", name).split(".")[0] for name in registry.names("models")}
 
 
 def _codec_json(
@@ -284,7 +373,7 @@ def _codec_json(
         },
         "coder": used,
         "tables": coders,
-        "sha256": {path.name: _hash(path) for path in sorted(folder.iterdir())},
+        "sha256": {path.name: content_sha256(path) for path in sorted(folder.iterdir())},
     }
 
 
@@ -307,16 +396,6 @@ def _normalised(latent: np.ndarray, description: dict[str, Any]) -> np.ndarray:
 
 def _padded(bits: np.ndarray, width: int) -> np.ndarray:
     return np.pad(bits, ((0, 0), (0, max(0, width - bits.shape[1]))))[:, :width]
-
-
-def _hash(path: Path) -> str:
-    """SHA-256 of a file, or of a folder's files in order."""
-    if path.is_file():
-        return sha256(path)
-    import hashlib
-
-    files = sorted(p for p in path.rglob("*") if p.is_file())
-    return hashlib.sha256("".join(sha256(p) for p in files).encode()).hexdigest()
 
 
 def _needs(package: str, extra: str) -> None:

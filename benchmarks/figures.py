@@ -39,6 +39,8 @@ RC = {
     **{"lines.linewidth": 1.5, "lines.markersize": 4.8, "figure.titlesize": 10.0},
     **{"svg.hashsalt": "csilink", "svg.fonttype": "path", "figure.facecolor": "white", "savefig.dpi": 150},
 }
+# For figures with the words of users: labels and names are drawn as they are written, `$` and `\\` included.
+PLAIN = {**RC, "text.parse_math": False}
 LABELS = {
     "sum_rate_bpshz": "Sum rate (bit/s/Hz)",
     "relative_rate": "Rate over that with perfect CSI",
@@ -71,6 +73,11 @@ Styles = dict[str, Style]
 def family(scheme: str) -> str:
     """Label without its rate: ``rvq-b6`` gives ``rvq``, and a parameter combination ``-pc4`` goes too."""
     return re.sub(r"-(?:b|pc)\d+(?=-|$)", "", scheme)
+
+
+def shown(text: str) -> str:
+    """The text as a label; Matplotlib hides those that begin with `_`."""
+    return f"\u200b{text}" if text.startswith("_") else text
 
 
 def network(scheme: str) -> str:
@@ -141,7 +148,7 @@ def nearest_snr(frame: pd.DataFrame, wanted_db: float = 20.0) -> float | None:
 def render(figure: Figure) -> dict[str, bytes]:
     """SVG and PNG bytes without a date: equal frames give equal bytes. Freezes the layout of the figure."""
     pictures = {}
-    with mpl.rc_context(RC):
+    with mpl.rc_context(PLAIN):
         for suffix, metadata in (("svg", {"Date": None}), ("png", {})):
             buffer = io.BytesIO()
             figure.savefig(buffer, format=suffix, metadata=metadata)
@@ -151,11 +158,11 @@ def render(figure: Figure) -> dict[str, bytes]:
 
 
 def _styled(draw: Callable[..., Figure | None]) -> Callable[..., Figure | None]:
-    """Run under ``RC``, with styles made from the frame where the caller gives none."""
+    """Run under ``PLAIN``, with styles made from the frame where the caller gives none."""
 
     @functools.wraps(draw)
     def styled(frame: pd.DataFrame, *args: Any, styles: Styles | None = None, **params: Any) -> Figure | None:
-        with mpl.rc_context(RC):
+        with mpl.rc_context(PLAIN):
             return draw(frame, *args, styles=styles or scheme_styles(frame["scheme"]), **params)
 
     return styled
@@ -211,7 +218,7 @@ def user_rate_cdf(cdf: pd.DataFrame, *, snr_db: float | None = None, styles: Sty
     for ax, (name, part) in zip(grid[0], precoders, strict=True):
         for scheme, curve in part.groupby("scheme", sort=False):
             curve = curve.sort_values(["rate_bpshz", "cdf"])
-            line = {**styles[scheme].line, "label": scheme, "markevery": (0.05, 0.25)}
+            line = {**styles[scheme].line, "label": shown(scheme), "markevery": (0.05, 0.25)}
             ax.plot(curve["rate_bpshz"], curve["cdf"], **line)
         ax.set(title=f"{name}, SNR {rows['snr_db'].iloc[0]:g} dB", xlabel="User rate (bit/s/Hz)")
     grid[0, 0].set(ylabel="Share of users at or below", ylim=(0, 1.01), xlim=(0, None))
@@ -240,7 +247,7 @@ def metric_vs_bits(
         is_level = part["scheme"].map(family) == REFERENCE
         _families(ax, part[~is_level], "bits_mean", styles, x_error="bits_ci95")
         for level in part[is_level].drop_duplicates(["scheme", "value"]).itertuples():
-            look, label = styles[level.scheme], f"{level.scheme} ({level.bits_mean:,.0f} bits)"
+            look, label = styles[level.scheme], f"{shown(level.scheme)} ({level.bits_mean:,.0f} bits)"
             ax.axhline(level.value, color=look.color, linestyle=look.linestyle, linewidth=1.2, label=label)
             low, high = level.value - level.ci95, level.value + level.ci95
             if low < high:  # an empty half-width is neither
@@ -332,7 +339,7 @@ def _curves(ax: Axes, rows: pd.DataFrame, x: str, styles: Styles, floor: float |
     """A line per scheme with its 95 % band."""
     for scheme, curve in rows.groupby("scheme", sort=False):
         curve, look = curve.sort_values(x), styles[scheme]
-        ax.plot(curve[x], curve["value"], **look.line, label=scheme)
+        ax.plot(curve[x], curve["value"], **look.line, label=shown(scheme))
         low, high = curve["value"] - curve["ci95"], curve["value"] + curve["ci95"]
         ax.fill_between(curve[x], low.clip(lower=floor), high, color=look.color, alpha=0.16, linewidth=0)
 
@@ -348,7 +355,7 @@ def _families(ax: Axes, rows: pd.DataFrame, x: str, styles: Styles, x_error: str
             bars = {"yerr": points["ci95"], "xerr": points[x_error] if x_error else None}
             ax.errorbar(*xy, **bars, fmt="none", ecolor=look.color, capsize=2.5)
             mark = {"marker": look.marker or "x", "markersize": 6, "linestyle": ""}
-            ax.plot(*xy, **mark, color=look.color, label=scheme)
+            ax.plot(*xy, **mark, color=look.color, label=shown(scheme))
 
 
 def _maybe_log(ax: Axes, x: pd.Series) -> None:
@@ -377,7 +384,7 @@ def _with_legend(figure: Figure, styles: Styles) -> Figure:
     for ax in figure.axes:
         handles, labels = ax.get_legend_handles_labels()
         found.update(zip(labels, handles, strict=True))
-    wanted = [label for scheme in styles for label in found if f"{label} ".startswith(f"{scheme} ")]
+    wanted = [label for scheme in styles for label in found if f"{label} ".startswith(f"{shown(scheme)} ")]
     labels = list(dict.fromkeys(wanted))
     handles = [found[label] for label in labels]
     figure.legend(handles, labels, loc="outside right upper", title="Scheme", alignment="left")

@@ -6,11 +6,12 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
-from benchmarks.figures import MARKERS, PALETTE, RC, at_one_snr, network, outage_text
+from benchmarks.figures import MARKERS, PALETTE, PLAIN, at_one_snr, network, outage_text, shown
 
 _BITS = 1.05  # longer reports than this are longer
-COST, COST_LABEL = "ue_gbops", "Bit operations of the UE per report ($10^9$)"
+COST, COST_LABEL = "ue_gbops", "Bit operations of the UE per report (10⁹)"
 
 
 def cost_points(frame: pd.DataFrame, snr_db: float | None = None) -> pd.DataFrame:
@@ -48,7 +49,8 @@ def outage_vs_ue_cost(frame: pd.DataFrame, *, snr_db: float | None = None, title
     points = cost_points(frame, snr_db)
     if len(points) < 2:
         return None
-    with mpl.rc_context(RC):
+    narrow = points["cost"].max() < 10 * points["cost"].min()
+    with mpl.rc_context(PLAIN):
         figure = Figure(figsize=(8.2, 4.6), layout="constrained")
         axis = figure.add_subplot()
         points = points.assign(network=points["scheme"].map(network))
@@ -65,9 +67,11 @@ def outage_vs_ue_cost(frame: pd.DataFrame, *, snr_db: float | None = None, title
                 edgecolors=["black" if front else color for front in part["front"]],
                 linewidths=1.3,
                 alpha=0.85,
-                label=f"{name} ({part['bits'].min():.0f} bit)",
+                label=f"{shown(name)} ({part['bits'].min():.0f} bit)",
             )
         axis.set_xscale("log")
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: f"{value:g}" if narrow else ""))
         axis.set(xlabel=COST_LABEL, ylabel=f"Outage, {outage_text(points['criterion'].iloc[0])}", title=title)
         axis.set_ylim(bottom=0)
         figure.legend(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import os
 import re
 from collections.abc import Callable
@@ -30,6 +29,8 @@ from benchmarks.figures import (
 )
 from benchmarks.figures_cost import COST, outage_vs_ue_cost
 from simulator.core.errors import StoreError
+from simulator.core.paths import inside
+from simulator.core.readers import read_json
 
 CDF_COLUMNS = ("scheme", "precoder", "snr_db", "rate_bpshz", "cdf")
 MANIFEST_KEYS = ("name", "scenario", "snr_definition", "normalization")
@@ -66,9 +67,9 @@ def write_report(folder: Path) -> Path:
         StoreError: an input is missing, damaged or empty, or the folder cannot be written.
     """
     folder = Path(folder)
-    frame, manifest = read_results(folder / "results.csv"), _read_manifest(folder / "manifest.json")
+    frame, manifest = read_results(inside(folder, "results.csv")), _read_manifest(inside(folder, "manifest.json"))
     axes = swept_axes(frame)
-    cdf = _read_cdf(folder / "user_rate_cdf.csv", axes)
+    cdf = _read_cdf(inside(folder, "user_rate_cdf.csv"), axes)
     snr_db = figures.nearest_snr(frame)
     sections, files = _draw_all(frame, cdf, snr_db)
     # schemes that differ only in a swept number of bits stand in one table where their labels tell them apart
@@ -87,13 +88,14 @@ def write_report(folder: Path) -> Path:
     )
     drawn_here = (*PLOTS, *(f"{metric}_over_" for metric in AXIS_METRICS))
     try:
-        (folder / "figures").mkdir(exist_ok=True)
+        place = inside(folder, "figures")
+        place.mkdir(exist_ok=True)
         for name, content in files.items():
-            _write(folder / "figures" / name, content)
-        for old in (folder / "figures").iterdir():  # figures of an earlier report that this one does not have
+            _write(place / name, content)
+        for old in place.iterdir():  # figures of an earlier report that this one does not have
             if old.name not in files and old.name.startswith(drawn_here):
                 old.unlink()
-        _write(folder / "report.html", page.encode())
+        _write(folder / "report.html", page.encode(errors="backslashreplace"))
     except OSError as error:
         raise StoreError(f"{folder}: the report cannot be written ({error.strerror or error})") from None
     return folder / "report.html"
@@ -234,7 +236,7 @@ def _draw_all(frame: pd.DataFrame, cdf: pd.DataFrame, snr_db: float | None) -> D
     for axis in axes:
         for metric in [metric for metric in AXIS_METRICS if (frame["metric"] == metric).any()]:
             figure = figures.metric_vs_axis(frame, metric, axis, snr_db=snr_db, styles=styles)
-            name = f"{metric}_over_" + re.sub(r"[^A-Za-z0-9_.-]", "_", axis)
+            name = f"{metric}_over_" + re.sub(r"[^A-Za-z0-9_.-]", "_", axis)[-100:]
             what = figures.LABELS[metric].partition(" (")[0]
             add([(name, axis, figure)], key="over", what=what, axis=axis, num_combinations=1)
     return sections, files
@@ -317,7 +319,7 @@ def _read_cdf(path: Path, axes: list[str]) -> pd.DataFrame:
 def _read_manifest(path: Path) -> dict[str, Any]:
     expected = f"expected a JSON object with the keys {', '.join(MANIFEST_KEYS)}"
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_json(path)
     except FileNotFoundError:
         raise StoreError(f"{path}: no such file; {expected}") from None
     except (OSError, ValueError) as error:

@@ -22,6 +22,7 @@ from scenarios.load import apply_override, find_file, load_mapping
 from scenarios.schema import Scenario
 from scenarios.sweep import Point, content_hash, expand
 from simulator.core.errors import ConfigError, StoreError
+from simulator.core.paths import writable
 
 SNR_DEFINITION = (
     "snr_db is the total transmit power over all ports and streams, divided by the noise power, per subcarrier. "
@@ -121,7 +122,7 @@ def _plan(point: Point, folder: Path) -> list[Unit]:
 
 def _claim(folder: Path, data: dict[str, Any], resume: bool) -> None:
     """Make the results folder ours, or refuse."""
-    marker = folder / "scenario.json"
+    marker = writable(folder / "scenario.json")
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder}: is a file; choose another --out")
     if folder.is_dir() and any(folder.iterdir()):

@@ -8,9 +8,9 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from scenarios.channels import parse_channel
 from scenarios.schema import Radio
-from scenarios.sections import FileName, Section
+from scenarios.sections import Section
 from simulator.core.errors import ConfigError
-from simulator.core.params import Count, Integer, PositiveFloat, config_error
+from simulator.core.params import Count, FileName, Integer, PositiveFloat, config_error
 
 
 class Part(Section):

@@ -8,16 +8,17 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from scenarios.channels import RayleighChannel, parse_channel
-from scenarios.sections import FileName, PluginSection, Section, known
+from scenarios.sections import PluginSection, Section, known
 from scenarios.transmission import Demodulation, Outage, Pilots, Precoding, Scheduling, Throughput, Uplink
 from simulator.core import registry
 from simulator.core.errors import ConfigError
-from simulator.core.params import Count, Integer, PositiveFloat, Real, SnrDb, Speed, config_error
+from simulator.core.params import Count, FileName, Integer, Label, PositiveFloat, Real, SnrDb, Speed, config_error
 from simulator.core.types import CsiConfig, Panel, RadioGeometry
 from simulator.mcs import MAX_LAYERS
 
 _Polarisations = Annotated[Integer, Field(ge=1, le=2)]
 _MAX_SNRS = 1000
+_MAX_VARIANTS = 1000
 _OF_THROUGHPUT = ("bler", "goodput_bpshz", "mcs_mean", "user_goodput_bpshz")
 
 
@@ -126,7 +127,7 @@ class Feedback(PluginSection):
     younger_fields = frozenset({"predict", "ideal_uplink"})
 
     scheme: str
-    label: str | None = None
+    label: Label | None = None
     predict: Predict | None = None
     ideal_uplink: bool = False
 
@@ -137,6 +138,10 @@ class Feedback(PluginSection):
             values = value if isinstance(value, list) else [value]
             if not values:
                 raise ConfigError(f"feedback.{self.scheme}.{key}", value, "a value or a non-empty list of values")
+            if len(sets) * len(values) > _MAX_VARIANTS:
+                raise ConfigError(
+                    f"feedback.{self.scheme}.{key}", f"{len(sets) * len(values)} schemes", f"at most {_MAX_VARIANTS}"
+                )
             sets = [{**chosen, key: item} for chosen in sets for item in values]
         if self.label is not None and len(sets) > 1:
             raise ConfigError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from receivers.codebooks.rvq import rvq_codebook
 from simulator.core.errors import ConfigError, StoreError
-from simulator.core.params import config_error
+from simulator.core.params import Label, config_error
+from simulator.core.paths import inside, is_file
+from simulator.core.readers import FAULTS, read_json, reason
 from simulator.core.types import Panel
 from simulator.data.store import sha256, write_json
 
@@ -43,11 +44,11 @@ class _Base(_Section):
 
 class _Card(_Section):
     kind: Literal["codebook"]
-    name: str
+    name: Label
     bits: int = Field(ge=1, le=20)
     panel: _Panel
     side: Literal["ss", "ds"]
-    environments: dict[str, _File] = Field(min_length=1)
+    environments: dict[Label, _File] = Field(min_length=1)
     base: _Base | None = None
     made_by: dict[str, Any] = {}
 
@@ -62,15 +63,15 @@ class StoredCodebook:
         folder: the folder.
     Raises:
         ConfigError: no such folder, or an unknown environment.
-        StoreError: damaged card or file.
+        StoreError: damaged card or file, or a file outside the folder.
     """
 
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
-        if not (self.folder / CARD).is_file():
+        if not is_file(self.folder / CARD):
             raise ConfigError("feedback.codebook.path", str(folder), "a folder with card.json of a codebook")
         try:
-            self.card = _Card.model_validate(json.loads((self.folder / CARD).read_text()))
+            self.card = _Card.model_validate(read_json(inside(self.folder, CARD)))
         except ValidationError as error:
             raise StoreError(f"{self.folder / CARD}: not the card of a codebook ({config_error(error)})") from None
         except (OSError, ValueError) as error:
@@ -90,7 +91,7 @@ class StoredCodebook:
         if environment not in self.card.environments:
             raise ConfigError("feedback.codebook.environment", environment, ", ".join(self.environments))
         entry = self.card.environments[environment]
-        return _array(self.folder / entry.file, entry.sha256, (2**self.bits, self.panel.num_ports))
+        return _array(inside(self.folder, entry.file), entry.sha256, (2**self.bits, self.panel.num_ports))
 
     def searched(self, environment: str) -> np.ndarray:
         """Codebook that the UE searches."""
@@ -99,7 +100,7 @@ class StoredCodebook:
             return self.codebook(environment)
         if base.rvq_seed is not None:
             return _rvq(self.panel.num_ports, self.bits, base.rvq_seed)
-        return _array(self.folder / str(base.file), str(base.sha256), (2**self.bits, self.panel.num_ports))
+        return _array(inside(self.folder, base.file), str(base.sha256), (2**self.bits, self.panel.num_ports))
 
 
 @cache
@@ -111,12 +112,13 @@ def _rvq(num_ports: int, bits: int, seed: int) -> np.ndarray:
 def _array(path: Path, expected: str, shape: tuple[int, int]) -> np.ndarray:
     """Mapped array, verified once in a process."""
     try:
-        found = sha256(path)
+        if sha256(path) != expected:
+            raise StoreError(f"{path}: damaged, SHA-256 is not {expected[:12]}... as in the card")
         words = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: no codebook ({error})") from None
-    if found != expected:
-        raise StoreError(f"{path}: damaged, SHA-256 {found[:12]}... and not {expected[:12]}... as in the card")
+    except StoreError:
+        raise
+    except (*FAULTS, MemoryError) as error:
+        raise StoreError(f"{path}: no codebook ({reason(error)})") from None
     if words.shape != shape or words.dtype != np.complex64:
         raise StoreError(f"{path}: {words.dtype} {words.shape}; allowed: complex64 {shape}")
     for start in range(0, len(words), _BLOCK):
@@ -150,7 +152,7 @@ def write_codebook(
     folder.mkdir(parents=True, exist_ok=True)
 
     def write(words: np.ndarray, file: str) -> dict[str, str]:
-        np.save(folder / file, np.ascontiguousarray(words, np.complex64))
+        np.save(inside(folder, file), np.ascontiguousarray(words, np.complex64))
         return {"file": file, "sha256": sha256(folder / file)}
 
     sizes = {words.shape for words in codebooks.values()}

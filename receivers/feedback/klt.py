@@ -62,7 +62,7 @@ class KltFeedback(FeedbackScheme):
         if self._trained.card["model"]["name"] != "klt":
             raise ConfigError("feedback.klt.weights", weights, "weights of a recipe with model klt")
         check_geometry(config, self._trained, "channel")
-        self._klt = Klt.load(self._trained.folder / self._trained.card["weights"]["file"])
+        self._klt = Klt.load(self._trained.file)
         self._delays = self._trained.input.num_delays
         if coding == "entropy":
             self._step = self._klt.step_for(bits, LIMIT)

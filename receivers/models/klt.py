@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.core.errors import StoreError
+from simulator.core.readers import read_npz
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ class Klt:
     def load(cls, path: Path) -> Klt:
         """From the file that :meth:`save` wrote."""
         try:
-            with np.load(path) as data:
-                return cls(data["basis"], data["variances"], data["samples"])
-        except (OSError, ValueError, KeyError) as error:
+            data = read_npz(path)
+            return cls(data["basis"], data["variances"], data["samples"])
+        except (ValueError, KeyError) as error:
             raise StoreError(f"{path}: no KLT ({error})") from None
 
     def save(self, path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -15,7 +13,11 @@ from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
-from simulator.core.params import Count, PositiveFloat, config_error
+from simulator.core.params import Count, Label, PositiveFloat, config_error
+from simulator.core.paths import inside, is_file
+from simulator.core.readers import read_json, read_npz, reason
+from simulator.data.hdf5 import check_hdf5
+from simulator.data.store import sha256
 
 CARD = "card.json"
 
@@ -58,7 +60,7 @@ class _Codec(BaseModel):
 class _Card(BaseModel):
     """What every card says."""
 
-    name: str
+    name: Label
     model: _Network
     weights: _File
 
@@ -113,7 +115,7 @@ def zoo_names(task: str = "feedback") -> list[str]:
 
 def _task(path: Path) -> str:
     try:
-        return str(json.loads(path.read_text()).get("task", "feedback"))
+        return str(read_json(inside(path.parent, path.name)).get("task", "feedback"))
     except (OSError, ValueError, AttributeError):
         return "feedback"
 
@@ -126,7 +128,7 @@ class WeightFolder:
 
     Raises:
         ConfigError: no such weights, or of another task.
-        StoreError: card or weights missing, damaged, or SHA-256 mismatch.
+        StoreError: card or weights missing, damaged, outside the folder, or SHA-256 mismatch.
     """
 
     task: ClassVar[str]
@@ -134,31 +136,29 @@ class WeightFolder:
     schema: ClassVar[type[_Card]]
 
     def __init__(self, name: str):
-        folder = Path(name) if (Path(name) / CARD).is_file() else zoo_folder() / name
-        if "/" in name and not Path(name).is_dir():
+        folder = Path(name) if "/" in name or is_file(Path(name) / CARD) else zoo_folder() / name
+        if "/" in name and not is_file(folder / CARD):
             raise ConfigError("weights", name, "an existing folder with card.json, or a zoo name")
-        if not (folder / CARD).is_file():
+        if not is_file(folder / CARD):
             raise ConfigError("weights", name, ", ".join((*zoo_names(self.task), "a folder with card.json")))
         self.folder = folder
         if (task := _task(folder / CARD)) != self.task:
             raise ConfigError("weights", f"{name} (for {task})", ", ".join((*zoo_names(self.task), "a folder")))
         try:
-            self.card: dict[str, Any] = json.loads((folder / CARD).read_text())
+            self.card: dict[str, Any] = read_json(inside(folder, CARD))
             self._card = self.schema.model_validate(self.card)
         except ValidationError as error:
             raise StoreError(f"{folder / CARD}: not a model card ({config_error(error)})") from None
         except (OSError, ValueError) as error:
             raise StoreError(f"{folder / CARD}: not a model card ({error})") from None
-        self.name, self._file = self._card.name, self._intact(self._card.weights)
+        self.name, self.file = self._card.name, self._intact(self._card.weights)
 
     def _intact(self, entry: _File) -> Path:
-        path = self.folder / entry.file
-        try:
-            found = hashlib.sha256(path.read_bytes()).hexdigest()
-        except OSError:
-            raise StoreError(f"{path}: file named in the card is missing") from None
-        if found != entry.sha256:
-            raise StoreError(f"{path}: damaged, SHA-256 {found[:12]}... and not {entry.sha256[:12]}... as in the card")
+        path = inside(self.folder, entry.file)
+        if not is_file(path):
+            raise StoreError(f"{path}: file named in the card is missing")
+        if sha256(path) != entry.sha256:
+            raise StoreError(f"{path}: damaged, SHA-256 is not {entry.sha256[:12]}... as in the card")
         return path
 
     @cached_property
@@ -169,11 +169,16 @@ class WeightFolder:
 
     def load(self, model: Any) -> Any:
         """``model`` with the weights of this folder; StoreError if they are of another one."""
+        # Keras reads other formats by their suffix: archives, and lists of further files.
+        if not self.file.name.endswith(".weights.h5"):
+            raise StoreError(f"{self.file}: no weights of the model in the card; allowed: a file *.weights.h5")
         try:
-            model.load_weights(self._file)
-        except (OSError, ValueError, KeyError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise StoreError(f"{self._file}: no weights of the model in the card ({reason})") from None
+            check_hdf5(self.file)
+            model.load_weights(self.file)
+        except StoreError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            raise StoreError(f"{self.file}: no weights of the model in the card ({reason(error)})") from None
         return model
 
 
@@ -198,10 +203,9 @@ class TrainedModel(WeightFolder):
         if self._tables is None:
             return {}
         try:
-            with np.load(self._tables) as data:
-                for path in data.files:
-                    key, _, part = path.partition("/")
-                    found.setdefault(key, {})[part] = data[path]
+            for path, value in read_npz(self._tables).items():
+                key, _, part = path.partition("/")
+                found.setdefault(key, {})[part] = value
             return {
                 key: Table(
                     params={name[7:]: value.tolist() for name, value in parts.items() if name.startswith("params_")},
@@ -211,7 +215,7 @@ class TrainedModel(WeightFolder):
                 )
                 for key, parts in found.items()
             }
-        except (OSError, ValueError, KeyError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{self._tables}: no tables of this model ({error})") from None
 
     @property

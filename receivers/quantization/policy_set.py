@@ -6,13 +6,14 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from receivers.quantization.violation import Surrogate
 from simulator.core.errors import ConfigError, StoreError
+from simulator.core.paths import is_file
+from simulator.core.readers import read_npz
 
 FILE = "precision.npz"
 _ARRAYS = ("policies", "kappa", "bops", "omega", "divergence", "refined", "ilp", "sparsity", "gammas")
@@ -70,11 +71,10 @@ class PolicySet:
     @classmethod
     def load(cls, path: Path) -> PolicySet:
         """Read a file of :meth:`save`; StoreError when it is none."""
-        if not path.is_file():
+        if not is_file(path):
             raise ConfigError("feedback.rp-mpq.policies", str(path), "a file made by `csilink policies WEIGHTS`")
         try:
-            with np.load(path) as data:
-                arrays = {name: data[name] for name in data.files}
+            arrays = read_npz(path)
             tables = []
             for index in range(len(arrays["gammas"])):
                 lead = f"surrogate{index}/"
@@ -83,7 +83,7 @@ class PolicySet:
             meta = json.loads(str(arrays["meta"]))
             meta["weights_sha256"], meta["options"], meta["blocks"]
             found = cls(meta, *(arrays[name] for name in _ARRAYS), tuple(tables))
-        except (OSError, ValueError, KeyError, BadZipFile) as error:
+        except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
             raise StoreError(f"{path}: no policies of a mixed-precision encoder ({error})") from None
         sizes = {len(getattr(found, name)) for name in _ARRAYS[:7]} | {len(t.table) for t in tables}
         if found.policies.shape[1:] != (len(meta["blocks"]),) or len(sizes) != 1:

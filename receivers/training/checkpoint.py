@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from simulator.core.errors import StoreError
+from simulator.core.readers import read_json, read_npz, reason
 
 
 def save_variables(model: keras.Model, path: Path) -> None:
@@ -32,12 +32,13 @@ def load_variables(model: keras.Model, path: Path, weights_only: bool = False) -
     """
     variables: list[Any] = [*model.variables, *([] if weights_only else model.optimizer.variables)]
     try:
-        with np.load(path) as values:
-            for index, variable in enumerate(variables):
-                variable.assign(values[f"v{index}"])
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        reason = (str(error).strip().splitlines() or [""])[0]
-        raise StoreError(f"{path}: damaged or missing ({reason}); delete {path.parent} and train again") from None
+        values = read_npz(path)
+        for index, variable in enumerate(variables):
+            variable.assign(values[f"v{index}"])
+    except (ValueError, KeyError) as error:
+        raise StoreError(
+            f"{path}: damaged or missing ({reason(error)}); delete {path.parent} and train again"
+        ) from None
 
 
 def read_history(path: Path, described: dict[str, Any], keys: tuple[str, ...] = ("val_loss",)) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def read_history(path: Path, described: dict[str, Any], keys: tuple[str, ...] = 
     if not path.exists():
         return {"recipe": described, "epochs": []}
     try:
-        state = json.loads(path.read_text())
+        state = read_json(path)
         same = state["recipe"] == described
         _ = [e[key] for e in state["epochs"] for key in keys]
     except (OSError, ValueError, KeyError, TypeError) as error:

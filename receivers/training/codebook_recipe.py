@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from receivers.training.refine import RefineSchedule
 from simulator.core.errors import ConfigError
-from simulator.core.params import Count, Integer, PositiveFloat, config_error
+from simulator.core.params import Count, FileName, Integer, PositiveFloat, config_error
 
 
 class _Section(BaseModel):
@@ -49,10 +49,10 @@ class CodebookRecipe(_Section):
         max_samples: training channels at most.
     """
 
-    name: str
+    name: FileName
     description: str = ""
     seed: Annotated[Integer, Field(ge=0, lt=2**31)] = 1
-    environments: Annotated[dict[str, str], Field(min_length=1)]
+    environments: Annotated[dict[FileName, str], Field(min_length=1)]
     bits: Annotated[Integer, Field(ge=1, le=20)]
     method: Literal["rvq", "coloured", "lbg", "refine"]
     side: Literal["ss", "ds"] = "ds"

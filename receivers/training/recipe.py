@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from simulator.core import registry
 from simulator.core.errors import ConfigError
-from simulator.core.params import Count, Integer, PositiveFloat, Probability, Real, config_error
+from simulator.core.params import Count, FileName, Integer, PositiveFloat, Probability, Real, config_error
 
 NonNegative = Annotated[Real, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[Real, Field(allow_inf_nan=False)]
@@ -132,7 +132,7 @@ class TrainingRecipe(TrainingSection):
     subcarriers of antennas; every image of unit power, or with the scale that it has in the data set.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
+    name: FileName
     description: str = ""
     seed: Annotated[Integer, Field(ge=0, lt=2**31)] = 1
     dataset: str

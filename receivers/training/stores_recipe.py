@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from receivers.training.recipe import NonNegative, TrainingSection
 from simulator.core.errors import ConfigError
-from simulator.core.params import Count, Integer, PositiveFloat
+from simulator.core.params import Count, FileName, Integer, PositiveFloat
 
 Term = Literal["attention", "embedding", "hidden"]
 
@@ -33,7 +33,7 @@ class StoresRecipe(TrainingSection):
     falls to zero along a cosine. Every ``validate_every`` epochs, and after the last, validation samples are scored.
     """
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
+    name: FileName
     description: str = ""
     seed: Annotated[Integer, Field(ge=0, lt=2**31)] = 1
     datasets: Annotated[tuple[str, ...], Field(min_length=1)]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 import pydantic
-from pydantic import BeforeValidator, ConfigDict, Field, ValidationError, validate_call
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError, validate_call
 
 from simulator.core.errors import ConfigError
 
@@ -21,6 +21,13 @@ def _number(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+def _printable(value: str) -> str:
+    """Refuse control characters, surrogates and separators of lines, which no table, figure or page can show."""
+    if not value.isprintable():
+        raise ValueError("printable characters of one line")
+    return value
+
+
 Integer = Annotated[int, BeforeValidator(_number)]
 Real = Annotated[float, BeforeValidator(_number)]
 Count = Annotated[Integer, Field(ge=1)]
@@ -33,6 +40,8 @@ AzimuthRange = Annotated[Real, Field(ge=0, le=180)]
 ZenithRange = Annotated[Real, Field(ge=0, le=45)]
 AngleSpread = Annotated[Real, Field(gt=0, le=15)]
 Speed = Annotated[Real, Field(ge=0, le=300)]
+Label = Annotated[str, Field(min_length=1, max_length=120), AfterValidator(_printable)]  # text of a table or figure
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
 SnrDb = Annotated[Real, Field(ge=-100, le=200, allow_inf_nan=False)]
 
 # Strict, so that a constructor takes no text or truth value for a number either.

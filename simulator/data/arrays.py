@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,12 @@ import h5py
 import numpy as np
 
 from simulator.core.errors import StoreError
+from simulator.core.readers import FAULTS, reason
+from simulator.data.hdf5 import open_hdf5
 from simulator.data.tables import read_table, table_shape
 
+_NESTED = ("cell", "struct", "object", "function", "opaque", "unknown")  # classes of MATLAB
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
-_FAULTS = (OSError, ValueError, TypeError, KeyError, EOFError, IndexError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 class ArrayFile:
@@ -119,9 +120,8 @@ class ArrayFile:
             raise StoreError(f"{self.path}: {what} needs too much memory, or its size is damaged") from None
         except NotImplementedError as error:
             raise StoreError(f"{self.path}: {what} is stored in a way that is not supported ({error})") from None
-        except _FAULTS as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise StoreError(f"{self.path}: {what} cannot be read, damaged or truncated ({reason})") from None
+        except FAULTS as error:
+            raise StoreError(f"{self.path}: {what} cannot be read, damaged or truncated ({reason(error)})") from None
         except Exception as error:
             if type(error).__module__.startswith("scipy"):  # scipy's own MatReadError classes
                 raise StoreError(f"{self.path}: {what} cannot be read, damaged or truncated ({error})") from None
@@ -129,12 +129,10 @@ class ArrayFile:
 
     def _is_cell(self, key: str) -> bool:
         if self._kind == "mat5":
-            from scipy.io import whosmat
-
-            return any(name == key and kind == "cell" for name, _, kind in whosmat(self.path))
+            return self._nested.get(key) == "cell"
         if not self.is_matlab_hdf5:
             return False
-        with h5py.File(self.path, "r") as file:
+        with open_hdf5(self.path) as file:
             return h5py.check_ref_dtype(file[key].dtype) is h5py.Reference
 
     def _cells(self, key: str) -> list[np.ndarray]:
@@ -143,7 +141,7 @@ class ArrayFile:
             from scipy.io import loadmat
 
             return list(loadmat(self.path, variable_names=[key])[key].reshape(-1))
-        with h5py.File(self.path, "r") as file:
+        with open_hdf5(self.path) as file:
             items = [file[reference] for reference in file[key][()].T.reshape(-1)]
             for item in items:  # a reference may name what no link of the file leads to
                 if not isinstance(item, h5py.Dataset) or item.is_virtual or item.external:
@@ -155,9 +153,11 @@ class ArrayFile:
         if self._kind == "mat5":
             from scipy.io import whosmat
 
-            return {name: tuple(int(n) for n in shape) for name, shape, _ in whosmat(self.path)}
+            found = whosmat(self.path)
+            self._nested = {name: kind for name, _, kind in found if kind in _NESTED}
+            return {name: tuple(int(n) for n in shape) for name, shape, _ in found}
         if self._kind == "hdf5":
-            with h5py.File(self.path, "r") as file:
+            with open_hdf5(self.path) as file:
                 step = -1 if self.is_matlab_hdf5 else 1
                 return {key: item.shape[::step] for key, item in file.items() if isinstance(item, h5py.Dataset)}
         if self._kind == "npy":
@@ -183,6 +183,8 @@ class ArrayFile:
         if self._kind == "mat5":
             from scipy.io import loadmat
 
+            if key in self._nested:  # read by a recursion in C, which overflows its stack in malicious files
+                raise StoreError(f"{self.path}: {key} is a {self._nested[key]}; allowed: numbers")
             value = loadmat(self.path, variable_names=[key])[key]
         elif self._kind == "npz":
             with np.load(self.path, allow_pickle=False) as archive:
@@ -193,7 +195,7 @@ class ArrayFile:
         elif self._kind == "csv":
             value = read_table(self.path)
         else:
-            with h5py.File(self.path, "r") as file:
+            with open_hdf5(self.path) as file:
                 item = file[key]
                 part = rows if rows is not None else slice(None)
                 value = item[..., part] if self.is_matlab_hdf5 and item.ndim else item[part] if item.ndim else item[()]

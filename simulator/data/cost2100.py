@@ -10,6 +10,7 @@ import numpy as np
 
 from simulator.core.errors import StoreError
 from simulator.core.params import PositiveFloat, validated
+from simulator.core.paths import inside
 from simulator.core.types import Panel
 from simulator.data.arrays import ArrayFile
 from simulator.data.importer import Block, Importer, check_block
@@ -44,16 +45,18 @@ class Cost2100(Importer):
     def __init__(self, path: Path, *, environment: Literal["indoor", "outdoor"], bandwidth_hz: PositiveFloat = 20e6):
         short = environment.removesuffix("door")
         names = {split: f"DATA_H{split}{short}.mat" for split in ("train", "val", "test")}
-        self._data = {split: ArrayFile(path / name) for split, name in names.items() if (path / name).exists()}
+        self._data = {split: ArrayFile(inside(path, name)) for split, name in names.items() if (path / name).exists()}
         if not self._data:
             raise StoreError(f"{path}: none of {', '.join(names.values())} found")
         for file in self._data.values():
             file.require("HT", (None, 2 * ANGLES * DELAYS))
         self._meta = {
-            split: ArrayFile(meta) for split in self._data if (meta := path / f"meta_{split}{short}.mat").exists()
+            split: ArrayFile(inside(path, meta.name))
+            for split in self._data
+            if (meta := path / f"meta_{split}{short}.mat").exists()
         }
         full = path / f"DATA_HtestF{short}_all.mat"
-        self._full = ArrayFile(full) if "test" in self._data and full.exists() else None
+        self._full = ArrayFile(inside(path, full.name)) if "test" in self._data and full.exists() else None
         if self._full is not None:
             self._full.require("HF_all", (self._data["test"].shapes["HT"][0], ANGLES * KEPT_BINS))
         self.files = tuple(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from simulator.core.errors import ConfigError, StoreError
+from simulator.core.paths import inside
+from simulator.core.readers import read_json
 from simulator.data.arrays import ArrayFile
 
 Rays = dict[str, np.ndarray]
@@ -52,7 +53,11 @@ def find_rays(
     """
     if not path.is_dir():
         raise StoreError(f"{path}: no such folder")
-    scenes = [path] if _layout(path) else sorted((p for p in path.iterdir() if p.is_dir() and _layout(p)), key=_number)
+    scenes = (
+        [path]
+        if _layout(path)
+        else sorted((inside(path, p.name) for p in path.iterdir() if p.is_dir() and _layout(p)), key=_number)
+    )
     if not scenes:
         raise StoreError(
             f"{path}: neither BS*_UE_*.mat (v3) nor power_t*_tx*_r*.npz or .mat (current) nor NAME.*.CIR.mat (v2) "
@@ -78,7 +83,7 @@ def _number(path: Path) -> tuple[int, str]:
 
 
 def _matches(folder: Path, pattern: str) -> list[tuple[re.Match[str], Path]]:
-    return [(m, p) for p in sorted(folder.iterdir()) if (m := re.fullmatch(pattern, p.name))]
+    return [(m, inside(folder, p.name)) for p in sorted(folder.iterdir()) if (m := re.fullmatch(pattern, p.name))]
 
 
 def _layout(folder: Path) -> str:
@@ -93,7 +98,7 @@ def _facts(folder: Path, root: Path) -> dict[str, Any]:
     for place in (folder, root):
         if (saved := place / "params.json").exists():
             try:
-                data = json.loads(saved.read_text())
+                data = read_json(inside(place, saved.name))
                 sets = data.get("txrx_sets") or {}
                 sets = sets.values() if isinstance(sets, dict) else sets
                 transmits = {int(s["id"]): bool(s["is_tx"]) for s in sets}
@@ -102,7 +107,7 @@ def _facts(folder: Path, root: Path) -> dict[str, Any]:
                 raise StoreError(f"{saved}: no rt_params.frequency, or damaged txrx_sets ({error!r})") from None
         for native in [place / "params.mat", *sorted(place.glob("*.params.mat"))]:
             if native.exists():
-                file = ArrayFile(native)
+                file = ArrayFile(inside(place, native.name))
                 names = {"carrier_freq": "carrier_hz", "transmit_power": "tx_power_dbm"}
                 return {new: float(file.read(old).reshape(-1)[0]) for old, new in names.items() if old in file.shapes}
     return {}
@@ -164,8 +169,8 @@ def _saved(folder: Path, facts: dict[str, Any], most: int, arrivals: bool, rx_se
         raise ConfigError("import.rx_sets", what, f"sets of receivers {', '.join(map(str, receivers))}")
 
     def member(name: str, key: str) -> ArrayFile:
-        npz = folder / f"{key}_{name}.npz"
-        return ArrayFile(npz if npz.exists() else npz.with_suffix(".mat"))
+        npz = inside(folder, f"{key}_{name}.npz")
+        return ArrayFile(npz if npz.exists() else inside(folder, f"{key}_{name}.mat"))
 
     keys = _SAVED_KEYS | (_ARRIVALS if arrivals else {})
     first = 0
@@ -205,8 +210,10 @@ def _old(folder: Path, facts: dict[str, Any], most: int, arrivals: bool, rx_sets
     _refuse_sets(rx_sets)
     for match, path in sorted(_matches(folder, _OLD), key=lambda item: int(item[0][2])):
         stem = path.name.removesuffix(".CIR.mat")
-        names = {key: folder / f"{stem}.{key}.mat" for key in ("CIR", "DoD", "LoS", *(["DoA"] if arrivals else []))}
-        names["Loc"] = folder / f"{match[1]}.Loc.mat"
+        names = {
+            key: inside(folder, f"{stem}.{key}.mat") for key in ("CIR", "DoD", "LoS", *(["DoA"] if arrivals else []))
+        }
+        names["Loc"] = inside(folder, f"{match[1]}.Loc.mat")
         files = tuple(ArrayFile(name).path for name in names.values())
         yield int(match[2]), str(path), files, partial(_old_rays, names, facts, most)
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from simulator.core.errors import ConfigError, StoreError
-from simulator.core.params import Count, PositiveFloat, Real, validated
+from simulator.core.params import Count, FileName, PositiveFloat, Real, validated
 from simulator.core.types import Panel
 from simulator.data.arrays import ArrayFile
 from simulator.data.axes import StoredAxes
@@ -71,7 +71,7 @@ class Generic(Importer):
         offset: Real = 0.0,
         scale: PositiveFloat = 1.0,
         labels: dict[str, str] | None = None,
-        split: str = "all",
+        split: FileName = "all",
         check: bool = True,
     ):
         self._axes = StoredAxes.parse(axes, complex_axis)

@@ -9,6 +9,7 @@ import numpy as np
 
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.params import PositiveFloat, validated
+from simulator.core.paths import inside
 from simulator.core.types import Panel
 from simulator.data.arrays import ArrayFile
 from simulator.data.importer import Block, Importer, check_block
@@ -50,7 +51,9 @@ class Quadriga(Importer):
         spacing_hz: PositiveFloat = 360e3,
     ):
         self._key = key
-        found = [path] if not path.is_dir() else sorted(p for p in path.iterdir() if p.suffix in (".npz", ".mat"))
+        found = [path]
+        if path.is_dir():
+            found = sorted(inside(path, p.name) for p in path.iterdir() if p.suffix in (".npz", ".mat"))
         if not found:
             raise StoreError(f"{path}: no .npz or .mat file found")
         self._data = [ArrayFile(p) for p in found]

@@ -15,6 +15,9 @@ import h5py
 import numpy as np
 
 from simulator.core.errors import ConfigError, StoreError
+from simulator.core.paths import inside, is_file
+from simulator.core.readers import read_json, reason
+from simulator.data.hdf5 import open_hdf5
 from simulator.data.layout import ChannelLayout
 
 MANIFEST = "manifest.json"
@@ -83,35 +86,36 @@ class ChannelStore:
         verify: compare the SHA-256 of every shard with the manifest.
 
     Raises:
-        StoreError: no manifest, missing shard, or hash mismatch; the message names the file.
+        StoreError: no manifest, missing shard, one outside the folder, or hash mismatch; the message names the file.
     """
 
     def __init__(self, folder: str | Path, *, verify: bool = True):
         self.folder = Path(folder)
-        path = self.folder / MANIFEST
+        path = inside(self.folder, MANIFEST)
         try:
-            data = json.loads(path.read_text())
-            if data["format"] != FORMAT:
-                raise StoreError(f"{path}: store format {data['format']}; allowed: {FORMAT}; make the store again")
-            self.name, self.origin = str(data["name"]), dict(data["origin"])
-            self.layout = ChannelLayout.from_json(data["layout"])
-            self.shards: dict[str, list[dict[str, Any]]] = data["splits"]
-            files = [
-                (self.folder / shard["file"], shard["sha256"], int(shard["num_samples"]))
-                for split in self.shards.values()
-                for shard in split
-            ]
+            data = read_json(path)
+            version = data["format"]
         except OSError:
             raise StoreError(
                 f"{path}: no finished store here; make one with `csilink dataset generate RECIPE --out STORE` "
                 "or `csilink dataset import FILES --format FORMAT --out STORE`"
             ) from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            if isinstance(error, StoreError):
-                raise
+        except (ValueError, KeyError, TypeError):
             raise StoreError(f"{path}: not a store manifest (JSON with 'splits'); make the store again") from None
-        for file, expected, _ in files:
-            if not file.is_file():
+        if version != FORMAT:
+            raise StoreError(f"{path}: store format {version!r:.20}; allowed: {FORMAT}; make the store again")
+        try:
+            self.name, self.origin = str(data["name"]), dict(data["origin"])
+            self.layout = ChannelLayout.from_json(data["layout"])
+            self.shards: dict[str, list[dict[str, Any]]] = data["splits"]
+            shards = [(s["file"], s["sha256"], int(s["num_samples"])) for each in self.shards.values() for s in each]
+            if min(count for *_, count in shards) < 0:
+                raise ValueError("negative num_samples")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise StoreError(f"{path}: not a store manifest (JSON with 'splits'); make the store again") from None
+        files = [(inside(self.folder, name), expected) for name, expected, _ in shards]
+        for file, expected in files:
+            if not is_file(file):
                 raise StoreError(f"{file}: shard named in the manifest is missing; make the store again")
             if verify and sha256(file) != expected:
                 raise StoreError(f"{file}: damaged, SHA-256 differs from the manifest; make the store again")
@@ -169,16 +173,18 @@ class ChannelStore:
         return self._rows(self._split(split)[piece[0]], slice(piece[1], piece[2]))
 
     def _rows(self, shard: dict[str, Any], rows: Any, with_h: bool = True) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        file = self.folder / shard["file"]
+        file = inside(self.folder, shard["file"])
         try:
-            with h5py.File(file, "r") as data:
+            with open_hdf5(file) as data:
                 h = data["h"]
                 if h.shape != (shard["num_samples"], *self.layout.entry_shape) or h.dtype != np.complex64:
                     raise StoreError(f"{file}: h is {h.dtype} {h.shape}; allowed: complex64 {self.layout.entry_shape}")
                 labels = {key: data[key][rows] for key in data if key != "h"}
                 return (h[rows] if with_h else np.empty(0)), labels
-        except (OSError, KeyError) as error:
-            raise StoreError(f"{file}: not a readable shard ({error})") from None
+        except (OSError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+            raise StoreError(f"{file}: not a readable shard ({reason(error)})") from None
+        except MemoryError:
+            raise StoreError(f"{file}: not a readable shard (a label needs too much memory)") from None
 
     def _split(self, split: str) -> list[dict[str, Any]]:
         if split not in self.shards:

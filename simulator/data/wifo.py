@@ -10,6 +10,7 @@ import numpy as np
 
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.params import Count, PositiveFloat, validated
+from simulator.core.paths import inside
 from simulator.core.types import Panel
 from simulator.data.arrays import ArrayFile
 from simulator.data.importer import Block, Importer, check_block
@@ -57,7 +58,7 @@ class WiFo(Importer):
         carrier_hz: PositiveFloat | None = None,
         check: bool = True,
     ):
-        found = [path] if path.is_file() else [path / f"X_{split}.mat" for split in ("train", "val", "test")]
+        found = [path] if path.is_file() else [inside(path, f"X_{split}.mat") for split in ("train", "val", "test")]
         self._check = check
         self._data: dict[str, tuple[ArrayFile, str]] = {}
         shape: tuple[int, ...] | None = None
@@ -79,7 +80,7 @@ class WiFo(Importer):
         if shape is None:
             raise StoreError(f"{path}: no X_train.mat, X_val.mat or X_test.mat found")
         meta = (path if path.is_dir() else path.parent) / "meta.npz"
-        self._meta = ArrayFile(meta) if len(self._data) == 1 and meta.exists() else None
+        self._meta = ArrayFile(inside(meta.parent, meta.name)) if len(self._data) == 1 and meta.exists() else None
         self.files = tuple(f.path for f in (*(file for file, _ in self._data.values()), *filter(None, [self._meta])))
         self.splits = tuple(self._data)
         self.layout = ChannelLayout(

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from simulator.core.errors import StoreError
+from simulator.core.paths import inside, writable
 from simulator.data.layout import ChannelLayout
 from simulator.data.store import MANIFEST, manifest, sha256, write_json, write_shard
 
@@ -34,7 +35,7 @@ class StoreWriter:
     """
 
     def __init__(self, folder: Path, layout: ChannelLayout, *, name: str, shard_samples: int = 4000):
-        self._folder, self._layout, self._name, self._size = Path(folder), layout, name, shard_samples
+        self._folder, self._layout, self._name, self._size = writable(Path(folder)), layout, name, shard_samples
         self._partial = self._folder.absolute().with_name(f".{self._folder.absolute().name}.partial.{os.getpid()}")
         self._waiting: dict[str, list[tuple[np.ndarray, dict[str, np.ndarray]]]] = {}
         self._shards: dict[str, list[Future[dict[str, Any]]]] = {}
@@ -114,6 +115,6 @@ class StoreWriter:
     def _write(self, name: str, blocks: list[tuple[np.ndarray, dict[str, np.ndarray]]]) -> dict[str, Any]:
         h = blocks[0][0] if len(blocks) == 1 else np.concatenate([block for block, _ in blocks])
         labels = {key: np.concatenate([block[key] for _, block in blocks]) for key in blocks[0][1]}
-        path = self._partial / name
+        path = inside(self._partial, name)
         write_shard(path, h, labels)
         return {"file": name, "num_samples": len(h), "sha256": sha256(path)}

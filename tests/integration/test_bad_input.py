@@ -373,6 +373,45 @@ def test_a_place_that_cannot_hold_results(refused, out):
     tells(refused("run", written(SCENARIO), "--out", out), words)
 
 
+LONG = "x" * 256  # one octet more than a name may have
+LONG_NAMES = {
+    "run s.yaml --out LONG": "--out|at most 200 octets, not 256",
+    "run s.yaml --out a/b/LONG": "--out|at most 200 octets",  # a and b are not left behind
+    "run s.yaml --out a/LONG/b": "--out|at most 200 octets",
+    "run s.yaml --out LONG --resume": "--out|at most 200 octets",
+    "dataset recipe.yaml --out a/LONG": "--out|at most 200 octets",
+    "dataset import data.npz --format quadriga --out a/LONG": "--out|at most 200 octets",
+    "dataset split store --share a=1 --out a/LONG": "--out|at most 200 octets",
+    "dataset mix store --out a/LONG": "--out|at most 200 octets",
+    "dataset info store --out a/LONG": "--out|at most 200 octets",
+    "train training.yaml --out a/LONG": "--out|at most 200 octets",
+    "export csinet-100 --out a/LONG": "--out|at most 200 octets",
+    "policies csinet-100 --store store --out a/LONG": "--out|at most 200 octets",
+    "run LONG": "file|an existing YAML file",
+    "run a/LONG.yaml": "file|an existing YAML file",
+    "export LONG": "weights|a folder with card.json",
+    "export ./LONG": "weights|an existing folder with card.json",
+    "export LONG --verify": "no exported model",
+    "report LONG": "LONG/results.csv: cannot be read|File name too long",
+    "dataset info LONG": "LONG/manifest.json: no finished store here",
+    "dataset import LONG --format quadriga --out out": "cannot be read|name too long",
+    "run s.yaml --set feedback=[{scheme:autoencoder,weights:LONG}]": "weights|a folder with card.json",
+    "run s.yaml --set feedback=[{scheme:codebook,path:LONG}]": "feedback.codebook.path|a folder with card.json",
+    "run s.yaml --set name=LONG": "name|at most 80",
+    "run s.yaml --set feedback.rvq.label=LONG": "feedback.0.label|at most 120",
+}
+
+
+@pytest.mark.parametrize("argv", LONG_NAMES)
+def test_a_name_that_is_too_long(refused, argv):
+    written(SCENARIO)
+    written(RECIPE, "recipe.yaml")
+    written(TRAINING, "training.yaml")
+    np.savez("data.npz", h=np.ones((2, 1, 1, 4), np.complex64))
+    said = refused(*(part.replace(":", ": ").replace("LONG", LONG) for part in argv.split()))
+    tells(said.replace(LONG, "LONG"), LONG_NAMES[argv])
+
+
 def test_resume_needs_results(refused):
     written("kept", "full/notes.txt")
     tells(refused("run", written(SCENARIO), "--out", "full", "--resume"), "full: holds other files|another --out")

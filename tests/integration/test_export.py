@@ -23,6 +23,12 @@ LONG_EVT = pytest.param("evt-80", "ue", marks=pytest.mark.long)
 NEEDS = {"onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",)}
 
 
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    """Where exports note whose graphs they are."""
+    monkeypatch.setenv("CSILINK_CACHE", str(tmp_path / "cache"))
+
+
 def installed(format_):
     return all(importlib.util.find_spec(name) for name in NEEDS.get(format_, ()))
 

@@ -128,6 +128,7 @@ def test_a_store_is_not_overwritten(tmp_path):
     ("damage", "message"),
     [
         (lambda f: (f / "manifest.json").write_text("{"), "not a store manifest"),
+        (lambda f: (f / "manifest.json").write_text("[]"), "not a store manifest"),
         (lambda f: (f / "manifest.json").write_text(json.dumps({"format": 1})), "store format 1"),
         (lambda f: (f / "manifest.json").unlink(), "no finished store here"),
         (lambda f: (f / "test-00000.h5").unlink(), r"test-00000\.h5: shard named in the manifest is missing"),
