@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 
 from simulator.core.errors import StoreError
+from simulator.data.matlab_cells import nested_cell
 from simulator.data.tables import read_table, table_shape
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -142,6 +143,9 @@ class ArrayFile:
         if self._kind == "mat5":
             from scipy.io import loadmat
 
+            nested = nested_cell(self.path, key)
+            if nested is not None:
+                raise StoreError(f"{self.path}: {key}{{{nested}}} is a cell, a struct or text; allowed: numbers")
             return list(loadmat(self.path, variable_names=[key])[key].reshape(-1))
         with h5py.File(self.path, "r") as file:
             items = [file[reference] for reference in file[key][()].T.reshape(-1)]
