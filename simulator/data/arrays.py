@@ -13,6 +13,7 @@ import numpy as np
 from simulator.core.errors import StoreError
 from simulator.core.readers import FAULTS, reason
 from simulator.data.hdf5 import open_hdf5
+from simulator.data.matlab_cells import nested_cell
 from simulator.data.tables import read_table, table_shape
 
 _NESTED = ("cell", "struct", "object", "function", "opaque", "unknown")  # classes of MATLAB
@@ -140,6 +141,9 @@ class ArrayFile:
         if self._kind == "mat5":
             from scipy.io import loadmat
 
+            nested = nested_cell(self.path, key)
+            if nested is not None:
+                raise StoreError(f"{self.path}: {key}{{{nested}}} is a cell, a struct or text; allowed: numbers")
             return list(loadmat(self.path, variable_names=[key])[key].reshape(-1))
         with open_hdf5(self.path) as file:
             items = [file[reference] for reference in file[key][()].T.reshape(-1)]

@@ -827,6 +827,27 @@ def test_bad_files_of_one_array(tmp_path, rng):
     assert not (tmp_path / "owned").exists()
 
 
+@pytest.mark.parametrize("compress", [True, False])
+def test_cells_of_cells_are_refused_unread(tmp_path, compress, monkeypatch):
+    """The reader recurses into them as deep as a file says, so it must not be called; the second cell is named."""
+    text = np.empty((1, 2), object)
+    text[0] = [np.ones((2, 3)) * 1j, "words"]
+    good = np.empty((2, 1), object)
+    good[:, 0] = [np.ones((2, 3)) * 1j, np.ones((2, 3)) * 2j]
+    inner = np.empty((1, 1), object)
+    inner[0, 0] = good
+    two = np.empty((1, 2), object)
+    two[0] = [np.ones((2, 3)), inner]
+    file = tmp_path / "h.mat"
+    scipy.io.savemat(file, {"a": np.ones(3), "two": two, "text": text, "good": good, "z": 1}, do_compression=compress)
+    importer = build("generic", file, key="good", axes="sample n1 subcarrier", spacing_hz=1e4)
+    assert everything(importer)[0][:, 0, 0, 0, 0].tolist() == [1j, 2j]
+    monkeypatch.setattr("scipy.io.loadmat", lambda *_, **__: pytest.fail("read"))
+    for key in ("two", "text"):
+        with pytest.raises(StoreError, match=rf"{key}\{{2\}} is a cell, a struct or text"):
+            build("generic", file, key=key, axes="sample n1 subcarrier", spacing_hz=1e4)
+
+
 def test_cells_outside_their_file_are_refused(tmp_path):
     (tmp_path / "secret").write_bytes(bytes(64))
     for kind in ("external", "group"):
