@@ -152,10 +152,11 @@ class Generic(Importer):
         if imag is not None:
             imaginary = self._axes.arrange(imag)[0]
         h = np.empty(real.shape, np.complex64)
-        if imaginary is None:
-            h[...] = real
-        else:
-            h.real, h.imag = real, imaginary
+        with np.errstate(over="ignore"):  # what overflows is infinite, and refused as such
+            if imaginary is None:
+                h[...] = real
+            else:
+                h.real, h.imag = real, imaginary
         if self._offset:
             h -= np.complex64(self._offset * (1 + 1j))
         if self._scale != 1:

@@ -16,8 +16,15 @@ def nested_cell(path: Path, key: str) -> int | None:
     Readers of such files recurse into cells of cells, as deep as the file says; this one does not.
 
     Raises:
-        ValueError, struct.error, zlib.error: damaged.
+        ValueError: damaged.
     """
+    try:
+        return _nested_cell(path, key)
+    except (struct.error, zlib.error, StopIteration, RuntimeError, IndexError) as error:
+        raise ValueError(f"headers of cells: {error!r}") from None
+
+
+def _nested_cell(path: Path, key: str) -> int | None:
     content = path.read_bytes()
     order = "<" if content[126:128] == b"IM" else ">"
     at = 128

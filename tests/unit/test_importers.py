@@ -848,6 +848,19 @@ def test_cells_of_cells_are_refused_unread(tmp_path, compress, monkeypatch):
             build("generic", file, key=key, axes="sample n1 subcarrier", spacing_hz=1e4)
 
 
+@pytest.mark.parametrize("compress", [True, False])
+def test_damaged_cells_end_with_one_error(tmp_path, compress):
+    cells = np.empty((1, 2), object)
+    cells[0] = [np.ones((2, 3)) * 1j, np.ones((2, 3)) * 2j]
+    whole, file = mat_bytes(compress=compress, H=cells), tmp_path / "h.mat"
+    for damage in (*(whole[:n] for n in range(128, len(whole), 9)), *(flipped(whole, n / 20) for n in range(4, 20))):
+        file.write_bytes(damage)
+        try:
+            everything(build("generic", file, key="H", axes="sample n1 subcarrier", spacing_hz=1e4))
+        except CsilinkError as error:
+            assert "h.mat" in str(error)
+
+
 def test_cells_outside_their_file_are_refused(tmp_path):
     (tmp_path / "secret").write_bytes(bytes(64))
     for kind in ("external", "group"):
