@@ -61,7 +61,32 @@ def import_(
     ] = None,
     shard_samples: Annotated[int, typer.Option(min=1, max=100_000, help="Samples of one shard.")] = 4000,
 ) -> None:
-    """Import recorded channels (COST 2100, DeepMIMO, QuaDRiGa, WiFo, or any array file)."""
+    """Import recorded channels (COST 2100, DeepMIMO, QuaDRiGa, WiFo, or any array file).
+
+    An official DeepMIMO folder of any layout; transmitters, UE arrays, rotation, scenes:
+
+    --format deepmimo --set n1=8 --set n2=4 --set 'bs=[1,2]' --set num_rx_ant=2 --set 'rotation=[0,0,90]'
+
+    One array (.npz .npy .mat .h5 .csv), its axes in order; a*b is one axis with b fastest, n2- counts downwards:
+
+    --format generic --set 'axes=sample subcarrier pol*n2-*n1' --set n1=8 --set n2=2 --set num_pol=2
+    --set spacing_hz=15e3
+
+    Axes joined, or absent; slots kept:
+
+    --set 'axes=speed sample slot subcarrier n1 n2 pol sample=speed*sample'   --set 'axes=rx_ant n1 subcarrier sample=1'
+
+    Real and imaginary parts in two arrays or files, or in an axis reim; a table of CsiNet's images:
+
+    --set key=h_re --set key_imag=h_im   --set 'axes=sample reim*n1*delay' --set n1=32 --set num_subcarriers=1024
+    --set offset=0.5
+
+    The output of DeepMIMO's generator (as the folder with grid=upper):
+
+    --set 'axes=sample rx_ant n2*n1 subcarrier' --set n1=8 --set n2=4 --set scale=8
+
+    All parameters: docs/recorded.md.
+    """
     from benchmarks.progress import waiting
     from scenarios.load import apply_override
     from simulator.core import registry
@@ -94,7 +119,10 @@ def info(
     sample: Annotated[int, typer.Option(min=0, help="Which sample to draw.")] = 0,
     max_samples: Annotated[int, typer.Option(min=2, help="Samples that the statistics use.")] = 2000,
 ) -> None:
-    """Shapes, power, delay and angular spread, K-factor, coherence time, rank; draws an example."""
+    """Shapes, power, delay and angular spread, K-factor, coherence time, rank, labels; draws an example.
+
+    Labels that the store holds (delay spread, line of sight, ...) stand next to the estimates. Truncated images say so.
+    """
     from benchmarks.dataset_info import describe, draw_example
     from simulator.core.paths import inside
     from simulator.data.store import ChannelStore

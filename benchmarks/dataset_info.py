@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 
 from simulator.core.errors import ConfigError, StoreError
 from simulator.data.layout import ChannelLayout
+from simulator.data.port_order import below_horizon
 from simulator.data.statistics import (
     angular_spread_deg,
     beam_power,
@@ -23,61 +25,124 @@ from simulator.data.statistics import (
 from simulator.data.store import ChannelStore
 from simulator.transforms import from_angular_delay
 
+_CHUNK_BYTES = 64 << 20
+_TAPS, _SHARES = (16, 32, 64), (0.9, 0.99)
+_NAMES = ("site", "user", "file", "part", "sample", "scene")  # labels that number things
+
 
 def describe(store: ChannelStore, split: str, max_samples: int = 2000) -> pd.DataFrame:
-    """Table ``quantity, value, p10, p90, unit`` of a split; medians over samples unless the name says mean."""
-    layout = store.layout
-    h = _load(store, split, max_samples)
-    rows: list[dict[str, Any]] = []
+    """Table ``quantity, value, p10, p90, unit`` of a split; medians over samples unless the name says mean.
+
+    Labels of the store stand after the quantity that they name. Truncated angular-delay images are expanded first; a
+    row says so. Memory is that of a chunk of 64 MiB.
+    """
+    layout, panel = store.layout, store.layout.panel
+    labels = store.labels(split)
+    rows = _spread_rows(store, split, max_samples)
+    chunks = [_per_sample(h, store) for h in _chunks(store, split, rows)]
+    found = {key: np.concatenate([chunk[key] for chunk in chunks]) for key in chunks[0]}
+    table: list[dict[str, Any]] = []
 
     def fact(quantity: str, value: Any, unit: str = "") -> None:
-        rows.append({"quantity": quantity, "value": value, "p10": "", "p90": "", "unit": unit})
+        table.append({"quantity": quantity, "value": value, "p10": "", "p90": "", "unit": unit})
 
     def spread(quantity: str, values: np.ndarray, unit: str) -> None:
         values = values[np.isfinite(values)]
         if len(values):
-            low, middle, high = (f"{x:.3g}" for x in np.percentile(values, (10, 50, 90)))
-            rows.append({"quantity": quantity, "value": middle, "p10": low, "p90": high, "unit": unit})
+            low, middle, high = (f"{x:.3g}" if abs(x) > 5e-4 else "0" for x in np.percentile(values, (10, 50, 90)))
+            table.append({"quantity": quantity, "value": middle, "p10": low, "p90": high, "unit": unit})
 
     fact("samples", ", ".join(f"{name} {store.num_samples(name)}" for name in store.shards))
-    fact("used here", f"{len(h)} of {split}")
+    fact("used here", f"{len(rows)} of {split}")
     axes = "rx_ant, angle, slot, delay" if layout.num_delays is not None else "rx_ant, port, slot, subcarrier"
     fact(f"shape [{axes}]", " x ".join(map(str, layout.entry_shape)))
-    panel = layout.panel
     fact("panel n1 x n2 x pol", f"{panel.n1} x {panel.n2} x {panel.num_pol}")
     fact("bandwidth", f"{layout.bandwidth_hz / 1e6:.4g}", "MHz")
     fact("carrier", "unknown" if layout.carrier_hz is None else f"{layout.carrier_hz / 1e9:.4g}", "GHz")
-    fact("labels", ", ".join(store.labels(split)) or "-")
-    power = np.mean(np.abs(h) ** 2, axis=(1, 2, 3, 4), dtype=np.float64)
-    fact("mean power per entry", f"{10 * np.log10(power.mean()):.2f}", "dB")
+    fact("labels", ", ".join(labels) or "-")
+    power = found.pop("power")
+    fact("mean power per entry", f"{round(10 * np.log10(power.mean()), 2) + 0.0:.2f}", "dB")
     spread("power per entry", 10 * np.log10(power), "dB")
-    if h.shape[-1] > 1:
-        spread("rms delay spread", rms_delay_spread_s(h, layout.spacing_hz) * 1e9, "ns")
-        for taps in (t for t in (16, 32, 64) if t < layout.entry_shape[3]):
-            spread(f"energy in first {taps} delay taps", 100 * energy_in_taps(h, taps), "%")
-        spread("K-factor (moments)", k_factor_db(h), "dB")
-    if panel.n1 > 1:
-        spread("azimuth spread seen by the panel", angular_spread_deg(h, panel), "degree")
+    shown = {"rms_delay_spread_s", "los"} & set(labels)
+    if layout.num_delays is not None:
+        fact(
+            "truncated",
+            f"{layout.num_delays} of {layout.num_subcarriers} taps kept, no path after "
+            f"{layout.num_delays / layout.bandwidth_hz * 1e6:.3g} us",
+        )
+        lost = store.origin.get("truncation") or {}
+        if "nmse_db" in lost:
+            fact("lost by truncation (test split)", f"NMSE {lost['nmse_db']} dB, rho {lost['rho']}")
+        if "rms_delay_spread_ns" in lost:
+            low, middle, high = (f"{x:.3g}" for x in lost["rms_delay_spread_ns"])
+            table.append({"quantity": "rms delay spread before truncation (test split)", "value": middle, "p10": low,
+                          "p90": high, "unit": "ns"})  # fmt: skip
+    kept = "" if layout.num_delays is None else " of the kept taps (too low)"
+    for key, (name, unit, scale) in {
+        "delay_spread": (f"rms delay spread{kept}", "ns", 1e9),
+        **{f"taps{t}": (f"energy in first {t} delay taps", "%", 100.0) for t in _TAPS},
+        "k_factor": ("K-factor (moments)", "dB", 1.0),
+        "azimuth_spread": ("azimuth spread seen by the panel", "degree", 1.0),
+        "below": ("below the horizon, if rows count upwards (mean)", "%", 100.0),
+    }.items():
+        if key == "below" and key in found:
+            fact(name, f"{100 * np.mean(found[key]):.0f}", unit)
+        elif key in found:
+            spread(name, scale * found[key], unit)
+        if key == "delay_spread" and "rms_delay_spread_s" in shown:
+            label = labels["rms_delay_spread_s"][rows].astype(float)
+            spread("rms delay spread, label in the store", 1e9 * label, "ns")
+            if key in found and (label > 0).any():
+                spread("estimate / label", found[key][label > 0] / label[label > 0], "")
+        if key == "k_factor" and "los" in shown:
+            fact("line of sight, label in the store (mean)", f"{100 * np.mean(labels['los'][rows] > 0):.0f}", "%")
     if layout.num_slots > 1:
-        slot_s = layout.slot_s or float("nan")
-        rho, lag = coherence(h)
-        spread("correlation over one slot", rho, "")
-        within = lag < layout.num_slots
-        label = "coherence time (|rho| < 0.5)"
-        if within.mean() < 0.9:
-            fact(
-                label,
-                f"over {(layout.num_slots - 1) * slot_s * 1e3:.3g} in {100 * (1 - within.mean()):.0f} % of samples",
-                "ms",
-            )
-        if within.any():
-            spread(label, lag[within] * slot_s * 1e3, "ms")
-    for share in (0.9, 0.99):
-        spread(f"directions with {share:.0%} of the energy (of {panel.num_ports})", dominant_directions(h, share), "")
+        _coherence_rows(found["rho"], found["lag"], layout, fact, spread)
+    for share in _SHARES:
+        key = f"directions{share}"
+        spread(f"directions with {share:.0%} of the energy (of {panel.num_ports})", found[key], "")
+    if "condition" in found:
+        spread("condition number over UE antennas", found["condition"], "dB")
+    for key, value in labels.items():
+        if key not in (*shown, *_NAMES) and value.ndim == 1 and value.dtype.kind in "fiub":
+            spread(f"{key}, label in the store", value[rows].astype(float), "")
+    return pd.DataFrame(table)
+
+
+def _per_sample(h: np.ndarray, store: ChannelStore) -> dict[str, np.ndarray]:
+    """Every statistic of a chunk, ``[sample]``."""
+    layout, panel = store.layout, store.layout.panel
+    found = {"power": np.mean(np.abs(h) ** 2, axis=(1, 2, 3, 4), dtype=np.float64)}
+    if h.shape[-1] > 1:
+        # Truncation of the delay rings at the edges of the band: the middle half shows the taps that are there.
+        edge = 0 if layout.num_delays is None else h.shape[-1] // 4
+        found["delay_spread"] = rms_delay_spread_s(h[..., edge : h.shape[-1] - edge], layout.spacing_hz)
+        found |= {f"taps{t}": energy_in_taps(h, t) for t in _TAPS if t < layout.entry_shape[3]}
+        found["k_factor"] = k_factor_db(h)
+    if panel.n1 > 1:
+        found["azimuth_spread"] = angular_spread_deg(h, panel)
+    if panel.n2 > 1:
+        found["below"] = below_horizon(h, panel)
+    if layout.num_slots > 1:
+        found["rho"], found["lag"] = coherence(h)
+    found |= {f"directions{s}": n for s, n in zip(_SHARES, dominant_directions(h, _SHARES), strict=True)}
     if h.shape[1] > 1:
-        ratio = np.linalg.svd(np.moveaxis(h, 1, 3)[..., 0, :, :].reshape(-1, h.shape[1], h.shape[4]), compute_uv=False)
-        spread("condition number over UE antennas", 20 * np.log10(ratio[:, 0] / np.maximum(ratio[:, -1], 1e-12)), "dB")
-    return pd.DataFrame(rows)
+        pairs = np.moveaxis(h, 1, 3)[..., 0, :, :].reshape(-1, h.shape[1], h.shape[4])
+        values = np.linalg.svd(pairs, compute_uv=False)
+        found["condition"] = 20 * np.log10(values[:, 0] / np.maximum(values[:, -1], 1e-12))
+    return found
+
+
+def _coherence_rows(rho: np.ndarray, lag: np.ndarray, layout: ChannelLayout, fact: Any, spread: Any) -> None:
+    slot_s = layout.slot_s or float("nan")
+    spread("correlation over one slot", rho, "")
+    within = lag < layout.num_slots
+    label = "coherence time (|rho| < 0.5)"
+    if within.mean() < 0.9:
+        most = (layout.num_slots - 1) * slot_s * 1e3
+        fact(label, f"over {most:.3g} in {100 * (1 - within.mean()):.0f} % of samples", "ms")
+    if within.any():
+        spread(label, lag[within] * slot_s * 1e3, "ms")
 
 
 def draw_example(store: ChannelStore, split: str, index: int, path: Path) -> None:
@@ -93,7 +158,11 @@ def draw_example(store: ChannelStore, split: str, index: int, path: Path) -> Non
     if index >= count:
         raise ConfigError("--sample", index, f"0..{count - 1}")
     h = _expand(store.take(split, np.array([index])), layout)
-    mean = _load(store, split, 500)
+    rows = _spread_rows(store, split, 500)
+    mean_profile, mean_beams = np.zeros(h.shape[-1]), 0.0
+    for part in _chunks(store, split, rows):
+        mean_profile += _unit_profile(part) * len(part) / len(rows)
+        mean_beams = mean_beams + beam_power(part, layout.panel).sum(axis=0) / len(rows)
     figure = Figure(figsize=(13, 4), layout="constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=(1.1, 1, 1))
     magnitude = 20 * np.log10(np.maximum(np.abs(h[0, 0, :, 0]), 1e-30))
@@ -109,19 +178,20 @@ def draw_example(store: ChannelStore, split: str, index: int, path: Path) -> Non
     early = h.shape[-1] // 16  # the last taps are those before delay 0
     delays_us = (np.arange(h.shape[-1]) - early) / layout.bandwidth_hz * 1e6
     latest = early
-    for data, label, style in ((mean, f"mean of {len(mean)} samples", {"color": "0.6"}), (h, "this sample", {})):
-        profile = delay_profile(data / np.sqrt(np.mean(np.abs(data) ** 2, axis=(1, 2, 3, 4), keepdims=True))).mean(
-            axis=0
-        )
+    for profile, label, style in (
+        (mean_profile, f"mean of {len(rows)} samples", {"color": "0.6"}),
+        (_unit_profile(h), "this sample", {}),
+    ):
         profile_db = np.roll(10 * np.log10(np.maximum(profile / profile.max(), 1e-6)), early)
         latest = max(latest, int(np.flatnonzero(profile_db > -40)[-1]))
         middle.plot(delays_us, profile_db, label=label, **style)
     first = delays_us[0] if layout.num_delays is None else -0.1 * delays_us[latest]
     middle.set(xlabel="delay [µs]", ylabel="power [dB]", title="Power delay profile", ylim=(-40, 2))
-    middle.set_xlim(first, delays_us[min(latest + 1, h.shape[-1] - 1)])
+    if h.shape[-1] > 1:
+        middle.set_xlim(first, delays_us[min(latest + 1, h.shape[-1] - 1)])
     middle.grid(alpha=0.3)
     middle.legend(frameon=False)
-    spectra = [(beam_power(x, layout.panel).mean(axis=0), label) for x, label in ((mean, "mean"), (h, "this sample"))]
+    spectra = [(mean_beams, "mean"), (beam_power(h, layout.panel)[0], "this sample")]
     if layout.panel.n2 > 1:
         spectrum = 10 * np.log10(np.maximum(spectra[1][0] / spectra[1][0].max(), 1e-6))
         picture = right.imshow(
@@ -145,12 +215,24 @@ def draw_example(store: ChannelStore, split: str, index: int, path: Path) -> Non
         raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from None
 
 
-def _load(store: ChannelStore, split: str, most: int) -> np.ndarray:
-    """Samples spread evenly over a split, in the antenna-frequency domain, at most 1 GiB."""
-    entry = 8 * int(np.prod(store.layout.entry_shape[:3])) * store.layout.num_subcarriers
+def _unit_profile(h: np.ndarray) -> np.ndarray:
+    """Mean delay profile of samples that are brought to unit power, ``[subcarrier]``."""
+    return delay_profile(h / np.sqrt(np.mean(np.abs(h) ** 2, axis=(1, 2, 3, 4), keepdims=True))).mean(axis=0)
+
+
+def _spread_rows(store: ChannelStore, split: str, most: int) -> np.ndarray:
+    """Numbers of samples spread evenly over a split."""
     count = store.num_samples(split)
-    number = max(1, min(count, most, (1 << 30) // entry))
-    return _expand(store.take(split, np.linspace(0, count - 1, number).astype(int)), store.layout)
+    return np.linspace(0, count - 1, min(count, most)).astype(int)
+
+
+def _chunks(store: ChannelStore, split: str, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """These samples in the antenna-frequency domain, so many at a time that channels and statistics take 64 MiB."""
+    layout, ports = store.layout, store.layout.panel.num_ports
+    full = layout.num_rx_ant * ports * layout.num_slots * layout.num_subcarriers
+    step = max(1, _CHUNK_BYTES // (8 * (2 * full + 64 * 16 * ports + 2 * ports**2)))
+    for start in range(0, len(rows), step):
+        yield _expand(store.take(split, rows[start : start + step]), layout)
 
 
 def _expand(h: np.ndarray, layout: ChannelLayout) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Named arrays of `.mat` (v5, v7.3), `.npz` and HDF5 files: one reader, no pickles, errors name file and key."""
+"""Named arrays of `.mat` (v5, v7.3), `.npz`, `.npy`, `.csv` and HDF5 files: one reader, no pickles, clear errors."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ import numpy as np
 from simulator.core.errors import StoreError
 from simulator.core.readers import FAULTS, reason
 from simulator.data.hdf5 import open_hdf5
+from simulator.data.matlab_cells import nested_cell
+from simulator.data.tables import read_table, table_shape
 
 _NESTED = ("cell", "struct", "object", "function", "opaque", "unknown")  # classes of MATLAB
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -22,7 +24,8 @@ class ArrayFile:
     """One file of named arrays.
 
     Args:
-        path: `.mat` (v5, v7.3), `.npz` or HDF5.
+        path: `.mat` (v5, v7.3), `.npz`, `.npy`, HDF5 or `.csv` (one array, whose key is the name of the file without
+            its ending; columns apart by comma, semicolon, tab or space, complex numbers as 1+2i, a header is skipped).
 
     Raises:
         StoreError: missing, empty, or no such file format.
@@ -38,16 +41,20 @@ class ArrayFile:
         except OSError as error:
             raise StoreError(f"{self.path}: cannot be read ({error.strerror})") from None
         if not head:
-            raise StoreError(f"{self.path}: empty; allowed: .mat (v5, v7.3), .npz or HDF5")
+            raise StoreError(f"{self.path}: empty; allowed: .mat (v5, v7.3), .npz, .npy, .csv or HDF5")
         if _HDF5_MAGIC in (head[:8], head[512:520]):
             self._kind = "hdf5"
         elif head[:4] == b"PK\x03\x04":
             self._kind = "npz"
         elif head[124:128] in (b"\x00\x01IM", b"\x01\x00MI"):
             self._kind = "mat5"
+        elif head[:6] == b"\x93NUMPY":
+            self._kind = "npy"
+        elif self.path.suffix.lower() in (".csv", ".txt"):
+            self._kind = "csv"
         else:
-            raise StoreError(f"{self.path}: got {head[:8]!r}...; allowed: .mat (v5, v7.3), .npz or HDF5")
-        self.reads_parts = self._kind == "hdf5"
+            raise StoreError(f"{self.path}: got {head[:8]!r}...; allowed: .mat (v5, v7.3), .npz, .npy, .csv or HDF5")
+        self.reads_parts = self._kind in ("hdf5", "npy")
         self.is_matlab_hdf5 = self._kind == "hdf5" and head.startswith(b"MATLAB")
         self.shapes: dict[str, tuple[int, ...]] = self.guard("its list of arrays", self._list)
 
@@ -83,6 +90,27 @@ class ArrayFile:
             raise StoreError(f"{self.path}: {key} is {getattr(value, 'dtype', type(value).__name__)}; allowed: numbers")
         return value
 
+    def is_cell(self, key: str) -> bool:
+        """Whether ``key`` is a cell array of MATLAB."""
+        return self.guard(key, lambda: self._is_cell(key))
+
+    def read_cells(self, key: str) -> np.ndarray:
+        """Numbers ``[*cells, *shape of each]`` of a MATLAB cell array whose cells have one shape; 1 x N gives N.
+
+        Raises:
+            StoreError: cells of different shapes, or no numbers.
+        """
+        cells = [np.asarray(cell) for cell in self.guard(key, lambda: self._cells(key))]
+        for number, cell in enumerate(cells):
+            if cell.dtype.kind not in "fciub" or cell.shape != cells[0].shape:
+                raise StoreError(
+                    f"{self.path}: {key}{{{number + 1}}} is {cell.dtype} {cell.shape}; allowed: numbers of the shape "
+                    f"of the first cell, {cells[0].shape}"
+                )
+        shape = self.shapes[key]
+        outer = (len(cells),) if sum(n > 1 for n in shape) < 2 else shape
+        return np.stack(cells).reshape(*outer, *cells[0].shape)
+
     def guard(self, what: str, action: Callable[[], Any]) -> Any:
         """Result of an action on the file; every fault of damaged content becomes a StoreError that names ``what``."""
         try:
@@ -100,6 +128,31 @@ class ArrayFile:
                 raise StoreError(f"{self.path}: {what} cannot be read, damaged or truncated ({error})") from None
             raise
 
+    def _is_cell(self, key: str) -> bool:
+        if self._kind == "mat5":
+            return self._nested.get(key) == "cell"
+        if not self.is_matlab_hdf5:
+            return False
+        with open_hdf5(self.path) as file:
+            return h5py.check_ref_dtype(file[key].dtype) is h5py.Reference
+
+    def _cells(self, key: str) -> list[np.ndarray]:
+        """Content of every cell, in the order of NumPy."""
+        if self._kind == "mat5":
+            from scipy.io import loadmat
+
+            nested = nested_cell(self.path, key)
+            if nested is not None:
+                raise StoreError(f"{self.path}: {key}{{{nested}}} is a cell, a struct or text; allowed: numbers")
+            return list(loadmat(self.path, variable_names=[key])[key].reshape(-1))
+        with open_hdf5(self.path) as file:
+            items = [file[reference] for reference in file[key][()].T.reshape(-1)]
+            for item in items:  # a reference may name what no link of the file leads to
+                if not isinstance(item, h5py.Dataset) or item.is_virtual or item.external:
+                    raise StoreError(f"{self.path}: {key} has a cell outside the file, or no array; allowed: numbers")
+            found = [item[()] for item in items]
+        return [(_complex(value) if value.dtype.names else value).T for value in found]
+
     def _list(self) -> dict[str, tuple[int, ...]]:
         if self._kind == "mat5":
             from scipy.io import whosmat
@@ -111,6 +164,10 @@ class ArrayFile:
             with open_hdf5(self.path) as file:
                 step = -1 if self.is_matlab_hdf5 else 1
                 return {key: item.shape[::step] for key, item in file.items() if isinstance(item, h5py.Dataset)}
+        if self._kind == "npy":
+            return {self.path.stem: np.load(self.path, mmap_mode="r", allow_pickle=False).shape}
+        if self._kind == "csv":
+            return {self.path.stem: table_shape(self.path)}
         shapes = {}
         with zipfile.ZipFile(self.path) as archive:
             for member in archive.namelist():
@@ -136,6 +193,11 @@ class ArrayFile:
         elif self._kind == "npz":
             with np.load(self.path, allow_pickle=False) as archive:
                 value = archive[key]
+        elif self._kind == "npy":
+            mapped = np.load(self.path, mmap_mode="r", allow_pickle=False)
+            return np.array(mapped if rows is None else mapped[rows])
+        elif self._kind == "csv":
+            value = read_table(self.path)
         else:
             with open_hdf5(self.path) as file:
                 item = file[key]

@@ -16,6 +16,7 @@ from simulator.data.arrays import ArrayFile
 from simulator.data.importer import Block, Importer, check_block
 from simulator.data.labels import read_labels
 from simulator.data.layout import ChannelLayout
+from simulator.data.statistics import rms_delay_spread_s
 
 ANGLES = DELAYS = 32
 # Constants of the released evaluation: delay axis padded to 257, of whose DFT the first 125 bins are compared.
@@ -93,19 +94,22 @@ class Cost2100(Importer):
             images = h.reshape(-1, ANGLES, DELAYS)
             if full is not None:
                 check_block(full[part], f"{self._full.path if self._full else ''}: HF_all", start)
-                losses.append(truncation_loss(images, full[part].reshape(-1, ANGLES, KEPT_BINS)))
+                h_full = full[part].reshape(-1, ANGLES, KEPT_BINS)
+                spread_s = rms_delay_spread_s(h_full, self.layout.bandwidth_hz / PADDED_DELAYS)
+                losses.append((*truncation_loss(images, h_full), spread_s))
             yield images[:, None, :, None, :], {key: value[part] for key, value in labels.items()}
         if losses:
-            ratio, rho = (np.concatenate(x) for x in zip(*losses, strict=True))
+            ratio, rho, spread_s = (np.concatenate(x) for x in zip(*losses, strict=True))
             self._truncation = {
                 "nmse_db": round(float(10 * np.log10(ratio.mean())), 2),
                 "rho": round(float(rho.mean()), 4),
+                "rms_delay_spread_ns": [round(float(x), 1) for x in 1e9 * np.percentile(spread_s, (10, 50, 90))],
                 "num_samples": len(ratio),
                 "rule": f"delay axis padded to {PADDED_DELAYS}, DFT, first {KEPT_BINS} bins against HF_all",
             }
 
     def facts(self) -> dict[str, Any]:
-        """``truncation``: NMSE and rho of the truncated image against the full channel, where that is known."""
+        """``truncation``: NMSE and rho of the truncated image against the full channel, delay spread of the latter."""
         return {"truncation": self._truncation} if self._truncation else {}
 
 

@@ -2,36 +2,36 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field
 
-from simulator.core.errors import StoreError
-from simulator.core.params import Count, PositiveFloat, validated
-from simulator.core.paths import inside
-from simulator.core.readers import read_json
+from simulator.core.errors import ConfigError, StoreError
+from simulator.core.params import Count, Integer, PositiveFloat, Real, validated
 from simulator.core.types import Panel
-from simulator.data.arrays import ArrayFile
+from simulator.data.deepmimo_files import Rays, find_rays
 from simulator.data.importer import Block, Importer, check_block
 from simulator.data.layout import ChannelLayout
 
 _BLOCK_BYTES = 128 << 20
-_V4_KEYS = ("power", "phase", "delay", "aod_az", "aod_el", "inter", "rx_pos")
-Rays = dict[str, np.ndarray]
+Angles = Annotated[list[Real], Field(min_length=3, max_length=3)]
 
 
 class DeepMimo(Importer):
-    r"""Rays of a scenario folder, for a panel in the y-z plane of isotropic elements half a wavelength apart.
+    r"""Rays of a scenario folder, for panels in the y-z plane of isotropic elements.
 
-    :math:`h_{p}(f) = \sum_l \sqrt{P_l}\, e^{j\phi_l}\, e^{j\pi (m_1 \sin\theta_l \sin\varphi_l + m_2 \cos\theta_l)}
-    e^{-j 2\pi f \tau_l}`, where :math:`\phi_l` is the phase at the carrier and f the offset from it. The amplitude is
-    absolute (the official generator divides by :math:`\sqrt{N}`). UEs without a path are left out.
+    :math:`h_{r,p}(f) = \sum_l \sqrt{P_l}\, e^{j\phi_l}\, e^{j 2\pi d_\mathrm{rx}\, q_r^T R_\mathrm{rx}^T u_l}
+    e^{j 2\pi d\, q_p^T R^T v_l} e^{-j 2\pi f \tau_l}`, where :math:`\phi_l` is the phase at the carrier and f the
+    offset from it, v and u are the unit vectors of departure and arrival, q = (0, column, row) numbers the elements,
+    and :math:`R = R_z R_y R_x` turns a panel (TR 38.901, 7.1). The amplitude is absolute (the official generator
+    divides by :math:`\sqrt{N}`). UEs without a path are left out.
 
-    Two layouts are read: native v3 folders (``BS<k>_UE_*.mat`` with ``params.mat``) and what the current ``deepmimo``
-    package saves (``power_t000_tx000_r001.npz`` or ``.mat`` and so on, angles in degrees, elevation from the zenith).
+    Layouts: v3 (``BS<k>_UE_*.mat``, ``params.mat``), what the current ``deepmimo`` package saves
+    (``power_t000_tx000_r001.npz`` or ``.mat`` and so on, ``params.json``), v1 and v2 (``NAME.<k>.CIR.mat``,
+    ``NAME.params.mat``), and folders whose subfolders are the scenes of a dynamic scenario in one of these.
 
     Args:
         path: scenario folder.
@@ -39,13 +39,22 @@ class DeepMimo(Importer):
         n2: rows (z).
         num_subcarriers: frequency samples.
         bandwidth_hz: their number times their distance [Hz].
-        bs: numbers of the base stations: k of v3, the place in the sorted list from 1 for the current layout; None
-            takes all that can be read.
+        bs: numbers of the base stations: k of v1 to v3, for the current layout the place of the transmitter among all
+            (set, transmitter) from 1; None takes all.
         num_paths: strongest paths used.
-        grid: "centred" puts the subcarriers around the carrier, "upper" from the carrier upwards as the official
-            generator does.
+        grid: "centred" puts the subcarriers around the carrier; "upper" is the official generator's grid, from the
+            carrier upwards, without the paths that last longer than a symbol.
+        spacing: distance of the gNB's columns and of its rows [wavelength].
+        rotation: of the gNB panel about x, y and z [degree], as in the official generator.
+        num_rx_ant: antennas of a UE, ordered ``column, row``.
+        num_rx_rows: rows of the UE panel.
+        rx_spacing: as ``spacing``, for the UE.
+        rx_rotation: as ``rotation``, for the UE.
+        rx_sets: sets of receivers (r of the current layout); None takes those that do not transmit as well.
+        scenes: numbers of the scenes of a dynamic scenario; None takes all.
 
-    Labels: ``user`` (row in the native files), ``site`` (base station), ``position_m``, ``los``, ``path_gain_db``.
+    Labels: ``user`` (row in the native files), ``site`` (base station), ``scene`` (dynamic scenarios), ``position_m``,
+    ``los``, ``path_gain_db``, ``rms_delay_spread_s`` of the rays.
 
     Source: Alkhateeb, "DeepMIMO: A generic deep learning dataset for millimeter wave and massive MIMO applications",
     ITA 2019.
@@ -63,140 +72,92 @@ class DeepMimo(Importer):
         bs: list[Count] | None = None,
         num_paths: Count = 25,
         grid: Literal["centred", "upper"] = "centred",
+        spacing: PositiveFloat = 0.5,
+        rotation: Angles | None = None,
+        num_rx_ant: Count = 1,
+        num_rx_rows: Count = 1,
+        rx_spacing: PositiveFloat = 0.5,
+        rx_rotation: Angles | None = None,
+        rx_sets: list[Integer] | None = None,
+        scenes: list[Integer] | None = None,
     ):
-        if not path.is_dir():
-            raise StoreError(f"{path}: no such folder")
-        names = [p.name for p in path.iterdir()]
-        native = {int(m[1]): inside(path, n) for n in names if (m := re.fullmatch(r"BS(\d+)_UE_.*\.mat", n))}
-        sets = sorted({m[1] for n in names if (m := re.fullmatch(r"power_(t\d+_tx\d+_r\d+)\.(npz|mat)", n))})
-        if not native and not sets:
-            raise StoreError(f"{path}: neither BS*_UE_*.mat (v3) nor power_t*_tx*_r*.npz or .mat (current) found")
-        known: Sequence[int] = sorted(native) if native else range(1, len(sets) + 1)
+        if num_rx_ant % num_rx_rows:
+            raise ConfigError("import.num_rx_rows", num_rx_rows, f"a divisor of num_rx_ant, {num_rx_ant}")
+        parts, carrier_hz = find_rays(path, num_paths=num_paths, arrivals=num_rx_ant > 1, rx_sets=rx_sets)
+        known = sorted({part.bs for part in parts})
         for number in bs or ():
             if number not in known:
                 raise StoreError(f"{path}: no UE file of base station {number}; found {', '.join(map(str, known))}")
+        all_scenes = sorted({part.scene for part in parts})
+        if not set(scenes or ()) <= set(all_scenes):
+            raise ConfigError("import.scenes", scenes, ", ".join(map(str, all_scenes)))
+        self._dynamic = all_scenes != [0]
+        parts = [p for p in parts if p.bs in (bs or known) and p.scene in (scenes or all_scenes)]
+        self._parts = sorted(parts, key=lambda part: (part.scene, part.bs))
         first = (num_subcarriers - 1) / 2 if grid == "centred" else 0
         self._offsets_hz = (np.arange(num_subcarriers) - first) * bandwidth_hz / num_subcarriers
-        self._path, self._numbers, self._num_paths = path, list(bs or known), num_paths
-        self._native = {k: native[k] for k in self._numbers} if native else None
-        self._sets = {k: sets[k - 1] for k in self._numbers} if not native else {}
-        files = list(self._native.values()) if self._native else []
-        for name in self._sets.values():
-            files += [self._member(key, name).path for key in _V4_KEYS]
-        self.files, self.splits = tuple(files), ("all",)
+        self._path, self._num_paths = path, num_paths
+        self._latest_s = np.inf if grid == "centred" else num_subcarriers / bandwidth_hz
+        self._tx = _Panel(n1, n2, spacing, rotation)
+        self._rx = _Panel(num_rx_ant // num_rx_rows, num_rx_rows, rx_spacing, rx_rotation)
+        self.files, self.splits = tuple(dict.fromkeys(file for part in self._parts for file in part.files)), ("all",)
         self.layout = ChannelLayout(
-            Panel(n1, n2), num_subcarriers, bandwidth_hz / num_subcarriers, carrier_hz=self._carrier()
+            Panel(n1, n2), num_subcarriers, bandwidth_hz / num_subcarriers, num_rx_ant=num_rx_ant, carrier_hz=carrier_hz
         )
 
     def blocks(self, split: str) -> Iterator[Block]:
         """See the base class."""
-        step = max(
-            1, _BLOCK_BYTES // (16 * self._num_paths * (self.layout.panel.num_ports + self.layout.num_subcarriers))
-        )
-        for number in self._numbers:
-            rays = self._native_rays(number) if self._native else self._saved_rays(number)
+        antennas = self.layout.panel.num_ports * self.layout.num_rx_ant
+        step = max(1, _BLOCK_BYTES // (16 * (self._num_paths + 1) * (antennas + self.layout.num_subcarriers)))
+        empty = True
+        for part in self._parts:
+            rays = part.read()
             for start in range(0, len(rays["power"]), step):
-                part = {key: value[start : start + step] for key, value in rays.items()}
-                h = self._channels(part)
-                where = str(self._native[number] if self._native else self._path / f"*_{self._sets[number]}")
-                check_block(h, where, start)
-                labels = {key: part[key] for key in ("user", "position_m", "los")}
-                gain = 10 * np.log10(np.sum(part["power"], axis=1))
-                yield h, {**labels, "path_gain_db": gain, "site": np.full(len(h), number, np.int32)}
+                empty = False
+                piece = {key: value[start : start + step] for key, value in rays.items()}
+                h = self._channels(piece)
+                check_block(h, part.where, start)
+                labels = {key: piece[key] for key in ("user", "position_m", "los")}
+                labels["path_gain_db"] = 10 * np.log10(np.sum(piece["power"], axis=1))
+                labels["rms_delay_spread_s"] = _delay_spread(piece)
+                labels["site"] = np.full(len(h), part.bs, np.int32)
+                if self._dynamic:
+                    labels["scene"] = np.full(len(h), part.scene, np.int32)
+                yield h, labels
+        if empty:
+            raise StoreError(f"{self._path}: no user has a path")
 
     def _channels(self, rays: Rays) -> np.ndarray:
-        """Channels complex64 ``[user, 1, port, 1, subcarrier]``; missing paths have power 0."""
-        layout = self.layout
-        zenith, azimuth = np.radians(rays["zenith"]), np.radians(rays["azimuth"])
-        y, z = np.divmod(np.arange(layout.panel.num_ports), layout.panel.n2)
-        turn = np.sin(zenith) * np.sin(azimuth)
-        steer = np.exp(1j * np.pi * (y[:, None] * turn[:, None] + z[:, None] * np.cos(zenith)[:, None]))
-        gain = np.sqrt(rays["power"]) * np.exp(1j * np.radians(rays["phase"]))
+        """Channels complex64 ``[user, rx_ant, port, 1, subcarrier]``; missing paths have power 0."""
+        power = np.where(rays["delay"] < self._latest_s, rays["power"], 0)
+        gain = np.sqrt(power) * np.exp(1j * np.radians(rays["phase"]))
+        space = (self._tx.response(rays["azimuth"], rays["zenith"]) * gain[:, None])[:, None]
+        if self.layout.num_rx_ant > 1:
+            space = space * self._rx.response(rays["rx_azimuth"], rays["rx_zenith"])[:, :, None]
         delays = np.exp(-2j * np.pi * rays["delay"][:, :, None] * self._offsets_hz)
-        return ((steer * gain[:, None]) @ delays).astype(np.complex64)[:, None, :, None]
-
-    def _native_rays(self, number: int) -> Rays:
-        """Rays of one v3 base station, users with a path only."""
-        from scipy.io import loadmat
-
-        path = (self._native or {})[number]
-        file = ArrayFile(path)
-        count = file.require("channels", (1, None))[1]
-        file.require("rx_locs", (count, 5))
-        places = file.read("rx_locs")
-        cells = file.guard("channels", lambda: loadmat(path, variable_names=["channels"])["channels"][0])
-        most = self._num_paths
-        rays = {key: np.zeros((count, most)) for key in ("phase", "delay", "power", "azimuth", "zenith")}
-        los = np.zeros(count, bool)
-        for user, cell in enumerate(cells):
-            matrix = file.guard("channels", lambda cell=cell: cell["p"].item())
-            if not isinstance(matrix, np.ndarray) or matrix.dtype.kind != "f" or (matrix.size and matrix.shape[0] != 8):
-                raise StoreError(f"{path}: channels[{user}].p is no array of real numbers (8, paths)")
-            if not matrix.size:
-                continue
-            if not np.isfinite(matrix).all():
-                raise StoreError(f"{path}: channels[{user}].p is not finite; allowed: no NaN, no infinity")
-            phase, delay, power, _, _, azimuth, zenith, direct = matrix[:, np.argsort(-matrix[2])[:most]].astype(float)
-            used = slice(len(phase))
-            rays["phase"][user, used], rays["delay"][user, used] = phase, delay
-            rays["power"][user, used] = 10 ** (power / 10)
-            rays["azimuth"][user, used], rays["zenith"][user, used] = azimuth, zenith
-            los[user] = (direct > 0).any()
-        return _with_paths({**rays, "los": los, "position_m": places[:, :3], "user": np.arange(count)}, str(path))
-
-    def _saved_rays(self, number: int) -> Rays:
-        """Rays of one transmitter as the current package saves them, users with a path only."""
-        name = self._sets[number]
-        data = {}
-        for key in _V4_KEYS:
-            file = self._member(key, name)
-            shape = (None, 3) if key == "rx_pos" else (None, None)
-            if key in data or not data:
-                file.require(key, shape)
-            elif key != "rx_pos":
-                file.require(key, data["power"].shape)
-            else:
-                file.require(key, (len(data["power"]), 3))
-            data[key] = file.read(key).astype(np.float64)
-        order = np.argsort(-np.nan_to_num(data["power"], nan=-np.inf), axis=1)[:, : self._num_paths]
-        there = np.take_along_axis(~np.isnan(data["power"]), order, axis=1)
-
-        def pick(key: str) -> np.ndarray:
-            value = np.take_along_axis(data[key], order, axis=1)
-            if np.isnan(value[there]).any():
-                raise StoreError(f"{self._member(key, name).path}: {key} is NaN where power is not; allowed: finite")
-            return np.where(there, value, 0.0)
-
-        power = np.where(there, 10 ** (pick("power") / 10), 0.0)
-        los = (there & (np.take_along_axis(data["inter"], order, axis=1) == 0)).any(axis=1)
-        rays = {"power": power, "phase": pick("phase"), "delay": pick("delay")}
-        rays |= {"azimuth": pick("aod_az"), "zenith": pick("aod_el"), "los": los}
-        return _with_paths(
-            {**rays, "position_m": data["rx_pos"], "user": np.arange(len(power))}, f"{self._path}/*_{name}"
-        )
-
-    def _member(self, key: str, name: str) -> ArrayFile:
-        npz = inside(self._path, f"{key}_{name}.npz")
-        return ArrayFile(npz if npz.exists() else inside(self._path, f"{key}_{name}.mat"))
-
-    def _carrier(self) -> float | None:
-        """Carrier frequency of ``params.mat`` (v3) or ``params.json`` (current); None when it is not told."""
-        native, saved = self._path / "params.mat", self._path / "params.json"
-        if native.exists():
-            file = ArrayFile(inside(self._path, native.name))
-            if "carrier_freq" in file.shapes:
-                return float(file.read("carrier_freq").reshape(-1)[0])
-        if saved.exists():
-            try:
-                data: Any = read_json(inside(self._path, saved.name))
-                return float(data["rt_params"]["frequency"])
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                raise StoreError(f"{saved}: no rt_params.frequency ({error})") from None
-        return None
+        h = space.reshape(len(power), -1, power.shape[1]) @ delays
+        return h.astype(np.complex64).reshape(-1, *self.layout.entry_shape)
 
 
-def _with_paths(rays: Rays, where: str) -> Rays:
-    keep = rays["power"].sum(axis=1) > 0
-    if not keep.any():
-        raise StoreError(f"{where}: no user has a path")
-    return {key: value[keep] for key, value in rays.items()}
+class _Panel:
+    """Isotropic elements in the y-z plane, ordered ``column, row``; distances in wavelengths, rotation in degrees."""
+
+    def __init__(self, columns: int, rows: int, spacing: float, rotation: list[float] | None):
+        from scipy.spatial.transform import Rotation
+
+        column, row = np.divmod(np.arange(columns * rows), rows)
+        places = spacing * np.stack([np.zeros(len(column)), column, row], axis=1)
+        self._places = Rotation.from_euler("ZYX", (rotation or [0, 0, 0])[::-1], degrees=True).apply(places)
+
+    def response(self, azimuth: np.ndarray, zenith: np.ndarray) -> np.ndarray:
+        """``[user, element, path]`` of directions ``[user, path]`` [degree]."""
+        phi, theta = np.radians(azimuth), np.radians(zenith)
+        direction = np.stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)], axis=1)
+        return np.exp(2j * np.pi * (self._places @ direction))
+
+
+def _delay_spread(rays: Rays) -> np.ndarray:
+    """Second central moment of the rays' delays [s], ``[user]``."""
+    p = rays["power"] / rays["power"].sum(axis=1, keepdims=True)
+    mean = np.sum(p * rays["delay"], axis=1, keepdims=True)
+    return np.sqrt(np.sum(p * (rays["delay"] - mean) ** 2, axis=1))

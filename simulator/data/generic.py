@@ -2,40 +2,53 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from simulator.core.errors import ConfigError, StoreError
-from simulator.core.params import Count, FileName, PositiveFloat, validated
+from simulator.core.params import Count, FileName, PositiveFloat, Real, validated
 from simulator.core.types import Panel
 from simulator.data.arrays import ArrayFile
+from simulator.data.axes import StoredAxes
 from simulator.data.importer import Block, Importer, check_block
 from simulator.data.labels import read_labels
 from simulator.data.layout import ChannelLayout
+from simulator.data.port_order import below_horizon, require_order
 
-_AXES = ("sample", "rx_ant", "pol", "n1", "n2", "slot", "subcarrier")  # the order of the store; port = pol, n1, n2
 _BLOCK_BYTES = 256 << 20
 
 
 class Generic(Importer):
-    """One array of an `.npz`, HDF5 or `.mat` file.
+    """One array of an `.npz`, `.npy`, HDF5, `.mat` (also a cell array) or `.csv` file.
 
     Args:
         path: the file.
-        key: name of the array.
-        axes: names of its axes in order, of sample, rx_ant, port (or pol, n1, n2 in any order), slot, subcarrier;
-            those that are left out have length 1. E.g. "sample subcarrier n2 n1 pol".
+        axes: the axes of the array in order, of sample, rx_ant, pol, n1, n2 (or port, which is ``pol*n1*n2``), slot,
+            subcarrier, and reim (real, imaginary). ``a*b`` is one axis of the file over which b runs fastest, e.g.
+            ``pol*n2*n1``; ``n2-`` counts downwards (stores count columns and rows along +y and +z). Other names are
+            joined by definitions after them: ``sample=speed*sample`` (the index of each becomes a label). Axes that are
+            left out have length 1; ``sample=1`` says that there is a single sample. ``delay`` in place of subcarrier
+            stands for the first taps of the inverse DFT over ``num_subcarriers``, with n1 and n2 in the DFT domain
+            (truncated angular-delay images as those of COST 2100). E.g. "sample subcarrier n2 n1 pol".
         spacing_hz: distance of two frequency samples [Hz].
-        n1, n2, num_pol: the panel; needed where ``axes`` has ``port``, polarisation-major.
+        key: name of the array; not needed where the file holds one.
+        key_imag: where real and imaginary parts are apart: the array, or the file beside ``path``, of the latter.
+        n1, n2, num_pol: the panel; needed where an axis of the file joins several of them.
+        sizes: lengths of other axes that an axis of the file joins, e.g. {slot: 16}; one may be left out.
         slot_s: time step [s].
         carrier_hz: carrier frequency [Hz].
-        complex_axis: "none" for complex numbers, "first" or "last" for real numbers with an axis (real, imaginary).
+        num_subcarriers: full grid of truncated images.
+        complex_axis: "first" or "last" stand for reim before or after ``axes``.
+        offset: of both parts, subtracted (0.5 for CsiNet's images).
+        scale: factor of the amplitude after that (the official DeepMIMO generator divides by the root of its number of
+            subcarriers).
         labels: name of a label to its key in the file.
         split: name of the split in the store.
+        check: refuse an order of joined port axes under which neighbouring antennas look unrelated while they do not
+            under another one (see :func:`simulator.data.port_order.likely_order`).
     """
 
     @validated("import")
@@ -43,83 +56,159 @@ class Generic(Importer):
         self,
         path: Path,
         *,
-        key: str,
         axes: str,
         spacing_hz: PositiveFloat,
+        key: str | None = None,
+        key_imag: str | None = None,
         n1: Count | None = None,
         n2: Count = 1,
         num_pol: Count = 1,
+        sizes: dict[str, Count] | None = None,
         slot_s: PositiveFloat | None = None,
         carrier_hz: PositiveFloat | None = None,
+        num_subcarriers: Count | None = None,
         complex_axis: Literal["none", "first", "last"] = "none",
+        offset: Real = 0.0,
+        scale: PositiveFloat = 1.0,
         labels: dict[str, str] | None = None,
         split: FileName = "all",
+        check: bool = True,
     ):
-        self._axes = re.split(r"[\s,]+", axes.strip())
-        known = {*_AXES, "port"}
-        if len(set(self._axes)) < len(self._axes) or not set(self._axes) <= known or "sample" not in self._axes:
-            raise ConfigError("import.axes", axes, f"sample and others of {', '.join(sorted(known))}, each once")
-        if "port" in self._axes and {"pol", "n1", "n2"} & set(self._axes):
-            raise ConfigError("import.axes", axes, "port, or pol, n1 and n2")
-        self._file, self._key, self._complex_axis = ArrayFile(path), key, complex_axis
-        dims: list[int | None] = [None] * len(self._axes)
-        shape = self._file.require(key, tuple({"none": dims, "first": [2, *dims], "last": [*dims, 2]}[complex_axis]))
-        shape = {"none": shape, "first": shape[1:], "last": shape[:-1]}[complex_axis]
-        size = dict(zip(self._axes, shape, strict=True))
-        if "port" in size:
-            if n1 is None or n1 * n2 * num_pol != size["port"]:
-                raise ConfigError(
-                    "import.n1", f"n1 {n1}, n2 {n2}, num_pol {num_pol}", f"a panel of {size['port']} ports"
-                )
-            at = self._axes.index("port")
-            self._axes[at : at + 1] = ["pol", "n1", "n2"]
-            size |= {"pol": num_pol, "n1": n1, "n2": n2}
-        if size.get("pol", 1) > 2:
-            raise StoreError(f"{path}: {key} has {size['pol']} polarisations; allowed: 1 or 2")
-        self._count, self._labels = size["sample"], labels or {}
+        self._axes = StoredAxes.parse(axes, complex_axis)
+        self._parts = [_Part(path, key)]
+        if key_imag is not None:
+            beside = path.parent / key_imag
+            self._parts.append(_Part(beside, None) if beside.is_file() else _Part(path, key_imag))
+        shapes = [part.require(len(self._axes.tokens)) for part in self._parts]
+        if shapes[-1] != shapes[0]:
+            raise ConfigError(
+                "import.key_imag", f"{key_imag} with shape {shapes[-1]}", f"shape {shapes[0]} of the real part"
+            )
+        panel = {"n1": n1, "n2": n2, "pol": num_pol}
+        self._axes.measure(shapes[0], {**panel, **(sizes or {})}, f"{path}: {self._parts[0].key}")
+        size = self._axes.lengths
+        if size["pol"] > 2:
+            raise StoreError(f"{path}: {self._parts[0].key} has {size['pol']} polarisations; allowed: 1 or 2")
+        if ("reim" in self._axes.size) + (key_imag is not None) > 1:
+            raise ConfigError("import.key_imag", key_imag, "null where axes hold reim")
+        taps = self._axes.size.get("delay")
+        if (taps is None) != (num_subcarriers is None) or (taps or 0) > (num_subcarriers or 0):
+            raise ConfigError(
+                "import.num_subcarriers",
+                num_subcarriers,
+                f"at least {taps}, the delays" if taps else "null without delay",
+            )
+        self._offset, self._scale, self._check = offset, scale, check
+        self._labels, file = labels or {}, self._parts[0].file
         for name, label_key in self._labels.items():
-            if label_key not in self._file.shapes:
-                raise ConfigError(f"import.labels.{name}", label_key, ", ".join(self._file.shapes))
-        self.files, self.splits = (path,), (split,)
+            if label_key not in file.shapes:
+                raise ConfigError(f"import.labels.{name}", label_key, ", ".join(file.shapes))
+        self.files, self.splits = tuple(dict.fromkeys(part.file.path for part in self._parts)), (split,)
         self.layout = ChannelLayout(
-            Panel(size.get("n1", 1), size.get("n2", 1), size.get("pol", 1)),
-            size.get("subcarrier", 1),
+            Panel(size["n1"], size["n2"], size["pol"]),
+            num_subcarriers or size["subcarrier"],
             spacing_hz,
-            num_rx_ant=size.get("rx_ant", 1),
-            num_slots=size.get("slot", 1),
+            num_rx_ant=size["rx_ant"],
+            num_slots=size["slot"],
             slot_s=slot_s,
             carrier_hz=carrier_hz,
+            num_delays=taps,
         )
+        self._facts: dict[str, Any] = {}
 
     def blocks(self, split: str) -> Iterator[Block]:
-        """See the base class; in parts where ``sample`` is the first axis of an HDF5 file, else at once."""
-        in_parts = self._axes[0] == "sample" and self._complex_axis != "first"
-        entry = int(np.prod(self.layout.entry_shape))
-        step = max(1, _BLOCK_BYTES // (8 * entry)) if in_parts else self._count
-        labels = read_labels(self._file, {key: name for name, key in self._labels.items()}, self._count)
-        whole = None if in_parts and self._file.reads_parts else self._file.read(self._key)
-        for start in range(0, self._count, step):
-            part = slice(start, min(start + step, self._count))
-            value = self._file.read(self._key, part) if whole is None else whole[part] if in_parts else whole
-            value = self._as_complex(value)
-            check_block(value if self._axes[0] == "sample" else value[None], f"{self._file.path}: {self._key}", start)
-            sizes = dict(zip(("rx_ant", "port", "slot", "subcarrier"), self.layout.entry_shape, strict=True))
-            panel = self.layout.panel
-            sizes |= {"sample": part.stop - start, "pol": panel.num_pol, "n1": panel.n1, "n2": panel.n2}
-            value = value.reshape([sizes[axis] for axis in self._axes])
-            order = [self._axes.index(axis) for axis in _AXES if axis in self._axes]
-            h = np.ascontiguousarray(value.transpose(order), np.complex64).reshape(-1, *self.layout.entry_shape)
-            yield h, {name: x[part] for name, x in labels.items()}
+        """See the base class; in parts where samples run slowest in an HDF5 or `.npy` file, else at once."""
+        axes, first = self._axes, self._parts[0]
+        count = axes.lengths["sample"]
+        each, rows = axes.rows_of_samples()  # samples of one row of the array, and its rows; 0 when not in parts
+        step = max(1, _BLOCK_BYTES // (8 * each * int(np.prod(self.layout.entry_shape)))) if each else 1
+        labels = axes.sample_labels() | read_labels(
+            first.file, {key: name for name, key in self._labels.items()}, count
+        )
+        for start in range(0, rows, step) if each else [0]:
+            part = slice(start, min(start + step, rows)) if each else None
+            h = self._channels(*(each_part.read(part) for each_part in self._parts))
+            begin = start * each
+            check_block(h, f"{first.file.path}: {first.key}", begin)
+            if start == 0:
+                self._judge(h)
+            yield h, {name: x[begin : begin + len(h)] for name, x in labels.items()}
 
-    def _as_complex(self, value: np.ndarray) -> np.ndarray:
-        where = f"{self._file.path}: {self._key} is {value.dtype}"
-        if self._complex_axis == "none":
-            if value.dtype.kind != "c":
-                raise StoreError(f"{where}; allowed: complex, or set complex_axis")
-            return value
-        if value.dtype.kind == "c":
-            raise StoreError(f"{where}; allowed: real where complex_axis is {self._complex_axis}")
-        re_, im = (value[0], value[1]) if self._complex_axis == "first" else (value[..., 0], value[..., 1])
-        out = np.empty(re_.shape, np.complex64)
-        out.real, out.imag = re_, im
-        return out
+    def facts(self) -> dict[str, Any]:
+        """``direction``: a doubt about the direction of the rows."""
+        return self._facts
+
+    def _channels(self, value: np.ndarray, imag: np.ndarray | None = None) -> np.ndarray:
+        where = f"{self._parts[0].file.path}: {self._parts[0].key} is {value.dtype}"
+        if imag is not None:
+            if "c" in (value.dtype.kind, imag.dtype.kind):
+                raise StoreError(f"{where}; allowed: real where key_imag is given")
+        elif "reim" in self._axes.size:
+            if value.dtype.kind == "c":
+                raise StoreError(f"{where}; allowed: real where axes hold reim")
+        elif value.dtype.kind != "c":
+            raise StoreError(f"{where}; allowed: complex, or reim in axes, complex_axis or key_imag")
+        real, imaginary = self._axes.arrange(value)
+        if imag is not None:
+            imaginary = self._axes.arrange(imag)[0]
+        h = np.empty(real.shape, np.complex64)
+        with np.errstate(over="ignore"):  # what overflows is infinite, and refused as such
+            if imaginary is None:
+                h[...] = real
+            else:
+                h.real, h.imag = real, imaginary
+        if self._offset:
+            h -= np.complex64(self._offset * (1 + 1j))
+        if self._scale != 1:
+            h *= np.float32(self._scale)
+        return h.reshape(-1, *self.layout.entry_shape)
+
+    def _judge(self, h: np.ndarray) -> None:
+        """Refuse an implausible order of ports, note an implausible direction of rows; on the first block."""
+        if not self._check or self.layout.num_delays is not None:
+            return
+        declared = self._axes.joined_ports()
+        if declared:
+            require_order(h, self.layout.panel, declared, self._axes.down)
+        below = np.mean(below_horizon(h, self.layout.panel))
+        if self.layout.panel.n2 > 1 and below < 0.1 and len(h) >= 16:
+            self._facts["direction"] = (
+                f"{100 * (1 - below):.0f} % of the first samples lie above the horizon: do the rows count downwards "
+                "(declare n2-), or are the channels conjugated?"
+            )
+
+
+class _Part:
+    """One array of a file; cell arrays are read at once."""
+
+    def __init__(self, path: Path, key: str | None):
+        self.file = ArrayFile(path)
+        if key is None:
+            if len(self.file.shapes) != 1:
+                raise ConfigError(
+                    "import.key", "nothing", f"one of {', '.join(self.file.shapes) or 'nothing'}, in {path}"
+                )
+            key = next(iter(self.file.shapes))
+        self.key = key
+        self._whole: np.ndarray | None = None
+        if key in self.file.shapes and self.file.is_cell(key):
+            self._whole = self.file.read_cells(key)
+
+    def require(self, num_axes: int) -> tuple[int, ...]:
+        """Shape of the array, which must have that many axes."""
+        if self._whole is None:
+            return self.file.require(self.key, (None,) * num_axes)
+        if self._whole.ndim != num_axes or 0 in self._whole.shape:
+            raise StoreError(
+                f"{self.file.path}: {self.key} has shape {self._whole.shape} (cells, then each of them); "
+                f"allowed: {num_axes} axes"
+            )
+        return self._whole.shape
+
+    def read(self, rows: slice | None) -> np.ndarray:
+        """All, or some of its first axis."""
+        if rows is None or (self.file.reads_parts and self._whole is None):
+            return self.file.read(self.key, rows) if self._whole is None else self._whole
+        if self._whole is None:
+            self._whole = self.file.read(self.key)
+        return self._whole[rows]

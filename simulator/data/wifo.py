@@ -16,6 +16,7 @@ from simulator.data.arrays import ArrayFile
 from simulator.data.importer import Block, Importer, check_block
 from simulator.data.labels import read_labels
 from simulator.data.layout import ChannelLayout
+from simulator.data.port_order import require_order
 
 _BLOCK_BYTES = 256 << 20
 _LABELS = {
@@ -40,6 +41,7 @@ class WiFo(Importer):
         spacing_hz: subcarrier distance [Hz].
         slot_s: time step [s].
         carrier_hz: carrier frequency [Hz].
+        check: refuse antennas that are clearly in another order.
 
     Source: Liu et al., "WiFo: Wireless foundation model for channel prediction", 2025 (layout of the released sets).
     """
@@ -54,8 +56,10 @@ class WiFo(Importer):
         spacing_hz: PositiveFloat,
         slot_s: PositiveFloat,
         carrier_hz: PositiveFloat | None = None,
+        check: bool = True,
     ):
         found = [path] if path.is_file() else [inside(path, f"X_{split}.mat") for split in ("train", "val", "test")]
+        self._check = check
         self._data: dict[str, tuple[ArrayFile, str]] = {}
         shape: tuple[int, ...] | None = None
         for name in found:
@@ -94,6 +98,8 @@ class WiFo(Importer):
             value = file.read(key, part)
             check_block(value, f"{file.path}: {key}", start)
             h = np.ascontiguousarray(value.transpose(0, 3, 1, 2)[:, None], dtype=np.complex64)
+            if start == 0 and self._check:
+                require_order(h, self.layout.panel, ("n1", "n2"))
             yield h, {name: x[part] for name, x in labels.items()}
 
     def facts(self) -> dict[str, Any]:
