@@ -100,6 +100,7 @@ class FeedbackScheme(ABC):
     nested: ClassVar[bool] = False  # every prefix of a report, down to one bit, is a report
     explicit: ClassVar[bool] = True  # reconstructs channels ``h``; False: precoder directions ``w``
     config: CsiConfig
+    _constructed_with: tuple[tuple[Any, ...], dict[str, Any]]
 
     def __new__(cls, *args: Any, **params: Any) -> Self:
         """Keep the arguments of the constructor for :meth:`twin`."""
