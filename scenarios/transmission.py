@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from scenarios.sections import FileName, PluginSection, Section
+from scenarios.sections import PluginSection, Section
 from simulator.core.errors import ConfigError
-from simulator.core.params import Count, Integer, PositiveFloat, Probability, Real, SnrDb
+from simulator.core.params import Count, Integer, Label, PositiveFloat, Probability, Real, SnrDb
 from simulator.dmrs import Dmrs
 
 
@@ -68,7 +68,7 @@ class PrecoderEntry(PluginSection):
     """
 
     name: str
-    label: FileName | None = None
+    label: Label | None = None
 
     @model_validator(mode="before")
     @classmethod
