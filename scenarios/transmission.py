@@ -73,6 +73,8 @@ class PrecoderEntry(PluginSection):
     @model_validator(mode="before")
     @classmethod
     def _name_alone(cls, value: Any) -> Any:
+        if not isinstance(value, str | dict | PrecoderEntry):
+            raise ValueError("a name or a mapping of fields")
         return {"name": value} if isinstance(value, str) else value
 
     @model_serializer(mode="wrap")

@@ -104,7 +104,7 @@ class Link:
         serve = partial(self._downlink.serve, channel, shape=(batch, slots), seed=derive(seed, "dmrs"))
         for name, precoder in self.precoders.items():
             if name not in self._within_power:
-                self._downlink.check_power(rows, precoder.for_link(streams), name)
+                self._downlink.check_power(rows[:, :, : streams.num_users], precoder.for_link(streams), name)
                 self._within_power.add(name)
         reference = {name: serve(rows, p.for_link(streams)) for name, p in self.precoders.items()}
         for label in self.schemes:

@@ -357,7 +357,8 @@ class TestInTheLink:
     def test_says_users_and_error(self, rng):
         spy = Spy()
         self.rates(rng, NoisyEstimator(snr_db=10.0), {"spy": spy}, layers=2)
-        reference, noisy = spy.seen
+        check, reference, noisy = spy.seen  # total power, exact CSI, the scheme
+        assert check == reference
         assert reference.num_users == noisy.num_users == 3
         assert np.all(reference.relative_error == 0)
         # About that of an entry (0.1); more in the weaker layer.

@@ -63,12 +63,15 @@ def test_weights_score_on_stored_channels_as_when_they_were_shipped(name, sample
     assert as_stored(name, samples(name)), {key: values.mean() for key, values in samples(name).items()}
 
 
+_SGCS = "sgcs_subband"
+
+
 def of_the_card(name):
     """Mean and standard error of what the card tells of the quantities of the stored scores: linear."""
     test = json.loads((zoo_folder() / name / "card.json").read_text()).get("test", {})
 
     def linear(entry):
-        mean, half = (entry["sgcs"], entry["ci95"]) if "sgcs" in entry else (10 ** (entry["nmse_db"] / 10), None)
+        mean, half = (entry[_SGCS], entry["ci95"]) if _SGCS in entry else (10 ** (entry["nmse_db"] / 10), None)
         return mean, (entry["ci95"] * np.log(10) / 10 * mean if half is None else half) / 1.96
 
     if "by_bits" in test:
