@@ -34,10 +34,12 @@ test-all: $(VENV)/.dev  ## these and the long ones, as continuous integration do
 test-slow: $(VENV)/.dev  ## the tests that need minutes each
 	$(BIN)/python -m pytest -m slow
 
-lint: $(VENV)/.dev  ## formatting, style, import rules, types
+lint: $(VENV)/.dev  ## formatting, style, import rules, declared packages, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
+	$(BIN)/deptry simulator receivers scenarios benchmarks
+	$(BIN)/deptry tests docs --exclude '^$$' --ignore DEP002,DEP004  # these may use the development set
 	$(BIN)/mypy
 
 clean:  ## remove results, not data sets, weights or the environment

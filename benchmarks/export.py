@@ -14,10 +14,13 @@ from receivers.feedback.latents import LatentCodec
 from receivers.models.weights import CARD, TrainedModel
 from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
+from simulator.core.extras import need
 from simulator.data.store import sha256, write_json
 
 FORMATS = {"keras": "model.keras", "savedmodel": "savedmodel", "onnx": "model.onnx", "litert": "model.tflite"}
 SIDES = {"ue": ("image", "latent"), "gnb": ("latent", "image")}
+# Packages that a format needs besides Keras and TensorFlow.
+NEEDS = {"onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",)}
 # Largest deviation from Keras against the largest output; of eight-bit graphs the mean square is asked, as they code.
 TOLERANCE = 1e-4
 TOLERANCE_INT8 = 0.25
@@ -49,6 +52,7 @@ def export_model(weights: str, side: str, format_: str, folder: Path, *, int8: b
         raise ConfigError("--format", format_, ", ".join(FORMATS))
     if int8 and format_ not in ("onnx", "litert"):
         raise ConfigError("--int8", format_, "onnx, litert")
+    need("--format", *NEEDS.get(format_, ()))
     if keras.backend.backend() != "tensorflow":
         raise ConfigError("KERAS_BACKEND", keras.backend.backend(), "tensorflow, for export")
     trained = TrainedModel(weights)
@@ -180,7 +184,6 @@ def _write_graph(graph: Any, path: Path, format_: str, calibration: np.ndarray |
     elif format_ == "savedmodel":
         graph.export(path, format="tf_saved_model", verbose=False)
     elif format_ == "onnx":
-        _needs("tf2onnx", "onnx")
         graph.export(path, format="onnx", verbose=False)
         if calibration is not None:
             _onnx_int8(
@@ -193,6 +196,7 @@ def _write_graph(graph: Any, path: Path, format_: str, calibration: np.ndarray |
 
 
 def _onnx_int8(path: Path, name: str, calibration: np.ndarray) -> None:
+    need("--format", "onnxruntime")
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):
@@ -233,13 +237,13 @@ def _runtime(format_: str, path: Path) -> Callable[[np.ndarray], np.ndarray]:
         loaded = tf.saved_model.load(str(path))
         return lambda x: loaded.serve(tf.constant(x)).numpy()
     if format_ == "onnx":
-        _needs("onnxruntime", "onnx")
+        need("--format", "onnxruntime")
         import onnxruntime
 
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         name = session.get_inputs()[0].name
         return lambda x: session.run(None, {name: x})[0]
-    _needs("ai_edge_litert", "litert")
+    need("--format", "ai_edge_litert")
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(path))
@@ -317,10 +321,3 @@ def _hash(path: Path) -> str:
 
     files = sorted(p for p in path.rglob("*") if p.is_file())
     return hashlib.sha256("".join(sha256(p) for p in files).encode()).hexdigest()
-
-
-def _needs(package: str, extra: str) -> None:
-    from importlib.util import find_spec
-
-    if find_spec(package) is None:
-        raise ConfigError("--format", f"{package} is not installed", f"an installation with the extra `{extra}`")
