@@ -44,8 +44,6 @@ def export_model(weights: str, side: str, format_: str, folder: Path, *, int8: b
         ConfigError: unknown side, format, or combination; an extra that is not installed.
         StoreError: the folder holds something else.
     """
-    import keras
-
     if side not in SIDES:
         raise ConfigError("--side", side, ", ".join(SIDES))
     if format_ not in FORMATS:
@@ -53,6 +51,8 @@ def export_model(weights: str, side: str, format_: str, folder: Path, *, int8: b
     if int8 and format_ not in ("onnx", "litert"):
         raise ConfigError("--int8", format_, "onnx, litert")
     need("--format", *NEEDS.get(format_, ()))
+    import keras
+
     if keras.backend.backend() != "tensorflow":
         raise ConfigError("KERAS_BACKEND", keras.backend.backend(), "tensorflow, for export")
     trained = TrainedModel(weights)

@@ -33,9 +33,10 @@ def import_checkpoint(
         params: parameters of the model, e.g. ``attention_axis``.
 
     Raises:
-        ConfigError: unknown model.
+        ConfigError: unknown model; PyTorch is not installed.
         StoreError: a file that is no checkpoint, or tensors that do not fit.
     """
+    need("import-torch", "torch")
     import keras
 
     from receivers.models.cost import count_cost
