@@ -37,10 +37,12 @@ test-all: $(VENV)/.dev  ## all tests, as continuous integration does (about 12 m
 test-slow: $(VENV)/.dev  ## only the slowest of them
 	$(PYTEST) -m slow $(ARGS)
 
-lint: $(VENV)/.dev  ## formatting, style, import rules, types
+lint: $(VENV)/.dev  ## formatting, style, import rules, declared packages, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
+	$(BIN)/deptry simulator receivers scenarios benchmarks
+	$(BIN)/deptry tests docs --exclude '^$$' --ignore DEP002,DEP004  # these may use the development set
 	$(BIN)/mypy
 
 clean:  ## remove results, not data sets, weights or the environment

@@ -121,16 +121,16 @@ def train(
     set_: Overrides = None,
 ) -> None:
     """Train a model or make a codebook, resumable. The folder serves as `weights:` (`path:`) of a scenario."""
-    from importlib.util import find_spec
-
     from receivers.training.recipe import parse_training
     from scenarios.load import apply_override, find_file, load_mapping
     from simulator.core.errors import ConfigError
+    from simulator.core.extras import need
     from simulator.data.store import ChannelStore
 
     if backend is not None:
-        if backend not in ("tensorflow", "jax", "torch") or find_spec(backend) is None:
-            raise ConfigError("--backend", backend, "tensorflow, jax or torch, where it is installed")
+        if backend not in ("tensorflow", "jax", "torch"):
+            raise ConfigError("--backend", backend, "tensorflow, jax, torch")
+        need("--backend", backend)
         os.environ["KERAS_BACKEND"] = backend
     data = load_mapping(find_file(file, "training/recipes", room="receivers"))
     for assignment in set_ or ():
@@ -246,11 +246,16 @@ def report(folder: Annotated[Path, typer.Argument(help="Results folder.")]) -> N
 @bench.command()
 def speed(
     out: Annotated[Path, typer.Option(callback=writable, help="Folder of speed.csv.")] = Path("results/speed"),
+    item: Annotated[list[str] | None, typer.Option(help="One item only, e.g. coders; repeatable.")] = None,
 ) -> None:
     """Throughput beside peers, in one process."""
-    from benchmarks.speed.suite import run_suite
+    from benchmarks.speed.suite import ITEMS, run_suite
+    from simulator.core.extras import EXTRAS, installed
 
-    frame = run_suite(out)
+    for package, extra in EXTRAS.items():
+        if extra != "ray" and not installed(package):
+            typer.echo(f"left out, {package} is not installed: pip install 'csilink[{extra}]'", err=True)
+    frame = run_suite(out, item or ITEMS)
     typer.echo(frame.to_string(index=False))
     typer.echo(f"{out / 'speed.csv'}")
 
@@ -292,6 +297,7 @@ def channels(
 def main() -> None:
     """Entry point: 0 done, 1 internal fault, 2 wrong input, 130 interrupted."""
     from simulator.core.errors import CsilinkError
+    from simulator.core.extras import EXTRAS, missing
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
@@ -306,6 +312,8 @@ def main() -> None:
     except Exception as error:
         if isinstance(error, OSError) and error.errno in _DISK:
             _fail(2, f"{error.filename}: cannot be read or written ({error.strerror}); choose another file or folder")
+        if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in EXTRAS:
+            _fail(2, str(missing("this command", str(error.name).partition(".")[0])))
         if hasattr(error, "format_message"):  # a usage error of the command line parser
             _fail(2, error.format_message() or "a command is needed")
         if os.environ.get("CSILINK_DEBUG"):

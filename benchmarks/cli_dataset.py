@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -15,7 +14,7 @@ from simulator.core.paths import writable
 class _GenerateByDefault(TyperGroup):
     """`csilink dataset RECIPE` stands for `csilink dataset generate RECIPE`."""
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+    def resolve_command(self, ctx: typer.Context, args: list[str]) -> Any:
         if args and not args[0].startswith("-") and args[0] not in self.commands:
             args = ["generate", *args]
         return super().resolve_command(ctx, args)

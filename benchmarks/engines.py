@@ -9,11 +9,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from importlib.util import find_spec
 from typing import Protocol
 
 from benchmarks.store import Unit, write_bytes
 from simulator.core.errors import ConfigError, CsilinkError
+from simulator.core.extras import need
 from simulator.core.onednn import VARIABLE
 
 # A chunk whose worker died is given to another one this often.
@@ -152,6 +152,7 @@ class RayEngine:
     """
 
     def __init__(self, workers: int | None, address: str | None = None):
+        need("--engine", "ray")
         import ray
 
         self._ray = ray
@@ -212,8 +213,8 @@ def check_engine(name: str, workers: int | None) -> None:
         raise ConfigError("--workers", workers, f"1..{MAX_WORKERS}")
     if name not in ("local", "ray"):
         raise ConfigError("--engine", name, "local, ray")
-    if name == "ray" and find_spec("ray") is None:
-        raise ConfigError("--engine", "ray", "local, or install the extra: pip install 'csilink[ray]'")
+    if name == "ray":
+        need("--engine", "ray")
 
 
 def make_engine(name: str, workers: int | None) -> Engine:

@@ -19,12 +19,15 @@ from receivers.feedback.latents import LatentCodec
 from receivers.models.weights import CARD, TrainedModel
 from simulator.core import registry
 from simulator.core.errors import ConfigError, CsilinkError, StoreError
+from simulator.core.extras import need
 from simulator.core.paths import inside, writable
 from simulator.core.readers import read_json, read_npz, reason
 from simulator.data.hdf5 import check_hdf5
 from simulator.data.store import write_json
 
 SIDES = {"ue": ("image", "latent"), "gnb": ("latent", "image")}
+# Packages that a format needs besides Keras and TensorFlow.
+NEEDS = {"onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",)}
 # Largest deviation from Keras against the largest output; of eight-bit graphs the mean square is asked, as they code.
 TOLERANCE = 1e-4
 TOLERANCE_INT8 = 0.25
@@ -55,14 +58,15 @@ def export_model(weights: str, side: str, format_: str, folder: Path, *, int8: b
         ConfigError: unknown side, format, or combination; an extra that is not installed.
         StoreError: the folder holds other files and no export, or a file of ours that was changed since.
     """
-    import keras
-
     if side not in SIDES:
         raise ConfigError("--side", side, ", ".join(SIDES))
     if format_ not in FORMATS:
         raise ConfigError("--format", format_, ", ".join(FORMATS))
     if int8 and format_ not in ("onnx", "litert"):
         raise ConfigError("--int8", format_, "onnx, litert")
+    need("--format", *NEEDS.get(format_, ()))
+    import keras
+
     if keras.backend.backend() != "tensorflow":
         raise ConfigError("KERAS_BACKEND", keras.backend.backend(), "tensorflow, for export")
     trained = TrainedModel(weights)
@@ -234,7 +238,6 @@ def _write_graph(graph: Any, path: Path, format_: str, calibration: np.ndarray |
     elif format_ == "savedmodel":
         graph.export(path, format="tf_saved_model", verbose=False)
     elif format_ == "onnx":
-        _needs("tf2onnx", "onnx")
         graph.export(path, format="onnx", verbose=False)
         if calibration is not None:
             _onnx_int8(
@@ -247,6 +250,7 @@ def _write_graph(graph: Any, path: Path, format_: str, calibration: np.ndarray |
 
 
 def _onnx_int8(path: Path, name: str, calibration: np.ndarray) -> None:
+    need("--format", "onnxruntime")
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
     class Reader(CalibrationDataReader):
@@ -288,7 +292,7 @@ def _runtime(format_: str, path: Path) -> Callable[[np.ndarray], np.ndarray]:
         loaded = tf.saved_model.load(str(path))
         return lambda x: loaded.serve(tf.constant(x)).numpy()
     if format_ == "onnx":
-        _needs("onnxruntime", "onnx")
+        need("--format", "onnxruntime")
         import onnxruntime
 
         content = path.read_bytes()
@@ -297,7 +301,7 @@ def _runtime(format_: str, path: Path) -> Callable[[np.ndarray], np.ndarray]:
         session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
         name = session.get_inputs()[0].name
         return lambda x: session.run(None, {name: x})[0]
-    _needs("ai_edge_litert", "litert")
+    need("--format", "ai_edge_litert")
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(path))
@@ -396,10 +400,3 @@ def _normalised(latent: np.ndarray, description: dict[str, Any]) -> np.ndarray:
 
 def _padded(bits: np.ndarray, width: int) -> np.ndarray:
     return np.pad(bits, ((0, 0), (0, max(0, width - bits.shape[1]))))[:, :width]
-
-
-def _needs(package: str, extra: str) -> None:
-    from importlib.util import find_spec
-
-    if find_spec(package) is None:
-        raise ConfigError("--format", f"{package} is not installed", f"an installation with the extra `{extra}`")

@@ -13,6 +13,7 @@ from receivers.models.torch_weights import ARCHITECTURES, load_torch_weights
 from receivers.training.recipe import parse_training
 from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
+from simulator.core.extras import need
 from simulator.data.channel_version import channel_version
 from simulator.data.store import ChannelStore, sha256, write_json
 
@@ -33,9 +34,10 @@ def import_checkpoint(
         params: parameters of the model, e.g. ``attention_axis``.
 
     Raises:
-        ConfigError: unknown model.
+        ConfigError: unknown model; PyTorch is not installed.
         StoreError: a file that is no checkpoint, or tensors that do not fit.
     """
+    need("import-torch", "torch")
     import keras
 
     from receivers.models.cost import count_cost
@@ -126,10 +128,9 @@ class _Scaled:
 
 def _read(files: list[Path]) -> dict[str, Any]:
     """Tensors of one checkpoint, or of encoder and decoder, by name."""
-    try:
-        import torch
-    except ImportError:
-        raise ConfigError("import-torch", "no PyTorch", "an installation with the extra `torch`") from None
+    need("import-torch", "torch")
+    import torch
+
     if not 1 <= len(files) <= 2:
         raise ConfigError("files", len(files), "one checkpoint, or those of encoder and decoder")
     state: dict[str, Any] = {}

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.build import build_estimator, build_payloads
+from benchmarks.build import build_estimator, build_payloads, build_source
 from benchmarks.engines import check_engine, make_engine, run_units
 from benchmarks.memory import chunk_drops
 from benchmarks.normalization import mean_power
@@ -55,9 +55,11 @@ def load_points(
 
 
 def check(file: str | Path, overrides: Sequence[str] = (), drops: int | None = None) -> list[Point]:
-    """Validate a scenario and build all that needs no TensorFlow: estimators, schemes with their weights, memory."""
+    """Validate a scenario and build all that needs no TensorFlow: recorded channels, estimators, schemes, memory."""
     _, points = load_points(file, overrides, drops)
     for point in points:
+        if point.scenario.channel.model == "recorded":
+            build_source(point.scenario.channel, point.scenario.geometry)
         build_estimator(point.scenario)
         _chunk_size(point)
     return points

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from simulator.core.extras import need
+
 
 def parse(
     doc: str | None, key: str, sizes: tuple[str, ...] = ("small", "full"), **options: dict[str, Any]
@@ -30,5 +32,6 @@ def parse(
         parser.add_argument(f"--{name.replace('_', '-')}", **keywords)
     arguments = parser.parse_args()
     if arguments.backend:
+        need("--backend", arguments.backend)
         os.environ["KERAS_BACKEND"] = arguments.backend
     return arguments, arguments.out or Path("results/papers") / f"{key}-{arguments.size}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from benchmarks.speed.timing import in_turn, row
 from receivers.codebooks.rvq import rvq_codebook
 from receivers.codebooks.search import best_codeword
+from simulator.core.extras import installed
 
 
 def measure(num_ports: int = 128, rounds: int = 3) -> list[dict[str, Any]]:
@@ -33,7 +33,7 @@ def measure(num_ports: int = 128, rounds: int = 3) -> list[dict[str, Any]]:
             "ours": lambda h=h, codebook=codebook: best_codeword(h, codebook),
             "sgemm": lambda both=both, block=block: both @ block.T,
         }
-        if find_spec("faiss"):
+        if installed("faiss"):
             import faiss
 
             index = faiss.IndexFlatIP(2 * num_ports)

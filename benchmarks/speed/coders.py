@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from benchmarks.speed.huffman import _codewords, _python_round_trip
 from benchmarks.speed.timing import in_turn, row
 from receivers.coding.huffman import HuffmanCoder
 from receivers.coding.range_coder import RangeCoder
+from simulator.core.extras import installed, need
 
 
 def measure(num_reports: int = 2048, num_symbols: int = 128, rounds: int = 5) -> list[dict[str, Any]]:
@@ -37,7 +37,7 @@ def measure(num_reports: int = 2048, num_symbols: int = 128, rounds: int = 5) ->
         calls: dict[str, Any] = {"ours": lambda coder=coder: coder.decode(*coder.encode(symbols), num_symbols)}
         if name == "Huffman":
             calls["python"] = lambda: [_python_round_trip(r, words) for r in few.tolist()]
-        if find_spec("constriction"):
+        if installed("constriction"):
             calls["constriction"] = _constriction_huffman(few, p) if name == "Huffman" else _constriction_range(few, p)
         seconds = {key: float(np.median(value)) for key, value in in_turn(calls, rounds).items()}
         ours = symbols.size / seconds["ours"] / 1e6
@@ -53,6 +53,7 @@ def measure(num_reports: int = 2048, num_symbols: int = 128, rounds: int = 5) ->
 
 
 def _constriction_huffman(symbols: np.ndarray, p: np.ndarray) -> Any:
+    need("bench speed", "constriction")
     import constriction
 
     pooled = p.mean(axis=0).astype(np.float32)
@@ -74,6 +75,7 @@ def _constriction_huffman(symbols: np.ndarray, p: np.ndarray) -> Any:
 
 
 def _constriction_range(symbols: np.ndarray, p: np.ndarray) -> Any:
+    need("bench speed", "constriction")
     import constriction
 
     family = constriction.stream.model.Categorical(perfect=False)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.export import FORMATS, _images, _runtime, export_model
+from benchmarks.export import FORMATS, NEEDS, _images, _runtime, export_model
 from benchmarks.speed.timing import in_turn, row
 from receivers.models.weights import TrainedModel, zoo_names
+from simulator.core.extras import installed
 
 MODELS = ("csinet-250", "transnet-250")
-_NEEDS = {"onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",)}
 
 
 def measure(rounds: int = 30) -> list[dict[str, Any]]:
@@ -25,8 +24,8 @@ def measure(rounds: int = 30) -> list[dict[str, Any]]:
         image = _images(trained)[:1]
         calls: dict[str, Any] = {"keras": lambda trained=trained, image=image: trained.encode(image)}
         with tempfile.TemporaryDirectory() as place:
-            for format_, packages in _NEEDS.items():
-                if not all(find_spec(p) for p in packages):
+            for format_, packages in NEEDS.items():
+                if not installed(*packages):
                     continue
                 for int8 in (False, True):
                     name = f"{format_}{' int8' if int8 else ''}"

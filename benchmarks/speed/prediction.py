@@ -7,12 +7,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
 from benchmarks.speed.timing import row
+from simulator.core.extras import installed, need
 
 # Tiny-WiFo's published size on a sample of D1, the past half known.
 SIZE, DEPTH, DECODER_DEPTH, HEADS, SLOTS, SUBCARRIERS, ANTENNAS = "small", 6, 4, 8, 24, 128, 4
@@ -24,7 +24,7 @@ def measure() -> list[dict[str, Any]]:
 
     Each runs in a process of its own, one after the other, all threads.
     """
-    names = [name for name in ("tensorflow", "jax", "torch") if find_spec(name)]
+    names = [name for name in ("tensorflow", "jax", "torch") if installed(name)]
     rates = {name: _run(name) for name in (*names, *(["plain"] if "torch" in names else []))}
     peer = rates.pop("plain", None)
     rows = []
@@ -72,10 +72,12 @@ def _keras() -> tuple[float, float]:
 
         forward = tf.function(forward)
     elif keras.backend.backend() == "jax":
+        need("bench speed", "jax")
         import jax
 
         forward = jax.jit(forward)
     else:
+        need("bench speed", "torch")
         import torch
 
         eager = forward
@@ -93,6 +95,7 @@ def _keras() -> tuple[float, float]:
 
 def _plain() -> tuple[float, float]:
     """The same layers with torch.nn alone: its own fused transformer layer, AdamW."""
+    need("bench speed", "torch")
     import torch
     from torch import nn
 

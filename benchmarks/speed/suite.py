@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pandas as pd
 
 from benchmarks.progress import track
 from benchmarks.store import write_bytes
+from simulator.core.errors import ConfigError
 
 ITEMS = (
     "huffman",
@@ -27,19 +29,26 @@ ITEMS = (
 )
 
 
-def run_suite(out: Path | None = None) -> pd.DataFrame:
-    """Measure every item.
+def run_suite(out: Path | None = None, items: Sequence[str] = ITEMS) -> pd.DataFrame:
+    """Measure items; peers that are not installed are left out.
 
     Args:
         out: folder for ``speed.csv``; None writes nothing.
+        items: some of ``ITEMS``, all by default.
 
     Returns:
         columns ``item, ours, peer, unit, ratio, target, met, equal_to, note``. ``ratio`` is what ``target`` is about.
+
+    Raises:
+        ConfigError: unknown item.
     """
+    for name in items:
+        if name not in ITEMS:
+            raise ConfigError("--item", name, ", ".join(ITEMS))
     import simulator.phy  # noqa: F401 - sets TensorFlow's log level before it is imported
 
     rows = []
-    for name in track(ITEMS, "speed", unit="item"):
+    for name in track(items, "speed", unit="item"):
         rows += import_module(f"benchmarks.speed.{name}").measure()
     frame = pd.DataFrame(rows)
     if out is not None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from typing import Any
 
 from benchmarks.speed.timing import row
+from simulator.core.extras import installed, need
 
 MODELS = ("csinet", "crnet", "transnet", "stqenet")
 _BATCH, _STEPS = 100, 8
@@ -21,12 +21,12 @@ def measure() -> list[dict[str, Any]]:
     100, Adam, mean squared error, all threads.
     """
     rows = []
-    backends = [b for b in ("tensorflow", "jax", "torch") if find_spec(b)]
+    backends = [b for b in ("tensorflow", "jax", "torch") if installed(b)]
     for model in MODELS:
         rates = {backend: _run(model, backend) for backend in backends}
         best = max(rates, key=lambda b: rates[b])
         note = ", ".join(f"{b} {r:.0f}" for b, r in rates.items())
-        if model == "crnet" and find_spec("torch"):
+        if model == "crnet" and installed("torch"):
             peer = _run(model, "plain")
             item = "h: training of crnet, best Keras backend beside plain PyTorch"
             rows.append(row(item, rates[best], peer, "samples/s", rates[best] / peer, 1.0, 0.0, f"{note}; best {best}"))
@@ -73,6 +73,7 @@ def _plain_crnet() -> float:
     """CRNet with torch.nn alone, channels first, as one would write it there."""
     import time
 
+    need("bench speed", "torch")
     import torch
     from torch import nn
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from benchmarks.export import FORMATS, _images, _runtime, export_model
+from benchmarks.export import FORMATS, NEEDS, _images, _runtime, export_model
 from benchmarks.figures import MARKERS, PALETTE, RC, network, outage_text
 from benchmarks.figures_cost import cost_points
 from benchmarks.progress import track
@@ -20,8 +19,9 @@ from benchmarks.report import read_results
 from benchmarks.speed.timing import in_turn
 from benchmarks.store import write_bytes
 from receivers.models.weights import TrainedModel, zoo_names
+from simulator.core.extras import installed
 
-RUNTIMES = {"onnx": ("ONNX Runtime", ("tf2onnx", "onnxruntime")), "litert": ("LiteRT", ("ai_edge_litert",))}
+RUNTIMES = {"onnx": "ONNX Runtime", "litert": "LiteRT"}
 
 
 def encoder_latency(weights: str, rounds: int = 30) -> list[dict[str, Any]]:
@@ -29,8 +29,8 @@ def encoder_latency(weights: str, rounds: int = 30) -> list[dict[str, Any]]:
     image = _images(TrainedModel(weights))[:1]
     calls: dict[tuple[str, bool], Any] = {}
     with tempfile.TemporaryDirectory() as place:
-        for format_, (runtime, packages) in RUNTIMES.items():
-            if not all(find_spec(package) for package in packages):
+        for format_, runtime in RUNTIMES.items():
+            if not installed(*NEEDS[format_]):
                 continue
             for int8 in (False, True):
                 folder = Path(place) / f"{format_}-{int8}"

@@ -121,6 +121,13 @@ def _task(path: Path) -> str:
         return "feedback"
 
 
+def _recipe_of(name: str) -> str:
+    """Name of the shipped recipe that trains a folder ``checkpoints/<name of the recipe>[-l<weight of the rate>]``."""
+    stems = [path.stem for path in (Path(str(files("receivers"))) / "training/recipes").glob("*.yaml")]
+    found = [stem for stem in stems if Path(name).name.replace("-", "_").startswith(stem)]
+    return max(found, key=len, default="RECIPE")
+
+
 class WeightFolder:
     """One folder of weights: ``card.json`` (recipe, data hash, metrics, SHA-256) and the weight file.
 
@@ -139,7 +146,8 @@ class WeightFolder:
     def __init__(self, name: str):
         folder = Path(name) if "/" in name or is_file(Path(name) / CARD) else zoo_folder() / name
         if "/" in name and not is_file(folder / CARD):
-            raise ConfigError("weights", name, "an existing folder with card.json, or a zoo name")
+            made = f"`csilink train {_recipe_of(name)}` makes one"
+            raise ConfigError("weights", name, f"an existing folder with card.json ({made}), or a zoo name")
         if not is_file(folder / CARD):
             raise ConfigError("weights", name, ", ".join((*zoo_names(self.task), "a folder with card.json")))
         self.folder = folder

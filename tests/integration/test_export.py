@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import cli
-from benchmarks.export import FORMATS, export_model, verify_folder
+from benchmarks.export import FORMATS, NEEDS, export_model, verify_folder
 from benchmarks.import_torch import import_checkpoint
 from receivers.models.torch_weights import _pairs
 from receivers.models.weights import TrainedModel
@@ -20,7 +20,6 @@ from simulator.data.store import ChannelStore
 from simulator.data.writer import StoreWriter
 
 LONG_EVT = pytest.param("evt-80", "ue", marks=pytest.mark.long)
-NEEDS = {"onnx": ("tf2onnx", "onnxruntime"), "litert": ("ai_edge_litert",)}
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from simulator.core.extras import need
+
 ROUNDS = 50
 
 
@@ -54,6 +56,7 @@ def measure(weights: str, policies: Path) -> pd.DataFrame:
 
 def encoders(trained: Any, place: Path) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     """The encoder as a function in every runtime, float and with 8-bit weights."""
+    need("latency", "tf2onnx", "onnxruntime", "ai_edge_litert")
     import tensorflow as tf  # the converter of LiteRT is a part of it
     from onnxruntime.quantization import QuantType, quantize_dynamic
 

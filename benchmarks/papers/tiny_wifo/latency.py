@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from simulator.core.extras import need
+
 ROUNDS = {1: 60, 32: 12}
 
 
@@ -44,6 +46,7 @@ def measure(weights: list[str], sizes: tuple[int, int, int]) -> pd.DataFrame:
 
 def runtimes(network: Any, x: np.ndarray, count: int, place: Path) -> dict[str, Callable[[], np.ndarray]]:
     """The prediction of ``count`` slots as a call in every runtime that can convert the network."""
+    need("latency", "tf2onnx", "onnxruntime", "ai_edge_litert")
     import keras
     import tensorflow as tf
     from onnxruntime.quantization import QuantType, quantize_dynamic

@@ -1,0 +1,128 @@
+"""What csilink answers with the run requirements alone: help, lists, presets, imports, papers, messages of the extras.
+
+Run it with the Python of the installation to check, from any folder: `python .ci/surface.py`. The first fault ends it.
+"""
+
+import os
+import pkgutil
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from pathlib import Path
+
+# Presets that need what is not shipped, and the command that their message must name.
+NOT_SHIPPED = {"cost2100_outdoor": "csilink dataset import", "rate_aware": "csilink train csinet_100_nmse"}
+# What needs an extra, with the package that it misses first. No module needs one to be imported.
+GUARDED = [
+    ("ray", "run quickstart --engine ray --out out"),
+    ("tf2onnx", "export transnet-250 --format onnx"),
+    ("ai_edge_litert", "export transnet-250 --format litert"),
+    ("torch", "train csinet_100 --backend torch"),
+    ("torch", "import-torch crnet x.pth --store store --out out"),
+    ("jax", "train csinet_100 --backend jax"),
+]
+ROOMS = ("simulator", "receivers", "scenarios", "benchmarks")
+
+
+def call(*command, code=0):
+    """Standard output and error of a command, which must end with this exit code and without a traceback."""
+    environment = {**os.environ, "COLUMNS": "200"}
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL
+    )
+    said = done.stdout + done.stderr
+    if done.returncode != code or "Traceback" in said:
+        sys.exit(f"{' '.join(command)}: exit code {done.returncode}, expected {code}\n{said}")
+    return said
+
+
+def csilink(*arguments, code=0):
+    """The command line, as `csilink` starts it."""
+    return call(sys.executable, "-m", "benchmarks.cli", *arguments, code=code)
+
+
+def expect(text, said, where):
+    """End unless the text is in what was said."""
+    if text not in said:
+        sys.exit(f"{where}: {text!r} is missing in\n{said}")
+
+
+def walk(command, path=()):
+    """All commands and subcommands of the app with their words."""
+    yield path, command
+    for name, child in getattr(command, "commands", {}).items():
+        yield from walk(child, (*path, name))
+
+
+def help_of(entry):
+    """`--help` of one command names all its options."""
+    path, command = entry
+    said = csilink(*path, "--help")
+    for option in (name for p in command.params for name in p.opts if name.startswith("--")):
+        expect(option, said, f"csilink {' '.join(path)} --help")
+
+
+def preset(name):
+    """`csilink check` of one preset."""
+    if name not in NOT_SHIPPED:
+        expect("bits per report", csilink("check", name), f"csilink check {name}")
+        return
+    said = csilink("check", name, code=2)
+    expect(NOT_SHIPPED[name], said, f"csilink check {name}")
+
+
+def guarded(entry):
+    """A command without its extra: one line that names the extra, nothing written."""
+    package, command = entry
+    said = csilink(*command.split(), code=2)
+    if len(said.splitlines()) != 1 or os.listdir():
+        sys.exit(f"csilink {command}: one line and no files expected; files {os.listdir()}\n{said}")
+    expect(f"pip install 'csilink[{EXTRAS[package]}]'", said, f"csilink {command}")
+
+
+def paper(module):
+    """The command line of a paper's experiments, and a plan for each of its sizes."""
+    from scenarios.load import load_mapping
+
+    said = call(sys.executable, "-m", module, "--help")
+    for size in re.search(r"--size \{([\w,]+)\}", said).group(1).split(","):
+        load_mapping(Path(import_module(module).HERE) / f"{size}.yaml")
+
+
+def all_of(what, function, entries):
+    """Call the function on all entries, two at a time, and say so."""
+    start, entries = time.time(), list(entries)
+    if not entries:
+        sys.exit(f"{what}: none found")
+    with ThreadPoolExecutor(2) as pool:
+        for future in [pool.submit(function, entry) for entry in entries]:
+            future.result()
+    print(f"{what}: {len(entries)} in {time.time() - start:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    sys.path[:] = sys.path[1:]  # the installation, not the folder of this script
+    with tempfile.TemporaryDirectory() as empty:
+        os.chdir(empty)
+        from typer.main import get_command
+
+        from benchmarks.cli import app
+        from simulator.core.extras import EXTRAS, installed
+
+        print("csilink from", Path(import_module("benchmarks").__file__).parent.parent, flush=True)
+        all_of("help", help_of, walk(get_command(app)))
+        lists = dict(line.split(": ", 1) for line in csilink("list").splitlines())
+        all_of("lists", lambda kind: expect(lists[kind], csilink("list", kind), f"csilink list {kind}"), lists)
+        all_of("presets", preset, lists["presets"].split(", "))
+        if absent := [entry for entry in GUARDED if not installed(entry[0])]:
+            all_of("messages of missing extras", guarded, absent)
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+        modules = [m.name for room in ROOMS for m in pkgutil.walk_packages(import_module(room).__path__, f"{room}.")]
+        lines = "\n".join(f"import {module}" for module in modules if not module.endswith("__main__"))
+        all_of("imports in one process", lambda code: call(sys.executable, "-c", code), [lines])
+        print(f"  of {len(modules)} modules")
+        all_of("papers", paper, [m for m in modules if re.fullmatch(r"benchmarks\.papers\.\w+\.run", m)])
