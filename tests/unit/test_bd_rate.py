@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from test_report import synthetic, write
+from synthetic_results import synthetic, write
 
 from benchmarks import report
 from benchmarks.bd_rate import bd_difference, envelope
