@@ -4,7 +4,6 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-from keras import ops
 
 from simulator.multiuser.wmmse import wmmse_convergence
 
@@ -18,7 +17,7 @@ def main() -> None:
     figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
     for snr_db in (0, 10, 20, 30):
         rate = wmmse_convergence(g, 10 ** (-snr_db / 10), num_iterations=ITERATIONS)
-        axes.plot(ops.convert_to_numpy(rate).mean(axis=0), ".-", label=f"{snr_db} dB")
+        axes.plot(np.asarray(rate).mean(axis=0), ".-", label=f"{snr_db} dB")
     axes.set(xlabel="WMMSE iteration (0: RZF)", ylabel="Mean sum rate [bit/s/Hz]", ylim=(0, 70))
     axes.grid(alpha=0.3)
     axes.legend(title="SNR", ncols=4, loc="upper center")
