@@ -27,8 +27,8 @@ def switch_off_onednn() -> None:
     if onednn_is_on() if "tensorflow" in sys.modules else chosen and chosen.lower() not in ("0", "false"):
         why = f"{VARIABLE}={chosen}" if chosen else "TensorFlow was imported before csilink"
         warnings.warn(
-            f"oneDNN is on ({why}): TensorFlow 2.21 corrupts memory in some batched float32 products. csilink's shipped "
-            f"networks do not use them, layers of yours may: set {VARIABLE}=0 before TensorFlow or Keras is imported, "
+            f"oneDNN is on ({why}): TensorFlow 2.21 corrupts memory in some batched float32 products. csilink's "
+            f"shipped networks do not use them, layers of yours may: set {VARIABLE}=0 before TensorFlow or Keras is imported, "
             "or import csilink's packages first",
             RuntimeWarning,
             stacklevel=3,
