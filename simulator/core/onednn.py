@@ -28,8 +28,8 @@ def switch_off_onednn() -> None:
         why = f"{VARIABLE}={chosen}" if chosen else "TensorFlow was imported before csilink"
         warnings.warn(
             f"oneDNN is on ({why}): TensorFlow 2.21 corrupts memory in some batched float32 products. csilink's "
-            f"shipped networks do not use them, layers of yours may: set {VARIABLE}=0 before TensorFlow or Keras is imported, "
-            "or import csilink's packages first",
+            f"shipped networks do not use them, layers of yours may: set {VARIABLE}=0 before TensorFlow or Keras is "
+            "imported, or import csilink's packages first",
             RuntimeWarning,
             stacklevel=3,
         )
