@@ -179,15 +179,24 @@ INTERFACES = {
 
 
 def cases(kind):
-    """``(name, params)`` of every registered plug-in of a kind; those whose weights are not shipped are skipped."""
+    """``(name, params)`` of every registered plug-in of a kind; those whose weights are not shipped are skipped.
+
+    Further variants of a feedback scheme are long tests.
+    """
+
+    def marks(number, params):
+        if params.get("weights", "") is None:
+            return [pytest.mark.skip("weights are not shipped")]
+        return [pytest.mark.long] if kind == "feedback" and number else []
+
     return [
         pytest.param(
             *(name, params),
             id="-".join([name, *(Path(str(value)).name for value in params.values())]),
-            marks=[pytest.mark.skip("weights are not shipped")] if params.get("weights", "") is None else [],
+            marks=marks(number, params),
         )
         for name in registry.names(kind)
-        for params in PARAMS.get(kind, {}).get(name, [{}])
+        for number, params in enumerate(PARAMS.get(kind, {}).get(name, [{}]))
     ]
 
 

@@ -561,6 +561,7 @@ def weights_of(folder):
     return TrainedModel(str(folder)).model.get_weights()
 
 
+@pytest.mark.long
 def test_a_teacher_stays_as_it_is_and_out_of_the_checkpoint(pairs, teacher, tmp_path):
     view = ImageView(pairs.layout, 8, target="mimo", domain="antenna_frequency")
     images = {split: load_images(pairs, split, view)[0] for split in ("train", "val")}

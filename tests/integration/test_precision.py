@@ -23,7 +23,7 @@ CONFIG = CsiConfig(Panel(8, 2, 2), num_rx_ant=1, num_subcarriers=52, spacing_hz=
 
 
 # What the module sets up takes long: one worker runs all of it.
-pytestmark = pytest.mark.xdist_group("precision")
+pytestmark = [pytest.mark.xdist_group("precision"), pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -51,7 +51,7 @@ def quiet(line):
 
 
 # What the module sets up takes long: one worker runs all of it.
-pytestmark = pytest.mark.xdist_group("prediction_training")
+pytestmark = [pytest.mark.xdist_group("prediction_training"), pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -85,6 +85,7 @@ def test_heights():
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.long
 def test_delay_spread(kind):
     in_order(check_delay_spread(kind, 500, 3.5e9))
 
@@ -116,6 +117,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize(("name", "check", "quantity"), FAULTS, ids=[f"{f[0]}: {f[2]}" for f in FAULTS])
+@pytest.mark.long
 def test_a_fault_put_back_is_noticed(name, check, quantity):
     every = SYSTEM if name in SYSTEM else ("los-phase",)
     assert not any(abs(r["z"]) > 5 for r in check(every))
@@ -134,6 +136,7 @@ def test_a_fault_put_back_is_noticed(name, check, quantity):
         ({"delays": 0.05}, "cluster delays"),
     ],
 )
+@pytest.mark.long
 def test_a_wrong_entry_is_noticed(change, noticed):
     """The third cluster of CDL-B, moved: 10 or 20 degrees, 2 dB, 5 ns."""
     table = profile("CDL", "B")
@@ -145,6 +148,7 @@ def test_a_wrong_entry_is_noticed(change, noticed):
 
 
 @pytest.mark.parametrize("key", ["ds", "asd", "asa", "zsa", "sf", "xpr"])
+@pytest.mark.long
 def test_a_wrong_large_scale_parameter_is_noticed(monkeypatch, key):
     entry = ref.TABLE["uma", "nlos"][key]
     if key == "sf":

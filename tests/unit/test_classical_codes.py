@@ -155,6 +155,7 @@ def link_config():
     return CsiConfig(Panel(8, 2, 2), 1, 52, 360e3, 4)
 
 
+@pytest.mark.long
 def test_more_bits_less_error_and_budgets_hold(rng):
     h = np.zeros((40, 1, 1, 32, 52), complex)
     frequency, port = np.arange(52), np.arange(32)

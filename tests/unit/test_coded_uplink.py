@@ -318,6 +318,7 @@ print(hashlib.sha256(arrived.bits.tobytes() + lost.tobytes()).hexdigest(), lost.
 """
 
 
+@pytest.mark.long
 def test_equal_results_in_another_process():
     root = Path(__file__).parents[2]
     run = subprocess.run([sys.executable, "-c", _SCRIPT], cwd=root, capture_output=True, text=True, check=True)

@@ -671,7 +671,12 @@ OPENERS = {
         "simulator/data/arrays.py",
     },
     r"read_text\(|json\.load\(": {
-        *("benchmarks/bler_table.py", "benchmarks/tr38901.py", "simulator/phy/bler.py"),
+        *(
+            "benchmarks/bler_table.py",
+            "benchmarks/channels/profiles.py",
+            "benchmarks/normalization.py",
+            "simulator/phy/bler.py",
+        ),
     },
     r"yaml\.(safe_)?load\(": {"scenarios/load.py"},
     r"load_weights\(": {"receivers/models/weights.py"},

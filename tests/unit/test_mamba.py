@@ -281,6 +281,7 @@ def test_layers_survive_their_configuration(layer, shape, rng):
 # Network -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_published_sizes():
     """Parameters of standard blocks; thop's counts are those of Table II, 4.87 M and 22.74 M."""
     model = MambaTransformer()

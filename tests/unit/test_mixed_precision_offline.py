@@ -506,6 +506,7 @@ print(json.dumps([keras.backend.backend(), same, "tensorflow" in sys.modules, tr
 
 
 @pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.slow)])
+@pytest.mark.long
 def test_every_backend_finds_the_same_traces(backend, backends):
     name, same, loaded, trace, error = json.loads(backends.run(backend, BACKEND_CODE).splitlines()[-1])
     assert name == backend and same and not loaded

@@ -91,6 +91,7 @@ def test_every_compression_halves_the_dense_part():
         assert np.diff(params).tolist() == [-(2 * 2048 * m) - m for m in (256, 128, 64, 32)]
 
 
+@pytest.mark.long
 def test_encoder_costs():
     encoders = {"csinet": 1_085_440, "csinet_plus": 1_449_984, "clnet": 1_312_896, "stnet": 2_691_328}
     for name, macs in encoders.items():
@@ -356,6 +357,7 @@ def test_gdn_against_a_loop(rng):
         np.testing.assert_allclose(array(layer(x)), expected, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_prior_is_a_distribution_and_learns_one(rng):
     prior = FactorizedPrior(3, init_scale=2.0)
     ends = np.concatenate([[-1e9], np.linspace(-20, 20, 401), [1e9]]).astype(np.float32)

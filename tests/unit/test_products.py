@@ -43,6 +43,7 @@ def avx512():
 
 
 @pytest.mark.skipif(not avx512(), reason="TensorFlow has oneDNN on, and its faulty kernel, on such CPUs")
+@pytest.mark.long
 def test_the_guard_sees_the_fault():
     """With oneDNN it finds wrong products or dies of them. Fails with a mended TensorFlow: then delete the switch."""
     done = python(str(TESTS / "products.py"), TF_ENABLE_ONEDNN_OPTS="1")
@@ -59,6 +60,7 @@ STATE = (
 @pytest.mark.parametrize(
     "package", ["simulator", "receivers", "benchmarks", "receivers.models.csinet", "simulator.phy"]
 )
+@pytest.mark.long
 def test_every_package_turns_it_off(package):
     """No TensorFlow needed: the first thing that an import of ours does."""
     code = f"import os, sys; import {package}; print(os.environ['{VARIABLE}'])"
@@ -66,6 +68,7 @@ def test_every_package_turns_it_off(package):
     assert done.stdout.split() == ["0"], done.stderr
 
 
+@pytest.mark.long
 def test_off_in_tensorflow_and_in_children():
     """A child inherits it before it imports anything of ours."""
     child = "print(end='', flush=True); import subprocess; subprocess.run(['printenv', VARIABLE])"
@@ -74,12 +77,14 @@ def test_off_in_tensorflow_and_in_children():
 
 
 @pytest.mark.skipif(not avx512(), reason="TensorFlow has oneDNN off on such CPUs unless told otherwise")
+@pytest.mark.long
 def test_tensorflow_first_is_said():
     done = python("-c", f"import keras, receivers; {STATE}")
     assert done.stdout.split() == ["True", "0"]
     assert "RuntimeWarning: oneDNN is on (TensorFlow was imported before csilink)" in done.stderr
 
 
+@pytest.mark.long
 def test_a_choice_is_kept_and_said():
     done = python("-c", f"import os, simulator; print(os.environ['{VARIABLE}'])", TF_ENABLE_ONEDNN_OPTS="1")
     assert done.stdout.split() == ["1"] and f"RuntimeWarning: oneDNN is on ({VARIABLE}=1)" in done.stderr

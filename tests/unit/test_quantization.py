@@ -288,6 +288,7 @@ def test_wrong_levels_and_codebooks(build, words):
         build()
 
 
+@pytest.mark.long
 def test_trainable_levels_stay_sorted_and_learn(rng):
     x = (0.3 * rng.standard_normal((4000, 1))).astype(np.float32)
     layer = TrainableLevels(np.linspace(-0.9, 0.9, 4))
@@ -303,6 +304,7 @@ def test_trainable_levels_stay_sorted_and_learn(rng):
     np.testing.assert_allclose(learned, 0.3 * gaussian_levels(2), atol=0.03)
 
 
+@pytest.mark.long
 def test_trainable_codebook_follows_the_data(rng):
     x = (0.3 * rng.standard_normal((3000, 4))).astype(np.float32)
     start = VectorQuantizer(3, 2).codebook

@@ -189,6 +189,7 @@ def test_exact_csi_is_left_out_of_nmse(frame):
     assert "csinet-cr16-mu_law-b6-huffman" not in drawn and len(drawn) >= 2
 
 
+@pytest.mark.long
 def test_swept_axes_make_a_figure_per_combination_and_one_per_axis(tmp_path):
     path = report.write_report(write(tmp_path, *swept()))
     frame = report.read_results(tmp_path / "results.csv")
@@ -323,6 +324,7 @@ def test_missing_values_stay_missing(tmp_path):
     assert "rvq-b6 6 6 – – – – – –" in text
 
 
+@pytest.mark.long
 def test_a_second_report_has_the_same_bytes_and_leaves_nothing_stale(tmp_path):
     frame, cdf = synthetic({"dft": SCHEMES["dft"], "rvq-b6": SCHEMES["rvq-b6"]}, ("zf",))
     write(tmp_path, frame, cdf)

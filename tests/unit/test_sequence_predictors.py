@@ -284,6 +284,7 @@ def exponentials(rng, count):
     return np.stack([np.cos(phase), np.sin(phase)], -1)[:, :, None, None].astype(np.float32)
 
 
+@pytest.mark.long
 def test_lstm_learns_to_continue_exponentials(rng):
     keras.utils.set_random_seed(1)
     training = SequenceTraining(LstmPredictor(1, 32))

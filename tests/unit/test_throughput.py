@@ -132,6 +132,7 @@ def deviation_db(row, effective_db, share):
 BLOCKS = [(1, 0, 264, 1), (1, 13, 132, 2), (1, 22, 132, 1), (2, 24, 132, 1)]
 
 
+@pytest.mark.long
 class TestDecodedBlocks:
     @pytest.mark.parametrize(("number", "mcs", "num_re", "layers"), BLOCKS)
     def test_agrees_with_the_fast_mode(self, model, rng, number, mcs, num_re, layers):
@@ -332,6 +333,7 @@ class TestThroughput:
         assert (ideal.bler[ideal.mcs > 0] <= 0.102).all()
 
     @pytest.mark.parametrize("bias_db", [-4.0, 5.0])
+    @pytest.mark.long
     def test_the_outer_loop_finds_the_target(self, model, rng, bias_db):
         """SINRs that the gNB expects wrongly by a constant: without the loop all or nothing is lost."""
         slots = 400
@@ -351,6 +353,7 @@ class TestThroughput:
             np.testing.assert_array_equal(getattr(first, field.name), getattr(again, field.name))
         assert (first.ack != other.ack).any()
 
+    @pytest.mark.long
     def test_exact_mode(self, model, rng):
         """Decoded blocks of two UEs, of one and two layers, beside the probabilities of the fast mode."""
         sinr = np.full((1, 100, 1, 2, 2, 2), db_to_lin(6.0), np.float32)

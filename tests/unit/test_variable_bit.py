@@ -46,6 +46,7 @@ def noise(rng, *shape):
 TINY = {"features": 6, "tokens": 3, "bit_features": 7, "dim": 8, "num_heads": 2, "hidden": 10, "num_layers": 2}
 
 
+@pytest.mark.long
 def test_the_size_of_the_paper():
     paper = {"height": 128, "width": 1024, "num_latents": 256, "features": 256, "tokens": 32, "bit_features": 384}
     model = VariableBitTransformer(**paper, dim=512, num_heads=8, hidden=2048, num_layers=3, head="token", dropout=0.1)
@@ -402,6 +403,7 @@ def channel_by_hand(image, domain, n=12):
     return np.einsum("ak,bl,ft,rpklt->rpabf", dft(2).conj(), dft(2).conj(), dft(n)[:, :TAPS], grid).reshape(2, 8, n)
 
 
+@pytest.mark.long
 def test_n_bits_are_those_of_encoder_and_decoder(store, trained, view, rng):
     """Image, signs of the log-odds, -1 for the rest, decoder, inverse transform: one UE after the other."""
     network = TrainedModel(str(trained[view])).model
@@ -423,6 +425,7 @@ def test_n_bits_are_those_of_encoder_and_decoder(store, trained, view, rng):
 
 
 @pytest.mark.parametrize("noisy", [False, True])
+@pytest.mark.long
 def test_reports_of_every_length_are_prefixes_and_may_be_cut(store, trained, noisy, rng):
     """A report that was cut on its way, with or without its padding, is the short report bit for bit."""
     folder = trained["angular_delay", "per_sample"]
@@ -489,6 +492,7 @@ def test_the_card_has_the_scores_of_the_scheme(store, trained):
         assert entry["nmse_db"] == pytest.approx(10 * np.log10(nmse), abs=2e-3)
 
 
+@pytest.mark.long
 def test_noisy_bits_flip_with_the_probability_of_their_log_odds(store, trained, monkeypatch):
     log_odds = np.float32([-3, -2, -1, -0.5, 0, 0.25, 0.5, 1, 1.5, 2, 3, 4])
     monkeypatch.setattr(TrainedModel, "encode", lambda self, x: np.tile(log_odds, (len(x), 1)))
@@ -505,6 +509,7 @@ def test_noisy_bits_flip_with_the_probability_of_their_log_odds(store, trained, 
         assert_mean(bits[..., bit] != (x > 0), expit(-abs(x)))
 
 
+@pytest.mark.long
 def test_teachers_of_other_images_are_refused(store, trained):
     """Before anything is trained: what the teacher knows, and what it should know."""
     teacher = str(trained["antenna_frequency", "per_sample"])

@@ -429,6 +429,7 @@ def test_noise_of_the_uplink(rng):
     assert np.abs(noisy - clean).max() < 0.05 * np.abs(loud - clean).max()
 
 
+@pytest.mark.long
 def test_a_teacher_in_some_epochs(rng):
     """MCAKD adds its terms in passive epochs only, the student learns, the teacher stays."""
     teacher = shaken(small(dim=32, depth=2, decoder_depth=2), rng)
@@ -587,6 +588,7 @@ def test_a_lost_report_is_left_out(folder, rng):
     np.testing.assert_allclose(known.h[0, ::2], pair.reconstruct(two).h[0], atol=1e-5)
 
 
+@pytest.mark.long
 def test_analog_uplink(folder, rng):
     """Noise of the declared power, drawn by seed and report alone: the same for the same report anywhere."""
     csi = estimate(rng, batch=60)

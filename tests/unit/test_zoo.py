@@ -91,6 +91,7 @@ def of_the_card(name):
 
 
 @pytest.mark.parametrize("name", [n for n in zoo_scores.NAMES if n != "klt-mixed"])
+@pytest.mark.long
 def test_cards_tell_what_the_weights_do(name, samples):
     """Within the standard errors of both; a batch holds the parts of the data set in their proportions."""
     told = of_the_card(name)
