@@ -14,11 +14,11 @@ import pytest
 
 
 def execute(code, argv):
-    """What a script prints, run here with these arguments."""
+    """What a script prints, run here with these arguments; ``MODULES_BEFORE`` are those that others loaded."""
     before, sys.argv = sys.argv, ["script", *argv]
     try:
         with contextlib.redirect_stdout(io.StringIO()) as said:
-            exec(code, {"__name__": "script"})
+            exec(code, {"__name__": "script", "MODULES_BEFORE": set(sys.modules)})
     finally:
         sys.argv = before
     return said.getvalue()

@@ -769,7 +769,7 @@ def test_parts_of_a_training_that_do_not_fit(refused, store, assignments, words)
 
 def test_an_unknown_backend(refused, store):
     message = refused("train", written(TRAINING), "--store", store, "--out", "out", "--backend", "foo")
-    tells(message, "--backend: got 'foo'|tensorflow, jax or torch")
+    tells(message, "--backend: got 'foo'|tensorflow, jax, torch")
 
 
 def damage(store, how):

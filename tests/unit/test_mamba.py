@@ -413,7 +413,7 @@ model.load_weights(work / "w.weights.h5")
 images = np.load(work / "images.npy")
 latent = model.encoder.predict(images, verbose=0)
 np.savez(work / "out.npz", latent=latent, image=model.decoder.predict(latent, verbose=0))
-print("BACKEND", keras.backend.backend(), "tensorflow" in sys.modules)
+print("BACKEND", keras.backend.backend(), "tensorflow" in set(sys.modules) - MODULES_BEFORE)
 """
 
 

@@ -47,9 +47,8 @@ def test_sionna_counts_whitened_interference_twice(rng, whitening, counted):
 
 def test_suite_writes_what_it_returns(tmp_path, monkeypatch, capsys):
     small = huffman.measure(num_reports=8, num_symbols=4, rounds=1)
-    monkeypatch.setattr(suite, "ITEMS", ("huffman",))
     monkeypatch.setattr(huffman, "measure", lambda: small)
-    frame = suite.run_suite(tmp_path / "speed")
+    frame = suite.run_suite(tmp_path / "speed", ("huffman",))
     assert [path.name for path in (tmp_path / "speed").iterdir()] == ["speed.csv"]
     stored = pd.read_csv(tmp_path / "speed" / "speed.csv")
     assert list(stored) == "item ours peer unit ratio target met equal_to note".split()

@@ -89,7 +89,10 @@ def _link(plan: dict[str, Any], data: str, store: ChannelStore, out: Path) -> pd
         **radio,
         "ue": {**plan["data"][data].get("ue", {}), "num_users": section["num_users"], "num_rx_ant": layout.num_rx_ant},
         "channel": {"model": "recorded", "store": str(store.folder), "split": "test"},
-        "normalization": "none",  # stored channels have the scale that the networks were trained for
+        # Stored channels have the scale that the networks were trained for.
+        "normalization": "per_sample"
+        if plan["data"][data].get("normalization", "per_sample") == "per_sample"
+        else "none",
         "feedback": schemes,
         "precoding": {"precoders": ["zf", "zf_water_filling"]},
         "snr_db": section["snr_db"],
