@@ -55,7 +55,7 @@ def test_nf_kd_from_channels_to_figures(tmp_path, monkeypatch):
     plan["methods_of"] = {key: ["baseline", "nf_kd_0.3"] for key in plan["methods_of"]}
     plan["link"].update(drops=8, chunk_drops=4, combinations=[1])
     plan["curve_bits"], plan["curve_images"] = [32, 256], 32
-    (tmp_path / "small.yaml").write_text(yaml.safe_dump(plan))
+    (tmp_path / "small.yaml").write_text(yaml.safe_dump(plan, sort_keys=False))
     monkeypatch.setattr(nf_kd, "HERE", tmp_path)
     monkeypatch.setattr("sys.argv", ["run", "--size", "small", "--out", str(tmp_path / "out")])
     nf_kd.main()
