@@ -26,7 +26,7 @@ quickstart: $(VENV)/.run  ## install, run the first scenario, say where the repo
 	$(BIN)/csilink run scenarios/presets/quickstart.yaml --out $(OUT) --resume
 
 # A worker takes whole files, in their order; ARGS adds options of pytest: `make test ARGS="-p randomly --randomly-dont-reset-seed"`.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/.dev  ## install and run the quick tests (about 6 minutes on 2 cores)
 	$(PYTEST) -m "not long and not slow" $(ARGS)

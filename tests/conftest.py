@@ -37,16 +37,11 @@ def pytest_configure(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """The tests of a file go to one worker: what they set up and compile is made once.
-
-    Tests of the Mamba-Transformer are long ones: its scans take seconds to trace.
-    """
+    """Tests of the Mamba-Transformer are long ones: its scans take seconds to trace."""
     for item in items:
         params = item.callspec.params.values() if hasattr(item, "callspec") else ()
         if any(isinstance(value, str) and value == "mamba_transformer" for value in params):
             item.add_marker(pytest.mark.long)
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 def seed_everything(name):

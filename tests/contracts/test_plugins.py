@@ -181,19 +181,20 @@ INTERFACES = {
 def cases(kind):
     """``(name, params)`` of every registered plug-in of a kind; those whose weights are not shipped are skipped.
 
-    Further variants of a feedback scheme are long tests.
+    Further variants of a feedback scheme are long tests, and so are two of three channels that are built alike.
     """
 
-    def marks(number, params):
+    def marks(name, number, params):
         if params.get("weights", "") is None:
             return [pytest.mark.skip("weights are not shipped")]
-        return [pytest.mark.long] if kind == "feedback" and number else []
+        alike = (kind == "feedback" and number) or (kind == "channels" and name in ("uma", "rma"))
+        return [pytest.mark.long] if alike else []
 
     return [
         pytest.param(
             *(name, params),
             id="-".join([name, *(Path(str(value)).name for value in params.values())]),
-            marks=marks(number, params),
+            marks=marks(name, number, params),
         )
         for name in registry.names(kind)
         for number, params in enumerate(PARAMS.get(kind, {}).get(name, [{}]))

@@ -21,10 +21,6 @@ from simulator.core.seeding import derive
 SMALL = {"fc": {"width": 32, "depth": 1}, "lvm4cf": {"d_model": 16, "hidden": 24, "num_heads": 2, "num_layers": 1}}
 
 
-# What the module sets up takes long: one worker runs all of it.
-pytestmark = pytest.mark.xdist_group("codebook_recipes")
-
-
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory):
     """Two data sets ``near`` and ``far`` under ``datasets/`` of a folder."""

@@ -85,10 +85,6 @@ def hashes(folder):
     return {path.name: sha256(path) for path in sorted(Path(folder).iterdir()) if path.is_file()}
 
 
-# What the module sets up takes long: one worker runs all of it.
-pytestmark = pytest.mark.xdist_group("dataset_and_training")
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     return tmp_path_factory.mktemp("training")
@@ -187,6 +183,7 @@ def test_one_factor_for_the_data_set_keeps_path_gains(path_gains, store, tmp_pat
     assert np.concatenate(powers).std() > 0.5
 
 
+@pytest.mark.long
 def test_the_factor_is_that_of_an_uninterrupted_run(path_gains, tmp_path):
     whole = make_dataset(path_gains, tmp_path / "whole")
     make_dataset(path_gains, tmp_path / "s")

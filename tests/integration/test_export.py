@@ -110,10 +110,6 @@ def test_wrong_exports(tmp_path):
 # PyTorch -------------------------------------------------------------------------------------------------------------
 
 
-# What the module sets up takes long: one worker runs all of it.
-pytestmark = pytest.mark.xdist_group("export")
-
-
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     """Truncated angular-delay images of 32 delays and 32 antennas, as imported from COST 2100 files."""

@@ -22,8 +22,7 @@ SMALL = {"samples": 120, "kl_samples": 60, "rank": 16, "probes": 2, "candidates"
 CONFIG = CsiConfig(Panel(8, 2, 2), num_rx_ant=1, num_subcarriers=52, spacing_hz=360e3, subband_size=4)
 
 
-# What the module sets up takes long: one worker runs all of it.
-pytestmark = [pytest.mark.xdist_group("precision"), pytest.mark.long]
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

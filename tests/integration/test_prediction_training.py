@@ -50,8 +50,7 @@ def quiet(line):
     pass
 
 
-# What the module sets up takes long: one worker runs all of it.
-pytestmark = [pytest.mark.xdist_group("prediction_training"), pytest.mark.long]
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

@@ -96,6 +96,7 @@ def test_results_are_those_of_the_local_engine_although_a_worker_is_killed(local
     assert ray.is_initialized()  # a cluster that was there before stays
 
 
+@pytest.mark.long
 def test_what_the_user_can_mend_comes_back_as_such(tmp_path):
     entry = {"scheme": "autoencoder", "weights": "./gone", "bits": 4}
     scenario = parse_scenario({**SCENARIO, "feedback": [entry], "sweep": {}})

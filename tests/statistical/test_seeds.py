@@ -52,6 +52,7 @@ def test_channels(tmp_path, name, params):
     assert_independent(np.angle(h))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("scenario", ["umi", "uma", "rma"])
 def test_positions(scenario):
     """Of system-level drops, whose channels are tested with the long tests."""

@@ -58,6 +58,7 @@ def in_order(rows):
     assert rows and all(abs(row["z"]) < 5 for row in rows), [row for row in rows if abs(row["z"]) >= 5]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", "ABCDE")
 @pytest.mark.parametrize("kind", ["tdl", "cdl"])
 def test_profiles(kind, name):
@@ -69,6 +70,7 @@ def test_drops(kind, carrier_hz):
     in_order(check_drops(kind, 8000, carrier_hz))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_rays(kind, state):

@@ -16,7 +16,7 @@ ANY = replace(UNIT, amplitude_range_db=(-200.0, 40.0))
 SCHEMES = [
     ("sparse", {"bits": 250}),
     ("autoencoder", {"weights": "transnet-250"}),
-    ("klt", {"weights": "klt-mixed", "bits": 250}),
+    pytest.param("klt", {"weights": "klt-mixed", "bits": 250}, marks=pytest.mark.long),
     ("klt", {"weights": "klt-mixed", "bits": 250, "coding": "fixed"}),
 ]
 

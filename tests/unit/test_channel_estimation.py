@@ -379,6 +379,7 @@ class TestDelayDomain:
 
 
 class TestLearned:
+    @pytest.mark.long
     @pytest.mark.parametrize("snr_db", [-5, 10, 25])
     @pytest.mark.parametrize("ports", [2, 16])
     def test_better_than_least_squares_and_honest(self, rng, snr_db, ports):

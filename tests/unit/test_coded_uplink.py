@@ -114,6 +114,7 @@ def test_threshold_turns_errors_into_losses(rng):
         assert abs(found - lost) < 0.02
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_number_of_reports(rng):
     uplink = CodedUplink(snr_db=0, num_re=400)
     peaks = []

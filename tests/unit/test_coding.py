@@ -179,7 +179,7 @@ def test_carries_of_the_range_code():
     """Through one digit, and on through a second one that is 255: the code is still that of a plain coder."""
     rng = np.random.default_rng(12)
     frequencies = [[1, 65534, 1]]
-    symbols = drawn(rng, [[1, 2, 5]], (3000, 60))
+    symbols = drawn(rng, [[1, 2, 5]], (1500, 60))
     bits, num_bits = RangeCoder(3, frequencies=frequencies).encode(symbols)
     once, twice = 0, 0
     for report, stream, count in zip(symbols.tolist(), bits, num_bits, strict=True):
@@ -188,7 +188,7 @@ def test_carries_of_the_range_code():
         once += bool(carries)
         twice += any(digits & 0xFF == 0xFF for digits in carries)
         assert text(stream, count) == expected
-    assert once > 100 and twice > 5
+    assert once > 50 and twice > 2
 
 
 def test_huffman_length_lies_between_the_entropy_and_one_bit_more_per_symbol():

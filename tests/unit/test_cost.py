@@ -88,6 +88,7 @@ def test_convolution_over_one_axis():
     assert count_cost(network(layers.Conv1D(6, 3))).macs == 2 * 3 * 5 * 6
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [n for n in zoo_names() if not n.startswith("klt")])
 def test_shipped_networks_cost_what_their_cards_say(name):
     card = json.loads((zoo_folder() / name / "card.json").read_text())

@@ -230,6 +230,7 @@ class TestInTheLink:
             for value in registry.build("metrics", name).evaluate(outcome).values():
                 assert (value == 1).all()
 
+    @pytest.mark.long
     @pytest.mark.parametrize("layers", [1, 2])
     def test_wmmse_rzf_zf_in_order(self, rng, layers):
         """With perfect CSI, on average at every SNR."""
@@ -282,6 +283,7 @@ class TestRank:
         mean = registry.build("metrics", "rank_mean").evaluate(outcome)["rank_mean"].mean(axis=1)
         assert (np.diff(mean) >= 0).all() and mean[0] < 2 and mean[-1] == 4
 
+    @pytest.mark.long
     @pytest.mark.parametrize("name", ["zf", "rzf", "bd", "mrt"])
     def test_never_worse_than_fixed_with_perfect_csi(self, rng, name):
         h = gaussian(rng, 20, 3, 2, 8, 1, 4)
@@ -409,6 +411,7 @@ class TestScenario:
             expand({**SCENARIO, **changes})
 
 
+@pytest.mark.long
 def test_all_precoders_serve_any_plan(rng):
     """Users and layers that a plan leaves out cost nobody anything, whatever the precoder."""
     h = gaussian(rng, 4, 5, 2, 8, 1, 2)

@@ -345,6 +345,7 @@ def test_wrong_sizes_are_errors():
         MambaTransformer(**SMALL, dim=48)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("model", "params"),
     [
@@ -365,6 +366,7 @@ def test_linear_start(model, params, rng):
     assert_close(array(model(x)), (latent @ basis).reshape(x.shape), LINEAR)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("model", "params", "text"),
     [

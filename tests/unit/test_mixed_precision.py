@@ -62,6 +62,7 @@ def large():
 
 @pytest.mark.parametrize("name", NETWORKS)
 class TestEveryNetwork:
+    @pytest.mark.long
     def test_sixteen_bits_are_the_float_encoder(self, name, rng):
         model = randomised(name, rng)
         encoder = MixedPrecisionEncoder(model.encoder)
@@ -85,6 +86,7 @@ class TestEveryNetwork:
             assert block.name == weight.path and (block.start, block.stop) == (0, weight.shape[-1])
             assert block.params == np.prod(weight.shape)
 
+    @pytest.mark.long
     def test_blocks_share_the_multiplications(self, name, rng):
         model = randomised(name, rng).encoder
         cost, encoder = count_cost(model), MixedPrecisionEncoder(model)

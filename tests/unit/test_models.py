@@ -76,6 +76,7 @@ def array(x):
 # Sizes ---------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_parameters_and_macs(name):
     for index, latents in enumerate(LATENTS if name == "crnet" else (512, 32)):

@@ -223,6 +223,7 @@ class TestPower:
         h = sample("tdl", g, 600, profile="A", angle_spread_deg=5.0)
         assert_mean(np.mean(np.abs(h) ** 2, axis=(1, 2, 3, 4, 5)), 1)
 
+    @pytest.mark.long
     @pytest.mark.parametrize("profile", "ABCDE")
     @pytest.mark.parametrize("rotate", [False, True])
     def test_cdl_with_isotropic_antennas(self, profile, rotate):
@@ -230,6 +231,7 @@ class TestPower:
         h = sample("cdl", geometry(antenna_pattern="omni"), 300, profile=profile, rotate=rotate)
         assert_mean(np.mean(np.abs(h) ** 2, axis=(1, 2, 3, 4, 5)), 1)
 
+    @pytest.mark.long
     @pytest.mark.parametrize("name", ["umi", "uma", "rma"])
     def test_path_loss_can_be_left_out(self, name):
         g = geometry(num_users=4)
@@ -288,6 +290,7 @@ class TestAngles:
         power = np.abs(np.fft.fft(h, axis=3)) ** 2
         return power.sum(axis=(2, 4, 5)).argmax(axis=2)
 
+    @pytest.mark.long
     @pytest.mark.parametrize("profile", "CD")
     def test_cdl_users_share_their_angles_unless_rotated(self, profile):
         g = geometry(panel=Panel(8, 1, 1), num_users=2, num_subcarriers=8, antenna_pattern="omni")
@@ -310,6 +313,7 @@ class TestAngles:
                 sample("cdl", g, 4, profile="C"), sample("cdl", g, 4, profile="C", rotate=rotate)
             )
 
+    @pytest.mark.long
     @pytest.mark.parametrize("profile", "BC")
     @pytest.mark.parametrize(("n1", "n2"), [(2, 1), (1, 2)])
     def test_cluster_angles_moved_to_broadside(self, profile, n1, n2):
@@ -341,6 +345,7 @@ class TestAngles:
 
 
 class TestSectors:
+    @pytest.mark.long
     @pytest.mark.parametrize("name", ["umi", "rma"])
     def test_line_of_sight_is_flat(self, name):
         """Line of sight: a strong first path, little variation over 20 MHz. Without: Rayleigh-like fading."""

@@ -145,6 +145,7 @@ def test_the_control_has_its_budget(budget):
     assert 0.98 * budget < MlpRefiner(64, 2, budget).count_params() <= budget
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("num_pol", [1, 2])
 def test_refiners_keep_shapes_and_configurations(kind, num_pol, rng):
@@ -270,6 +271,7 @@ def test_wrong_weight_files(tmp_path, rng):
         SafetensorsFolder(tmp_path)
 
 
+@pytest.mark.long
 def test_gradients_reach_every_weight(rng):
     for kind in KINDS:
         model = kind(8, 2)

@@ -70,6 +70,7 @@ def downwards(columns, rows, num_pol=1):
     return np.arange(num_pol * columns * rows).reshape(num_pol, columns, rows)[:, :, ::-1].reshape(-1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("rows", "columns"), [(1, 2), (4, 2)])
 def test_equals_sionna_rt_with_whole_arrays(site_cache, tmp_path, rows, columns):
     """Phases on both panels, order of ports and antennas, delays and Doppler, element by element."""
@@ -143,6 +144,7 @@ def test_a_damaged_cache_file_is_named(site_cache):
         file.write_bytes(content)
 
 
+@pytest.mark.long
 def test_no_coverage_is_a_clear_error(site_cache):
     with pytest.raises(StoreError, match=r"ray tracing failed.*(have a path|coverage)"):
         TracedSite(geometry(), **{**SITE, "num_points": 3, "num_rays": 1000, "max_depth": 1, "ue_height_m": -40.0})

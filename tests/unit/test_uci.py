@@ -60,6 +60,7 @@ class TestShortBlocks:
         right, _ = quad(lambda v: (1 - 2 * norm.sf(v + a)) ** 31 * norm.pdf(v), -a, 12)
         assert_mean(errors, 1 - right)
 
+    @pytest.mark.long
     @pytest.mark.statistical
     def test_eleven_bits_below_the_union_bound(self, rng):
         """Where errors are rare the bound over all distances is nearly met."""
@@ -230,6 +231,7 @@ def test_capacity_grows_with_the_length():
         assert all(uci.admits(a, length) for a in range(1, uci.capacity(length) + 1))
 
 
+@pytest.mark.long
 @pytest.mark.statistical
 def test_block_errors_as_those_of_sionna(rng):
     """The same LLRs through Sionna's list decoder (exact boxplus; here: min-sum)."""

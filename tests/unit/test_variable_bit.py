@@ -446,6 +446,7 @@ def test_reports_of_every_length_are_prefixes_and_may_be_cut(store, trained, noi
                 np.testing.assert_array_equal(decoder.reconstruct(cut).h, expected.h)
 
 
+@pytest.mark.long
 def test_every_ue_may_have_its_own_length(store, trained, rng):
     scheme = scheme_of(store, trained["antenna_frequency", "none"])
     report = scheme.report(estimate(noise(rng, 3, 2, 2, 8, 12)))
@@ -458,6 +459,7 @@ def test_every_ue_may_have_its_own_length(store, trained, rng):
         assert_close(known.h[b, u], alone.h[0, 0], FLOAT32)
 
 
+@pytest.mark.long
 def test_more_bits_than_the_network_has_are_refused(store, trained):
     scheme = scheme_of(store, trained["angular_delay", "none"], bits=3)
     with pytest.raises(PayloadError, match=r"report\.num_bits: got 13; allowed: 0\.\.12"):

@@ -326,6 +326,7 @@ def test_prediction_of_future_slots(position, rng):
         small().forecast(history, 3)
 
 
+@pytest.mark.long
 def test_survives_its_configuration(rng, tmp_path):
     model = shaken(small(24, num_heads=4, pad=True, mlp_ratio=3), rng)
     model.save_weights(tmp_path / "w.weights.h5")
@@ -548,6 +549,7 @@ def test_loss_of_a_passive_epoch_against_its_parts(rng):
     assert not dead, dead
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("off", ["attention", "embedding", "hidden"])
 def test_terms_can_be_left_out(off, rng):
     student, teacher, options = pair(rng)
@@ -558,6 +560,7 @@ def test_terms_can_be_left_out(off, rng):
     assert len(model.selections) == sum(places.get(t, 0) for t in terms)
 
 
+@pytest.mark.long
 def test_other_kinds_and_no_selection(rng):
     student, teacher, options = pair(rng)
     x, visible = channels(rng, 2, 4, 4, 4), time_tokens((2, 2, 2))
@@ -575,6 +578,7 @@ def test_other_kinds_and_no_selection(rng):
     assert np.isfinite(array(half(x))).all()
 
 
+@pytest.mark.long
 def test_the_teacher_runs_in_passive_epochs_only(rng):
     assert [is_passive(e) for e in range(11)] == [False] * 4 + [True] + [False] * 4 + [True, False]
     assert all(is_passive(e, 0, 1) for e in range(3)) and [is_passive(e, 1, 2) for e in range(3)] == [False, True, True]
@@ -593,6 +597,7 @@ def test_the_teacher_runs_in_passive_epochs_only(rng):
         np.testing.assert_array_equal(new, old)
 
 
+@pytest.mark.long
 def test_noise_is_drawn_anew_and_off_by_default(rng):
     student, _, options = pair(rng)
     x = channels(rng, 2, 4, 4, 4)
@@ -601,6 +606,7 @@ def test_noise_is_drawn_anew_and_off_by_default(rng):
     assert np.abs(array(noisy(x)) - array(noisy(x))).max() > 1e-3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("options", "field"),
     [

@@ -63,6 +63,7 @@ def size(part):
 # Sizes ---------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("params", "count"),
     [
@@ -107,6 +108,7 @@ def test_bad_parameters_are_errors():
             small(**params)
 
 
+@pytest.mark.long
 def test_configuration_and_weights_survive_a_file(rng, tmp_path):
     model, x = shaken(small(), rng), channels(rng, 2, 2, 8, 16)
     model.save_weights(tmp_path / "w.weights.h5")
@@ -296,6 +298,7 @@ def test_a_report_is_its_ues_own_and_the_decoder_sees_all(rng):
     assert single.shape == (3, 1, 8, 16, 2) and np.abs(single[0, 0] - decoded[0, 0]).max() > 1e-4
 
 
+@pytest.mark.long
 def test_trace_is_the_call(rng):
     model, x = shaken(small(decoder_depth=2), rng), channels(rng, 3, 2, 8, 16)
     bits = np.array([[3, 4], [5, 6], [7, 8]])
@@ -463,6 +466,7 @@ def test_a_teacher_in_some_epochs(rng):
     assert set(logits) == own | {"lmkd"} and np.abs(array(logits["lmkd"])).max() < 1e-6
 
 
+@pytest.mark.long
 def test_bad_training_is_an_error():
     student = small()
     for params, field in (
@@ -613,6 +617,7 @@ def test_analog_uplink(folder, rng):
     np.testing.assert_allclose(scheme(folder, uplink_snr_db=150.0).reconstruct(report).h, clean, atol=1e-4)
 
 
+@pytest.mark.long
 def test_weights_for_beams_and_delays(rng, tmp_path):
     """Two unitary transforms apart the network sees the same images, with all delays kept."""
     model = shaken(small(), rng)

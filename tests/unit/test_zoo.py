@@ -16,6 +16,8 @@ from receivers.models.klt import Klt
 from receivers.models.weights import TrainedModel, TrainedPredictor, zoo_folder, zoo_names
 from simulator.core.errors import ConfigError, StoreError
 
+# One of each kind; the others are long tests.
+QUICK = ("csinet-100", "evt-120", "csirs-conv", "tiny-wifo-mobility", "vb-munich")
 NETWORKS = [n for n in zoo_names() if not n.startswith("klt")]
 BITS = [n for n in NETWORKS if n.startswith("vb-")]
 CODED = [n for n in NETWORKS if n not in BITS]
@@ -58,7 +60,9 @@ def test_every_weight_set_has_stored_scores():
     assert set(STORED) == set(zoo_scores.NAMES) == set(zoo_names()) | set(zoo_names("prediction")) | {"csirs-conv"}
 
 
-@pytest.mark.parametrize("name", zoo_scores.NAMES)
+@pytest.mark.parametrize(
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.long) for n in zoo_scores.NAMES]
+)
 def test_weights_score_on_stored_channels_as_when_they_were_shipped(name, samples):
     assert as_stored(name, samples(name)), {key: values.mean() for key, values in samples(name).items()}
 
@@ -120,7 +124,7 @@ def test_other_weights_have_other_scores(name):
 # Cards and files -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.long) for n in NETWORKS])
 class TestZoo:
     def test_card_and_files_agree(self, name):
         trained = TrainedModel(name)  # compares the SHA-256
