@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.build import build_estimator, build_payloads, build_source
+from benchmarks.build import check_parts, payloads_of
 from benchmarks.engines import check_engine, make_engine, run_units
 from benchmarks.memory import chunk_drops
 from benchmarks.normalization import mean_power
@@ -24,7 +24,7 @@ from scenarios.load import apply_override, find_file, load_mapping
 from scenarios.schema import Scenario
 from scenarios.sweep import Point, content_hash, expand
 from simulator.core.errors import ConfigError, StoreError
-from simulator.core.paths import writable
+from simulator.core.paths import nothing_left, writable
 
 SNR_DEFINITION = (
     "snr_db is the total transmit power over all ports and streams, divided by the noise power, per subcarrier. "
@@ -55,12 +55,9 @@ def load_points(
 
 
 def check(file: str | Path, overrides: Sequence[str] = (), drops: int | None = None) -> list[Point]:
-    """Validate a scenario and build all that needs no TensorFlow: recorded channels, estimators, schemes, memory."""
+    """Validate a scenario and build all that :func:`run` builds, with the same errors; computes and writes nothing."""
     _, points = load_points(file, overrides, drops)
     for point in points:
-        if point.scenario.channel.model == "recorded":
-            build_source(point.scenario.channel, point.scenario.geometry)
-        build_estimator(point.scenario)
         _chunk_size(point)
     return points
 
@@ -102,8 +99,10 @@ def run(
     name = points[0].scenario.name
     folder = Path(out) if out is not None else Path("results") / name
     plans = [_plan(point, folder) for point in points]
-    _claim(folder, data, resume)
-    totals = _compute(points, plans, engine, workers)
+    with nothing_left(folder) as claimed:
+        _claim(folder, data, resume)
+        claimed()
+        totals = _compute(points, plans, engine, workers)
     frame = tidy_frame(name, list(zip(points, totals, strict=True)))
     write_tables(folder, frame, cdf_frame(list(zip(points, totals, strict=True))))
     _write_manifest(folder, data, points, totals, started)
@@ -113,14 +112,15 @@ def run(
 
 
 def _chunk_size(point: Point) -> int:
-    return chunk_drops(point.scenario, [payload.max_bits for payload in build_payloads(point.scenario).values()])
+    """Drops of a chunk; everything that computes one was built once."""
+    payloads = payloads_of(point.scenario, check_parts(point.scenario).schemes)
+    return chunk_drops(point.scenario, [payload.max_bits for payload in payloads.values()])
 
 
 def _plan(point: Point, folder: Path) -> list[Unit]:
     """All chunks of a point, up to ``max_drops``."""
     run_section = point.scenario.run
     size, total = _chunk_size(point), run_section.max_drops or run_section.drops
-    build_estimator(point.scenario)
     return [Unit(point, index, min(size, total - index * size), folder) for index in range(-(-total // size))]
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from keras import ops
 
 from simulator import metrics
 from simulator.allocation import Scheduler, adaptive_layers, band_samples
+from simulator.core.backend import ops
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import Precoder
 from simulator.core.types import CsiConfig, CsiReconstruction

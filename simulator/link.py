@@ -8,10 +8,10 @@ from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
-from keras import ops
 
 from simulator import metrics
 from simulator.allocation import Scheduler
+from simulator.core.backend import ops
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import Estimator, FeedbackScheme, Precoder
 from simulator.core.seeding import derive

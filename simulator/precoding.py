@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras import ops
-
+from simulator.core.backend import ops
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import Precoder
 from simulator.core.params import PositiveFloat, validated
