@@ -17,6 +17,7 @@ from scenarios.sweep import Point
 from simulator.allocation import Scheduler
 from simulator.core import registry
 from simulator.core.errors import ConfigError
+from simulator.core.finite import check_channels
 from simulator.core.interfaces import ChannelSource, Estimator, FeedbackScheme, Metric, Payload
 from simulator.core.seeding import derive
 from simulator.cqi_field import CqiField
@@ -227,6 +228,7 @@ class ChannelDraw:
     def chunk(self, index: int, drops: int) -> np.ndarray:
         """Channels complex64 ``[drop, user, rx_ant, port, slot, subcarrier]``; the key leaves out the scheme."""
         h = self._draw("channel", index, drops)
+        check_channels(h, where=f" of chunk {index}")
         kind = self._point.scenario.normalization
         if kind == "per_sample":
             return unit_power(h, num_lead=2)

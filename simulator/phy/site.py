@@ -90,7 +90,9 @@ class TracedSite(ChannelSource):
     def _picks(self, batch_size: int, seed: int) -> np.ndarray:
         """Points of every drop, int ``[batch, user]``, without repetition in a drop."""
         rng = np.random.default_rng(seed)
-        return np.stack([rng.choice(self._points, self._geometry.num_users, replace=False) for _ in range(batch_size)])
+        users = self._geometry.num_users
+        drops = [rng.choice(self._points, users, replace=False) for _ in range(batch_size)]
+        return np.reshape(drops, (batch_size, users)).astype(np.int64)
 
     def labels(self, batch_size: int, *, seed: int) -> dict[str, np.ndarray]:
         """``user`` (point of the site), ``position_m`` and ``los`` of the UEs that ``sample`` draws."""
