@@ -43,24 +43,18 @@ def test_workers_left_open_fit_the_machine(machine, capsys):
     assert memory.fitting_workers(None, 100, 0.1 * GIB, 3.0) == 8
     assert memory.fitting_workers(None, 100, 2.2 * GIB, 3.0) == 3  # 3 GiB each
     said = capsys.readouterr().err
-    assert said.startswith(
-        "3 workers, not 8: each takes 0.8 GiB for TensorFlow and Sionna and up to 2.2 GiB for a chunk"
-    )
+    assert said.startswith("3 workers, not 8: each takes 0.8 GiB for TensorFlow and Sionna and up to 2.2 GiB")
     assert "of the 10 GiB of this machine" in said
 
 
 def test_workers_asked_for_that_do_not_fit_are_refused(machine, capsys):
     machine(10)
     assert memory.fitting_workers(3, 100, 2.2 * GIB, 3.0) == 3
-    with pytest.raises(
-        ConfigError, match=r"^--workers: got 4; allowed: 1\.\.3, or a smaller run\.memory_gib = 3: each"
-    ):
+    with pytest.raises(ConfigError, match=r"^--workers: got 4; allowed: 1\.\.3, or a smaller run\.memory_gib = 3"):
         memory.fitting_workers(4, 100, 2.2 * GIB, 3.0)
     assert memory.fitting_workers(40, 3, 2.2 * GIB, 3.0) == 40  # three processes start
     for workers in (None, 1):
-        with pytest.raises(
-            ConfigError, match=r"^run\.memory_gib: got 12\.0; allowed: less, for one worker: each takes"
-        ):
+        with pytest.raises(ConfigError, match=r"^run\.memory_gib: got 12\.0; allowed: less, for one worker: "):
             memory.fitting_workers(workers, 100, 9.5 * GIB, 12.0)
     assert not capsys.readouterr().err
 
@@ -89,10 +83,8 @@ def test_the_smaller_limit_of_machine_and_container(monkeypatch, tmp_path):
 def test_a_worker_without_channels_takes_what_is_counted():
     """TensorFlow, Keras, Sionna and the link in a process of its own: within 25 %."""
     code = (
-        "import re, benchmarks.chunk, simulator.phy.system_level, keras\n"
-        "print(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1])"
+        "import resource, benchmarks.chunk, simulator.phy.system_level, keras\n"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )
-    if not sys.platform.startswith("linux"):
-        pytest.skip("no /proc")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert int(done.stdout) * 1024 == pytest.approx(memory.WORKER_BYTES, rel=0.25)
