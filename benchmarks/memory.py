@@ -87,7 +87,7 @@ def machine_bytes() -> float:
         found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     for limit in _LIMITS:
         with suppress(OSError, ValueError):  # "max": no limit
-            found.append(int(Path(limit).read_text()))
+            found.append(int(Path(limit).read_bytes()))
     return min(found, default=float("inf"))
 
 
