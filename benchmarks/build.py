@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,14 @@ import numpy as np
 from benchmarks.normalization import mean_power
 from receivers.codebooks.pmi import check_subband
 from receivers.feedback.pmi import PmiFeedback
+from scenarios.channels import has_section
 from scenarios.schema import Feedback, Scenario
 from scenarios.sweep import Point
 from simulator.allocation import Scheduler
 from simulator.core import registry
 from simulator.core.errors import ConfigError
-from simulator.core.interfaces import ChannelSource, Estimator, FeedbackScheme, Payload
+from simulator.core.finite import check_channels
+from simulator.core.interfaces import ChannelSource, Estimator, FeedbackScheme, Metric, Payload
 from simulator.core.seeding import derive
 from simulator.cqi_field import CqiField
 from simulator.prediction import Prediction
@@ -33,6 +36,38 @@ def build_source(channel: Any, geometry: Any) -> ChannelSource:
     return registry.build("channels", channel.model, geometry, **channel.model_dump(exclude={"model"}))
 
 
+def check_source(channel: Any, geometry: Any) -> None:
+    """What building the channel source finds, without TensorFlow: shipped sources of ``simulator.phy`` take what their
+    sections in ``scenarios.channels`` allow, and a site needs its rays or the means to trace them. Others are built.
+
+    Raises:
+        CsilinkError: as :func:`build_source`.
+    """
+    if not has_section(channel) or channel.model == "recorded":
+        build_source(channel, geometry)
+    elif channel.model == "site":
+        from simulator.phy.site_trace import check_traceable, site_request
+
+        check_traceable(site_request(geometry, **channel.model_dump(exclude={"model"})))
+
+
+def build_metrics(scenario: Scenario, always: Iterable[str] = ()) -> dict[str, Metric]:
+    """Metrics of a scenario by name, all where it names none, after those that are computed ``always``."""
+    names = scenario.metrics or tuple(registry.names("metrics"))
+    return {name: registry.build("metrics", name) for name in dict.fromkeys((*always, *names))}
+
+
+def check_parts(scenario: Scenario) -> Link:
+    """Build all that a run of this point needs; Keras, TensorFlow and Sionna only where parts of guests import them.
+
+    Raises:
+        CsilinkError: for the first part that cannot be built.
+    """
+    check_source(scenario.channel, scenario.geometry)
+    build_metrics(scenario)
+    return build_link(scenario)
+
+
 def build_estimator(scenario: Scenario) -> Estimator:
     """Channel estimator of the UEs."""
     section = scenario.estimation
@@ -41,7 +76,12 @@ def build_estimator(scenario: Scenario) -> Estimator:
 
 def build_payloads(scenario: Scenario) -> dict[str, Payload]:
     """Reports of every scheme by label, in the order of the scenario, as the uplink carries them; imports no Keras."""
-    return {label: _payload(scenario, scheme) for label, (scheme, *_) in _build_feedback(scenario).items()}
+    return payloads_of(scenario, {label: scheme for label, (scheme, *_) in _build_feedback(scenario).items()})
+
+
+def payloads_of(scenario: Scenario, schemes: Mapping[str, FeedbackScheme]) -> dict[str, Payload]:
+    """Reports of schemes that were built for a scenario."""
+    return {label: _payload(scenario, scheme) for label, scheme in schemes.items()}
 
 
 def _payload(scenario: Scenario, scheme: FeedbackScheme) -> Payload:
@@ -188,6 +228,7 @@ class ChannelDraw:
     def chunk(self, index: int, drops: int) -> np.ndarray:
         """Channels complex64 ``[drop, user, rx_ant, port, slot, subcarrier]``; the key leaves out the scheme."""
         h = self._draw("channel", index, drops)
+        check_channels(h, where=f" of chunk {index}")
         kind = self._point.scenario.normalization
         if kind == "per_sample":
             return unit_power(h, num_lead=2)

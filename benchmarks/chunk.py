@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.build import ChannelDraw, build_link
+from benchmarks.build import ChannelDraw, build_link, build_metrics
 from benchmarks.percentiles import Tally, percentile
 from scenarios.schema import parse_scenario
 from scenarios.sweep import Point
-from simulator.core import registry
 from simulator.core.seeding import derive
 
 # User rates are kept as a histogram for the distribution figure [bit/s/Hz].
@@ -25,9 +24,7 @@ ALWAYS = ("bits_mean", "bits_max")
 def _prepared(text: str) -> tuple[Point, ChannelDraw, Any, dict[str, Any]]:
     scenario = parse_scenario(json.loads(text))
     point = Point(scenario, {})
-    names = scenario.metrics or tuple(registry.names("metrics"))
-    used = {name: registry.build("metrics", name) for name in dict.fromkeys((*ALWAYS, *names))}
-    return point, ChannelDraw(point), build_link(scenario), used
+    return point, ChannelDraw(point), build_link(scenario), build_metrics(scenario, ALWAYS)
 
 
 def run_chunk(scenario_text: str, index: int, drops: int) -> bytes:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.cli_dataset import dataset
-from simulator.core.paths import writable
+from simulator.core.paths import nothing_left, writable
 
 app = typer.Typer(
     name="csilink",
@@ -150,7 +150,8 @@ def train(
         folder = (out / variant.name if out and variant is not recipe else out) or Path("checkpoints") / variant.name
         if before is not None:
             variant = variant.model_copy(update={"init": str(before)})
-        card = run_training(variant, channels, folder, typer.echo)
+        with nothing_left(folder):
+            card = run_training(variant, channels, folder, typer.echo)
         for name, entry in card.get("test", {}).get("codecs", {}).items():
             yardstick = entry.get("klt_at_these_bits")
             beside = f" (KLT at these bits: {yardstick['nmse_db']} dB)" if yardstick else ""
@@ -172,12 +173,15 @@ def import_torch(
 ) -> None:
     """Published PyTorch weights to a folder that serves as `weights:` of a scenario."""
     from benchmarks.import_torch import import_checkpoint
+    from receivers.models.weights import CARD
     from scenarios.load import apply_override
 
     params: dict[str, object] = {}
     for assignment in set_ or ():
         apply_override(params, assignment)
-    card = import_checkpoint(model, files, store, out, params)
+    with nothing_left(out, kept=CARD) as claimed:
+        claimed()
+        card = import_checkpoint(model, files, store, out, params)
     typer.echo(f"test NMSE unquantised {card['test']['unquantized']['nmse_db']} dB; weights and card: {out}")
 
 
@@ -203,7 +207,8 @@ def export(
     folder = Path(weights)
     if not verify:
         folder = out or Path("exports") / f"{folder.name}-{side}-{format_}{'-int8' if int8 else ''}"
-        export_model(weights, side, format_, folder, int8=int8)
+        with nothing_left(folder):
+            export_model(weights, side, format_, folder, int8=int8)
     result = verify_folder(folder, trust=trust)
     typer.echo(f"{folder}: {result}")
 
@@ -333,7 +338,9 @@ def _codebook(data: dict[str, Any], store: Path | None, out: Path | None) -> Non
     if store is not None and len(recipe.environments) > 1:
         raise ConfigError("--store", str(store), "nothing with several environments: their data sets are in datasets/")
     stores = {name: ChannelStore(store or Path("datasets") / dataset) for name, dataset in recipe.environments.items()}
-    stored = make_codebook(recipe, stores, out or Path("checkpoints") / recipe.name, typer.echo)
+    folder = out or Path("checkpoints") / recipe.name
+    with nothing_left(folder):
+        stored = make_codebook(recipe, stores, folder, typer.echo)
     typer.echo(f"codebook and card: {stored.folder}")
 
 
@@ -350,7 +357,8 @@ def _over_stores(data: dict[str, Any], store: Path | None, out: Path | None) -> 
     recipe: Any = (parse_wifo_cf if compresses else parse_prediction)(data)
     stores = [ChannelStore((store or Path("datasets")) / name) for name in recipe.datasets]
     folder = out or Path("checkpoints") / recipe.name
-    card = (train_wifo_cf if compresses else train_prediction)(recipe, stores, folder, typer.echo)
+    with nothing_left(folder):
+        card = (train_wifo_cf if compresses else train_prediction)(recipe, stores, folder, typer.echo)
     for name, entries in card["test"]["by_data_set"].items():
         scored = {key: entry["nmse_db"] for key, entry in entries.items() if isinstance(entry, dict)}
         typer.echo(f"test, {name}: " + ", ".join(f"{key} {value} dB" for key, value in scored.items()))

@@ -15,7 +15,7 @@ from scenarios.dataset import DatasetRecipe
 from scenarios.sweep import content_hash
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.interfaces import ChannelSource
-from simulator.core.paths import writable
+from simulator.core.paths import nothing_left, writable
 from simulator.core.readers import read_json
 from simulator.core.seeding import derive
 from simulator.data.layout import ChannelLayout
@@ -46,13 +46,26 @@ def make_dataset(recipe: DatasetRecipe, folder: Path) -> ChannelStore:
         raise StoreError(f"{folder}: holds the data of another recipe; choose another --out")
     if not marker.exists() and folder.is_dir() and any(folder.iterdir()):
         raise StoreError(f"{folder}: holds other files; choose another --out")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"{folder}: cannot be written ({error.strerror})") from None
-    write_json(marker, description)
-    finished = _finished(folder)
     power = _mean_power(recipe) if recipe.normalization == "per_dataset" else None
+    with nothing_left(folder, kept="*.h5") as claimed:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(f"{folder}: cannot be written ({error.strerror})") from None
+        claimed()
+        write_json(marker, description)
+        return _write_store(recipe, sources, folder, description, corrections, power)
+
+
+def _write_store(
+    recipe: DatasetRecipe,
+    sources: dict[int, ChannelSource],
+    folder: Path,
+    description: dict[str, Any],
+    corrections: dict[str, list[str]],
+    power: MeanPower | None,
+) -> ChannelStore:
+    finished = _finished(folder)
     scale = None if power is None else power.value**-0.5
     work = [
         (split, index, min(recipe.shard_samples, total - index * recipe.shard_samples))
@@ -68,7 +81,7 @@ def make_dataset(recipe: DatasetRecipe, folder: Path) -> ChannelStore:
         entries[split].append({"file": path.name, "num_samples": count, "sha256": sha256(path)})
     origin = {
         "recipe": recipe.model_dump(mode="json"),
-        "recipe_hash": key,
+        "recipe_hash": content_hash(description),
         "corrections": corrections,  # active in the sources, by part
         "parts": [channel_name(p.channel) for p in recipe.parts],
     }

@@ -1,8 +1,12 @@
-"""Memory of a chunk, estimated before anything is allocated."""
+"""Memory of a chunk and of a worker, estimated before anything is allocated."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 
 from scenarios.schema import Scenario
 from scenarios.transmission import Pilots
@@ -12,6 +16,10 @@ from simulator.core.types import RadioGeometry
 # Clusters times rays of TR 38.901 (at most 24 x 20).
 _RAYS = 480
 _COMPLEX = 8
+_GIB = 2**30
+WORKER_BYTES = int(0.8 * _GIB)  # of a worker that holds TensorFlow, Sionna and no channel
+MOST_WORKERS = 8  # where the number is left open
+_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container
 
 
 def bytes_per_drop(geometry: RadioGeometry) -> int:
@@ -25,15 +33,12 @@ def bytes_per_drop(geometry: RadioGeometry) -> int:
     return _COMPLEX * pairs * (_RAYS * (3 * g.num_slots + 3) + 3 * g.num_slots * g.num_subcarriers)
 
 
-def chunk_drops(scenario: Scenario, max_bits: Iterable[int]) -> int:
-    """Drops of one chunk: ``run.chunk_drops``, or fewer so that it fits into ``run.memory_gib``.
+def drop_bytes(scenario: Scenario, max_bits: Iterable[int]) -> float:
+    """Upper estimate of the memory for generating one drop and passing it through the link [byte].
 
     Args:
         scenario: one point.
         max_bits: longest report of every scheme [bit].
-
-    Raises:
-        ConfigError: not even one drop fits.
     """
     g = scenario.geometry
     entries = g.num_users * g.num_rx_ant * g.panel.num_ports * g.num_slots * g.num_subcarriers
@@ -51,7 +56,20 @@ def chunk_drops(scenario: Scenario, max_bits: Iterable[int]) -> int:
     if scenario.throughput is not None:  # SINRs as they are, as expected and of users alone; rows as a CQI scales them
         layers = g.num_users * scenario.precoding.layers_per_user * g.num_slots * g.num_subcarriers
         link += (16 * 4 * len(scenario.snr_db) + 3 * _COMPLEX * g.panel.num_ports) * layers
-    per_drop = bytes_per_drop(g) + link + rates
+    return bytes_per_drop(g) + link + rates
+
+
+def chunk_drops(scenario: Scenario, max_bits: Iterable[int]) -> int:
+    """Drops of one chunk: ``run.chunk_drops``, or fewer so that it fits into ``run.memory_gib``.
+
+    Args:
+        scenario: one point.
+        max_bits: longest report of every scheme [bit].
+
+    Raises:
+        ConfigError: not even one drop fits.
+    """
+    per_drop = drop_bytes(scenario, max_bits)
     budget = scenario.run.memory_gib * 2**30
     if per_drop > budget:
         raise ConfigError(
@@ -60,3 +78,44 @@ def chunk_drops(scenario: Scenario, max_bits: Iterable[int]) -> int:
             f"at least {per_drop / 2**30:.3g} for one drop of this scenario",
         )
     return int(min(scenario.run.chunk_drops, budget // per_drop))
+
+
+def machine_bytes() -> float:
+    """Memory of this machine, or what its container may use of it [byte]; infinite where neither tells."""
+    found = []
+    with suppress(OSError, ValueError, AttributeError):
+        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for limit in _LIMITS:
+        with suppress(OSError, ValueError):  # "max": no limit
+            found.append(int(Path(limit).read_bytes()))
+    return min(found, default=float("inf"))
+
+
+def fitting_workers(workers: int | None, chunks: int, chunk_bytes: float, memory_gib: float) -> int:
+    """Worker processes that this machine has memory for.
+
+    Each takes ``WORKER_BYTES`` and a chunk.
+
+    Args:
+        workers: asked for; None takes all CPUs, at most 8, and fewer with a note on standard error where memory ends.
+        chunks: to be computed; more workers are not started.
+        chunk_bytes: upper estimate of the largest chunk.
+        memory_gib: ``run.memory_gib``, for the message.
+
+    Raises:
+        ConfigError: the workers asked for, or a single one, do not fit.
+    """
+    each, machine = WORKER_BYTES + chunk_bytes, machine_bytes()
+    wanted = min(os.cpu_count() or 1, MOST_WORKERS, max(chunks, 1)) if workers is None else workers
+    fit = int(min(machine // each, wanted))
+    why = (
+        f"each takes {WORKER_BYTES / _GIB:.1f} GiB for TensorFlow and Sionna and up to "
+        f"{chunk_bytes / _GIB:.2g} GiB for a chunk, of the {machine / _GIB:.3g} GiB of this machine"
+    )
+    if fit < 1:
+        raise ConfigError("run.memory_gib", memory_gib, f"less, for one worker: {why}")
+    if fit < wanted and workers is None:
+        print(f"{fit} workers, not {wanted}: {why}; a smaller run.memory_gib allows more", file=sys.stderr)
+    elif machine // each < min(wanted, max(chunks, 1)):
+        raise ConfigError("--workers", workers, f"1..{fit}, or a smaller run.memory_gib = {memory_gib:g}: {why}")
+    return fit if workers is None else workers

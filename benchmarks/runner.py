@@ -14,9 +14,9 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.build import build_estimator, build_payloads, build_source
+from benchmarks.build import check_parts, payloads_of
 from benchmarks.engines import check_engine, make_engine, run_units
-from benchmarks.memory import chunk_drops
+from benchmarks.memory import chunk_drops, drop_bytes, fitting_workers
 from benchmarks.normalization import mean_power
 from benchmarks.progress import bar
 from benchmarks.store import Accumulator, Unit, cdf_frame, tidy_frame, write_bytes, write_tables
@@ -24,7 +24,7 @@ from scenarios.load import apply_override, find_file, load_mapping
 from scenarios.schema import Scenario
 from scenarios.sweep import Point, content_hash, expand
 from simulator.core.errors import ConfigError, StoreError
-from simulator.core.paths import writable
+from simulator.core.paths import nothing_left, writable
 
 SNR_DEFINITION = (
     "snr_db is the total transmit power over all ports and streams, divided by the noise power, per subcarrier. "
@@ -55,13 +55,10 @@ def load_points(
 
 
 def check(file: str | Path, overrides: Sequence[str] = (), drops: int | None = None) -> list[Point]:
-    """Validate a scenario and build all that needs no TensorFlow: recorded channels, estimators, schemes, memory."""
+    """Validate a scenario and build all that :func:`run` builds, with the same errors; computes and writes nothing."""
     _, points = load_points(file, overrides, drops)
     for point in points:
-        if point.scenario.channel.model == "recorded":
-            build_source(point.scenario.channel, point.scenario.geometry)
-        build_estimator(point.scenario)
-        _chunk_size(point)
+        _sized(point)
     return points
 
 
@@ -101,9 +98,15 @@ def run(
     data, points = load_points(file, overrides, drops)
     name = points[0].scenario.name
     folder = Path(out) if out is not None else Path("results") / name
-    plans = [_plan(point, folder) for point in points]
-    _claim(folder, data, resume)
-    totals = _compute(points, plans, engine, workers)
+    plans, chunk_bytes = zip(*(_plan(point, folder) for point in points), strict=True)
+    if engine == "local":
+        chunks = sum(_planned(*each) for each in zip(points, plans, strict=True))
+        chunks -= sum(unit.done for plan in plans for unit in plan)
+        workers = fitting_workers(workers, chunks, max(chunk_bytes), points[0].scenario.run.memory_gib)
+    with nothing_left(folder) as claimed:
+        _claim(folder, data, resume)
+        claimed()
+        totals = _compute(points, plans, engine, workers)
     frame = tidy_frame(name, list(zip(points, totals, strict=True)))
     write_tables(folder, frame, cdf_frame(list(zip(points, totals, strict=True))))
     _write_manifest(folder, data, points, totals, started)
@@ -112,16 +115,20 @@ def run(
     return read_results(folder / "results.csv")
 
 
-def _chunk_size(point: Point) -> int:
-    return chunk_drops(point.scenario, [payload.max_bits for payload in build_payloads(point.scenario).values()])
+def _sized(point: Point) -> tuple[int, float]:
+    """Drops and memory [byte] of a chunk; everything that computes one was built once."""
+    payloads = payloads_of(point.scenario, check_parts(point.scenario).schemes)
+    max_bits = [payload.max_bits for payload in payloads.values()]
+    size = chunk_drops(point.scenario, max_bits)
+    return size, size * drop_bytes(point.scenario, max_bits)
 
 
-def _plan(point: Point, folder: Path) -> list[Unit]:
-    """All chunks of a point, up to ``max_drops``."""
+def _plan(point: Point, folder: Path) -> tuple[list[Unit], float]:
+    """All chunks of a point, up to ``max_drops``, and the memory of one [byte]."""
     run_section = point.scenario.run
-    size, total = _chunk_size(point), run_section.max_drops or run_section.drops
-    build_estimator(point.scenario)
-    return [Unit(point, index, min(size, total - index * size), folder) for index in range(-(-total // size))]
+    (size, chunk_bytes), total = _sized(point), run_section.max_drops or run_section.drops
+    units = [Unit(point, index, min(size, total - index * size), folder) for index in range(-(-total // size))]
+    return units, chunk_bytes
 
 
 def _claim(folder: Path, data: dict[str, Any], resume: bool) -> None:
@@ -167,8 +174,6 @@ def _compute(
     number_of = {unit.path: number for number, plan in enumerate(plans) for unit in plan}
     if all(count is not None for count in stopped):
         return totals
-    if engine_name == "local":
-        workers = _useful(workers, wanted - len(finished))
     engine = make_engine(engine_name, workers)
     try:
         with bar() as progress:
@@ -180,13 +185,6 @@ def _compute(
     finally:
         engine.close()
     return totals
-
-
-def _useful(workers: int | None, chunks: int) -> int | None:
-    """Not more workers than chunks, where the number was left open."""
-    import os
-
-    return min(os.cpu_count() or 1, 8, max(chunks, 1)) if workers is None else workers
 
 
 def _planned(point: Point, plan: Sequence[Unit]) -> int:

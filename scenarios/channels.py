@@ -133,6 +133,11 @@ _CHANNELS: dict[str, type[BaseModel]] = {
 }
 
 
+def has_section(channel: Any) -> bool:
+    """Whether a parsed channel has a section of its own here, which checks every parameter."""
+    return not isinstance(channel, GuestChannel)
+
+
 def parse_channel(value: Any) -> Any:
     """Channel section (mapping with ``model``) to its own schema."""
     if isinstance(value, BaseModel):

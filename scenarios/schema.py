@@ -33,7 +33,7 @@ class Carrier(Section):
     carrier_hz: Annotated[Real, Field(ge=1e8, le=1e11)] = 3.5e9
     num_rb: Annotated[Integer, Field(ge=1, le=275)] | None = None
     num_subcarriers: Annotated[Integer, Field(ge=1, le=4096)] | None = None
-    subcarrier_spacing_hz: PositiveFloat = 30e3
+    subcarrier_spacing_hz: Annotated[Real, Field(ge=1e3, le=1e8, allow_inf_nan=False)] = 30e3
     granularity: Literal["rb", "subcarrier"] = "rb"
     subband_rb: Count = 4
 
@@ -43,6 +43,9 @@ class Carrier(Section):
             raise ValueError("exactly one of num_rb and num_subcarriers")
         if self.num_subcarriers is not None and self.granularity == "rb":
             raise ValueError("granularity 'subcarrier' when num_subcarriers is given")
+        if (bandwidth := self.num_samples * self.spacing_hz) >= 2 * self.carrier_hz:
+            allowed = f"a bandwidth below 2 * carrier.carrier_hz, not {bandwidth:g} Hz"
+            raise ConfigError("carrier.subcarrier_spacing_hz", self.subcarrier_spacing_hz, allowed)
         return self
 
     @property

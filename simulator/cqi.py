@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from keras import ops
 
 from simulator import metrics
+from simulator.core.backend import ops
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction
 from simulator.downlink import known_rows, noise_powers
 from simulator.throughput import Throughput

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from simulator.core.errors import ConfigError
+from simulator.core.shapes import flat_tail
 from simulator.core.types import RadioGeometry
 from simulator.csi_rs import CsiRs
 
@@ -76,17 +77,17 @@ class CsiRsSignal:
         resource = self.resource
         l = resource.l_bar[:, None, None, None] + np.arange(resource.cdm[1])[:, None]  # noqa: E741
         y = grid[..., l, np.swapaxes(self._samples, 1, 2)[:, :, None]]  # [.., slot, location, k', l', rb]
-        return np.moveaxis(y.reshape(*y.shape[:5], -1, y.shape[-1]), 3, 5)
+        return np.moveaxis(y.reshape(*y.shape[:5], y.shape[5] * y.shape[6], y.shape[-1]), 3, 5)
 
     def despread(self, y: np.ndarray, slots: np.ndarray) -> np.ndarray:
         """Pilots complex64 ``[batch, user, rx_ant, port, slot, pilot]``: the channel at ``positions`` plus noise."""
         z = _mix(self._spread, y * np.conj(self._symbols(slots)))  # [b, u, rx, location, port of the group, slot, rb]
         lead, shape = z.shape[:3], z.shape[5:]
         if not self._shared:
-            return z.reshape(*lead, -1, *shape)
+            return z.reshape(*lead, z.shape[3] * z.shape[4], *shape)
         if self._flat:
             return z.mean(axis=3)
-        return np.moveaxis(z, 3, -1).reshape(*lead, 1, shape[0], -1)
+        return flat_tail(np.moveaxis(z, 3, -1), 5)
 
     def _symbols(self, slots: np.ndarray) -> np.ndarray:
         """Sequence complex64 ``[location, element, slot, rb]``."""
@@ -100,5 +101,5 @@ def _mix(matrix: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Real ``[out, in]`` times complex64 ``[..., in, slot, rb]``."""
     if x.shape[-3] == 1:
         return x * matrix[:, :, None]
-    flat = np.ascontiguousarray(x).reshape(*x.shape[:-2], -1).view(np.float32)
+    flat = flat_tail(np.ascontiguousarray(x), x.ndim - 2).view(np.float32)
     return np.matmul(matrix, flat).view(np.complex64).reshape(*x.shape[:-3], len(matrix), *x.shape[-2:])

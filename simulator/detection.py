@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
-from keras import ops
 
 from simulator import metrics
+from simulator.core.backend import ops
 from simulator.core.errors import ConfigError
 from simulator.dmrs import Dmrs
 from simulator.precoding import scaled_solve

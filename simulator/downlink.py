@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
-from keras import ops
 
 from simulator import metrics
 from simulator.allocation import Scheduler, adaptive_layers, band_samples
+from simulator.core.backend import ops
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import Precoder
 from simulator.core.types import CsiConfig, CsiReconstruction
@@ -69,7 +69,8 @@ class Downlink:
 
     def check_power(self, rows: Any, precoder: Precoder, name: str) -> None:
         """ConfigError for a precoder that spends more than the total transmit power 1 on the rows of the first slot."""
-        first = ops.reshape(rows[:1], (1, rows.shape[1], -1, rows.shape[-1]))
+        streams = rows.shape[2] * rows.shape[3]
+        first = ops.reshape(rows[:1], (min(rows.shape[0], 1), rows.shape[1], streams, rows.shape[-1]))
         for noise_var in noise_powers(self.snr_db) if precoder.noise_dependent else (0.0,):
             w = ops.convert_to_numpy(precoder.weights(first, float(noise_var)))
             power = float(np.max(np.sum(np.abs(w) ** 2, axis=(-2, -1)), initial=0.0))

@@ -8,11 +8,12 @@ from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
-from keras import ops
 
 from simulator import metrics
 from simulator.allocation import Scheduler
+from simulator.core.backend import ops
 from simulator.core.errors import ConfigError
+from simulator.core.finite import LARGEST_IN_LINK, check_channels
 from simulator.core.interfaces import Estimator, FeedbackScheme, Precoder
 from simulator.core.seeding import derive
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, PrecodingContext
@@ -89,7 +90,11 @@ class Link:
 
         Yields:
             ``(scheme, None, CsiOutcome)``, then ``(scheme, precoder, LinkOutcome)`` for every precoder.
+
+        Raises:
+            ConfigError: a channel with entries that are not finite or above 1e6; it names drop and user.
         """
+        check_channels(h, LARGEST_IN_LINK)
         batch, users = h.shape[:2]
         slots = h.shape[4] - self.num_slots + 1  # that are scored
         if slots < 1:

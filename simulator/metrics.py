@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras import ops
-
+from simulator.core.backend import ops
 from simulator.precoding import hermitian_solve
 
 _TINY = 1e-30

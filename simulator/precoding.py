@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras import ops
-
+from simulator.core.backend import ops
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import Precoder
 from simulator.core.params import PositiveFloat, validated
@@ -142,7 +141,7 @@ def water_filling(gains: Any, noise_var: Any) -> Any:
     count = ops.cast(ops.arange(1, gains.shape[-1] + 1), "float32")
     level = (1.0 + ops.cumsum(floor, axis=-1)) / count
     active = ops.cast(level > floor, "float32")
-    best = ops.max(ops.where(active > 0, count, 1.0), axis=-1, keepdims=True)
+    best = ops.max(ops.where(active > 0, count, 1.0), axis=-1, keepdims=True, initial=1.0)  # of an empty batch too
     level = ops.sum(ops.where(ops.equal(count, best), level, 0.0), axis=-1, keepdims=True)
     return ops.where(count <= best, ops.maximum(level - floor, 0.0), 0.0)
 

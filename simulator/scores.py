@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from simulator.core.interfaces import Metric
+from simulator.core.shapes import flat_tail
 from simulator.core.units import db_to_lin
 from simulator.throughput import ThroughputOutcome
 
@@ -75,8 +76,7 @@ class LinkOutcome:
 
 def _per_drop(x: Any, lead: int = 1) -> np.ndarray:
     """Mean over all axes but the first ``lead``, float64."""
-    x = np.asarray(x, np.float64)
-    return x.reshape(*x.shape[:lead], -1).mean(axis=-1)
+    return flat_tail(np.asarray(x, np.float64), lead).mean(axis=-1)
 
 
 def _per_report(key: str, function: str, outcome: CsiOutcome, axes: tuple[int, ...]) -> dict[str, np.ndarray]:
@@ -258,7 +258,7 @@ class BitsMax(Metric):
 
     def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
         """Largest number of bits per drop."""
-        return {"bits_max": outcome.num_bits.reshape(len(outcome.num_bits), -1).max(axis=1).astype(np.float64)}
+        return {"bits_max": flat_tail(outcome.num_bits).max(axis=1).astype(np.float64)}
 
 
 class BitsP95(Metric):
@@ -268,7 +268,7 @@ class BitsP95(Metric):
 
     def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
         """Bits of every report, float64 ``[batch, report]``."""
-        return {"bits_p95": outcome.num_bits.reshape(len(outcome.num_bits), -1).astype(np.float64)}
+        return {"bits_p95": flat_tail(outcome.num_bits).astype(np.float64)}
 
 
 class ReportLoss(Metric):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from simulator.core.interfaces import Metric
+from simulator.core.shapes import flat_tail
 from simulator.core.types import CsiConfig, CsiReconstruction
 from simulator.scores import CsiOutcome
 from simulator.transforms import subband_eigenvectors
@@ -99,7 +100,7 @@ class SgcsSubband(Metric):
             return {}
         found = layer_correlation2(*outcome.directions())  # [batch * slot, user, layer, subband]
         layers = {"": found} | {f"_layer{i + 1}": found[:, :, i] for i in range(found.shape[2]) if found.shape[2] > 1}
-        return {f"sgcs_subband{name}": x.reshape(len(outcome.num_bits), -1).mean(axis=1) for name, x in layers.items()}
+        return {f"sgcs_subband{name}": _by_drop(x, outcome) for name, x in layers.items()}
 
 
 class SgcsSubspace(Metric):
@@ -117,4 +118,10 @@ class SgcsSubspace(Metric):
         if outcome.directions is None or outcome.correlation2.shape[2] == 1:
             return {}
         found = subspace_correlation2(*(np.moveaxis(x, 2, -1) for x in outcome.directions()))
-        return {"sgcs_subspace": found.reshape(len(outcome.num_bits), -1).mean(axis=1)}
+        return {"sgcs_subspace": _by_drop(found, outcome)}
+
+
+def _by_drop(x: np.ndarray, outcome: CsiOutcome) -> np.ndarray:
+    """Mean over all values of a drop, of ``[batch * slot, ...]``."""
+    drops, slots = outcome.num_bits.shape[0], outcome.num_bits.shape[2]
+    return flat_tail(x.reshape(drops, slots, *x.shape[1:])).mean(axis=1)

@@ -149,7 +149,6 @@ def write_codebook(
         base: what the UE searches with "ss": a codebook, or the seed of an RVQ codebook.
         made_by: how they were made: algorithm, network, data, seeds, scores.
     """
-    folder.mkdir(parents=True, exist_ok=True)
 
     def write(words: np.ndarray, file: str) -> dict[str, str]:
         np.save(inside(folder, file), np.ascontiguousarray(words, np.complex64))
@@ -159,6 +158,7 @@ def write_codebook(
     if len(sizes) != 1 or next(iter(sizes))[1] != panel.num_ports:
         raise ConfigError("codebooks", sorted(sizes), f"one shape [2**bits, {panel.num_ports}]")
     size = next(iter(sizes))[0]
+    folder.mkdir(parents=True, exist_ok=True)
     card = {
         "kind": "codebook",
         "name": name,

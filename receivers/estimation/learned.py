@@ -10,6 +10,7 @@ from receivers.estimation.correlation import pilot_correlation
 from receivers.estimation.csi_rs import CsiRsEstimator
 from receivers.models.weights import TrainedEstimator
 from simulator.core.params import validated
+from simulator.core.shapes import flat_lead
 from simulator.core.types import RadioGeometry
 
 _LAGS = (1, 2, 4)
@@ -66,11 +67,10 @@ class LearnedEstimator(CsiRsEstimator):
         from keras import ops
 
         x = np.ascontiguousarray(pilots, np.complex64).view(np.float32).reshape(-1, pilots.shape[-1], 2)
-        known = np.broadcast_to(told[:, :, None, None], (*pilots.shape[:-1], told.shape[-1])).reshape(len(x), -1)
+        known = flat_lead(np.broadcast_to(told[:, :, None, None], (*pilots.shape[:-1], told.shape[-1])), 5)
         network = self._trained.model
-        parts = [
-            ops.convert_to_numpy(network(x[i : i + _BLOCK], known[i : i + _BLOCK])) for i in range(0, len(x), _BLOCK)
-        ]
+        starts = range(0, max(len(x), 1), _BLOCK)
+        parts = [ops.convert_to_numpy(network(x[i : i + _BLOCK], known[i : i + _BLOCK])) for i in starts]
         return np.concatenate(parts).view(np.complex64).reshape(pilots.shape)
 
 

@@ -117,5 +117,7 @@ class LmmseEstimator(CsiRsEstimator):
 def _apply(z: np.ndarray, matrices: np.ndarray) -> np.ndarray:
     """Matrices complex ``[batch, user, slot, out, in]`` times complex64 ``[batch, user, rx_ant, port, slot, in]``."""
     x = np.moveaxis(z, 4, 2)
-    y = x.reshape(*x.shape[:3], -1, x.shape[-1]) @ np.swapaxes(matrices, -1, -2).astype(np.complex64)
-    return np.moveaxis(y.reshape(*x.shape[:-1], -1), 2, 4)
+    y = x.reshape(*x.shape[:3], x.shape[3] * x.shape[4], x.shape[-1]) @ np.swapaxes(matrices, -1, -2).astype(
+        np.complex64
+    )
+    return np.moveaxis(y.reshape(*x.shape[:-1], y.shape[-1]), 2, 4)

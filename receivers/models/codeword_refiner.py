@@ -42,6 +42,8 @@ class CodewordRefiner(keras.Model):
 
     def call(self, x, training=False):
         """Refine."""
+        if x.shape[0] == 0:  # layers of some backends take no empty batch
+            return x
         return self.network(x, training=training)
 
     def freeze_backbone(self) -> None:

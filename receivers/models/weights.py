@@ -264,7 +264,7 @@ class TrainedModel(WeightFolder):
         x = np.ascontiguousarray(x, np.float32)
         # Converted block by block: a tensor keeps all that led to it (torch).
         return np.concatenate(
-            [ops.convert_to_numpy(network(x[i : i + 1024], training=False)) for i in range(0, len(x), 1024)]
+            [ops.convert_to_numpy(network(x[i : i + 1024], training=False)) for i in range(0, max(len(x), 1), 1024)]
         )
 
 

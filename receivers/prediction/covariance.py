@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from simulator.core.shapes import flat_tail
+
 
 def slot_covariance(history: np.ndarray) -> np.ndarray:
     r"""Covariance of the slots of one UE, summed over its entries: :math:`C_{st} = \sum_k x_k(s) x_k^*(t)`.
@@ -14,8 +16,7 @@ def slot_covariance(history: np.ndarray) -> np.ndarray:
     Returns:
         complex128 ``[batch, user, slot, slot]``, Hermitian.
     """
-    x = np.moveaxis(history, 4, 2).astype(np.complex128)
-    x = x.reshape(*x.shape[:3], -1)
+    x = flat_tail(np.moveaxis(history, 4, 2).astype(np.complex128), 3)
     return x @ np.conj(np.swapaxes(x, -1, -2))
 
 

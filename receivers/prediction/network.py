@@ -39,7 +39,7 @@ class NetworkPredictor(Predictor):
     def predict(self, history: np.ndarray, num_slots: int) -> np.ndarray:
         """The channel ``num_slots`` after the history; the present estimate, as it is, for 0."""
         self.check(history.shape[4], num_slots)
-        if num_slots == 0:
+        if num_slots == 0 or not history.size:
             return history[..., -1, :].copy()
         lead = history.shape[:3]
         x = to_history(history[..., -self._max_history :, :])

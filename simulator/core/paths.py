@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TypeVar
 
-from simulator.core.errors import ConfigError, StoreError
+from simulator.core.errors import ConfigError, CsilinkError, StoreError
 
 # Longest part of a path that is written [octet]: file systems allow 255, temporary names add up to 40.
 LONGEST_PART = 200
@@ -57,6 +60,33 @@ def writable(path: MaybePath) -> MaybePath:
         if octets > LONGEST_PART or "\0" in part:
             raise ConfigError("--out", f"{part[:60]}...", f"parts of at most {LONGEST_PART} octets, not {octets}")
     return path
+
+
+@contextmanager
+def nothing_left(folder: Path, kept: str = "*.npz") -> Iterator[Callable[[], None]]:
+    """Context of a command that claims a folder: one that is refused inside leaves the disk as it was.
+
+    On a CsilinkError, folders that were not there before go if they are empty. Once the command called the function
+    that the context yields, the content of a folder that was new or empty is its own and goes as well, unless a file
+    that matches ``kept`` is among it: work that was done stays, to be resumed.
+
+    Args:
+        folder: claimed inside.
+        kept: name of files that are results.
+    """
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
+    ours = bool(new) or (folder.is_dir() and not any(folder.iterdir()))
+    claims: list[None] = []
+    try:
+        yield lambda: claims.append(None)
+    except CsilinkError:
+        if ours and claims and not any(folder.rglob(kept)):
+            for path in folder.iterdir():
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        for path in new:
+            with suppress(OSError):  # not empty, or never made
+                path.rmdir()
+        raise
 
 
 def _cut(name: object) -> str:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import traceback
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
-from simulator.core.errors import ConfigError
+from simulator.core import interfaces
+from simulator.core.errors import ConfigError, CsilinkError
 
 KINDS = (
     "channels",
@@ -24,6 +27,18 @@ KINDS = (
     "predictors",
     "importers",
 )
+# What a class of a kind has to be; the others are used as their authors' trainings use them.
+INTERFACES = {
+    "channels": interfaces.ChannelSource,
+    "coders": interfaces.EntropyCoder,
+    "estimators": interfaces.Estimator,
+    "feedback": interfaces.FeedbackScheme,
+    "metrics": interfaces.Metric,
+    "precoders": interfaces.Precoder,
+    "predictors": interfaces.Predictor,
+    "quantizers": interfaces.Quantizer,
+}
+_OWN = ("benchmarks", "receivers", "scenarios", "simulator")
 
 
 @cache
@@ -54,12 +69,28 @@ def target(kind: str, name: str) -> str:
 
 
 def load(kind: str, name: str) -> Any:
-    """The class behind a name; ConfigError lists the known names."""
-    return _point(kind, name).load()
+    """The class of a name.
+
+    Raises:
+        ConfigError: unknown name (lists the known ones), or a plug-in that cannot be imported or is no class of its
+            kind (names plug-in, entry point, file and line).
+    """
+    point = _point(kind, name)
+    try:
+        found = point.load()
+    except (Exception, SystemExit) as error:
+        raise _broken(kind, point, error, "a module that can be imported") from error
+    fault = _unfit(kind, found)
+    if fault is not None:
+        raise _broken(kind, point, *fault, at=found)
+    return found
 
 
 def build(kind: str, name: str, *args: Any, **params: Any) -> Any:
-    """Object of a plug-in; an unknown or missing parameter is a ConfigError with the legal list."""
+    """Object of a plug-in; an unknown or missing parameter is a ConfigError with the legal list.
+
+    An exception in the constructor of a guest is a ConfigError that names the plug-in, as in :func:`load`.
+    """
     cls = load(kind, name)
     signature = inspect.signature(cls)
     try:
@@ -69,7 +100,15 @@ def build(kind: str, name: str, *args: Any, **params: Any) -> Any:
         raise ConfigError(
             f"{kind}.{name}", sorted(params), f"parameters {', '.join(legal) or 'none'} ({error})"
         ) from None
-    return cls(*args, **params)
+    try:
+        return cls(*args, **params)
+    except (CsilinkError, MemoryError):
+        raise
+    except Exception as error:
+        point = _point(kind, name)
+        if _package(point) in _OWN:
+            raise
+        raise _broken(kind, point, error, "a constructor that raises ConfigError for parameters") from error
 
 
 def _point(kind: str, name: str) -> EntryPoint:
@@ -77,3 +116,64 @@ def _point(kind: str, name: str) -> EntryPoint:
     if name not in points:
         raise ConfigError(kind, name, ", ".join(points) or "none installed")
     return points[name]
+
+
+def _unfit(kind: str, found: Any) -> tuple[str, str] | None:
+    """What is wrong with what an entry point names, and what is allowed."""
+    base = INTERFACES.get(kind)
+    allowed = "a class" if base is None else f"a class derived from {base.__module__}.{base.__name__}"
+    if not isinstance(found, type):
+        return f"a {type(found).__name__}", allowed
+    if base is not None and not issubclass(found, base):
+        return f"class {found.__qualname__}", allowed
+    declared = [] if base is None else [n for n, a in base.__annotations__.items() if str(a).startswith("ClassVar")]
+    missing = [*getattr(found, "__abstractmethods__", ()), *(n for n in declared if not hasattr(found, n))]
+    if missing := sorted(missing):
+        return f"class {found.__qualname__} without {', '.join(missing)}", f"{allowed} that has them"
+    return None
+
+
+def _broken(kind: str, point: EntryPoint, fault: object, allowed: str, at: Any = None) -> ConfigError:
+    """The error that says which plug-in is broken, of which package, and in which file and line."""
+    if isinstance(fault, BaseException):
+        place, fault = _raised_at(fault, _package(point)), " ".join(f"{type(fault).__name__}: {fault}".split())
+    else:
+        place = _defined_at(at)
+    owner = "" if point.dist is None else f" of package {point.dist.name} {point.dist.version}"
+    where = f"plug-in {point.name!r} (entry point csilink.{kind}: {point.value}{owner}){place}"
+    return ConfigError(where, _Text(fault), f"{allowed}; mend it, or uninstall its package")
+
+
+class _Text(str):
+    """Text that messages print without quotes."""
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _package(point: EntryPoint) -> str:
+    return point.value.partition(":")[0].partition(".")[0].strip()
+
+
+def _raised_at(error: BaseException, package: str) -> str:
+    """File and line: of the text that is no Python, or of the last step inside the plug-in's package, or at all."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" in {error.filename}, line {error.lineno}"
+    steps = [
+        (frame.f_globals.get("__name__") or "", frame.f_code.co_filename, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    steps = [step for step in steps if step[0] != __name__ and "importlib" not in step[1]]
+    own = [step for step in steps if step[0].partition(".")[0] == package]
+    for _, file, line in reversed(own or steps):
+        return f" in {file}, line {line}"
+    if isinstance(error, AttributeError) and (file := getattr(error.obj, "__file__", None)):  # no such class there
+        return f" in {file}, line 1"
+    return ""
+
+
+def _defined_at(thing: Any) -> str:
+    try:
+        return f" in {Path(inspect.getfile(thing))}, line {inspect.getsourcelines(thing)[1]}"
+    except (TypeError, OSError):
+        return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,10 @@ import numpy as np
 
 from simulator.core.errors import StoreError
 from simulator.core.readers import FAULTS, reason
+from simulator.data import matlab5
 from simulator.data.hdf5 import open_hdf5
-from simulator.data.matlab_cells import nested_cell
 from simulator.data.tables import read_table, table_shape
 
-_NESTED = ("cell", "struct", "object", "function", "opaque", "unknown")  # classes of MATLAB
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
 
@@ -111,6 +111,21 @@ class ArrayFile:
         outer = (len(cells),) if sum(n > 1 for n in shape) < 2 else shape
         return np.stack(cells).reshape(*outer, *cells[0].shape)
 
+    def read_field(self, key: str, field: str) -> list[np.ndarray]:
+        """Numbers of one field of every struct of a MATLAB v5 cell array, in the order of NumPy.
+
+        Raises:
+            StoreError: no such cells, structs or numbers.
+        """
+
+        def read() -> list[np.ndarray]:
+            if self._kind != "mat5":
+                raise ValueError("no MATLAB v5 file")
+            found = [matlab5.fields(cell)[field] for cell in matlab5.cells(self._variable(key))]
+            return [matlab5.numbers(item) if len(item.parts) else np.zeros((0, 0)) for item in found]
+
+        return self.guard(f"{key}.{field}", read)
+
     def guard(self, what: str, action: Callable[[], Any]) -> Any:
         """Result of an action on the file; every fault of damaged content becomes a StoreError that names ``what``."""
         try:
@@ -121,16 +136,16 @@ class ArrayFile:
             raise StoreError(f"{self.path}: {what} needs too much memory, or its size is damaged") from None
         except NotImplementedError as error:
             raise StoreError(f"{self.path}: {what} is stored in a way that is not supported ({error})") from None
-        except FAULTS as error:
+        except (*FAULTS, struct.error, StopIteration) as error:
             raise StoreError(f"{self.path}: {what} cannot be read, damaged or truncated ({reason(error)})") from None
-        except Exception as error:
-            if type(error).__module__.startswith("scipy"):  # scipy's own MatReadError classes
-                raise StoreError(f"{self.path}: {what} cannot be read, damaged or truncated ({error})") from None
-            raise
+
+    def _variable(self, key: str) -> matlab5.Variable:
+        """An array of a MATLAB v5 file."""
+        return next(matlab5.variables(self.path, key))
 
     def _is_cell(self, key: str) -> bool:
         if self._kind == "mat5":
-            return self._nested.get(key) == "cell"
+            return self._variable(key).kind == "cell"
         if not self.is_matlab_hdf5:
             return False
         with open_hdf5(self.path) as file:
@@ -139,12 +154,11 @@ class ArrayFile:
     def _cells(self, key: str) -> list[np.ndarray]:
         """Content of every cell, in the order of NumPy."""
         if self._kind == "mat5":
-            from scipy.io import loadmat
-
-            nested = nested_cell(self.path, key)
-            if nested is not None:
-                raise StoreError(f"{self.path}: {key}{{{nested}}} is a cell, a struct or text; allowed: numbers")
-            return list(loadmat(self.path, variable_names=[key])[key].reshape(-1))
+            found = matlab5.cells(self._variable(key))
+            for number, cell in enumerate(found, 1):
+                if cell.kind != "numbers":
+                    raise StoreError(f"{self.path}: {key}{{{number}}} is a {cell.kind}; allowed: numbers")
+            return [matlab5.numbers(cell) for cell in found]
         with open_hdf5(self.path) as file:
             items = [file[reference] for reference in file[key][()].T.reshape(-1)]
             for item in items:  # a reference may name what no link of the file leads to
@@ -155,11 +169,7 @@ class ArrayFile:
 
     def _list(self) -> dict[str, tuple[int, ...]]:
         if self._kind == "mat5":
-            from scipy.io import whosmat
-
-            found = whosmat(self.path)
-            self._nested = {name: kind for name, _, kind in found if kind in _NESTED}
-            return {name: tuple(int(n) for n in shape) for name, shape, _ in found}
+            return {variable.name: variable.shape for variable in matlab5.variables(self.path)}
         if self._kind == "hdf5":
             with open_hdf5(self.path) as file:
                 step = -1 if self.is_matlab_hdf5 else 1
@@ -185,11 +195,10 @@ class ArrayFile:
         if key not in self.shapes:
             raise StoreError(f"{self.path}: key {key!r} not found; it holds {', '.join(self.shapes) or 'nothing'}")
         if self._kind == "mat5":
-            from scipy.io import loadmat
-
-            if key in self._nested:  # read by a recursion in C, which overflows its stack in malicious files
-                raise StoreError(f"{self.path}: {key} is a {self._nested[key]}; allowed: numbers")
-            value = loadmat(self.path, variable_names=[key])[key]
+            variable = self._variable(key)
+            if variable.kind != "numbers":
+                raise StoreError(f"{self.path}: {key} is a {variable.kind}; allowed: numbers")
+            value = matlab5.numbers(variable)
         elif self._kind == "npz":
             with np.load(self.path, allow_pickle=False) as archive:
                 value = archive[key]

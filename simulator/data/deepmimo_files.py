@@ -125,24 +125,16 @@ def _native(folder: Path, facts: dict[str, Any], most: int, arrivals: bool, rx_s
 
 
 def _native_rays(path: Path, first: int, facts: dict[str, Any], most: int) -> Rays:
-    from scipy.io import loadmat
-
     file = ArrayFile(path)
     key = "channels_VV" if "channels" not in file.shapes and "channels_VV" in file.shapes else "channels"
     count = file.require(key, (1, None))[1]
     file.require("rx_locs", (count, 5))
     places = file.read("rx_locs")
-    cells = file.guard(key, lambda: loadmat(path, variable_names=[key])[key][0])
     names = ("phase", "delay", "power", "rx_azimuth", "rx_zenith", "azimuth", "zenith")
     rays = {name: np.zeros((count, most)) for name in names}
     los = np.zeros(count, bool)
-    for user, cell in enumerate(cells):
-        matrix = file.guard(key, lambda cell=cell: cell["p"].item())
-        if (
-            not isinstance(matrix, np.ndarray)
-            or matrix.dtype.kind != "f"
-            or (matrix.size and len(matrix) not in (8, 10))
-        ):
+    for user, matrix in enumerate(file.read_field(key, "p")):
+        if matrix.size and (matrix.dtype.kind != "f" or matrix.ndim != 2 or len(matrix) not in (8, 10)):
             raise StoreError(f"{path}: {key}[{user}].p is no array of real numbers (8 or 10, paths)")
         if not matrix.size:
             continue

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from simulator.core.errors import StoreError
+from simulator.core.finite import LARGEST, first_unfit
 from simulator.data.layout import ChannelLayout
 from simulator.data.store import ChannelStore, sha256
 from simulator.data.writer import StoreWriter
@@ -87,12 +88,13 @@ def import_store(
 
 
 def check_block(h: np.ndarray, where: str, first: int = 0) -> None:
-    """StoreError when a channel block ``[sample, ...]`` holds NaN or infinite values; ``where`` names file and key."""
-    if np.isfinite(np.sum(h)):  # one pass without temporaries; a finite sum proves finite terms
-        return
-    bad = ~np.isfinite(h).reshape(len(h), -1).all(axis=1)
-    if bad.any():
-        number = first + int(np.flatnonzero(bad)[0])
+    """StoreError when a channel block ``[sample, ...]`` holds entries that cannot be computed with.
+
+    NaN, infinite, or larger than :data:`simulator.core.finite.LARGEST`; ``where`` names file and key.
+    """
+    if first_unfit(h) is not None:
+        bad = [number for number, sample in enumerate(h, first) if first_unfit(sample) is not None]
         raise StoreError(
-            f"{where}: {int(bad.sum())} samples with NaN or infinite values, first {number}; allowed: finite"
+            f"{where}: {len(bad)} samples with NaN or infinite values, first {bad[0]}; "
+            f"allowed: finite, at most {LARGEST:g}"
         )

@@ -70,7 +70,8 @@ class RecordedChannels(ChannelSource):
         g, rng = self._geometry, np.random.default_rng(seed)
         size = np.array([len(group) for group in self._groups], float)
         picks = rng.choice(len(self._groups), batch_size, p=size / size.sum())
-        index = np.stack([rng.choice(self._groups[i], g.num_users, replace=False, shuffle=False) for i in picks])
+        drops = [rng.choice(self._groups[i], g.num_users, replace=False, shuffle=False) for i in picks]
+        index = np.reshape(drops, (batch_size, g.num_users)).astype(np.int64)
         h = self._store.take(self._split, index)[:, :, : g.num_rx_ant]
         if g.num_slots < self._store.layout.num_slots:  # a window of its own for every UE
             start = rng.integers(0, self._store.layout.num_slots - g.num_slots + 1, index.shape)

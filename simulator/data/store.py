@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 
 from simulator.core.errors import ConfigError, StoreError
+from simulator.core.finite import LARGEST, first_unfit
 from simulator.core.paths import inside, is_file
 from simulator.core.readers import read_json, reason
 from simulator.data.hdf5 import open_hdf5
@@ -180,7 +181,12 @@ class ChannelStore:
                 if h.shape != (shard["num_samples"], *self.layout.entry_shape) or h.dtype != np.complex64:
                     raise StoreError(f"{file}: h is {h.dtype} {h.shape}; allowed: complex64 {self.layout.entry_shape}")
                 labels = {key: data[key][rows] for key in data if key != "h"}
-                return (h[rows] if with_h else np.empty(0)), labels
+                found = h[rows] if with_h else np.empty(0)
+                if (unfit := first_unfit(found)) is not None:
+                    (index, *_), value = unfit
+                    number = int(np.arange(h.shape[0])[rows][index])
+                    raise StoreError(f"{file}: sample {number} holds {value}; allowed: finite, at most {LARGEST:g}")
+                return found, labels
         except (OSError, KeyError, TypeError, AttributeError, RuntimeError) as error:
             raise StoreError(f"{file}: not a readable shard ({reason(error)})") from None
         except MemoryError:

@@ -45,6 +45,7 @@ class StoreWriter:
     def __enter__(self) -> StoreWriter:
         if self._folder.exists() and (not self._folder.is_dir() or any(self._folder.iterdir())):
             raise StoreError(f"{self._folder}: exists already; choose another --out or delete it")
+        self._new = [path for path in self._partial.parents if not path.exists()]
         try:
             shutil.rmtree(self._partial, ignore_errors=True)
             self._partial.mkdir(parents=True)
@@ -55,6 +56,9 @@ class StoreWriter:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown(wait=True, cancel_futures=True)
         shutil.rmtree(self._partial, ignore_errors=True)
+        with suppress(OSError):  # the store is in them
+            for path in self._new:
+                path.rmdir()
 
     def add(self, split: str, h: np.ndarray, labels: Mapping[str, np.ndarray] | None = None) -> None:
         """Append samples to a split.

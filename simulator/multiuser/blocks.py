@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras import ops
-
+from simulator.core.backend import ops
 from simulator.core.errors import ConfigError
 from simulator.precoding import equal_power, hermitian_solve, loaded_gram, rzf
 

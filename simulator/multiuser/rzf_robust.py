@@ -6,8 +6,8 @@ from copy import copy
 from typing import Any
 
 import numpy as np
-from keras import ops
 
+from simulator.core.backend import ops
 from simulator.core.interfaces import Precoder
 from simulator.core.params import NonNegativeFloat, validated
 from simulator.core.types import PrecodingContext

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from keras import ops
-
 from simulator import metrics
+from simulator.core.backend import ops
 from simulator.core.interfaces import Precoder
 from simulator.core.params import Count, validated
 from simulator.core.types import PrecodingContext

@@ -12,6 +12,7 @@ from pydantic import Field
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import Payload
 from simulator.core.params import Count, Integer, Probability, Real, SnrDb, validated
+from simulator.core.shapes import flat_lead
 from simulator.core.types import CsiReport
 from simulator.core.units import db_to_lin
 from simulator.phy import uci
@@ -110,7 +111,7 @@ class CodedUplink(Uplink):
         if self._scheme is not None and self.over_budget == "omit":
             report = self._scheme.omit(report, self.max_bits)
         shape = report.num_bits.shape
-        sent = report.bits.reshape(-1, report.bits.shape[-1])
+        sent = flat_lead(report.bits)
         num_bits = np.asarray(report.num_bits, np.int64).reshape(-1)
         received, lost = np.zeros_like(sent), np.zeros(len(sent), bool)
         for count in np.unique(num_bits[num_bits > 0]).tolist():

@@ -11,13 +11,12 @@ import numpy as np
 import tensorflow as tf
 from pydantic import Field
 
-from simulator.core.errors import ConfigError
 from simulator.core.interfaces import ChannelSource
 from simulator.core.params import Count, Integer, PositiveFloat, Real, validated
 from simulator.core.seeding import derive
 from simulator.core.types import RadioGeometry
 from simulator.phy.ofdm import cir_to_ofdm
-from simulator.phy.site_trace import SiteRequest, site_paths
+from simulator.phy.site_trace import site_paths, site_request
 
 _SPEED_OF_LIGHT = 299_792_458.0
 _BLOCK = 64  # UEs at once for the mean power
@@ -67,17 +66,11 @@ class TracedSite(ChannelSource):
         num_rays: Annotated[Integer, Field(ge=1000, le=10_000_000)] = 200_000,
         site_seed: Annotated[Integer, Field(ge=0, lt=2**31)] = 1,
     ):
-        self._ue_panel = geometry.ue_panel
-        if geometry.num_users > num_points:
-            raise ConfigError("ue.num_users", geometry.num_users, f"at most channel.num_points = {num_points}")
-        self._geometry, self._points = geometry, num_points
-        site = site_paths(
-            SiteRequest(
+        self._ue_panel, self._geometry, self._points = geometry.ue_panel, geometry, num_points
+        self._site = site_paths(
+            site_request(
+                geometry,
                 scene=scene,
-                carrier_hz=float(geometry.carrier_hz),
-                num_pol=geometry.panel.num_pol,
-                ue_num_pol=geometry.ue_num_pol,
-                antenna_pattern=geometry.antenna_pattern,
                 bs_position_m=bs_position_m,
                 look_at_m=look_at_m,
                 area_center_m=area_center_m,
@@ -89,16 +82,17 @@ class TracedSite(ChannelSource):
                 diffuse=diffuse,
                 diffraction=diffraction,
                 num_rays=num_rays,
-                seed=site_seed,
+                site_seed=site_seed,
             )
         )
-        self._site = site
         self._function = tf.function(self._response, jit_compile=False)
 
     def _picks(self, batch_size: int, seed: int) -> np.ndarray:
         """Points of every drop, int ``[batch, user]``, without repetition in a drop."""
         rng = np.random.default_rng(seed)
-        return np.stack([rng.choice(self._points, self._geometry.num_users, replace=False) for _ in range(batch_size)])
+        users = self._geometry.num_users
+        drops = [rng.choice(self._points, users, replace=False) for _ in range(batch_size)]
+        return np.reshape(drops, (batch_size, users)).astype(np.int64)
 
     def labels(self, batch_size: int, *, seed: int) -> dict[str, np.ndarray]:
         """``user`` (point of the site), ``position_m`` and ``los`` of the UEs that ``sample`` draws."""

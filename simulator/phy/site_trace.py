@@ -19,8 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from simulator.core.errors import StoreError
+from simulator.core.errors import ConfigError, StoreError
 from simulator.core.seeding import derive
+from simulator.core.types import RadioGeometry
 
 FORMAT = 2
 SCENES = ("munich", "etoile", "florence", "san_francisco", "simple_street_canyon")
@@ -82,6 +83,38 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "csilink"
 
 
+def site_request(geometry: RadioGeometry, *, site_seed: int = 1, **params: Any) -> SiteRequest:
+    """The request of a channel section ``site`` (its other parameters bear the names of :class:`SiteRequest`).
+
+    Raises:
+        ConfigError: more users than points.
+    """
+    request = SiteRequest(
+        carrier_hz=float(geometry.carrier_hz),
+        num_pol=geometry.panel.num_pol,
+        ue_num_pol=geometry.ue_num_pol,
+        antenna_pattern=geometry.antenna_pattern,
+        seed=site_seed,
+        **params,
+    )
+    if geometry.num_users > request.num_points:
+        allowed = f"at most channel.num_points = {request.num_points}"
+        raise ConfigError("ue.num_users", geometry.num_users, allowed)
+    return request
+
+
+def check_traceable(request: SiteRequest) -> None:
+    """StoreError where the rays are not there yet and this machine cannot trace them; traces nothing."""
+    from simulator.phy.llvm import working_llvm
+
+    if not _file(request).exists():
+        working_llvm()
+
+
+def _file(request: SiteRequest) -> Path:
+    return cache_folder() / "sites" / f"{request.scene}-{request.key}.npz"
+
+
 def site_paths(request: SiteRequest) -> dict[str, np.ndarray]:
     """Paths of a site, from the file of an earlier call or traced now (one process at a time).
 
@@ -93,7 +126,7 @@ def site_paths(request: SiteRequest) -> dict[str, np.ndarray]:
     Raises:
         StoreError: no working LLVM, no coverage, or the cache cannot be written.
     """
-    path = cache_folder() / "sites" / f"{request.scene}-{request.key}.npz"
+    path = _file(request)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.with_suffix(".lock").open("w") as lock:

@@ -46,6 +46,10 @@ class SionnaSource(ChannelSource):
     def sample(self, batch_size: int, *, seed: int) -> np.ndarray:
         """Channels, complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``."""
         set_seed(seed)
+        if not batch_size:
+            g = self.geometry
+            lead = (0, g.num_users, g.num_rx_ant, g.panel.num_ports)
+            return np.zeros((*lead, g.num_slots, g.num_subcarriers), np.complex64)
         return self._function(int(batch_size)).numpy()
 
     @property

@@ -442,6 +442,22 @@ class TestFeedback:
         width = min(first.bits.shape[2], second.bits.shape[2])
         np.testing.assert_array_equal(first.bits[same][:, :width], second.bits[same][:, :width])
 
+    @pytest.mark.parametrize("lead", [(0, 2), (3, 0)])
+    def test_empty_batch(self, name, params, lead):
+        """No drop, or no user: a report and a reconstruction of that shape."""
+        if lead == (3, 0) and "user_bits" in params:  # the number of users is fixed
+            return
+        scheme = scheme_of(name, params)
+        c = scheme.config
+        none = np.zeros((*lead, c.num_rx_ant, c.panel.num_ports, c.num_subcarriers), np.complex64)
+        estimate = CsiEstimate(none, np.zeros(lead, np.float32))
+        report, bops = scheme.report(estimate), scheme.ue_bops(estimate)
+        assert report.bits.shape[:2] == report.num_bits.shape == lead and report.bits.dtype == np.uint8
+        assert bops is None or bops.shape == lead
+        bare = CsiReport(np.zeros((*lead, 0), np.uint8), np.zeros(lead, int))
+        for sent in (report, scheme.omit(report, 1), bare):
+            check_reconstruction(scheme, scheme.reconstruct(sent), *lead)
+
     @pytest.mark.parametrize("change", ["shorter", "longer", "empty", "without columns"])
     def test_a_wrong_length_is_refused(self, name, params, change, rng):
         """PayloadError where all reports have one length, else reports marked as no codeword."""
@@ -503,6 +519,14 @@ class TestQuantizers:
         assert (np.abs(levels) <= 1).all() and len(np.unique(levels, axis=0)) == len(levels)
         assert quantizer.dim > 1 or (np.diff(levels[:, 0]) > 0).all()
         np.testing.assert_array_equal(quantizer.quantize(levels), index)
+
+    def test_empty_batch(self, name, params):
+        quantizer = made("quantizers", name, **params)
+        index = quantizer.quantize(np.zeros((0, 6), np.float32))
+        assert index.shape == (0, 6 // quantizer.dim) and index.dtype == np.int64
+        assert quantizer.dequantize(index).shape == tuple(quantizer.soft(ops.zeros((0, 6))).shape) == (0, 6)
+        if isinstance(quantizer, ScalarQuantizer):
+            assert [tuple(edge.shape) for edge in quantizer.cell(ops.zeros((0, 6)))] == [(0, 6)] * 2
 
     def test_every_value_has_a_cell(self, name, params, rng):
         quantizer = made("quantizers", name, **params)
@@ -600,6 +624,14 @@ class TestCoders:
         entropy = -np.sum(share[share > 0] * np.log2(share[share > 0]))
         assert num_bits.mean() / 64 >= entropy - 1e-9
 
+    def test_empty_batch(self, name, params, alphabet, rng):
+        coder = self.build(name, params, self.symbols(rng, alphabet), alphabet)
+        bits, num_bits = coder.encode(np.zeros((0, 64), np.int64))
+        assert len(bits) == 0 and num_bits.shape == (0,)
+        for sent in (bits, bits[:, :0]):
+            decoded, valid = coder.decode(sent, num_bits, 64)
+            assert decoded.shape == (0, 64) and valid.shape == (0,)
+
     def test_random_bits_never_raise(self, name, params, alphabet, rng):
         symbols = self.symbols(rng, alphabet)
         coder = self.build(name, params, symbols, alphabet)
@@ -633,6 +665,13 @@ class TestPrecoders:
                 w = np.asarray(ops.convert_to_numpy(precoder.weights(noise(rng, 3, 4, users, 8), noise_var)))
                 assert w.shape == (3, 4, 8, users) and w.dtype == np.complex64
                 np.testing.assert_allclose(np.sum(np.abs(w) ** 2, axis=(2, 3)), 1, rtol=1e-4)
+
+    @pytest.mark.parametrize("lead", [(0,), (0, 4), (3, 0)])
+    def test_empty_batch(self, name, params, lead):
+        precoder = made("precoders", name, **params)
+        for users in self.streams(precoder):
+            w = ops.convert_to_numpy(precoder.weights(ops.zeros((*lead, users, 8), "complex64"), 0.1))
+            assert w.shape == (*lead, 8, users) and w.dtype == np.complex64
 
     def test_total_power_of_layers(self, name, params, rng):
         """One user with several orthogonal layers of falling strength."""
@@ -691,6 +730,23 @@ class TestEstimators:
         assert (error[exact] == 0).all()
         if not exact.all():
             np.testing.assert_allclose(error.mean(axis=(0, 2)), estimate.error_var.mean(axis=(0, 2)), rtol=0.1)
+
+    def test_empty_batch(self, name, params):
+        estimator = made("estimators", name, self.GEOMETRY, **params)
+        estimate = estimator.estimate(np.zeros((0, 2, 2, 12, 2, 24), np.complex64), seed=3)
+        assert estimate.h_hat.shape == (0, 2, 2, 12, 2, 24) and estimate.error_var.shape == (0, 2, 2)
+
+    def test_an_estimate_depends_on_the_channel_of_its_ue_alone(self, name, params, rng):
+        estimator = made("estimators", name, self.GEOMETRY, **params)
+        h = self.channels(rng, 3)
+        changed = h.copy()
+        changed[1, 1] = 5 * h[0, 0]
+        one, two = (estimator.estimate(x, seed=3) for x in (h, changed))
+        same = np.ones((3, 2), bool)
+        same[1, 1] = False
+        if not getattr(estimator, "inr_db", None):  # interference of other cells is drawn for the batch
+            np.testing.assert_array_equal(one.h_hat[same], two.h_hat[same])
+            np.testing.assert_array_equal(one.error_var[same], two.error_var[same])
 
     def test_seeds(self, name, params, rng):
         estimator = made("estimators", name, self.GEOMETRY, **params)
@@ -751,6 +807,22 @@ class TestPredictors:
         factor = np.complex64(8 if name == "network" else 8 * np.exp(0.7j))
         assert_close(predictor.predict(factor * history, 1), factor * predictor.predict(history, 1), 1e-4)
 
+    def test_empty_batch(self, name, params):
+        predictor = made("predictors", name, self.GEOMETRY, **params)
+        history = np.zeros((0, 2, 2, 12, predictor.num_history + 2, 7), np.complex64)
+        for ahead in (0, 1):
+            assert predictor.predict(history, ahead).shape == (0, 2, 2, 12, 7)
+
+    def test_a_prediction_depends_on_the_channel_of_its_ue_alone(self, name, params, rng):
+        predictor = made("predictors", name, self.GEOMETRY, **params)
+        history = self.history(predictor, rng)
+        changed = history.copy()
+        changed[1, 1] = 3 * history[0, 0]
+        one, two = (predictor.predict(x, 1) for x in (history, changed))
+        same = np.ones((3, 2), bool)
+        same[1, 1] = False
+        np.testing.assert_array_equal(one[same], two[same])
+
     def test_zeros_and_slots_of_zeros(self, name, params, rng):
         """Of which the gNB knows nothing: finite values."""
         predictor = made("predictors", name, self.GEOMETRY, **params)
@@ -799,6 +871,8 @@ def test_channels(name, params, tmp_path, monkeypatch, rng):
     assert np.isfinite(h).all()
     power = np.sum(np.abs(h) ** 2, axis=(2, 3, 4, 5))
     assert (power > 0).all()
+    assert source.sample(0, seed=1).shape == (0, 2, 2, 12, 2, 5)
+    assert all(len(value) == 0 for value in source.labels(0, seed=1).values())
     other = source.sample(3, seed=2)
     assert (np.abs(other - h) ** 2).sum(axis=(2, 3, 4, 5)).min() > 1e-3 * power.min()
     again = source.sample(3, seed=1)
@@ -868,6 +942,24 @@ class TestMetrics:
                 assert drops.shape in ([(6,), (2, 6)] if metric.scope == "csi" else [(2, 6)])
                 assert np.isfinite(metric.finalize(drops.mean(axis=-1), 10.0)).all()
                 assert not metric.share or (0 <= drops.min() and drops.max() <= 1)
+
+    def test_empty_batch(self, name, params, rng):
+        """Of no drop, a value of no drop."""
+        metric = made("metrics", name, **params)
+        outcome = outcomes(rng)[metric.scope][0]
+        axis = 0 if metric.scope == "csi" else 1
+
+        def none(thing):
+            arrays = {k: v for k, v in vars(thing).items() if isinstance(v, np.ndarray)}
+            return dataclasses.replace(thing, **{k: np.take(v, [], axis=axis) for k, v in arrays.items()})
+
+        empty = none(outcome)
+        if metric.scope == "csi":
+            empty = dataclasses.replace(empty, directions=lambda: tuple(x[:0] for x in outcome.directions()))
+        else:
+            empty = dataclasses.replace(empty, throughput=none(outcome.throughput))
+        for full, drops in zip(metric.evaluate(outcome).values(), metric.evaluate(empty).values(), strict=True):
+            assert drops.size == 0 and drops.ndim == full.ndim
 
     def test_perfect_is_better_than_poor(self, name, params, rng):
         metric = made("metrics", name, **params)

@@ -1,0 +1,20 @@
+"""``keras.ops``, imported when it is first used: what these modules build needs no Keras, so that checks stay fast."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+
+class _Ops:
+    """Attributes of ``keras.ops``, kept once found."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # of inspection and copies, none of Keras
+            raise AttributeError(name)
+        value = getattr(import_module("keras.ops"), name)
+        setattr(self, name, value)
+        return value
+
+
+ops: Any = _Ops()
