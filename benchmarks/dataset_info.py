@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from simulator.core.errors import ConfigError, StoreError
+from simulator.core.durable import renamed
+from simulator.core.errors import ConfigError
 from simulator.data.layout import ChannelLayout
 from simulator.data.port_order import below_horizon
 from simulator.data.statistics import (
@@ -208,11 +209,8 @@ def draw_example(store: ChannelStore, split: str, index: int, path: Path) -> Non
         right.grid(alpha=0.3)
         right.legend(frameon=False)
     figure.suptitle(store.name, parse_math=False)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=130)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from None
+    with renamed(path, path.suffix) as temporary:
+        figure.savefig(temporary, dpi=130, format=path.suffix[1:] or "png")
 
 
 def _unit_profile(h: np.ndarray) -> np.ndarray:

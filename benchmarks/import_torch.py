@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.train import fit_tables, test_scores, write_tables
 from receivers.models.torch_weights import ARCHITECTURES, load_torch_weights
+from receivers.models.weights import save_weights
 from receivers.training.recipe import parse_training
 from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
@@ -71,7 +72,7 @@ def import_checkpoint(
     folder.mkdir(parents=True, exist_ok=True)
     seen = np.swapaxes(train[:30000], 1, 2) * np.float32(scale) + np.float32(0.5)
     tables = fit_tables(_Scaled(TrainingModel(network)), seen, recipe)
-    network.save_weights(folder / "model.weights.h5")
+    save_weights(network, folder / "model.weights.h5")
     write_tables(folder, tables)
     card = {
         "name": folder.name,

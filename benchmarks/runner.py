@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
-import subprocess
+import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,16 @@ from benchmarks.engines import check_engine, make_engine, run_units
 from benchmarks.memory import chunk_drops
 from benchmarks.normalization import mean_power
 from benchmarks.progress import bar
-from benchmarks.store import Accumulator, Unit, cdf_frame, tidy_frame, write_bytes, write_tables
+from benchmarks.provenance import commit, machine
+from benchmarks.reads import note_parts
+from benchmarks.results_folder import claimed_results, everything_read
+from benchmarks.store import TABLES, Accumulator, Unit, cdf_frame, tidy_frame, write_tables
 from scenarios.load import apply_override, find_file, load_mapping
 from scenarios.schema import Scenario
 from scenarios.sweep import Point, content_hash, expand
-from simulator.core.errors import ConfigError, StoreError
-from simulator.core.paths import writable
+from simulator.core.content import noting
+from simulator.core.durable import write_bytes
+from simulator.core.errors import ConfigError
 
 SNR_DEFINITION = (
     "snr_db is the total transmit power over all ports and streams, divided by the noise power, per subcarrier. "
@@ -85,7 +90,7 @@ def run(
         overrides: ``field=value`` assignments.
         workers: processes (local; None takes all CPUs, at most 8) or tasks in flight (ray; None takes the cluster).
         engine: "local" or "ray".
-        resume: go on in a folder that already holds results of this scenario.
+        resume: go on in a folder that already holds results of this scenario; what it reads must be the same, too.
         report: also draw the figures and ``report.html``.
 
     Returns:
@@ -102,14 +107,15 @@ def run(
     name = points[0].scenario.name
     folder = Path(out) if out is not None else Path("results") / name
     plans = [_plan(point, folder) for point in points]
-    _claim(folder, data, resume)
-    totals = _compute(points, plans, engine, workers)
-    frame = tidy_frame(name, list(zip(points, totals, strict=True)))
-    write_tables(folder, frame, cdf_frame(list(zip(points, totals, strict=True))))
-    _write_manifest(folder, data, points, totals, started)
-    if report:
-        write_report(folder)
-    return read_results(folder / "results.csv")
+    points = [plan[0].point for plan in plans]
+    with claimed_results(folder, data, points, resume):
+        totals = _compute(points, plans, engine, workers)
+        frame = tidy_frame(name, list(zip(points, totals, strict=True)))
+        write_tables(folder, frame, cdf_frame(list(zip(points, totals, strict=True))))
+        write_manifest(folder, data, points, totals, started)
+        if report:
+            write_report(folder)
+        return read_results(folder / "results.csv")
 
 
 def _chunk_size(point: Point) -> int:
@@ -117,24 +123,14 @@ def _chunk_size(point: Point) -> int:
 
 
 def _plan(point: Point, folder: Path) -> list[Unit]:
-    """All chunks of a point, up to ``max_drops``."""
+    """All chunks of a point, up to ``max_drops``; the point knows then what its parts read."""
     run_section = point.scenario.run
-    size, total = _chunk_size(point), run_section.max_drops or run_section.drops
-    build_estimator(point.scenario)
+    with noting() as read:
+        size, total = _chunk_size(point), run_section.max_drops or run_section.drops
+        build_estimator(point.scenario)
+        note_parts(point.scenario)
+    point = replace(point, content=read)
     return [Unit(point, index, min(size, total - index * size), folder) for index in range(-(-total // size))]
-
-
-def _claim(folder: Path, data: dict[str, Any], resume: bool) -> None:
-    """Make the results folder ours, or refuse."""
-    marker = writable(folder / "scenario.json")
-    if folder.exists() and not folder.is_dir():
-        raise StoreError(f"{folder}: is a file; choose another --out")
-    if folder.is_dir() and any(folder.iterdir()):
-        if not resume:
-            raise StoreError(f"{folder}: not empty; add --resume to go on in it, or choose another --out")
-        if not marker.is_file():
-            raise StoreError(f"{folder}: holds other files and no results to resume; choose another --out")
-    write_bytes(marker, (json.dumps(data, indent=1, default=str) + "\n").encode())
 
 
 def _compute(
@@ -142,7 +138,7 @@ def _compute(
 ) -> list[Accumulator]:
     """Compute what is missing and merge, point by point in chunk order."""
     wanted = sum(_planned(point, plan) for point, plan in zip(points, plans, strict=True))
-    finished: set[Path] = {unit.path for plan in plans for unit in plan if unit.done}
+    finished: set[Path] = {unit.path for plan in plans for unit in plan if _intact(unit)}
     stopped: list[int | None] = [None] * len(points)
     totals = [Accumulator() for _ in points]
     merged = [0] * len(points)
@@ -182,6 +178,15 @@ def _compute(
     return totals
 
 
+def _intact(unit: Unit) -> bool:
+    """Whether the unit is done; a file of it that is damaged or foreign is told, and computed again."""
+    if not unit.path.is_file():
+        return False
+    if (fault := unit.fault) is not None:
+        print(f"csilink: {unit.path}: {fault}; computed again", file=sys.stderr)
+    return fault is None
+
+
 def _useful(workers: int | None, chunks: int) -> int | None:
     """Not more workers than chunks, where the number was left open."""
     import os
@@ -212,9 +217,10 @@ def _tight(scenario: Scenario, total: Accumulator) -> bool:
     return all(row["ci95"] <= rule.ci_rel * abs(row["value"]) for row in rows)
 
 
-def _write_manifest(
-    folder: Path, data: dict[str, Any], points: Sequence[Point], totals: Sequence[Accumulator], started: float
+def write_manifest(
+    folder: Path, data: dict[str, Any], points: Sequence[Point], totals: Sequence[Accumulator], started: float | None
 ) -> None:
+    """``manifest.json`` of finished tables; without ``started`` (seconds since 1970) they are drawn again."""
     scenario = points[0].scenario
     notes = []
     if scenario.normalization == "none":
@@ -233,15 +239,20 @@ def _write_manifest(
         "seed": scenario.seed,
         "num_drops": drops[0] if len(drops) == 1 else f"{drops[0]} to {drops[-1]} per point",
         "versions": {"python": platform.python_version(), **{p: _version(p) for p in _PACKAGES}},
-        "commit": _commit(),
-        "hashes": {"scenario": content_hash(json.loads(json.dumps(data, default=str)))},
+        **commit(),
+        "machine": machine(),
+        "hashes": {
+            "scenario": content_hash(json.loads(json.dumps(data, default=str))),
+            **{name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in TABLES},
+            **everything_read(points),
+        },
         "points": [
             {"key": point.key, "axes": point.axes, "drops": t.drops}
             | ({"mean_power": asdict(powers[point.key])} if powers else {})
             for point, t in zip(points, totals, strict=True)
         ],
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
-        "wall_time_s": round(time.time() - started, 1),
+        "started": started and time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "wall_time_s": started and round(time.time() - started, 1),
         "notes": notes,
     }
     write_bytes(folder / "manifest.json", (json.dumps(manifest, indent=1, default=str) + "\n").encode())
@@ -252,15 +263,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
-
-
-def _commit() -> str:
-    """Commit of the checkout this package runs from, or "unknown"."""
-    here = Path(__file__).resolve().parent
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=5, check=True
-        )
-        return done.stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"

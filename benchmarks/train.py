@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cards import channel_facts, training_facts
+from receivers.models.weights import save_weights
 from receivers.training.recipe import TrainingRecipe
 from simulator.core import registry
+from simulator.core.durable import renamed
 from simulator.core.errors import ConfigError
 from simulator.data.store import ChannelStore, sha256, write_json
 
@@ -77,10 +79,11 @@ def _train_network(
     # A fresh model: the trained one would save its optimiser along.
     network = registry.build("models", recipe.model.name, **model.autoencoder.get_config())
     network.set_weights(model.autoencoder.get_weights())
-    network.save_weights(folder / "model.weights.h5")
+    save_weights(network, folder / "model.weights.h5")
     if not network.binary:
         write_tables(folder, fit_tables(model, train_images[:30000], recipe))
-    _learning_curve(history["epochs"], recipe).savefig(folder / "learning_curve.png", dpi=120)
+    with renamed(folder / "learning_curve.png", ".png") as temporary:
+        _learning_curve(history["epochs"], recipe).savefig(temporary, dpi=120)
     card = {
         "name": recipe.name,
         "description": " ".join((recipe.description or "CSI autoencoder, see recipe").split()),
@@ -119,7 +122,7 @@ def _codec(recipe: TrainingRecipe, folder: Path) -> dict[str, Any]:
 
 def write_tables(folder: Path, tables: dict[str, dict[str, np.ndarray]]) -> None:
     """``tables.npz``."""
-    with (folder / "tables.npz").open("wb") as file:
+    with renamed(folder / "tables.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **{f"{k}/{part}": v for k, table in tables.items() for part, v in table.items()})
 
 

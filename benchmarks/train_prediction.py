@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cards import channel_facts, data_facts, training_facts
+from receivers.models.weights import save_weights
 from receivers.training.prediction_recipe import PredictionRecipe
 from simulator.core import registry
+from simulator.core.durable import renamed
 from simulator.core.errors import ConfigError
 from simulator.data.store import ChannelStore, sha256, write_json
 
@@ -37,8 +39,9 @@ def train_prediction(
     # A fresh network: the trained one would save its optimiser along.
     network = registry.build("prediction_models", recipe.model.name, **trained.get_config())
     network.set_weights(trained.get_weights())
-    network.save_weights(folder / "model.weights.h5")
-    learning_curve(history["epochs"], recipe.name).savefig(folder / "learning_curve.png", dpi=120)
+    save_weights(network, folder / "model.weights.h5")
+    with renamed(folder / "learning_curve.png", ".png") as temporary:
+        learning_curve(history["epochs"], recipe.name).savefig(temporary, dpi=120)
     slots = [store.layout.num_slots for store in stores]
     card = {
         "name": recipe.name,

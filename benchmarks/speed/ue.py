@@ -17,8 +17,8 @@ from benchmarks.figures_cost import cost_points
 from benchmarks.progress import track
 from benchmarks.report import read_results
 from benchmarks.speed.timing import in_turn
-from benchmarks.store import write_bytes
 from receivers.models.weights import TrainedModel, zoo_names
+from simulator.core.durable import renamed, write_bytes
 from simulator.core.extras import installed
 
 RUNTIMES = {"onnx": "ONNX Runtime", "litert": "LiteRT"}
@@ -67,10 +67,10 @@ def measure_zoo(results: Path, out: Path) -> pd.DataFrame:
         points = points[~points["scheme"].str.contains("-w4|-mpq-")]
         columns = ["weights", "precision", "cost", "bits", "outage", "ci95", "criterion"]
         frame = frame.merge(points[columns], how="left", on=["weights", "precision"])
-    out.mkdir(parents=True, exist_ok=True)
     write_bytes(out / "ue_latency.csv", frame.to_csv(index=False, float_format="%.6g").encode())
     if "outage" in frame:
-        latency_figure(frame.dropna(subset=["outage"])).savefig(out / "pareto.png", dpi=150)
+        with renamed(out / "pareto.png", ".png") as temporary:
+            latency_figure(frame.dropna(subset=["outage"])).savefig(temporary, dpi=150)
     return frame
 
 

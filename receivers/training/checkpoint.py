@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from simulator.core.durable import renamed
 from simulator.core.errors import StoreError
 from simulator.core.readers import read_json, read_npz, reason
 
@@ -18,10 +19,8 @@ def save_variables(model: keras.Model, path: Path) -> None:
     """All variables of a compiled model and its optimiser, in order; renamed into place."""
     variables = [*model.variables, *model.optimizer.variables]
     values = {f"v{i}": ops.convert_to_numpy(v) for i, v in enumerate(variables)}
-    partial = path.with_name(f".{path.name}")
-    with partial.open("wb") as file:
+    with renamed(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **values)
-    partial.replace(path)
 
 
 def load_variables(model: keras.Model, path: Path, weights_only: bool = False) -> None:

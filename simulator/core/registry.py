@@ -7,6 +7,7 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from simulator.core.content import note_plugin
 from simulator.core.errors import ConfigError
 
 KINDS = (
@@ -76,4 +77,5 @@ def _point(kind: str, name: str) -> EntryPoint:
     points = _points(kind)
     if name not in points:
         raise ConfigError(kind, name, ", ".join(points) or "none installed")
+    note_plugin(kind, points[name])
     return points[name]

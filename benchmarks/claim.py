@@ -1,0 +1,94 @@
+"""A folder belongs to the inputs that it was made from: a process with other ones, or a second process, is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from simulator.core.content import own_version
+from simulator.core.durable import sweep
+from simulator.core.errors import StoreError
+from simulator.core.lock import held
+from simulator.core.readers import read_json
+from simulator.data.store import write_json
+
+FILE = "inputs.json"
+_MOST = 5  # differences that a message names
+
+
+@contextmanager
+def claimed(folder: Path, inputs: Mapping[str, Any], finished: str = "card.json") -> Iterator[None]:
+    """Hold a folder for what is made from these inputs (recipe, stores, files), kept in ``inputs.json``.
+
+    Args:
+        folder: where it is made, or was.
+        inputs: plain data; csilink's version is added.
+        finished: file that tells, where there are no inputs, that an earlier csilink worked here.
+
+    Raises:
+        StoreError: the folder was made from other inputs (the message tells which), or another process writes here.
+    """
+    wanted = {"csilink": own_version(), **inputs}
+    with held(folder):
+        sweep(folder)
+        path = folder / FILE
+        if path.exists():
+            require_equal(folder, read_json(path), wanted)
+        elif any((folder / name).exists() for name in (finished, "history.json")):
+            raise StoreError(f"{folder}: made from inputs that were not noted; choose another --out or delete it")
+        else:
+            write_json(path, wanted)
+        yield
+
+
+def require_equal(folder: Path, old: Any, new: Any) -> None:
+    """StoreError that names what differs between the inputs of a folder and other ones."""
+    if found := differences(old, new):
+        raise StoreError(f"{folder}: made from other inputs ({summary(found)}); choose another --out or delete it")
+
+
+def differences(old: Any, new: Any) -> list[str]:
+    """``field: old -> new`` of all fields that differ between plain data; digests as "other content"."""
+    before, after = dict(_leaves(old)), dict(_leaves(new))
+    return [
+        f"{key}: {_text(before.get(key, _NOTHING), after.get(key, _NOTHING))}"
+        for key in dict.fromkeys((*before, *after))
+        if before.get(key, _NOTHING) != after.get(key, _NOTHING)
+    ]
+
+
+def summary(found: list[str]) -> str:
+    """The first differences in one line."""
+    rest = len(found) - _MOST
+    return "; ".join(found[:_MOST]) + (f"; and {rest} more" if rest > 0 else "")
+
+
+_NOTHING = object()
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        for key, each in value.items():
+            yield from _leaves(each, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list | tuple) and any(isinstance(each, Mapping | list | tuple) for each in value):
+        for index, each in enumerate(value):
+            yield from _leaves(each, f"{path}.{index}")
+    else:
+        yield path, list(value) if isinstance(value, tuple) else value
+
+
+def _text(old: Any, new: Any) -> str:
+    if _is_digest(old) and _is_digest(new):
+        return "other content"
+    return " -> ".join("nothing" if value is _NOTHING else _short(value) for value in (old, new))
+
+
+def _is_digest(value: Any) -> bool:
+    return isinstance(value, str) and len(value) == 64 and not set(value) - set("0123456789abcdef")
+
+
+def _short(value: Any) -> str:
+    text = "a file" if _is_digest(value) else repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
