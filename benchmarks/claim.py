@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from simulator.core.content import own_version
+from receivers.models.weights import note_weights
+from simulator.core import registry
+from simulator.core.content import note, noting, own_version, sha256
 from simulator.core.durable import sweep
 from simulator.core.errors import StoreError
+from simulator.core.lock import FILE as LOCK
 from simulator.core.lock import held
 from simulator.core.readers import read_json
-from simulator.data.store import write_json
+from simulator.data.store import ChannelStore, write_json
 
 FILE = "inputs.json"
 _MOST = 5  # differences that a message names
@@ -40,7 +43,34 @@ def claimed(folder: Path, inputs: Mapping[str, Any], finished: str = "card.json"
             raise StoreError(f"{folder}: made from inputs that were not noted; choose another --out or delete it")
         else:
             write_json(path, wanted)
-        yield
+        try:
+            yield
+        except BaseException:
+            if {each.name for each in folder.iterdir()} == {FILE, LOCK}:  # nothing was made
+                path.unlink()
+            raise
+
+
+def training_inputs(recipe: Any, stores: Mapping[str, ChannelStore]) -> dict[str, Any]:
+    """Recipe, hashes of the stores, and hashes of the weights that the recipe starts at or learns from.
+
+    Args:
+        recipe: of a training or a codebook.
+        stores: by data set or environment.
+    """
+    distill, network = getattr(recipe, "distill", None), getattr(recipe, "network", None)
+    with noting() as reads:
+        for name in (getattr(recipe, "init", "random"), distill and distill.teacher):
+            if name not in (None, "random", "pca"):
+                note_weights(name)
+        if network is not None and network.pretrained is not None:
+            for file in sorted(Path(network.pretrained).glob("*.safetensors")):
+                note(file, sha256(file))
+        for kind, section in (("models", "model"), ("prediction_models", "model"), ("refiners", "network")):
+            if (plugin := getattr(getattr(recipe, section, None), "name", None)) in registry.names(kind):
+                registry.target(kind, plugin)  # noted if it is of another package
+    hashes = {name: store.hash for name, store in stores.items()}
+    return {"recipe": recipe.model_dump(mode="json"), "stores": hashes, "reads": dict(reads)}
 
 
 def require_equal(folder: Path, old: Any, new: Any) -> None:

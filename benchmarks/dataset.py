@@ -8,13 +8,19 @@ from typing import Any
 import numpy as np
 
 from benchmarks.build import build_source, channel_name
+from benchmarks.claim import differences, summary
 from benchmarks.memory import bytes_per_drop
 from benchmarks.normalization import MeanPower, mean_power, mixed
 from benchmarks.progress import track
+from benchmarks.reads import note_channel
 from scenarios.dataset import DatasetRecipe
 from scenarios.sweep import content_hash
+from simulator.core.content import noting, own_version
+from simulator.core.durable import sweep
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.interfaces import ChannelSource
+from simulator.core.lock import FILE as LOCK
+from simulator.core.lock import held
 from simulator.core.paths import writable
 from simulator.core.readers import read_json
 from simulator.core.seeding import derive
@@ -40,17 +46,41 @@ def make_dataset(recipe: DatasetRecipe, folder: Path) -> ChannelStore:
     }
     # Part of the identity: a recipe that is drawn from corrected channels is not the one of before.
     description = recipe.model_dump(mode="json") | ({"corrections": corrections} if corrections else {})
-    key = content_hash(description)
+    with noting() as read:  # other stores, plug-ins of other packages
+        for part in recipe.parts:
+            note_channel(part.channel)
+    description |= {"reads": dict(read)} if read else {}
     marker = writable(folder / "recipe.json")
-    if marker.exists() and content_hash_of(marker) != key:
-        raise StoreError(f"{folder}: holds the data of another recipe; choose another --out")
-    if not marker.exists() and folder.is_dir() and any(folder.iterdir()):
+    if not marker.exists() and folder.is_dir() and any(path.name != LOCK for path in folder.iterdir()):
         raise StoreError(f"{folder}: holds other files; choose another --out")
+    with held(folder):
+        sweep(folder)
+        _require_same(marker, {**description, "csilink": own_version()})
+        write_json(marker, {**description, "csilink": own_version()})
+        return _finish(recipe, folder, sources, description, corrections)
+
+
+def _require_same(marker: Path, description: dict[str, Any]) -> None:
+    """StoreError unless the folder is new, or holds the data of this recipe."""
+    if not marker.exists():
+        return
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"{folder}: cannot be written ({error.strerror})") from None
-    write_json(marker, description)
+        before = {"csilink": own_version(), **read_json(marker)}
+    except (OSError, ValueError, TypeError):
+        before = {}
+    if found := differences(before, description):
+        what = summary(found) if before else f"{marker.name} cannot be read"
+        raise StoreError(f"{marker.parent}: holds the data of another recipe ({what}); choose another --out")
+
+
+def _finish(
+    recipe: DatasetRecipe,
+    folder: Path,
+    sources: dict[int, ChannelSource],
+    description: dict[str, Any],
+    corrections: dict[str, list[str]],
+) -> ChannelStore:
+    """Draw the shards that are missing or damaged, and write the manifest."""
     finished = _finished(folder)
     power = _mean_power(recipe) if recipe.normalization == "per_dataset" else None
     scale = None if power is None else power.value**-0.5
@@ -68,7 +98,7 @@ def make_dataset(recipe: DatasetRecipe, folder: Path) -> ChannelStore:
         entries[split].append({"file": path.name, "num_samples": count, "sha256": sha256(path)})
     origin = {
         "recipe": recipe.model_dump(mode="json"),
-        "recipe_hash": key,
+        "recipe_hash": content_hash(description),
         "corrections": corrections,  # active in the sources, by part
         "parts": [channel_name(p.channel) for p in recipe.parts],
     }
@@ -97,14 +127,6 @@ def _finished(folder: Path) -> dict[str, str]:
         return {shard["file"]: shard["sha256"] for split in splits.values() for shard in split}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
-
-
-def content_hash_of(marker: Path) -> str:
-    """Content hash of a stored recipe; anything unreadable matches no recipe."""
-    try:
-        return content_hash(read_json(marker))
-    except (OSError, ValueError):
-        return ""
 
 
 def _source(recipe: DatasetRecipe, sources: dict[int, ChannelSource], number: int) -> ChannelSource:

@@ -13,6 +13,7 @@ from receivers.models.torch_weights import ARCHITECTURES, load_torch_weights
 from receivers.models.weights import save_weights
 from receivers.training.recipe import parse_training
 from simulator.core import registry
+from simulator.core.content import own_version
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.extras import need
 from simulator.data.channel_version import channel_version
@@ -98,7 +99,11 @@ def import_checkpoint(
             "store_sha256": store.hash,
             "samples": {"train": len(train), "test": len(test)},
         },
-        "training": {"imported": {f.name: sha256(f) for f in files}, "keras": keras.__version__},
+        "training": {
+            "imported": {f.name: sha256(f) for f in files},
+            "keras": keras.__version__,
+            "csilink": own_version(),
+        },
     }
     write_json(folder / "card.json", card)
     quantised = recipe.model_copy(update={"quantizer": _section()})

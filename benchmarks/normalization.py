@@ -16,14 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.reads import note_channel
 from scenarios.sweep import content_hash
 from simulator.core import registry
 from simulator.core.cache import cache_folder, cached
-from simulator.core.content import note_files, noting
+from simulator.core.content import noting
 from simulator.core.interfaces import ChannelSource
 from simulator.core.readers import read_json
 from simulator.core.types import Panel, RadioGeometry
-from simulator.data.store import ChannelStore
 
 FORMAT = 1
 HALF_WIDTH_DB = 0.05
@@ -100,12 +100,8 @@ def _identity(kind: type, channel: Any, geometry: RadioGeometry) -> dict[str, An
     """All that determines the value."""
     texts = sorted(Path(import_module("simulator.phy").__file__).parent.glob("*.py"))
     texts.append(Path(sys.modules[kind.__module__].__file__))
-    with noting() as read:  # stores, and files that the parameters of a guest name
-        if channel.model == "recorded":
-            ChannelStore(channel.store, verify=False)
-        else:
-            note_files(channel.model_extra)
-        registry.target("channels", channel.model)
+    with noting() as read:
+        note_channel(channel)
     return {
         "format": FORMAT,
         "half_width_db": HALF_WIDTH_DB,

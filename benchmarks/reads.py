@@ -17,11 +17,7 @@ def note_parts(scenario: Scenario) -> None:
 
     Schemes, estimators and predictors of csilink note what they read when they are built.
     """
-    channel = scenario.channel
-    if channel.model == "recorded":
-        ChannelStore(channel.store, verify=False)  # the workers compare the shards with its manifest
-    else:
-        _note_plugin("channels", channel.model, channel.model_extra)
+    note_channel(scenario.channel)
     _note_plugin("estimators", scenario.estimation.name, scenario.estimation.model_extra)
     for entry in scenario.feedback:
         _note_plugin("feedback", entry.scheme, entry.model_extra)
@@ -31,6 +27,14 @@ def note_parts(scenario: Scenario) -> None:
         _note_plugin("precoders", precoder.name, precoder.params)
     for name in scenario.metrics or registry.names("metrics"):
         _note_plugin("metrics", name, None)
+
+
+def note_channel(channel: Any) -> None:
+    """Note store or plug-in of a channel section."""
+    if channel.model == "recorded":
+        ChannelStore(channel.store, verify=False)  # who draws from it compares the shards with its manifest
+    else:
+        _note_plugin("channels", channel.model, channel.model_extra)
 
 
 def _note_plugin(kind: str, name: str, params: Any) -> None:

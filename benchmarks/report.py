@@ -28,6 +28,7 @@ from benchmarks.figures import (
     swept_axes,
 )
 from benchmarks.figures_cost import COST, outage_vs_ue_cost
+from benchmarks.rebuild import mend_tables
 from simulator.core.durable import write_bytes
 from simulator.core.errors import StoreError
 from simulator.core.paths import inside
@@ -63,13 +64,17 @@ AXIS_METRICS = ("sum_rate_bpshz", "relative_rate", "goodput_bpshz", "sgcs_subban
 def write_report(folder: Path) -> Path:
     """Write ``figures/*.png``, ``figures/*.svg``, ``bd_rate.csv`` and ``report.html``; return the path of the page.
 
+    Tables that are not as the run wrote them are written again from the chunks.
+
     Args:
         folder: results folder with ``results.csv``, ``manifest.json`` and, where rates were drawn,
             ``user_rate_cdf.csv``.
+
     Raises:
         StoreError: an input is missing, damaged or empty, or the folder cannot be written.
     """
     folder = Path(folder)
+    mend_tables(folder)
     frame, manifest = read_results(inside(folder, "results.csv")), _read_manifest(inside(folder, "manifest.json"))
     axes = swept_axes(frame)
     cdf = _read_cdf(inside(folder, "user_rate_cdf.csv"), axes)

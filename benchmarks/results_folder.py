@@ -26,7 +26,9 @@ _FREE = {"run", "name", "description"}  # no part of a point
 
 
 @contextmanager
-def claimed_results(folder: Path, data: dict[str, Any], points: Sequence[Point], resume: bool) -> Iterator[None]:
+def claimed_results(
+    folder: Path, data: dict[str, Any], points: Sequence[Point], chunk_drops: Sequence[int], resume: bool
+) -> Iterator[None]:
     """Hold a folder for the results of these points.
 
     Resuming is adding: every point that the folder was made for must be one of ``points``, with the same content. So
@@ -36,6 +38,7 @@ def claimed_results(folder: Path, data: dict[str, Any], points: Sequence[Point],
         folder: new, empty, or with ``resume`` one with results.
         data: scenario as plain data.
         points: its points with what they read.
+        chunk_drops: drops of a chunk, for each point.
         resume: go on in a folder with results.
 
     Raises:
@@ -51,16 +54,15 @@ def claimed_results(folder: Path, data: dict[str, Any], points: Sequence[Point],
             sweep(place)
         contents = [dict(point.content) for point in points]
         keys = [content_hash(content) for content in contents]
-        write_json(
-            folder / CONTENT,
-            {"csilink": own_version(), "contents": dict(zip(keys, contents, strict=True)), "points": keys},
-        )
+        listed = [{"content": key, "chunk_drops": size} for key, size in zip(keys, chunk_drops, strict=True)]
+        unique = dict(zip(keys, contents, strict=True))
+        write_json(folder / CONTENT, {"csilink": own_version(), "contents": unique, "points": listed})
         write_bytes(folder / SCENARIO, (json.dumps(data, indent=1, default=str) + "\n").encode())
         yield
 
 
-def read_points(folder: Path) -> tuple[dict[str, Any], list[Point]]:
-    """Scenario of a results folder as plain data, and its points with what they read then.
+def read_points(folder: Path) -> tuple[dict[str, Any], list[Point], list[int]]:
+    """Scenario of a results folder as plain data, its points with what they read then, drops of their chunks.
 
     Raises:
         StoreError: no results, damaged files, or results of another version of csilink.
@@ -68,14 +70,17 @@ def read_points(folder: Path) -> tuple[dict[str, Any], list[Point]]:
     data, content = _read(folder / SCENARIO), _read(folder / CONTENT)
     try:
         points = expand(data)
-        found = [content["contents"][key] for key in content["points"]]
+        found = [content["contents"][listed["content"]] for listed in content["points"]]
         points = [replace(point, content=dict(read)) for point, read in zip(points, found, strict=True)]
+        sizes = [int(listed["chunk_drops"]) for listed in content["points"]]
+        if min(sizes) < 1:
+            raise ValueError("chunk_drops below 1")
         version = str(content["csilink"])
     except (ConfigError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise StoreError(f"{folder}: {SCENARIO} and {CONTENT} are not those of a run ({error})") from None
     if version != own_version():
         raise StoreError(f"{folder}: computed by csilink {version}; this is {own_version()}")
-    return data, points
+    return data, points, sizes
 
 
 def everything_read(points: Sequence[Point]) -> dict[str, str]:

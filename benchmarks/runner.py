@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import sys
@@ -27,7 +26,7 @@ from benchmarks.store import TABLES, Accumulator, Unit, cdf_frame, tidy_frame, w
 from scenarios.load import apply_override, find_file, load_mapping
 from scenarios.schema import Scenario
 from scenarios.sweep import Point, content_hash, expand
-from simulator.core.content import noting
+from simulator.core.content import noting, sha256
 from simulator.core.durable import write_bytes
 from simulator.core.errors import ConfigError
 
@@ -108,7 +107,7 @@ def run(
     folder = Path(out) if out is not None else Path("results") / name
     plans = [_plan(point, folder) for point in points]
     points = [plan[0].point for plan in plans]
-    with claimed_results(folder, data, points, resume):
+    with claimed_results(folder, data, points, [plan[0].drops for plan in plans], resume):
         totals = _compute(points, plans, engine, workers)
         frame = tidy_frame(name, list(zip(points, totals, strict=True)))
         write_tables(folder, frame, cdf_frame(list(zip(points, totals, strict=True))))
@@ -123,13 +122,17 @@ def _chunk_size(point: Point) -> int:
 
 
 def _plan(point: Point, folder: Path) -> list[Unit]:
-    """All chunks of a point, up to ``max_drops``; the point knows then what its parts read."""
-    run_section = point.scenario.run
+    """All chunks of a point, which knows then what its parts read."""
     with noting() as read:
-        size, total = _chunk_size(point), run_section.max_drops or run_section.drops
+        size = _chunk_size(point)
         build_estimator(point.scenario)
         note_parts(point.scenario)
-    point = replace(point, content=read)
+    return units_of(replace(point, content=read), folder, size)
+
+
+def units_of(point: Point, folder: Path, size: int) -> list[Unit]:
+    """All chunks of a point of ``size`` drops, up to ``max_drops``."""
+    total = point.scenario.run.max_drops or point.scenario.run.drops
     return [Unit(point, index, min(size, total - index * size), folder) for index in range(-(-total // size))]
 
 
@@ -149,7 +152,7 @@ def _compute(
         while stopped[number] is None and merged[number] < len(plan) and plan[merged[number]].path in finished:
             totals[number].add(plan[merged[number]].path)
             merged[number] += 1
-            if merged[number] == len(plan) or _tight(points[number].scenario, totals[number]):
+            if merged[number] == len(plan) or is_tight(points[number].scenario, totals[number]):
                 stopped[number] = merged[number]
 
     def missing() -> Iterator[Unit]:
@@ -204,7 +207,7 @@ def _planned(point: Point, plan: Sequence[Unit]) -> int:
     return len(plan)
 
 
-def _tight(scenario: Scenario, total: Accumulator) -> bool:
+def is_tight(scenario: Scenario, total: Accumulator) -> bool:
     """Enough drops, and every row of the watched metric has a small enough relative half-width."""
     rule = scenario.run
     if total.drops < rule.drops:
@@ -239,11 +242,11 @@ def write_manifest(
         "seed": scenario.seed,
         "num_drops": drops[0] if len(drops) == 1 else f"{drops[0]} to {drops[-1]} per point",
         "versions": {"python": platform.python_version(), **{p: _version(p) for p in _PACKAGES}},
-        **commit(),
-        "machine": machine(),
+        **(commit() if started else {"commit": None, "dirty": None}),
+        "machine": machine() if started else {},
         "hashes": {
             "scenario": content_hash(json.loads(json.dumps(data, default=str))),
-            **{name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in TABLES},
+            **{name: sha256(folder / name) for name in TABLES},
             **everything_read(points),
         },
         "points": [

@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cards import channel_facts, training_facts
+from benchmarks.claim import claimed, training_inputs
+from benchmarks.data_sets import is_data_set
 from receivers.models.weights import save_weights
 from receivers.training.recipe import TrainingRecipe
 from simulator.core import registry
+from simulator.core.content import own_version
 from simulator.core.durable import renamed
 from simulator.core.errors import ConfigError
 from simulator.data.store import ChannelStore, sha256, write_json
@@ -31,9 +34,10 @@ def train(recipe: TrainingRecipe, store: ChannelStore, folder: Path, progress: A
 
     Raises:
         ConfigError: the store is not the data set that the recipe names.
-        StoreError: ``folder`` holds another run.
+        StoreError: ``folder`` holds what was trained with another recipe, store or start, or another process writes
+            there.
     """
-    if store.name != recipe.dataset:
+    if not is_data_set(store, recipe.dataset):
         raise ConfigError("--store", store.name, f"a store of the data set {recipe.dataset}")
     most = store.layout.entry_shape[-1]
     if recipe.domain == "angular_delay" and recipe.num_delays > most:
@@ -56,9 +60,10 @@ def train(recipe: TrainingRecipe, store: ChannelStore, folder: Path, progress: A
     samples = {"train": len(images), "val": len(val), "test": len(test)}
     data = {"name": store.name, "origin": store.origin, "store_sha256": store.hash, "samples": samples}
     names = store.origin.get("parts", [store.name])
-    if recipe.model.name == "klt":
-        return _train_klt(recipe, store, images, folder, data)
-    return _train_network(recipe, store, images, val, (test, part, names), folder, data, progress)
+    with claimed(folder, training_inputs(recipe, {recipe.dataset: store})):
+        if recipe.model.name == "klt":
+            return _train_klt(recipe, store, images, folder, data)
+        return _train_network(recipe, store, images, val, (test, part, names), folder, data, progress)
 
 
 def _train_network(
@@ -294,6 +299,7 @@ def _train_klt(
         "recipe": recipe.model_dump(mode="json"),
         "channels": channel_facts([store]),
         "dataset": data,
+        "training": {"csilink": own_version()},
     }
     write_json(folder / "card.json", card)
     return card

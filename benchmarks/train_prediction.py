@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cards import channel_facts, data_facts, training_facts
+from benchmarks.claim import claimed, training_inputs
+from benchmarks.data_sets import is_data_set
 from receivers.models.weights import save_weights
 from receivers.training.prediction_recipe import PredictionRecipe
 from simulator.core import registry
@@ -33,6 +35,17 @@ def train_prediction(
         StoreError: ``folder`` holds another run.
     """
     require_stores(recipe.datasets, stores)
+    with claimed(folder, training_inputs(recipe, dict(zip(recipe.datasets, stores, strict=True)))):
+        return _train(recipe, stores, folder, progress, unseen)
+
+
+def _train(
+    recipe: PredictionRecipe,
+    stores: Sequence[ChannelStore],
+    folder: Path,
+    progress: Any,
+    unseen: Sequence[ChannelStore],
+) -> dict[str, Any]:
     from receivers.training.fit_prediction import fit_prediction, known_entries
 
     trained, history = fit_prediction(recipe, stores, folder, progress)
@@ -65,9 +78,8 @@ def train_prediction(
 
 def require_stores(names: Sequence[str], stores: Sequence[ChannelStore]) -> None:
     """ConfigError unless the stores are the data sets of these names, in order."""
-    found = [store.name for store in stores]
-    if found != list(names):
-        raise ConfigError("--store", found, f"stores of {', '.join(names)}")
+    if len(names) != len(stores) or not all(map(is_data_set, stores, names)):
+        raise ConfigError("--store", [store.name for store in stores], f"stores of {', '.join(names)}")
 
 
 def test_scores(network: Any, recipe: PredictionRecipe, stores: Sequence[ChannelStore]) -> dict[str, Any]:

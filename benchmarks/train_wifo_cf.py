@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cards import channel_facts, data_facts, training_facts
+from benchmarks.claim import claimed, training_inputs
 from benchmarks.train_prediction import learning_curve, require_stores, score
 from receivers.training.wifo_cf_recipe import WiFoCfRecipe
 from simulator.core.durable import renamed
@@ -34,6 +35,17 @@ def train_wifo_cf(
         StoreError: ``folder`` holds another run.
     """
     require_stores(recipe.datasets, stores)
+    with claimed(folder, training_inputs(recipe, dict(zip(recipe.datasets, stores, strict=True)))):
+        return _train(recipe, stores, folder, progress, unseen)
+
+
+def _train(
+    recipe: WiFoCfRecipe,
+    stores: Sequence[ChannelStore],
+    folder: Path,
+    progress: Any,
+    unseen: Sequence[ChannelStore],
+) -> dict[str, Any]:
     from receivers.models.wifo_cf import WiFoCf
     from receivers.training.fit_wifo_cf import fit_wifo_cf
     from receivers.training.wifo_cf import write_weights

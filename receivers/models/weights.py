@@ -136,6 +136,18 @@ def save_weights(network: Any, path: Path) -> None:
         network.save_weights(temporary)
 
 
+def weight_folder(name: str) -> Path:
+    """Folder of weights by name in the zoo, or by path."""
+    return Path(name) if "/" in name or is_file(Path(name) / CARD) else zoo_folder() / name
+
+
+def note_weights(name: str) -> None:
+    """Note the card of weights, which holds the hashes of their files; nothing where there are none."""
+    card = weight_folder(name) / CARD
+    if is_file(card):
+        note(card, sha256(card))
+
+
 class WeightFolder:
     """One folder of weights: ``card.json`` (recipe, data hash, metrics, SHA-256) and the weight file.
 
@@ -152,7 +164,7 @@ class WeightFolder:
     schema: ClassVar[type[_Card]]
 
     def __init__(self, name: str):
-        folder = Path(name) if "/" in name or is_file(Path(name) / CARD) else zoo_folder() / name
+        folder = weight_folder(name)
         if "/" in name and not is_file(folder / CARD):
             made = f"`csilink train {_recipe_of(name)}` makes one"
             raise ConfigError("weights", name, f"an existing folder with card.json ({made}), or a zoo name")

@@ -18,10 +18,12 @@ FILE = ".lock"
 def held(folder: Path) -> Iterator[None]:
     """Hold the lock ``FOLDER/.lock``; the folder is made. The file is gone at the end, or stays, free, after a kill.
 
+    A folder that was made here and is still empty at the end is gone, too.
+
     Raises:
         StoreError: another process writes here (the message names its id), or the folder cannot be written.
     """
-    path = folder / FILE
+    path, new = folder / FILE, not folder.exists()
     try:
         make_folder(folder)
         handle = _locked(path)
@@ -35,6 +37,9 @@ def held(folder: Path) -> Iterator[None]:
         with suppress(OSError):
             path.unlink()
         os.close(handle)
+        if new:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def _locked(path: Path) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from simulator.core.content import note, sha256
+from simulator.core.content import note, own_version, sha256
 from simulator.core.durable import renamed, write_bytes
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.paths import inside, is_file
@@ -55,7 +55,8 @@ def manifest(
         origin: where the data come from: a recipe, imported files, or other stores.
         splits: for each split its shards: ``file``, ``num_samples``, ``sha256``.
     """
-    return {"format": FORMAT, "name": name, "layout": layout.to_json(), "origin": origin, "splits": splits}
+    head = {"format": FORMAT, "csilink": own_version(), "name": name, "layout": layout.to_json()}
+    return {**head, "origin": origin, "splits": splits}
 
 
 class ChannelStore:
