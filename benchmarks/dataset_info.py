@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from simulator.core.durable import renamed
+from benchmarks.saved import save_figure
 from simulator.core.errors import ConfigError
 from simulator.data.layout import ChannelLayout
 from simulator.data.port_order import below_horizon
@@ -209,8 +209,7 @@ def draw_example(store: ChannelStore, split: str, index: int, path: Path) -> Non
         right.grid(alpha=0.3)
         right.legend(frameon=False)
     figure.suptitle(store.name, parse_math=False)
-    with renamed(path, path.suffix) as temporary:
-        figure.savefig(temporary, dpi=130, format=path.suffix[1:] or "png")
+    save_figure(figure, path, dpi=130)
 
 
 def _unit_profile(h: np.ndarray) -> np.ndarray:

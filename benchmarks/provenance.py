@@ -28,7 +28,7 @@ def commit(root: Path = _ROOT) -> dict[str, Any]:
         ``commit`` and ``dirty``; both None where the packages are installed elsewhere, also in a repository of others.
     """
     with suppress(OSError, ValueError, KeyError, subprocess.SubprocessError):
-        own = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["name"] == "csilink"
+        own = tomllib.loads((root / "pyproject.toml").read_bytes().decode())["project"]["name"] == "csilink"
         if own and Path(_git(root, "rev-parse", "--show-toplevel")).resolve() == root.resolve():
             changed = _git(root, "status", "--porcelain", "--untracked-files=all", "--", *_ROOMS)
             return {"commit": _git(root, "rev-parse", "HEAD"), "dirty": bool(changed)}
@@ -57,7 +57,7 @@ def _git(root: Path, *arguments: str) -> str:
 
 def _cpu() -> str:
     with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        for line in Path("/proc/cpuinfo").read_bytes().decode().splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

@@ -41,7 +41,7 @@ def mend_tables(folder: Path) -> None:
         if manifest is None:
             from benchmarks.runner import write_manifest
 
-            write_manifest(folder, data, *tables[2:], None)
+            write_manifest(folder, data, *tables[2:])
         else:
             manifest["hashes"] |= {name: sha256(folder / name) for name in TABLES}
             write_bytes(folder / MANIFEST, (json.dumps(manifest, indent=1, default=str) + "\n").encode())

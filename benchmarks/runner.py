@@ -6,7 +6,7 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -111,7 +111,11 @@ def run(
         totals = _compute(points, plans, engine, workers)
         frame = tidy_frame(name, list(zip(points, totals, strict=True)))
         write_tables(folder, frame, cdf_frame(list(zip(points, totals, strict=True))))
-        write_manifest(folder, data, points, totals, started)
+        used = {
+            "engine": engine,
+            "workers": workers or (_useful(None, sum(map(len, plans))) if engine == "local" else None),
+        }
+        write_manifest(folder, data, points, totals, started, used)
         if report:
             write_report(folder)
         return read_results(folder / "results.csv")
@@ -221,9 +225,17 @@ def is_tight(scenario: Scenario, total: Accumulator) -> bool:
 
 
 def write_manifest(
-    folder: Path, data: dict[str, Any], points: Sequence[Point], totals: Sequence[Accumulator], started: float | None
+    folder: Path,
+    data: dict[str, Any],
+    points: Sequence[Point],
+    totals: Sequence[Accumulator],
+    started: float | None = None,
+    engine: Mapping[str, Any] | None = None,
 ) -> None:
-    """``manifest.json`` of finished tables; without ``started`` (seconds since 1970) they are drawn again."""
+    """``manifest.json`` of finished tables; without ``started`` (seconds since 1970) of a run of whom no more is known.
+
+    ``engine`` is its name and its number of workers.
+    """
     scenario = points[0].scenario
     notes = []
     if scenario.normalization == "none":
@@ -243,7 +255,7 @@ def write_manifest(
         "num_drops": drops[0] if len(drops) == 1 else f"{drops[0]} to {drops[-1]} per point",
         "versions": {"python": platform.python_version(), **{p: _version(p) for p in _PACKAGES}},
         **(commit() if started else {"commit": None, "dirty": None}),
-        "machine": machine() if started else {},
+        "machine": {**machine(), **(engine or {})} if started else {},
         "hashes": {
             "scenario": content_hash(json.loads(json.dumps(data, default=str))),
             **{name: sha256(folder / name) for name in TABLES},

@@ -12,6 +12,7 @@ import numpy as np
 from benchmarks.cards import channel_facts, training_facts
 from benchmarks.claim import claimed, training_inputs
 from benchmarks.data_sets import is_data_set
+from benchmarks.saved import save_figure
 from receivers.models.weights import save_weights
 from receivers.training.recipe import TrainingRecipe
 from simulator.core import registry
@@ -87,8 +88,7 @@ def _train_network(
     save_weights(network, folder / "model.weights.h5")
     if not network.binary:
         write_tables(folder, fit_tables(model, train_images[:30000], recipe))
-    with renamed(folder / "learning_curve.png", ".png") as temporary:
-        _learning_curve(history["epochs"], recipe).savefig(temporary, dpi=120)
+    save_figure(_learning_curve(history["epochs"], recipe), folder / "learning_curve.png", dpi=120)
     card = {
         "name": recipe.name,
         "description": " ".join((recipe.description or "CSI autoencoder, see recipe").split()),

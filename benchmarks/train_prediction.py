@@ -11,10 +11,10 @@ import numpy as np
 from benchmarks.cards import channel_facts, data_facts, training_facts
 from benchmarks.claim import claimed, training_inputs
 from benchmarks.data_sets import is_data_set
+from benchmarks.saved import save_figure
 from receivers.models.weights import save_weights
 from receivers.training.prediction_recipe import PredictionRecipe
 from simulator.core import registry
-from simulator.core.durable import renamed
 from simulator.core.errors import ConfigError
 from simulator.data.store import ChannelStore, sha256, write_json
 
@@ -53,8 +53,7 @@ def _train(
     network = registry.build("prediction_models", recipe.model.name, **trained.get_config())
     network.set_weights(trained.get_weights())
     save_weights(network, folder / "model.weights.h5")
-    with renamed(folder / "learning_curve.png", ".png") as temporary:
-        learning_curve(history["epochs"], recipe.name).savefig(temporary, dpi=120)
+    save_figure(learning_curve(history["epochs"], recipe.name), folder / "learning_curve.png", dpi=120)
     slots = [store.layout.num_slots for store in stores]
     card = {
         "name": recipe.name,

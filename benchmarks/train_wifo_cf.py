@@ -8,9 +8,9 @@ from typing import Any
 
 from benchmarks.cards import channel_facts, data_facts, training_facts
 from benchmarks.claim import claimed, training_inputs
+from benchmarks.saved import save_figure
 from benchmarks.train_prediction import learning_curve, require_stores, score
 from receivers.training.wifo_cf_recipe import WiFoCfRecipe
-from simulator.core.durable import renamed
 from simulator.core.types import CsiConfig
 from simulator.data.store import ChannelStore
 
@@ -53,8 +53,7 @@ def _train(
     trained, history = fit_wifo_cf(recipe, stores, folder, progress)
     network = WiFoCf(**trained.get_config())  # the trained one would save its optimiser along
     network.set_weights(trained.get_weights())
-    with renamed(folder / "learning_curve.png", ".png") as temporary:
-        learning_curve(history["epochs"], recipe.name).savefig(temporary, dpi=120)
+    save_figure(learning_curve(history["epochs"], recipe.name), folder / "learning_curve.png", dpi=120)
     layout = [*stores, *unseen][-1].layout
     config = CsiConfig(layout.panel, 1, layout.num_subcarriers, layout.spacing_hz, layout.num_subcarriers)
     details = {

@@ -16,9 +16,10 @@ from benchmarks.figures import MARKERS, PALETTE, RC, network, outage_text
 from benchmarks.figures_cost import cost_points
 from benchmarks.progress import track
 from benchmarks.report import read_results
+from benchmarks.saved import save_figure
 from benchmarks.speed.timing import in_turn
 from receivers.models.weights import TrainedModel, zoo_names
-from simulator.core.durable import renamed, write_bytes
+from simulator.core.durable import write_bytes
 from simulator.core.extras import installed
 
 RUNTIMES = {"onnx": "ONNX Runtime", "litert": "LiteRT"}
@@ -69,8 +70,7 @@ def measure_zoo(results: Path, out: Path) -> pd.DataFrame:
         frame = frame.merge(points[columns], how="left", on=["weights", "precision"])
     write_bytes(out / "ue_latency.csv", frame.to_csv(index=False, float_format="%.6g").encode())
     if "outage" in frame:
-        with renamed(out / "pareto.png", ".png") as temporary:
-            latency_figure(frame.dropna(subset=["outage"])).savefig(temporary, dpi=150)
+        save_figure(latency_figure(frame.dropna(subset=["outage"])), out / "pareto.png", dpi=150)
     return frame
 
 
