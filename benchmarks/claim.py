@@ -12,7 +12,6 @@ from simulator.core import registry
 from simulator.core.content import note, noting, own_version, sha256
 from simulator.core.durable import sweep
 from simulator.core.errors import StoreError
-from simulator.core.lock import FILE as LOCK
 from simulator.core.lock import held
 from simulator.core.readers import read_json
 from simulator.data.store import ChannelStore, write_json
@@ -39,14 +38,15 @@ def claimed(folder: Path, inputs: Mapping[str, Any], finished: str = "card.json"
         path = folder / FILE
         if path.exists():
             require_equal(folder, read_json(path), wanted)
-        elif any((folder / name).exists() for name in (finished, "history.json")):
+        elif (folder / finished).exists():
             raise StoreError(f"{folder}: made from inputs that were not noted; choose another --out or delete it")
-        else:
+        before = set(folder.iterdir())
+        if not path.exists():
             write_json(path, wanted)
         try:
             yield
         except BaseException:
-            if {each.name for each in folder.iterdir()} == {FILE, LOCK}:  # nothing was made
+            if path not in before and set(folder.iterdir()) == before | {path}:  # nothing was made
                 path.unlink()
             raise
 

@@ -70,7 +70,7 @@ def _require_same(marker: Path, description: dict[str, Any]) -> None:
         before = {}
     if found := differences(before, description):
         what = summary(found) if before else f"{marker.name} cannot be read"
-        raise StoreError(f"{marker.parent}: holds the data of another recipe ({what}); choose another --out")
+        raise StoreError(f"{marker.parent}: holds the data of another recipe; choose another --out ({what})")
 
 
 def _finish(

@@ -121,7 +121,7 @@ RECIPE = {
 
 def test_a_data_set_belongs_to_its_recipe_and_to_what_that_reads(tmp_path):
     make_dataset(parse_recipe(RECIPE), tmp_path / "d")
-    with pytest.raises(StoreError, match=r"data of another recipe \(seed: 1 -> 2\)"):
+    with pytest.raises(StoreError, match=r"data of another recipe; choose another --out \(seed: 1 -> 2\)"):
         make_dataset(parse_recipe({**RECIPE, "seed": 2}), tmp_path / "d")
     with held(tmp_path / "d"), pytest.raises(StoreError, match="writes here"):
         make_dataset(parse_recipe(RECIPE), tmp_path / "d")
@@ -134,7 +134,7 @@ def test_a_data_set_belongs_to_its_recipe_and_to_what_that_reads(tmp_path):
     }
     shutil.rmtree(tmp_path / "s")
     stored(tmp_path / "s", 2)
-    with pytest.raises(StoreError, match=r"data of another recipe \(reads\..*/s: other content\)"):
+    with pytest.raises(StoreError, match=r"data of another recipe; .*\(reads\..*/s: other content\)"):
         make_dataset(recipe, tmp_path / "r")
     assert make_dataset(recipe, tmp_path / "fresh").hash != made.hash
 
