@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from simulator.data.store import MANIFEST, ChannelStore, manifest, sha256, write
 from simulator.transforms import unit_power
 
 MEMORY_BYTES = 2 << 30
+SHARDS = "shards.json"  # hashes of the shards of a store without a manifest
 
 
 def make_dataset(recipe: DatasetRecipe, folder: Path) -> ChannelStore:
@@ -82,6 +84,7 @@ def _finish(
 ) -> ChannelStore:
     """Draw the shards that are missing or damaged, and write the manifest."""
     finished = _finished(folder)
+    noted = bool(finished)  # where nothing was, shards that were renamed into place are whole
     power = _mean_power(recipe) if recipe.normalization == "per_dataset" else None
     scale = None if power is None else power.value**-0.5
     work = [
@@ -92,10 +95,14 @@ def _finish(
     entries: dict[str, list[dict[str, Any]]] = {split: [] for split in recipe.splits}
     for split, index, count in track(work, f"data set {recipe.name}", unit="shard"):
         path = folder / f"{split}-{index:05d}.h5"
-        # A shard of an unfinished store was renamed into place; one of a finished store must have its old hash.
-        if not path.exists() or finished.get(path.name, sha256(path)) != sha256(path):
+        found = sha256(path) if path.exists() else None
+        if found is None or (noted and finished.get(path.name) != found):
             write_shard(path, *_draw(recipe, sources, scale, split, index, count))
-        entries[split].append({"file": path.name, "num_samples": count, "sha256": sha256(path)})
+            found = sha256(path)
+        if finished.get(path.name) != found:
+            finished[path.name] = found
+            write_json(folder / SHARDS, finished)
+        entries[split].append({"file": path.name, "num_samples": count, "sha256": found})
     origin = {
         "recipe": recipe.model_dump(mode="json"),
         "recipe_hash": content_hash(description),
@@ -106,6 +113,7 @@ def _finish(
         # Every sample is a channel of its source times this amplitude, which is known to this half-width.
         origin |= {"scale": scale, "scale_half_width_db": power.half_width_db}
     write_json(folder / MANIFEST, manifest(recipe.name, ChannelLayout.of(recipe.geometry), origin, entries))
+    (folder / SHARDS).unlink(missing_ok=True)
     return ChannelStore(folder, verify=False)
 
 
@@ -121,12 +129,14 @@ def _check_memory(recipe: DatasetRecipe) -> None:
 
 
 def _finished(folder: Path) -> dict[str, str]:
-    """SHA-256 of every shard that an earlier run finished."""
-    try:
+    """SHA-256 of every shard that an earlier run finished, whether it came to its end or not."""
+    found: dict[str, str] = {}
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         splits = read_json(folder / MANIFEST)["splits"]
-        return {shard["file"]: shard["sha256"] for split in splits.values() for shard in split}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+        found |= {shard["file"]: shard["sha256"] for split in splits.values() for shard in split}
+    with suppress(OSError, ValueError, TypeError):
+        found |= dict(read_json(folder / SHARDS))
+    return found
 
 
 def _source(recipe: DatasetRecipe, sources: dict[int, ChannelSource], number: int) -> ChannelSource:

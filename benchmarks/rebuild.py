@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.results_folder import CONTENT, SCENARIO, read_points
 from benchmarks.store import TABLES, Accumulator, cdf_frame, tidy_frame, write_tables
 from scenarios.sweep import Point
-from simulator.core.content import sha256
+from simulator.core.content import own_version, sha256
 from simulator.core.durable import write_bytes
 from simulator.core.errors import StoreError
 from simulator.core.lock import held
@@ -63,11 +63,13 @@ def tables_of(folder: Path) -> tuple[dict[str, Any], tuple[Any, Any, list[Point]
         scenario as plain data; tidy table, distribution of the user rate, points, their statistics.
 
     Raises:
-        StoreError: a chunk is missing, damaged or of another scenario.
+        StoreError: a chunk is missing, damaged or of another scenario; the run is of another version of csilink.
     """
     from benchmarks.runner import is_tight, units_of
 
     data, points, sizes = read_points(folder)
+    if points[0].version != own_version():
+        raise StoreError(f"{folder}: computed by csilink {points[0].version}; this is {own_version()}")
     totals = []
     for point, size in zip(points, sizes, strict=True):
         totals.append(Accumulator())

@@ -30,17 +30,19 @@ class Point:
         scenario: without axes.
         axes: value of every axis.
         content: what its parts read, path or plug-in to hash or version, see :mod:`simulator.core.content`.
+        version: of csilink.
     """
 
     scenario: Scenario
     axes: dict[str, Any]
     content: Mapping[str, str] = field(default_factory=dict)
+    version: str = field(default_factory=own_version)
 
     @cached_property
     def key(self) -> str:
         """Hash of scenario, content and csilink's version: equal keys compute equal results, of any length of run."""
         scenario = self.scenario.model_dump(mode="json", exclude={"run", "description", "name"})
-        return content_hash({"csilink": own_version(), "scenario": scenario, "content": dict(self.content)})
+        return content_hash({"csilink": self.version, "scenario": scenario, "content": dict(self.content)})
 
     @property
     def channel_key(self) -> str:

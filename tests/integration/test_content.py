@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from inline import Inline
 from typer.testing import CliRunner
 
 import benchmarks
-from benchmarks import provenance, runner
+from benchmarks import provenance, results_folder, runner
 from benchmarks.cli import app
 from benchmarks.rebuild import mend_tables
 from benchmarks.report import write_report
@@ -22,6 +23,7 @@ from benchmarks.verify import verify
 from benchmarks.worker import compute
 from receivers.codebooks.rvq import rvq_codebook
 from receivers.codebooks.stored import write_codebook
+from simulator.core.content import own_version
 from simulator.core.errors import StoreError
 from simulator.core.types import Panel
 from simulator.data.layout import ChannelLayout
@@ -137,13 +139,15 @@ def test_a_file_that_changes_during_the_run_stops_it(go, tmp_path):
 
 
 def test_the_version_of_csilink_and_of_plugins_is_in_the_key(go, tmp_path, monkeypatch):
-    from scenarios import sweep
     from simulator.core import registry
 
     go()
     key = read_points(tmp_path / "r")[1][0].key
-    monkeypatch.setattr(sweep, "own_version", lambda: "9.9")
-    assert runner.load_points(tmp_path / "s.yaml")[1][0].key != key
+    later = replace(runner.load_points(tmp_path / "s.yaml")[1][0], version="9.9")
+    assert later.key != key == replace(later, version=own_version()).key
+    monkeypatch.setattr(results_folder, "own_version", lambda: "9.9")
+    with pytest.raises(StoreError, match=r"another scenario|computed with others \(csilink: '.*' -> '9\.9'\)"):
+        go(resume=True)
     monkeypatch.undo()
     package = tmp_path / "guest_csi.py"
     package.write_text("from receivers.feedback.perfect import PerfectFeedback as Guest\n")
