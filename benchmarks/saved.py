@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simulator.core.durable import renamed
+from simulator.core.durable import renamed, write_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
 
 def save_figure(figure: Figure, path: Path, **options: Any) -> None:
     """A figure as matplotlib's ``savefig`` writes it; PNG where the path has no suffix."""
-    with renamed(Path(path), Path(path).suffix) as temporary:
-        figure.savefig(temporary, format=Path(path).suffix[1:] or "png", **options)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=Path(path).suffix[1:] or "png", **options)
+    write_bytes(Path(path), buffer.getvalue())
 
 
 def save_table(frame: pd.DataFrame, path: Path, **options: Any) -> None:

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+from benchmarks import dataset
 from benchmarks.claim import FILE, claimed, differences
 from benchmarks.codebook import make_codebook
 from benchmarks.data_sets import store_folder
@@ -102,8 +103,8 @@ def test_a_recipe_names_its_data_by_any_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert str(store_folder("urban")) == "datasets/urban" and str(store_folder("./x/y")) == "x/y"
     store = stored(tmp_path / "anywhere" / "folder", 1, name="other")
-    for dataset in ("anywhere/folder", str(tmp_path / "anywhere" / "folder"), "folder", "other"):
-        card = train(parse_training({**KLT, "dataset": dataset}), store, tmp_path / "k")
+    for named in ("anywhere/folder", str(tmp_path / "anywhere" / "folder"), "folder", "other"):
+        card = train(parse_training({**KLT, "dataset": named}), store, tmp_path / "k")
         assert card["dataset"]["store_sha256"] == store.hash
         shutil.rmtree(tmp_path / "k")
     with pytest.raises(ConfigError, match=r"--store: got 'other'; allowed: a store of the data set urban"):
@@ -137,6 +138,27 @@ def test_a_data_set_belongs_to_its_recipe_and_to_what_that_reads(tmp_path):
     with pytest.raises(StoreError, match=r"data of another recipe; .*\(reads\..*/s: other content\)"):
         make_dataset(recipe, tmp_path / "r")
     assert make_dataset(recipe, tmp_path / "fresh").hash != made.hash
+
+
+def test_shards_of_an_unfinished_data_set_are_compared_with_what_was_written(tmp_path, monkeypatch):
+    recipe = parse_recipe({**RECIPE, "splits": {"train": 24}, "shard_samples": 8})
+    whole = make_dataset(recipe, tmp_path / "whole")
+    write, drawn = dataset.write_shard, []
+
+    def stop(path, *args):
+        if len(drawn) == 2:
+            raise KeyboardInterrupt
+        drawn.append(path.name)
+        write(path, *args)
+
+    monkeypatch.setattr(dataset, "write_shard", stop)
+    with pytest.raises(KeyboardInterrupt):
+        make_dataset(recipe, tmp_path / "d")
+    (tmp_path / "d" / "train-00000.h5").write_bytes((tmp_path / "d" / "train-00001.h5").read_bytes())
+    monkeypatch.setattr(dataset, "write_shard", lambda path, *args: drawn.append(path.name) or write(path, *args))
+    assert make_dataset(recipe, tmp_path / "d").hash == whole.hash
+    assert drawn[2:] == ["train-00000.h5", "train-00002.h5"]
+    assert not (tmp_path / "d" / dataset.SHARDS).exists()
 
 
 def test_what_differs_is_named_by_field():
