@@ -65,7 +65,7 @@ def tables_of(folder: Path) -> tuple[dict[str, Any], tuple[Any, Any, list[Point]
     Raises:
         StoreError: a chunk is missing, damaged or of another scenario; the run is of another version of csilink.
     """
-    from benchmarks.runner import is_tight, units_of
+    from benchmarks.runner import _tight, units_of
 
     data, points, sizes = read_points(folder)
     if points[0].version != own_version():
@@ -78,7 +78,7 @@ def tables_of(folder: Path) -> tuple[dict[str, Any], tuple[Any, Any, list[Point]
                 fault = unit.fault if unit.path.is_file() else "missing"
                 raise StoreError(f"{unit.path}: {fault}; `csilink run` with --resume computes it")
             totals[-1].add(unit.path)
-            if is_tight(point.scenario, totals[-1]):
+            if _tight(point.scenario, totals[-1]):
                 break
     pairs = list(zip(points, totals, strict=True))
     return data, (tidy_frame(points[0].scenario.name, pairs), cdf_frame(pairs), points, totals)

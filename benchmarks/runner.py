@@ -156,7 +156,7 @@ def _compute(
         while stopped[number] is None and merged[number] < len(plan) and plan[merged[number]].path in finished:
             totals[number].add(plan[merged[number]].path)
             merged[number] += 1
-            if merged[number] == len(plan) or is_tight(points[number].scenario, totals[number]):
+            if merged[number] == len(plan) or _tight(points[number].scenario, totals[number]):
                 stopped[number] = merged[number]
 
     def missing() -> Iterator[Unit]:
@@ -211,7 +211,7 @@ def _planned(point: Point, plan: Sequence[Unit]) -> int:
     return len(plan)
 
 
-def is_tight(scenario: Scenario, total: Accumulator) -> bool:
+def _tight(scenario: Scenario, total: Accumulator) -> bool:
     """Enough drops, and every row of the watched metric has a small enough relative half-width."""
     rule = scenario.run
     if total.drops < rule.drops:
