@@ -111,6 +111,25 @@ def test_a_recipe_names_its_data_by_any_path(tmp_path, monkeypatch):
         train(parse_training({**KLT, "dataset": "urban"}), store, tmp_path / "k")
 
 
+def test_a_checkpoint_of_another_epoch_is_told(tmp_path):
+    import keras
+
+    from receivers.training.checkpoint import load_variables, save_variables
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    model.compile(optimizer="adam", loss="mse")
+    model.optimizer.build(model.trainable_variables)
+    known = {}
+    for epoch in (1, 2):
+        model.layers[0].bias.assign([epoch, epoch])
+        known[f"e{epoch}.npz"] = save_variables(model, tmp_path / f"e{epoch}.npz")
+    load_variables(model, tmp_path / "e1.npz", known=known)
+    assert np.array(model.layers[0].bias).tolist() == [1, 1]
+    shutil.copyfile(tmp_path / "e2.npz", tmp_path / "e1.npz")
+    with pytest.raises(StoreError, match=r"e1\.npz: damaged or missing \(SHA-256 is not that of its epoch\)"):
+        load_variables(model, tmp_path / "e1.npz", known=known)
+
+
 RECIPE = {
     "name": "d",
     "carrier": {"num_rb": 4},
