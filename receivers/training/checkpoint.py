@@ -54,7 +54,7 @@ def load_variables(
 
 
 def read_history(path: Path, described: dict[str, Any], keys: tuple[str, ...] = ("val_loss",)) -> dict[str, Any]:
-    """State of an earlier run of the same recipe, or a fresh one: ``recipe``, one entry for each epoch, hashes of files.
+    """State of an earlier run of the same recipe, or a fresh one: ``recipe``, ``epochs``, hashes of ``files``.
 
     Raises:
         StoreError: a damaged file, or another recipe's.
