@@ -76,7 +76,9 @@ def training_inputs(recipe: Any, stores: Mapping[str, ChannelStore]) -> dict[str
 def require_equal(folder: Path, old: Any, new: Any) -> None:
     """StoreError that names what differs between the inputs of a folder and other ones."""
     if found := differences(old, new):
-        raise StoreError(f"{folder}: made from other inputs ({summary(found)}); choose another --out or delete it")
+        raise StoreError(
+            f"{folder}: made with another recipe or other inputs ({summary(found)}); choose another --out or delete it"
+        )
 
 
 def differences(old: Any, new: Any) -> list[str]:
