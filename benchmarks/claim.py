@@ -77,7 +77,7 @@ def require_equal(folder: Path, old: Any, new: Any) -> None:
     """StoreError that names what differs between the inputs of a folder and other ones."""
     if found := differences(old, new):
         raise StoreError(
-            f"{folder}: made with another recipe or other inputs ({summary(found)}); choose another --out or delete it"
+            f"{folder}: made with another recipe or inputs ({summary(found)}); choose another --out or delete it"
         )
 
 

@@ -49,11 +49,9 @@ def test_a_finished_codebook_belongs_to_its_recipe_and_store(tmp_path):
     before = {path: path.read_bytes() for path in folder.iterdir()}
     assert made.card.made_by["environments"]["one"]["store"]["sha256"] == one.hash != two.hash
     assert made.card.made_by["csilink"]
-    with pytest.raises(StoreError, match=r"cb: made with another recipe or other inputs \(recipe\.bits: 4 -> 5\)"):
+    with pytest.raises(StoreError, match=r"cb: made with another recipe or inputs \(recipe\.bits: 4 -> 5\)"):
         make_codebook(parse_codebook({**BOOK, "bits": 5}), {"one": one}, folder)
-    with pytest.raises(
-        StoreError, match=r"cb: made with another recipe or other inputs \(stores\.one: other content\)"
-    ):
+    with pytest.raises(StoreError, match=r"cb: made with another recipe or inputs \(stores\.one: other content\)"):
         make_codebook(parse_codebook(BOOK), {"one": two}, folder)
     make_codebook(parse_codebook(BOOK), {"one": one}, folder)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
