@@ -15,7 +15,7 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.stats import norm
 
-from benchmarks.store import write_bytes
+from simulator.core.durable import write_bytes
 from simulator.core.seeding import derive
 from simulator.core.units import db_to_lin
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from simulator.core.content import own_version
 from simulator.data.channel_version import channel_version
 from simulator.data.store import ChannelStore
 
@@ -17,6 +18,7 @@ def training_facts(history: dict[str, Any]) -> dict[str, Any]:
 
     epochs = history["epochs"]
     return {
+        "csilink": own_version(),
         "backend": keras.backend.backend(),
         "machine": history.get("machine") or machine(),
         "epochs": len(epochs),

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.cli_dataset import dataset
+from benchmarks.cli_verify import verify
 from simulator.core.paths import nothing_left, writable
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app = typer.Typer(
 bench = typer.Typer(help="Measurements beside peers.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
 app.add_typer(dataset, name="dataset")
+app.command()(verify)
 
 # What the disk may refuse without a fault of the program.
 _DISK = (
@@ -112,7 +114,7 @@ def list_(
 def train(
     file: File,
     store: Annotated[
-        Path | None, typer.Option(help="Channel store [default: datasets/<dataset of the recipe>].")
+        Path | None, typer.Option(help="Channel store [default: the recipe's dataset, a path or a name in datasets/].")
     ] = None,
     out: Annotated[
         Path | None, typer.Option(callback=writable, help="Checkpoints, weights, card [default: checkpoints/NAME].")
@@ -121,6 +123,7 @@ def train(
     set_: Overrides = None,
 ) -> None:
     """Train a model or make a codebook, resumable. The folder serves as `weights:` (`path:`) of a scenario."""
+    from benchmarks.data_sets import store_folder
     from receivers.training.recipe import parse_training
     from scenarios.load import apply_override, find_file, load_mapping
     from simulator.core.errors import ConfigError
@@ -142,7 +145,7 @@ def train(
         _over_stores(data, store, out)
         return
     recipe = parse_training(data)
-    channels = ChannelStore(store or Path("datasets") / recipe.dataset)
+    channels = ChannelStore(store or store_folder(recipe.dataset))
     from benchmarks.train import train as run_training
 
     before = None
@@ -330,6 +333,7 @@ def main() -> None:
 def _codebook(data: dict[str, Any], store: Path | None, out: Path | None) -> None:
     """`csilink train` with the recipe of a codebook."""
     from benchmarks.codebook import make_codebook
+    from benchmarks.data_sets import store_folder
     from receivers.training.codebook_recipe import parse_codebook
     from simulator.core.errors import ConfigError
     from simulator.data.store import ChannelStore
@@ -337,7 +341,7 @@ def _codebook(data: dict[str, Any], store: Path | None, out: Path | None) -> Non
     recipe = parse_codebook(data)
     if store is not None and len(recipe.environments) > 1:
         raise ConfigError("--store", str(store), "nothing with several environments: their data sets are in datasets/")
-    stores = {name: ChannelStore(store or Path("datasets") / dataset) for name, dataset in recipe.environments.items()}
+    stores = {name: ChannelStore(store or store_folder(dataset)) for name, dataset in recipe.environments.items()}
     folder = out or Path("checkpoints") / recipe.name
     with nothing_left(folder):
         stored = make_codebook(recipe, stores, folder, typer.echo)
@@ -346,6 +350,7 @@ def _codebook(data: dict[str, Any], store: Path | None, out: Path | None) -> Non
 
 def _over_stores(data: dict[str, Any], store: Path | None, out: Path | None) -> None:
     """`csilink train` with the recipe of a network that learns from several data sets in the folder ``store``."""
+    from benchmarks.data_sets import store_folder
     from benchmarks.train_prediction import train_prediction
     from benchmarks.train_wifo_cf import train_wifo_cf
     from receivers.training.prediction_recipe import parse_prediction
@@ -355,7 +360,7 @@ def _over_stores(data: dict[str, Any], store: Path | None, out: Path | None) -> 
     model = data.get("model")
     compresses = isinstance(model, dict) and model.get("name") == "wifo_cf"
     recipe: Any = (parse_wifo_cf if compresses else parse_prediction)(data)
-    stores = [ChannelStore((store or Path("datasets")) / name) for name in recipe.datasets]
+    stores = [ChannelStore(store_folder(name, store)) for name in recipe.datasets]
     folder = out or Path("checkpoints") / recipe.name
     with nothing_left(folder):
         card = (train_wifo_cf if compresses else train_prediction)(recipe, stores, folder, typer.echo)

@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.claim import claimed, training_inputs
 from receivers.codebooks.lbg import lbg_codebook
 from receivers.codebooks.rvq import coloured_rvq_codebook, rvq_codebook
 from receivers.codebooks.stored import CARD, StoredCodebook, write_codebook
 from receivers.training.codebook_recipe import CodebookRecipe, NetworkSection
 from receivers.training.refine import directions, mean_cosine, refine_codebook
 from simulator.core import registry
+from simulator.core.content import own_version
 from simulator.core.seeding import derive
 from simulator.data.channel_version import channel_version
 from simulator.data.store import ChannelStore
@@ -35,14 +37,23 @@ def make_codebook(
         stores: channel store of each environment, one panel.
         folder: where to.
         progress: receives lines.
+
+    Raises:
+        StoreError: ``folder`` holds the codebook of another recipe or of other stores, or another process writes there.
     """
-    if (folder / CARD).exists():
-        return StoredCodebook(folder)
+    with claimed(folder, training_inputs(recipe, stores)):
+        return StoredCodebook(folder) if (folder / CARD).exists() else _write(recipe, stores, folder, progress)
+
+
+def _write(
+    recipe: CodebookRecipe, stores: dict[str, ChannelStore], folder: Path, progress: Progress | None
+) -> StoredCodebook:
+    """Codebooks and card of a folder that has none."""
     panel = next(iter(stores.values())).layout.panel
     base_seed = derive(recipe.seed, "rvq", panel.num_ports, recipe.bits)
     base = rvq_codebook(panel.num_ports, recipe.bits, base_seed)
     books: dict[str, np.ndarray] = {}
-    made_by: dict[str, Any] = {"recipe": recipe.model_dump(mode="json"), "environments": {}}
+    made_by: dict[str, Any] = {"csilink": own_version(), "recipe": recipe.model_dump(mode="json"), "environments": {}}
     for environment, store in stores.items():
         train, val, test = (center_rows(store, split, recipe.max_samples) for split in ("train", "val", "test"))
         say = None if progress is None else lambda line, e=environment: progress(f"{recipe.name} {e}: {line}")

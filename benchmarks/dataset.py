@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.build import build_source, channel_name
+from benchmarks.claim import differences, summary
 from benchmarks.memory import bytes_per_drop
 from benchmarks.normalization import MeanPower, mean_power, mixed
 from benchmarks.progress import track
+from benchmarks.reads import note_channel
 from scenarios.dataset import DatasetRecipe
 from scenarios.sweep import content_hash
+from simulator.core.content import noting, own_version
+from simulator.core.durable import sweep
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.interfaces import ChannelSource
+from simulator.core.lock import FILE as LOCK
+from simulator.core.lock import held
 from simulator.core.paths import nothing_left, writable
 from simulator.core.readers import read_json
 from simulator.core.seeding import derive
@@ -23,6 +30,7 @@ from simulator.data.store import MANIFEST, ChannelStore, manifest, sha256, write
 from simulator.transforms import unit_power
 
 MEMORY_BYTES = 2 << 30
+SHARDS = "shards.json"  # hashes of the shards of a store without a manifest
 
 
 def make_dataset(recipe: DatasetRecipe, folder: Path) -> ChannelStore:
@@ -40,32 +48,45 @@ def make_dataset(recipe: DatasetRecipe, folder: Path) -> ChannelStore:
     }
     # Part of the identity: a recipe that is drawn from corrected channels is not the one of before.
     description = recipe.model_dump(mode="json") | ({"corrections": corrections} if corrections else {})
-    key = content_hash(description)
+    with noting() as read:  # other stores, plug-ins of other packages
+        for part in recipe.parts:
+            note_channel(part.channel)
+    description |= {"reads": dict(read)} if read else {}
     marker = writable(folder / "recipe.json")
-    if marker.exists() and content_hash_of(marker) != key:
-        raise StoreError(f"{folder}: holds the data of another recipe; choose another --out")
-    if not marker.exists() and folder.is_dir() and any(folder.iterdir()):
+    if not marker.exists() and folder.is_dir() and any(path.name != LOCK for path in folder.iterdir()):
         raise StoreError(f"{folder}: holds other files; choose another --out")
-    power = _mean_power(recipe) if recipe.normalization == "per_dataset" else None
-    with nothing_left(folder, kept="*.h5") as claimed:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(f"{folder}: cannot be written ({error.strerror})") from None
+    with nothing_left(folder, kept="*.h5") as claimed, held(folder):
+        sweep(folder)
+        _require_same(marker, {**description, "csilink": own_version()})
         claimed()
-        write_json(marker, description)
-        return _write_store(recipe, sources, folder, description, corrections, power)
+        write_json(marker, {**description, "csilink": own_version()})
+        return _finish(recipe, folder, sources, description, corrections)
 
 
-def _write_store(
+def _require_same(marker: Path, description: dict[str, Any]) -> None:
+    """StoreError unless the folder is new, or holds the data of this recipe."""
+    if not marker.exists():
+        return
+    try:
+        before = {"csilink": own_version(), **read_json(marker)}
+    except (OSError, ValueError, TypeError):
+        before = {}
+    if found := differences(before, description):
+        what = summary(found) if before else f"{marker.name} cannot be read"
+        raise StoreError(f"{marker.parent}: holds the data of another recipe; choose another --out ({what})")
+
+
+def _finish(
     recipe: DatasetRecipe,
-    sources: dict[int, ChannelSource],
     folder: Path,
+    sources: dict[int, ChannelSource],
     description: dict[str, Any],
     corrections: dict[str, list[str]],
-    power: MeanPower | None,
 ) -> ChannelStore:
+    """Draw the shards that are missing or damaged, and write the manifest."""
     finished = _finished(folder)
+    noted = bool(finished)  # where nothing was, shards that were renamed into place are whole
+    power = _mean_power(recipe) if recipe.normalization == "per_dataset" else None
     scale = None if power is None else power.value**-0.5
     work = [
         (split, index, min(recipe.shard_samples, total - index * recipe.shard_samples))
@@ -75,10 +96,14 @@ def _write_store(
     entries: dict[str, list[dict[str, Any]]] = {split: [] for split in recipe.splits}
     for split, index, count in track(work, f"data set {recipe.name}", unit="shard"):
         path = folder / f"{split}-{index:05d}.h5"
-        # A shard of an unfinished store was renamed into place; one of a finished store must have its old hash.
-        if not path.exists() or finished.get(path.name, sha256(path)) != sha256(path):
+        found = sha256(path) if path.exists() else None
+        if found is None or (noted and finished.get(path.name) != found):
             write_shard(path, *_draw(recipe, sources, scale, split, index, count))
-        entries[split].append({"file": path.name, "num_samples": count, "sha256": sha256(path)})
+            found = sha256(path)
+        if finished.get(path.name) != found:
+            finished[path.name] = found
+            write_json(folder / SHARDS, finished)
+        entries[split].append({"file": path.name, "num_samples": count, "sha256": found})
     origin = {
         "recipe": recipe.model_dump(mode="json"),
         "recipe_hash": content_hash(description),
@@ -89,6 +114,7 @@ def _write_store(
         # Every sample is a channel of its source times this amplitude, which is known to this half-width.
         origin |= {"scale": scale, "scale_half_width_db": power.half_width_db}
     write_json(folder / MANIFEST, manifest(recipe.name, ChannelLayout.of(recipe.geometry), origin, entries))
+    (folder / SHARDS).unlink(missing_ok=True)
     return ChannelStore(folder, verify=False)
 
 
@@ -104,20 +130,14 @@ def _check_memory(recipe: DatasetRecipe) -> None:
 
 
 def _finished(folder: Path) -> dict[str, str]:
-    """SHA-256 of every shard that an earlier run finished."""
-    try:
+    """SHA-256 of every shard that an earlier run finished, whether it came to its end or not."""
+    found: dict[str, str] = {}
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         splits = read_json(folder / MANIFEST)["splits"]
-        return {shard["file"]: shard["sha256"] for split in splits.values() for shard in split}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
-
-
-def content_hash_of(marker: Path) -> str:
-    """Content hash of a stored recipe; anything unreadable matches no recipe."""
-    try:
-        return content_hash(read_json(marker))
-    except (OSError, ValueError):
-        return ""
+        found |= {shard["file"]: shard["sha256"] for split in splits.values() for shard in split}
+    with suppress(OSError, ValueError, TypeError):
+        found |= dict(read_json(folder / SHARDS))
+    return found
 
 
 def _source(recipe: DatasetRecipe, sources: dict[int, ChannelSource], number: int) -> ChannelSource:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from simulator.core.errors import ConfigError, StoreError
+from benchmarks.saved import save_figure
+from simulator.core.errors import ConfigError
 from simulator.data.layout import ChannelLayout
 from simulator.data.port_order import below_horizon
 from simulator.data.statistics import (
@@ -208,11 +209,7 @@ def draw_example(store: ChannelStore, split: str, index: int, path: Path) -> Non
         right.grid(alpha=0.3)
         right.legend(frameon=False)
     figure.suptitle(store.name, parse_math=False)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=130)
-    except OSError as error:
-        raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from None
+    save_figure(figure, path, dpi=130)
 
 
 def _unit_profile(h: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from typing import Protocol
 
-from benchmarks.store import Unit, write_bytes
+from benchmarks.store import Unit
 from simulator.core.errors import ConfigError, CsilinkError
 from simulator.core.extras import need
 from simulator.core.onednn import VARIABLE
@@ -123,6 +123,7 @@ class LocalEngine:
 def _ask(process: subprocess.Popen[str], unit: Unit) -> dict[str, str] | None:
     """Answer of a worker, or None when it died."""
     job = {"scenario": unit.scenario_text, "index": unit.index, "drops": unit.drops, "path": str(unit.path)}
+    job |= {"point": unit.point.key, "content": dict(unit.point.content)}
     try:
         process.stdin.write(json.dumps(job) + "\n")  # type: ignore[union-attr]
         process.stdin.flush()  # type: ignore[union-attr]
@@ -174,7 +175,7 @@ class RayEngine:
 
     def submit(self, unit: Unit) -> None:
         """Queue a unit."""
-        self._pending[self._task.remote(unit.scenario_text, unit.index, unit.drops)] = unit
+        self._pending[self._task.remote(unit.scenario_text, unit.index, unit.drops, dict(unit.point.content))] = unit
 
     def next_done(self) -> Unit:
         """Wait for the next finished unit; its file is in place."""
@@ -186,7 +187,7 @@ class RayEngine:
             raise WorkerFault(str(error)) from None
         if isinstance(result, str):
             raise CsilinkError(result)
-        write_bytes(unit.path, result)
+        unit.write(result)
         return unit
 
     def close(self) -> None:
@@ -197,12 +198,12 @@ class RayEngine:
             self._ray.shutdown()
 
 
-def _remote_chunk(scenario_text: str, index: int, drops: int) -> bytes | str:
+def _remote_chunk(scenario_text: str, index: int, drops: int, content: dict[str, str]) -> bytes | str:
     """The chunk, or the message of what the user can mend."""
-    from benchmarks.chunk import run_chunk
+    from benchmarks.worker import compute
 
     try:
-        return run_chunk(scenario_text, index, drops)
+        return compute(scenario_text, index, drops, content)
     except CsilinkError as error:
         return str(error)
 

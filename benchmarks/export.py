@@ -19,6 +19,7 @@ from benchmarks.export_folder import FORMATS, LIST, content_sha256, is_own, lock
 from receivers.feedback.latents import LatentCodec
 from receivers.models.weights import CARD, TrainedModel
 from simulator.core import registry
+from simulator.core.durable import make_folder, sweep
 from simulator.core.errors import ConfigError, CsilinkError, StoreError
 from simulator.core.extras import need
 from simulator.core.paths import inside, writable
@@ -76,7 +77,8 @@ def export_model(weights: str, side: str, format_: str, folder: Path, *, int8: b
     folder = writable(folder.resolve())
     own_files(folder)  # refuse before the work
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(folder.parent)
+        sweep(folder.parent, folder.name)
         made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.partial.{os.getpid()}.", dir=folder.parent))
     except OSError as error:
         raise StoreError(f"{folder}: cannot be written ({error.strerror})") from None

@@ -11,11 +11,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from simulator.core.cache import cache_folder
+from simulator.core.content import sha256
+from simulator.core.durable import sync_tree
 from simulator.core.errors import StoreError
 from simulator.core.paths import inside, is_file
 from simulator.core.readers import read_json
-from simulator.data.store import sha256
-from simulator.phy.site_trace import cache_folder
 
 FORMATS = {"keras": "model.keras", "savedmodel": "savedmodel", "onnx": "model.onnx", "litert": "model.tflite"}
 LIST = "codec.json"  # names every other file with its hash, written last
@@ -66,12 +67,14 @@ def own_files(folder: Path) -> list[Path]:
 
 def publish(made: Path, folder: Path) -> None:
     """Move the files of a finished export into their folder, in place of those of an earlier one and of no others."""
+    sync_tree(made)
     with locked(folder.parent):
         for old in own_files(folder):
             shutil.rmtree(old) if old.is_dir() else old.unlink()
         folder.mkdir(exist_ok=True)
         for new in sorted(made.iterdir(), key=lambda path: path.name == LIST):
             new.rename(folder / new.name)
+        sync_tree(folder)
 
 
 @contextmanager

@@ -10,8 +10,10 @@ import numpy as np
 
 from benchmarks.train import fit_tables, test_scores, write_tables
 from receivers.models.torch_weights import ARCHITECTURES, load_torch_weights
+from receivers.models.weights import save_weights
 from receivers.training.recipe import parse_training
 from simulator.core import registry
+from simulator.core.content import own_version
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.extras import need
 from simulator.data.channel_version import channel_version
@@ -71,7 +73,7 @@ def import_checkpoint(
     folder.mkdir(parents=True, exist_ok=True)
     seen = np.swapaxes(train[:30000], 1, 2) * np.float32(scale) + np.float32(0.5)
     tables = fit_tables(_Scaled(TrainingModel(network)), seen, recipe)
-    network.save_weights(folder / "model.weights.h5")
+    save_weights(network, folder / "model.weights.h5")
     write_tables(folder, tables)
     card = {
         "name": folder.name,
@@ -97,7 +99,11 @@ def import_checkpoint(
             "store_sha256": store.hash,
             "samples": {"train": len(train), "test": len(test)},
         },
-        "training": {"imported": {f.name: sha256(f) for f in files}, "keras": keras.__version__},
+        "training": {
+            "imported": {f.name: sha256(f) for f in files},
+            "keras": keras.__version__,
+            "csilink": own_version(),
+        },
     }
     write_json(folder / "card.json", card)
     quantised = recipe.model_copy(update={"quantizer": _section()})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import math
@@ -17,12 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.reads import note_channel
 from scenarios.sweep import content_hash
 from simulator.core import registry
-from simulator.core.errors import StoreError
+from simulator.core.cache import cache_folder, cached
+from simulator.core.content import noting
 from simulator.core.interfaces import ChannelSource
+from simulator.core.readers import read_json
 from simulator.core.types import Panel, RadioGeometry
-from simulator.data.store import MANIFEST, sha256, write_json
 
 FORMAT = 1
 HALF_WIDTH_DB = 0.05
@@ -60,22 +61,16 @@ def mean_power(channel: Any, geometry: RadioGeometry) -> MeanPower:
     Raises:
         StoreError: the cache cannot be written.
     """
-    from simulator.phy.site_trace import cache_folder
-
     kind = registry.load("channels", channel.model)
     if kind.power_of_one_element:
         geometry = _one_element(geometry)
     path = cache_folder() / "power" / f"{channel.model}-{content_hash(_identity(kind, channel, geometry))}.json"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not path.exists():
-                params = channel.model_dump(exclude={"model"})
-                write_json(path, asdict(_found(registry.build("channels", channel.model, geometry, **params), path)))
-            return MeanPower(**json.loads(path.read_text()))
-    except (OSError, ValueError, TypeError) as error:
-        raise StoreError(f"{path}: cannot be read or written ({error}); delete it, or set CSILINK_CACHE") from None
+
+    def find(temporary: Path) -> None:
+        source = registry.build("channels", channel.model, geometry, **channel.model_dump(exclude={"model"}))
+        temporary.write_text(json.dumps(asdict(_found(source, path))) + "\n")
+
+    return cached(path, find, lambda known: MeanPower(**read_json(known)))
 
 
 def mixed(powers: list[MeanPower], weights: list[float]) -> MeanPower:
@@ -105,7 +100,8 @@ def _identity(kind: type, channel: Any, geometry: RadioGeometry) -> dict[str, An
     """All that determines the value."""
     texts = sorted(Path(import_module("simulator.phy").__file__).parent.glob("*.py"))
     texts.append(Path(sys.modules[kind.__module__].__file__))
-    store = getattr(channel, "store", None)
+    with noting() as read:
+        note_channel(channel)
     return {
         "format": FORMAT,
         "half_width_db": HALF_WIDTH_DB,
@@ -114,7 +110,7 @@ def _identity(kind: type, channel: Any, geometry: RadioGeometry) -> dict[str, An
         "geometry": asdict(geometry),
         "versions": {package: version(package) for package in ("csilink", "numpy", "sionna", "tensorflow")},
         "code": hashlib.sha256(b"".join(text.read_bytes() for text in texts)).hexdigest(),
-        "store": sha256(Path(store) / MANIFEST) if store is not None and (Path(store) / MANIFEST).is_file() else None,
+        "reads": read,
     }
 
 

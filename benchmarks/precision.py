@@ -17,6 +17,7 @@ from receivers.quantization.violation import Surrogate, hoyer_sparsity, mrt_rate
 from receivers.quantization.weight_bits import WIDTHS
 from receivers.training.data import ImageView
 from receivers.training.precision import Offline, PrecisionRecipe, offline_stage
+from simulator.core.content import own_version
 from simulator.core.errors import ConfigError
 from simulator.data.store import ChannelStore
 from simulator.transforms import from_angular_delay, to_complex
@@ -146,6 +147,7 @@ def make_policies(
             "blocks": encoder.layout,
             "names": [block.name for block in encoder.blocks],
             "recipe": recipe.model_dump(mode="json"),
+            "csilink": own_version(),
             "dataset": {"name": store.name, "store_sha256": store.hash, "samples": len(data.images)},
         },
         policies=policies,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +28,8 @@ from benchmarks.figures import (
     swept_axes,
 )
 from benchmarks.figures_cost import COST, outage_vs_ue_cost
+from benchmarks.rebuild import mend_tables
+from simulator.core.durable import write_bytes
 from simulator.core.errors import StoreError
 from simulator.core.paths import inside
 from simulator.core.readers import read_json
@@ -63,13 +64,17 @@ AXIS_METRICS = ("sum_rate_bpshz", "relative_rate", "goodput_bpshz", "sgcs_subban
 def write_report(folder: Path) -> Path:
     """Write ``figures/*.png``, ``figures/*.svg``, ``bd_rate.csv`` and ``report.html``; return the path of the page.
 
+    Tables that are not as the run wrote them are written again from the chunks.
+
     Args:
         folder: results folder with ``results.csv``, ``manifest.json`` and, where rates were drawn,
             ``user_rate_cdf.csv``.
+
     Raises:
         StoreError: an input is missing, damaged or empty, or the folder cannot be written.
     """
     folder = Path(folder)
+    mend_tables(folder)
     frame, manifest = read_results(inside(folder, "results.csv")), _read_manifest(inside(folder, "manifest.json"))
     axes = swept_axes(frame)
     cdf = _read_cdf(inside(folder, "user_rate_cdf.csv"), axes)
@@ -96,14 +101,16 @@ def write_report(folder: Path) -> Path:
         place = inside(folder, "figures")
         place.mkdir(exist_ok=True)
         for name, content in files.items():
-            _write(place / name, content)
+            write_bytes(place / name, content)
         for old in place.iterdir():  # figures of an earlier report that this one does not have
             if old.name not in files and old.name.startswith(drawn_here):
                 old.unlink()
         (folder / BD_FILE).unlink(missing_ok=True)
         if len(differences):
-            _write(folder / BD_FILE, differences.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
-        _write(folder / "report.html", page.encode(errors="backslashreplace"))
+            write_bytes(
+                folder / BD_FILE, differences.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
+            )
+        write_bytes(folder / "report.html", page.encode(errors="backslashreplace"))
     except OSError as error:
         raise StoreError(f"{folder}: the report cannot be written ({error.strerror or error})") from None
     return folder / "report.html"
@@ -292,9 +299,14 @@ def _metrics(frame: pd.DataFrame) -> list[tuple[str, str, str]]:
 def _origin(manifest: dict[str, Any]) -> list[tuple[str, Any]]:
     wall_time_s = manifest.get("wall_time_s")
     wall_time = f"{wall_time_s:.1f} s" if isinstance(wall_time_s, int | float) else "not recorded"
-    return [("Started", _known(manifest, "started")), ("Wall time", wall_time)] + [
-        (name, _known(manifest, key)) for name, key in (("Seed", "seed"), ("Commit", "commit"), ("Drops", "num_drops"))
-    ]
+    return (
+        [("Started", _known(manifest, "started")), ("Wall time", wall_time)]
+        + [
+            (name, _known(manifest, key))
+            for name, key in (("Seed", "seed"), ("Commit", "commit"), ("Drops", "num_drops"))
+        ]
+        + [("Code", "differs from the commit")] * (manifest.get("dirty") is True)
+    )
 
 
 def _known(manifest: dict[str, Any], key: str) -> Any:
@@ -356,13 +368,3 @@ def _template() -> jinja2.Template:
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.get_template("report.html")
-
-
-def _write(path: Path, content: bytes) -> None:
-    """All or nothing: a reader never sees half a file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import platform
-import subprocess
+import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,17 @@ from benchmarks.engines import check_engine, make_engine, run_units
 from benchmarks.memory import chunk_drops, drop_bytes, fitting_workers
 from benchmarks.normalization import mean_power
 from benchmarks.progress import bar
-from benchmarks.store import Accumulator, Unit, cdf_frame, tidy_frame, write_bytes, write_tables
+from benchmarks.provenance import commit, machine
+from benchmarks.reads import note_parts
+from benchmarks.results_folder import claimed_results, everything_read
+from benchmarks.store import TABLES, Accumulator, Unit, cdf_frame, tidy_frame, write_tables
 from scenarios.load import apply_override, find_file, load_mapping
 from scenarios.schema import Scenario
 from scenarios.sweep import Point, content_hash, expand
-from simulator.core.errors import ConfigError, StoreError
-from simulator.core.paths import nothing_left, writable
+from simulator.core.content import noting, sha256
+from simulator.core.durable import write_bytes
+from simulator.core.errors import ConfigError
+from simulator.core.paths import nothing_left
 
 SNR_DEFINITION = (
     "snr_db is the total transmit power over all ports and streams, divided by the noise power, per subcarrier. "
@@ -82,7 +87,7 @@ def run(
         overrides: ``field=value`` assignments.
         workers: processes (local; None takes all CPUs, at most 8) or tasks in flight (ray; None takes the cluster).
         engine: "local" or "ray".
-        resume: go on in a folder that already holds results of this scenario.
+        resume: go on in a folder that already holds results of this scenario; what it reads must be the same, too.
         report: also draw the figures and ``report.html``.
 
     Returns:
@@ -99,20 +104,21 @@ def run(
     name = points[0].scenario.name
     folder = Path(out) if out is not None else Path("results") / name
     plans, chunk_bytes = zip(*(_plan(point, folder) for point in points), strict=True)
+    points = [plan[0].point for plan in plans]
     if engine == "local":
         chunks = sum(_planned(*each) for each in zip(points, plans, strict=True))
         chunks -= sum(unit.done for plan in plans for unit in plan)
         workers = fitting_workers(workers, chunks, max(chunk_bytes), points[0].scenario.run.memory_gib)
-    with nothing_left(folder) as claimed:
-        _claim(folder, data, resume)
+    drops_of = [plan[0].drops for plan in plans]
+    with nothing_left(folder) as claimed, claimed_results(folder, data, points, drops_of, resume):
         claimed()
         totals = _compute(points, plans, engine, workers)
-    frame = tidy_frame(name, list(zip(points, totals, strict=True)))
-    write_tables(folder, frame, cdf_frame(list(zip(points, totals, strict=True))))
-    _write_manifest(folder, data, points, totals, started)
-    if report:
-        write_report(folder)
-    return read_results(folder / "results.csv")
+        frame = tidy_frame(name, list(zip(points, totals, strict=True)))
+        write_tables(folder, frame, cdf_frame(list(zip(points, totals, strict=True))))
+        write_manifest(folder, data, points, totals, started, {"engine": engine, "workers": workers})
+        if report:
+            write_report(folder)
+        return read_results(folder / "results.csv")
 
 
 def _sized(point: Point) -> tuple[int, float]:
@@ -124,24 +130,17 @@ def _sized(point: Point) -> tuple[int, float]:
 
 
 def _plan(point: Point, folder: Path) -> tuple[list[Unit], float]:
-    """All chunks of a point, up to ``max_drops``, and the memory of one [byte]."""
-    run_section = point.scenario.run
-    (size, chunk_bytes), total = _sized(point), run_section.max_drops or run_section.drops
-    units = [Unit(point, index, min(size, total - index * size), folder) for index in range(-(-total // size))]
-    return units, chunk_bytes
+    """All chunks of a point, which knows then what its parts read, and the memory of one [byte]."""
+    with noting() as read:
+        size, chunk_bytes = _sized(point)
+        note_parts(point.scenario)
+    return units_of(replace(point, content=read), folder, size), chunk_bytes
 
 
-def _claim(folder: Path, data: dict[str, Any], resume: bool) -> None:
-    """Make the results folder ours, or refuse."""
-    marker = writable(folder / "scenario.json")
-    if folder.exists() and not folder.is_dir():
-        raise StoreError(f"{folder}: is a file; choose another --out")
-    if folder.is_dir() and any(folder.iterdir()):
-        if not resume:
-            raise StoreError(f"{folder}: not empty; add --resume to go on in it, or choose another --out")
-        if not marker.is_file():
-            raise StoreError(f"{folder}: holds other files and no results to resume; choose another --out")
-    write_bytes(marker, (json.dumps(data, indent=1, default=str) + "\n").encode())
+def units_of(point: Point, folder: Path, size: int) -> list[Unit]:
+    """All chunks of a point of ``size`` drops, up to ``max_drops``."""
+    total = point.scenario.run.max_drops or point.scenario.run.drops
+    return [Unit(point, index, min(size, total - index * size), folder) for index in range(-(-total // size))]
 
 
 def _compute(
@@ -149,7 +148,7 @@ def _compute(
 ) -> list[Accumulator]:
     """Compute what is missing and merge, point by point in chunk order."""
     wanted = sum(_planned(point, plan) for point, plan in zip(points, plans, strict=True))
-    finished: set[Path] = {unit.path for plan in plans for unit in plan if unit.done}
+    finished: set[Path] = {unit.path for plan in plans for unit in plan if _intact(unit)}
     stopped: list[int | None] = [None] * len(points)
     totals = [Accumulator() for _ in points]
     merged = [0] * len(points)
@@ -187,6 +186,15 @@ def _compute(
     return totals
 
 
+def _intact(unit: Unit) -> bool:
+    """Whether the unit is done; a file of it that is damaged or foreign is told, and computed again."""
+    if not unit.path.is_file():
+        return False
+    if (fault := unit.fault) is not None:
+        print(f"csilink: {unit.path}: {fault}; computed again", file=sys.stderr)
+    return fault is None
+
+
 def _planned(point: Point, plan: Sequence[Unit]) -> int:
     """Chunks up to ``run.drops``."""
     covered = 0
@@ -210,9 +218,18 @@ def _tight(scenario: Scenario, total: Accumulator) -> bool:
     return all(row["ci95"] <= rule.ci_rel * abs(row["value"]) for row in rows)
 
 
-def _write_manifest(
-    folder: Path, data: dict[str, Any], points: Sequence[Point], totals: Sequence[Accumulator], started: float
+def write_manifest(
+    folder: Path,
+    data: dict[str, Any],
+    points: Sequence[Point],
+    totals: Sequence[Accumulator],
+    started: float | None = None,
+    engine: Mapping[str, Any] | None = None,
 ) -> None:
+    """``manifest.json`` of finished tables; without ``started`` (seconds since 1970) of a run of whom no more is known.
+
+    ``engine`` is its name and its number of workers.
+    """
     scenario = points[0].scenario
     notes = []
     if scenario.normalization == "none":
@@ -231,15 +248,20 @@ def _write_manifest(
         "seed": scenario.seed,
         "num_drops": drops[0] if len(drops) == 1 else f"{drops[0]} to {drops[-1]} per point",
         "versions": {"python": platform.python_version(), **{p: _version(p) for p in _PACKAGES}},
-        "commit": _commit(),
-        "hashes": {"scenario": content_hash(json.loads(json.dumps(data, default=str)))},
+        **(commit() if started else {"commit": None, "dirty": None}),
+        "machine": {**machine(), **(engine or {})} if started else {},
+        "hashes": {
+            "scenario": content_hash(json.loads(json.dumps(data, default=str))),
+            **{name: sha256(folder / name) for name in TABLES},
+            **everything_read(points),
+        },
         "points": [
             {"key": point.key, "axes": point.axes, "drops": t.drops}
             | ({"mean_power": asdict(powers[point.key])} if powers else {})
             for point, t in zip(points, totals, strict=True)
         ],
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
-        "wall_time_s": round(time.time() - started, 1),
+        "started": started and time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "wall_time_s": started and round(time.time() - started, 1),
         "notes": notes,
     }
     write_bytes(folder / "manifest.json", (json.dumps(manifest, indent=1, default=str) + "\n").encode())
@@ -250,15 +272,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
-
-
-def _commit() -> str:
-    """Commit of the checkout this package runs from, or "unknown"."""
-    here = Path(__file__).resolve().parent
-    try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=5, check=True
-        )
-        return done.stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"

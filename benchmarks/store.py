@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import zipfile
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,10 @@ import pandas as pd
 from benchmarks.build import channel_name
 from benchmarks.chunk import RATE_EDGES
 from benchmarks.percentiles import Tally, percentile
+from benchmarks.seal import Identity, seal_fault, sealed
 from scenarios.sweep import Point
 from simulator.core import registry
+from simulator.core.durable import write_bytes
 from simulator.core.errors import ConfigError, StoreError
 
 LEADING = [
@@ -33,22 +33,10 @@ LEADING = [
     "num_users",
     "snr_db",
 ]
+TABLES = ("results.csv", "results.parquet", "user_rate_cdf.csv")
 TRAILING = ["metric", "value", "ci95", "unit", "num_samples", "seed"]
 # Two-sided 95 % quantile of the normal distribution.
 _Z95 = 1.959964
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name and rename it into place; StoreError when that is impossible."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise StoreError(f"{path}: cannot be written ({error.strerror})") from None
 
 
 @dataclass(frozen=True)
@@ -67,8 +55,21 @@ class Unit:
 
     @property
     def done(self) -> bool:
-        """The file was renamed into place."""
-        return self.path.is_file()
+        """The file was renamed into place, is whole, and holds this chunk."""
+        return self.path.is_file() and self.fault is None
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with its file, in words."""
+        return seal_fault(self.path, self._identity)
+
+    def write(self, data: bytes) -> None:
+        """Store its result, an ``.npz`` file in memory, with checksum and identity."""
+        write_bytes(self.path, sealed(data, self._identity))
+
+    @property
+    def _identity(self) -> Identity:
+        return Identity(self.point.key, self.index, self.drops)
 
     @property
     def scenario_text(self) -> str:

@@ -10,8 +10,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cards import channel_facts, training_facts
+from benchmarks.claim import claimed, training_inputs
+from benchmarks.data_sets import is_data_set
+from benchmarks.saved import save_figure
+from receivers.models.weights import save_weights
 from receivers.training.recipe import TrainingRecipe
 from simulator.core import registry
+from simulator.core.content import own_version
+from simulator.core.durable import renamed
 from simulator.core.errors import ConfigError
 from simulator.data.store import ChannelStore, sha256, write_json
 
@@ -29,9 +35,10 @@ def train(recipe: TrainingRecipe, store: ChannelStore, folder: Path, progress: A
 
     Raises:
         ConfigError: the store is not the data set that the recipe names.
-        StoreError: ``folder`` holds another run.
+        StoreError: ``folder`` holds what was trained with another recipe, store or start, or another process writes
+            there.
     """
-    if store.name != recipe.dataset:
+    if not is_data_set(store, recipe.dataset):
         raise ConfigError("--store", store.name, f"a store of the data set {recipe.dataset}")
     most = store.layout.entry_shape[-1]
     if recipe.domain == "angular_delay" and recipe.num_delays > most:
@@ -54,9 +61,10 @@ def train(recipe: TrainingRecipe, store: ChannelStore, folder: Path, progress: A
     samples = {"train": len(images), "val": len(val), "test": len(test)}
     data = {"name": store.name, "origin": store.origin, "store_sha256": store.hash, "samples": samples}
     names = store.origin.get("parts", [store.name])
-    if recipe.model.name == "klt":
-        return _train_klt(recipe, store, images, folder, data)
-    return _train_network(recipe, store, images, val, (test, part, names), folder, data, progress)
+    with claimed(folder, training_inputs(recipe, {recipe.dataset: store})):
+        if recipe.model.name == "klt":
+            return _train_klt(recipe, store, images, folder, data)
+        return _train_network(recipe, store, images, val, (test, part, names), folder, data, progress)
 
 
 def _train_network(
@@ -77,10 +85,10 @@ def _train_network(
     # A fresh model: the trained one would save its optimiser along.
     network = registry.build("models", recipe.model.name, **model.autoencoder.get_config())
     network.set_weights(model.autoencoder.get_weights())
-    network.save_weights(folder / "model.weights.h5")
+    save_weights(network, folder / "model.weights.h5")
     if not network.binary:
         write_tables(folder, fit_tables(model, train_images[:30000], recipe))
-    _learning_curve(history["epochs"], recipe).savefig(folder / "learning_curve.png", dpi=120)
+    save_figure(_learning_curve(history["epochs"], recipe), folder / "learning_curve.png", dpi=120)
     card = {
         "name": recipe.name,
         "description": " ".join((recipe.description or "CSI autoencoder, see recipe").split()),
@@ -119,7 +127,7 @@ def _codec(recipe: TrainingRecipe, folder: Path) -> dict[str, Any]:
 
 def write_tables(folder: Path, tables: dict[str, dict[str, np.ndarray]]) -> None:
     """``tables.npz``."""
-    with (folder / "tables.npz").open("wb") as file:
+    with renamed(folder / "tables.npz") as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, **{f"{k}/{part}": v for k, table in tables.items() for part, v in table.items()})
 
 
@@ -291,6 +299,7 @@ def _train_klt(
         "recipe": recipe.model_dump(mode="json"),
         "channels": channel_facts([store]),
         "dataset": data,
+        "training": {"csilink": own_version()},
     }
     write_json(folder / "card.json", card)
     return card

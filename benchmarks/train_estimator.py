@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cards import training_facts
+from receivers.models.weights import save_weights
 from simulator.core import registry
 from simulator.core.interfaces import ChannelSource
 from simulator.core.seeding import derive
@@ -108,7 +109,7 @@ def train(folder: Path, progress: Any = print) -> dict[str, Any]:
         curve.append({"loss": 2 * float(np.mean(losses)), "val_loss": score, "seconds": seconds})
         progress(f"epoch {epoch + 1}: {curve[-1]}")
     folder.mkdir(parents=True, exist_ok=True)
-    network.save_weights(folder / "model.weights.h5")
+    save_weights(network, folder / "model.weights.h5")
     test = draw("test")
     card = {
         "name": folder.name,

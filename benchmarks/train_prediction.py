@@ -9,6 +9,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cards import channel_facts, data_facts, training_facts
+from benchmarks.claim import claimed, training_inputs
+from benchmarks.data_sets import is_data_set
+from benchmarks.saved import save_figure
+from receivers.models.weights import save_weights
 from receivers.training.prediction_recipe import PredictionRecipe
 from simulator.core import registry
 from simulator.core.errors import ConfigError
@@ -31,14 +35,25 @@ def train_prediction(
         StoreError: ``folder`` holds another run.
     """
     require_stores(recipe.datasets, stores)
+    with claimed(folder, training_inputs(recipe, dict(zip(recipe.datasets, stores, strict=True)))):
+        return _train(recipe, stores, folder, progress, unseen)
+
+
+def _train(
+    recipe: PredictionRecipe,
+    stores: Sequence[ChannelStore],
+    folder: Path,
+    progress: Any,
+    unseen: Sequence[ChannelStore],
+) -> dict[str, Any]:
     from receivers.training.fit_prediction import fit_prediction, known_entries
 
     trained, history = fit_prediction(recipe, stores, folder, progress)
     # A fresh network: the trained one would save its optimiser along.
     network = registry.build("prediction_models", recipe.model.name, **trained.get_config())
     network.set_weights(trained.get_weights())
-    network.save_weights(folder / "model.weights.h5")
-    learning_curve(history["epochs"], recipe.name).savefig(folder / "learning_curve.png", dpi=120)
+    save_weights(network, folder / "model.weights.h5")
+    save_figure(learning_curve(history["epochs"], recipe.name), folder / "learning_curve.png", dpi=120)
     slots = [store.layout.num_slots for store in stores]
     card = {
         "name": recipe.name,
@@ -62,9 +77,8 @@ def train_prediction(
 
 def require_stores(names: Sequence[str], stores: Sequence[ChannelStore]) -> None:
     """ConfigError unless the stores are the data sets of these names, in order."""
-    found = [store.name for store in stores]
-    if found != list(names):
-        raise ConfigError("--store", found, f"stores of {', '.join(names)}")
+    if len(names) != len(stores) or not all(map(is_data_set, stores, names)):
+        raise ConfigError("--store", [store.name for store in stores], f"stores of {', '.join(names)}")
 
 
 def test_scores(network: Any, recipe: PredictionRecipe, stores: Sequence[ChannelStore]) -> dict[str, Any]:

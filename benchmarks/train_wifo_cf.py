@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cards import channel_facts, data_facts, training_facts
+from benchmarks.claim import claimed, training_inputs
+from benchmarks.saved import save_figure
 from benchmarks.train_prediction import learning_curve, require_stores, score
 from receivers.training.wifo_cf_recipe import WiFoCfRecipe
 from simulator.core.types import CsiConfig
@@ -33,6 +35,17 @@ def train_wifo_cf(
         StoreError: ``folder`` holds another run.
     """
     require_stores(recipe.datasets, stores)
+    with claimed(folder, training_inputs(recipe, dict(zip(recipe.datasets, stores, strict=True)))):
+        return _train(recipe, stores, folder, progress, unseen)
+
+
+def _train(
+    recipe: WiFoCfRecipe,
+    stores: Sequence[ChannelStore],
+    folder: Path,
+    progress: Any,
+    unseen: Sequence[ChannelStore],
+) -> dict[str, Any]:
     from receivers.models.wifo_cf import WiFoCf
     from receivers.training.fit_wifo_cf import fit_wifo_cf
     from receivers.training.wifo_cf import write_weights
@@ -40,7 +53,7 @@ def train_wifo_cf(
     trained, history = fit_wifo_cf(recipe, stores, folder, progress)
     network = WiFoCf(**trained.get_config())  # the trained one would save its optimiser along
     network.set_weights(trained.get_weights())
-    learning_curve(history["epochs"], recipe.name).savefig(folder / "learning_curve.png", dpi=120)
+    save_figure(learning_curve(history["epochs"], recipe.name), folder / "learning_curve.png", dpi=120)
     layout = [*stores, *unseen][-1].layout
     config = CsiConfig(layout.panel, 1, layout.num_subcarriers, layout.spacing_hz, layout.num_subcarriers)
     details = {

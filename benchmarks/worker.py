@@ -11,7 +11,10 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 
 def main() -> None:
@@ -34,12 +37,36 @@ def main() -> None:
         answers.write(json.dumps(answer) + "\n")
 
 
-def _serve(job: dict[str, str]) -> dict[str, str]:
-    from benchmarks.chunk import run_chunk
-    from benchmarks.store import write_bytes
+def _serve(job: dict[str, Any]) -> dict[str, str]:
+    from benchmarks.seal import Identity, sealed
+    from simulator.core.durable import write_bytes
 
-    write_bytes(Path(job["path"]), run_chunk(job["scenario"], int(job["index"]), int(job["drops"])))
+    identity = Identity(job["point"], int(job["index"]), int(job["drops"]))
+    data = compute(job["scenario"], identity.index, identity.drops, job["content"])
+    write_bytes(Path(job["path"]), sealed(data, identity))
     return {"done": job["path"]}
+
+
+def compute(scenario_text: str, index: int, drops: int, content: Mapping[str, str]) -> bytes:
+    """:func:`~benchmarks.chunk.run_chunk`, whose parts must read what the run read at its start.
+
+    Raises:
+        StoreError: a file or plug-in has another content, here or by now.
+    """
+    from benchmarks.chunk import run_chunk
+    from simulator.core.content import expecting
+
+    _forget_others(scenario_text, json.dumps(dict(content), sort_keys=True))
+    with expecting(content):
+        return run_chunk(scenario_text, index, drops)
+
+
+@lru_cache(maxsize=2)
+def _forget_others(scenario_text: str, content: str) -> None:
+    """A scenario whose files changed since this process built its link is built anew."""
+    from benchmarks.chunk import _prepared
+
+    _prepared.cache_clear()
 
 
 if __name__ == "__main__":

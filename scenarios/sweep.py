@@ -7,11 +7,14 @@ import hashlib
 import itertools
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from scenarios.load import set_field
 from scenarios.schema import Scenario, parse_scenario
+from simulator.core.content import own_version
 from simulator.core.errors import ConfigError
 
 MAX_POINTS = 10_000
@@ -22,15 +25,24 @@ class Point:
     """One combination of the swept axes: a scenario without axes, and where it lies.
 
     SNRs, precoders and schemes are not points: they share the channels and reports of one.
+
+    Args:
+        scenario: without axes.
+        axes: value of every axis.
+        content: what its parts read, path or plug-in to hash or version, see :mod:`simulator.core.content`.
+        version: of csilink.
     """
 
     scenario: Scenario
     axes: dict[str, Any]
+    content: Mapping[str, str] = field(default_factory=dict)
+    version: str = field(default_factory=own_version)
 
-    @property
+    @cached_property
     def key(self) -> str:
-        """Content hash: equal keys compute equal results. Length of the run is not part of it."""
-        return content_hash(self.scenario.model_dump(mode="json", exclude={"run", "description", "name"}))
+        """Hash of scenario, content and csilink's version: equal keys compute equal results, of any length of run."""
+        scenario = self.scenario.model_dump(mode="json", exclude={"run", "description", "name"})
+        return content_hash({"csilink": self.version, "scenario": scenario, "content": dict(self.content)})
 
     @property
     def channel_key(self) -> str:

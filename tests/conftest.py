@@ -4,10 +4,13 @@ import os
 import random
 import sys
 import zlib
+from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "agg")
+# What is found once for a channel law stays for later sessions, and out of the cache of the user.
+os.environ.setdefault("CSILINK_CACHE", str(Path(__file__).resolve().parents[1] / ".pytest_cache" / "csilink"))
 if "PYTEST_XDIST_WORKER" in os.environ:  # one core each; NumPy, TensorFlow and JAX read this when they are loaded
     for _name in ("OMP", "OPENBLAS", "MKL"):
         os.environ[f"{_name}_NUM_THREADS"] = "1"

@@ -2,8 +2,7 @@
 
 import random
 
-from benchmarks.chunk import run_chunk
-from benchmarks.store import write_bytes
+from benchmarks.worker import compute
 
 
 class Inline:
@@ -23,7 +22,7 @@ class Inline:
 
     def next_done(self):
         unit = self._waiting.pop(self._random.randrange(len(self._waiting)))
-        write_bytes(unit.path, run_chunk(unit.scenario_text, unit.index, unit.drops))
+        unit.write(compute(unit.scenario_text, unit.index, unit.drops, unit.point.content))
         Inline.computed += 1
         return unit
 

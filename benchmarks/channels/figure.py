@@ -14,7 +14,7 @@ import pandas as pd
 from benchmarks.channels import reference as ref
 from benchmarks.channels.drops import KINDS
 from benchmarks.channels.drops import draw as draw_drops
-from benchmarks.store import write_bytes
+from simulator.core.durable import write_bytes
 
 _COLOUR = {"umi": "#0072b2", "uma": "#d55e00", "rma": "#009e73"}
 _NAME = {"umi": "UMi", "uma": "UMa", "rma": "RMa"}

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.progress import track
-from benchmarks.store import write_bytes
+from simulator.core.durable import write_bytes
 
 
 def run_checks(out: Path | None = None, drops: int = 20000, corrections: Iterable[str] | None = None) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.progress import track
-from benchmarks.store import write_bytes
+from simulator.core.durable import write_bytes
 from simulator.core.errors import ConfigError
 
 ITEMS = (

@@ -16,9 +16,10 @@ from benchmarks.figures import MARKERS, PALETTE, RC, network, outage_text
 from benchmarks.figures_cost import cost_points
 from benchmarks.progress import track
 from benchmarks.report import read_results
+from benchmarks.saved import save_figure
 from benchmarks.speed.timing import in_turn
-from benchmarks.store import write_bytes
 from receivers.models.weights import TrainedModel, zoo_names
+from simulator.core.durable import write_bytes
 from simulator.core.extras import installed
 
 RUNTIMES = {"onnx": "ONNX Runtime", "litert": "LiteRT"}
@@ -67,10 +68,9 @@ def measure_zoo(results: Path, out: Path) -> pd.DataFrame:
         points = points[~points["scheme"].str.contains("-w4|-mpq-")]
         columns = ["weights", "precision", "cost", "bits", "outage", "ci95", "criterion"]
         frame = frame.merge(points[columns], how="left", on=["weights", "precision"])
-    out.mkdir(parents=True, exist_ok=True)
     write_bytes(out / "ue_latency.csv", frame.to_csv(index=False, float_format="%.6g").encode())
     if "outage" in frame:
-        latency_figure(frame.dropna(subset=["outage"])).savefig(out / "pareto.png", dpi=150)
+        save_figure(latency_figure(frame.dropna(subset=["outage"])), out / "pareto.png", dpi=150)
     return frame
 
 

@@ -10,12 +10,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from receivers.codebooks.rvq import rvq_codebook
+from simulator.core.content import note, sha256
+from simulator.core.durable import make_folder, renamed
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.params import Label, config_error
 from simulator.core.paths import inside, is_file
 from simulator.core.readers import FAULTS, read_json, reason
 from simulator.core.types import Panel
-from simulator.data.store import sha256, write_json
+from simulator.data.store import write_json
 
 CARD = "card.json"
 _BLOCK = 1 << 16  # codewords checked at a time
@@ -76,6 +78,7 @@ class StoredCodebook:
             raise StoreError(f"{self.folder / CARD}: not the card of a codebook ({config_error(error)})") from None
         except (OSError, ValueError) as error:
             raise StoreError(f"{self.folder / CARD}: not the card of a codebook ({error})") from None
+        note(self.folder / CARD, sha256(self.folder / CARD))  # the card holds the hashes of the codebooks
         self.name, self.bits, self.side = self.card.name, self.card.bits, self.card.side
         self.panel = Panel(self.card.panel.n1, self.card.panel.n2, self.card.panel.num_pol)
         if self.side == "ss" and self.card.base is None:
@@ -149,9 +152,11 @@ def write_codebook(
         base: what the UE searches with "ss": a codebook, or the seed of an RVQ codebook.
         made_by: how they were made: algorithm, network, data, seeds, scores.
     """
+    make_folder(folder)
 
     def write(words: np.ndarray, file: str) -> dict[str, str]:
-        np.save(inside(folder, file), np.ascontiguousarray(words, np.complex64))
+        with renamed(inside(folder, file)) as temporary, temporary.open("wb") as content:
+            np.save(content, np.ascontiguousarray(words, np.complex64))
         return {"file": file, "sha256": sha256(folder / file)}
 
     sizes = {words.shape for words in codebooks.values()}

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.core.durable import renamed
 from simulator.core.errors import StoreError
 from simulator.core.readers import read_npz
 
@@ -58,7 +59,8 @@ class Klt:
 
     def save(self, path: Path) -> None:
         """Write ``.npz``."""
-        np.savez_compressed(path, basis=self.basis, variances=self.variances, samples=self.samples)
+        with renamed(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, basis=self.basis, variances=self.variances, samples=self.samples)
 
     def coefficients(self, images: NDArray[np.float32]) -> NDArray[np.complex64]:
         """Complex64 ``[sample, component]`` of images ``[sample, height, width, 2]``."""

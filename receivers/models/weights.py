@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
@@ -12,12 +13,13 @@ import numpy as np
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from simulator.core import registry
+from simulator.core.content import note, sha256
+from simulator.core.durable import renamed
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.params import Count, Label, PositiveFloat, config_error
 from simulator.core.paths import inside, is_file
 from simulator.core.readers import read_json, read_npz, reason
 from simulator.data.hdf5 import check_hdf5
-from simulator.data.store import sha256
 
 CARD = "card.json"
 
@@ -128,6 +130,24 @@ def _recipe_of(name: str) -> str:
     return max(found, key=len, default="RECIPE")
 
 
+def save_weights(network: Any, path: Path) -> None:
+    """Weights of a Keras model to a file ``*.weights.h5``, whole or absent."""
+    with renamed(path, ".weights.h5") as temporary:
+        network.save_weights(temporary)
+
+
+def weight_folder(name: str) -> Path:
+    """Folder of weights by name in the zoo, or by path."""
+    return Path(name) if "/" in name or is_file(Path(name) / CARD) else zoo_folder() / name
+
+
+def note_weights(name: str) -> None:
+    """Note the card of weights, which holds the hashes of their files; nothing where there are none."""
+    card = weight_folder(name) / CARD
+    if is_file(card):
+        note(card, sha256(card))
+
+
 class WeightFolder:
     """One folder of weights: ``card.json`` (recipe, data hash, metrics, SHA-256) and the weight file.
 
@@ -144,7 +164,7 @@ class WeightFolder:
     schema: ClassVar[type[_Card]]
 
     def __init__(self, name: str):
-        folder = Path(name) if "/" in name or is_file(Path(name) / CARD) else zoo_folder() / name
+        folder = weight_folder(name)
         if "/" in name and not is_file(folder / CARD):
             made = f"`csilink train {_recipe_of(name)}` makes one"
             raise ConfigError("weights", name, f"an existing folder with card.json ({made}), or a zoo name")
@@ -160,6 +180,9 @@ class WeightFolder:
             raise StoreError(f"{folder / CARD}: not a model card ({config_error(error)})") from None
         except (OSError, ValueError) as error:
             raise StoreError(f"{folder / CARD}: not a model card ({error})") from None
+        note(folder / CARD, sha256(folder / CARD))
+        with suppress(ConfigError):  # said when the model is built
+            registry.target(self.kind, self._card.model.name)  # noted
         self.name, self.file = self._card.name, self._intact(self._card.weights)
 
     def _intact(self, entry: _File) -> Path:
@@ -168,6 +191,7 @@ class WeightFolder:
             raise StoreError(f"{path}: file named in the card is missing")
         if sha256(path) != entry.sha256:
             raise StoreError(f"{path}: damaged, SHA-256 is not {entry.sha256[:12]}... as in the card")
+        note(path, entry.sha256)
         return path
 
     @cached_property

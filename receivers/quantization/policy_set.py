@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from receivers.quantization.violation import Surrogate
+from simulator.core.content import note, sha256
+from simulator.core.durable import renamed
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.paths import is_file
 from simulator.core.readers import read_npz
@@ -63,10 +65,8 @@ class PolicySet:
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         for index, table in enumerate(self.surrogates):
             arrays |= {f"surrogate{index}/{name}": value for name, value in table.to_arrays().items()}
-        partial = path.with_name(f".{path.name}")
-        with partial.open("wb") as file:
+        with renamed(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, meta=np.array(json.dumps(self.meta)), **arrays)
-        partial.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> PolicySet:
@@ -75,6 +75,7 @@ class PolicySet:
             raise ConfigError("feedback.rp-mpq.policies", str(path), "a file made by `csilink policies WEIGHTS`")
         try:
             arrays = read_npz(path)
+            note(path, sha256(path))
             tables = []
             for index in range(len(arrays["gammas"])):
                 lead = f"surrogate{index}/"

@@ -130,6 +130,7 @@ def fit(
     path = folder / "history.json"
     described = recipe.model_dump(mode="json")
     state = read_history(path, described, ("stage", "val_loss"))
+    files: dict[str, str] = state["files"]
     model = build_model(recipe, train)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -146,10 +147,10 @@ def fit(
             first += stage.epochs
             continue
         if number and not done:
-            load_variables(model, folder / f"best-{number - 1}.npz", weights_only=True)
+            load_variables(model, folder / f"best-{number - 1}.npz", weights_only=True, known=files)
         _compile(model, recipe, stage, loss, len(train) // recipe.batch_size)
         if done:
-            load_variables(model, folder / f"epoch-{first + len(done):04d}.npz")
+            load_variables(model, folder / f"epoch-{first + len(done):04d}.npz", known=files)
         for epoch in range(len(done), stage.epochs):
             if _stalled(done, recipe.patience):
                 break
@@ -158,15 +159,17 @@ def fit(
                 raise StoreError(f"{folder}: training diverged in epoch {first + epoch + 1}; lower learning_rate")
             done.append({"stage": number, **entry})
             state["epochs"].append(done[-1])
-            save_variables(model, folder / f"epoch-{first + epoch + 1:04d}.npz")
+            name = f"epoch-{first + epoch + 1:04d}.npz"
+            files.pop(f"epoch-{first + epoch:04d}.npz", None)
+            files[name] = save_variables(model, folder / name)
             if _objective(recipe, done[-1]) <= min(_objective(recipe, e) for e in done):
-                save_variables(model, folder / f"best-{number}.npz")
+                files[f"best-{number}.npz"] = save_variables(model, folder / f"best-{number}.npz")
             write_json(path, state)
             (folder / f"epoch-{first + epoch:04d}.npz").unlink(missing_ok=True)
             log.scalars(first + epoch + 1, **{k: v for k, v in entry.items() if k != "seconds"})
             progress(_line(recipe, first + epoch + 1, entry))
         first += stage.epochs
-    load_variables(model, folder / f"best-{len(recipe.schedule) - 1}.npz", weights_only=True)
+    load_variables(model, folder / f"best-{len(recipe.schedule) - 1}.npz", weights_only=True, known=files)
     return model, state
 
 

@@ -51,6 +51,7 @@ def fit_stores(
     path = folder / "history.json"
     state = read_history(path, recipe.model_dump(mode="json"), ("loss",))
     state.setdefault("machine", machine())
+    files: dict[str, str] = state["files"]
     batches = PredictionBatches(stores, "train", recipe.batch_size, recipe.max_samples)
     model = build()
     model.compile(
@@ -64,7 +65,7 @@ def fit_stores(
         raise StoreError(f"{folder}: cannot be written ({error.strerror})") from None
     log, epochs = TensorBoard(folder / "tensorboard"), state["epochs"]
     if epochs:
-        load_variables(model, folder / f"epoch-{len(epochs):04d}.npz")
+        load_variables(model, folder / f"epoch-{len(epochs):04d}.npz", known=files)
     for epoch in range(len(epochs), recipe.epochs):
         started, losses = time.monotonic(), []
         rng = np.random.default_rng([recipe.seed, epoch, 1])
@@ -79,13 +80,14 @@ def fit_stores(
         if not all(math.isfinite(value) for value in entry.values()):
             raise StoreError(f"{folder}: training diverged in epoch {epoch + 1}; lower learning_rate")
         epochs.append(entry)
-        save_variables(model, folder / f"epoch-{epoch + 1:04d}.npz")
+        files.pop(f"epoch-{epoch:04d}.npz", None)
+        files[f"epoch-{epoch + 1:04d}.npz"] = save_variables(model, folder / f"epoch-{epoch + 1:04d}.npz")
         if "val_loss" in entry and entry["val_loss"] <= min(e["val_loss"] for e in epochs if "val_loss" in e):
-            save_variables(model, folder / "best.npz")
+            files["best.npz"] = save_variables(model, folder / "best.npz")
         write_json(path, state)
         (folder / f"epoch-{epoch:04d}.npz").unlink(missing_ok=True)
         log.scalars(epoch + 1, **{k: v for k, v in entry.items() if k != "seconds"})
         scores = ", ".join(f"{k} {10 * math.log10(entry[k]):.3f} dB" for k in entry if k.startswith("val_"))
         progress(f"epoch {epoch + 1}/{recipe.epochs}: loss {entry['loss']:.4f}, {scores}, {entry['seconds']} s")
-    load_variables(model, folder / "best.npz", weights_only=True)
+    load_variables(model, folder / "best.npz", weights_only=True, known=files)
     return model, state

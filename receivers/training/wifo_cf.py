@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,12 +10,14 @@ from typing import Any
 import keras
 from keras import ops
 
-from receivers.models.weights import CARD
+from receivers.models.weights import CARD, save_weights
 from receivers.models.wifo_cf import Trace, WiFoCf
 from receivers.quantization.unit_interval import MAX_BITS
 from receivers.training.mcakd import TERMS, attention_loss, check_kind, matched_layers, selected_loss, selection_layers
 from receivers.training.phases import PhasedTraining
 from receivers.training.steps import Untracked
+from simulator.core.content import sha256
+from simulator.core.durable import write_bytes
 from simulator.core.errors import ConfigError
 from simulator.core.seeding import derive
 from simulator.core.types import CsiConfig
@@ -244,13 +245,12 @@ def write_weights(
     """
     latents = model.num_latents(config.panel.num_ports, num_delays or config.num_subcarriers)
     path = Path(folder) / "model.weights.h5"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    model.save_weights(path)
+    save_weights(model, path)
     card = {
         **(details or {}),
         "name": name,
         "model": {"name": "wifo_cf", "params": model.get_config()},
-        "weights": {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
+        "weights": {"file": path.name, "sha256": sha256(path)},
         "input": {
             "n1": config.panel.n1,
             "n2": config.panel.n2,
@@ -263,7 +263,7 @@ def write_weights(
         },
         "codec": {"quantizer": model.quantizer.law, "bits": bits},
     }
-    path.with_name(CARD).write_text(json.dumps(card, indent=2) + "\n")
+    write_bytes(path.with_name(CARD), (json.dumps(card, indent=2) + "\n").encode())
 
 
 def _of_layers(maps: list[Any], teacher: Sequence[Any], student: Sequence[Any]) -> list[Any]:

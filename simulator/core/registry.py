@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from simulator.core import interfaces
+from simulator.core.content import note_plugin
 from simulator.core.errors import ConfigError, CsilinkError
 
 KINDS = (
@@ -115,6 +116,7 @@ def _point(kind: str, name: str) -> EntryPoint:
     points = _points(kind)
     if name not in points:
         raise ConfigError(kind, name, ", ".join(points) or "none installed")
+    note_plugin(kind, points[name])
     return points[name]
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import bisect
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
+from simulator.core.content import note, own_version, sha256
+from simulator.core.durable import renamed, write_bytes
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.finite import LARGEST, first_unfit
 from simulator.core.paths import inside, is_file
@@ -25,29 +25,9 @@ MANIFEST = "manifest.json"
 FORMAT = 2
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-@contextmanager
-def _renamed(path: Path) -> Iterator[Path]:
-    """A temporary file that becomes ``path`` when it is complete; StoreError when it cannot be written."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise StoreError(f"{path}: cannot be written ({error.strerror or error})") from None
-
-
 def write_json(path: Path, data: Any) -> None:
     """Write JSON under a temporary name and rename it into place."""
-    with _renamed(path) as temporary:
-        temporary.write_text(json.dumps(data, indent=1, sort_keys=True) + "\n")
+    write_bytes(path, (json.dumps(data, indent=1, sort_keys=True) + "\n").encode())
 
 
 def write_shard(path: Path, h: np.ndarray, labels: Mapping[str, np.ndarray]) -> None:
@@ -59,7 +39,7 @@ def write_shard(path: Path, h: np.ndarray, labels: Mapping[str, np.ndarray]) -> 
         labels: ``name -> [sample, ...]``, e.g. ``part`` (index of the mixture part), ``site``, ``user``.
     """
     # No track_order and no track_times: both would put the time into the file, and equal data would differ in hash.
-    with _renamed(path) as temporary, h5py.File(temporary, "w") as file:
+    with renamed(path) as temporary, h5py.File(temporary, "w") as file:
         file.create_dataset("h", data=h, track_times=False)
         for key, value in labels.items():
             file.create_dataset(key, data=value, track_times=False)
@@ -76,7 +56,8 @@ def manifest(
         origin: where the data come from: a recipe, imported files, or other stores.
         splits: for each split its shards: ``file``, ``num_samples``, ``sha256``.
     """
-    return {"format": FORMAT, "name": name, "layout": layout.to_json(), "origin": origin, "splits": splits}
+    head = {"format": FORMAT, "csilink": own_version(), "name": name, "layout": layout.to_json()}
+    return {**head, "origin": origin, "splits": splits}
 
 
 class ChannelStore:
@@ -120,12 +101,14 @@ class ChannelStore:
                 raise StoreError(f"{file}: shard named in the manifest is missing; make the store again")
             if verify and sha256(file) != expected:
                 raise StoreError(f"{file}: damaged, SHA-256 differs from the manifest; make the store again")
+        note(self.folder, self.hash)
 
     @property
     def hash(self) -> str:
-        """SHA-256 over all shard hashes: the identity of the data."""
+        """SHA-256 over the hashes of all shards, and over the layout: the identity of the channels."""
         text = "".join(s["sha256"] for split in sorted(self.shards) for s in self.shards[split])
-        return hashlib.sha256(text.encode()).hexdigest()
+        shards = hashlib.sha256(text.encode()).hexdigest()
+        return hashlib.sha256(f"{shards}{json.dumps(self.layout.to_json(), sort_keys=True)}".encode()).hexdigest()
 
     def num_samples(self, split: str) -> int:
         """Samples of a split."""

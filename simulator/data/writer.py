@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from simulator.core.durable import partial_folder, publish_folder, sweep
 from simulator.core.errors import StoreError
 from simulator.core.paths import inside, writable
 from simulator.data.layout import ChannelLayout
@@ -36,7 +36,7 @@ class StoreWriter:
 
     def __init__(self, folder: Path, layout: ChannelLayout, *, name: str, shard_samples: int = 4000):
         self._folder, self._layout, self._name, self._size = writable(Path(folder)), layout, name, shard_samples
-        self._partial = self._folder.absolute().with_name(f".{self._folder.absolute().name}.partial.{os.getpid()}")
+        self._partial = partial_folder(self._folder)
         self._waiting: dict[str, list[tuple[np.ndarray, dict[str, np.ndarray]]]] = {}
         self._shards: dict[str, list[Future[dict[str, Any]]]] = {}
         self._labels: dict[str, str] | None = None
@@ -47,6 +47,7 @@ class StoreWriter:
             raise StoreError(f"{self._folder}: exists already; choose another --out or delete it")
         self._new = [path for path in self._partial.parents if not path.exists()]
         try:
+            sweep(self._partial.parent, self._folder.absolute().name)
             shutil.rmtree(self._partial, ignore_errors=True)
             self._partial.mkdir(parents=True)
         except OSError as error:
@@ -96,7 +97,7 @@ class StoreWriter:
         with suppress(OSError):
             self._folder.rmdir()  # an empty one
         try:
-            self._partial.replace(self._folder)
+            publish_folder(self._partial, self._folder)
         except OSError as error:
             raise StoreError(f"{self._folder}: cannot be written ({error.strerror})") from None
 

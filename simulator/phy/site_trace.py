@@ -6,20 +6,22 @@ LLVM library that must be chosen before it is imported, and its memory goes back
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import subprocess
 import sys
-import zipfile
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from simulator.core.cache import cache_folder, cached
+from simulator.core.content import sha256
 from simulator.core.errors import ConfigError, StoreError
+from simulator.core.readers import read_npz
 from simulator.core.seeding import derive
 from simulator.core.types import RadioGeometry
 
@@ -71,16 +73,11 @@ class SiteRequest:
 
     @property
     def key(self) -> str:
-        """Content hash."""
-        text = json.dumps({"format": FORMAT, **asdict(self)}, sort_keys=True)
+        """Hash of the request, and of what traces it: this file, csilink, the ray tracer."""
+        versions = {package: version(package) for package in ("csilink", "sionna-rt", "mitsuba", "drjit")}
+        code = sha256(Path(__file__))
+        text = json.dumps({"format": FORMAT, "versions": versions, "code": code, **asdict(self)}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def cache_folder() -> Path:
-    """Where traced sites are kept: ``$CSILINK_CACHE``, else ``$XDG_CACHE_HOME/csilink``, else ``~/.cache/csilink``."""
-    if chosen := os.environ.get("CSILINK_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "csilink"
 
 
 def site_request(geometry: RadioGeometry, *, site_seed: int = 1, **params: Any) -> SiteRequest:
@@ -126,34 +123,19 @@ def site_paths(request: SiteRequest) -> dict[str, np.ndarray]:
     Raises:
         StoreError: no working LLVM, no coverage, or the cache cannot be written.
     """
-    path = _file(request)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not path.exists():
-                _trace_in_child(request, path)
-            with np.load(path, allow_pickle=False) as data:
-                return {key: data[key] for key in data.files}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        if isinstance(error, StoreError):
-            raise
-        raise StoreError(f"{path}: cannot be read or written ({error}); delete it, or set CSILINK_CACHE") from None
+    return cached(_file(request), lambda temporary: _trace_in_child(request, temporary), read_npz)
 
 
 def _trace_in_child(request: SiteRequest, path: Path) -> None:
     from simulator.phy.llvm import working_llvm
 
-    print(f"tracing {request.scene} for {request.num_points} UEs, kept in {path}", file=sys.stderr, flush=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
-    command = [sys.executable, "-m", "simulator.phy.site_trace", json.dumps(asdict(request)), str(temporary)]
+    print(f"tracing {request.scene} for {request.num_points} UEs, kept in {path.parent}", file=sys.stderr, flush=True)
+    command = [sys.executable, "-m", "simulator.phy.site_trace", json.dumps(asdict(request)), str(path)]
     environment = {**os.environ, "DRJIT_LIBLLVM_PATH": working_llvm()}
     child = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if child.returncode:
-        temporary.unlink(missing_ok=True)
         reason = (child.stderr.strip().splitlines() or [f"exit {child.returncode}"])[-1]
         raise StoreError(f"site {request.scene}: ray tracing failed ({reason})")
-    temporary.replace(path)
 
 
 def trace(request: SiteRequest) -> dict[str, np.ndarray]:

@@ -15,7 +15,6 @@ import yaml
 
 from benchmarks import cli, engines
 from benchmarks.dataset import make_dataset
-from benchmarks.runner import load_points
 from scenarios.dataset import parse_recipe
 
 CSILINK = Path(sysconfig.get_path("scripts")) / "csilink"
@@ -418,15 +417,6 @@ def test_a_name_that_is_too_long(refused, argv):
 def test_resume_needs_results(refused):
     written("kept", "full/notes.txt")
     tells(refused("run", written(SCENARIO), "--out", "full", "--resume"), "full: holds other files|another --out")
-
-
-@pytest.mark.parametrize("content", [b"", b"no archive", b"PK\x03\x04 cut off"])
-def test_a_damaged_chunk_stops_the_resumed_run(refused, content):
-    file = written(SCENARIO)
-    data, points = load_points(file)
-    written(json.dumps(data, indent=1) + "\n", "out/scenario.json")
-    chunk = written(content, f"out/points/{points[0].key}/chunk-00000-16.npz")
-    tells(refused("run", file, "--out", "out", "--resume"), f"{chunk}: damaged chunk|delete it and resume")
 
 
 # Weights

@@ -113,11 +113,14 @@ def test_an_unfinished_store_is_finished_and_a_damaged_shard_drawn_again(store, 
     make_dataset(parse_recipe(RECIPE), tmp_path / "s")
     (tmp_path / "s" / "manifest.json").unlink()
     (tmp_path / "s" / "train-00001.h5").unlink()
-    (tmp_path / "s" / ".train-00001.h5.4711").write_bytes(b"half")
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    half = tmp_path / "s" / f".train-00001.h5.{ended.pid}"
+    half.write_bytes(b"half")
     kept = (tmp_path / "s" / "train-00000.h5").stat().st_mtime_ns
     make_dataset(parse_recipe(RECIPE), tmp_path / "s")
     assert (tmp_path / "s" / "train-00000.h5").stat().st_mtime_ns == kept
-    (tmp_path / "s" / ".train-00001.h5.4711").unlink()
+    assert not half.exists()
     assert hashes(tmp_path / "s") == hashes(store.folder)
 
     (tmp_path / "s" / "val-00000.h5").write_bytes(b"damaged")

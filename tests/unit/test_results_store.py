@@ -1,5 +1,6 @@
 """Chunks merge to what all samples at once would give; only finished files count."""
 
+import io
 import json
 
 import numpy as np
@@ -195,7 +196,9 @@ def test_only_a_renamed_file_is_done(tmp_path):
     (unit.path.parent / f".{unit.path.name}.4711").write_bytes(b"half")
     unit.path.with_suffix(".tmp").write_bytes(b"half")
     assert not unit.done
-    write_bytes(unit.path, b"whole")
+    whole = io.BytesIO()
+    np.savez(whole, x=1)
+    unit.write(whole.getvalue())
     assert unit.done and unit.path.name == "chunk-00003-16.npz"
 
 

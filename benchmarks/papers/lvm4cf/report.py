@@ -15,10 +15,12 @@ from matplotlib.figure import Figure
 from benchmarks import run
 from benchmarks.codebook import center_rows
 from benchmarks.figures import PALETTE, RC
+from benchmarks.saved import save_figure, save_table
 from receivers.codebooks.lbg import lbg_codebook
 from receivers.codebooks.search import best_codeword
 from receivers.codebooks.stored import StoredCodebook
 from receivers.training.refine import directions, mean_cosine
+from simulator.core.durable import write_bytes
 from simulator.core.seeding import derive
 from simulator.data.store import ChannelStore
 
@@ -40,12 +42,12 @@ def report(plan: dict[str, Any], stores: dict[str, ChannelStore], made: Made, ou
     table = _codebooks(links, made, stores)
     transfer = _transfer(plan, stores, made)
     for name, frame in {"codebooks": table, "transfer": transfer, "link": _standard(plan, links)}.items():
-        frame.to_csv(out / f"{name}.csv", index=False, float_format="%.5g")
+        save_table(frame, out / f"{name}.csv", index=False, float_format="%.5g")
         print(frame.to_string(index=False))
     with mpl.rc_context(RC):
-        cosine_figure(plan, table, links).savefig(out / "cosine_vs_bits.png")
-        sum_rate_figure(plan, links, most=max(plan["bits"])).savefig(out / "sum_rate_vs_snr.png")
-        cost_figure(table, plan).savefig(out / "cost.png")
+        save_figure(cosine_figure(plan, table, links), out / "cosine_vs_bits.png")
+        save_figure(sum_rate_figure(plan, links, most=max(plan["bits"])), out / "sum_rate_vs_snr.png")
+        save_figure(cost_figure(table, plan), out / "cost.png")
     print(f"figures and tables: {out}")
 
 
@@ -72,7 +74,7 @@ def _link(plan: dict[str, Any], environment: str, made: Made, out: Path) -> pd.D
         "run": {"drops": section["drops"], "chunk_drops": 250},
     }
     path = folder / "link.yaml"
-    path.write_text(yaml.safe_dump(scenario, sort_keys=False))
+    write_bytes(path, yaml.safe_dump(scenario, sort_keys=False).encode())
     return run(path, out=folder / "link", workers=1, resume=True)
 
 

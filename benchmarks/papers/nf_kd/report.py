@@ -16,6 +16,8 @@ from benchmarks import run
 from benchmarks.figures import PALETTE, RC
 from benchmarks.papers.nf_kd.curves import curves, students
 from benchmarks.papers.nf_kd.distance import kl_share
+from benchmarks.saved import save_figure, save_table
+from simulator.core.durable import write_bytes
 from simulator.data.store import ChannelStore
 
 TITLES = {
@@ -56,15 +58,15 @@ def report(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path) -> 
         "kl": kl_share(plan, stores, out),
     }
     for name, frame in tables.items():
-        frame.to_csv(out / f"{name}.csv", index=False, float_format="%.5g")
+        save_table(frame, out / f"{name}.csv", index=False, float_format="%.5g")
         if name != "link" and name != "curves":
             print(frame.to_string(index=False))
     first = next(iter(stores))
     with mpl.rc_context(RC):
-        curve_figure(over_bits[first]).savefig(out / "fig2_3_bits.png")
-        link_figure(link[link.data == first], plan).savefig(out / "link.png")
-        scale_figure(link, plan).savefig(out / "scale.png")
-        convergence_figure(plan, stores, out).savefig(out / "convergence.png")
+        save_figure(curve_figure(over_bits[first]), out / "fig2_3_bits.png")
+        save_figure(link_figure(link[link.data == first], plan), out / "link.png")
+        save_figure(scale_figure(link, plan), out / "scale.png")
+        save_figure(convergence_figure(plan, stores, out), out / "convergence.png")
     print(f"figures and tables: {out}")
 
 
@@ -100,7 +102,7 @@ def _link(plan: dict[str, Any], data: str, store: ChannelStore, out: Path) -> pd
         "run": {"drops": section["drops"], "chunk_drops": section["chunk_drops"]},
     }
     path = folder / "link.yaml"
-    path.write_text(yaml.safe_dump(scenario, sort_keys=False))
+    write_bytes(path, yaml.safe_dump(scenario, sort_keys=False).encode())
     return run(path, out=folder / "link", workers=1, resume=True)
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from benchmarks.papers.rp_mpq.networks import networks
 from benchmarks.precision import Calibration, Outcome, calibration, make_policies, measure
+from benchmarks.saved import save_table
 from receivers.models.cost import count_cost
 from receivers.models.mixed_precision import MixedPrecisionEncoder
 from receivers.models.weights import TrainedModel
@@ -19,6 +20,7 @@ from receivers.quantization.violation import hoyer_sparsity, importance, violati
 from receivers.quantization.weight_bits import WIDTHS
 from receivers.training.pca import fit_pca, pca_nmse
 from receivers.training.precision import parse_precision
+from simulator.core.durable import renamed
 from simulator.data.store import ChannelStore
 
 
@@ -125,7 +127,7 @@ def policies(plan: dict[str, Any], data: str, store: ChannelStore, out: Path) ->
     if not (folder / FILE).exists():
         recipe = parse_precision(plan["precision"])
         found, offline = make_policies(str(folder), store, recipe, lambda line: print(line, flush=True))
-        _ranking(plan, store, folder, recipe, offline).to_csv(out / "fig1.csv", index=False, float_format="%.6g")
+        save_table(_ranking(plan, store, folder, recipe, offline), out / "fig1.csv", index=False, float_format="%.6g")
         blocks = pd.DataFrame(
             {
                 "block": found.meta["names"],
@@ -135,7 +137,7 @@ def policies(plan: dict[str, Any], data: str, store: ChannelStore, out: Path) ->
                 **{f"omega_{bits}": offline.omega[:, index] for index, bits in enumerate(WIDTHS)},
             }
         )
-        blocks.to_csv(out / "sensitivity.csv", index=False, float_format="%.5g")
+        save_table(blocks, out / "sensitivity.csv", index=False, float_format="%.5g")
         found.save(folder / FILE)
     return PolicySet.load(folder / FILE)
 
@@ -182,9 +184,9 @@ def outcome_of(
         latents = (encoder.encode(inputs, policy) for policy in every)
         snr = known.surrogates[0].snr_db
         found = measure(trained, latents, test, snr, store.layout.num_subcarriers, "test rates")
-        np.savez_compressed(
-            path, rate=found.rate, rate_ref=found.rate_ref, nmse=found.nmse, sparsity=hoyer_sparsity(test.images)
-        )
+        sparsity = hoyer_sparsity(test.images)
+        with renamed(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, rate=found.rate, rate_ref=found.rate_ref, nmse=found.nmse, sparsity=sparsity)
     with np.load(path) as stored:
         return Outcome(stored["rate"], stored["rate_ref"], stored["nmse"]), stored["sparsity"]
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.saved import save_table
 from simulator.core.extras import need
 
 ROUNDS = 50
@@ -76,4 +77,4 @@ def encoders(trained: Any, place: Path) -> dict[str, Callable[[np.ndarray], np.n
 
 
 if __name__ == "__main__":
-    measure(sys.argv[1], Path(sys.argv[2])).to_csv(sys.argv[3], index=False, float_format="%.5g")
+    save_table(measure(sys.argv[1], Path(sys.argv[2])), sys.argv[3], index=False, float_format="%.5g")

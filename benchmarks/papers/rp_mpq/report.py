@@ -18,6 +18,7 @@ from scipy.stats import spearmanr
 from benchmarks.figures import PALETTE, RC
 from benchmarks.papers.rp_mpq import experiments
 from benchmarks.papers.rp_mpq.networks import networks
+from benchmarks.saved import save_figure, save_table
 from receivers.quantization.policy_set import FILE, PolicySet
 from simulator.data.store import ChannelStore
 
@@ -59,20 +60,20 @@ def report(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path) -> 
     tables["table_5"] = budget_table(online)
     tables["table_7"] = _kept(out / "table_7.csv", lambda: latency(out / data / plan["scheduled"]))
     for name, frame in tables.items():
-        frame.to_csv(out / f"{name}.csv", index=name == "fig2", float_format="%.5g")
+        save_table(frame, out / f"{name}.csv", index=name == "fig2", float_format="%.5g")
         print(f"\n{name}\n{frame.to_string(index=name == 'fig2')}")
     with mpl.rc_context(RC):
-        ranking_figure(ranking).savefig(out / "fig1_ranking.png")
-        outage_figure(online).savefig(out / "fig2_outage.png")
-        width_figure(tables["table_4"], plan).savefig(out / "table4_widths.png")
-        convergence_figure(plan, stores, out).savefig(out / "convergence.png")
-        policy_figure(known).savefig(out / "policies.png")
+        save_figure(ranking_figure(ranking), out / "fig1_ranking.png")
+        save_figure(outage_figure(online), out / "fig2_outage.png")
+        save_figure(width_figure(tables["table_4"], plan), out / "table4_widths.png")
+        save_figure(convergence_figure(plan, stores, out), out / "convergence.png")
+        save_figure(policy_figure(known), out / "policies.png")
     print(f"figures and tables: {out}")
 
 
 def _kept(path: Path, make: Any) -> pd.DataFrame:
     if not path.exists():
-        make().to_csv(path, index=False, float_format="%.6g")
+        save_table(make(), path, index=False, float_format="%.6g")
     return pd.read_csv(path)
 
 

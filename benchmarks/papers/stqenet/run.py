@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.papers.command import parse
+from benchmarks.saved import save_figure, save_table
+from simulator.core.durable import write_bytes
 
 HERE = Path(__file__).parent
 SNRS_DB = tuple(range(0, 21, 2))
@@ -124,7 +126,7 @@ def scores(plan: dict[str, Any], environment: str, out: Path) -> dict[str, Any]:
     table = out / environment / "accuracy.csv"
     if not table.exists():
         rows = accuracy(plan, environment, out)
-        pd.DataFrame(rows).to_csv(table, index=False, float_format="%.6g")
+        save_table(pd.DataFrame(rows), table, index=False, float_format="%.6g")
     return {"accuracy": pd.read_csv(table), "link": link(plan, environment, out)}
 
 
@@ -251,7 +253,7 @@ def link(plan: dict[str, Any], environment: str, out: Path) -> Any:
     }
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "link.yaml"
-    path.write_text(yaml.safe_dump(scenario, sort_keys=False))
+    write_bytes(path, yaml.safe_dump(scenario, sort_keys=False).encode())
     return run(path, out=folder / "link", workers=1, resume=True)
 
 
@@ -279,7 +281,7 @@ def report(plan: dict[str, Any], tables: dict[str, Any], out: Path) -> None:
         axis.set(title=f"{name}-like", xlabel="SNR of the CSI (dB)", ylabel="NMSE (dB)")
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
-    figure.savefig(out / "fig3_nmse_vs_snr.png", dpi=150)
+    save_figure(figure, out / "fig3_nmse_vs_snr.png", dpi=150)
 
     figure = Figure(figsize=(10, 4.8), layout="constrained")
     axes = figure.subplots(1, len(names))
@@ -308,7 +310,7 @@ def report(plan: dict[str, Any], tables: dict[str, Any], out: Path) -> None:
         axis.set(title=f"{name}-like", xlabel="bits per real entry (counted, mean)", ylabel="NMSE (dB)", xlim=(0, 1.6))
         axis.grid(alpha=0.3)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncol=4, fontsize=8)
-    figure.savefig(out / "fig4_nmse_vs_bits.png", dpi=150)
+    save_figure(figure, out / "fig4_nmse_vs_bits.png", dpi=150)
 
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     axes = figure.subplots(1, len(names))
@@ -342,8 +344,8 @@ def report(plan: dict[str, Any], tables: dict[str, Any], out: Path) -> None:
         )
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize=7)
-    figure.savefig(out / "sum_rate_vs_bits.png", dpi=150)
-    convergence(plan, names, out).savefig(out / "convergence.png", dpi=150)
+    save_figure(figure, out / "sum_rate_vs_bits.png", dpi=150)
+    save_figure(convergence(plan, names, out), out / "convergence.png", dpi=150)
     print(f"figures and tables: {out}")
 
 

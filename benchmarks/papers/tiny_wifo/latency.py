@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.saved import save_table
 from simulator.core.extras import need
 
 ROUNDS = {1: 60, 32: 12}
@@ -102,4 +103,6 @@ def forecast_layer(network: Any, count: int) -> Any:
 
 
 if __name__ == "__main__":
-    measure(sys.argv[5:], tuple(int(n) for n in sys.argv[2:5])).to_csv(sys.argv[1], index=False, float_format="%.5g")
+    save_table(
+        measure(sys.argv[5:], tuple(int(n) for n in sys.argv[2:5])), sys.argv[1], index=False, float_format="%.5g"
+    )

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.figures import PALETTE, RC
 from benchmarks.papers.tiny_wifo import experiments
+from benchmarks.saved import save_figure, save_table
 from simulator.data.store import ChannelStore
 
 NAMES = {
@@ -61,14 +62,17 @@ def report(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path, rec
     moving = _kept(out / "mobility.csv", lambda: experiments.mobility(out))
     tables["recovered"] = experiments.recovered(moving)
     for name, frame in tables.items():
-        frame.to_csv(
-            out / f"{name}.csv", index=name in ("table_2", "table_3", "recorded", "equal_epochs"), float_format="%.5g"
+        save_table(
+            frame,
+            out / f"{name}.csv",
+            index=name in ("table_2", "table_3", "recorded", "equal_epochs"),
+            float_format="%.5g",
         )
         print(f"\n{name}\n{frame.to_string()}")
     with mpl.rc_context(RC):
-        nmse_figure(single, plan).savefig(out / "nmse_by_set.png")
-        convergence_figure(plan, out).savefig(out / "convergence.png")
-        mobility_figure(tables["recovered"]).savefig(out / "mobility.png")
+        save_figure(nmse_figure(single, plan), out / "nmse_by_set.png")
+        save_figure(convergence_figure(plan, out), out / "convergence.png")
+        save_figure(mobility_figure(tables["recovered"]), out / "mobility.png")
     print(f"figures and tables: {out}")
 
 
@@ -78,7 +82,7 @@ def by_set(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path) -> 
     frame = pd.concat([experiments.networks(plan, stores, out), kept], ignore_index=True)
     for name in plan["baselines"]:
         frame.loc[frame.network.str.startswith(f"{name}-"), "network"] = name
-    frame.to_csv(out / "nmse_by_set.csv", index=False, float_format="%.6g")
+    save_table(frame, out / "nmse_by_set.csv", index=False, float_format="%.6g")
     return frame
 
 
@@ -182,5 +186,5 @@ def _card(out: Path, name: str) -> dict[str, Any]:
 
 def _kept(path: Path, make: Any) -> pd.DataFrame:
     if not path.exists():
-        make().to_csv(path, index=False, float_format="%.6g")
+        save_table(make(), path, index=False, float_format="%.6g")
     return pd.read_csv(path)
