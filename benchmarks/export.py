@@ -69,7 +69,7 @@ def export_model(weights: str, side: str, format_: str, folder: Path, *, int8: b
 
     if keras.backend.backend() != "tensorflow":
         raise ConfigError("KERAS_BACKEND", keras.backend.backend(), "tensorflow, for export")
-    trained = TrainedModel(weights)
+    trained = TrainedModel(weights, alone=True)
     if trained.card["model"]["name"] == "klt" or trained.codec is None:
         raise ConfigError("weights", weights, "weights of a network with a codec")
     folder = writable(folder.resolve())

@@ -201,7 +201,7 @@ def test_scores(
     from receivers.models.klt import Klt
     from receivers.models.weights import TrainedModel
 
-    trained = TrainedModel(str(folder))
+    trained = TrainedModel(str(folder), alone=True)
     channel = recipe.target != "eigenvector"
     scores: dict[str, Any] = {
         "metric": "nmse_trunc_db" if channel else "sgcs_subband",

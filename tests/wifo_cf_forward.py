@@ -105,6 +105,7 @@ class WiFoCfForward(Forward):
 
     def place(self, grid, bits, dim):
         """Code of column, row and width of every token of all UEs; widths alternate from token to token."""
+
         def code(n, features):
             rates = n / 10000.0 ** (2 * np.arange(features // 2) / features)
             return np.concatenate([np.sin(rates), np.cos(rates)])
@@ -112,7 +113,9 @@ class WiFoCfForward(Forward):
         rows = []
         for n in range(len(bits) * grid[0] * grid[1]):
             row, column = divmod(n % (grid[0] * grid[1]), grid[1])
-            rows.append(np.concatenate([code(column, dim // 4), code(row, dim // 4), code(bits[n % len(bits)], dim // 2)]))
+            rows.append(
+                np.concatenate([code(column, dim // 4), code(row, dim // 4), code(bits[n % len(bits)], dim // 2)])
+            )
         return np.array(rows)
 
     def rms(self, x, name):
@@ -165,7 +168,8 @@ class WiFoCfForward(Forward):
         def stage(x, index):
             x = conv(x, self.s[f"{name}.{index}.weight"], self.s[f"{name}.{index}.bias"])
             mean, var, gain, offset = (
-                self.s[f"{name}.{index + 1}.{k}"][:, None, None] for k in ("running_mean", "running_var", "weight", "bias")
+                self.s[f"{name}.{index + 1}.{k}"][:, None, None]
+                for k in ("running_mean", "running_var", "weight", "bias")
             )
             return (x - mean) / np.sqrt(var + 1e-5) * gain + offset
 

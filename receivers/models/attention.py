@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from simulator.core.errors import ConfigError
+
 
 AXES = ("token", "batch", "alone")
 
@@ -70,6 +72,8 @@ class MultiHeadAttention(layers.Layer):
 
     def __init__(self, num_heads: int, axis: str = "token", dropout: float = 0.0, causal: bool = False, **kwargs):
         super().__init__(**kwargs)
+        if axis not in AXES:
+            raise ConfigError("attention_axis", axis, ", ".join(AXES))
         self.num_heads, self.axis, self.dropout, self.causal = num_heads, axis, dropout, causal
         self.drop = layers.Dropout(dropout) if dropout else None
 

@@ -35,7 +35,10 @@ def wifo_cf_params(state: Mapping[str, Tensor]) -> dict[str, Any]:
         return len({part for part in rest if part.isdigit()})
 
     try:
-        experts, (hidden, dim) = count("encoder.layer.0.moe.experts."), shapes["encoder.layer.0.moe.experts.0.w1.weight"]
+        experts, (hidden, dim) = (
+            count("encoder.layer.0.moe.experts."),
+            shapes["encoder.layer.0.moe.experts.0.w1.weight"],
+        )
         shared = shapes.get("decoder.layer.0.moe.shared_experts.w1.weight", (0, 0))[0]
         patches = [shapes[f"csi_2d_patch_{i}.weight"][2:] for i in (1, 2, 3) if f"csi_2d_patch_{i}.weight" in shapes]
         sizes = {

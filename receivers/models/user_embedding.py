@@ -29,9 +29,7 @@ def plane_position(grid: tuple[int, int], dim: int, position: str = "row_first")
     return np.concatenate([axis_code(i, dim // 2) for i in indices], axis=1).astype(np.float32)
 
 
-def user_embedding(
-    grid: tuple[int, int], bits, dim: int, position: str = "row_first", width_code: str = "user"
-):
+def user_embedding(grid: tuple[int, int], bits, dim: int, position: str = "row_first", width_code: str = "user"):
     """Position of every token in ``dim / 2`` features, then the code of the UE's width in ``dim / 2``.
 
     Args:
