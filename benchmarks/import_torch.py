@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.train import fit_tables, test_scores, write_tables
 from benchmarks.import_wifo import import_wifo, import_wifo_cf
+from benchmarks.train import fit_tables, test_scores, write_tables
 from receivers.models.torch_weights import ARCHITECTURES, load_torch_weights
 from receivers.models.weights import alone
 from receivers.training.recipe import parse_training
@@ -18,7 +18,6 @@ from simulator.core.errors import ConfigError, StoreError
 from simulator.core.extras import need
 from simulator.data.channel_version import channel_version
 from simulator.data.store import ChannelStore, sha256, write_json
-
 
 # Networks whose checkpoints tell all parameters, and those of which they tell the number of latents.
 MODELS = (*ARCHITECTURES, "mamba_transformer", "wifo", "wifo_cf")

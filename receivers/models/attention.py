@@ -8,7 +8,6 @@ from keras import layers, ops
 
 from simulator.core.errors import ConfigError
 
-
 AXES = ("token", "batch", "alone")
 
 

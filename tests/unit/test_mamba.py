@@ -11,9 +11,9 @@ from receivers.models.cost import count_cost
 from receivers.models.csinet import CsiNet
 from receivers.models.csinet_plus import CsiNetPlus
 from receivers.models.mamba import Mamba, Mamba2D, SelectiveScan
-from receivers.models.torch_mamba import load_mamba
 from receivers.models.mamba_transformer import MambaTransformer, ResidualMamba, StateNorm
 from receivers.models.selective_scan import selective_scan
+from receivers.models.torch_mamba import load_mamba
 from receivers.models.transnet import TransNet
 from receivers.training.pca import initialize_linear
 from simulator.core.errors import ConfigError
