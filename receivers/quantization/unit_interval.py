@@ -26,8 +26,9 @@ class UnitQuantizer:
         \hat x = \frac{(1 + \mu)^{(i + a) / 2^b} - 1}{\mu}
 
     with a = 1/2, or 1 for ``level`` "upper", and 0 in cell 0; "uniform" has y = x. Cells are fine near 0. A value on a
-    border belongs to the lower cell. It is no :class:`~simulator.core.interfaces.Quantizer`: that one has a single width, and [-1, 1] with fine cells in the
-    middle, which is another quantiser than the released one on the output of a sigmoid.
+    border belongs to the lower cell. It is no :class:`~simulator.core.interfaces.Quantizer`: that one has a single
+    width, and [-1, 1] with fine cells in the middle, which is another quantiser than the released one on the output of
+    a sigmoid.
 
     The hard path is exact: cells of b bits are cells of 16 bits without their last 16 - b, so one table of borders in
     float64 serves all widths. The soft path may choose the other cell within float32's rounding of a border.
