@@ -182,12 +182,14 @@ def import_torch(
 ) -> None:
     """Published PyTorch weights to a folder that serves as `weights:` of a scenario."""
     from benchmarks.import_torch import import_checkpoint
+    from benchmarks.quiet import quiet
     from scenarios.load import apply_override
 
     params: dict[str, object] = {}
     for assignment in set_ or ():
         apply_override(params, assignment)
-    test = import_checkpoint(model, files, store, out, params).get("test", {})
+    with quiet():
+        test = import_checkpoint(model, files, store, out, params).get("test", {})
     if "unquantized" in test:
         typer.echo(f"test NMSE unquantised {test['unquantized']['nmse_db']} dB")
     for name, entries in test.get("by_data_set", {}).items():
@@ -214,12 +216,15 @@ def export(
 ) -> None:
     """Encoder or decoder with quantiser, tables, card and golden vectors, for use in another link."""
     from benchmarks.export import export_model, verify_folder
+    from benchmarks.quiet import quiet
 
     folder = Path(weights)
     if not verify:
         folder = out or Path("exports") / f"{folder.name}-{side}-{format_}{'-int8' if int8 else ''}"
-        export_model(weights, side, format_, folder, int8=int8)
-    result = verify_folder(folder, trust=trust)
+        with quiet():
+            export_model(weights, side, format_, folder, int8=int8)
+    with quiet():
+        result = verify_folder(folder, trust=trust)
     typer.echo(f"{folder}: {result}")
 
 
