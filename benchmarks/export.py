@@ -242,7 +242,7 @@ def _isolated(folder: Path, format_: str, source: np.ndarray) -> np.ndarray:
         np.save(files[0], source)
         environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
         done = subprocess.run(
-            [sys.executable, "-I", str(Path(export_runtime.__file__)), str(folder.resolve()), *map(str, files)],
+            [sys.executable, "-IB", str(Path(export_runtime.__file__)), str(folder.resolve()), *map(str, files)],
             capture_output=True,
             text=True,
             env=environment,
