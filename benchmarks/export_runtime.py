@@ -42,9 +42,10 @@ def _keras(path: Path, names: Any, layers: Path | None) -> Callable[[np.ndarray]
         spec.loader.exec_module(module)
     model = keras.models.load_model(path, compile=False, safe_mode=True)
     source, output = names or (model.inputs[0].name, model.output_names[0])
-    if output not in model.output_names:
-        raise ValueError(f"outputs {', '.join(model.output_names)}, none {output}")
-    return lambda x: keras.ops.convert_to_numpy(model({source: x}, training=False))
+    held = [model.inputs[0].name, *model.output_names]
+    if held != [source, output]:
+        raise ValueError(f"input and output {held}, not {[source, output]}")
+    return lambda x: keras.ops.convert_to_numpy(model(x, training=False))
 
 
 def _savedmodel(path: Path, names: Any, layers: Any) -> Callable[[np.ndarray], np.ndarray]:

@@ -119,7 +119,8 @@ def test_keras_loads_without_csilink(tmp_path, rng):
 def test_one_file_cannot_hold_two_things_of_one_name(monkeypatch):
     graph = networks("transnet")[0]
     module = "receivers.models.attention"
-    source = "from receivers.models.position import Position as MultiHeadAttention\nclass TransformerLayer(MultiHeadAttention): pass\n"
+    source = "from receivers.models.position import Position as MultiHeadAttention\n"
+    source += "class TransformerLayer(MultiHeadAttention): pass\n"
     monkeypatch.setattr("benchmarks.export_layers.inspect.getsource", lambda m: source if m.__name__ == module else "")
     with pytest.raises(StoreError, match="imported as MultiHeadAttention"):
         registration(graph, ROOMS)

@@ -682,8 +682,7 @@ OPENERS = {
     r"yaml\.(safe_)?load\(": {"scenarios/load.py"},
     r"load_weights\(": {"receivers/models/weights.py"},
     r"load_model\(|saved_model\.load\(|InferenceSession\(": {
-        "benchmarks/export_graph.py",
-        "benchmarks/export_runtime.py",
+        *("benchmarks/export_graph.py", "benchmarks/export_layers.py", "benchmarks/export_runtime.py"),
     },
     r"loadmat\(": {"simulator/data/arrays.py", "simulator/data/deepmimo_files.py"},
     r"allow_pickle=True|pickle\.load|\beval\(|\bexec\(": set(),
