@@ -70,6 +70,7 @@ def _import_autoencoder(
 ) -> dict[str, Any]:
     import keras
 
+    from receivers.models.checked import build_checked
     from receivers.models.cost import count_cost
     from receivers.models.torch_mamba import load_mamba_transformer, mamba_transformer_params
     from receivers.training.data import ImageView, load_images
@@ -91,12 +92,7 @@ def _import_autoencoder(
         if key is None:
             raise StoreError(f"{files[0]}: no codeword layer of {model} (first names: {', '.join(list(state)[:4])})")
         params = {**params, "num_latents": int(np.asarray(state[key]).size)}
-    try:
-        network = registry.build("models", model, height=height, width=width, **params)
-    except ConfigError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise ConfigError("--set", params, f"parameters of {model} ({error})") from None
+    network = build_checked("--set", registry.load("models", model), params, height=height, width=width)
     if model == "mamba_transformer":
         load_mamba_transformer(network, state)
     else:

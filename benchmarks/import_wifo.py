@@ -31,6 +31,7 @@ def import_wifo(
         StoreError: tensors that do not fit.
     """
     from benchmarks.train_prediction import test_scores
+    from receivers.models.checked import build_checked
     from receivers.models.torch_weights import load_wifo
     from receivers.models.wifo import WiFo
     from receivers.training.fit_prediction import known_entries
@@ -47,7 +48,7 @@ def import_wifo(
         }
     except (KeyError, ValueError):
         raise StoreError(f"{files[0]}: no checkpoint of wifo (first names: {', '.join(list(shapes)[:4])})") from None
-    network = _built(WiFo, {**told, "encoder_position": "released", **params})
+    network = build_checked("--set", WiFo, {**told, "encoder_position": "released", **params})
     load_wifo(network, state)
     folder.mkdir(parents=True, exist_ok=True)
     network.save_weights(folder / "model.weights.h5")
@@ -83,6 +84,7 @@ def import_wifo_cf(
         StoreError: tensors that do not fit.
     """
     from benchmarks.train_prediction import score
+    from receivers.models.checked import build_checked
     from receivers.models.torch_wifo_cf import load_wifo_cf, wifo_cf_params
     from receivers.models.wifo_cf import WiFoCf
     from receivers.training.fit_prediction import split_samples
@@ -94,7 +96,7 @@ def import_wifo_cf(
     told = {**wifo_cf_params(state), **params}
     if "top_k" not in told:
         raise ConfigError("--set", "no top_k", f"top_k=N, the experts of a token, of {told['num_experts']}")
-    network = _built(WiFoCf, told)
+    network = build_checked("--set", WiFoCf, told)
     load_wifo_cf(network, state)
     layout, bits = store.layout, _PUBLISHED_BITS
     config = CsiConfig(layout.panel, 1, layout.num_subcarriers, layout.spacing_hz, layout.num_subcarriers)
@@ -121,15 +123,6 @@ def import_wifo_cf(
     }
     write_weights(folder, folder.name, network, config, bits=bits, num_delays=layout.num_delays, details=details)
     return details
-
-
-def _built(model: Any, params: dict[str, Any]) -> Any:
-    try:
-        return model(**params)
-    except ConfigError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise ConfigError("--set", params, f"parameters of the model ({error})") from None
 
 
 def _count(shapes: Mapping[str, Any], start: str) -> int:

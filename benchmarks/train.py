@@ -274,11 +274,12 @@ def _train_klt(
     recipe: TrainingRecipe, store: ChannelStore, images: Any, folder: Path, data: dict[str, Any]
 ) -> dict[str, Any]:
     """Fit the KLT and write its folder."""
+    from receivers.models.checked import build_checked
     from receivers.models.klt import Klt
     from receivers.training.fit import head
 
+    klt = build_checked("model.params", Klt.fit, recipe.model.params, head(images, 50000))
     folder.mkdir(parents=True, exist_ok=True)
-    klt = Klt.fit(head(images, 50000), **recipe.model.params)
     klt.save(folder / "klt.npz")
     card = {
         "name": recipe.name,
