@@ -168,24 +168,40 @@ def train(
 
 @app.command(name="import-torch")
 def import_torch(
-    model: Annotated[str, typer.Argument(help="crnet, clnet, transnet or stnet.")],
+    model: Annotated[str, typer.Argument(help="crnet, clnet, transnet, stnet, mamba_transformer, wifo or wifo_cf.")],
     files: Annotated[list[Path], typer.Argument(help="Checkpoint, or encoder and decoder checkpoints.")],
-    store: Annotated[Path, typer.Option(help="Channel store of the kind that it was trained on (tables, scores).")],
     out: Annotated[Path, typer.Option(callback=writable, help="Folder to write.")],
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="A=B", help="Parameter of the model.")] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option(help="Channel store of the kind that it was trained on (tables, scores); wifo needs none."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="A=B",
+            help="Parameter of the model. transnet needs attention_axis=batch (released code) or attention_axis=token.",
+        ),
+    ] = None,
 ) -> None:
     """Published PyTorch weights to a folder that serves as `weights:` of a scenario."""
     from benchmarks.import_torch import import_checkpoint
+    from benchmarks.quiet import quiet
     from receivers.models.weights import CARD
     from scenarios.load import apply_override
 
     params: dict[str, object] = {}
     for assignment in set_ or ():
         apply_override(params, assignment)
-    with nothing_left(out, kept=CARD) as claimed:
+    with nothing_left(out, kept=CARD) as claimed, quiet():
         claimed()
-        card = import_checkpoint(model, files, store, out, params)
-    typer.echo(f"test NMSE unquantised {card['test']['unquantized']['nmse_db']} dB; weights and card: {out}")
+        test = import_checkpoint(model, files, store, out, params).get("test", {})
+    if "unquantized" in test:
+        typer.echo(f"test NMSE unquantised {test['unquantized']['nmse_db']} dB")
+    for name, entries in test.get("by_data_set", {}).items():
+        scored = {key: entry["nmse_db"] for key, entry in entries.items() if isinstance(entry, dict)}
+        typer.echo(f"test, {name}: " + ", ".join(f"{key} {value} dB" for key, value in scored.items()))
+    typer.echo(f"weights and card: {out}")
 
 
 @app.command()
@@ -206,13 +222,15 @@ def export(
 ) -> None:
     """Encoder or decoder with quantiser, tables, card and golden vectors, for use in another link."""
     from benchmarks.export import export_model, verify_folder
+    from benchmarks.quiet import quiet
 
     folder = Path(weights)
     if not verify:
         folder = out or Path("exports") / f"{folder.name}-{side}-{format_}{'-int8' if int8 else ''}"
-        with nothing_left(folder):
+        with nothing_left(folder), quiet():
             export_model(weights, side, format_, folder, int8=int8)
-    result = verify_folder(folder, trust=trust)
+    with quiet():
+        result = verify_folder(folder, trust=trust)
     typer.echo(f"{folder}: {result}")
 
 

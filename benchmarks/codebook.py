@@ -13,6 +13,7 @@ from benchmarks.claim import claimed, training_inputs
 from receivers.codebooks.lbg import lbg_codebook
 from receivers.codebooks.rvq import coloured_rvq_codebook, rvq_codebook
 from receivers.codebooks.stored import CARD, StoredCodebook, write_codebook
+from receivers.models.checked import build_checked
 from receivers.training.codebook_recipe import CodebookRecipe, NetworkSection
 from receivers.training.refine import directions, mean_cosine, refine_codebook
 from simulator.core import registry
@@ -116,7 +117,9 @@ def _refined(
 
     def make(seed: int) -> Any:
         keras.utils.set_random_seed(seed)
-        network = registry.build("refiners", section.name, base.shape[1], num_pol, **section.params)
+        network = build_checked(
+            "network.params", registry.load("refiners", section.name), section.params, base.shape[1], num_pol
+        )
         if section.pretrained is not None:
             from receivers.models.safetensors_weights import load_backbone
 

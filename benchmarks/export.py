@@ -6,6 +6,8 @@ import io
 import json
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -15,7 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import export_runtime
 from benchmarks.export_folder import FORMATS, LIST, content_sha256, is_own, locked, own_files, publish, remember
+from benchmarks.export_graph import side_graph, write_graph
+from benchmarks.export_layers import registration
+from benchmarks.export_runtime import LAYERS, runtime
 from receivers.feedback.latents import LatentCodec
 from receivers.models.weights import CARD, TrainedModel
 from simulator.core import registry
@@ -45,6 +51,9 @@ _EXTERNAL_DATA = b"\x0a\x08location"  # key of an ONNX tensor whose numbers lie 
 def export_model(weights: str, side: str, format_: str, folder: Path, *, int8: bool = False) -> None:
     """Write graph, ``codec.json``, ``card.json`` and ``golden.npz`` into ``folder``.
 
+    A Keras graph with layers that are not Keras's own has ``csilink_layers.py`` next to it; importing that file, which
+    needs nothing of csilink, lets ``keras.models.load_model`` load the graph.
+
     The graph is real-valued with one named input and output, float32: ``image [batch, height, width, 2]`` (real and
     imaginary parts of a unit-power image) and ``latent [batch, latent]``. ``codec.json`` says how latents become bits.
 
@@ -71,7 +80,7 @@ def export_model(weights: str, side: str, format_: str, folder: Path, *, int8: b
 
     if keras.backend.backend() != "tensorflow":
         raise ConfigError("KERAS_BACKEND", keras.backend.backend(), "tensorflow, for export")
-    trained = TrainedModel(weights)
+    trained = TrainedModel(weights, alone=True)
     if trained.card["model"]["name"] == "klt" or trained.codec is None:
         raise ConfigError("weights", weights, "weights of a network with a codec")
     folder = writable(folder.resolve())
@@ -90,7 +99,7 @@ def export_model(weights: str, side: str, format_: str, folder: Path, *, int8: b
 
 
 def _write_files(trained: TrainedModel, side: str, format_: str, int8: bool, folder: Path) -> None:
-    graph = _graph(trained, side)
+    graph = side_graph(trained, side)
     codec = LatentCodec(
         trained, None, None, "range" if trained.input.target == "channel" else "fixed", "latent", "shipped", 1
     )
@@ -101,7 +110,10 @@ def _write_files(trained: TrainedModel, side: str, format_: str, int8: bool, fol
     golden = {"image": images, "latent": latent, "bits": bits, "num_bits": num_bits, "received": received}
     np.savez_compressed(folder / "golden.npz", **golden, image_hat=trained.decode(received))
     source = images if side == "ue" else received
-    _write_graph(graph, folder / FORMATS[format_], format_, source if int8 else None)
+    write_graph(graph, folder / FORMATS[format_], format_, SIDES[side], source if int8 else None)
+    if format_ == "keras" and (layers := registration(graph, {*_rooms(), "simulator"})) is not None:
+        (folder / LAYERS).write_text(layers)
+        remember(content_sha256(folder / LAYERS))
     shutil.copyfile(trained.folder / CARD, folder / CARD)
     write_json(folder / LIST, _codec_json(trained, codec, side, format_, int8, folder))
     remember(content_sha256(folder / FORMATS[format_]))
@@ -112,11 +124,13 @@ def verify_folder(folder: Path, *, trust: bool = False) -> str:
 
     Nothing is loaded before the hashes of all listed files were compared. A SavedModel is a program that may read and
     write files: one that this user did not export runs only with ``trust``. A Keras graph is loaded in safe mode, from
-    layers of Keras and of registered models; ONNX and LiteRT graphs only compute.
+    layers of Keras and of registered models; ONNX and LiteRT graphs only compute. The graph is called by the names of
+    ``codec.json`` in a process that cannot import csilink; a Keras graph whose ``csilink_layers.py`` this user did not
+    write only with ``trust``, and otherwise in this process with our own layers.
 
     Args:
         folder: what :func:`export_model` wrote, here or elsewhere.
-        trust: run a SavedModel of unknown origin.
+        trust: run a SavedModel or ``csilink_layers.py`` of unknown origin.
 
     Returns:
         what was compared, in words.
@@ -159,7 +173,9 @@ def _verify(folder: Path, trust: bool) -> str:
         (golden["image"], golden["latent"]) if side == "ue" else (golden["received"], golden["image_hat"])
     )
     try:
-        output = _runtime(format_, graph)(source)
+        _check_graph(format_, graph)
+        own = format_ != "keras" or trust or all(is_own(hashes[part]) for part in (name, LAYERS) if part in hashes)
+        output = _isolated(folder, format_, source) if own else _runtime(format_, graph)(source)
     except CsilinkError:
         raise
     except Exception as error:
@@ -189,28 +205,6 @@ def _verify(folder: Path, trust: bool) -> str:
     return f"{words}; {len(same)} bitstreams equal"
 
 
-def _graph(trained: TrainedModel, side: str) -> Any:
-    """Functional model from unit-power image to latent, or back."""
-    import keras
-    from keras import ops
-
-    known = trained.input
-    network = trained.model.encoder if side == "ue" else trained.model.decoder
-    shape = network.input_shape[1:]
-    if side == "ue":
-        if known.transposed:
-            shape = (shape[1], shape[0], 2)
-        x = source = keras.Input(shape, name="image")
-        x = ops.transpose(x, (0, 2, 1, 3)) if known.transposed else x
-        x = x * known.scale + known.offset if (known.scale, known.offset) != (1.0, 0.0) else x
-        return keras.Model(source, keras.layers.Identity(name="latent")(network(x)))
-    source = keras.Input(shape, name="latent")
-    y = network(source)
-    y = (y - known.offset) / known.scale if (known.scale, known.offset) != (1.0, 0.0) else y
-    y = ops.transpose(y, (0, 2, 1, 3)) if known.transposed else y
-    return keras.Model(source, keras.layers.Identity(name="image")(y))
-
-
 def _images(trained: TrainedModel) -> np.ndarray:
     """Golden images: channels of six random plane waves each, seeded, seen as the network sees channels."""
     from simulator.core.types import Panel
@@ -234,91 +228,41 @@ def _images(trained: TrainedModel) -> np.ndarray:
     return (x / np.sqrt(2 * np.mean(x**2, axis=(1, 2, 3), keepdims=True))).astype(np.float32)
 
 
-def _write_graph(graph: Any, path: Path, format_: str, calibration: np.ndarray | None) -> None:
-    graph(np.zeros((1, *graph.input_shape[1:]), np.float32))  # exporters want a model that has run
-    if format_ == "keras":
-        graph.save(path)
-    elif format_ == "savedmodel":
-        graph.export(path, format="tf_saved_model", verbose=False)
-    elif format_ == "onnx":
-        graph.export(path, format="onnx", verbose=False)
-        if calibration is not None:
-            _onnx_int8(
-                path, graph.input_names[0] if hasattr(graph, "input_names") else graph.inputs[0].name, calibration
-            )
-    elif calibration is None:
-        graph.export(path, format="litert", verbose=False)
-    else:
-        _litert_int8(graph, path, calibration)
-
-
-def _onnx_int8(path: Path, name: str, calibration: np.ndarray) -> None:
-    need("--format", "onnxruntime")
-    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
-
-    class Reader(CalibrationDataReader):
-        def __init__(self) -> None:
-            self._rows = iter(calibration[:, None])
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            row = next(self._rows, None)
-            return None if row is None else {name: row}
-
-    plain = path.with_name("float.onnx")
-    path.rename(plain)
-    quantize_static(str(plain), str(path), Reader(), weight_type=QuantType.QInt8, per_channel=True)
-    plain.unlink()
-
-
-def _litert_int8(graph: Any, path: Path, calibration: np.ndarray) -> None:
-    import tensorflow as tf
-
-    converter = tf.lite.TFLiteConverter.from_keras_model(graph)
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: ([row[None]] for row in calibration)
-    path.write_bytes(converter.convert())
-
-
 def _runtime(format_: str, path: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """The graph as a function, in the runtime that belongs to its format."""
+    """The graph as a function, in the runtime that belongs to its format and in this process."""
+    need("--format", *NEEDS.get(format_, ())[-1:])
     if format_ == "keras":
-        import keras
-
         for name in registry.names("models"):
             with suppress(ConfigError):  # a broken guest; Keras names the class where this file needs it
                 registry.load("models", name)
+    _check_graph(format_, path)
+    return runtime(format_, path)
+
+
+def _isolated(folder: Path, format_: str, source: np.ndarray) -> np.ndarray:
+    """Output of the graph for ``source``, called by the names of ``codec.json`` in a process without csilink."""
+    with tempfile.TemporaryDirectory() as place:
+        files = [Path(place) / "source.npy", Path(place) / "output.npy"]
+        np.save(files[0], source)
+        environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        done = subprocess.run(
+            [sys.executable, "-IB", str(Path(export_runtime.__file__)), str(folder.resolve()), *map(str, files)],
+            capture_output=True,
+            text=True,
+            env=environment,
+        )
+        if done.returncode:
+            said = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+            raise StoreError(f"{folder / FORMATS[format_]}: does not run without csilink ({said[-1]})")
+        return np.load(files[1])
+
+
+def _check_graph(format_: str, path: Path) -> None:
+    """Refuse a Keras archive of more than layers, and an ONNX graph with numbers elsewhere."""
+    if format_ == "keras":
         _check_keras(path)
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
-        return lambda x: keras.ops.convert_to_numpy(model(x, training=False))
-    if format_ == "savedmodel":
-        import tensorflow as tf
-
-        loaded = tf.saved_model.load(str(path))
-        return lambda x: loaded.serve(tf.constant(x)).numpy()
-    if format_ == "onnx":
-        need("--format", "onnxruntime")
-        import onnxruntime
-
-        content = path.read_bytes()
-        if _EXTERNAL_DATA in content:
-            raise StoreError(f"{path}: names other files for its numbers; allowed: numbers in the file itself")
-        session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-        name = session.get_inputs()[0].name
-        return lambda x: session.run(None, {name: x})[0]
-    need("--format", "ai_edge_litert")
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_path=str(path))
-    source, target = interpreter.get_input_details()[0]["index"], interpreter.get_output_details()[0]["index"]
-
-    def run(x: np.ndarray) -> np.ndarray:
-        interpreter.resize_tensor_input(source, x.shape)
-        interpreter.allocate_tensors()
-        interpreter.set_tensor(source, x)
-        interpreter.invoke()
-        return np.array(interpreter.get_tensor(target))
-
-    return run
+    if format_ == "onnx" and _EXTERNAL_DATA in path.read_bytes():
+        raise StoreError(f"{path}: names other files for its numbers; allowed: numbers in the file itself")
 
 
 def _check_keras(path: Path) -> None:

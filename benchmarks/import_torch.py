@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.import_wifo import import_wifo, import_wifo_cf
 from benchmarks.train import fit_tables, test_scores, write_tables
 from receivers.models.torch_weights import ARCHITECTURES, load_torch_weights
-from receivers.models.weights import save_weights
+from receivers.models.weights import alone, save_weights
 from receivers.training.recipe import parse_training
 from simulator.core import registry
 from simulator.core.content import own_version
@@ -19,37 +20,63 @@ from simulator.core.extras import need
 from simulator.data.channel_version import channel_version
 from simulator.data.store import ChannelStore, sha256, write_json
 
+# Networks whose checkpoints tell all parameters, and those of which they tell the number of latents.
+MODELS = (*ARCHITECTURES, "mamba_transformer", "wifo", "wifo_cf")
+AXES = ("token", "batch")
+
 
 def import_checkpoint(
-    model: str, files: list[Path], store_folder: Path, folder: Path, params: dict[str, Any]
+    model: str, files: list[Path], store_folder: Path | None, folder: Path, params: dict[str, Any]
 ) -> dict[str, Any]:
-    """Convert a checkpoint, fit quantiser tables on a store's training split and score its test split.
+    """Convert a checkpoint to a folder of weights with a card, which ``weights:`` of a scenario takes.
 
-    The networks see images as they were trained on: antennas in rows, delays in columns, values around 0.5, scaled so
-    that a unit-power image has the mean power of the store (one factor for the whole data set).
+    Autoencoders get quantiser tables from a store's training split. They see images as they were trained on: antennas
+    in rows, delays in columns, values around 0.5, scaled so that a unit-power image has the mean power of the store
+    (one factor for the whole data set); of the Mamba-Transformer, values from 0 to 1, the smallest and the largest of
+    the training split. A store with a test split also gives scores.
+
+    What a network of the released code does otherwise than ours by default is taken from there, with one exception:
+    a TransNet checkpoint does not tell along which axis its attention was trained, so that the axis must be given.
 
     Args:
-        model: "crnet", "clnet", "transnet" or "stnet".
+        model: one of ``MODELS``, or "mamba" for "mamba_transformer".
         files: one checkpoint, or those of encoder and decoder.
-        store_folder: store of imported COST 2100 images or channels of that kind.
+        store_folder: of autoencoders a store of imported COST 2100 images or channels of that kind; of "wifo_cf" one
+            with the panel and band of the link; of "wifo" one to score on, or None.
         folder: where to write.
         params: parameters of the model, e.g. ``attention_axis``.
 
     Raises:
-        ConfigError: unknown model; PyTorch is not installed.
+        ConfigError: unknown model or parameter; TransNet without ``attention_axis``; PyTorch is not installed.
         StoreError: a file that is no checkpoint, or tensors that do not fit.
     """
+    model = {"mamba": "mamba_transformer"}.get(model, model)
+    if model not in MODELS:
+        raise ConfigError("model", model, ", ".join(MODELS))
+    if model == "transnet" and params.get("attention_axis") not in AXES:
+        allowed = "attention_axis=batch (the released code: over the samples of a batch) or attention_axis=token (text)"
+        raise ConfigError("--set", params.get("attention_axis", "no attention_axis"), allowed)
     need("import-torch", "torch")
+    state = _read(files)
+    store = None if store_folder is None else ChannelStore(store_folder)
+    if model in ("wifo", "wifo_cf"):
+        return (import_wifo if model == "wifo" else import_wifo_cf)(state, files, store, folder, params)
+    if store is None:
+        raise ConfigError("--store", "nothing", "a store of truncated angular-delay images (import format cost2100)")
+    return _import_autoencoder(model, state, files, store, folder, params)
+
+
+def _import_autoencoder(
+    model: str, state: dict[str, Any], files: list[Path], store: ChannelStore, folder: Path, params: dict[str, Any]
+) -> dict[str, Any]:
     import keras
 
+    from receivers.models.checked import build_checked
     from receivers.models.cost import count_cost
+    from receivers.models.torch_mamba import load_mamba_transformer, mamba_transformer_params
     from receivers.training.data import ImageView, load_images
     from receivers.training.objective import TrainingModel
 
-    if model not in ARCHITECTURES:
-        raise ConfigError("model", model, ", ".join(ARCHITECTURES))
-    state = _read(files)
-    store = ChannelStore(store_folder)
     if store.layout.num_delays is None:
         raise ConfigError("--store", store.name, "a store of truncated angular-delay images (import format cost2100)")
     power = [np.mean(np.abs(h) ** 2, dtype=np.float64) for h, _ in store.read("train")]
@@ -58,21 +85,31 @@ def import_checkpoint(
     train, _ = load_images(store, "train", view)
     test, part = load_images(store, "test", view)
     height, width = view.shape[1], view.shape[0]
-    if "num_latents" not in params:
+    if model == "mamba_transformer":
+        params = {**mamba_transformer_params(state), **params}
+    elif "num_latents" not in params:
         last = {"crnet": "encoder_fc.bias", "clnet": "encoder.replace_efc.bias", "transnet": "fc_encoder.bias"}
         key = next((k for k in state if k.endswith(last.get(model, "encoder.fc.bias"))), None)
         if key is None:
             raise StoreError(f"{files[0]}: no codeword layer of {model} (first names: {', '.join(list(state)[:4])})")
         params = {**params, "num_latents": int(np.asarray(state[key]).size)}
-    network = registry.build("models", model, height=height, width=width, **params)
-    load_torch_weights(model, network, state)
-    scale = float(np.sqrt(np.mean(power)))
+    network = build_checked("--set", registry.load("models", model), params, height=height, width=width)
+    if model == "mamba_transformer":
+        load_mamba_transformer(network, state)
+    else:
+        load_torch_weights(model, network, state)
+    offset, scale = 0.5, float(np.sqrt(np.mean(power)))
+    if model == "mamba_transformer":
+        low, high = _range(store)
+        offset, scale = -low / (high - low), scale / (high - low)
     recipe = parse_training(
         {"name": folder.name, "dataset": store.name, "num_delays": delays, "model": {"name": model, "params": params}}
     )
     folder.mkdir(parents=True, exist_ok=True)
-    seen = np.swapaxes(train[:30000], 1, 2) * np.float32(scale) + np.float32(0.5)
-    tables = fit_tables(_Scaled(TrainingModel(network)), seen, recipe)
+    seen = np.swapaxes(train[:30000], 1, 2) * np.float32(scale) + np.float32(offset)
+    served = registry.build("models", model, **alone(network.get_config()))
+    served.set_weights(network.get_weights())
+    tables = fit_tables(_Scaled(TrainingModel(served)), seen, recipe)
     save_weights(network, folder / "model.weights.h5")
     write_tables(folder, tables)
     card = {
@@ -86,7 +123,7 @@ def import_checkpoint(
             "spacing_hz": store.layout.spacing_hz,
             "num_delays": delays,
             "num_latents": network.num_latents,
-            "offset": 0.5,
+            "offset": offset,
             "scale": scale,
             "transposed": True,
         },
@@ -111,6 +148,12 @@ def import_checkpoint(
     card["test"] = test_scores(folder, store, train[:50000], test, part, names, quantised)
     write_json(folder / "card.json", card)
     return card
+
+
+def _range(store: ChannelStore) -> tuple[float, float]:
+    """Smallest and largest real or imaginary part of the training split."""
+    ends = [(part.min(), part.max()) for h, _ in store.read("train") for part in (h.real, h.imag)]
+    return float(min(low for low, _ in ends)), float(max(high for _, high in ends))
 
 
 def _section() -> Any:

@@ -209,7 +209,7 @@ def test_scores(
     from receivers.models.klt import Klt
     from receivers.models.weights import TrainedModel
 
-    trained = TrainedModel(str(folder))
+    trained = TrainedModel(str(folder), alone=True)
     channel = recipe.target != "eigenvector"
     scores: dict[str, Any] = {
         "metric": "nmse_trunc_db" if channel else "sgcs_subband",
@@ -282,11 +282,12 @@ def _train_klt(
     recipe: TrainingRecipe, store: ChannelStore, images: Any, folder: Path, data: dict[str, Any]
 ) -> dict[str, Any]:
     """Fit the KLT and write its folder."""
+    from receivers.models.checked import build_checked
     from receivers.models.klt import Klt
     from receivers.training.fit import head
 
+    klt = build_checked("model.params", Klt.fit, recipe.model.params, head(images, 50000))
     folder.mkdir(parents=True, exist_ok=True)
-    klt = Klt.fit(head(images, 50000), **recipe.model.params)
     klt.save(folder / "klt.npz")
     card = {
         "name": recipe.name,

@@ -123,7 +123,7 @@ def train(folder: Path, progress: Any = print) -> dict[str, Any]:
             "channels": CHANNELS, "drops": _SPLITS, "seed": SEED, "batch_drops": BATCH, "epochs": EPOCHS,
             "learning_rate": RATE, "snr_db": SNR_DB, "lengths": LENGTHS, "spacing_hz": GEOMETRY.spacing_hz,
         },
-        "training": training_facts(curve),
+        "training": training_facts({"epochs": curve}),
         "test": {
             "metric": "error of the pilots over that of least squares",
             "num_samples": _SPLITS["test"],

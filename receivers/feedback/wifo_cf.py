@@ -40,7 +40,8 @@ class WiFoCfFeedback(FeedbackScheme):
 
     Args:
         config: public configuration; panel and band must be those of the weights.
-        weights: name in the zoo, or folder with ``card.json``, with token attention.
+        weights: name in the zoo, or folder with ``card.json``. Those with attention over the batch, as in the released
+            code, run in batches of one: over more, a report would depend on other UEs.
         bits: b of all UEs; None: that of the weights (16 for an analog uplink).
         user_bits: b of UE 0, 1, ..., from the beginning again for more UEs; instead of ``bits``.
         users: "joint", or "single": every UE is decoded by itself.
@@ -73,13 +74,11 @@ class WiFoCfFeedback(FeedbackScheme):
         network, codec = self._trained.card["model"], self._trained.codec
         if network["name"] != "wifo_cf" or codec is None or codec.quantizer not in LAWS:
             raise ConfigError("feedback.wifo-cf.weights", weights, "weights of a network wifo_cf")
-        if network["params"].get("attention", "token") != "token":
-            allowed = "weights with attention: token; over the batch, a report would depend on other UEs"
-            raise ConfigError("feedback.wifo-cf.weights", weights, allowed)
         check_geometry(config, self._trained, "channel")
         self._amplitude = AmplitudeField(config, "wifo-cf", scale_bits)
         self.config, self.scale_bits, self._users, self._seed = config, self._amplitude.bits, users, seed
-        self._snr_db, self._quantizer = uplink_snr_db, UnitQuantizer(codec.quantizer)
+        self._snr_db = uplink_snr_db
+        self._quantizer = UnitQuantizer(codec.quantizer, level=network["params"].get("level", "middle"))
         usual = codec.bits if uplink_snr_db is None else MAX_BITS
         self._widths = np.array(user_bits or [bits or usual], np.int64)
         self._latents = self._trained.input.num_latents
@@ -93,6 +92,8 @@ class WiFoCfFeedback(FeedbackScheme):
         from receivers.models.wifo_cf import WiFoCf
 
         params = self._trained.card["model"]["params"]
+        if params.get("attention") == "batch":
+            params = {**params, "attention": "alone"}
         try:
             model = WiFoCf(**params)
         except ConfigError:

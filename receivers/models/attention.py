@@ -6,6 +6,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from simulator.core.errors import ConfigError
+
+AXES = ("token", "batch", "alone")
+
 
 def attend(q, k, v, scale: float, drop=None, causal: bool = False):
     r"""Scaled dot-product attention :math:`\operatorname{softmax}(s\, q k^T) v`.
@@ -50,7 +54,8 @@ class MultiHeadAttention(layers.Layer):
     Args:
         num_heads: heads; must divide the width of the input.
         axis: "token" attends over tokens. "batch" attends over the samples of a batch, the released TransNet's quirk
-            (sequence-first attention fed batch-first tensors): a sample then depends on its neighbours.
+            (sequence-first attention fed batch-first tensors): a sample then depends on its neighbours. "alone" is
+            "batch" in a batch of one: every token sees itself, or what is in its place in the memory, and nothing else.
         dropout: share of the attention weights dropped in training.
         causal: a token sees itself and those before it; self-attention only.
 
@@ -66,6 +71,8 @@ class MultiHeadAttention(layers.Layer):
 
     def __init__(self, num_heads: int, axis: str = "token", dropout: float = 0.0, causal: bool = False, **kwargs):
         super().__init__(**kwargs)
+        if axis not in AXES:
+            raise ConfigError("attention_axis", axis, ", ".join(AXES))
         self.num_heads, self.axis, self.dropout, self.causal = num_heads, axis, dropout, causal
         self.drop = layers.Dropout(dropout) if dropout else None
 
@@ -81,6 +88,8 @@ class MultiHeadAttention(layers.Layer):
 
     def call(self, x, memory=None, training=False, keep=False):
         """Attend."""
+        if self.axis == "alone":
+            return self._alone(x if memory is None else memory, keep)
         if self.axis == "batch":
             x = ops.swapaxes(x, 0, 1)
             memory = None if memory is None else ops.swapaxes(memory, 0, 1)
@@ -101,6 +110,16 @@ class MultiHeadAttention(layers.Layer):
         y = ops.matmul(ops.reshape(ops.swapaxes(y, 1, 2), ops.shape(x)), self.out_kernel) + self.out_bias
         y = ops.swapaxes(y, 0, 1) if self.axis == "batch" else y
         return (y, weights) if keep else y
+
+    def _alone(self, x, keep: bool):
+        """Attention of one query to one key, whose weight is 1."""
+        dim = x.shape[-1]
+        v = ops.matmul(x, self.in_kernel[:, 2 * dim :]) + self.in_bias[2 * dim :]
+        y = ops.matmul(v, self.out_kernel) + self.out_bias
+        if not keep:
+            return y
+        eye = ops.cast(ops.eye(x.shape[1]), y.dtype)
+        return y, ops.broadcast_to(eye, (ops.shape(x)[0], self.num_heads, *eye.shape))
 
     def _heads(self, x, dim: int):
         shape = ops.shape(x)

@@ -8,12 +8,15 @@ import numpy as np
 from keras import initializers, layers, ops
 
 
-def conv_bn(x, filters: int, kernel: int | Sequence[int], name: str):
-    """Conv without bias and batch normalisation with torch's constants (Xavier uniform, eps 1e-5, momentum 0.1)."""
+def conv_bn(x, filters: int, kernel: int | Sequence[int], name: str, momentum: float = 0.1):
+    """Conv without bias and batch normalisation with torch's constants (Xavier uniform, eps 1e-5, momentum 0.1).
+
+    ``momentum`` is torch's, the weight of the new batch in the running statistics.
+    """
     x = layers.Conv2D(
         filters, kernel, padding="same", use_bias=False, kernel_initializer="glorot_uniform", name=f"{name}-conv"
     )(x)
-    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}-bn")(x)
+    return layers.BatchNormalization(momentum=1.0 - momentum, epsilon=1e-5, name=f"{name}-bn")(x)
 
 
 def leaky(x):

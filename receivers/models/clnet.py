@@ -44,7 +44,7 @@ class ClNet(Autoencoder):
         x1 = leaky(conv_bn(x1, 2, (1, 9), "encoder-encoder1-conv1x9_bn"))
         x1 = conv_bn(x1, 2, (9, 1), "encoder-encoder1-conv9x1_bn")
         pooled = ops.stack([ops.max(x1, axis=-1), ops.mean(x1, axis=-1)], axis=-1)
-        x1 = x1 * ops.sigmoid(conv_bn(pooled, 1, 3, "encoder-sa-spatial"))
+        x1 = x1 * ops.sigmoid(conv_bn(pooled, 1, 3, "encoder-sa-spatial", momentum=0.01))
         x2 = conv_bn(image, 32, 1, "encoder-encoder2")
         excited = layers.Dense(2, "relu", use_bias=False, name="encoder-se-fc-0")(layers.GlobalAveragePooling2D()(x2))
         excited = layers.Dense(32, "sigmoid", use_bias=False, name="encoder-se-fc-2")(excited)

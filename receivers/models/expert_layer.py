@@ -20,7 +20,7 @@ class ExpertLayer(layers.Layer):
         num_shared: experts of all tokens.
         hidden: width of an expert.
         cross: also attend to ``memory``.
-        axis: "token" or "batch", see :class:`~receivers.models.attention.MultiHeadAttention`.
+        axis: "token", "batch" or "alone", see :class:`~receivers.models.attention.MultiHeadAttention`.
         expert_input: "residual", experts see the sum behind the last attention; "branch", the output of the last
             attention alone, as in the released code's decoder. The skip is the same.
         dropout: share dropped in training of attention weights and of the outputs of the branches.

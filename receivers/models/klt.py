@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.core.durable import renamed
-from simulator.core.errors import StoreError
+from simulator.core.errors import ConfigError, StoreError
 from simulator.core.readers import read_npz
 
 
@@ -33,7 +33,14 @@ class Klt:
 
     @classmethod
     def fit(cls, images: NDArray[np.float32], num_components: int = 512, num_samples: int = 2000) -> Klt:
-        """Directions of images float32 ``[sample, height, width, 2]``."""
+        """Directions of images float32 ``[sample, height, width, 2]``.
+
+        Raises:
+            ConfigError: no component, or no sample.
+        """
+        for name, value in (("num_components", num_components), ("num_samples", num_samples)):
+            if value < 1:
+                raise ConfigError(name, value, "at least 1")
         x = _flat(images)
         covariance = np.zeros((x.shape[1], x.shape[1]), np.complex128)
         for start in range(0, len(x), 10000):

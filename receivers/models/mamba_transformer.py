@@ -10,6 +10,7 @@ from receivers.models.attention import TransformerLayer, silence_layer
 from receivers.models.autoencoder import Autoencoder, arguments
 from receivers.models.blocks import unflatten
 from receivers.models.mamba import Mamba2D
+from simulator.core.errors import ConfigError
 
 
 @keras.saving.register_keras_serializable(package="csilink")
@@ -42,6 +43,8 @@ class ResidualMamba(layers.Layer):
     Args:
         state: see :class:`Mamba2D`.
         expand: see there.
+        chunk: side of the squares of pixels that the block sees one by one, as in the released code; None, or an image
+            whose sides it does not divide: the whole image.
 
     Call arguments:
         x: float32 ``[batch, height, width, channel]``.
@@ -50,9 +53,9 @@ class ResidualMamba(layers.Layer):
         float32, same shape.
     """
 
-    def __init__(self, state: int = 16, expand: int = 2, **kwargs):
+    def __init__(self, state: int = 16, expand: int = 2, chunk: int | None = None, **kwargs):
         super().__init__(**kwargs)
-        self.state, self.expand = state, expand
+        self.state, self.expand, self.chunk = state, expand, chunk
         self.norm = StateNorm(name="norm")
         self.mamba = Mamba2D(state, expand, name="mamba")
 
@@ -64,11 +67,22 @@ class ResidualMamba(layers.Layer):
 
     def call(self, x):
         """Add the branch."""
-        return x + self.gain * self.mamba(ops.silu(self.norm(x)))
+        return x + self.gain * self._chunked(ops.silu(self.norm(x)))
+
+    def _chunked(self, x):
+        """The block on every square by itself."""
+        height, width, maps = x.shape[1:]
+        side = self.chunk
+        if not side or height % side or width % side:
+            return self.mamba(x)
+        rows, columns = height // side, width // side
+        x = ops.transpose(ops.reshape(x, (-1, rows, side, columns, side, maps)), (0, 1, 3, 2, 4, 5))
+        y = ops.reshape(self.mamba(ops.reshape(x, (-1, side, side, maps))), (-1, rows, columns, side, side, maps))
+        return ops.reshape(ops.transpose(y, (0, 1, 3, 2, 4, 5)), (-1, height, width, maps))
 
     def get_config(self):
         """Constructor arguments."""
-        return {**super().get_config(), "state": self.state, "expand": self.expand}
+        return {**super().get_config(), "state": self.state, "expand": self.expand, "chunk": self.chunk}
 
 
 @keras.saving.register_keras_serializable(package="csilink")
@@ -94,6 +108,9 @@ class MambaTransformer(Autoencoder):
         norm: of the decoder layers, "post" (published) or "pre", which keeps the power of tokens of zero-mean images.
         dropout: of the decoder in training (published 0.1).
         attention_axis: "token", or "batch" as in the released code (see :class:`TransNet`).
+        cross_attention: of the decoder, to "memory", or to "target" as in the released code, which takes keys and
+            values from the queries' tokens.
+        chunk: see :class:`ResidualMamba`; None (text), or 8 as in the released code.
 
     Source: Park, Choi, "Reliability-preserving mixed-precision quantization scheduling for asymmetric CSI feedback
     autoencoders", Sec. III-E; layers from the released code.
@@ -115,6 +132,8 @@ class MambaTransformer(Autoencoder):
         norm: str = "post",
         dropout: float = 0.0,
         attention_axis: str = "token",
+        cross_attention: str = "memory",
+        chunk: int | None = None,
         **kwargs,
     ):
         config = arguments(locals())
@@ -123,23 +142,27 @@ class MambaTransformer(Autoencoder):
             raise ValueError(f"height {height} and width {width} must be even")
         if size % dim:
             raise ValueError(f"{size} numbers of the image do not fill tokens of dim {dim}")
+        if cross_attention not in ("memory", "target"):
+            raise ConfigError("cross_attention", cross_attention, "memory, target")
+        if chunk is not None and chunk < 1:
+            raise ConfigError("chunk", chunk, "None, or at least 1")
 
         image = keras.Input((height, width, 2), name="image")
         x = layers.ZeroPadding2D(1, name="stem-pad")(image)  # torch's padding, the same on both sides
         x = layers.Conv2D(maps, 3, strides=2, use_bias=False, name="stem")(x)
         x = layers.Activation("silu")(layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name="stem-norm")(x))
         for index in range(num_blocks):
-            x = ResidualMamba(state, expand, name=f"mamba{index}")(x)
+            x = ResidualMamba(state, expand, chunk, name=f"mamba{index}")(x)
         x = layers.Conv2D(8, 1, use_bias=False, name="project")(x)
         x = layers.Permute((5, 1, 3, 2, 4))(layers.Reshape((height // 2, width // 2, 2, 2, 2))(x))
         codeword = layers.Dense(num_latents, name="codeword")(layers.Flatten()(x))
 
         latent = keras.Input((num_latents,), name="latent")
         y = layers.Reshape((size // dim, dim))(layers.Dense(size, name="expand")(latent))
-        memory = y
+        memory = y if cross_attention == "memory" else None
         for index in range(num_layers):
             options = {"cross": True, "norm": norm, "axis": attention_axis, "dropout": dropout}
-            y = TransformerLayer(num_heads, hidden, name=f"decoder-layer{index}", **options)(y, memory)
+            y = TransformerLayer(num_heads, hidden, name=f"decoder-layer{index}", **options)(y, memory)  # no memory: y
         y = unflatten(layers.Flatten()(y), height, width)
         super().__init__(
             keras.Model(image, codeword, name="encoder"), keras.Model(latent, y, name="decoder"), config, **kwargs

@@ -1,4 +1,4 @@
-"""Published PyTorch checkpoints of CRNet, CLNet, TransNet, STNet and WiFo into the same networks in Keras."""
+"""Published PyTorch checkpoints into the same networks in Keras: CRNet, CLNet, TransNet, STNet, WiFo."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from simulator.core.errors import StoreError
 Tensor = NDArray[np.floating[Any]]
 # What profilers and batch normalisation leave in checkpoints, and the dense layer that STNet's decoder never uses.
 _IGNORED = re.compile(r"(^|\.)(total_ops|total_params|num_batches_tracked)$|^decoder\.fc\.(weight|bias)$")
+
+_EXPERT = re.compile(r"(.*\.experts)\.(\d+)(\..*)")
 
 # Tables of positions that WiFo's checkpoints hold and the network with fixed positions does not read.
 _WIFO_TABLES = re.compile(r"^(decoder_)?pos_embed_(spatial|temporal|fre|antenna)$")
@@ -50,9 +52,7 @@ def load_torch_weights(name: str, network: Any, state: Mapping[str, Tensor]) -> 
     Raises:
         StoreError: a tensor without a variable, a variable without a tensor, or shapes that differ; names are listed.
     """
-    tensors = {key.removeprefix("module."): np.asarray(value) for key, value in state.items()}
-    tensors = {key: value for key, value in tensors.items() if not _IGNORED.search(key)}
-    _assign(name, network, _pairs(name, network), tensors)
+    assign_all(name, network, _pairs(name, network), without_prefix(state))
 
 
 def load_wifo(model: Any, state: Mapping[str, Tensor]) -> None:
@@ -67,18 +67,53 @@ def load_wifo(model: Any, state: Mapping[str, Tensor]) -> None:
     Raises:
         StoreError: a tensor without a variable, a variable without a tensor, or shapes that differ; names are listed.
     """
+    tensors = {key: value for key, value in without_prefix(state).items() if not _WIFO_TABLES.search(key)}
+    assign_all("wifo", model, _wifo_pairs(model), tensors)
+
+
+def without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Arrays by their names without a ``module.`` in front, and without what belongs to no network."""
     tensors = {key.removeprefix("module."): np.asarray(value) for key, value in state.items()}
-    tensors = {key: value for key, value in tensors.items() if not _WIFO_TABLES.search(key)}
-    _assign("wifo", model, _wifo_pairs(model), tensors)
+    return {key: value for key, value in tensors.items() if not _IGNORED.search(key)}
 
 
-def _assign(
+def by_name(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same with the tensors ``X.experts.0.Y``, ``X.experts.1.Y``, ... stacked as ``X.experts.Y``.
+
+    Raises:
+        StoreError: experts of one layer that differ in size, or one that is missing.
+    """
+    tensors, experts = {}, {}
+    for key, value in without_prefix(state).items():
+        if match := _EXPERT.fullmatch(key):
+            experts.setdefault(match[1] + match[3], {})[int(match[2])] = value
+        else:
+            tensors[key] = value
+    for key, parts in experts.items():
+        try:
+            tensors[key] = np.stack([parts[i] for i in range(len(parts))])
+        except (KeyError, ValueError):
+            raise StoreError(f"{key}: experts of one layer must be numbered from 0 and have one shape") from None
+    return tensors
+
+
+def assign_all(
     name: str,
     network: Any,
     pairs: Iterator[tuple[str, Any, Callable[[Tensor], Tensor]]],
     tensors: dict[str, Tensor],
 ) -> None:
-    """Every tensor to its variable; nothing may be left on either side."""
+    """Every tensor to its variable; nothing may be left on either side.
+
+    Args:
+        name: of the network, for messages.
+        network: with variables.
+        pairs: torch name, variable and conversion of every tensor.
+        tensors: by torch name; emptied.
+
+    Raises:
+        StoreError: something is left, or shapes differ; names are listed.
+    """
     assigned: dict[int, str] = {}
     missing = []
     for key, variable, convert in pairs:
@@ -114,10 +149,11 @@ def _pairs(name: str, network: Any) -> Iterator[tuple[str, Any, Callable[[Tensor
                 module = names.get(layer.name, layer.name.replace("-", "."))
                 if name == "stnet" and module.startswith("decoder_feature"):
                     module = f"decoder.{module}"
-                yield from _layer(layer, module)
+                yield from layer_pairs(layer, module)
 
 
-def _layer(layer: Any, module: str) -> Iterator[tuple[str, Any, Callable[[Tensor], Tensor]]]:
+def layer_pairs(layer: Any, module: str) -> Iterator[tuple[str, Any, Callable[[Tensor], Tensor]]]:
+    """Torch name, Keras variable and conversion of every tensor of one layer."""
     kind = type(layer).__name__
     if kind == "Conv2D":
         yield f"{module}.weight", layer.kernel, lambda w: w.transpose(2, 3, 1, 0)
@@ -136,25 +172,25 @@ def _layer(layer: Any, module: str) -> Iterator[tuple[str, Any, Callable[[Tensor
             ("running_mean", layer.moving_mean),
             ("running_var", layer.moving_variance),
         ):
-            yield f"{module}.{suffix}", variable, _same
+            yield f"{module}.{suffix}", variable, same
     elif kind == "LayerNormalization":
-        yield f"{module}.weight", layer.gamma, _same
-        yield f"{module}.bias", layer.beta, _same
+        yield f"{module}.weight", layer.gamma, same
+        yield f"{module}.bias", layer.beta, same
     elif kind == "RowNormalization":
-        yield from _layer(layer.norm, module)
+        yield from layer_pairs(layer.norm, module)
     elif kind == "MultiHeadAttention":
         yield f"{module}.in_proj_weight", layer.in_kernel, np.transpose
-        yield f"{module}.in_proj_bias", layer.in_bias, _same
+        yield f"{module}.in_proj_bias", layer.in_bias, same
         yield f"{module}.out_proj.weight", layer.out_kernel, np.transpose
-        yield f"{module}.out_proj.bias", layer.out_bias, _same
+        yield f"{module}.out_proj.bias", layer.out_bias, same
     elif kind == "TransformerLayer":
-        yield from _layer(layer.self_attn, f"{module}.self_attn")
+        yield from layer_pairs(layer.self_attn, f"{module}.self_attn")
         if layer.cross_attn is not None:
-            yield from _layer(layer.cross_attn, f"{module}.multihead_attn")
-        yield from _layer(layer.up, f"{module}.linear1")
-        yield from _layer(layer.down, f"{module}.linear2")
+            yield from layer_pairs(layer.cross_attn, f"{module}.multihead_attn")
+        yield from layer_pairs(layer.up, f"{module}.linear1")
+        yield from layer_pairs(layer.down, f"{module}.linear2")
         for index, norm in enumerate(layer.norms, 1):
-            yield from _layer(norm, f"{module}.norm{index}")
+            yield from layer_pairs(norm, f"{module}.norm{index}")
     elif kind == "SeparableBlock":
         local, far = layer.local_attn, layer.global_attn
         parts = {
@@ -169,7 +205,7 @@ def _layer(layer: Any, module: str) -> Iterator[tuple[str, Any, Callable[[Tensor
             **{f"mlp{i + 1}.cc{j + 1}": layer.mlps[i][j] for i in range(2) for j in range(2)},
         }
         for suffix, part in parts.items():
-            yield from _layer(part, f"{module}.{suffix}")
+            yield from layer_pairs(part, f"{module}.{suffix}")
     else:
         raise TypeError(f"no conversion for {kind}")
 
@@ -178,7 +214,7 @@ def _wifo_pairs(model: Any) -> Iterator[tuple[str, Any, Callable[[Tensor], Tenso
     """As :func:`_pairs`; a patch is flattened with real and imaginary part last."""
     embed = "Embedding.value_embedding.tokenConv"
     yield f"{embed}.weight", model.embed.kernel, lambda w: w.transpose(2, 3, 4, 1, 0).reshape(-1, w.shape[0])
-    yield f"{embed}.bias", model.embed.bias, _same
+    yield f"{embed}.bias", model.embed.bias, same
     yield "mask_token", model.mask_token, lambda w: w.reshape(w.shape[-1:])
     parts = {
         "norm1": lambda block: block.norms[0],
@@ -198,13 +234,14 @@ def _wifo_pairs(model: Any) -> Iterator[tuple[str, Any, Callable[[Tensor], Tenso
     }
     modules |= {"norm": model.norm, "decoder_embed": model.bridge}
     modules |= {"decoder_norm": model.decoder_norm, "decoder_pred": model.head}
-    yield from chain.from_iterable(_layer(layer, module) for module, layer in modules.items())
+    yield from chain.from_iterable(layer_pairs(layer, module) for module, layer in modules.items())
 
 
 def _bias(layer: Any, module: str) -> Iterator[tuple[str, Any, Callable[[Tensor], Tensor]]]:
     if layer.use_bias:
-        yield f"{module}.bias", layer.bias, _same
+        yield f"{module}.bias", layer.bias, same
 
 
-def _same(value: Tensor) -> Tensor:
+def same(value: Tensor) -> Tensor:
+    """The tensor as it is."""
     return value

@@ -29,7 +29,7 @@ class TransNet(Autoencoder):
         shared_layers: one layer applied ``num_layers`` times (released code) or layers of their own (text).
         norm: "post" (published), or "pre", which keeps the relative power of the tokens of zero-mean images.
         attention_axis: "token" (text), or "batch", the released code's quirk: the output for a sample then depends on
-            the other samples of its batch.
+            the other samples of its batch; "alone", the quirk in batches of one (as the link runs it).
         latent_activation: "linear" (published) or "tanh".
 
     Source: Cui, Guo, Song, "TransNet: full attention network for CSI feedback in FDD massive MIMO system", IEEE

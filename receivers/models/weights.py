@@ -197,8 +197,12 @@ class WeightFolder:
     @cached_property
     def model(self) -> Any:
         """The Keras model with its weights (built on first use; imports Keras)."""
-        section = self.card["model"]
-        return self.load(registry.build(self.kind, section["name"], **section["params"]))
+        return self.load(registry.build(self.kind, self.card["model"]["name"], **self.params))
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Constructor arguments of the model."""
+        return self.card["model"]["params"]
 
     def load(self, model: Any) -> Any:
         """``model`` with the weights of this folder; StoreError if they are of another one."""
@@ -219,15 +223,25 @@ class TrainedModel(WeightFolder):
     """Weights of a CSI autoencoder or of another model of ``csilink.models``, with ``tables.npz``.
 
     Networks whose latents are bits have neither codec nor tables.
+
+    Args:
+        name: name in the zoo, or path of a folder.
+        alone: a network with attention along the batch sees batches of one, so that no report depends on another.
     """
 
     task, kind, schema = "feedback", "models", _FeedbackCard
 
-    def __init__(self, name: str):
+    def __init__(self, name: str, alone: bool = False):
         super().__init__(name)
+        self._alone = alone
         card = self._card
         self.input, self.codec = card.input, card.codec
         self._tables = None if card.tables is None else self._intact(card.tables)
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Constructor arguments of the model."""
+        return alone(super().params) if self._alone else super().params
 
     @cached_property
     def tables(self) -> dict[str, Table]:
@@ -290,6 +304,11 @@ class TrainedModel(WeightFolder):
         return np.concatenate(
             [ops.convert_to_numpy(network(x[i : i + 1024], training=False)) for i in range(0, max(len(x), 1), 1024)]
         )
+
+
+def alone(params: dict[str, Any]) -> dict[str, Any]:
+    """Constructor arguments of the same network in batches of one, if its attention goes along the batch."""
+    return {**params, "attention_axis": "alone"} if params.get("attention_axis") == "batch" else params
 
 
 class TrainedPredictor(WeightFolder):

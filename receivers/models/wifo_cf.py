@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import keras
 from keras import layers, ops
 
+from receivers.models.attention import AXES
 from receivers.models.autoencoder import arguments
 from receivers.models.expert_layer import ExpertLayer
 from receivers.models.patches import from_patches, to_patches
 from receivers.models.token_codec import FACTOR, Compressor, Expander
-from receivers.models.user_embedding import user_embedding
+from receivers.models.user_embedding import POSITIONS, WIDTH_CODES, user_embedding
 from receivers.quantization.unit_interval import UnitQuantizer
 from simulator.core.errors import ConfigError
 
@@ -22,6 +23,16 @@ Pair = tuple[int, int]
 SIZES: dict[str, dict[str, int]] = {
     "base": {"dim": 64, "depth": 2, "decoder_depth": 4},
     "tiny": {"dim": 32, "depth": 1, "decoder_depth": 2},
+}
+
+
+# What the released network does otherwise than ours by default.
+RELEASED = {
+    "attention": "batch",
+    "expert_input": "branch",
+    "level": "upper",
+    "position": "column_first",
+    "width_code": "interleaved",
 }
 
 
@@ -82,10 +93,17 @@ class WiFoCf(keras.Model):
         patches: antennas and subcarriers of a token. The first is used; the others are tokenisers that the released
             network has and never runs, 3,224 of its parameters.
         attention: "token", or "batch": over the samples of a batch, as the released code does by mistake, see
-            :class:`~receivers.models.attention.MultiHeadAttention`. A sample then depends on its neighbours.
+            :class:`~receivers.models.attention.MultiHeadAttention`. A sample then depends on its neighbours. "alone":
+            "batch" in batches of one sample and one UE, however many there are.
         expert_input: what the decoder's experts see: "residual", or "branch" as in the released code by mistake, see
             :class:`~receivers.models.expert_layer.ExpertLayer`.
         law: of the quantiser, "mu_law" or "uniform".
+        level: what the quantiser reads a cell as, "middle", or "upper" as released, see
+            :class:`~receivers.quantization.unit_interval.UnitQuantizer`.
+        position: index that has the first features of a position, "row_first" (antenna), or "column_first"
+            (subcarrier) as released.
+        width_code: "user", or "interleaved" as the released code, see
+            :func:`~receivers.models.user_embedding.user_embedding`.
         pad: take sizes that the patch does not divide, or tokens that are no multiple of 8, with zeros behind; without
             it they are errors. What is added is cropped from the output.
 
@@ -99,8 +117,7 @@ class WiFoCf(keras.Model):
     Raises:
         ConfigError: a parameter or shape that does not fit.
 
-    Source: WiFo-CF (arXiv:2508.04068) and its released code. Not documented and ours: positions in the order antenna,
-        subcarrier, width; batch-axis attention in the decoder, too.
+    Source: WiFo-CF (arXiv:2508.04068) and its released code, which is ``RELEASED``.
     """
 
     def __init__(
@@ -121,6 +138,9 @@ class WiFoCf(keras.Model):
         attention: str = "token",
         expert_input: str = "residual",
         law: str = "mu_law",
+        level: str = "middle",
+        position: str = "row_first",
+        width_code: str = "user",
         pad: bool = False,
         **kwargs,
     ):
@@ -140,14 +160,18 @@ class WiFoCf(keras.Model):
             raise ConfigError("dropout", dropout, "a share of at least 0 and below 1")
         if not patches or any(len(p) != 2 or min(p) < 1 for p in patches):
             raise ConfigError("patches", patches, "one or more pairs of at least 1")
-        if attention not in ("token", "batch"):
-            raise ConfigError("attention", attention, "token, batch")
+        if attention not in AXES:
+            raise ConfigError("attention", attention, ", ".join(AXES))
         if expert_input not in ("residual", "branch"):
             raise ConfigError("expert_input", expert_input, "residual, branch")
+        if position not in POSITIONS:
+            raise ConfigError("position", position, ", ".join(POSITIONS))
+        if width_code not in WIDTH_CODES:
+            raise ConfigError("width_code", width_code, ", ".join(WIDTH_CODES))
         self._config = config
         self.dim, self.num_heads, self.patch_dim, self.attention, self.pad = dim, num_heads, patch_dim, attention, pad
         self.patch = (1, *patches[0])  # one slot
-        self.quantizer = UnitQuantizer(law)
+        self.quantizer = UnitQuantizer(law, level=level)
         experts = (num_experts, top_k)
         hidden = 2 * dim if expert_dim is None else expert_dim
         self.tokenisers = [layers.Dense(patch_dim, name=f"patch{i}") for i in range(len(patches))]
@@ -212,6 +236,10 @@ class WiFoCf(keras.Model):
         bits = ops.convert_to_tensor(bits, "int32")
         return ops.broadcast_to(bits, ops.shape(x)[:2])
 
+    def _place(self, grid: Pair, widths):
+        """Embedding of every token, ``[batch, user, token, dim]``."""
+        return user_embedding(grid, widths, self.dim, self._config["position"], self._config["width_code"])
+
     def encode(self, x, bits, training=False):
         """Codewords float32 ``[batch, user, latent]`` in (0, 1) of channels, both arguments as in a call."""
         return self._encode(ops.convert_to_tensor(x), bits, training, keep=False)[0]
@@ -255,7 +283,7 @@ class WiFoCf(keras.Model):
         tokens = grid[0] * grid[1]
         patches = to_patches(ops.reshape(x, (-1, 1, *x.shape[2:])), self.patch)
         embedding = self.embed(self.tokenisers[0](patches))
-        place = user_embedding(grid, self.widths(bits, x), self.dim)
+        place = self._place(grid, self.widths(bits, x))
         y = embedding + ops.reshape(place, (-1, tokens, self.dim))
         y, state, maps, balance = _stack(self.encoder, y, training, keep)
         z = self.compressor(self.bridge(self.norm(y)), training=training)
@@ -267,7 +295,7 @@ class WiFoCf(keras.Model):
         tokens, columns = grid[0] * grid[1], self.patch_dim // FACTOR
         z = ops.reshape(codeword, (-1, codeword.shape[2] // columns, columns))
         y = self.restore(self.expander(z, training=training)[:, :tokens])
-        place = user_embedding(grid, self.widths(bits, codeword), self.dim)
+        place = self._place(grid, self.widths(bits, codeword))
         y = ops.reshape(y, (-1, users * tokens, self.dim)) + ops.reshape(place, (-1, users * tokens, self.dim))
         y, state, maps, balance = _stack(self.decoder, y, training, keep, memory=y)
         y = ops.reshape(self.heads[0](self.decoder_norm(y)), (-1, tokens, self.heads[0].units))

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from receivers.models.checked import build_checked
 from receivers.models.weights import TrainedModel
 from receivers.training.bottleneck import Bottleneck
 from receivers.training.checkpoint import flush_denormals, load_variables, read_history, save_variables
@@ -47,12 +48,8 @@ def build_loss(recipe: TrainingRecipe, layout: ChannelLayout) -> Callable[[Any, 
 def build_model(recipe: TrainingRecipe, train: np.ndarray | StreamedImages) -> TrainingModel:
     """Fresh training model of a recipe, initialised (from weights with another number of latents: all but theirs)."""
     keras.utils.set_random_seed(recipe.seed)
-    try:
-        autoencoder = registry.load("models", recipe.model.name)(
-            height=train.shape[1], width=train.shape[2], **recipe.model.params
-        )
-    except (TypeError, ValueError) as error:
-        raise ConfigError("model.params", recipe.model.params, f"what {recipe.model.name} takes ({error})") from None
+    make, sizes = registry.load("models", recipe.model.name), {"height": train.shape[1], "width": train.shape[2]}
+    autoencoder = build_checked("model.params", make, recipe.model.params, **sizes)
     if recipe.init == "pca":
         initialize_linear(autoencoder, *fit_pca(head(train, 50000), autoencoder.num_latents))
     elif recipe.init != "random":

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from receivers.models.checked import build_checked
 from receivers.models.history import to_history
 from receivers.models.weights import TrainedPredictor
 from receivers.training.fit_stores import fit_stores
@@ -17,7 +18,6 @@ from receivers.training.mcakd import Mcakd
 from receivers.training.prediction_recipe import PredictionRecipe
 from receivers.training.supervised import SequenceTraining
 from simulator.core import registry
-from simulator.core.errors import ConfigError
 from simulator.data.store import ChannelStore
 
 AXES = {"time": 0, "frequency": 1}
@@ -26,10 +26,7 @@ AXES = {"time": 0, "frequency": 1}
 def build_network(recipe: PredictionRecipe) -> keras.Model:
     """Fresh network of a recipe."""
     keras.utils.set_random_seed(recipe.seed)
-    try:
-        return registry.load("prediction_models", recipe.model.name)(**recipe.model.params)
-    except (TypeError, ValueError) as error:
-        raise ConfigError("model.params", recipe.model.params, f"what {recipe.model.name} takes ({error})") from None
+    return build_checked("model.params", registry.load("prediction_models", recipe.model.name), recipe.model.params)
 
 
 def build_training(recipe: PredictionRecipe, network: keras.Model) -> keras.Model:

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from receivers.models.checked import build_checked
 from receivers.models.weights import TrainedModel
 from receivers.models.wifo_cf import WiFoCf
 from receivers.training.data import scale_images
@@ -32,10 +33,7 @@ def fit_wifo_cf(
         StoreError: the folder belongs to another recipe, or training diverged.
     """
     keras.utils.set_random_seed(recipe.seed)
-    try:
-        network = WiFoCf(**recipe.model.params)
-    except (TypeError, ValueError) as error:
-        raise ConfigError("model.params", recipe.model.params, f"what wifo_cf takes ({error})") from None
+    network = build_checked("model.params", WiFoCf, recipe.model.params)
 
     def build() -> WiFoCfTraining:
         options: dict[str, Any] = {}

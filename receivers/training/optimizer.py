@@ -1,4 +1,4 @@
-"""AdamW with warm-up and a cosine, as all our networks are trained."""
+"""Optimiser of a recipe: AdamW with warm-up and a cosine, as all our networks are trained, unless it says another."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from receivers.training.schedules import WarmRestarts
+from receivers.training.torch_adam import TorchAdam
 
 
 def build_optimizer(
@@ -17,12 +18,13 @@ def build_optimizer(
     The rate rises linearly over ``recipe.warmup_epochs`` and falls to zero along a cosine, or restarts.
 
     Args:
-        recipe: ``warmup_epochs``, ``weight_decay``, ``clipnorm``.
+        recipe: ``warmup_epochs``, ``weight_decay``, ``clipnorm``, ``optimizer``.
         learning_rate: peak.
         epochs: of the stage.
         steps: of an epoch.
         restarts: section of warm restarts, or None.
     """
+    section = recipe.optimizer
     warmup = int(min(recipe.warmup_epochs, epochs / 2) * steps)
     schedule: keras.optimizers.schedules.LearningRateSchedule
     if restarts is not None:
@@ -34,12 +36,15 @@ def build_optimizer(
         schedule = keras.optimizers.schedules.CosineDecay(
             learning_rate / 100,
             max(epochs * steps - warmup, 1),
-            alpha=0.005,
+            alpha=1.0 if section.schedule == "constant" else 0.005,
             warmup_target=learning_rate,
             warmup_steps=warmup,
         )
-    optimizer = keras.optimizers.AdamW(
-        schedule, weight_decay=recipe.weight_decay, epsilon=1e-8, global_clipnorm=recipe.clipnorm
+    optimizer = (TorchAdam if section.torch else keras.optimizers.AdamW)(
+        schedule,
+        weight_decay=recipe.weight_decay if section.name == "adamw" else 0.0,
+        epsilon=section.epsilon,
+        global_clipnorm=recipe.clipnorm,
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma", "matrix", "factor"])
     return optimizer

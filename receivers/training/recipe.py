@@ -109,6 +109,19 @@ class LinkSection(TrainingSection):
     num_frequencies: Count = 13
 
 
+class OptimizerSection(TrainingSection):
+    """Optimiser: "adamw" with the recipe's weight decay, or "adam" without any.
+
+    ``torch: true`` has epsilon where PyTorch has it, for reproductions of published trainings (see
+    ``training/torch_adam.py``). ``schedule: constant`` keeps the peak of the learning rate after the warm-up.
+    """
+
+    name: Literal["adamw", "adam"] = "adamw"
+    torch: bool = False
+    epsilon: PositiveFloat = 1e-8
+    schedule: Literal["cosine", "constant"] = "cosine"
+
+
 class StageSection(TrainingSection):
     """One stage of a training in stages; each has a schedule of its own and starts at the best weights before."""
 
@@ -157,6 +170,7 @@ class TrainingRecipe(TrainingSection):
     learning_rate: PositiveFloat = 2e-3
     warmup_epochs: NonNegative = 1.0
     weight_decay: NonNegative = 1e-4
+    optimizer: OptimizerSection = OptimizerSection()
     clipnorm: PositiveFloat = 1.0
     patience: Count = 8
     max_samples: Count | None = None

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
-from receivers.training.recipe import NonNegative, TrainingSection
+from receivers.training.recipe import NonNegative, OptimizerSection, TrainingSection
 from simulator.core.errors import ConfigError
 from simulator.core.params import Count, FileName, Integer, PositiveFloat
 
@@ -43,6 +43,7 @@ class StoresRecipe(TrainingSection):
     learning_rate: PositiveFloat = 5e-4
     warmup_epochs: NonNegative = 1.0
     weight_decay: NonNegative = 0.05
+    optimizer: OptimizerSection = OptimizerSection()
     clipnorm: PositiveFloat = 1.0
     max_samples: Count | None = None
     validate_every: Count = 1

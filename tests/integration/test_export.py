@@ -3,12 +3,14 @@
 import importlib.util
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from benchmarks import cli
+from benchmarks import cli, export_runtime
 from benchmarks.export import FORMATS, NEEDS, export_model, verify_folder
+from benchmarks.export_folder import content_sha256
 from benchmarks.import_torch import import_checkpoint
 from receivers.models.torch_weights import _pairs
 from receivers.models.weights import TrainedModel
@@ -19,6 +21,7 @@ from simulator.data.layout import ChannelLayout
 from simulator.data.store import ChannelStore
 from simulator.data.writer import StoreWriter
 
+SLOW = ("keras", "savedmodel")  # the check starts TensorFlow once more
 LONG_EVT = pytest.param("evt-80", "ue", marks=pytest.mark.long)
 
 
@@ -32,7 +35,7 @@ def installed(format_):
     return all(importlib.util.find_spec(name) for name in NEEDS.get(format_, ()))
 
 
-@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("format_", ["onnx", "litert", *(pytest.param(f, marks=pytest.mark.long) for f in SLOW)])
 @pytest.mark.parametrize(("weights", "side"), [("csinet-100", "ue"), ("csinet-100", "gnb"), LONG_EVT])
 def test_every_format_gives_the_same_latents_and_bits(tmp_path, format_, weights, side):
     if not installed(format_):
@@ -40,28 +43,80 @@ def test_every_format_gives_the_same_latents_and_bits(tmp_path, format_, weights
     export_model(weights, side, format_, tmp_path / "model")
     assert "32 bitstreams equal" in verify_folder(tmp_path / "model")
     names = {p.name for p in (tmp_path / "model").iterdir()}
-    assert names == {FORMATS[format_], "codec.json", "card.json", "golden.npz"}
+    layers = {"csilink_layers.py"} if format_ == "keras" and weights == "evt-80" else set()
+    assert names == {FORMATS[format_], "codec.json", "card.json", "golden.npz", *layers}
     codec = json.loads((tmp_path / "model" / "codec.json").read_text())
     assert codec["graph"]["input"] == ("image" if side == "ue" else "latent")
     assert {"range", "huffman"} == set(codec["tables"])
 
 
+def test_inputs_and_outputs_bear_the_names_of_the_list(tmp_path):
+    """As another program sees them."""
+    onnx, litert = (pytest.importorskip(name) for name in ("onnxruntime", "ai_edge_litert.interpreter"))
+    pytest.importorskip("tf2onnx")
+    for format_ in ("onnx", "litert"):
+        export_model("csinet-100", "gnb", format_, tmp_path / format_)
+    session = onnx.InferenceSession(tmp_path / "onnx" / "model.onnx")
+    assert [t.name for t in (*session.get_inputs(), *session.get_outputs())] == ["latent", "image"]
+    interpreter = litert.Interpreter(str(tmp_path / "litert" / "model.tflite"))
+    assert interpreter.get_signature_list() == {"serving_default": {"inputs": ["latent"], "outputs": ["image"]}}
+    details = (*interpreter.get_input_details(), *interpreter.get_output_details())
+    assert [t["name"] for t in details] == ["latent", "image"]
+
+
+def test_the_check_calls_by_name_and_without_csilink(tmp_path, monkeypatch):
+    """A list with another name, or a graph that needs csilink, does not pass."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("tf2onnx")
+    export_model("csinet-100", "ue", "onnx", tmp_path / "m")
+    codec = json.loads((tmp_path / "m" / "codec.json").read_text())
+    codec["graph"]["output"] = "codeword"
+    (tmp_path / "m" / "codec.json").write_text(json.dumps(codec))
+    with pytest.raises(StoreError, match=r"does not run without csilink.*codeword"):
+        verify_folder(tmp_path / "m")
+    program = tmp_path / "runtime.py"
+    program.write_text(
+        Path(export_runtime.__file__).read_text().replace("run = runtime(", "import receivers; runtime(")
+    )
+    monkeypatch.setattr(export_runtime, "__file__", str(program))
+    with pytest.raises(StoreError, match=r"does not run without csilink.*receivers: not in this process"):
+        verify_folder(tmp_path / "m")
+
+
+@pytest.mark.long
+def test_a_registration_file_of_unknown_origin_does_not_run(tmp_path, monkeypatch):
+    """The graph is then loaded with our own layers; with trust the file runs, whatever it does."""
+    folder, mark = tmp_path / "m", tmp_path / "ran"
+    export_model("evt-80", "ue", "keras", folder)
+    assert "32 bitstreams equal" in verify_folder(folder)
+    layers = folder / "csilink_layers.py"
+    layers.write_text(layers.read_text() + f"\nopen({str(mark)!r}, 'w')\n")
+    codec = json.loads((folder / "codec.json").read_text())
+    codec["sha256"]["csilink_layers.py"] = content_sha256(layers)
+    (folder / "codec.json").write_text(json.dumps(codec))
+    assert "32 bitstreams equal" in verify_folder(folder) and not mark.exists()
+    assert "32 bitstreams equal" in verify_folder(folder, trust=True) and mark.exists()
+
+
+@pytest.mark.parametrize("side", ["ue", "gnb"])
 @pytest.mark.parametrize("format_", ["onnx", "litert"])
 @pytest.mark.long
-def test_eight_bits(tmp_path, format_):
+def test_eight_bits(tmp_path, format_, side):
     if not installed(format_):
         pytest.skip(f"extra {format_} is not installed")
     sizes = []
     for int8 in (False, True):
-        export_model("csinet-100", "ue", format_, tmp_path / str(int8), int8=int8)
+        export_model("csinet-100", side, format_, tmp_path / str(int8), int8=int8)
         verify_folder(tmp_path / str(int8))
         sizes.append((tmp_path / str(int8) / FORMATS[format_]).stat().st_size)
     assert sizes[1] < 0.35 * sizes[0]
 
 
 def test_verification_notices_damage(tmp_path, monkeypatch, capsys):
+    if not installed("onnx"):
+        pytest.skip("extra onnx is not installed")
     folder = tmp_path / "model"
-    export_model("csinet-100", "ue", "keras", folder)
+    export_model("csinet-100", "ue", "onnx", folder)
     monkeypatch.setattr(sys, "argv", ["csilink", "export", str(folder), "--verify"])
     with pytest.raises(SystemExit) as stop:
         cli.main()

@@ -196,11 +196,11 @@ def test_no_part_of_an_export_is_a_link_elsewhere(tmp_path, never, name):
 def test_a_saved_model_of_unknown_origin_runs_when_asked(tmp_path, monkeypatch):
     folder, asked = exported(tmp_path / "d", "savedmodel"), []
 
-    def runtime(format_, path):
+    def isolated(folder, format_, source):
         asked.append(format_)
         raise StoreError("reached")
 
-    monkeypatch.setattr(export, "_runtime", runtime)
+    monkeypatch.setattr(export, "_isolated", isolated)
     with pytest.raises(ConfigError, match=r"--verify: got '.*a SavedModel of unknown origin'; allowed: --trust"):
         verify_folder(folder)
     assert not asked

@@ -667,6 +667,7 @@ def test_the_system_still_says_that_a_name_is_too_long(tmp_path):
 OPENERS = {
     r"h5py\.File\(": {"simulator/data/hdf5.py", "simulator/data/store.py"},
     r"\bnp\.load\(": {
+        *("benchmarks/export.py", "benchmarks/export_runtime.py"),
         *("benchmarks/store.py", "receivers/codebooks/stored.py", "simulator/phy/site_trace.py"),
         "simulator/data/arrays.py",
     },
@@ -680,7 +681,9 @@ OPENERS = {
     },
     r"yaml\.(safe_)?load\(": {"scenarios/load.py"},
     r"load_weights\(": {"receivers/models/weights.py"},
-    r"load_model\(|saved_model\.load\(|InferenceSession\(": {"benchmarks/export.py"},
+    r"load_model\(|saved_model\.load\(|InferenceSession\(": {
+        *("benchmarks/export_graph.py", "benchmarks/export_layers.py", "benchmarks/export_runtime.py"),
+    },
     r"scipy\.io|loadmat\(": set(),  # its reader of MATLAB v5 ends the process on damaged files
     r"allow_pickle=True|pickle\.load|\beval\(|\bexec\(": set(),
     r"\btorch\.load\((?!file, map_location=\"cpu\", weights_only=True\))": set(),

@@ -13,6 +13,7 @@ from receivers.models.csinet_plus import CsiNetPlus
 from receivers.models.mamba import Mamba, Mamba2D, SelectiveScan
 from receivers.models.mamba_transformer import MambaTransformer, ResidualMamba, StateNorm
 from receivers.models.selective_scan import selective_scan
+from receivers.models.torch_mamba import load_mamba
 from receivers.models.transnet import TransNet
 from receivers.training.pca import initialize_linear
 from simulator.core.errors import ConfigError
@@ -153,23 +154,7 @@ def test_recorded_passes_of_the_released_block(variant):
     options = {"state": 8, "width": 3, "expand": 3, "dt_rank": 5, "bias": True, "conv_bias": False}
     layer = Mamba(**options if variant == "d24_bias" else {})
     layer.build(io["input"].shape)
-    pairs = [
-        (layer.in_proj.kernel, state.pop("in_proj.weight").T),
-        (layer.conv.kernel, state.pop("conv1d.weight").transpose(2, 0, 1)),
-        (layer.scan.x_proj, state.pop("x_proj.weight").T[None]),
-        (layer.scan.dt_proj, state.pop("dt_proj.weight").T[None]),
-        (layer.scan.dt_bias, state.pop("dt_proj.bias")[None]),
-        (layer.scan.a_log, state.pop("A_log")[None]),
-        (layer.scan.skip, state.pop("D")[None]),
-        (layer.out_proj.kernel, state.pop("out_proj.weight").T),
-    ]
-    for key, sublayer in {"in_proj": layer.in_proj, "conv1d": layer.conv, "out_proj": layer.out_proj}.items():
-        if f"{key}.bias" in state:
-            pairs.append((sublayer.bias, state.pop(f"{key}.bias")))
-    assert not state and len(pairs) == len(layer.weights)
-    for variable, value in pairs:
-        assert variable.shape == value.shape
-        variable.assign(value)
+    load_mamba(layer, state)
     assert_close(array(layer(io["input"])), io["output"], FLOAT32)
 
     u, delta, b, c, z = (io[f"scan_{name}"].swapaxes(1, 2)[:, None] for name in ("u", "delta", "B", "C", "z"))

@@ -256,10 +256,10 @@ def test_released_block_against_numpy(rng):
     block(x)
     for w in block.weights:
         w.assign(rng.standard_normal(w.shape) * 0.3)
-    from receivers.models.torch_weights import _layer
+    from receivers.models.torch_weights import layer_pairs
 
     state = {}
-    for key, variable, convert in _layer(block, "b"):
+    for key, variable, convert in layer_pairs(block, "b"):
         state[key] = inverse(convert, array(variable), key)
     expected = Forward(state).separable(x.astype(np.float64).transpose(0, 3, 1, 2), "b")
     np.testing.assert_allclose(array(block(x)), expected.transpose(0, 2, 3, 1), atol=2e-5)

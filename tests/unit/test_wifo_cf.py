@@ -673,7 +673,6 @@ def test_bad_input_names_its_field(folder, rng, tmp_path):
         (
             ({"model__name": "csinet"}, r"^feedback\.wifo-cf\.weights.*network wifo_cf"),
             ({"codec__quantizer": "lloyd_max"}, r"^feedback\.wifo-cf\.weights.*network wifo_cf"),
-            ({"model__params": {**small().get_config(), "attention": "batch"}}, r"^feedback\.wifo-cf\.weights.*token"),
             ({"input__n1": 2}, r"^bs\.n1: got 4; allowed: 2"),
             ({"input__num_subcarriers": 8}, r"^carrier \(frequency samples\)"),
         )

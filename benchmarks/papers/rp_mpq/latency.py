@@ -61,9 +61,10 @@ def encoders(trained: Any, place: Path) -> dict[str, Callable[[np.ndarray], np.n
     import tensorflow as tf  # the converter of LiteRT is a part of it
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    from benchmarks.export import _graph, _runtime
+    from benchmarks.export import _runtime
+    from benchmarks.export_graph import side_graph
 
-    graph = _graph(trained, "ue")
+    graph = side_graph(trained, "ue")
     graph(np.zeros((1, *graph.input_shape[1:]), np.float32))
     graph.export(place / "float.onnx", format="onnx", verbose=False)
     quantize_dynamic(place / "float.onnx", place / "int8.onnx", weight_type=QuantType.QInt8)
