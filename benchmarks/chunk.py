@@ -41,9 +41,10 @@ def run_chunk(scenario_text: str, index: int, drops: int) -> bytes:
 
     Returns:
         `.npz` with ``rows`` (JSON: plug-in, scheme, precoder, snr_db, metric), float64 ``mean, m2, m3, low,
-        high [row]`` (:class:`~benchmarks.intervals.Moments`), ``bounds [row, 2]`` (NaN: none), ``distinct`` drops of the
-        source, the user-rate histograms int64 ``hist [curve, bin]`` with ``curves`` (JSON), and for rows of percentiles
-        ``tally [row_and_value, 4]``: row, value, reports, sum over drops of the square of the reports up to it.
+        high [row]`` (:class:`~benchmarks.intervals.Moments`), ``bounds [row, 2]`` (NaN: none), ``distinct`` drops of
+        the source, the user-rate histograms int64 ``hist [curve, bin]`` with ``curves`` (JSON), and for rows of
+        percentiles ``tally [row_and_value, 4]``: row, value, reports, sum over drops of the square of the reports up to
+        it.
     """
     point, draw, link, metrics = _prepared(scenario_text)
     h = draw.chunk(index, drops)

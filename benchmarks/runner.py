@@ -227,8 +227,8 @@ def _repeats(points: Sequence[Point], totals: Sequence[Accumulator]) -> list[str
         if total.independent_drops < 0.9 * total.drops:
             store, samples = channel_name(point.scenario.channel), round(total.distinct * users)
             notes.append(
-                f"The {total.drops} drops repeat the {samples} samples of {store} ({users} a drop): half-widths are those"
-                f" of {total.independent_drops:.1f} independent drops, about the population that the samples came from."
+                f"The {total.drops} drops repeat the {samples} samples of {store} ({users} a drop): half-widths are "
+                f"those of {total.independent_drops:.1f} independent drops, about the population of the samples."
             )
         if rule.ci_rel is not None and total.exhausted and not _meets(rule, total):
             notes.append(
