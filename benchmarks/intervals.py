@@ -34,6 +34,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+_FEW, _ALIKE_IN_FEW = 16, 0.1  # so few drops count as equal up to a tenth of the bounds
+
 
 class Moments(NamedTuple):
     """Of the values of drops; arrays float64 of one shape, one entry per row of results.
@@ -113,4 +115,5 @@ def half_width(
     half = (t + t * (t**4 + 2 * t**2 - 3) / 18 * np.minimum(skew2, of.drops) / n) * deviation / np.sqrt(n)
     low, high = bounds
     unseen = (1 - 0.05 ** (1 / n)) * np.maximum(high - of.mean, of.mean - low)
-    return np.where(of.high - of.low <= alike * (high - low), np.maximum(half, unseen), half)
+    same = of.high - of.low <= np.maximum(alike, _ALIKE_IN_FEW if n < _FEW else 0) * (high - low)
+    return np.where(same, np.maximum(half, unseen), half)

@@ -37,7 +37,7 @@ def _per_block(x: Any, blocks: ThroughputOutcome) -> np.ndarray:
 class Bler(_OfBlocks):
     """Share of lost transport blocks of those sent; in the fast mode the mean of their probabilities."""
 
-    unit, better, bounds, key = "1", "lower", (0.0, 1.0), "bler"
+    unit, better, bounds, alike, key = "1", "lower", (0.0, 1.0), 0.05, "bler"
 
     def _of(self, blocks: ThroughputOutcome) -> np.ndarray:
         return _per_block(blocks.bler, blocks)
