@@ -34,7 +34,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-_FEW, _ALIKE_IN_FEW = 16, 0.1  # so few drops count as equal up to a tenth of the bounds
+_FEW, _ALIKE_IN_FEW = 16, 0.05  # so few drops count as equal up to this share of the bounds
 
 
 class Moments(NamedTuple):
