@@ -10,18 +10,29 @@ the studentised mean of skewed samples. Two cases are beyond what the moments te
 
 - **Nothing differs yet.** Where all drops of a bounded metric are alike (no outage, the highest MCS everywhere), values
   of a share of up to :math:`1 - 0.05^{1/n} \approx 3/n` of all drops would still have been missed with a probability of
-  5 % (rule of three), each at most at the farther bound. The half-width is at least that share of that distance.
+  5 % (rule of three), each at most at the farther bound. The half-width is at least that share of that distance. Below
+  16 drops, values within a twentieth of the bounds are taken as alike.
 - **Samples repeat.** A drop of K users drawn from a store of D samples is one of few; means over the drops of a store
   are (incomplete) U-statistics of its samples, and their variance as an estimate of the mean over the population that
   the samples came from does not fall below about :math:`K s^2 / D`, however many drops are drawn.
 
-Why this method (44 metrics of two links with losses, bit errors and 5 dB to 40 dB of saturation, Rayleigh and UMi,
-1,500 repetitions): the normal quantile covers 70 % at 2 drops and Student's t 95 % of symmetric metrics, but 82 to 90 %
-of fairness, cosines and shares near 1 at 8 to 32 drops, because rare drops far off make s small where they are missing;
-the skewness term brings these to 92 to 96 % and costs others less than 1 % of width at 32 drops. For shares it equals
-the one-sided 95 % Clopper-Pearson limit within 6 % from the first event on. Intervals that hold for any bounded
-law (Hoeffding, empirical Bernstein) are two to five times as wide and were not taken. With 4 to 8 drops a metric whose
-rare drops lie far off (a lost report in 5 %) is covered to 80 to 90 %: no interval knows of what was not drawn.
+Why this method. Measured on 27 metrics of two links (two users with losses, bit errors and outer loop; one user with
+two layers and adaptive rank) on Rayleigh channels and UMi, 600 runs of 2, 4, 8, 16, 32 and 64 drops. Mean coverage:
+
+- normal quantile, 3/n for shares: 75, 86, 91, 94, 95, 95 %, of the worst metric 42, 62, 74, 84, 89, 86 %;
+- Student's t, no floor: 70, 77, 84, 88, 92, 93 % (rare drops far off make s small where they are missing);
+- this: 99, 98, 96, 95, 96, 96 %, of the worst metric 83, 83, 88, 86, 93, 92 %, lengths of reports left out.
+
+The skewness term widens rates by 1 % at 32 drops, cosines by 10 %. For shares, from the first event on, the sum lies
+between the one-sided and the two-sided 95 % limit of Clopper and Pearson, or within 3 % of the former, at 64 drops and
+more. Intervals for any bounded law (Hoeffding, empirical Bernstein) are several times as wide at these numbers.
+
+What stays: at fewer than 16 drops metrics without bounds are covered less where rare drops lie far off (NMSE with one
+report in 20 lost); lengths of reports have no floor, since most schemes have one length only.
+
+A function of the mean (dB) has its half-width by the slope. In dB that is the interval of a ratio: it exists where the
+lower end of the mean is below zero, as in 80 % of the runs of NMSE with two drops, and covered 0 to 8 % more of the
+runs with up to 16 drops than the mapped ends of the interval, as many with more.
 
 Source: Hall, The Bootstrap and Edgeworth Expansion, 1992, Sec. 2.6 (:math:`q_2`, kurtosis left out); Hanley,
 Lippman-Hand, JAMA 249(13), 1983 (rule of three); Hoeffding, Ann. Math. Statist. 19(3), 1948, and Blom, Biometrika
@@ -117,3 +128,8 @@ def half_width(
     unseen = (1 - 0.05 ** (1 / n)) * np.maximum(high - of.mean, of.mean - low)
     same = of.high - of.low <= np.maximum(alike, _ALIKE_IN_FEW if n < _FEW else 0) * (high - low)
     return np.where(same, np.maximum(half, unseen), half)
+
+
+def half_width_of(values: np.ndarray, bounds: tuple[float, float] = (np.nan, np.nan)) -> float:
+    """Of the mean of independent values ``[sample]``."""
+    return float(half_width(Moments.of(np.asarray(values, np.float64)), bounds=bounds))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cards import channel_facts, data_facts, training_facts
+from benchmarks.intervals import half_width_of
 from receivers.training.prediction_recipe import PredictionRecipe
 from simulator.core import registry
 from simulator.core.errors import ConfigError
@@ -81,7 +82,7 @@ def test_scores(network: Any, recipe: PredictionRecipe, stores: Sequence[Channel
 
 def score(ratio: np.ndarray) -> dict[str, float]:
     """Mean of per-sample ratios in dB, its 95 % half-width [dB], number of samples."""
-    mean, half = float(np.mean(ratio)), 1.96 * float(np.std(ratio)) / len(ratio) ** 0.5
+    mean, half = float(np.mean(ratio)), half_width_of(ratio)
     return {
         "nmse_db": round(10 * np.log10(mean), 3),
         "ci95": round(10 / np.log(10) * half / mean, 3),

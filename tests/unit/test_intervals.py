@@ -1,10 +1,12 @@
 """Half-widths against closed forms, exact coverage of shares, and laws with known means."""
 
+import json
 import math
 from functools import reduce
 
 import numpy as np
 import pytest
+import yaml
 from scipy import stats
 
 from benchmarks import runner
@@ -207,3 +209,33 @@ def test_the_stop_rule_uses_the_half_widths_of_the_table_and_ends_with_the_store
     repeat, missed = runner._repeats([Point(scenario, {})], [total])
     assert "120 drops repeat the 24 samples of recorded-here (2 a drop)" in repeat and "10.1 independent" in repeat
     assert "run.ci_rel = 0.05 was not reached" in missed
+
+
+@pytest.mark.long
+def test_a_run_on_a_store_counts_its_samples(store, tmp_path, run_here):
+    """Twelve drops of two users in a store of 24 samples: at most 11 independent ones; the run ends, with notes."""
+    scenario = {
+        "name": "s",
+        "carrier": {"num_rb": 4},
+        "ue": {"num_users": 2},
+        "bs": {"n1": 2, "n2": 1, "num_pol": 1},
+        "channel": {"model": "recorded", "store": store},
+        "feedback": [{"scheme": "dft"}],
+        "precoding": {"precoders": ["mrt"]},
+        "metrics": ["sum_rate_bpshz", "sgcs", "bits_mean"],
+        "snr_db": [10],
+        "run": {"drops": 16, "chunk_drops": 64, "max_drops": 1024, "ci_rel": 0.001},
+    }
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(scenario))
+    frame = runner.run(tmp_path / "s.yaml", out=tmp_path / "out", report=False)
+    assert set(frame["num_samples"]) == {128}  # the first chunk that ends at ten times 12 drops or later
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    worth = round(independent_drops(128, 12.0), 1)
+    assert manifest["points"][0] | {"distinct_samples": 24, "independent_drops": worth} == manifest["points"][0]
+    repeat, missed = manifest["notes"]
+    assert "128 drops repeat the 24 samples" in repeat and "0.001 was not reached" in missed
+    total = Accumulator()
+    for path in sorted((tmp_path / "out").glob("points/*/*.npz"))[:2]:  # later ones were in flight
+        total.add(path)
+    known = half_width(total.moments, 12.0, total.bounds.T)
+    np.testing.assert_allclose(frame["ci95"], known[[row[0] in scenario["metrics"] for row in total.rows]], rtol=1e-6)

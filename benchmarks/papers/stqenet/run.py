@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from benchmarks.intervals import half_width_of
 from benchmarks.papers.command import parse
 
 HERE = Path(__file__).parent
@@ -151,7 +152,7 @@ def accuracy(plan: dict[str, Any], environment: str, out: Path) -> list[dict[str
         ratio = np.sum((x_hat - test) ** 2, axis=(1, 2, 3), dtype=np.float64) / np.sum(
             test**2, axis=(1, 2, 3), dtype=np.float64
         )
-        half = 1.96 * ratio.std() / len(ratio) ** 0.5
+        half = half_width_of(ratio)
         rows.append(
             {
                 "code": code, "family": family, "snr_db": snr_db, "nmse_db": 10 * np.log10(ratio.mean()),
