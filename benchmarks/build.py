@@ -225,6 +225,12 @@ class ChannelDraw:
         self._source = build_source(scenario.channel, scenario.geometry)
         self._scale: float | None = None
 
+    @property
+    def distinct_drops(self) -> float:
+        """Samples of the source over users of a drop; infinite where every drop is new."""
+        distinct = self._source.num_distinct
+        return np.inf if distinct is None else distinct / self._point.scenario.ue.num_users
+
     def chunk(self, index: int, drops: int) -> np.ndarray:
         """Channels complex64 ``[drop, user, rx_ant, port, slot, subcarrier]``; the key leaves out the scheme."""
         h = self._draw("channel", index, drops)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.build import ChannelDraw, build_link, build_metrics
+from benchmarks.intervals import Moments
 from benchmarks.percentiles import Tally, percentile
 from scenarios.schema import parse_scenario
 from scenarios.sweep import Point
@@ -36,14 +37,17 @@ def run_chunk(scenario_text: str, index: int, drops: int) -> bytes:
         drops: drops of the chunk.
 
     Returns:
-        `.npz` with ``rows`` (JSON: plug-in, scheme, precoder, snr_db, metric), float64 ``mean, m2, max [row]``, the
-        user-rate histograms int64 ``hist [curve, bin]`` with ``curves`` (JSON), and for rows of percentiles
-        ``tally [row_and_value, 4]``: row, value, reports, sum over drops of the square of the reports up to it.
+        `.npz` with ``rows`` (JSON: plug-in, scheme, precoder, snr_db, metric), float64 ``mean, m2, m3, low,
+        high [row]`` (:class:`~benchmarks.intervals.Moments`), ``bounds [row, 2]`` (NaN: none), ``distinct`` drops of
+        the source, the user-rate histograms int64 ``hist [curve, bin]`` with ``curves`` (JSON), and for rows of
+        percentiles ``tally [row_and_value, 4]``: row, value, reports, sum over drops of the square of the reports up to
+        it.
     """
     point, draw, link, metrics = _prepared(scenario_text)
     h = draw.chunk(index, drops)
     rows: list[tuple[str, str, str, float | None, str]] = []
-    stats: list[tuple[float, float, float]] = []
+    stats: list[Moments] = []
+    bounds: list[tuple[float, float]] = []
     curves: list[tuple[str, str, float]] = []
     hist: list[np.ndarray] = []
     tallies: dict[int, Tally] = {}
@@ -60,20 +64,20 @@ def run_chunk(scenario_text: str, index: int, drops: int) -> bytes:
                     if one == 2:
                         tallies[len(rows)] = Tally.of(sample)
                     rows.append((name, scheme, precoder or "", snr_db, column))
-                    stats.append((sample.mean(), np.sum((sample - sample.mean()) ** 2), sample.max()))
+                    stats.append(Moments.of(sample.reshape(drops, -1).mean(axis=1)))
+                    bounds.append(metric.bounds_of(outcome) or (np.nan, np.nan))
         if precoder is not None:
             for snr_db, rate in zip(link.snr_db, outcome.rate, strict=True):
                 curves.append((scheme, precoder, snr_db))
                 hist.append(np.histogram(np.clip(rate, 0, RATE_EDGES[-1]), RATE_EDGES)[0])
-    mean, m2, largest = np.array(stats).T
     buffer = io.BytesIO()
     np.savez(
         buffer,
         drops=np.int64(drops),
         rows=np.array(json.dumps(rows)),
-        mean=mean,
-        m2=m2,
-        max=largest,
+        **{name: np.array([getattr(of, name) for of in stats]) for name in Moments._fields[1:]},
+        bounds=np.array(bounds),
+        distinct=np.float64(draw.distinct_drops),
         curves=np.array(json.dumps(curves)),
         tally=np.concatenate([np.empty((0, 4)), *(tally.lines(row) for row, tally in tallies.items())]),
         hist=np.array(hist, np.int64).reshape(len(curves), len(RATE_EDGES) - 1),

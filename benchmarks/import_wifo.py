@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from receivers.models.weights import save_weights
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.types import CsiConfig
 from simulator.data.channel_version import channel_version
@@ -51,7 +52,7 @@ def import_wifo(
     network = build_checked("--set", WiFo, {**told, "encoder_position": "released", **params})
     load_wifo(network, state)
     folder.mkdir(parents=True, exist_ok=True)
-    network.save_weights(folder / "model.weights.h5")
+    save_weights(network, folder / "model.weights.h5")
     slots = _PUBLISHED_SLOTS if store is None else store.layout.num_slots
     known = max(known_entries(slots), network.num_history)
     card = {

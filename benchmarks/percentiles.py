@@ -59,12 +59,17 @@ class Tally:
             row: cls(drops, x[:, 1], x[:, 2].astype(np.int64), x[:, 3].astype(np.int64)) for row, x in parts.items()
         }
 
-    def quantile(self, share: float) -> tuple[float, float]:
+    def quantile(self, share: float, new: float = 1.0) -> tuple[float, float]:
         r"""Smallest value that at least ``share`` of the reports do not exceed, and its 95 % half-width.
 
         Ranks of the order statistics on both sides are binomial, for as many independent reports as have the variance
         that the shares of the drops show (reports of a drop are alike), at least one a drop. The half-width reaches to
         the farther side. NaN with too few reports: for 0.95, fewer than 72 independent ones.
+
+        Args:
+            share: of the reports.
+            new: share of the drops that are new where those of a finite store repeat
+                (:func:`~benchmarks.intervals.independent_drops`).
 
         Source: Korn, Graubard, Survey Methodology 24(2), 1998 (effective sample size); David, Nagaraja, Order
         Statistics, 3rd ed., Sec. 7.1.
@@ -78,7 +83,7 @@ class Tally:
         p, per_drop = up_to[place] / total, total / self.drops
         between = self.squares[place] / self.drops / per_drop**2 - p**2  # variance of the share of a drop
         size = self.drops if between <= 0 or p == 1 else p * (1 - p) / between * (self.drops - 1)
-        size = int(np.clip(size, self.drops, total))
+        size = int(np.clip(size, self.drops, total) * new)
         low, high = int(binom.ppf(0.025, size, share)), int(binom.ppf(0.975, size, share)) + 1
         if not 1 <= low < high <= size:
             return value, float("nan")

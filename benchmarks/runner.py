@@ -12,9 +12,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from benchmarks.build import check_parts, payloads_of
+from benchmarks.build import channel_name, check_parts, payloads_of
 from benchmarks.engines import check_engine, make_engine, run_units
 from benchmarks.memory import chunk_drops, drop_bytes, fitting_workers
 from benchmarks.normalization import mean_power
@@ -24,7 +25,7 @@ from benchmarks.reads import note_parts
 from benchmarks.results_folder import claimed_results, everything_read
 from benchmarks.store import TABLES, Accumulator, Unit, cdf_frame, tidy_frame, write_tables
 from scenarios.load import apply_override, find_file, load_mapping
-from scenarios.schema import Scenario
+from scenarios.schema import Run, Scenario
 from scenarios.sweep import Point, content_hash, expand
 from simulator.core.content import noting, sha256
 from simulator.core.durable import write_bytes
@@ -206,16 +207,40 @@ def _planned(point: Point, plan: Sequence[Unit]) -> int:
 
 
 def _tight(scenario: Scenario, total: Accumulator) -> bool:
-    """Enough drops, and every row of the watched metric has a small enough relative half-width."""
+    """Enough drops, and every row of the watched metric has a small enough relative half-width; or more are of no use.
+
+    They are of no use where a finite store is exhausted: half-widths can shrink by 5 % at most, however many follow.
+    """
     rule = scenario.run
     if total.drops < rule.drops:
         return False
-    if rule.ci_rel is None:
-        return True
+    return rule.ci_rel is None or total.exhausted or _meets(rule, total)
+
+
+def _meets(rule: Run, total: Accumulator) -> bool:
+    """Every row of the watched metric has the relative half-width that the rule wants."""
     rows = [row for row in total.summary() if row["metric"] == rule.ci_metric]
     if not rows:
         raise ConfigError("run.ci_metric", rule.ci_metric, ", ".join(sorted({r["metric"] for r in total.summary()})))
     return all(row["ci95"] <= rule.ci_rel * abs(row["value"]) for row in rows)
+
+
+def _repeats(points: Sequence[Point], totals: Sequence[Accumulator]) -> list[str]:
+    """What to know of drops that repeat the samples of a finite store."""
+    notes = []
+    for point, total in zip(points, totals, strict=True):
+        rule, users = point.scenario.run, point.scenario.ue.num_users
+        if total.independent_drops < 0.9 * total.drops:
+            store, samples = channel_name(point.scenario.channel), round(total.distinct * users)
+            notes.append(
+                f"The {total.drops} drops repeat the {samples} samples of {store} ({users} a drop): half-widths are "
+                f"those of {total.independent_drops:.1f} independent drops, about the population of the samples."
+            )
+        if rule.ci_rel is not None and total.exhausted and not _meets(rule, total):
+            notes.append(
+                f"run.ci_rel = {rule.ci_rel:g} was not reached: more drops of the same samples would not help."
+            )
+    return list(dict.fromkeys(notes))
 
 
 def write_manifest(
@@ -239,6 +264,7 @@ def write_manifest(
         powers = {point.key: mean_power(point.scenario.channel, point.scenario.geometry) for point in points}
         for text in dict.fromkeys(power.text for power in powers.values()):
             notes.append(f"E|h|^2 of the channel before the common factor: {text}; known for all seeds and SNRs alike.")
+    notes += _repeats(points, totals)
     drops = sorted({total.drops for total in totals})
     manifest = {
         "name": scenario.name,
@@ -257,6 +283,8 @@ def write_manifest(
         },
         "points": [
             {"key": point.key, "axes": point.axes, "drops": t.drops}
+            | ({"distinct_samples": round(t.distinct * point.scenario.ue.num_users)} if np.isfinite(t.distinct) else {})
+            | {"independent_drops": round(t.independent_drops, 1)}
             | ({"mean_power": asdict(powers[point.key])} if powers else {})
             for point, t in zip(points, totals, strict=True)
         ],

@@ -15,6 +15,7 @@ import pandas as pd
 
 from benchmarks.build import channel_name
 from benchmarks.chunk import RATE_EDGES
+from benchmarks.intervals import Moments, half_width, independent_drops
 from benchmarks.percentiles import Tally, percentile
 from benchmarks.seal import Identity, seal_fault, sealed
 from scenarios.sweep import Point
@@ -35,8 +36,6 @@ LEADING = [
 ]
 TABLES = ("results.csv", "results.parquet", "user_rate_cdf.csv")
 TRAILING = ["metric", "value", "ci95", "unit", "num_samples", "seed"]
-# Two-sided 95 % quantile of the normal distribution.
-_Z95 = 1.959964
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class Unit:
 
 
 class Accumulator:
-    """Mean, squared deviations and maximum over chunks, merged in chunk order (Chan, Golub, LeVeque 1983)."""
+    """Moments and tallies over chunks, merged in chunk order."""
 
     def __init__(self) -> None:
         self.drops = 0
@@ -91,41 +90,48 @@ class Accumulator:
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as data:
                 rows, curves = json.loads(str(data["rows"])), json.loads(str(data["curves"]))
-                n, mean, m2, largest, hist = (data[k] for k in ("drops", "mean", "m2", "max", "hist"))
-                tallies = Tally.from_lines(int(n), data["tally"])
+                n, hist, bounds, distinct = int(data["drops"]), data["hist"], data["bounds"], float(data["distinct"])
+                moments = Moments(n, *(data[name] for name in Moments._fields[1:]))
+                tallies = Tally.from_lines(n, data["tally"])
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise StoreError(f"{path}: damaged chunk ({error}); delete it and resume") from None
-        n = int(n)
         if not self.drops:
             self.rows, self.curves = rows, curves
-            self.mean, self.m2, self.max, self.hist = mean, m2, largest, hist
+            self.moments, self.bounds, self.distinct, self.hist = moments, bounds, distinct, hist
         else:
             if rows != self.rows:
                 raise StoreError(f"{path}: rows differ from the other chunks; delete the results folder")
-            total = self.drops + n
-            delta = mean - self.mean
-            self.mean = self.mean + delta * n / total
-            self.m2 = self.m2 + m2 + delta**2 * self.drops * n / total
-            self.max = np.maximum(self.max, largest)
+            self.moments = self.moments + moments
             self.hist = self.hist + hist
             tallies = {row: self.tallies[row] + tally for row, tally in tallies.items()}
         self.tallies = tallies
         self.drops += n
 
+    @property
+    def independent_drops(self) -> float:
+        """Drops, or fewer where the channels of a finite store repeat."""
+        return independent_drops(self.drops, self.distinct)
+
+    @property
+    def exhausted(self) -> bool:
+        """Half-widths are within 5 % of the smallest that a finite store allows, or there are none."""
+        return self.independent_drops <= 1 or self.drops >= 10 * self.distinct
+
     def summary(self) -> list[dict[str, Any]]:
         """One dictionary per row: scheme, precoder, snr_db, metric, value, ci95, unit."""
         out = []
-        half = _Z95 * np.sqrt(self.m2 / max(self.drops - 1, 1) / self.drops)
+        metrics = {plugin: registry.load("metrics", plugin)() for plugin in dict.fromkeys(row[0] for row in self.rows)}
+        alike = np.array([metrics[row[0]].alike for row in self.rows])
+        half = half_width(self.moments, self.distinct, self.bounds.T, alike)
         for index, ((plugin, scheme, precoder, snr_db, column), mean, ci, largest) in enumerate(
-            zip(self.rows, self.mean, half, self.max, strict=True)
+            zip(self.rows, self.moments.mean, half, self.moments.high, strict=True)
         ):
-            metric = registry.load("metrics", plugin)()
+            metric = metrics[plugin]
             if metric.reduce == "max":
                 value, ci = largest, np.nan
             elif (share := percentile(metric.reduce)) is not None:
-                value, ci = self.tallies[index].quantile(share)
+                value, ci = self.tallies[index].quantile(share, self.independent_drops / self.drops)
             else:
-                ci = max(ci, 3 / self.drops) if metric.share else ci
                 value = float(metric.finalize(np.float64(mean), snr_db))
                 step = 1e-6 * max(abs(mean), 1e-12)
                 low, high = (metric.finalize(np.float64(mean + s), snr_db) for s in (-step, step))

@@ -12,6 +12,7 @@ import numpy as np
 from benchmarks.cards import channel_facts, training_facts
 from benchmarks.claim import claimed, training_inputs
 from benchmarks.data_sets import is_data_set
+from benchmarks.intervals import half_width_of
 from benchmarks.saved import save_figure
 from receivers.models.weights import save_weights
 from receivers.training.recipe import TrainingRecipe
@@ -311,13 +312,12 @@ def _score(x: np.ndarray, x_hat: np.ndarray, channel: bool) -> dict[str, float]:
     if channel:
         axes = (1, 2, 3)
         ratio = np.sum((x - x_hat) ** 2, axis=axes, dtype=np.float64) / np.sum(x**2, axis=axes, dtype=np.float64)
-        mean, half = float(np.mean(ratio)), 1.96 * float(np.std(ratio)) / len(ratio) ** 0.5
+        mean, half = float(np.mean(ratio)), half_width_of(ratio)
         return {"nmse_db": round(10 * np.log10(mean), 3), "ci95": round(10 / np.log(10) * half / mean, 3)}
     a, b = (np.ascontiguousarray(v, np.float32).view(np.complex64)[..., 0] for v in (x, x_hat))
     power = np.sum(np.abs(a) ** 2, axis=-1) * np.sum(np.abs(b) ** 2, axis=-1)
     sgcs = np.mean(np.abs(np.sum(a.conj() * b, axis=-1)) ** 2 / np.maximum(power, 1e-30), axis=-1)
-    half = 1.96 * float(sgcs.std()) / len(sgcs) ** 0.5
-    return {"sgcs_subband": round(float(sgcs.mean()), 4), "ci95": round(half, 4)}
+    return {"sgcs_subband": round(float(sgcs.mean()), 4), "ci95": round(half_width_of(sgcs, (0.0, 1.0)), 4)}
 
 
 def _input(store: ChannelStore, recipe: TrainingRecipe, num_latents: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 from benchmarks.cards import channel_facts, data_facts, training_facts
 from benchmarks.claim import claimed, training_inputs
 from benchmarks.data_sets import is_data_set
+from benchmarks.intervals import half_width_of
 from benchmarks.saved import save_figure
 from receivers.models.weights import save_weights
 from receivers.training.prediction_recipe import PredictionRecipe
@@ -95,7 +96,7 @@ def test_scores(network: Any, recipe: PredictionRecipe, stores: Sequence[Channel
 
 def score(ratio: np.ndarray) -> dict[str, float]:
     """Mean of per-sample ratios in dB, its 95 % half-width [dB], number of samples."""
-    mean, half = float(np.mean(ratio)), 1.96 * float(np.std(ratio)) / len(ratio) ** 0.5
+    mean, half = float(np.mean(ratio)), half_width_of(ratio)
     return {
         "nmse_db": round(10 * np.log10(mean), 3),
         "ci95": round(10 / np.log(10) * half / mean, 3),

@@ -142,7 +142,7 @@ class Rho(Metric):
     ``cosine`` compares the directions of the layers instead; for one antenna they are the same.
     """
 
-    unit, better, scope = "1", "higher", "csi"
+    unit, better, scope, bounds = "1", "higher", "csi", (0.0, 1.0)
 
     def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
         """Mean modulus per drop."""
@@ -152,7 +152,7 @@ class Rho(Metric):
 class RhoBeamformingGainLoss(Metric):
     r"""Beamforming-gain loss :math:`-20 \log_{10} \rho` with the mean :math:`\rho` of matrices (NF-KD, Table 4)."""
 
-    unit, better, scope = "dB", "lower", "csi"
+    unit, better, scope, bounds = "dB", "lower", "csi", (0.0, 1.0)
 
     def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
         """Mean modulus per drop."""
@@ -166,7 +166,7 @@ class RhoBeamformingGainLoss(Metric):
 class RhoSe(Metric):
     r""":math:`\log_2(1 + \mathrm{SNR} \rho^2)` with the mean :math:`\rho` of matrices (NF-KD, Table 4)."""
 
-    unit, better, scope = "bit/s/Hz", "higher", "csi"
+    unit, better, scope, bounds = "bit/s/Hz", "higher", "csi", (0.0, 1.0)
 
     def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
         """Mean modulus per drop, one row per SNR."""
@@ -181,7 +181,7 @@ class RhoSe(Metric):
 class Cosine(Metric):
     """Mean over subcarriers and layers of ``|v^H v_hat| / (|v| |v_hat|)``, 0 to 1."""
 
-    unit, better, scope = "1", "higher", "csi"
+    unit, better, scope, bounds = "1", "higher", "csi", (0.0, 1.0)
 
     def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
         """Mean modulus per drop."""
@@ -195,7 +195,7 @@ class Sgcs(Metric):
     it has; ``sgcs_subband`` has the eigenvector of the subband as target, as 3GPP.
     """
 
-    unit, better, scope = "1", "higher", "csi"
+    unit, better, scope, bounds = "1", "higher", "csi", (0.0, 1.0)
 
     def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
         """Mean squared cosine per drop."""
@@ -205,7 +205,7 @@ class Sgcs(Metric):
 class BeamformingGainLoss(Metric):
     r"""Beamforming-gain loss :math:`-20 \log_{10} \rho` with the mean cosine :math:`\rho` (NF-KD, Table 4)."""
 
-    unit, better, scope = "dB", "lower", "csi"
+    unit, better, scope, bounds = "dB", "lower", "csi", (0.0, 1.0)
 
     def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
         """Mean cosine per drop."""
@@ -219,7 +219,7 @@ class BeamformingGainLoss(Metric):
 class RhoSquaredSe(Metric):
     r"""Spectral efficiency without array gain, :math:`\log_2(1 + \mathrm{SNR} \rho^2)` (NF-KD, Table 4)."""
 
-    unit, better, scope = "bit/s/Hz", "higher", "csi"
+    unit, better, scope, bounds = "bit/s/Hz", "higher", "csi", (0.0, 1.0)
 
     def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
         """Mean cosine per drop, one row per SNR."""
@@ -274,7 +274,7 @@ class BitsP95(Metric):
 class ReportLoss(Metric):
     """Share of reports that the gNB knows to be lost: erased, CRC failed, or no codeword. For uplinks that may fail."""
 
-    unit, better, scope, share = "1", "lower", "csi", True
+    unit, better, scope, bounds = "1", "lower", "csi", (0.0, 1.0)
 
     def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
         """Share per drop."""
@@ -284,7 +284,7 @@ class ReportLoss(Metric):
 class ReportError(Metric):
     """Share of reports that passed with wrong bits, unknown to the gNB. For uplinks that may fail."""
 
-    unit, better, scope, share = "1", "lower", "csi", True
+    unit, better, scope, bounds = "1", "lower", "csi", (0.0, 1.0)
 
     def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
         """Share per drop."""
@@ -328,7 +328,7 @@ class SumRate(Metric):
 class RelativeRate(Metric):
     """Sum rate over that of the same precoder with perfect CSI of the very slot: what feedback and ageing leave."""
 
-    unit, better, scope = "1", "higher", "link"
+    unit, better, scope, bounds = "1", "higher", "link", (0.0, 1.0)
 
     def evaluate(self, outcome: LinkOutcome) -> dict[str, np.ndarray]:
         """Ratio of the rates summed over users and slots."""
@@ -348,7 +348,7 @@ class OutageGamma(Metric):
     Behind a scheduler, of the users that are served with and without perfect CSI in the same slot; 1 for drops without.
     """
 
-    unit, better, scope, share = "1", "lower", "link", True
+    unit, better, scope, bounds = "1", "lower", "link", (0.0, 1.0)
 
     def evaluate(self, outcome: LinkOutcome) -> dict[str, np.ndarray]:
         """One share per gamma."""
@@ -362,7 +362,7 @@ class OutageGamma(Metric):
 class OutageRate(Metric):
     """Classical outage, share of reports with ``r < R``. Behind a scheduler, of the users that are served."""
 
-    unit, better, scope, share = "1", "lower", "link", True
+    unit, better, scope, bounds = "1", "lower", "link", (0.0, 1.0)
 
     def evaluate(self, outcome: LinkOutcome) -> dict[str, np.ndarray]:
         """One share per target rate."""
@@ -383,7 +383,7 @@ class Fairness(Metric):
     Source: Jain, Chiu, Hawe, DEC Research Report TR-301, 1984.
     """
 
-    unit, better, scope = "1", "higher", "link"
+    unit, better, scope, bounds = "1", "higher", "link", (0.0, 1.0)
 
     def evaluate(self, outcome: LinkOutcome) -> dict[str, np.ndarray]:
         """Index per drop."""
@@ -405,3 +405,7 @@ class RankMean(Metric):
             return {}
         served = np.sum(outcome.rank > 0, axis=(2, 3))
         return {"rank_mean": np.sum(outcome.rank, axis=(2, 3)) / np.maximum(served, 1)}
+
+    def bounds_of(self, outcome: LinkOutcome) -> tuple[float, float]:
+        """Nobody served, all layers."""
+        return 0.0, float(outcome.max_rank)

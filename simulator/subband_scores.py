@@ -92,7 +92,7 @@ class SgcsSubband(Metric):
     Source: 3GPP TR 38.843, 6.2 (SGCS; per layer for more than one).
     """
 
-    unit, better, scope = "1", "higher", "csi"
+    unit, better, scope, bounds = "1", "higher", "csi", (0.0, 1.0)
 
     def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
         """Mean squared cosine per drop, of all layers and of each."""
@@ -111,7 +111,7 @@ class SgcsSubspace(Metric):
     for one layer it is ``sgcs_subband``. A layer that is not reported lacks one dimension.
     """
 
-    unit, better, scope = "1", "higher", "csi"
+    unit, better, scope, bounds = "1", "higher", "csi", (0.0, 1.0)
 
     def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
         """Mean share per drop."""

@@ -49,6 +49,7 @@ class ThroughputOutcome:
         mcs: int64, MCS index; -1 where nothing was sent.
         num_layers: int64, layers of the block.
         goodput_bpshz: float32, ``(1 - bler)`` times the bits of the block over bandwidth times slot duration.
+        max_goodput_bpshz: that of a UE with the highest MCS on all layers without losses.
     """
 
     ack: NDArray[np.bool_]
@@ -56,6 +57,7 @@ class ThroughputOutcome:
     mcs: NDArray[np.int64]
     num_layers: NDArray[np.int64]
     goodput_bpshz: NDArray[np.float32]
+    max_goodput_bpshz: float
 
     @property
     def sent(self) -> NDArray[np.bool_]:
@@ -176,7 +178,9 @@ class Throughput:
             goodput = np.where(slot.sent, (1 - bler) * bits / (self.num_subcarriers * (_SYMBOLS + 1)), 0)
             found.append((ack, bler, np.where(slot.sent, index, -1), slot.num_layers, goodput))
         ack, bler, index, num_layers, goodput = (np.stack(x, axis=-1) for x in zip(*found, strict=True))
-        return ThroughputOutcome(ack, bler.astype(np.float32), index, num_layers, goodput.astype(np.float32))
+        most = block_size(self.num_re, sinr.shape[-1], table.modulation_order, table.rate).tb_size.max()
+        most = float(most / (self.num_subcarriers * (_SYMBOLS + 1)))
+        return ThroughputOutcome(ack, bler.astype(np.float32), index, num_layers, goodput.astype(np.float32), most)
 
     def _slot(self, sinr: np.ndarray, predicted: np.ndarray, rows: Any, beta: np.ndarray) -> _Slot:
         """What every MCS, given by waterfalls and betas, would do with SINRs ``[snr, batch, sample, user, layer]``."""

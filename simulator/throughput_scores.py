@@ -15,7 +15,7 @@ from simulator.throughput import ThroughputOutcome
 class _OfBlocks(Metric):
     """A score of transport blocks; nothing where the scenario has no throughput."""
 
-    scope = "link"
+    scope, alike = "link", 0.01  # probabilities of loss differ, however small, where nothing else does
     key: ClassVar[str]
 
     def evaluate(self, outcome: LinkOutcome) -> dict[str, np.ndarray]:
@@ -37,7 +37,7 @@ def _per_block(x: Any, blocks: ThroughputOutcome) -> np.ndarray:
 class Bler(_OfBlocks):
     """Share of lost transport blocks of those sent; in the fast mode the mean of their probabilities."""
 
-    unit, better, share, key = "1", "lower", True, "bler"
+    unit, better, bounds, alike, key = "1", "lower", (0.0, 1.0), 0.05, "bler"
 
     def _of(self, blocks: ThroughputOutcome) -> np.ndarray:
         return _per_block(blocks.bler, blocks)
@@ -51,6 +51,11 @@ class Goodput(_OfBlocks):
     def _of(self, blocks: ThroughputOutcome) -> np.ndarray:
         return blocks.goodput_bpshz.sum(axis=2, dtype=np.float64).mean(axis=-1)
 
+    def bounds_of(self, outcome: LinkOutcome) -> tuple[float, float] | None:
+        """Nothing delivered, all that the highest MCS sends to every user."""
+        blocks = outcome.throughput
+        return None if blocks is None else (0.0, blocks.max_goodput_bpshz * blocks.mcs.shape[2])
+
 
 class UserGoodput(_OfBlocks):
     """Delivered bits of one UE, mean over UEs."""
@@ -60,11 +65,16 @@ class UserGoodput(_OfBlocks):
     def _of(self, blocks: ThroughputOutcome) -> np.ndarray:
         return blocks.goodput_bpshz.mean(axis=(2, 3), dtype=np.float64)
 
+    def bounds_of(self, outcome: LinkOutcome) -> tuple[float, float] | None:
+        """Nothing delivered, all that the highest MCS sends."""
+        blocks = outcome.throughput
+        return None if blocks is None else (0.0, blocks.max_goodput_bpshz)
+
 
 class McsMean(_OfBlocks):
     """Mean MCS index of the transport blocks that were sent."""
 
-    unit, better, key = "1", "higher", "mcs_mean"
+    unit, better, bounds, key = "1", "higher", (0.0, 28.0), "mcs_mean"
 
     def _of(self, blocks: ThroughputOutcome) -> np.ndarray:
         return _per_block(blocks.mcs, blocks)

@@ -42,6 +42,14 @@ class ChannelSource(ABC):
         """
         return {}
 
+    @property
+    def num_distinct(self) -> int | None:
+        """UEs that the users of all drops are drawn from; None: every drop has new ones.
+
+        Intervals of results are about the population that these UEs come from, so that repeating them adds little.
+        """
+        return None
+
     def mean_power(self) -> float | None:
         """E|h|^2, mean over antenna pairs, slots and frequencies, where it is known exactly; None: to be estimated."""
         return None
@@ -337,7 +345,8 @@ class Metric(ABC):
     better: ClassVar[str]  # "higher", "lower", or "one": the nearer to 1
     scope: ClassVar[str]  # "csi": once per scheme; "link": per scheme, precoder and SNR
     reduce: ClassVar[str] = "mean"  # or "max", or a percentile of single reports as "p95"
-    share: ClassVar[bool] = False  # a relative frequency: its half-width is at least 3 / n (rule of three)
+    bounds: ClassVar[tuple[float, float] | None] = None  # between which the value of a drop lies; None: unbounded
+    alike: ClassVar[float] = 1e-6  # drops whose values differ by at most this share of the bounds count as equal
 
     @abstractmethod
     def evaluate(self, outcome: Any) -> dict[str, NDArray[np.float64]]:
@@ -349,3 +358,7 @@ class Metric(ABC):
     def finalize(self, mean: NDArray[np.float64], snr_db: float | None = None) -> NDArray[np.float64]:
         """Map the mean over drops to the reported value (at one SNR); half-widths follow by its local slope."""
         return mean
+
+    def bounds_of(self, outcome: Any) -> tuple[float, float] | None:
+        """``bounds`` where they depend on the link: what a drop may still do where all drops so far are alike."""
+        return self.bounds

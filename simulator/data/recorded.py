@@ -79,6 +79,11 @@ class RecordedChannels(ChannelSource):
             h = np.take_along_axis(h, slots, axis=4)
         return self._expanded(h)
 
+    @property
+    def num_distinct(self) -> int:
+        """Samples of the groups that are large enough."""
+        return sum(len(group) for group in self._groups)
+
     def mean_power(self) -> float:
         """Of the store: every sample of a group that is large enough, and every window of slots, is equally likely."""
         g, slots = self._geometry, self._store.layout.num_slots

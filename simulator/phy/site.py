@@ -103,6 +103,11 @@ class TracedSite(ChannelSource):
         """Channels, complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``."""
         return self._channels(self._picks(batch_size, seed), np.random.default_rng([seed, 1]))
 
+    @property
+    def num_distinct(self) -> int:
+        """UEs of the site."""
+        return self._points
+
     def mean_power(self) -> float | None:
         """Of all UEs of the site while they stand still; a random heading changes the sums of paths over time."""
         still = self._geometry.num_slots == 1 or self._geometry.speed_range_mps[1] == 0

@@ -899,7 +899,8 @@ def outcomes(rng):
         index = np.full(rate.shape, mcs)
         index[..., 0, 0] = -1
         bler = np.where(index >= 0, 1 - share, 0).astype(np.float32)
-        return ThroughputOutcome(index >= 0, bler, index, np.where(index >= 0, 1, 0), share * rate * (index >= 0))
+        goodput = share * rate * (index >= 0)
+        return ThroughputOutcome(index >= 0, bler, index, np.where(index >= 0, 1, 0), goodput, 6.0)
 
     return {
         "csi": (
@@ -941,7 +942,8 @@ class TestMetrics:
                     drops = drops[..., 0]
                 assert drops.shape in ([(6,), (2, 6)] if metric.scope == "csi" else [(2, 6)])
                 assert np.isfinite(metric.finalize(drops.mean(axis=-1), 10.0)).all()
-                assert not metric.share or (0 <= drops.min() and drops.max() <= 1)
+                low, high = metric.bounds_of(outcome) or (-np.inf, np.inf)
+                assert low <= drops.min() and drops.max() <= high
 
     def test_empty_batch(self, name, params, rng):
         """Of no drop, a value of no drop."""

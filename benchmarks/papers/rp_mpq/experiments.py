@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.intervals import half_width_of
 from benchmarks.papers.rp_mpq.networks import networks
 from benchmarks.precision import Calibration, Outcome, calibration, make_policies, measure
 from benchmarks.saved import save_table
@@ -52,7 +53,7 @@ def structure(plan: dict[str, Any], data: str, store: ChannelStore, out: Path) -
     train, test = (_images(store, split, plan) for split in ("train", "test"))
     for ratio in dict.fromkeys(ratio for _, ratio, _ in networks(plan, data)):
         error = pca_nmse(test, fit_pca(train, plan["latents"][ratio])[0])
-        half = 10 / np.log(10) * 1.96 * error.std() / len(error) ** 0.5 / error.mean()
+        half = 10 / np.log(10) * half_width_of(error) / error.mean()
         macs = plan["latents"][ratio] * test[0].size / 1e6
         costs = dict.fromkeys(("encoder_published_M", "encoder_thop_M", "encoder_all_M"), macs)
         rows.append(
@@ -117,7 +118,7 @@ def uniform(plan: dict[str, Any], data: str, store: ChannelStore, out: Path) -> 
 
 
 def _decibel(ratio: np.ndarray) -> dict[str, float]:
-    mean, half = ratio.mean(), 1.96 * ratio.std() / len(ratio) ** 0.5
+    mean, half = ratio.mean(), half_width_of(ratio)
     return {"nmse_db": 10 * np.log10(mean), "ci95": 10 / np.log(10) * half / mean}
 
 
@@ -240,12 +241,11 @@ def _score(picks, known, outcome, violation, weight, uniform_kappa, s, gamma) ->
     """Means over samples (and draws) of one controller's choices."""
     kappa = np.concatenate([known.kappa, uniform_kappa])
     sample = np.arange(len(weight))
-    outage = [np.mean(outcome.rate[pick, s, sample] < gamma * outcome.rate_ref[s]) for pick in picks]
-    p, n = float(np.mean(outage)), len(sample)
+    outage = np.mean([outcome.rate[pick, s, sample] < gamma * outcome.rate_ref[s] for pick in picks], axis=0)
     return {
         "kappa": float(np.mean([kappa[pick].mean() for pick in picks])),
-        "outage": p,
-        "ci95": max(1.96 * (p * (1 - p) / n) ** 0.5, 3 / n),
+        "outage": float(np.mean(outage)),
+        "ci95": half_width_of(outage, (0.0, 1.0)),
         "violation": float(np.mean([(weight * violation[pick, sample]).mean() for pick in picks])),
         "rate": float(np.mean([outcome.rate[pick, s, sample].mean() for pick in picks])),
         "nmse_db": float(10 * np.log10(np.mean([outcome.nmse[pick, sample].mean() for pick in picks]))),

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 from benchmarks.figures import PALETTE, RC
+from benchmarks.intervals import half_width_of
 from benchmarks.papers.rp_mpq import experiments
 from benchmarks.papers.rp_mpq.networks import networks
 from benchmarks.saved import save_figure, save_table
@@ -103,7 +104,7 @@ def spearman(ranking: pd.DataFrame) -> pd.DataFrame:
                     "against": target,
                     "all candidates": spearmanr(distinct[key], distinct[target]).statistic,
                     "within a budget": within.mean() if len(within) else np.nan,
-                    "ci95": 1.96 * within.std() / len(within) ** 0.5 if len(within) else np.nan,
+                    "ci95": half_width_of(within) if len(within) else np.nan,
                     "budgets": len(within),
                 }
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from benchmarks.intervals import half_width_of
 from benchmarks.papers.command import parse
 from benchmarks.saved import save_figure, save_table
 from simulator.core.durable import write_bytes
@@ -153,7 +154,7 @@ def accuracy(plan: dict[str, Any], environment: str, out: Path) -> list[dict[str
         ratio = np.sum((x_hat - test) ** 2, axis=(1, 2, 3), dtype=np.float64) / np.sum(
             test**2, axis=(1, 2, 3), dtype=np.float64
         )
-        half = 1.96 * ratio.std() / len(ratio) ** 0.5
+        half = half_width_of(ratio)
         rows.append(
             {
                 "code": code, "family": family, "snr_db": snr_db, "nmse_db": 10 * np.log10(ratio.mean()),
