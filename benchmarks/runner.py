@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.build import check_parts, payloads_of
+from benchmarks.duration import precoding_seconds, say_if_long
 from benchmarks.engines import check_engine, make_engine, run_units
 from benchmarks.memory import chunk_drops, drop_bytes, fitting_workers
 from benchmarks.normalization import mean_power
@@ -98,11 +99,12 @@ def run(
     data, points = load_points(file, overrides, drops)
     name = points[0].scenario.name
     folder = Path(out) if out is not None else Path("results") / name
-    plans, chunk_bytes = zip(*(_plan(point, folder) for point in points), strict=True)
+    plans, chunk_bytes, seconds = zip(*(_plan(point, folder) for point in points), strict=True)
     if engine == "local":
         chunks = sum(_planned(*each) for each in zip(points, plans, strict=True))
         chunks -= sum(unit.done for plan in plans for unit in plan)
         workers = fitting_workers(workers, chunks, max(chunk_bytes), points[0].scenario.run.memory_gib)
+    say_if_long(sum(seconds))
     with nothing_left(folder) as claimed:
         _claim(folder, data, resume)
         claimed()
@@ -115,20 +117,21 @@ def run(
     return read_results(folder / "results.csv")
 
 
-def _sized(point: Point) -> tuple[int, float]:
-    """Drops and memory [byte] of a chunk; everything that computes one was built once."""
-    payloads = payloads_of(point.scenario, check_parts(point.scenario).schemes)
+def _sized(point: Point) -> tuple[int, float, float]:
+    """Drops and memory [byte] of a chunk, and time of precoding a drop [s]; all that computes one was built once."""
+    link = check_parts(point.scenario)
+    payloads = payloads_of(point.scenario, link.schemes)
     max_bits = [payload.max_bits for payload in payloads.values()]
     size = chunk_drops(point.scenario, max_bits)
-    return size, size * drop_bytes(point.scenario, max_bits)
+    return size, size * drop_bytes(point.scenario, max_bits), precoding_seconds(point.scenario, link)
 
 
-def _plan(point: Point, folder: Path) -> tuple[list[Unit], float]:
-    """All chunks of a point, up to ``max_drops``, and the memory of one [byte]."""
+def _plan(point: Point, folder: Path) -> tuple[list[Unit], float, float]:
+    """All chunks of a point, up to ``max_drops``, the memory of one [byte], and time of precoding ``run.drops`` [s]."""
     run_section = point.scenario.run
-    (size, chunk_bytes), total = _sized(point), run_section.max_drops or run_section.drops
+    (size, chunk_bytes, seconds), total = _sized(point), run_section.max_drops or run_section.drops
     units = [Unit(point, index, min(size, total - index * size), folder) for index in range(-(-total // size))]
-    return units, chunk_bytes
+    return units, chunk_bytes, seconds * run_section.drops
 
 
 def _claim(folder: Path, data: dict[str, Any], resume: bool) -> None:
