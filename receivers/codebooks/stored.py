@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from receivers.codebooks.rvq import rvq_codebook
+from receivers.recipes import how_to_make
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.params import Label, config_error
 from simulator.core.paths import inside, is_file
@@ -69,7 +70,11 @@ class StoredCodebook:
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         if not is_file(self.folder / CARD):
-            raise ConfigError("feedback.codebook.path", str(folder), "a folder with card.json of a codebook")
+            raise ConfigError(
+                "feedback.codebook.path",
+                str(folder),
+                f"a folder with card.json of a codebook ({how_to_make(str(folder))})",
+            )
         try:
             self.card = _Card.model_validate(read_json(inside(self.folder, CARD)))
         except ValidationError as error:

@@ -241,3 +241,33 @@ def test_a_refused_export_or_codebook_leaves_no_folder(capsys, monkeypatch):
     monkeypatch.setattr(codebook, "_make", refuse)
     assert "refused late" in told(capsys, monkeypatch, "train", "c.yaml", "--out", "a/b/book")
     assert tree() == before
+
+
+MISSING = {
+    "feedback=[{scheme: autoencoder, weights: checkpoints/csinet-100-nmse-l0.001}]": (
+        "`csilink dataset mixed_3g5_32ports` and then `csilink train csinet_100_nmse` makes it"
+    ),
+    "feedback=[{scheme: codebook, path: checkpoints/lbg-urban}]": (
+        "`csilink dataset urban_3g5_32ports` and then `csilink train lbg_urban_b10` makes it"
+    ),
+    "feedback=[{scheme: rvq, bits: 4, predict: {name: network, at: ue, weights: ./tiny-wifo-mobility}}]": (
+        "`csilink dataset mobility_3g5_8ports` and then `csilink train tiny_wifo_mobility` makes it"
+    ),
+    "feedback=[{scheme: autoencoder, weights: ./mine}]": "`csilink train RECIPE` makes one",
+    "channel={model: recorded, store: datasets/urban_3g5_32ports}": "`csilink dataset urban_3g5_32ports` makes it",
+    "channel={model: recorded, store: d/urban_3g5_32ports}": "`csilink dataset urban_3g5_32ports --out d/urban",
+    "channel={model: recorded, store: d/mine}": "make one with `csilink dataset generate RECIPE --out STORE`",
+}
+
+
+@pytest.mark.parametrize("assignment", MISSING)
+def test_what_is_not_shipped_is_told_with_the_recipe_that_makes_it(assignment):
+    with pytest.raises((ConfigError, StoreError)) as caught:
+        runner.check("s.yaml", [assignment])
+    assert MISSING[assignment] in str(caught.value)
+
+
+def test_a_training_without_its_data_set_is_told_the_command(capsys, monkeypatch):
+    before = tree()
+    assert "`csilink dataset mixed_3g5_32ports` makes it" in told(capsys, monkeypatch, "train", "csinet_100")
+    assert tree() == before
