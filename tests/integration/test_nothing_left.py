@@ -19,6 +19,7 @@ from scenarios.schema import parse_scenario
 from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.interfaces import ChannelSource
+from simulator.core.paths import nothing_left
 from simulator.core.types import Panel
 from simulator.data.layout import ChannelLayout
 from simulator.data.writer import StoreWriter
@@ -182,6 +183,14 @@ def test_another_run_in_the_same_folder_loses_nothing(monkeypatch):
     with pytest.raises(StoreError, match="not empty"):
         runner.run("s.yaml", out="a/b")
     assert Path("a/b/scenario.json").read_text() == "{}"
+
+
+def test_a_folder_that_was_claimed_and_never_made():
+    before = tree()
+    with pytest.raises(StoreError, match="early"), nothing_left(Path("a/b")) as claimed:
+        claimed()
+        raise StoreError("early")
+    assert tree() == before
 
 
 def told(capsys, monkeypatch, *argv):
