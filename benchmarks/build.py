@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks.normalization import mean_power
+from benchmarks.stores import with_recipe
 from receivers.codebooks.pmi import check_subband
 from receivers.feedback.pmi import PmiFeedback
 from scenarios.channels import has_section
@@ -16,7 +17,7 @@ from scenarios.schema import Feedback, Scenario
 from scenarios.sweep import Point
 from simulator.allocation import Scheduler
 from simulator.core import registry
-from simulator.core.errors import ConfigError
+from simulator.core.errors import ConfigError, StoreError
 from simulator.core.finite import check_channels
 from simulator.core.interfaces import ChannelSource, Estimator, FeedbackScheme, Metric, Payload
 from simulator.core.seeding import derive
@@ -33,7 +34,12 @@ if TYPE_CHECKING:
 
 def build_source(channel: Any, geometry: Any) -> ChannelSource:
     """Channel source of a scenario's channel section."""
-    return registry.build("channels", channel.model, geometry, **channel.model_dump(exclude={"model"}))
+    try:
+        return registry.build("channels", channel.model, geometry, **channel.model_dump(exclude={"model"}))
+    except StoreError as error:
+        if channel.model == "recorded":
+            raise with_recipe(error, channel.store) from None
+        raise
 
 
 def check_source(channel: Any, geometry: Any) -> None:

@@ -124,11 +124,11 @@ def train(
 ) -> None:
     """Train a model or make a codebook, resumable. The folder serves as `weights:` (`path:`) of a scenario."""
     from benchmarks.data_sets import store_folder
+    from benchmarks.stores import open_store
     from receivers.training.recipe import parse_training
     from scenarios.load import apply_override, find_file, load_mapping
     from simulator.core.errors import ConfigError
     from simulator.core.extras import need
-    from simulator.data.store import ChannelStore
 
     if backend is not None:
         if backend not in ("tensorflow", "jax", "torch"):
@@ -145,7 +145,7 @@ def train(
         _over_stores(data, store, out)
         return
     recipe = parse_training(data)
-    channels = ChannelStore(store or store_folder(recipe.dataset))
+    channels = open_store(store or store_folder(recipe.dataset))
     from benchmarks.train import train as run_training
 
     before = None
@@ -245,18 +245,18 @@ def policies(
 ) -> None:
     """Mixed-precision policies of an encoder for scheme rp-mpq (sensitivities, ILP, KL, tables)."""
     from benchmarks.precision import make_policies
+    from benchmarks.stores import open_store
     from receivers.models.weights import TrainedModel
     from receivers.quantization.policy_set import FILE
     from receivers.training.precision import parse_precision
     from scenarios.load import apply_override
-    from simulator.data.store import ChannelStore
 
     params: dict[str, Any] = {}
     for assignment in set_ or ():
         apply_override(params, assignment)
     recipe = parse_precision(params)
     path = out or TrainedModel(weights).folder / FILE
-    found, _ = make_policies(weights, ChannelStore(store), recipe, typer.echo)
+    found, _ = make_policies(weights, open_store(store), recipe, typer.echo)
     found.save(path)
     typer.echo(f"{len(found.policies)} policies, cost {found.kappa.min():.3f}..{found.kappa.max():.3f}: {path}")
 
@@ -352,14 +352,14 @@ def _codebook(data: dict[str, Any], store: Path | None, out: Path | None) -> Non
     """`csilink train` with the recipe of a codebook."""
     from benchmarks.codebook import make_codebook
     from benchmarks.data_sets import store_folder
+    from benchmarks.stores import open_store
     from receivers.training.codebook_recipe import parse_codebook
     from simulator.core.errors import ConfigError
-    from simulator.data.store import ChannelStore
 
     recipe = parse_codebook(data)
     if store is not None and len(recipe.environments) > 1:
         raise ConfigError("--store", str(store), "nothing with several environments: their data sets are in datasets/")
-    stores = {name: ChannelStore(store or store_folder(dataset)) for name, dataset in recipe.environments.items()}
+    stores = {name: open_store(store or store_folder(dataset)) for name, dataset in recipe.environments.items()}
     folder = out or Path("checkpoints") / recipe.name
     with nothing_left(folder):
         stored = make_codebook(recipe, stores, folder, typer.echo)
@@ -369,16 +369,16 @@ def _codebook(data: dict[str, Any], store: Path | None, out: Path | None) -> Non
 def _over_stores(data: dict[str, Any], store: Path | None, out: Path | None) -> None:
     """`csilink train` with the recipe of a network that learns from several data sets in the folder ``store``."""
     from benchmarks.data_sets import store_folder
+    from benchmarks.stores import open_store
     from benchmarks.train_prediction import train_prediction
     from benchmarks.train_wifo_cf import train_wifo_cf
     from receivers.training.prediction_recipe import parse_prediction
     from receivers.training.wifo_cf_recipe import parse_wifo_cf
-    from simulator.data.store import ChannelStore
 
     model = data.get("model")
     compresses = isinstance(model, dict) and model.get("name") == "wifo_cf"
     recipe: Any = (parse_wifo_cf if compresses else parse_prediction)(data)
-    stores = [ChannelStore(store_folder(name, store)) for name in recipe.datasets]
+    stores = [open_store(store_folder(name, store)) for name in recipe.datasets]
     folder = out or Path("checkpoints") / recipe.name
     with nothing_left(folder):
         card = (train_wifo_cf if compresses else train_prediction)(recipe, stores, folder, typer.echo)

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.build import channel_name, check_parts, payloads_of
+from benchmarks.duration import precoding_seconds, say_if_long
 from benchmarks.engines import check_engine, make_engine, run_units
 from benchmarks.memory import chunk_drops, drop_bytes, fitting_workers
 from benchmarks.normalization import mean_power
@@ -104,12 +105,13 @@ def run(
     data, points = load_points(file, overrides, drops)
     name = points[0].scenario.name
     folder = Path(out) if out is not None else Path("results") / name
-    plans, chunk_bytes = zip(*(_plan(point, folder) for point in points), strict=True)
+    plans, chunk_bytes, seconds = zip(*(_plan(point, folder) for point in points), strict=True)
     points = [plan[0].point for plan in plans]
     if engine == "local":
         chunks = sum(_planned(*each) for each in zip(points, plans, strict=True))
         chunks -= sum(unit.done for plan in plans for unit in plan)
         workers = fitting_workers(workers, chunks, max(chunk_bytes), points[0].scenario.run.memory_gib)
+    say_if_long(sum(seconds))
     drops_of = [plan[0].drops for plan in plans]
     with nothing_left(folder) as claimed, claimed_results(folder, data, points, drops_of, resume):
         claimed()
@@ -122,20 +124,21 @@ def run(
         return read_results(folder / "results.csv")
 
 
-def _sized(point: Point) -> tuple[int, float]:
-    """Drops and memory [byte] of a chunk; everything that computes one was built once."""
-    payloads = payloads_of(point.scenario, check_parts(point.scenario).schemes)
+def _sized(point: Point) -> tuple[int, float, float]:
+    """Drops and memory [byte] of a chunk, and time of precoding a drop [s]; all that computes one was built once."""
+    link = check_parts(point.scenario)
+    payloads = payloads_of(point.scenario, link.schemes)
     max_bits = [payload.max_bits for payload in payloads.values()]
     size = chunk_drops(point.scenario, max_bits)
-    return size, size * drop_bytes(point.scenario, max_bits)
+    return size, size * drop_bytes(point.scenario, max_bits), precoding_seconds(point.scenario, link)
 
 
-def _plan(point: Point, folder: Path) -> tuple[list[Unit], float]:
-    """All chunks of a point, which knows then what its parts read, and the memory of one [byte]."""
+def _plan(point: Point, folder: Path) -> tuple[list[Unit], float, float]:
+    """All chunks of a point that knows what its parts read, the memory of one [byte], time of precoding all drops [s]."""
     with noting() as read:
-        size, chunk_bytes = _sized(point)
+        size, chunk_bytes, seconds = _sized(point)
         note_parts(point.scenario)
-    return units_of(replace(point, content=read), folder, size), chunk_bytes
+    return units_of(replace(point, content=read), folder, size), chunk_bytes, seconds * point.scenario.run.drops
 
 
 def units_of(point: Point, folder: Path, size: int) -> list[Unit]:

@@ -19,6 +19,7 @@ from simulator.core.params import PositiveFloat, validated
 # independent users then receive interference below this share of the power that matched beams would bring them.
 PIVOT_FLOOR = 1e-5
 _TINY = 1e-30
+_BY_ROWS = 16  # largest matrix whose rows are eliminated one by one
 
 
 def mrt(g: Any) -> Any:
@@ -174,12 +175,26 @@ def hermitian_solve(a: Any, b: Any, floor: float = PIVOT_FLOOR) -> Any:
     Source: Golub, Van Loan, Matrix Computations, 4th ed., Sec. 3.2 (elimination; no pivoting for definite matrices).
     """
     size = a.shape[-1]
+    if size > _BY_ROWS:
+        return _large_solve(a, b, floor)
     rows = [ops.concatenate([a[..., i, :], b[..., i, :]], axis=-1) for i in range(size)]
     for k in range(size):
         pivot = ops.maximum(ops.real(rows[k][..., k, None]), floor)
         rows[k] = rows[k] * ops.cast(1.0 / pivot, "complex64")
         rows = [row if i == k else row - row[..., k, None] * rows[k] for i, row in enumerate(rows)]
     return ops.stack([row[..., size:] for row in rows], axis=-2)
+
+
+def _large_solve(a: Any, b: Any, floor: float) -> Any:
+    """As :func:`hermitian_solve`, all rows in one operation: ``n`` steps where rows one by one take ``n ** 2``."""
+    size = a.shape[-1]
+    x = ops.concatenate([a, b], axis=-1)
+    for k in range(size):
+        pivot = ops.maximum(ops.real(x[..., k, k, None]), floor)
+        row = (x[..., k, :] * ops.cast(1.0 / pivot, "complex64"))[..., None, :]
+        above, below = (part - part[..., k, None] * row for part in (x[..., :k, :], x[..., k + 1 :, :]))
+        x = ops.concatenate([above, row, below], axis=-2)
+    return x[..., size:]
 
 
 def active_streams(g: Any) -> Any:

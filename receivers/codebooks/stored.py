@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from receivers.codebooks.rvq import rvq_codebook
+from receivers.recipes import how_to_make
 from simulator.core.content import note, sha256
 from simulator.core.durable import make_folder, renamed
 from simulator.core.errors import ConfigError, StoreError
@@ -71,7 +72,11 @@ class StoredCodebook:
     def __init__(self, folder: str | Path):
         self.folder = Path(folder)
         if not is_file(self.folder / CARD):
-            raise ConfigError("feedback.codebook.path", str(folder), "a folder with card.json of a codebook")
+            raise ConfigError(
+                "feedback.codebook.path",
+                str(folder),
+                f"a folder with card.json of a codebook ({how_to_make(str(folder))})",
+            )
         try:
             self.card = _Card.model_validate(read_json(inside(self.folder, CARD)))
         except ValidationError as error:

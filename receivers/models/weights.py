@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
+from receivers.recipes import how_to_make
 from simulator.core import registry
 from simulator.core.content import note, sha256
 from simulator.core.durable import renamed
@@ -123,13 +124,6 @@ def _task(path: Path) -> str:
         return "feedback"
 
 
-def _recipe_of(name: str) -> str:
-    """Name of the shipped recipe that trains a folder ``checkpoints/<name of the recipe>[-l<weight of the rate>]``."""
-    stems = [path.stem for path in (Path(str(files("receivers"))) / "training/recipes").glob("*.yaml")]
-    found = [stem for stem in stems if Path(name).name.replace("-", "_").startswith(stem)]
-    return max(found, key=len, default="RECIPE")
-
-
 def save_weights(network: Any, path: Path) -> None:
     """Weights of a Keras model to a file ``*.weights.h5``, whole or absent."""
     with renamed(path, ".weights.h5") as temporary:
@@ -166,8 +160,8 @@ class WeightFolder:
     def __init__(self, name: str):
         folder = weight_folder(name)
         if "/" in name and not is_file(folder / CARD):
-            made = f"`csilink train {_recipe_of(name)}` makes one"
-            raise ConfigError("weights", name, f"an existing folder with card.json ({made}), or a zoo name")
+            allowed = f"an existing folder with card.json ({how_to_make(name)}), or a zoo name"
+            raise ConfigError("weights", name, allowed)
         if not is_file(folder / CARD):
             raise ConfigError("weights", name, ", ".join((*zoo_names(self.task), "a folder with card.json")))
         self.folder = folder

@@ -326,6 +326,11 @@ class Precoder(ABC):
 
     noise_dependent: ClassVar[bool] = False
 
+    @property
+    def num_solves(self) -> int:
+        """Linear systems of the size of all streams that one call of :meth:`weights` solves for every matrix."""
+        return 1
+
     @abstractmethod
     def weights(self, g: Array, noise_var: float) -> Array:
         """Precoder complex64 ``[..., port, stream]`` of ``g`` complex64 ``[..., stream, port]``; total power 1."""

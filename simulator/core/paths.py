@@ -80,7 +80,7 @@ def nothing_left(folder: Path, kept: str = "*.npz") -> Iterator[Callable[[], Non
     try:
         yield lambda: claims.append(None)
     except CsilinkError:
-        if ours and claims and not any(folder.rglob(kept)):
+        if ours and claims and folder.is_dir() and not any(folder.rglob(kept)):
             for path in folder.iterdir():
                 shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         for path in new:

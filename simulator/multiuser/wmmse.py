@@ -125,6 +125,11 @@ class Wmmse(Precoder):
         self.num_iterations = num_iterations
         self.num_users = num_users
 
+    @property
+    def num_solves(self) -> int:
+        """That of RZF, and one in every iteration."""
+        return self.num_iterations + 1
+
     def for_link(self, context: PrecodingContext) -> Wmmse:
         """This precoder for the users of the link."""
         return Wmmse(self.num_iterations, context.num_users)

@@ -19,6 +19,7 @@ from scenarios.schema import parse_scenario
 from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.interfaces import ChannelSource
+from simulator.core.paths import nothing_left
 from simulator.core.types import Panel
 from simulator.data.layout import ChannelLayout
 from simulator.data.writer import StoreWriter
@@ -184,6 +185,14 @@ def test_another_run_in_the_same_folder_loses_nothing(monkeypatch):
     assert Path("a/b/scenario.json").read_text() == "{}"
 
 
+def test_a_folder_that_was_claimed_and_never_made():
+    before = tree()
+    with pytest.raises(StoreError, match="early"), nothing_left(Path("a/b")) as claimed:
+        claimed()
+        raise StoreError("early")
+    assert tree() == before
+
+
 def told(capsys, monkeypatch, *argv):
     monkeypatch.setattr(sys, "argv", ["csilink", *map(str, argv)])
     with pytest.raises(SystemExit) as stop:
@@ -240,4 +249,34 @@ def test_a_refused_export_or_codebook_leaves_no_folder(capsys, monkeypatch):
     assert "refused late" in told(capsys, monkeypatch, "export", "csinet-100", "--out", "a/b/export")
     monkeypatch.setattr(codebook, "_make", refuse)
     assert "refused late" in told(capsys, monkeypatch, "train", "c.yaml", "--out", "a/b/book")
+    assert tree() == before
+
+
+MISSING = {
+    "feedback=[{scheme: autoencoder, weights: checkpoints/csinet-100-nmse-l0.001}]": (
+        "`csilink dataset mixed_3g5_32ports` and then `csilink train csinet_100_nmse` makes it"
+    ),
+    "feedback=[{scheme: codebook, path: checkpoints/lbg-urban}]": (
+        "`csilink dataset urban_3g5_32ports` and then `csilink train lbg_urban_b10` makes it"
+    ),
+    "feedback=[{scheme: rvq, bits: 4, predict: {name: network, at: ue, weights: ./tiny-wifo-mobility}}]": (
+        "`csilink dataset mobility_3g5_8ports` and then `csilink train tiny_wifo_mobility` makes it"
+    ),
+    "feedback=[{scheme: autoencoder, weights: ./mine}]": "`csilink train RECIPE` makes one",
+    "channel={model: recorded, store: datasets/urban_3g5_32ports}": "`csilink dataset urban_3g5_32ports` makes it",
+    "channel={model: recorded, store: d/urban_3g5_32ports}": "`csilink dataset urban_3g5_32ports --out d/urban",
+    "channel={model: recorded, store: d/mine}": "make one with `csilink dataset generate RECIPE --out STORE`",
+}
+
+
+@pytest.mark.parametrize("assignment", MISSING)
+def test_what_is_not_shipped_is_told_with_the_recipe_that_makes_it(assignment):
+    with pytest.raises((ConfigError, StoreError)) as caught:
+        runner.check("s.yaml", [assignment])
+    assert MISSING[assignment] in str(caught.value)
+
+
+def test_a_training_without_its_data_set_is_told_the_command(capsys, monkeypatch):
+    before = tree()
+    assert "`csilink dataset mixed_3g5_32ports` makes it" in told(capsys, monkeypatch, "train", "csinet_100")
     assert tree() == before

@@ -1,0 +1,27 @@
+"""Channel stores by folder; one that is not there is told with the shipped recipe that makes it."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+from simulator.core.errors import StoreError
+from simulator.core.paths import is_file
+from simulator.data.store import MANIFEST, ChannelStore
+
+
+def open_store(folder: str | Path) -> ChannelStore:
+    """The store; its StoreError names the command where a shipped data set bears the name of the folder."""
+    try:
+        return ChannelStore(folder)
+    except StoreError as error:
+        raise with_recipe(error, folder) from None
+
+
+def with_recipe(error: StoreError, folder: str | Path) -> StoreError:
+    """The error, or one that names the shipped recipe of the missing store."""
+    path = Path(folder)
+    if is_file(path / MANIFEST) or not is_file(Path(str(files("scenarios"))) / "datasets" / f"{path.name}.yaml"):
+        return error
+    out = "" if path == Path("datasets") / path.name else f" --out {path}"
+    return StoreError(f"{path / MANIFEST}: no finished store here; `csilink dataset {path.name}{out}` makes it")
