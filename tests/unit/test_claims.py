@@ -11,6 +11,7 @@ from benchmarks.claim import FILE, claimed, differences
 from benchmarks.codebook import make_codebook
 from benchmarks.data_sets import store_folder
 from benchmarks.dataset import make_dataset
+from benchmarks.papers.stores import paper_store
 from benchmarks.train import train
 from receivers.training.codebook_recipe import parse_codebook
 from receivers.training.recipe import parse_training
@@ -157,6 +158,16 @@ def test_a_data_set_belongs_to_its_recipe_and_to_what_that_reads(tmp_path):
     with pytest.raises(StoreError, match=r"data of another recipe; .*\(reads\..*/s: other content\)"):
         make_dataset(recipe, tmp_path / "r")
     assert make_dataset(recipe, tmp_path / "fresh").hash != made.hash
+
+
+def test_the_data_of_a_paper_belong_to_their_section(tmp_path):
+    parts = [{"channel": {"model": "rayleigh", "taps": taps}} for taps in (1, 2)]
+    section = {**RECIPE, "seed": 1, "parts": parts, "split_by": "part", "shares": {"train": 1, "test": 1}}
+    made = paper_store(section, tmp_path / "d")
+    assert paper_store(section, tmp_path / "d").hash == made.hash
+    for change, said in (({"seed": 2}, "seed: 1 -> 2"), ({"split_by": "sample"}, "by: 'part' -> 'sample'")):
+        with pytest.raises(StoreError, match=rf"d: made with another recipe or inputs \({said}"):
+            paper_store({**section, **change}, tmp_path / "d")
 
 
 def test_shards_of_an_unfinished_data_set_are_compared_with_what_was_written(tmp_path, monkeypatch):
