@@ -82,7 +82,7 @@ def covered(channel, drops):
 @pytest.mark.long
 @pytest.mark.statistical
 def test_coverage():
-    """93 to 97 % in the mean over metrics, which twice 60 seeds on two channels know to 0.6 %; at four drops 93 % or more.
+    """93 to 97 % in the mean over metrics, which twice 60 seeds on two channels know to 0.6 %; with four drops >= 93 %.
 
     No row is below what its seeds tell from 93 %.
     """
