@@ -54,6 +54,13 @@ def test_too_few_reports_have_no_half_width():
         assert value == 40 and (half == 0 if known else np.isnan(half))
 
 
+def test_reports_of_drops_that_repeat_count_once():
+    """Four times the same 100 reports: the percentile and its half-width are theirs."""
+    once, repeated = (Tally.of(np.tile(np.arange(1.0, 101), times)[:, None]) for times in (1, 4))
+    assert repeated.quantile(0.95, 1 / 4) == once.quantile(0.95) == (95, 5)
+    assert repeated.quantile(0.95)[1] < 5
+
+
 @pytest.mark.parametrize("alike", [0.0, 0.5, 1.0])
 def test_half_widths_cover_whether_reports_of_a_drop_are_alike_or_not(rng, alike):
     """120 drops of four users, 1,500 runs: the true percentile lies within in at least 95 % of them (less 4 sigma)."""
