@@ -134,7 +134,7 @@ def _sized(point: Point) -> tuple[int, float, float]:
 
 
 def _plan(point: Point, folder: Path) -> tuple[list[Unit], float, float]:
-    """All chunks of a point that knows what its parts read, the memory of one [byte], time of precoding all drops [s]."""
+    """All chunks of a point that knows what its parts read, the memory of one [byte], time of precoding them [s]."""
     with noting() as read:
         size, chunk_bytes, seconds = _sized(point)
         note_parts(point.scenario)
