@@ -1,4 +1,4 @@
-"""What all Sionna channel sources share: compile once, seed, order ports, hand over NumPy."""
+"""What all Sionna channel sources share: compile once, draw by drop, order ports, hand over NumPy."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from simulator.core.interfaces import ChannelSource
 from simulator.core.types import RadioGeometry
+from simulator.phy.drop_draws import numbers, traced
 from simulator.phy.ofdm import cir_to_ofdm
 from simulator.phy.panels import port_order
-from simulator.phy.sionna_env import set_seed
 
 
 class SionnaSource(ChannelSource):
@@ -19,8 +19,8 @@ class SionnaSource(ChannelSource):
 
     Args:
         geometry: carrier, antennas, users, time.
-        xla: compile with XLA. Costs seconds at the first drop and pays for many; random streams differ between the
-            two forms, so the choice belongs to the source, never to the run.
+        xla: compile with XLA. Costs seconds at the first drop and pays for many; rounding differs between the two
+            forms, so the choice belongs to the source, never to the run.
     """
 
     power_drops = 1024
@@ -30,23 +30,31 @@ class SionnaSource(ChannelSource):
         self.geometry = geometry
         self._order, self._ue_order = port_order(geometry.panel), port_order(geometry.ue_panel)
         self._function = tf.function(self._response, jit_compile=xla)
+        self._plans: dict[int, list] = {}  # by batch size
 
     @abstractmethod
     def paths(self, batch_size: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Path coefficients ``[batch, user, rx_ant, 1, tx_ant, path, time]`` and delays ``[batch, user, 1, path]``."""
 
-    def _response(self, batch_size: int) -> tf.Tensor:
-        a, tau = self.paths(batch_size)
+    def _response(self, batch_size: int, drawn: tf.Tensor) -> tf.Tensor:
+        with traced(drawn) as draws:
+            a, tau = self.paths(batch_size)
+        self._plans[batch_size] = draws.plan
         # Ports and antennas are put in order on the paths, which are fewer than the subcarriers.
         a = tf.gather(a, self._order, axis=4)
         if self.geometry.ue_num_rows > 1:  # one row is in order
             a = tf.gather(a, self._ue_order, axis=2)
         return cir_to_ofdm(a, tau, self.geometry.num_subcarriers, self.geometry.spacing_hz)
 
-    def sample(self, batch_size: int, *, seed: int) -> np.ndarray:
-        """Channels, complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``."""
-        set_seed(seed)
-        return self._function(int(batch_size)).numpy()
+    def sample(self, batch_size: int, *, seed: int, first: int = 0) -> np.ndarray:
+        """Channels (see the base class)."""
+        batch_size = int(batch_size)
+        if not batch_size:
+            g = self.geometry
+            return np.empty((0, g.num_users, g.num_rx_ant, g.panel.num_ports, g.num_slots, g.num_subcarriers), "c8")
+        spec = tf.TensorSpec([batch_size, None], tf.float32)
+        function = self._function.get_concrete_function(batch_size, spec)
+        return function(tf.constant(numbers(self._plans[batch_size], seed, first, batch_size))).numpy()
 
     @property
     def sampling_hz(self) -> float:

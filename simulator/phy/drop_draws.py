@@ -1,0 +1,94 @@
+"""Random numbers of Sionna's channels by drop: a stand-in for its generator while a channel is traced."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from sionna.phy import config
+
+from simulator.core.seeding import by_drop
+
+
+class _Draw(NamedTuple):
+    name: str
+    kind: str  # of numpy.random.Generator
+    count: int  # numbers of one drop
+
+
+class DropDraws:
+    """Reads random numbers from a tensor that is fed in; what it is asked for while a graph is traced is its plan.
+
+    Every draw has a name, that of its call or its kind and shape, with a number where it repeats. A drop's numbers
+    depend on seed, drop and name (:func:`~simulator.core.seeding.by_drop`), not on draws of other names nor on other
+    drops. The leading axis of a draw is the batch, or batch times links.
+
+    Args:
+        numbers: float32 ``[batch, number]``, see :meth:`numbers`.
+    """
+
+    def __init__(self, numbers: tf.Tensor):
+        self._numbers, self.plan = numbers, list[_Draw]()
+        self._used, self._names = 0, Counter[str]()
+
+    @tf.autograph.experimental.do_not_convert
+    def uniform(
+        self, shape: Any, minval: Any = 0, maxval: Any = None, dtype: Any = tf.float32, name: str | None = None
+    ) -> tf.Tensor:
+        """As of :class:`tf.random.Generator`."""
+        low, high = minval, 1 if maxval is None else maxval
+        share = self._take(shape, "random", name)
+        dtype = tf.as_dtype(dtype)
+        if dtype.is_integer:
+            steps = tf.cast(high, tf.float32) - tf.cast(low, tf.float32)
+            return tf.cast(low, dtype) + tf.cast(tf.minimum(tf.floor(share * steps), steps - 1), dtype)
+        low, high = (tf.cast(x, dtype) for x in (low, high))
+        return low + (high - low) * tf.cast(share, dtype)
+
+    @tf.autograph.experimental.do_not_convert
+    def normal(
+        self, shape: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = tf.float32, name: str | None = None
+    ) -> tf.Tensor:
+        """As of :class:`tf.random.Generator`."""
+        mean, stddev = (tf.cast(x, dtype) for x in (mean, stddev))
+        return mean + stddev * tf.cast(self._take(shape, "standard_normal", name), dtype)
+
+    def _take(self, shape: Any, kind: str, name: str | None) -> tf.Tensor:
+        batch, size = self._numbers.shape[0], tf.broadcast_to(0.0, shape).shape  # static, also where shape is a tensor
+        if not size.is_fully_defined() or size.rank == 0 or size[0] % batch:
+            raise NotImplementedError(f"a draw of {size}, whose first axis is no multiple of the {batch} drops")
+        name = name or f"{kind} {size[1:]}"
+        self._names[name] += 1
+        self.plan.append(_Draw(f"{name} {self._names[name]}", kind, size.num_elements() // batch))
+        start, self._used = self._used, self._used + self.plan[-1].count
+        return tf.reshape(self._numbers[:, start : self._used], size)
+
+
+@contextmanager
+def traced(numbers: tf.Tensor) -> Iterator[DropDraws]:
+    """Sionna draws from ``numbers``."""
+    before, draws = config._tf_rng, DropDraws(numbers)
+    config._tf_rng = draws
+    try:
+        yield draws
+    finally:
+        config._tf_rng = before
+
+
+def numbers(plan: list[_Draw], seed: int, first: int, batch_size: int) -> np.ndarray:
+    """What a plan needs for the drops ``first``, ``first + 1``, ..., float32 ``[batch, number]``."""
+    out = np.empty((batch_size, sum(draw.count for draw in plan)), np.float32)
+    start = 0
+    for name, kind, count in plan:
+        rows = iter(out[:, start : start + count])
+        by_drop(seed, first, batch_size, lambda rng, rows=rows, kind=kind: _fill(rng, kind, next(rows)), name)
+        start += count
+    return out
+
+
+def _fill(rng: np.random.Generator, kind: str, row: np.ndarray) -> None:
+    getattr(rng, kind)(out=row, dtype=np.float32)
