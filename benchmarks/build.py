@@ -16,7 +16,7 @@ from simulator.allocation import Scheduler
 from simulator.core import registry
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import ChannelSource, Estimator, FeedbackScheme, Payload
-from simulator.core.seeding import derive
+from simulator.core.seeding import derive, derive_wide
 from simulator.cqi_field import CqiField
 from simulator.prediction import Prediction
 from simulator.transforms import unit_power
@@ -178,23 +178,23 @@ def build_throughput(scenario: Scenario) -> Throughput | None:
 
 
 class ChannelDraw:
-    """Normalised channels of a point, chunk by chunk."""
+    """Normalised channels of a point, by drop."""
 
     def __init__(self, point: Point):
         self._point, scenario = point, point.scenario
         self._source = build_source(scenario.channel, scenario.geometry)
         self._scale: float | None = None
 
-    def chunk(self, index: int, drops: int) -> np.ndarray:
-        """Channels complex64 ``[drop, user, rx_ant, port, slot, subcarrier]``; the key leaves out the scheme."""
-        h = self._draw("channel", index, drops)
+    def block(self, first: int, drops: int) -> np.ndarray:
+        """Channels of the drops ``first``, ..., complex64 ``[drop, user, rx_ant, port, slot, subcarrier]``.
+
+        The seed leaves out all but the root: points that differ elsewhere share the random numbers of their drops.
+        """
+        h = self._source.sample(drops, seed=derive_wide(self._point.scenario.seed, "channel"), first=first)
         kind = self._point.scenario.normalization
         if kind == "per_sample":
             return unit_power(h, num_lead=2)
         return h if kind == "none" else h * np.float32(self._dataset_scale())
-
-    def _draw(self, role: str, index: int, drops: int) -> np.ndarray:
-        return self._source.sample(drops, seed=derive(self._point.scenario.seed, role, self._point.channel_key, index))
 
     def _dataset_scale(self) -> float:
         """One factor for all runs with this channel: 1 / sqrt(E|h|^2)."""

@@ -1,4 +1,4 @@
-"""Memory of a chunk, estimated before anything is allocated."""
+"""Memory of a block, estimated before anything is allocated, and how many drops are computed together."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from simulator.core.types import RadioGeometry
 # Clusters times rays of TR 38.901 (at most 24 x 20).
 _RAYS = 480
 _COMPLEX = 8
+_LARGEST_BLOCK = 32  # drops
+_BLOCK_BYTES = 2**29  # of the channels of a block along the link, whatever else is computed from them
 
 
 def bytes_per_drop(geometry: RadioGeometry) -> int:
@@ -25,18 +27,40 @@ def bytes_per_drop(geometry: RadioGeometry) -> int:
     return _COMPLEX * pairs * (_RAYS * (3 * g.num_slots + 3) + 3 * g.num_slots * g.num_subcarriers)
 
 
+def block_drops(geometry: RadioGeometry) -> int:
+    """Drops that are computed together: a power of two up to 32, by the geometry alone.
+
+    Rounding of products, and what a gNB learns from many drops, depend on what is computed together. So this depends on
+    nothing that others may add to a scenario, and the last block of a run is computed as a whole.
+    """
+    per_drop = bytes_per_drop(geometry) + 50 * _COMPLEX * _entries(geometry)
+    return 1 << min(_LARGEST_BLOCK.bit_length() - 1, max(_BLOCK_BYTES // per_drop, 1).bit_length() - 1)
+
+
 def chunk_drops(scenario: Scenario, max_bits: Iterable[int]) -> int:
-    """Drops of one chunk: ``run.chunk_drops``, or fewer so that it fits into ``run.memory_gib``.
+    """Drops of one chunk: whole blocks, ``run.chunk_drops`` rounded up; one block at a time is in memory.
 
     Args:
         scenario: one point.
         max_bits: longest report of every scheme [bit].
 
     Raises:
-        ConfigError: not even one drop fits.
+        ConfigError: a block does not fit into ``run.memory_gib``.
     """
-    g = scenario.geometry
-    entries = g.num_users * g.num_rx_ant * g.panel.num_ports * g.num_slots * g.num_subcarriers
+    block = block_drops(scenario.geometry)
+    need = block * _bytes_per_drop(scenario, max_bits) / 2**30
+    if need > scenario.run.memory_gib:
+        allowed = f"at least {need:.3g} for the {block} drops that are computed together"
+        raise ConfigError("run.memory_gib", scenario.run.memory_gib, allowed)
+    return -(-scenario.run.chunk_drops // block) * block
+
+
+def _entries(g: RadioGeometry) -> int:
+    return g.num_users * g.num_rx_ant * g.panel.num_ports * g.num_slots * g.num_subcarriers
+
+
+def _bytes_per_drop(scenario: Scenario, max_bits: Iterable[int]) -> float:
+    g, entries = scenario.geometry, _entries(scenario.geometry)
     # Copies of the channel along the link, and the field of every oversampled beam in the `dft` search.
     # Copies per slot of a history; predictors hold it twice more, and in double precision.
     copies = 6 if any(entry.predict is not None for entry in scenario.feedback) else 2
@@ -51,12 +75,4 @@ def chunk_drops(scenario: Scenario, max_bits: Iterable[int]) -> int:
     if scenario.throughput is not None:  # SINRs as they are, as expected and of users alone; rows as a CQI scales them
         layers = g.num_users * scenario.precoding.layers_per_user * g.num_slots * g.num_subcarriers
         link += (16 * 4 * len(scenario.snr_db) + 3 * _COMPLEX * g.panel.num_ports) * layers
-    per_drop = bytes_per_drop(g) + link + rates
-    budget = scenario.run.memory_gib * 2**30
-    if per_drop > budget:
-        raise ConfigError(
-            "run.memory_gib",
-            scenario.run.memory_gib,
-            f"at least {per_drop / 2**30:.3g} for one drop of this scenario",
-        )
-    return int(min(scenario.run.chunk_drops, budget // per_drop))
+    return bytes_per_drop(g) + link + rates

@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -121,7 +122,7 @@ def _plan(point: Point, folder: Path) -> list[Unit]:
     run_section = point.scenario.run
     size, total = _chunk_size(point), run_section.max_drops or run_section.drops
     build_estimator(point.scenario)
-    return [Unit(point, index, min(size, total - index * size), folder) for index in range(-(-total // size))]
+    return [Unit(point, first, min(size, total - first), folder) for first in range(0, total, size)]
 
 
 def _claim(folder: Path, data: dict[str, Any], resume: bool) -> None:
@@ -148,12 +149,12 @@ def _compute(
     merged = [0] * len(points)
 
     def settle(number: int) -> None:
-        """Merge the unbroken prefix of finished chunks and apply the stopping rule to it."""
+        """Merge the unbroken prefix of finished chunks, and stop after the first block that is enough."""
         plan = plans[number]
         while stopped[number] is None and merged[number] < len(plan) and plan[merged[number]].path in finished:
-            totals[number].add(plan[merged[number]].path)
+            enough = totals[number].add(plan[merged[number]].path, partial(_tight, points[number].scenario))
             merged[number] += 1
-            if merged[number] == len(plan) or _tight(points[number].scenario, totals[number]):
+            if enough or merged[number] == len(plan):
                 stopped[number] = merged[number]
 
     def missing() -> Iterator[Unit]:

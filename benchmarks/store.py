@@ -6,7 +6,7 @@ import io
 import json
 import os
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.build import channel_name
-from benchmarks.chunk import RATE_EDGES
+from benchmarks.chunk import MOMENTS, RATE_EDGES
 from benchmarks.percentiles import Tally, percentile
 from scenarios.sweep import Point
 from simulator.core import registry
@@ -53,17 +53,17 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 @dataclass(frozen=True)
 class Unit:
-    """One chunk of one point: the piece of work that is computed, stored and resumed."""
+    """One chunk of one point, drops ``first`` to ``first + drops - 1``: computed, stored and resumed as one."""
 
     point: Point
-    index: int
+    first: int
     drops: int
     folder: Path
 
     @property
     def path(self) -> Path:
         """Where its result lies once it is finished."""
-        return self.folder / "points" / self.point.key / f"chunk-{self.index:05d}-{self.drops}.npz"
+        return self.folder / "points" / self.point.key / f"chunk-{self.first:08d}-{self.drops}.npz"
 
     @property
     def done(self) -> bool:
@@ -77,7 +77,7 @@ class Unit:
 
 
 class Accumulator:
-    """Mean, squared deviations and maximum over chunks, merged in chunk order (Chan, Golub, LeVeque 1983)."""
+    """Mean, squared deviations and maximum, merged block by block in their order (Chan, Golub, LeVeque 1983)."""
 
     def __init__(self) -> None:
         self.drops = 0
@@ -85,22 +85,38 @@ class Accumulator:
         self.curves: list[list[Any]] = []
         self.tallies: dict[int, Tally] = {}  # by row
 
-    def add(self, path: Path) -> None:
-        """Add one finished chunk; StoreError when the file is damaged."""
+    def add(self, path: Path, enough: Callable[[Accumulator], bool] = lambda total: False) -> bool:
+        """Add the blocks of one finished chunk until there are ``enough``, and say so.
+
+        Raises:
+            StoreError: the file is damaged.
+        """
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as data:
                 rows, curves = json.loads(str(data["rows"])), json.loads(str(data["curves"]))
-                n, mean, m2, largest, hist = (data[k] for k in ("drops", "mean", "m2", "max", "hist"))
-                tallies = Tally.from_lines(int(n), data["tally"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                drops, tally, hist = data["drops"].tolist(), data["tally"], data["hist"]
+                moments = np.stack([data[name] for name in MOMENTS], axis=1)
+                blocks = [
+                    (n, moments[i], hist[i].astype(np.int64), Tally.from_lines(n, tally[tally[:, 0] == i, 1:]))
+                    for i, n in enumerate(drops)
+                ]
+        except (OSError, ValueError, KeyError, EOFError, IndexError, zipfile.BadZipFile) as error:
             raise StoreError(f"{path}: damaged chunk ({error}); delete it and resume") from None
-        n = int(n)
         if not self.drops:
             self.rows, self.curves = rows, curves
+        elif rows != self.rows:
+            raise StoreError(f"{path}: rows differ from the other chunks; delete the results folder")
+        for block in blocks:
+            self._add_block(*block)
+            if enough(self):
+                return True
+        return False
+
+    def _add_block(self, n: int, moments: np.ndarray, hist: np.ndarray, tallies: dict[int, Tally]) -> None:
+        mean, m2, largest = moments
+        if not self.drops:
             self.mean, self.m2, self.max, self.hist = mean, m2, largest, hist
         else:
-            if rows != self.rows:
-                raise StoreError(f"{path}: rows differ from the other chunks; delete the results folder")
             total = self.drops + n
             delta = mean - self.mean
             self.mean = self.mean + delta * n / total

@@ -38,7 +38,7 @@ def _serve(job: dict[str, str]) -> dict[str, str]:
     from benchmarks.chunk import run_chunk
     from benchmarks.store import write_bytes
 
-    write_bytes(Path(job["path"]), run_chunk(job["scenario"], int(job["index"]), int(job["drops"])))
+    write_bytes(Path(job["path"]), run_chunk(job["scenario"], int(job["first"]), int(job["drops"])))
     return {"done": job["path"]}
 
 

@@ -23,7 +23,7 @@ class Inline:
 
     def next_done(self):
         unit = self._waiting.pop(self._random.randrange(len(self._waiting)))
-        write_bytes(unit.path, run_chunk(unit.scenario_text, unit.index, unit.drops))
+        write_bytes(unit.path, run_chunk(unit.scenario_text, unit.first, unit.drops))
         Inline.computed += 1
         return unit
 
