@@ -1,4 +1,4 @@
-"""One chunk of one point: simulate block by block, reduce to sufficient statistics; nothing larger leaves the process."""
+"""One chunk of one point: block by block, reduced to sufficient statistics; nothing larger leaves the process."""
 
 from __future__ import annotations
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import platform
 import subprocess
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -21,6 +22,7 @@ from benchmarks.memory import chunk_drops
 from benchmarks.normalization import mean_power
 from benchmarks.progress import bar
 from benchmarks.store import Accumulator, Unit, cdf_frame, tidy_frame, write_bytes, write_tables
+from benchmarks.sweep_notes import equal_axes, idle_axes, seen_along
 from scenarios.load import apply_override, find_file, load_mapping
 from scenarios.schema import Scenario
 from scenarios.sweep import Point, content_hash, expand
@@ -63,6 +65,7 @@ def check(file: str | Path, overrides: Sequence[str] = (), drops: int | None = N
             build_source(point.scenario.channel, point.scenario.geometry)
         build_estimator(point.scenario)
         _chunk_size(point)
+    _warn(idle_axes(points))
     return points
 
 
@@ -103,14 +106,24 @@ def run(
     name = points[0].scenario.name
     folder = Path(out) if out is not None else Path("results") / name
     plans = [_plan(point, folder) for point in points]
+    idle = idle_axes(points)
+    _warn(idle)
     _claim(folder, data, resume)
     totals = _compute(points, plans, engine, workers)
     frame = tidy_frame(name, list(zip(points, totals, strict=True)))
     write_tables(folder, frame, cdf_frame(list(zip(points, totals, strict=True))))
-    _write_manifest(folder, data, points, totals, started)
+    if not idle:
+        idle = equal_axes(frame, list(points[0].axes))
+        _warn(idle)
+    _write_manifest(folder, data, points, totals, started, idle)
     if report:
         write_report(folder)
     return read_results(folder / "results.csv")
+
+
+def _warn(texts: Iterable[str]) -> None:
+    for text in texts:
+        print(f"warning: {text}", file=sys.stderr)
 
 
 def _chunk_size(point: Point) -> int:
@@ -214,10 +227,14 @@ def _tight(scenario: Scenario, total: Accumulator) -> bool:
 
 
 def _write_manifest(
-    folder: Path, data: dict[str, Any], points: Sequence[Point], totals: Sequence[Accumulator], started: float
+    folder: Path,
+    data: dict[str, Any],
+    points: Sequence[Point],
+    totals: Sequence[Accumulator],
+    started: float,
+    notes: Sequence[str] = (),
 ) -> None:
-    scenario = points[0].scenario
-    notes = []
+    scenario, notes = points[0].scenario, list(notes)
     if scenario.normalization == "none":
         notes.append("The channel keeps its path gain: SNR at the receiver is far below snr_db.")
     powers = {}
@@ -241,6 +258,7 @@ def _write_manifest(
             | ({"mean_power": asdict(powers[point.key])} if powers else {})
             for point, t in zip(points, totals, strict=True)
         ],
+        "seen_along": {axis: seen_along(points, axis) for axis in points[0].axes},
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "wall_time_s": round(time.time() - started, 1),
         "notes": notes,

@@ -52,8 +52,8 @@ class Link:
         throughput: transport blocks, with a CQI of 4 bits in every report.
 
     When reports are used: :class:`~simulator.reporting.Reporting`. The first slots of a drop fill the history, the
-    delay and the first report of a scheme; they are not scored. Where the gNB predicts, the UE also reports in the slots
-    that fill the history, in these without a history of its own.
+    delay and the first report of a scheme; they are not scored. Where the gNB predicts, the UE also reports in the
+    slots that fill the history, in these without a history of its own.
     """
 
     config: CsiConfig

@@ -78,7 +78,9 @@ class RecordedChannels(ChannelSource):
             users = rng.choice(group, g.num_users, replace=False, shuffle=False)
             return users, rng.integers(0, starts, g.num_users)
 
-        index, start = np.array(by_drop(seed, first, batch_size, draw), np.int64).reshape(-1, 2, g.num_users).swapaxes(0, 1)
+        index, start = (
+            np.array(by_drop(seed, first, batch_size, draw), np.int64).reshape(-1, 2, g.num_users).swapaxes(0, 1)
+        )
         h = self._store.take(self._split, index)[:, :, : g.num_rx_ant]
         if starts > 1:  # a window of its own for every UE
             slots = (start[..., None] + np.arange(g.num_slots))[:, :, None, None, :, None]

@@ -118,7 +118,9 @@ class ClusteredDelayLine(SionnaSource):
             zod, los_zod = _fold_zenith(zod + d_zod[..., None, None]), _fold_zenith(los_zod + d_zod)
         aoa, aod, zoa, zod = cdl._random_coupling(aoa, aod, tiled(cdl._zoa), zod)
         # In wavelengths: all that the specular path shows of its distance is a phase.
-        distance = uniform("los phase", 0.0, 1.0) * cdl._cir_sampler._lambda_0 if self.corrections else tf.zeros([links, 1, 1])
+        distance = (
+            uniform("los phase", 0.0, 1.0) * cdl._cir_sampler._lambda_0 if self.corrections else tf.zeros([links, 1, 1])
+        )
         heading = uniform("heading", 0.0, 2 * math.pi)[:, 0]  # [link, 1]
         low, high = g.speed_range_mps
         speed = uniform("speed", low, high) if low < high else low  # one speed for all: no draw

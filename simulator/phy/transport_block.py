@@ -90,7 +90,7 @@ class TransportBlock:
         return ack
 
     def _drawn(self, seeds: Sequence[int], size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Bits ``[block, bit]``, and unit noise ``[2, block, symbol]``, of ``size`` blocks; 0 for those without a seed."""
+        """Bits ``[block, bit]``, and unit noise ``[2, block, symbol]``, of ``size`` blocks; 0 without a seed."""
         bits = np.zeros((size, self.tb_size), np.float32)
         noise = np.zeros((2, size, self.num_coded_bits // self._order), np.float32)
         for block, seed in enumerate(seeds):
