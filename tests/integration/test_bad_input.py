@@ -29,7 +29,7 @@ SCENARIO = {
     "feedback": [{"scheme": "rvq", "bits": 4}],
     "precoding": {"precoders": ["zf"]},
     "snr_db": [0, 10],
-    "run": {"drops": 64, "chunk_drops": 16},
+    "run": {"drops": 64, "chunk_drops": 32},
 }
 RECIPE = {
     "name": "tiny",
@@ -223,7 +223,7 @@ SETTINGS = {
     "metrics=[goodput_bpshz]": "metrics: got 'goodput_bpshz'|only with a throughput section",
     "run.drops=1": "run.drops: got 1|greater than or equal to 2",
     "run.memory_gib=.nan": "run.memory_gib: got nan|greater than 0",
-    "run.memory_gib=1e-6": "run.memory_gib: got 1e-06|for one drop of this scenario",
+    "run.memory_gib=1e-6": "run.memory_gib: got 1e-06|computed together",
     "feedback.rvq.bits=21": "feedback.rvq.bits: got 21|less than or equal to 20",
     "feedback.rvq.bits=0": "feedback.rvq.bits: got 0|greater than or equal to 1",
     "feedback.rvq.codebooks=0": "feedback.rvq.codebooks: got 0|greater than or equal to 1",
@@ -422,7 +422,7 @@ def test_a_damaged_chunk_stops_the_resumed_run(refused, content):
     file = written(SCENARIO)
     data, points = load_points(file)
     written(json.dumps(data, indent=1) + "\n", "out/scenario.json")
-    chunk = written(content, f"out/points/{points[0].key}/chunk-00000-16.npz")
+    chunk = written(content, f"out/points/{points[0].key}/chunk-00000000-32.npz")
     tells(refused("run", file, "--out", "out", "--resume"), f"{chunk}: damaged chunk|delete it and resume")
 
 
