@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,26 +14,29 @@ from sionna.phy import config
 from simulator.core.seeding import by_drop
 
 
-class _Draw(NamedTuple):
+class Draw(NamedTuple):
+    """One call of the generator."""
+
     name: str
     kind: str  # of numpy.random.Generator
     count: int  # numbers of one drop
 
 
 class DropDraws:
-    """Reads random numbers from a tensor that is fed in; what it is asked for while a graph is traced is its plan.
+    """Hands out random numbers that are made elsewhere; what it was asked for while a graph was traced is its plan.
 
     Every draw has a name, that of its call or its kind and shape, with a number where it repeats. A drop's numbers
     depend on seed, drop and name (:func:`~simulator.core.seeding.by_drop`), not on draws of other names nor on other
     drops. The leading axis of a draw is the batch, or batch times links.
 
     Args:
-        numbers: float32 ``[batch, number]``, see :meth:`numbers`.
+        batch_size: drops.
+        feed: numbers of a draw, float32 ``[batch, number]``.
     """
 
-    def __init__(self, numbers: tf.Tensor):
-        self._numbers, self.plan = numbers, list[_Draw]()
-        self._used, self._names = 0, Counter[str]()
+    def __init__(self, batch_size: int, feed: Callable[[Draw], tf.Tensor]):
+        self._batch_size, self._feed = batch_size, feed
+        self.plan, self._names = list[Draw](), Counter[str]()
 
     @tf.autograph.experimental.do_not_convert
     def uniform(
@@ -58,28 +61,42 @@ class DropDraws:
         return mean + stddev * tf.cast(self._take(shape, "standard_normal", name), dtype)
 
     def _take(self, shape: Any, kind: str, name: str | None) -> tf.Tensor:
-        batch, size = self._numbers.shape[0], tf.broadcast_to(0.0, shape).shape  # static, also where shape is a tensor
-        if not size.is_fully_defined() or size.rank == 0 or size[0] % batch:
-            raise NotImplementedError(f"a draw of {size}, whose first axis is no multiple of the {batch} drops")
+        size = tf.broadcast_to(0.0, shape).shape  # static, also where shape is a tensor
+        if not size.is_fully_defined() or size.rank == 0 or size[0] % self._batch_size:
+            raise NotImplementedError(f"a draw of {size}, whose first axis is no multiple of {self._batch_size} drops")
         name = name or f"{kind} {size[1:]}"
         self._names[name] += 1
-        self.plan.append(_Draw(f"{name} {self._names[name]}", kind, size.num_elements() // batch))
-        start, self._used = self._used, self._used + self.plan[-1].count
-        return tf.reshape(self._numbers[:, start : self._used], size)
+        self.plan.append(Draw(f"{name} {self._names[name]}", kind, size.num_elements() // self._batch_size))
+        return tf.reshape(self._feed(self.plan[-1]), size)
 
 
 @contextmanager
-def traced(numbers: tf.Tensor) -> Iterator[DropDraws]:
-    """Sionna draws from ``numbers``."""
-    before, draws = config._tf_rng, DropDraws(numbers)
-    config._tf_rng = draws
+def _in_place(draws: DropDraws) -> Iterator[DropDraws]:
+    before, config._tf_rng = config._tf_rng, draws
     try:
         yield draws
     finally:
         config._tf_rng = before
 
 
-def numbers(plan: list[_Draw], seed: int, first: int, batch_size: int) -> np.ndarray:
+def fed(numbers: tf.Tensor) -> AbstractContextManager[DropDraws]:
+    """Sionna draws from a tensor ``[batch, number]`` that :func:`numbers_of` fills by the plan of these draws."""
+    used = 0
+
+    def feed(draw: Draw) -> tf.Tensor:
+        nonlocal used
+        start, used = used, used + draw.count
+        return numbers[:, start:used]
+
+    return _in_place(DropDraws(numbers.shape[0], feed))
+
+
+def drawn(batch_size: int, *, seed: int, first: int = 0) -> AbstractContextManager[DropDraws]:
+    """Sionna draws the same numbers outside a graph."""
+    return _in_place(DropDraws(batch_size, lambda draw: tf.constant(numbers_of([draw], batch_size, seed, first))))
+
+
+def numbers_of(plan: list[Draw], batch_size: int, seed: int, first: int) -> np.ndarray:
     """What a plan needs for the drops ``first``, ``first + 1``, ..., float32 ``[batch, number]``."""
     out = np.empty((batch_size, sum(draw.count for draw in plan)), np.float32)
     start = 0

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from simulator.core.interfaces import ChannelSource
 from simulator.core.types import RadioGeometry
-from simulator.phy.drop_draws import numbers, traced
+from simulator.phy.drop_draws import drawn, fed, numbers_of
 from simulator.phy.ofdm import cir_to_ofdm
 from simulator.phy.panels import port_order
 
@@ -36,10 +36,14 @@ class SionnaSource(ChannelSource):
     def paths(self, batch_size: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Path coefficients ``[batch, user, rx_ant, 1, tx_ant, path, time]`` and delays ``[batch, user, 1, path]``."""
 
-    def _response(self, batch_size: int, drawn: tf.Tensor) -> tf.Tensor:
-        with traced(drawn) as draws:
-            a, tau = self.paths(batch_size)
+    def _response(self, batch_size: int, numbers: tf.Tensor) -> tf.Tensor:
+        with fed(numbers) as draws:
+            h = self._channels(batch_size)
         self._plans[batch_size] = draws.plan
+        return h
+
+    def _channels(self, batch_size: int) -> tf.Tensor:
+        a, tau = self.paths(batch_size)
         # Ports and antennas are put in order on the paths, which are fewer than the subcarriers.
         a = tf.gather(a, self._order, axis=4)
         if self.geometry.ue_num_rows > 1:  # one row is in order
@@ -48,13 +52,16 @@ class SionnaSource(ChannelSource):
 
     def sample(self, batch_size: int, *, seed: int, first: int = 0) -> np.ndarray:
         """Channels (see the base class)."""
-        batch_size = int(batch_size)
+        batch_size, g = int(batch_size), self.geometry
         if not batch_size:
-            g = self.geometry
-            return np.empty((0, g.num_users, g.num_rx_ant, g.panel.num_ports, g.num_slots, g.num_subcarriers), "c8")
+            shape = (0, g.num_users, g.num_rx_ant, g.panel.num_ports, g.num_slots, g.num_subcarriers)
+            return np.empty(shape, np.complex64)
+        if tf.config.functions_run_eagerly():
+            with drawn(batch_size, seed=seed, first=first):
+                return self._channels(batch_size).numpy()
         spec = tf.TensorSpec([batch_size, None], tf.float32)
         function = self._function.get_concrete_function(batch_size, spec)
-        return function(tf.constant(numbers(self._plans[batch_size], seed, first, batch_size))).numpy()
+        return function(tf.constant(numbers_of(self._plans[batch_size], batch_size, seed, first))).numpy()
 
     @property
     def sampling_hz(self) -> float:
