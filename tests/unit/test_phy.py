@@ -216,7 +216,7 @@ class TestParameters:
 @pytest.mark.parametrize(
     ("name", "params"),
     [
-        ("rayleigh", {"taps": 3}),
+        ("rayleigh", {"taps": 2}),
         ("tdl", {"profile": "B", "angle_spread_deg": 8.0}),
         ("tdl", {"profile": "D"}),
         ("cdl", {"profile": "D"}),
