@@ -1,6 +1,7 @@
 """A row of results.csv depends on what it simulates and on nothing else: the others stay byte-equal."""
 
 import json
+from functools import cache
 
 import pandas as pd
 import pytest
@@ -8,7 +9,7 @@ import yaml
 from inline import Inline
 
 import benchmarks
-from benchmarks import runner
+from benchmarks import build, runner
 from benchmarks.report import write_report
 from benchmarks.sweep_notes import SAME_CHANNELS, SAME_PATHS, equal_axes, idle_axes, seen_along
 from scenarios.sweep import expand
@@ -51,10 +52,11 @@ def rows(tmp_path, monkeypatch):
     number = iter(range(100))
 
     def run(slots=2, **changes):
-        monkeypatch.setattr(runner, "make_engine", lambda name, count: Inline(slots))
         path, out = tmp_path / "s.yaml", tmp_path / str(next(number))
         path.write_text(yaml.safe_dump({**SCENARIO, **changes}, sort_keys=False))
-        benchmarks.run(path, out=out, report=False)
+        with monkeypatch.context() as patch:
+            patch.setattr(runner, "make_engine", lambda name, count: Inline(slots))
+            benchmarks.run(path, out=out, report=False)
         return (out / "results.csv").read_text().splitlines()
 
     return run
@@ -83,6 +85,30 @@ def test_what_is_added_leaves_the_other_rows_as_they_are(rows, before, link, mor
 def test_chunks_and_memory_leave_all_rows_as_they_are(rows, run):
     drops = {"drops": 150, "chunk_drops": 32}
     assert rows(run=drops) == rows(slots=1, run={**drops, **run})
+
+
+@pytest.mark.long
+def test_all_additions_at_once_in_umi(rows, monkeypatch):
+    """Sionna's channels; the source, which is given by channel and geometry alone, is compiled once."""
+    source = cache(build.build_source)
+    monkeypatch.setattr(build, "build_source", source)
+    few = rows(channel={"model": "umi"})
+    many = rows(
+        channel={"model": "umi"},
+        run={"drops": 40, "chunk_drops": 64},
+        **{k: v for m in MORE.values() for k, v in m.items()},
+    )
+    assert set(few) < set(many) and source.cache_info().misses == 1
+
+
+@pytest.mark.long
+def test_workers_leave_all_rows_as_they_are(rows, tmp_path):
+    """Processes of one thread, one or two of them, and this process."""
+    everything = {**LINKS["lossy"], "throughput": {}, "metrics": None, "run": {"drops": 96, "chunk_drops": 32}}
+    here, path = rows(**everything), tmp_path / "s.yaml"
+    for workers in (1, 2):
+        benchmarks.run(path, out=tmp_path / f"w{workers}", workers=workers, report=False)
+        assert (tmp_path / f"w{workers}" / "results.csv").read_text().splitlines() == here
 
 
 def test_the_stopping_rule_stops_at_the_same_drop_in_any_chunks(rows):
