@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,12 @@ if TYPE_CHECKING:
 
 def build_source(channel: Any, geometry: Any) -> ChannelSource:
     """Channel source of a scenario's channel section."""
-    return registry.build("channels", channel.model, geometry, **channel.model_dump(exclude={"model"}))
+    source = registry.build("channels", channel.model, geometry, **channel.model_dump(exclude={"model"}))
+    if "first" not in inspect.signature(source.sample).parameters:
+        raise ConfigError(
+            "channel.model", channel.model, "a source that draws by drop: sample(batch_size, *, seed, first)"
+        )
+    return source
 
 
 def build_estimator(scenario: Scenario) -> Estimator:

@@ -27,6 +27,7 @@ from simulator.core.interfaces import Precoder
 from simulator.core.seeding import derive_wide
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport, Panel, RadioGeometry
 from simulator.link import Link, UplinkModel
+from simulator.phy.rayleigh import Rayleigh
 from simulator.precoding import Mrt
 from simulator.prediction import Prediction
 from simulator.scores import LinkOutcome
@@ -326,6 +327,11 @@ class TestBuild:
             np.testing.assert_array_equal(draw(**change).block(0, 4), base)
         for change in ({"seed": 6}, {"channel": {"model": "rayleigh"}}):
             assert (draw(**change).block(0, 4) != base).all()
+
+    def test_a_source_that_does_not_draw_by_drop_is_refused(self, monkeypatch):
+        monkeypatch.setattr(Rayleigh, "sample", lambda self, batch_size, *, seed: None)
+        with pytest.raises(ConfigError, match=r"^channel\.model: got 'rayleigh'; allowed: .* first\)"):
+            draw()
 
     def test_per_sample_normalisation(self):
         power = np.mean(np.abs(draw().block(0, 8)) ** 2, axis=(2, 3, 4, 5))
