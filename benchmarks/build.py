@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.finite import check_channels
 from simulator.core.interfaces import ChannelSource, Estimator, FeedbackScheme, Metric, Payload
-from simulator.core.seeding import derive
+from simulator.core.seeding import derive, derive_wide
 from simulator.cqi_field import CqiField
 from simulator.prediction import Prediction
 from simulator.transforms import unit_power
@@ -35,11 +36,16 @@ if TYPE_CHECKING:
 def build_source(channel: Any, geometry: Any) -> ChannelSource:
     """Channel source of a scenario's channel section."""
     try:
-        return registry.build("channels", channel.model, geometry, **channel.model_dump(exclude={"model"}))
+        source = registry.build("channels", channel.model, geometry, **channel.model_dump(exclude={"model"}))
     except StoreError as error:
         if channel.model == "recorded":
             raise with_recipe(error, channel.store) from None
         raise
+    if "first" not in inspect.signature(source.sample).parameters:
+        raise ConfigError(
+            "channel.model", channel.model, "a source that draws by drop: sample(batch_size, *, seed, first)"
+        )
+    return source
 
 
 def check_source(channel: Any, geometry: Any) -> None:
@@ -224,7 +230,7 @@ def build_throughput(scenario: Scenario) -> Throughput | None:
 
 
 class ChannelDraw:
-    """Normalised channels of a point, chunk by chunk."""
+    """Normalised channels of a point, by drop."""
 
     def __init__(self, point: Point):
         self._point, scenario = point, point.scenario
@@ -237,17 +243,17 @@ class ChannelDraw:
         distinct = self._source.num_distinct
         return np.inf if distinct is None else distinct / self._point.scenario.ue.num_users
 
-    def chunk(self, index: int, drops: int) -> np.ndarray:
-        """Channels complex64 ``[drop, user, rx_ant, port, slot, subcarrier]``; the key leaves out the scheme."""
-        h = self._draw("channel", index, drops)
-        check_channels(h, where=f" of chunk {index}")
+    def block(self, first: int, drops: int) -> np.ndarray:
+        """Channels of the drops ``first``, ..., complex64 ``[drop, user, rx_ant, port, slot, subcarrier]``.
+
+        The seed leaves out all but the root: points that differ elsewhere share the random numbers of their drops.
+        """
+        h = self._source.sample(drops, seed=derive_wide(self._point.scenario.seed, "channel"), first=first)
+        check_channels(h, first=first)
         kind = self._point.scenario.normalization
         if kind == "per_sample":
             return unit_power(h, num_lead=2)
         return h if kind == "none" else h * np.float32(self._dataset_scale())
-
-    def _draw(self, role: str, index: int, drops: int) -> np.ndarray:
-        return self._source.sample(drops, seed=derive(self._point.scenario.seed, role, self._point.channel_key, index))
 
     def _dataset_scale(self) -> float:
         """One factor for all runs with this channel: 1 / sqrt(E|h|^2)."""

@@ -24,7 +24,7 @@ from simulator.core.lock import FILE as LOCK
 from simulator.core.lock import held
 from simulator.core.paths import nothing_left, writable
 from simulator.core.readers import read_json
-from simulator.core.seeding import derive
+from simulator.core.seeding import derive, derive_wide
 from simulator.data.layout import ChannelLayout
 from simulator.data.store import MANIFEST, ChannelStore, manifest, sha256, write_json, write_shard
 from simulator.transforms import unit_power
@@ -172,11 +172,11 @@ def _draw(
     for number, size in enumerate(sizes):
         source = _source(recipe, sources, number)
         step = int(np.clip(MEMORY_BYTES // bytes_per_drop(recipe.geometry), 1, 400))
+        seed = derive_wide(recipe.seed, "dataset", split, number, index)
         for start in range(0, size, step):
-            seed = derive(recipe.seed, "dataset", split, number, index, start)
             drops = min(step, size - start)
-            blocks.append(source.sample(drops, seed=seed)[:, 0])
-            known = {key: value[:, 0] for key, value in source.labels(drops, seed=seed).items()}
+            blocks.append(source.sample(drops, seed=seed, first=start)[:, 0])
+            known = {key: value[:, 0] for key, value in source.labels(drops, seed=seed, first=start).items()}
             labels.append({**known, "part": np.full(drops, number, np.uint8)})
     order = np.random.default_rng(derive(recipe.seed, "shuffle", split, index)).permutation(count)
     common = [key for key in labels[0] if all(key in each for each in labels)]

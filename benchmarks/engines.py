@@ -122,7 +122,7 @@ class LocalEngine:
 
 def _ask(process: subprocess.Popen[str], unit: Unit) -> dict[str, str] | None:
     """Answer of a worker, or None when it died."""
-    job = {"scenario": unit.scenario_text, "index": unit.index, "drops": unit.drops, "path": str(unit.path)}
+    job = {"scenario": unit.scenario_text, "first": unit.first, "drops": unit.drops, "path": str(unit.path)}
     job |= {"point": unit.point.key, "content": dict(unit.point.content)}
     try:
         process.stdin.write(json.dumps(job) + "\n")  # type: ignore[union-attr]
@@ -136,8 +136,8 @@ def _ask(process: subprocess.Popen[str], unit: Unit) -> dict[str, str] | None:
 def _judge(answer: dict[str, str] | None, unit: Unit) -> Unit | Exception:
     if answer is None:
         return WorkerFault(
-            f"the worker died {1 + _RETRIES} times on chunk {unit.index} (out of memory?); "
-            "resume with a smaller run.chunk_drops"
+            f"the worker died {1 + _RETRIES} times on drops {unit.first} to {unit.first + unit.drops - 1} "
+            "(out of memory?); resume with fewer --workers"
         )
     if "error" in answer:
         return CsilinkError(answer["error"]) if answer["user"] else WorkerFault(answer["trace"])
@@ -175,7 +175,7 @@ class RayEngine:
 
     def submit(self, unit: Unit) -> None:
         """Queue a unit."""
-        self._pending[self._task.remote(unit.scenario_text, unit.index, unit.drops, dict(unit.point.content))] = unit
+        self._pending[self._task.remote(unit.scenario_text, unit.first, unit.drops, dict(unit.point.content))] = unit
 
     def next_done(self) -> Unit:
         """Wait for the next finished unit; its file is in place."""
@@ -198,12 +198,12 @@ class RayEngine:
             self._ray.shutdown()
 
 
-def _remote_chunk(scenario_text: str, index: int, drops: int, content: dict[str, str]) -> bytes | str:
+def _remote_chunk(scenario_text: str, first: int, drops: int, content: dict[str, str]) -> bytes | str:
     """The chunk, or the message of what the user can mend."""
     from benchmarks.worker import compute
 
     try:
-        return compute(scenario_text, index, drops, content)
+        return compute(scenario_text, first, drops, content)
     except CsilinkError as error:
         return str(error)
 

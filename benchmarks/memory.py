@@ -1,4 +1,4 @@
-"""Memory of a chunk and of a worker, estimated before anything is allocated."""
+"""Memory of a block and of a worker, estimated before anything is allocated; how many drops are computed together."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ _GIB = 2**30
 WORKER_BYTES = int(0.8 * _GIB)  # of a worker that holds TensorFlow, Sionna and no channel
 MOST_WORKERS = 8  # where the number is left open
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container
+_LARGEST_BLOCK = 32  # drops
+_BLOCK_BYTES = 2**29  # of the channels of a block along the link, whatever else is computed from them
 
 
 def bytes_per_drop(geometry: RadioGeometry) -> int:
@@ -33,15 +35,41 @@ def bytes_per_drop(geometry: RadioGeometry) -> int:
     return _COMPLEX * pairs * (_RAYS * (3 * g.num_slots + 3) + 3 * g.num_slots * g.num_subcarriers)
 
 
-def drop_bytes(scenario: Scenario, max_bits: Iterable[int]) -> float:
-    """Upper estimate of the memory for generating one drop and passing it through the link [byte].
+def block_drops(geometry: RadioGeometry) -> int:
+    """Drops that are computed together: a power of two up to 32, by the geometry alone.
+
+    Rounding of products, and what a gNB learns from many drops, depend on what is computed together. So this depends on
+    nothing that others may add to a scenario, and the last block of a run is computed as a whole.
+    """
+    per_drop = bytes_per_drop(geometry) + 50 * _COMPLEX * _entries(geometry)
+    return 1 << min(_LARGEST_BLOCK.bit_length() - 1, max(_BLOCK_BYTES // per_drop, 1).bit_length() - 1)
+
+
+def chunk_drops(scenario: Scenario, max_bits: Iterable[int]) -> int:
+    """Drops of one chunk: whole blocks, ``run.chunk_drops`` rounded up; one block at a time is in memory.
 
     Args:
         scenario: one point.
         max_bits: longest report of every scheme [bit].
+
+    Raises:
+        ConfigError: a block does not fit into ``run.memory_gib``.
     """
-    g = scenario.geometry
-    entries = g.num_users * g.num_rx_ant * g.panel.num_ports * g.num_slots * g.num_subcarriers
+    block = block_drops(scenario.geometry)
+    need = block * drop_bytes(scenario, max_bits) / 2**30
+    if need > scenario.run.memory_gib:
+        allowed = f"at least {need:.3g} for the {block} drops that are computed together"
+        raise ConfigError("run.memory_gib", scenario.run.memory_gib, allowed)
+    return -(-scenario.run.chunk_drops // block) * block
+
+
+def _entries(g: RadioGeometry) -> int:
+    return g.num_users * g.num_rx_ant * g.panel.num_ports * g.num_slots * g.num_subcarriers
+
+
+def drop_bytes(scenario: Scenario, max_bits: Iterable[int]) -> float:
+    """Upper estimate of the memory for generating one drop and passing it through the link [byte]."""
+    g, entries = scenario.geometry, _entries(scenario.geometry)
     # Copies of the channel along the link, and the field of every oversampled beam in the `dft` search.
     # Copies per slot of a history; predictors hold it twice more, and in double precision.
     copies = 6 if any(entry.predict is not None for entry in scenario.feedback) else 2
@@ -59,27 +87,6 @@ def drop_bytes(scenario: Scenario, max_bits: Iterable[int]) -> float:
     return bytes_per_drop(g) + link + rates
 
 
-def chunk_drops(scenario: Scenario, max_bits: Iterable[int]) -> int:
-    """Drops of one chunk: ``run.chunk_drops``, or fewer so that it fits into ``run.memory_gib``.
-
-    Args:
-        scenario: one point.
-        max_bits: longest report of every scheme [bit].
-
-    Raises:
-        ConfigError: not even one drop fits.
-    """
-    per_drop = drop_bytes(scenario, max_bits)
-    budget = scenario.run.memory_gib * 2**30
-    if per_drop > budget:
-        raise ConfigError(
-            "run.memory_gib",
-            scenario.run.memory_gib,
-            f"at least {per_drop / 2**30:.3g} for one drop of this scenario",
-        )
-    return int(min(scenario.run.chunk_drops, budget // per_drop))
-
-
 def machine_bytes() -> float:
     """Memory of this machine, or what its container may use of it [byte]; infinite where neither tells."""
     found = []
@@ -91,26 +98,26 @@ def machine_bytes() -> float:
     return min(found, default=float("inf"))
 
 
-def fitting_workers(workers: int | None, chunks: int, chunk_bytes: float, memory_gib: float) -> int:
+def fitting_workers(workers: int | None, chunks: int, block_bytes: float, memory_gib: float) -> int:
     """Worker processes that this machine has memory for.
 
-    Each takes ``WORKER_BYTES`` and a chunk.
+    Each takes ``WORKER_BYTES`` and a block.
 
     Args:
         workers: asked for; None takes all CPUs, at most 8, and fewer with a note on standard error where memory ends.
         chunks: to be computed; more workers are not started.
-        chunk_bytes: upper estimate of the largest chunk.
+        block_bytes: upper estimate of the largest block.
         memory_gib: ``run.memory_gib``, for the message.
 
     Raises:
         ConfigError: the workers asked for, or a single one, do not fit.
     """
-    each, machine = WORKER_BYTES + chunk_bytes, machine_bytes()
+    each, machine = WORKER_BYTES + block_bytes, machine_bytes()
     wanted = min(os.cpu_count() or 1, MOST_WORKERS, max(chunks, 1)) if workers is None else workers
     fit = int(min(machine // each, wanted))
     why = (
         f"each takes {WORKER_BYTES / _GIB:.1f} GiB for TensorFlow and Sionna and up to "
-        f"{chunk_bytes / _GIB:.2g} GiB for a chunk, of the {machine / _GIB:.3g} GiB of this machine"
+        f"{block_bytes / _GIB:.2g} GiB for a block, of the {machine / _GIB:.3g} GiB of this machine"
     )
     if fit < 1:
         raise ConfigError("run.memory_gib", memory_gib, f"less, for one worker: {why}")

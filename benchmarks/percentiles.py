@@ -52,7 +52,7 @@ class Tally:
 
     @classmethod
     def from_lines(cls, drops: int, lines: np.ndarray) -> dict[int, Tally]:
-        """Tallies of a chunk by row."""
+        """Tallies by row."""
         rows = lines[:, 0].astype(np.int64)
         parts = {int(row): lines[rows == row] for row in np.unique(rows)}
         return {

@@ -79,7 +79,8 @@ def write_report(folder: Path) -> Path:
     axes = swept_axes(frame)
     cdf = _read_cdf(inside(folder, "user_rate_cdf.csv"), axes)
     snr_db = figures.nearest_snr(frame)
-    sections, files = _draw_all(frame, cdf, snr_db)
+    seen = manifest.get("seen_along", {})
+    sections, files = _draw_all(frame, cdf, snr_db, seen if isinstance(seen, dict) else {})
     # schemes that differ only in a swept number of bits stand in one table where their labels tell them apart
     fewer = without_bits(axes)
     shown = combinations(frame, axes if len(_repeated(frame, fewer)) else fewer)
@@ -230,8 +231,11 @@ def _pivot(title: str, rows: pd.DataFrame, keys: list[str], column: pd.Series, h
     return {"title": title, "about": about, "names": keys, "heads": list(heads), "body": body}
 
 
-def _draw_all(frame: pd.DataFrame, cdf: pd.DataFrame, snr_db: float | None) -> Drawn:
-    """Sections of the page in order, each with its pictures, and the content of ``figures/`` by name."""
+def _draw_all(frame: pd.DataFrame, cdf: pd.DataFrame, snr_db: float | None, seen: dict[str, str]) -> Drawn:
+    """Sections of the page in order, each with its pictures, and the content of ``figures/`` by name.
+
+    ``seen`` says which channels an axis has at its values.
+    """
     styles, axes = figures.scheme_styles(frame["scheme"]), swept_axes(frame)
     sections: list[dict[str, Any]] = []
     files: dict[str, bytes] = {}
@@ -259,13 +263,13 @@ def _draw_all(frame: pd.DataFrame, cdf: pd.DataFrame, snr_db: float | None) -> D
                 continue
             figure = draw(here, at(cdf, part), snr_db, styles=styles, title=title)
             pictures.append((key if len(everything) == 1 else f"{key}_{idx}", title, figure))
-        add(pictures, key=key, what="", axis="", num_combinations=len(everything))
+        add(pictures, key=key, what="", axis="", seen="", num_combinations=len(everything))
     for axis in axes:
         for metric in [metric for metric in AXIS_METRICS if (frame["metric"] == metric).any()]:
             figure = figures.metric_vs_axis(frame, metric, axis, snr_db=snr_db, styles=styles)
             name = f"{metric}_over_" + re.sub(r"[^A-Za-z0-9_.-]", "_", axis)[-100:]
             what = figures.LABELS[metric].partition(" (")[0]
-            add([(name, axis, figure)], key="over", what=what, axis=axis, num_combinations=1)
+            add([(name, axis, figure)], key="over", what=what, axis=axis, seen=seen.get(axis, ""), num_combinations=1)
     return sections, files
 
 

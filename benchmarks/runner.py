@@ -6,8 +6,9 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,14 @@ import pandas as pd
 from benchmarks.build import channel_name, check_parts, payloads_of
 from benchmarks.duration import precoding_seconds, say_if_long
 from benchmarks.engines import check_engine, make_engine, run_units
-from benchmarks.memory import chunk_drops, drop_bytes, fitting_workers
+from benchmarks.memory import block_drops, chunk_drops, drop_bytes, fitting_workers
 from benchmarks.normalization import mean_power
 from benchmarks.progress import bar
 from benchmarks.provenance import commit, machine
 from benchmarks.reads import note_parts
 from benchmarks.results_folder import claimed_results, everything_read
 from benchmarks.store import TABLES, Accumulator, Unit, cdf_frame, tidy_frame, write_tables
+from benchmarks.sweep_notes import equal_axes, idle_axes, seen_along
 from scenarios.load import apply_override, find_file, load_mapping
 from scenarios.schema import Run, Scenario
 from scenarios.sweep import Point, content_hash, expand
@@ -66,6 +68,7 @@ def check(file: str | Path, overrides: Sequence[str] = (), drops: int | None = N
     _, points = load_points(file, overrides, drops)
     for point in points:
         _sized(point)
+    _warn(idle_axes(points))
     return points
 
 
@@ -105,46 +108,56 @@ def run(
     data, points = load_points(file, overrides, drops)
     name = points[0].scenario.name
     folder = Path(out) if out is not None else Path("results") / name
-    plans, chunk_bytes, seconds = zip(*(_plan(point, folder) for point in points), strict=True)
+    plans, block_bytes, seconds = zip(*(_plan(point, folder) for point in points), strict=True)
     points = [plan[0].point for plan in plans]
     if engine == "local":
         chunks = sum(_planned(*each) for each in zip(points, plans, strict=True))
         chunks -= sum(unit.done for plan in plans for unit in plan)
-        workers = fitting_workers(workers, chunks, max(chunk_bytes), points[0].scenario.run.memory_gib)
+        workers = fitting_workers(workers, chunks, max(block_bytes), points[0].scenario.run.memory_gib)
     say_if_long(sum(seconds))
+    idle = idle_axes(points)
+    _warn(idle)
     drops_of = [plan[0].drops for plan in plans]
     with nothing_left(folder) as claimed, claimed_results(folder, data, points, drops_of, resume):
         claimed()
         totals = _compute(points, plans, engine, workers)
         frame = tidy_frame(name, list(zip(points, totals, strict=True)))
         write_tables(folder, frame, cdf_frame(list(zip(points, totals, strict=True))))
-        write_manifest(folder, data, points, totals, started, {"engine": engine, "workers": workers})
+        if not idle:
+            idle = equal_axes(frame, list(points[0].axes))
+            _warn(idle)
+        write_manifest(folder, data, points, totals, started, {"engine": engine, "workers": workers}, idle)
         if report:
             write_report(folder)
         return read_results(folder / "results.csv")
 
 
+def _warn(texts: Iterable[str]) -> None:
+    for text in texts:
+        print(f"warning: {text}", file=sys.stderr)
+
+
 def _sized(point: Point) -> tuple[int, float, float]:
-    """Drops and memory [byte] of a chunk, and time of precoding a drop [s]; all that computes one was built once."""
+    """Drops of a chunk, memory of a block [byte], time of precoding a drop [s]; all that computes it was built once."""
     link = check_parts(point.scenario)
     payloads = payloads_of(point.scenario, link.schemes)
     max_bits = [payload.max_bits for payload in payloads.values()]
-    size = chunk_drops(point.scenario, max_bits)
-    return size, size * drop_bytes(point.scenario, max_bits), precoding_seconds(point.scenario, link)
+    memory = block_drops(point.scenario.geometry) * drop_bytes(point.scenario, max_bits)
+    return chunk_drops(point.scenario, max_bits), memory, precoding_seconds(point.scenario, link)
 
 
 def _plan(point: Point, folder: Path) -> tuple[list[Unit], float, float]:
-    """All chunks of a point that knows what its parts read, the memory of one [byte], time of precoding them [s]."""
+    """All chunks of a point that knows what its parts read, memory of a block [byte], time of precoding [s]."""
     with noting() as read:
-        size, chunk_bytes, seconds = _sized(point)
+        size, block_bytes, seconds = _sized(point)
         note_parts(point.scenario)
-    return units_of(replace(point, content=read), folder, size), chunk_bytes, seconds * point.scenario.run.drops
+    return units_of(replace(point, content=read), folder, size), block_bytes, seconds * point.scenario.run.drops
 
 
 def units_of(point: Point, folder: Path, size: int) -> list[Unit]:
     """All chunks of a point of ``size`` drops, up to ``max_drops``."""
     total = point.scenario.run.max_drops or point.scenario.run.drops
-    return [Unit(point, index, min(size, total - index * size), folder) for index in range(-(-total // size))]
+    return [Unit(point, first, min(size, total - first), folder) for first in range(0, total, size)]
 
 
 def _compute(
@@ -158,12 +171,12 @@ def _compute(
     merged = [0] * len(points)
 
     def settle(number: int) -> None:
-        """Merge the unbroken prefix of finished chunks and apply the stopping rule to it."""
+        """Merge the unbroken prefix of finished chunks, and stop after the first block that is enough."""
         plan = plans[number]
         while stopped[number] is None and merged[number] < len(plan) and plan[merged[number]].path in finished:
-            totals[number].add(plan[merged[number]].path)
+            enough = totals[number].add(plan[merged[number]].path, partial(_tight, points[number].scenario))
             merged[number] += 1
-            if merged[number] == len(plan) or _tight(points[number].scenario, totals[number]):
+            if enough or merged[number] == len(plan):
                 stopped[number] = merged[number]
 
     def missing() -> Iterator[Unit]:
@@ -253,13 +266,14 @@ def write_manifest(
     totals: Sequence[Accumulator],
     started: float | None = None,
     engine: Mapping[str, Any] | None = None,
+    idle: Sequence[str] = (),
 ) -> None:
     """``manifest.json`` of finished tables; without ``started`` (seconds since 1970) of a run of whom no more is known.
 
-    ``engine`` is its name and its number of workers.
+    ``engine`` is its name and its number of workers, ``idle`` says of axes without an effect.
     """
     scenario = points[0].scenario
-    notes = []
+    notes = list(idle)
     if scenario.normalization == "none":
         notes.append("The channel keeps its path gain: SNR at the receiver is far below snr_db.")
     powers = {}
@@ -291,6 +305,7 @@ def write_manifest(
             | ({"mean_power": asdict(powers[point.key])} if powers else {})
             for point, t in zip(points, totals, strict=True)
         ],
+        "seen_along": {axis: seen_along(points, axis) for axis in points[0].axes},
         "started": started and time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
         "wall_time_s": started and round(time.time() - started, 1),
         "notes": notes,

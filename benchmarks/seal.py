@@ -18,12 +18,12 @@ class Identity:
 
     Args:
         point: key of the point.
-        index: number of the chunk.
+        first: number of its first drop.
         drops: its drops.
     """
 
     point: str
-    index: int
+    first: int
     drops: int
 
 

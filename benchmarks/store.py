@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,17 +40,17 @@ TRAILING = ["metric", "value", "ci95", "unit", "num_samples", "seed"]
 
 @dataclass(frozen=True)
 class Unit:
-    """One chunk of one point: the piece of work that is computed, stored and resumed."""
+    """One chunk of one point, drops ``first`` to ``first + drops - 1``: computed, stored and resumed as one."""
 
     point: Point
-    index: int
+    first: int
     drops: int
     folder: Path
 
     @property
     def path(self) -> Path:
         """Where its result lies once it is finished."""
-        return self.folder / "points" / self.point.key / f"chunk-{self.index:05d}-{self.drops}.npz"
+        return self.folder / "points" / self.point.key / f"chunk-{self.first:08d}-{self.drops}.npz"
 
     @property
     def done(self) -> bool:
@@ -68,7 +68,7 @@ class Unit:
 
     @property
     def _identity(self) -> Identity:
-        return Identity(self.point.key, self.index, self.drops)
+        return Identity(self.point.key, self.first, self.drops)
 
     @property
     def scenario_text(self) -> str:
@@ -77,7 +77,7 @@ class Unit:
 
 
 class Accumulator:
-    """Moments and tallies over chunks, merged in chunk order."""
+    """Moments and tallies, merged block by block in their order."""
 
     def __init__(self) -> None:
         self.drops = 0
@@ -85,27 +85,47 @@ class Accumulator:
         self.curves: list[list[Any]] = []
         self.tallies: dict[int, Tally] = {}  # by row
 
-    def add(self, path: Path) -> None:
-        """Add one finished chunk; StoreError when the file is damaged."""
+    def add(self, path: Path, enough: Callable[[Accumulator], bool] = lambda total: False) -> bool:
+        """Add the blocks of one finished chunk until there are ``enough``, and say so.
+
+        Raises:
+            StoreError: the file is damaged.
+        """
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as data:
                 rows, curves = json.loads(str(data["rows"])), json.loads(str(data["curves"]))
-                n, hist, bounds, distinct = int(data["drops"]), data["hist"], data["bounds"], float(data["distinct"])
-                moments = Moments(n, *(data[name] for name in Moments._fields[1:]))
-                tallies = Tally.from_lines(n, data["tally"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                drops, tally, hist = data["drops"].tolist(), data["tally"], data["hist"]
+                bounds, distinct = data["bounds"], float(data["distinct"])
+                moments = [data[name] for name in Moments._fields[1:]]
+                blocks = [
+                    (
+                        Moments(n, *(of[i] for of in moments)),
+                        hist[i].astype(np.int64),
+                        Tally.from_lines(n, tally[tally[:, 0] == i, 1:]),
+                    )
+                    for i, n in enumerate(drops)
+                ]
+        except (OSError, ValueError, KeyError, EOFError, IndexError, zipfile.BadZipFile) as error:
             raise StoreError(f"{path}: damaged chunk ({error}); delete it and resume") from None
         if not self.drops:
-            self.rows, self.curves = rows, curves
-            self.moments, self.bounds, self.distinct, self.hist = moments, bounds, distinct, hist
+            self.rows, self.curves, self.bounds, self.distinct = rows, curves, bounds, distinct
+        elif rows != self.rows:
+            raise StoreError(f"{path}: rows differ from the other chunks; delete the results folder")
+        for block in blocks:
+            self._add_block(*block)
+            if enough(self):
+                return True
+        return False
+
+    def _add_block(self, moments: Moments, hist: np.ndarray, tallies: dict[int, Tally]) -> None:
+        if not self.drops:
+            self.moments, self.hist = moments, hist
         else:
-            if rows != self.rows:
-                raise StoreError(f"{path}: rows differ from the other chunks; delete the results folder")
             self.moments = self.moments + moments
             self.hist = self.hist + hist
             tallies = {row: self.tallies[row] + tally for row, tally in tallies.items()}
         self.tallies = tallies
-        self.drops += n
+        self.drops += moments.drops
 
     @property
     def independent_drops(self) -> float:

@@ -48,7 +48,8 @@ def draw(split: str) -> dict[str, np.ndarray]:
     sets = {}
     for name, source in _sources().items():
         blocks = [
-            source.sample(200, seed=derive(SEED, "channel", split, name, j)) for j in range(_SPLITS[split] // 200)
+            source.sample(200, seed=derive(SEED, "channel", split, name), first=200 * j)
+            for j in range(_SPLITS[split] // 200)
         ]
         sets[name] = unit_power(np.concatenate(blocks), num_lead=2)
     return sets

@@ -41,13 +41,13 @@ def _serve(job: dict[str, Any]) -> dict[str, str]:
     from benchmarks.seal import Identity, sealed
     from simulator.core.durable import write_bytes
 
-    identity = Identity(job["point"], int(job["index"]), int(job["drops"]))
-    data = compute(job["scenario"], identity.index, identity.drops, job["content"])
+    identity = Identity(job["point"], int(job["first"]), int(job["drops"]))
+    data = compute(job["scenario"], identity.first, identity.drops, job["content"])
     write_bytes(Path(job["path"]), sealed(data, identity))
     return {"done": job["path"]}
 
 
-def compute(scenario_text: str, index: int, drops: int, content: Mapping[str, str]) -> bytes:
+def compute(scenario_text: str, first: int, drops: int, content: Mapping[str, str]) -> bytes:
     """:func:`~benchmarks.chunk.run_chunk`, whose parts must read what the run read at its start.
 
     Raises:
@@ -58,7 +58,7 @@ def compute(scenario_text: str, index: int, drops: int, content: Mapping[str, st
 
     _forget_others(scenario_text, json.dumps(dict(content), sort_keys=True))
     with expecting(content):
-        return run_chunk(scenario_text, index, drops)
+        return run_chunk(scenario_text, first, drops)
 
 
 @lru_cache(maxsize=2)

@@ -8,12 +8,13 @@ import itertools
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
 from scenarios.load import set_field
 from scenarios.schema import Scenario, parse_scenario
+from simulator.core import registry
 from simulator.core.content import own_version
 from simulator.core.errors import ConfigError
 
@@ -46,10 +47,63 @@ class Point:
 
     @property
     def channel_key(self) -> str:
-        """Hash of what determines the channel alone, so that points which differ elsewhere see the same channels."""
-        return content_hash(
-            self.scenario.model_dump(mode="json", include={"carrier", "bs", "ue", "time", "channel", "normalization"})
-        )
+        """Hash of what determines the channels: points of equal keys see the same ones, drop by drop."""
+        return content_hash(_law(self.scenario) | {"normalization": self.scenario.normalization})
+
+    @property
+    def path_key(self) -> str:
+        """Hash of what determines the paths: points of equal keys differ in slots, speed or frequency grid alone."""
+        law = _law(self.scenario)
+        if _kept(self.scenario.channel.model):
+            law = {key: value for key, value in law.items() if key not in (*_MOTION, *_GRID)}
+        return content_hash(law)
+
+    @property
+    def effect_key(self) -> str:
+        """Hash of all that results may depend on: an axis along which it stays the same has no effect."""
+        scenario, law = self.scenario, _law(self.scenario)
+        data = scenario.model_dump(mode="json", exclude={"run", "description", "name", "sweep"})
+        estimation = scenario.estimation
+        ours = registry.target("estimators", estimation.name).startswith("receivers.")
+        if ours and (scenario.time.num_slots == 1 or not _sees_motion(scenario)):
+            for section, field in (("ue", "speed_mps"), ("ue", "max_speed_mps"), ("time", "slot_s")):
+                if field not in law:
+                    data[section].pop(field, None)
+        if "antenna_pattern" not in law:
+            data["bs"].pop("antenna_pattern")
+        return content_hash(data)
+
+
+_MOTION = ("speed_mps", "max_speed_mps", "slot_s")
+_GRID = ("num_subcarriers", "spacing_hz", "num_slots")
+_MOVING = ("tdl", "cdl", "umi", "uma", "rma", "site")
+
+
+def _kept(model: str) -> bool:
+    """Whether a source draws the same paths for any slots, speed and grid."""
+    return model in (*_MOVING, "rayleigh")
+
+
+def _law(scenario: Scenario) -> dict[str, Any]:
+    """What the channels are drawn from, by the fields of the geometry, without those that the source does not need."""
+    law = asdict(scenario.geometry) | {"channel": scenario.channel.model_dump(mode="json")}
+    model, idle = scenario.channel.model, {"subcarriers_per_sample"}
+    if model in (*_MOVING, "rayleigh", "recorded"):
+        if scenario.time.num_slots == 1 or model not in _MOVING:
+            idle.update(_MOTION)
+        elif not any(scenario.geometry.speed_range_mps):
+            idle.add("slot_s")
+        if model in ("rayleigh", "recorded", "tdl"):
+            idle.update(("antenna_pattern", "ue_num_pol", "ue_num_rows"))
+        if model == "rayleigh":
+            idle.update(("carrier_hz", "spacing_hz"))
+    return {key: value for key, value in law.items() if key not in idle}
+
+
+def _sees_motion(scenario: Scenario) -> bool:
+    """Whether an estimator between pilots or a predictor is told speed or time."""
+    held = (scenario.estimation.model_extra or {}).get("period_slots", 1) != 1
+    return held or any(entry.predict is not None for entry in scenario.feedback)
 
 
 def content_hash(data: Any) -> str:

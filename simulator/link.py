@@ -15,7 +15,7 @@ from simulator.core.backend import ops
 from simulator.core.errors import ConfigError
 from simulator.core.finite import LARGEST_IN_LINK, check_channels
 from simulator.core.interfaces import Estimator, FeedbackScheme, Precoder
-from simulator.core.seeding import derive
+from simulator.core.seeding import derive_wide
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, PrecodingContext
 from simulator.cqi import Cqi
 from simulator.cqi_field import CQI_BITS
@@ -53,8 +53,8 @@ class Link:
         throughput: transport blocks, with a CQI of 4 bits in every report.
 
     When reports are used: :class:`~simulator.reporting.Reporting`. The first slots of a drop fill the history, the
-    delay and the longest report; they are not scored, whatever the scheme. Where the gNB predicts, the UE also reports
-    in the slots that fill the history, in these without a history of its own.
+    delay and the first report of a scheme; they are not scored. Where the gNB predicts, the UE also reports in the
+    slots that fill the history, in these without a history of its own.
     """
 
     config: CsiConfig
@@ -82,7 +82,7 @@ class Link:
             self._reporting(label).check(label)
 
     def run(self, h: np.ndarray, *, seed: int) -> Iterator[tuple[str, str | None, CsiOutcome | LinkOutcome]]:
-        """Outcomes of one chunk, scheme by scheme.
+        """Outcomes of one block of drops, scheme by scheme.
 
         Args:
             h: true channel complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``.
@@ -95,43 +95,35 @@ class Link:
             ConfigError: a channel with entries that are not finite or above 1e6; it names drop and user.
         """
         check_channels(h, LARGEST_IN_LINK)
-        batch, users = h.shape[:2]
-        slots = h.shape[4] - self.num_slots + 1  # that are scored
-        if slots < 1:
+        if h.shape[4] < self.num_slots:
             raise ConfigError("time.num_slots", h.shape[4], f"at least {self.num_slots} (history, delay, segments)")
         warm_up, csi = self._estimates(h, seed)
-        h = h[..., -slots:, :]
-        channel = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(_flat(np.moveaxis(h, 4, 1)), -1, 1)))
-        # channel [batch * slot, subcarrier, user, rx_ant, port]
-        rows = metrics.effective_rows(channel, self.config.num_layers)  # [bt, n, user, layer, port]
-        target = self._directions(lambda: CsiReconstruction(h=_flat(np.moveaxis(h, 4, 1))))
-        streams = PrecodingContext(users if self.scheduler is None else self.scheduler.num_selected)
-        serve = partial(self._downlink.serve, channel, shape=(batch, slots), seed=derive(seed, "dmrs"))
-        for name, precoder in self.precoders.items():
-            if name not in self._within_power:
-                self._downlink.check_power(rows[:, :, : streams.num_users], precoder.for_link(streams), name)
-                self._within_power.add(name)
-        reference = {name: serve(rows, p.for_link(streams)) for name, p in self.precoders.items()}
+        scored = cache(lambda slots: _Scored(self, h[..., -slots:, :], derive_wide(seed, "dmrs")))
         for label in self.schemes:
-            known = self._reporting(label).run(warm_up, csi, (batch, slots), seed=seed)
-            rows_hat = known_rows(known.csi, self.config)
-            correlation2 = ops.convert_to_numpy(metrics.correlation2(rows, rows_hat))
-            reported = self._directions(lambda csi=known.csi: csi)
-            outcome = self._csi_outcome(label, known, h, correlation2)
-            yield label, None, replace(outcome, directions=lambda reported=reported: (target(), reported()))
-            context = PrecodingContext(streams.num_users, relative_error(correlation2))
-            amplitude = None if self._cqi is None else self._cqi.amplitude(rows_hat, known.cqi)
-            for name, precoder in self.precoders.items():
-                used = precoder.for_link(context)
-                served = serve(rows_hat, used)
-                expected = None
-                if amplitude is not None:
-                    expected = self._downlink.expected_sinr(rows_hat, amplitude, used, (batch, slots))
-                yield label, name, self._link_outcome(served, reference[name], expected, seed)
+            yield from self._run_scheme(label, scored(h.shape[4] - self._lead(label)), warm_up, csi, seed)
+
+    def _run_scheme(
+        self, label: str, scored: _Scored, warm_up: CsiEstimate | None, csi: CsiEstimate, seed: int
+    ) -> Iterator[tuple[str, str | None, CsiOutcome | LinkOutcome]]:
+        known = self._reporting(label).run(warm_up, csi, scored.shape, seed=seed)
+        rows_hat = known_rows(known.csi, self.config)
+        correlation2 = ops.convert_to_numpy(metrics.correlation2(scored.rows, rows_hat))
+        reported = self._directions(lambda: known.csi)
+        outcome = self._csi_outcome(label, known, scored.h, correlation2)
+        yield label, None, replace(outcome, directions=lambda: (scored.directions(), reported()))
+        context = PrecodingContext(scored.streams.num_users, relative_error(correlation2))
+        amplitude = None if self._cqi is None else self._cqi.amplitude(rows_hat, known.cqi)
+        for name, precoder in self.precoders.items():
+            used = precoder.for_link(context)
+            served = scored.serve(rows_hat, used)
+            expected = None
+            if amplitude is not None:
+                expected = self._downlink.expected_sinr(rows_hat, amplitude, used, scored.shape)
+            yield label, name, self._link_outcome(served, scored.reference[name], expected, seed)
 
     def _estimates(self, h: np.ndarray, seed: int) -> tuple[CsiEstimate | None, CsiEstimate]:
         """Estimates ``[batch * slot, ...]`` of the slots that fill the history, and of all others, with their past."""
-        csi = self.estimator.estimate(h, seed=derive(seed, "estimation"))
+        csi = self.estimator.estimate(h, seed=derive_wide(seed, "estimation"))
         h_hat, error_var = np.moveaxis(csi.h_hat, 4, 1), np.moveaxis(csi.error_var, 2, 1)
         past = self.history_slots - 1
         if not past:
@@ -143,12 +135,11 @@ class Link:
     @property
     def num_slots(self) -> int:
         """Slots that a drop has at least: history, delay, and the longest report."""
-        return self.history_slots + self.uplink.delay_slots + self._wait
+        return 1 + max(map(self._lead, self.schemes))
 
-    @property
-    def _wait(self) -> int:
-        """Slots, beside its first, that the longest report takes."""
-        return max(self._uplink(label).slots_per_report for label in self.schemes) - 1
+    def _lead(self, label: str) -> int:
+        """Slots that are not scored: those that fill the history, the delay, and the first report."""
+        return self.history_slots - 1 + self.uplink.delay_slots + self._uplink(label).slots_per_report - 1
 
     def _uplink(self, label: str) -> Uplink:
         return self.uplinks.get(label, self.uplink)
@@ -159,7 +150,6 @@ class Link:
             self._gnb[label],
             self._uplink(label),
             self.history_slots,
-            self._wait,
             self.predictions.get(label),
             None if self._cqi is None else self._cqi.at_ue,
         )
@@ -215,7 +205,7 @@ class Link:
             true = ops.convert_to_numpy(served.sinr)
             by_drop = (len(true), *served.rate.shape[1::2], *true.shape[2:])
             true, expected = (x.reshape(by_drop) for x in (true, true if expected is None else expected))
-            blocks = self.throughput.run(true, expected, seed=derive(seed, "blocks"))
+            blocks = self.throughput.run(true, expected, seed=derive_wide(seed, "blocks"))
         return LinkOutcome(
             served.rate,
             reference.rate,
@@ -230,12 +220,38 @@ class Link:
         )
 
 
+class _Scored:
+    """The slots of a block that are scored, and what precoders reach in them with perfect CSI.
+
+    Args:
+        link: of the block.
+        h: their channel complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``.
+        seed: of the DM-RS.
+    """
+
+    def __init__(self, link: Link, h: np.ndarray, seed: int):
+        self.h, self.shape = h, (len(h), h.shape[4])
+        # [batch * slot, subcarrier, user, rx_ant, port]
+        channel = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(_flat(np.moveaxis(h, 4, 1)), -1, 1)))
+        self.rows = metrics.effective_rows(channel, link.config.num_layers)  # [bt, n, user, layer, port]
+        self.directions = link._directions(lambda: CsiReconstruction(h=_flat(np.moveaxis(h, 4, 1))))
+        self.streams = PrecodingContext(h.shape[1] if link.scheduler is None else link.scheduler.num_selected)
+        self.serve = partial(link._downlink.serve, channel, shape=self.shape, seed=seed)
+        for name, precoder in link.precoders.items():
+            if name not in link._within_power:
+                some = self.rows[:, :, : self.streams.num_users]
+                link._downlink.check_power(some, precoder.for_link(self.streams), name)
+                link._within_power.add(name)
+        self.reference = {name: self.serve(self.rows, p.for_link(self.streams)) for name, p in link.precoders.items()}
+
+
 def relative_error(correlation2: np.ndarray) -> np.ndarray:
     r"""Long-term error of the rows relative to what is known of them, float32 ``[layer]``: :math:`1 / \rho^2 - 1`.
 
     Known rows are ``c g + e`` in any unit and phase. Linear MMSE of the true row gives an error of :math:`1 - \rho^2`
-    of its power, beside an estimate of :math:`\rho^2` of it. The mean over a chunk stands for what a gNB learns over
-    time; rows of which it knows nothing (0) do not count.
+    of its power, beside an estimate of :math:`\rho^2` of it. The mean over the drops that are computed together stands
+    for what a gNB learns over time: a block whose size is given by the geometry alone, whatever the run's length and
+    chunks. Rows of which it knows nothing (0) do not count.
 
     Args:
         correlation2: squared cosine between true and known rows, ``[batch, subcarrier, user, layer]``.

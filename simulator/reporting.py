@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from simulator.core.interfaces import FeedbackScheme
-from simulator.core.seeding import derive
+from simulator.core.seeding import derive_wide
 from simulator.core.types import CsiEstimate, CsiReconstruction, CsiReport
 from simulator.cqi_field import CqiField
 from simulator.prediction import Prediction
@@ -48,7 +48,6 @@ class Reporting:
         gnb: the object of the same scheme at the gNB.
         uplink: delay, impairments, slots of a report.
         history_slots: reconstructions that a gNB which predicts knows.
-        wait: slots, beside its first, that the longest report of all schemes takes; none is used before.
         prediction: how the delay is predicted away, or None.
         cqi: CQI ``[snr, batch * slot, user]`` that UEs put into their reports (:class:`~simulator.cqi_field.CqiField`),
             from their estimate and what their report says of it; None: no CQI.
@@ -61,14 +60,18 @@ class Reporting:
     gnb: FeedbackScheme
     uplink: Uplink
     history_slots: int = 1
-    wait: int = 0
     prediction: Prediction | None = None
     cqi: Callable[[CsiEstimate, CsiReconstruction], np.ndarray] | None = None
 
     @property
+    def wait(self) -> int:
+        """Slots, after its first, that a report takes."""
+        return self.uplink.slots_per_report - 1
+
+    @property
     def lead(self) -> int:
         """Slots from an estimate to its first use."""
-        return self.uplink.delay_slots + self.uplink.slots_per_report - 1
+        return self.uplink.delay_slots + self.wait
 
     def check(self, label: str) -> None:
         """ConfigError for a prediction that does not fit."""
@@ -90,14 +93,14 @@ class Reporting:
         if self.prediction is not None and not at_gnb:
             csi = self.prediction.at_ue(csi, self.lead)
         period = self.uplink.slots_per_report
-        received = self._deliver(_every(csi, batch, period), batch, derive(seed, "uplink"))
+        received = self._deliver(_every(csi, batch, period), batch, derive_wide(seed, "uplink"))
         # The newest report that had arrived a delay before each scored slot.
         newest = (self.wait + np.arange(slots) - (period - 1)) // period
         serving = [None if x is None else x[..., newest] for x in received[2:6]]
         if not at_gnb:
             return Known(self._held(received, newest), *serving, self._held_cqi(received, newest))
         if warm_up is not None:
-            received = _joined(self._deliver(warm_up, batch, derive(seed, "uplink of the warm-up")), received)
+            received = _joined(self._deliver(warm_up, batch, derive_wide(seed, "uplink of the warm-up")), received)
         scored = self.wait + self.history_slots - 1 + np.arange(slots)
         return Known(self._expected(received, scored), *serving, self._held_cqi(received, scored))
 

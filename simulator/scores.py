@@ -16,7 +16,7 @@ from simulator.throughput import ThroughputOutcome
 
 @dataclass(frozen=True)
 class CsiOutcome:
-    """What one scheme made of the CSI of a chunk.
+    """What one scheme made of the CSI of a block of drops.
 
     Args:
         h: true channel complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``.
@@ -46,7 +46,7 @@ class CsiOutcome:
 
 @dataclass(frozen=True)
 class LinkOutcome:
-    """Rates of a chunk under one precoder.
+    """Rates of a block of drops under one precoder.
 
     Args:
         rate: float ``[snr, batch, user, slot]``, mean over the band of the sum over layers [bit/s/Hz].

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from simulator.core.errors import ConfigError
-from simulator.core.seeding import derive
+from simulator.core.seeding import derive_wide
 from simulator.link_adaptation import OuterLoop, highest_row
 from simulator.mcs import MAX_DATA_SHARE, MAX_LAYERS, block_size, cqi_table, mcs_table
 
@@ -35,8 +36,10 @@ class BlerModel(Protocol):
 class BlockDecoder(Protocol):
     """Exact mode: :class:`simulator.phy.block_decoder.BlockDecoder`."""
 
-    def decode(self, sinr: NDArray[np.float32], modulation_order: int, rate: float, *, seed: int) -> NDArray[np.bool_]:
-        """ACK ``[block]`` of SINRs ``[block, sample, layer]``."""
+    def decode(
+        self, sinr: NDArray[np.float32], modulation_order: int, rate: float, *, seed: int | Sequence[int]
+    ) -> NDArray[np.bool_]:
+        """ACK ``[block]`` of SINRs ``[block, sample, layer]``, each block with bits and noise of its own seed."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +136,8 @@ class Throughput:
         for _ in range(10):  # the effective SINR grows about as the SINRs do
             scaled = (sinr * 10 ** (gain_db / 10)[..., None, None]).astype(np.float32)
             error_db = np.where(known, target_db - self.model.effective_sinr_db(scaled, beta), 0)
-            if np.abs(error_db).max(initial=0) < _GAIN_ERROR_DB:
+            error_db[np.abs(error_db) < _GAIN_ERROR_DB] = 0  # each by itself, whoever else is not there yet
+            if not error_db.any():
                 break
             gain_db = np.clip(gain_db + error_db, -200, 200)
         return np.where(known, 10 ** (gain_db / 10), 0).astype(np.float32)
@@ -152,7 +156,7 @@ class Throughput:
             sinr: true post-detection SINR float32 ``[snr, batch, slot, sample, user, layer]``, linear.
             predicted: the same as the gNB expects it; layers with 0 everywhere are not used, a UE without any layer is
                 not served.
-            seed: of the draws, and of bits and noise in the exact mode.
+            seed: of the draws, and of bits and noise in the exact mode, the same at every SNR.
 
         Raises:
             ConfigError: shapes that differ, or more than four layers in a codeword.
@@ -162,14 +166,14 @@ class Throughput:
         table = mcs_table(self.mcs)
         rows, beta = self._waterfall(table), self.model.beta(table.modulation_order, table.rate)
         slots = [self._slot(sinr[:, :, slot], predicted[:, :, slot], rows, beta) for slot in range(sinr.shape[2])]
-        offset = self._settled(slots, derive(seed, "warm-up")) if self.olla else np.float64(0)
+        offset = self._settled(slots, derive_wide(seed, "warm-up")) if self.olla else np.float64(0)
         found: list[tuple[np.ndarray, ...]] = []
         for number, slot in enumerate(slots):
             index = slot.choose(offset)
             if self.decoder is None:
-                ack, bler = slot.draw(index, derive(seed, "ack", number))
+                ack, bler = slot.draw(index, derive_wide(seed, "ack", number))
             else:
-                ack = self._decoded(slot.true, index, slot.num_layers, derive(seed, "blocks", number))
+                ack = self._decoded(slot.true, index, slot.num_layers, derive_wide(seed, "blocks", number))
                 bler = np.where(slot.sent, ~ack, 0)
             if self.olla:
                 offset = self.olla.update(offset, ack, slot.sent)
@@ -202,7 +206,7 @@ class Throughput:
         offset = self.olla.start(slots[0].num_layers.shape)
         for number in range(self.olla.warm_up_slots):
             slot = slots[number % len(slots)]
-            ack, _ = slot.draw(slot.choose(offset), derive(seed, number))
+            ack, _ = slot.draw(slot.choose(offset), derive_wide(seed, "ack", number))
             offset = self.olla.update(offset, ack, slot.sent)
         return offset
 
@@ -224,8 +228,8 @@ class Throughput:
             blocks = true[here]  # [block, n, layer], used layers first
             first = np.argsort(~np.any(blocks > 0, axis=1), axis=-1, kind="stable")[:, None, :layers]
             quality = np.take_along_axis(blocks, first, axis=-1)
-            key = derive(seed, "blocks", i, layers - 1)
-            ack[here] = self.decoder.decode(quality, int(table.modulation_order[i]), float(table.rate[i]), seed=key)
+            seeds = [derive_wide(seed, "block", drop, user) for _, drop, user in np.argwhere(here).tolist()]
+            ack[here] = self.decoder.decode(quality, int(table.modulation_order[i]), float(table.rate[i]), seed=seeds)
         return ack
 
 
@@ -247,9 +251,9 @@ class _Slot(NamedTuple):
         return np.maximum(highest_row(self.margin_db - offset_db, -_ROUNDING_DB), 0)
 
     def draw(self, index: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """ACK, and the block error rate that it was drawn from, 0 where nothing was sent."""
+        """ACK, and the block error rate that it was drawn from, 0 where nothing was sent; one draw for all SNRs."""
         bler = np.where(self.sent, np.take_along_axis(self.lost, index[None], axis=0)[0], 0)
-        return self.sent & (np.random.default_rng(seed).random(bler.shape) >= bler), bler
+        return self.sent & (np.random.default_rng(seed).random(bler.shape[1:]) >= bler), bler
 
 
 def num_data_re(num_subcarriers: int, overhead: float) -> int:

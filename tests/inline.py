@@ -22,7 +22,7 @@ class Inline:
 
     def next_done(self):
         unit = self._waiting.pop(self._random.randrange(len(self._waiting)))
-        unit.write(compute(unit.scenario_text, unit.index, unit.drops, unit.point.content))
+        unit.write(compute(unit.scenario_text, unit.first, unit.drops, unit.point.content))
         Inline.computed += 1
         return unit
 

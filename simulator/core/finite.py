@@ -29,16 +29,16 @@ def first_unfit(h: NDArray[Any], largest: float = LARGEST) -> tuple[tuple[int, .
     return tuple(map(int, index)), f"{h[index]:.6g}"
 
 
-def check_channels(h: NDArray[Any], largest: float = LARGEST, where: str = "") -> None:
+def check_channels(h: NDArray[Any], largest: float = LARGEST, first: int = 0) -> None:
     """ConfigError unless channels ``[drop, user, ...]`` can be computed with; it names the drop and the user.
 
     Args:
         h: channels.
         largest: see :func:`first_unfit`.
-        where: words after the number of the drop, e.g. " of chunk 3".
+        first: number of the first drop.
     """
     found = first_unfit(h, largest)
     if found is not None:
         (drop, user, *_), value = found
         allowed = f"finite entries of at most {largest:g}"
-        raise ConfigError(f"channel of drop {drop}{where}, user {user}", value, allowed)
+        raise ConfigError(f"channel of drop {first + drop}, user {user}", value, allowed)

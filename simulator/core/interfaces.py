@@ -32,11 +32,25 @@ class ChannelSource(ABC):
     corrections: tuple[str, ...] = ()  # names of what a source corrects in the library that it draws from
 
     @abstractmethod
-    def sample(self, batch_size: int, *, seed: int) -> NDArray[np.complex64]:
-        """Channels, complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``; equal seeds give equal channels."""
+    def sample(self, batch_size: int, *, seed: int, first: int = 0) -> NDArray[np.complex64]:
+        """Channels of the drops ``first``, ``first + 1``, ..., complex64.
 
-    def labels(self, batch_size: int, *, seed: int) -> dict[str, NDArray[Any]]:
-        """What is known of the UEs that :meth:`sample` draws with this seed, ``name -> [batch, user, ...]``.
+        The random numbers of a drop depend on ``seed`` and its number alone, not on the batch
+        (:func:`~simulator.core.seeding.by_drop`): drops 8 to 15 are the same whether drawn alone or after 0 to 7, up to
+        rounding. Speed, slots and frequency grid leave the random numbers as they are: the first slot of a drop has
+        the same paths whatever they are.
+
+        Args:
+            batch_size: drops.
+            seed: root seed.
+            first: number of the first drop.
+
+        Returns:
+            ``[batch, user, rx_ant, port, slot, subcarrier]``.
+        """
+
+    def labels(self, batch_size: int, *, seed: int, first: int = 0) -> dict[str, NDArray[Any]]:
+        """What is known of the UEs that :meth:`sample` draws so, ``name -> [batch, user, ...]``.
 
         Sources with a finite population of UEs name them (``user``, ``site``), so that data sets can be split by them.
         """

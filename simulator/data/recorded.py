@@ -9,6 +9,7 @@ import numpy as np
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import ChannelSource
 from simulator.core.params import validated
+from simulator.core.seeding import by_drop
 from simulator.core.types import RadioGeometry
 from simulator.data.layout import ChannelLayout
 from simulator.data.store import ChannelStore
@@ -65,16 +66,23 @@ class RecordedChannels(ChannelSource):
             where = "any site" if group_by else f"split {split}"
             raise ConfigError("ue.num_users", geometry.num_users, f"at most the samples of {where} ({count} in all)")
 
-    def sample(self, batch_size: int, *, seed: int) -> np.ndarray:
-        """Channels, complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``."""
-        g, rng = self._geometry, np.random.default_rng(seed)
+    def sample(self, batch_size: int, *, seed: int, first: int = 0) -> np.ndarray:
+        """Channels (see the base class); windows of another length begin elsewhere."""
+        g = self._geometry
+        starts = self._store.layout.num_slots - g.num_slots + 1
         size = np.array([len(group) for group in self._groups], float)
-        picks = rng.choice(len(self._groups), batch_size, p=size / size.sum())
-        drops = [rng.choice(self._groups[i], g.num_users, replace=False, shuffle=False) for i in picks]
-        index = np.reshape(drops, (batch_size, g.num_users)).astype(np.int64)
+        upper = np.cumsum(size / size.sum())
+
+        def draw(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+            group = self._groups[min(np.searchsorted(upper, rng.random(), side="right"), len(upper) - 1)]
+            users = rng.choice(group, g.num_users, replace=False, shuffle=False)
+            return users, rng.integers(0, starts, g.num_users)
+
+        index, start = (
+            np.array(by_drop(seed, first, batch_size, draw), np.int64).reshape(-1, 2, g.num_users).swapaxes(0, 1)
+        )
         h = self._store.take(self._split, index)[:, :, : g.num_rx_ant]
-        if g.num_slots < self._store.layout.num_slots:  # a window of its own for every UE
-            start = rng.integers(0, self._store.layout.num_slots - g.num_slots + 1, index.shape)
+        if starts > 1:  # a window of its own for every UE
             slots = (start[..., None] + np.arange(g.num_slots))[:, :, None, None, :, None]
             h = np.take_along_axis(h, slots, axis=4)
         return self._expanded(h)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -28,6 +29,8 @@ class BlockDecoder:
 
         self._block = block
 
-    def decode(self, sinr: NDArray[np.float32], modulation_order: int, rate: float, *, seed: int) -> NDArray[np.bool_]:
-        """ACK bool ``[block]`` of blocks with SINRs float32 ``[block, sample, layer]``."""
+    def decode(
+        self, sinr: NDArray[np.float32], modulation_order: int, rate: float, *, seed: int | Sequence[int]
+    ) -> NDArray[np.bool_]:
+        """ACK bool ``[block]`` of blocks with SINRs float32 ``[block, sample, layer]``; a seed for each."""
         return self._block(sinr.shape[-1], int(modulation_order), float(rate)).decode(sinr, seed=seed)

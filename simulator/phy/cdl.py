@@ -100,8 +100,8 @@ class ClusteredDelayLine(SionnaSource):
         g, cdl = self.geometry, self._cdl
         links = batch_size * g.num_users
 
-        def uniform(low: float, high: float) -> tf.Tensor:
-            return config.tf_rng.uniform([links, 1, 1], low, high, tf.float32)
+        def uniform(name: str, low: float, high: float) -> tf.Tensor:
+            return config.tf_rng.uniform([links, 1, 1], low, high, tf.float32, name)
 
         def tiled(x: tf.Tensor) -> tf.Tensor:
             return tf.tile(x, [links] + [1] * (x.shape.rank - 1))
@@ -110,18 +110,20 @@ class ClusteredDelayLine(SionnaSource):
             tiled(x) for x in (cdl._aod, cdl._zod, cdl._aoa, cdl._los_aod, cdl._los_zod, cdl._los_aoa)
         )
         if self._rotate:
-            d_aod = uniform(-self._azimuth, self._azimuth) - self._mean_aod
-            d_zod = uniform(math.pi / 2, math.pi / 2 + self._zenith + 1e-9) - self._mean_zod
-            d_aoa = uniform(-math.pi, math.pi)
+            d_aod = uniform("azimuth", -self._azimuth, self._azimuth) - self._mean_aod
+            d_zod = uniform("zenith", math.pi / 2, math.pi / 2 + self._zenith + 1e-9) - self._mean_zod
+            d_aoa = uniform("arrival", -math.pi, math.pi)
             aod, los_aod = aod + d_aod[..., None, None], los_aod + d_aod
             aoa, los_aoa = aoa + d_aoa[..., None, None], los_aoa + d_aoa
             zod, los_zod = _fold_zenith(zod + d_zod[..., None, None]), _fold_zenith(los_zod + d_zod)
         aoa, aod, zoa, zod = cdl._random_coupling(aoa, aod, tiled(cdl._zoa), zod)
         # In wavelengths: all that the specular path shows of its distance is a phase.
-        distance = uniform(0.0, 1.0) * cdl._cir_sampler._lambda_0 if self.corrections else tf.zeros([links, 1, 1])
-        heading = uniform(0.0, 2 * math.pi)[:, 0]  # [link, 1]
+        distance = (
+            uniform("los phase", 0.0, 1.0) * cdl._cir_sampler._lambda_0 if self.corrections else tf.zeros([links, 1, 1])
+        )
+        heading = uniform("heading", 0.0, 2 * math.pi)[:, 0]  # [link, 1]
         low, high = g.speed_range_mps
-        speed = uniform(low, high) if low < high else low  # one speed for all: no draw
+        speed = uniform("speed", low, high) if low < high else low  # one speed for all: no draw
         velocity = speed * tf.stack([tf.cos(heading), tf.sin(heading), tf.zeros_like(heading)], axis=-1)
         topology = Topology(
             velocities=velocity,

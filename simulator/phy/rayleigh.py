@@ -7,6 +7,7 @@ import numpy as np
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import ChannelSource
 from simulator.core.params import Count, validated
+from simulator.core.seeding import by_drop
 from simulator.core.types import RadioGeometry
 
 
@@ -30,12 +31,13 @@ class Rayleigh(ChannelSource):
         """1 by definition."""
         return 1.0
 
-    def sample(self, batch_size: int, *, seed: int) -> np.ndarray:
-        """Channels, complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``."""
+    def sample(self, batch_size: int, *, seed: int, first: int = 0) -> np.ndarray:
+        """Channels (see the base class)."""
         g = self.geometry
-        rng = np.random.default_rng(seed)
-        shape = (batch_size, g.num_users, g.num_rx_ant, g.panel.num_ports, g.num_slots, self.taps, 2)
-        gains = rng.standard_normal(shape, np.float32).view(np.complex64)[..., 0] / np.float32(np.sqrt(2 * self.taps))
+        shape = (g.num_slots, g.num_users, g.num_rx_ant, g.panel.num_ports, self.taps, 2)  # slots in order of time
+        drawn = by_drop(seed, first, batch_size, lambda rng: rng.standard_normal(shape, np.float32))
+        gains = np.array(drawn, np.float32).reshape(batch_size, *shape).view(np.complex64)[..., 0]
+        gains = np.moveaxis(gains, 1, 4) / np.float32(np.sqrt(2 * self.taps))
         if self.taps == 1:
             return np.repeat(gains, g.num_subcarriers, axis=-1)
         phases = np.outer(np.arange(self.taps), np.arange(g.num_subcarriers)) / g.num_subcarriers

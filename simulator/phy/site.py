@@ -13,7 +13,7 @@ from pydantic import Field
 
 from simulator.core.interfaces import ChannelSource
 from simulator.core.params import Count, Integer, PositiveFloat, Real, validated
-from simulator.core.seeding import derive
+from simulator.core.seeding import by_drop, derive
 from simulator.core.types import RadioGeometry
 from simulator.phy.ofdm import cir_to_ofdm
 from simulator.phy.site_trace import site_paths, site_request
@@ -87,21 +87,24 @@ class TracedSite(ChannelSource):
         )
         self._function = tf.function(self._response, jit_compile=False)
 
-    def _picks(self, batch_size: int, seed: int) -> np.ndarray:
+    def _picks(self, batch_size: int, seed: int, first: int = 0) -> np.ndarray:
         """Points of every drop, int ``[batch, user]``, without repetition in a drop."""
-        rng = np.random.default_rng(seed)
         users = self._geometry.num_users
-        drops = [rng.choice(self._points, users, replace=False) for _ in range(batch_size)]
-        return np.reshape(drops, (batch_size, users)).astype(np.int64)
+        picks = by_drop(seed, first, batch_size, lambda rng: rng.choice(self._points, users, replace=False), "points")
+        return np.array(picks, np.int64).reshape(batch_size, users)
 
-    def labels(self, batch_size: int, *, seed: int) -> dict[str, np.ndarray]:
+    def labels(self, batch_size: int, *, seed: int, first: int = 0) -> dict[str, np.ndarray]:
         """``user`` (point of the site), ``position_m`` and ``los`` of the UEs that ``sample`` draws."""
-        picks = self._picks(batch_size, seed)
+        picks = self._picks(batch_size, seed, first)
         return {"user": picks, "position_m": self._site["position_m"][picks], "los": self._site["los"][picks]}
 
-    def sample(self, batch_size: int, *, seed: int) -> np.ndarray:
-        """Channels, complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``."""
-        return self._channels(self._picks(batch_size, seed), np.random.default_rng([seed, 1]))
+    def sample(self, batch_size: int, *, seed: int, first: int = 0) -> np.ndarray:
+        """Channels (see the base class)."""
+        users = self._geometry.num_users
+        motion = by_drop(seed, first, batch_size, lambda rng: rng.random((2, users)), "motion")
+        return self._channels(
+            self._picks(batch_size, seed, first), *np.array(motion).reshape(batch_size, 2, users).swapaxes(0, 1)
+        )
 
     @property
     def num_distinct(self) -> int:
@@ -118,16 +121,16 @@ class TracedSite(ChannelSource):
         for number in count():
             rng, total = np.random.default_rng(derive(0, "mean power", number)), 0.0
             for part in np.split(np.arange(self._points), range(_BLOCK, self._points, _BLOCK)):
-                power = np.square(np.abs(self._channels(part[:, None], rng)))
+                power = np.square(np.abs(self._channels(part[:, None], *rng.random((2, len(part), 1)))))
                 total += len(part) * float(np.mean(power, dtype=np.float64))
             yield total / self._points
 
-    def _channels(self, picks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Channels of points ``[batch, user]``, with headings and speeds of ``rng``."""
+    def _channels(self, picks: np.ndarray, heading: np.ndarray, speed: np.ndarray) -> np.ndarray:
+        """Channels of points ``[batch, user]``, with headings and speeds as shares of their ranges."""
         g = self._geometry
         site = {key: self._site[key][picks] for key in ("a", "tau", "k_t", "k_r")}
-        heading = rng.uniform(0, 2 * math.pi, picks.shape)
-        speed = rng.uniform(*g.speed_range_mps, picks.shape)[..., None]
+        heading, (low, high) = 2 * math.pi * heading, g.speed_range_mps
+        speed = (low + (high - low) * speed)[..., None]
         velocity = speed * np.stack([np.cos(heading), np.sin(heading), np.zeros_like(heading)], axis=-1)
         wavelength = _SPEED_OF_LIGHT / g.carrier_hz
         doppler = np.einsum("bupx,bux->bup", site["k_r"].astype(float), velocity) / wavelength  # [Hz]

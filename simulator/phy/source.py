@@ -1,4 +1,4 @@
-"""What all Sionna channel sources share: compile once, seed, order ports, hand over NumPy."""
+"""What all Sionna channel sources share: compile once, draw by drop, order ports, hand over NumPy."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import tensorflow as tf
 
 from simulator.core.interfaces import ChannelSource
 from simulator.core.types import RadioGeometry
+from simulator.phy.drop_draws import drawn, fed, numbers_of
 from simulator.phy.ofdm import cir_to_ofdm
 from simulator.phy.panels import port_order
-from simulator.phy.sionna_env import set_seed
 
 
 class SionnaSource(ChannelSource):
@@ -19,8 +19,8 @@ class SionnaSource(ChannelSource):
 
     Args:
         geometry: carrier, antennas, users, time.
-        xla: compile with XLA. Costs seconds at the first drop and pays for many; random streams differ between the
-            two forms, so the choice belongs to the source, never to the run.
+        xla: compile with XLA. Costs seconds at the first drop and pays for many; rounding differs between the two
+            forms, so the choice belongs to the source, never to the run.
     """
 
     power_drops = 1024
@@ -30,12 +30,19 @@ class SionnaSource(ChannelSource):
         self.geometry = geometry
         self._order, self._ue_order = port_order(geometry.panel), port_order(geometry.ue_panel)
         self._function = tf.function(self._response, jit_compile=xla)
+        self._plans: dict[int, list] = {}  # by batch size
 
     @abstractmethod
     def paths(self, batch_size: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Path coefficients ``[batch, user, rx_ant, 1, tx_ant, path, time]`` and delays ``[batch, user, 1, path]``."""
 
-    def _response(self, batch_size: int) -> tf.Tensor:
+    def _response(self, batch_size: int, numbers: tf.Tensor) -> tf.Tensor:
+        with fed(numbers) as draws:
+            h = self._channels(batch_size)
+        self._plans[batch_size] = draws.plan
+        return h
+
+    def _channels(self, batch_size: int) -> tf.Tensor:
         a, tau = self.paths(batch_size)
         # Ports and antennas are put in order on the paths, which are fewer than the subcarriers.
         a = tf.gather(a, self._order, axis=4)
@@ -43,14 +50,18 @@ class SionnaSource(ChannelSource):
             a = tf.gather(a, self._ue_order, axis=2)
         return cir_to_ofdm(a, tau, self.geometry.num_subcarriers, self.geometry.spacing_hz)
 
-    def sample(self, batch_size: int, *, seed: int) -> np.ndarray:
-        """Channels, complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``."""
-        set_seed(seed)
+    def sample(self, batch_size: int, *, seed: int, first: int = 0) -> np.ndarray:
+        """Channels (see the base class)."""
+        batch_size, g = int(batch_size), self.geometry
         if not batch_size:
-            g = self.geometry
-            lead = (0, g.num_users, g.num_rx_ant, g.panel.num_ports)
-            return np.zeros((*lead, g.num_slots, g.num_subcarriers), np.complex64)
-        return self._function(int(batch_size)).numpy()
+            shape = (0, g.num_users, g.num_rx_ant, g.panel.num_ports, g.num_slots, g.num_subcarriers)
+            return np.empty(shape, np.complex64)
+        if tf.config.functions_run_eagerly():
+            with drawn(batch_size, seed=seed, first=first):
+                return self._channels(batch_size).numpy()
+        spec = tf.TensorSpec([batch_size, None], tf.float32)
+        function = self._function.get_concrete_function(batch_size, spec)
+        return function(tf.constant(numbers_of(self._plans[batch_size], batch_size, seed, first))).numpy()
 
     @property
     def sampling_hz(self) -> float:

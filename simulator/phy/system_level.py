@@ -94,8 +94,8 @@ class _SectorDrops(SionnaSource):
             max_ut_velocity=g.speed_range_mps[1],
         )
         if self._floors:
-            floors = tf.floor(config.tf_rng.uniform(indoor.shape, 4.0, 9.0))
-            floor = tf.floor(config.tf_rng.uniform(indoor.shape) * floors)
+            floors = tf.floor(config.tf_rng.uniform(indoor.shape, 4.0, 9.0, name="floors"))
+            floor = tf.floor(config.tf_rng.uniform(indoor.shape, name="floor") * floors)
             height = ue[..., 2] + tf.where(indoor, 3 * floor, 0.0)
             ue = tf.concat([ue[..., :2], height[..., None]], axis=-1)
         return ue, *rest, indoor

@@ -71,7 +71,7 @@ class TappedDelayLine(SionnaSource):
         a, tau = self._tdl(links, g.num_slots, self.sampling_hz)
         if self._sqrt_tables is not None:
             p = g.panel
-            pick = config.tf_rng.uniform([links], maxval=self._sqrt_tables.shape[0], dtype=tf.int32)
+            pick = config.tf_rng.uniform([links], 0, self._sqrt_tables.shape[0], tf.int32, "azimuth")
             root = tf.gather(self._sqrt_tables, pick)  # [link, n1, n1]
             # One gain per column: rows of the panel repeat row 0, so that a column keeps unit power.
             column = tf.reshape(a[:, 0], [links, g.num_rx_ant, p.num_pol, p.n1, p.n2, -1, g.num_slots])[..., :1, :, :]

@@ -52,7 +52,7 @@ class CorrectedRays(RaysGenerator):
         """A random order of the rays of every cluster; in the two strongest within each sub-cluster (step 8)."""
         if not self._by_sub_cluster:
             return super()._shuffle_angles(angles)
-        key = config.tf_rng.uniform(tf.shape(angles), dtype=tf.float32)
+        key = config.tf_rng.uniform(tf.shape(angles), dtype=tf.float32, name="coupling")
         key += tf.where(self._strongest[..., None], tf.constant(SUB_CLUSTER, tf.float32), 0.0)
         return tf.gather(angles, tf.gather(tf.argsort(key), _PLACE, axis=-1), batch_dims=4)
 

@@ -16,8 +16,8 @@ def _log10(x: tf.Tensor) -> tf.Tensor:
     return tf.math.log(x) / math.log(10.0)
 
 
-def _uniform(shape: list[Any]) -> tf.Tensor:
-    return config.tf_rng.uniform(shape, dtype=tf.float32)
+def _uniform(shape: list[Any], name: str) -> tf.Tensor:
+    return config.tf_rng.uniform(shape, dtype=tf.float32, name=name)
 
 
 class _Corrected:
@@ -42,7 +42,7 @@ class _Corrected:
             return super()._sample_indoor_distance()
         low, high = self.min_2d_in, self.max_2d_in
         shape = [self.batch_size, 1, self.num_ut]
-        inside = low + (high - low) * tf.minimum(_uniform(shape), _uniform(shape))
+        inside = low + (high - low) * tf.minimum(_uniform(shape, "indoor distance"), _uniform(shape, "indoor distance"))
         inside *= tf.cast(self.indoor[:, None], tf.float32)
         self._distance_2d_in = tf.broadcast_to(inside, tf.shape(self.distance_2d))
         # A UE near the mast may be deeper in its building than the mast is far.
@@ -55,7 +55,7 @@ class _Corrected:
         if "indoor-los" not in self.corrections:
             return super()._sample_los()
         indoor = self.indoor[:, None]
-        drawn = _uniform(list(tf.unstack(tf.shape(self.distance_2d)))) < self.los_probability
+        drawn = _uniform(list(tf.unstack(tf.shape(self.distance_2d))), "los") < self.los_probability
         forced = self._requested_los
         # A forced state is that of outdoor UEs.
         self._outdoor_los = drawn if forced is None else tf.where(indoor, drawn, forced)
@@ -124,5 +124,5 @@ class CorrectedUMa(_Corrected, UMaScenario):
         c = g * (tf.maximum(h_ut - 13.0, 0.0) / 10) ** 1.5
         steps = tf.maximum(tf.floor((h_ut - 13.5) / 3), 0.0)
         shape = list(tf.unstack(tf.shape(d_2d)))
-        step = tf.minimum(tf.floor(_uniform(shape) * (steps + 1)), steps)
-        return tf.where(_uniform(shape) < 1 / (1 + c), 1.0, 12.0 + 3 * step)
+        step = tf.minimum(tf.floor(_uniform(shape, "height step") * (steps + 1)), steps)
+        return tf.where(_uniform(shape, "height") < 1 / (1 + c), 1.0, 12.0 + 3 * step)

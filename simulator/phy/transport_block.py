@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sionna.phy.mapping import Constellation, Demapper, Mapper
 
 from simulator.core.errors import ConfigError
-from simulator.core.seeding import derive
+from simulator.core.seeding import derive_wide
 from simulator.mcs import block_size
 from simulator.phy.dl_sch import DlSchCode
 
@@ -62,13 +62,13 @@ class TransportBlock:
         """Blocks that are decoded at once, always, so that memory stays bounded and one shape is compiled."""
         return max(1, min(_MAX_BLOCKS, _CHUNK_BITS // self.num_coded_bits))
 
-    def decode(self, sinr: NDArray[np.float32], *, seed: int) -> NDArray[np.bool_]:
+    def decode(self, sinr: NDArray[np.float32], *, seed: int | Sequence[int]) -> NDArray[np.bool_]:
         """Whether each block passed its CRC, bool ``[block]``.
 
         Args:
             sinr: post-detection SINR float32 ``[block, sample, layer]``, linear; ``sample`` is ``re`` without
                 ``sample_of_re``.
-            seed: of bits and noise.
+            seed: of bits and noise; or one for every block, which then does not depend on the others.
 
         Raises:
             ConfigError: too few samples, or another number of layers.
@@ -81,28 +81,38 @@ class TransportBlock:
         if not self._code.decodable:
             return ack
         size = self.blocks_per_call
+        seeds = [derive_wide(seed, "block", block) for block in range(len(sinr))] if isinstance(seed, int) else seed
         for start in range(0, len(sinr), size):
             part = sinr[start : start + size]
             filled = np.pad(part, ((0, size - len(part)), (0, 0), (0, 0)))
-            key = tf.constant([derive(seed, "transport block", start), 0], tf.int32)
-            ack[start : start + size] = self._chain(tf.constant(filled), key).numpy()[: len(part)]
+            bits, noise = self._drawn(seeds[start : start + size], size)
+            ack[start : start + size] = self._chain(*map(tf.constant, (filled, bits, noise))).numpy()[: len(part)]
         return ack
 
+    def _drawn(self, seeds: Sequence[int], size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Bits ``[block, bit]``, and unit noise ``[2, block, symbol]``, of ``size`` blocks; 0 without a seed."""
+        bits = np.zeros((size, self.tb_size), np.float32)
+        noise = np.zeros((2, size, self.num_coded_bits // self._order), np.float32)
+        for block, seed in enumerate(seeds):
+            rng = np.random.default_rng(seed)
+            bits[block] = rng.integers(0, 2, self.tb_size, np.int8)
+            noise[:, block] = rng.standard_normal((2, noise.shape[2]), np.float32)
+        return bits, noise
+
     @cached_property
-    def _chain(self) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-        """SINRs ``[block, sample, layer]`` to CRC status ``[block]``, compiled."""
+    def _chain(self) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
+        """SINRs ``[block, sample, layer]``, bits and noise to CRC status ``[block]``, compiled."""
         code = self._code
         points = Constellation("qam", self._order)
         mapper, demapper = Mapper(constellation=points), Demapper("app", constellation=points)
 
         @tf.function(jit_compile=self.num_coded_bits > _SMALL)
-        def chain(sinr: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+        def chain(sinr: tf.Tensor, bits: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
             blocks = sinr.shape[0]
-            bits = tf.random.stateless_uniform((blocks, self.tb_size), key, 0, 2, tf.int32)
-            x = mapper(code.encode(tf.cast(bits, tf.float32)))
+            x = mapper(code.encode(bits))
             by_symbol = tf.reshape(tf.gather(sinr, self._sample_of_re, axis=1), (blocks, -1))
             noise_var = tf.clip_by_value(1 / by_symbol, *_NOISE_RANGE)
-            noise = tf.random.stateless_normal((2, *x.shape), key + tf.constant([0, 1])) * tf.sqrt(noise_var / 2)
+            noise *= tf.sqrt(noise_var / 2)
             llr = demapper(x + tf.complex(noise[0], noise[1]), noise_var)
             return code.decode(llr)[1]
 

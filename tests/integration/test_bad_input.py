@@ -28,7 +28,7 @@ SCENARIO = {
     "feedback": [{"scheme": "rvq", "bits": 4}],
     "precoding": {"precoders": ["zf"]},
     "snr_db": [0, 10],
-    "run": {"drops": 64, "chunk_drops": 16},
+    "run": {"drops": 64, "chunk_drops": 32},
 }
 RECIPE = {
     "name": "tiny",
@@ -225,7 +225,7 @@ SETTINGS = {
     "metrics=[goodput_bpshz]": "metrics: got 'goodput_bpshz'|only with a throughput section",
     "run.drops=1": "run.drops: got 1|greater than or equal to 2",
     "run.memory_gib=.nan": "run.memory_gib: got nan|greater than 0",
-    "run.memory_gib=1e-6": "run.memory_gib: got 1e-06|for one drop of this scenario",
+    "run.memory_gib=1e-6": "run.memory_gib: got 1e-06|computed together",
     "feedback.rvq.bits=21": "feedback.rvq.bits: got 21|less than or equal to 20",
     "feedback.rvq.bits=0": "feedback.rvq.bits: got 0|greater than or equal to 1",
     "feedback.rvq.codebooks=0": "feedback.rvq.codebooks: got 0|greater than or equal to 1",

@@ -148,12 +148,12 @@ class PathGains(ChannelSource):
     def __init__(self, geometry, mean):
         self.mean, self.shape = mean, (1, geometry.num_rx_ant, geometry.panel.num_ports, 1, geometry.num_subcarriers)
 
-    def labels(self, batch_size, *, seed):
-        return {"gain": self.mean * np.random.default_rng(seed).exponential(size=(batch_size, 1))}
+    def labels(self, batch_size, *, seed, first=0):
+        return {"gain": self.mean * np.random.default_rng([seed, first]).exponential(size=(batch_size, 1))}
 
-    def sample(self, batch_size, *, seed):
-        phases = np.random.default_rng([seed, 1]).uniform(0, 2 * np.pi, (batch_size, *self.shape))
-        gain = self.labels(batch_size, seed=seed)["gain"]
+    def sample(self, batch_size, *, seed, first=0):
+        phases = np.random.default_rng([seed, first, 1]).uniform(0, 2 * np.pi, (batch_size, *self.shape))
+        gain = self.labels(batch_size, seed=seed, first=first)["gain"]
         return (np.sqrt(gain)[..., None, None, None, None] * np.exp(1j * phases)).astype(np.complex64)
 
 
@@ -315,7 +315,7 @@ def test_the_folder_serves_as_weights_in_the_link(trained, tmp_path, run_here):
     frame = benchmarks.run(file, out=tmp_path / "out", workers=1, report=False)
     table = frame.set_index(["scheme", "metric"])["value"]
     (point,) = load_points(file)[1]
-    h = ChannelDraw(point).chunk(0, 64)[:, 0, 0, :, 0]
+    h = ChannelDraw(point).block(0, 64)[:, 0, 0, :, 0]
     images = scale_images(to_real(to_angular_delay(h, point.scenario.panel, 8)))[0]
     latent = TrainedModel(str(trained)).encode(images)
     for bits in (2, 4):

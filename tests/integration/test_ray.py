@@ -28,7 +28,7 @@ SCENARIO = {
     "feedback": [{"scheme": "rvq", "bits": 4}],
     "precoding": {"precoders": ["mrt", "zf"]},
     "snr_db": [0, 10],
-    "run": {"drops": 64, "chunk_drops": 8},
+    "run": {"drops": 256, "chunk_drops": 32},
     "sweep": {"feedback.rvq.bits": [2, 6]},
 }
 

@@ -13,6 +13,7 @@ from receivers.training.concrete import ConcreteBottleneck
 from receivers.training.objective import TrainingModel
 from receivers.training.recipe import ConcreteSection, QuantizerSection
 from simulator.core import registry
+from simulator.core.seeding import by_drop
 from simulator.core.types import Panel, RadioGeometry
 from simulator.data.layout import ChannelLayout
 from simulator.data.writer import StoreWriter
@@ -50,6 +51,20 @@ def test_channels(tmp_path, name, params):
     h = np.stack([source.sample(DRAWS, seed=seed)[:, 0, 0, 0, 0, 0] for seed in SEEDS])
     assert_independent(np.abs(h))
     assert_independent(np.angle(h))
+    # Drops are streams of their own, too: those of one seed, in a row and at any distance.
+    h = np.stack([source.sample(DRAWS, seed=1, first=DRAWS * k)[:, 0, 0, 0, 0, 0] for k in range(len(SEEDS))])
+    assert_independent(np.abs(h))
+    assert_independent(np.angle(h))
+    assert_independent(np.abs(h).T)
+
+
+@pytest.mark.parametrize("kind", ["random", "standard_normal"])
+def test_consecutive_drops(kind):
+    """Numbers of each drop, which its paths are made of: no stream is another one, shifted."""
+    drawn = by_drop(1, 0, len(SEEDS), lambda rng: getattr(rng, kind)(DRAWS, np.float32))
+    assert_independent(drawn)
+    others = [by_drop(seed, 7, 1, lambda rng: getattr(rng, kind)(DRAWS, np.float32), "role")[0] for seed in SEEDS]
+    assert_independent(others)
 
 
 @pytest.mark.long

@@ -446,7 +446,7 @@ class TestInTheLink:
         assert [p.axes["estimation.snr_db"] for p in points] == [-5, 10, 40]
         rates, nmse = [], []
         for point in points:
-            h = ChannelDraw(point).chunk(0, 40)
+            h = ChannelDraw(point).block(0, 40)
             for _, precoder, outcome in build_link(point.scenario).run(h, seed=1):
                 if precoder is None:
                     nmse.append(np.mean(np.abs(outcome.h_hat - h) ** 2))

@@ -7,7 +7,7 @@ import pytest
 
 from simulator.core import bitfield, registry
 from simulator.core.errors import ConfigError, CsilinkError, PayloadError
-from simulator.core.seeding import derive
+from simulator.core.seeding import by_drop, derive, derive_wide
 from simulator.core.types import CsiConfig, CsiReconstruction, CsiReport, Panel, RadioGeometry
 from simulator.core.units import db_to_lin, lin_to_db
 from simulator.precoding import Rzf
@@ -113,6 +113,26 @@ class TestSeeding:
         assert derive(7, "channel", "abc", 0) == 2025635398
         assert derive(0, "uplink") == 920432730
         assert derive(1, "rvq", 32, 12, 3) == 1232781995
+        assert derive_wide(7, "link", 0) == 6228816303210762298
+        draw = by_drop(1, 3, 1, lambda rng: rng.integers(0, 2**63, 2).tolist(), "motion")
+        assert draw == [[6291230104696696553, 83632887794790290]]
+
+    def test_the_generator_of_drops_is_philox(self):
+        """Philox4x64-10 of counter and key 0, as its authors publish it; NumPy counts before it draws."""
+        words = np.random.Philox(key=0, counter=2**256 - 1).random_raw(4).tolist()
+        assert words == [0x16554D9ECA36314C, 0xDB20FE9D672D0FDC, 0xD7E772CEE186176B, 0x7E68B68AEC7BA23B]
+        assert by_drop(1, 0, 1, lambda rng: type(rng.bit_generator)) == [np.random.Philox]
+
+    def test_a_drop_has_its_own_stream_whoever_is_drawn_with_it(self):
+        """Numbers that are left over, or half used, do not reach the next drop."""
+
+        def draw(rng):
+            return [rng.random(dtype=np.float32), *rng.standard_normal(3), rng.integers(0, 9, dtype=np.int32)]
+
+        together = by_drop(5, 2, 6, draw)
+        assert together == [by_drop(5, drop, 1, draw)[0] for drop in range(2, 8)]
+        others = [by_drop(6, 2, 6, draw), by_drop(5, 8, 6, draw), by_drop(5, 2, 6, draw, "role")]
+        assert len({x[1] for drawn in (together, *others) for x in drawn}) == 24
 
     def test_all_coordinates_matter(self):
         coordinates = [(1, "channel", 0), (2, "channel", 0), (1, "uplink", 0), (1, "channel", 1), (1, "channel", "0")]

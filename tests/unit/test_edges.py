@@ -56,17 +56,17 @@ def test_a_source_is_asked_before_its_channels_are_normalised(monkeypatch, rng, 
     draw = ChannelDraw(Point(scenario, {}))
     h = channel(rng, slots=1)
     h[1, 2, 0, 0, 0, 0] = UNFIT[name]
-    monkeypatch.setattr(draw, "_draw", lambda *args: h)
-    with pytest.raises(ConfigError, match=r"^channel of drop 1.*, user 2: got "):
-        draw.chunk(0, 3)
+    monkeypatch.setattr(draw._source, "sample", lambda *args, **params: h)
+    with pytest.raises(ConfigError, match=r"^channel of drop 65, user 2: got "):
+        draw.block(64, 3)
 
 
 def test_what_is_large_and_what_is_not():
     assert first_unfit(np.float32([1, -1e15, 1e15])) is None and first_unfit(np.zeros((0, 3))) is None
     assert first_unfit(np.array([[1, 2], [3, 2e15j]])) == ((1, 1), "0+2e+15j")
     check_channels(np.full((2, 1, 1), 1e15, np.complex64))
-    with pytest.raises(ConfigError, match=r"drop 0 of chunk 4, user 0: got '100\+0j'"):
-        check_channels(np.full((2, 1, 1), 100, np.complex64), 10, " of chunk 4")
+    with pytest.raises(ConfigError, match=r"drop 4, user 0: got '100\+0j'"):
+        check_channels(np.full((2, 1, 1), 100, np.complex64), 10, first=4)
 
 
 def test_channels_of_zeros_and_of_low_rank_pass(rng):

@@ -24,9 +24,10 @@ from scenarios.sweep import expand
 from simulator.core import registry
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import Precoder
-from simulator.core.seeding import derive
+from simulator.core.seeding import derive_wide
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport, Panel, RadioGeometry
 from simulator.link import Link, UplinkModel
+from simulator.phy.rayleigh import Rayleigh
 from simulator.precoding import Mrt
 from simulator.prediction import Prediction
 from simulator.scores import LinkOutcome
@@ -303,39 +304,45 @@ def draw(**changes):
 
 
 class TestBuild:
-    def test_chunks_are_reproducible_and_different(self):
+    def test_drops_are_reproducible_and_different(self):
         one, two = draw(), draw()
-        np.testing.assert_array_equal(one.chunk(3, 8), two.chunk(3, 8))
-        first = one.chunk(0, 8)
-        assert (first != one.chunk(1, 8)).all()
-        np.testing.assert_array_equal(one.chunk(0, 8), first)
+        np.testing.assert_array_equal(one.block(24, 8), two.block(24, 8))
+        first = one.block(0, 8)
+        assert (first != one.block(8, 8)).all()
+        np.testing.assert_array_equal(one.block(0, 8), first)
+        np.testing.assert_array_equal(one.block(3, 5), first[3:])
         assert first.shape == (8, 2, 1, 8, 1, 4) and first.dtype == np.complex64
 
     def test_the_channel_depends_on_the_channel_alone(self):
-        """Scheme, precoder, SNR, uplink and estimator leave the channels as they are; seed and speed do not."""
-        base = draw().chunk(0, 4)
+        """Scheme, precoder, SNR, uplink, estimator, and the speed of a single slot leave the channels as they are."""
+        base = draw().block(0, 4)
         for change in (
             {"feedback": [{"scheme": "dft"}]},
             {"snr_db": [0, 20]},
             {"precoding": {"precoders": ["rzf"]}},
             {"uplink": {"loss_probability": 0.5}},
             {"estimation": {"name": "noisy", "snr_db": 5}},
+            {"ue": {"num_users": 2, "speed_mps": 1.0}},
         ):
-            np.testing.assert_array_equal(draw(**change).chunk(0, 4), base)
-        for change in ({"seed": 6}, {"ue": {"num_users": 2, "speed_mps": 1.0}}, {"channel": {"model": "rayleigh"}}):
-            assert (draw(**change).chunk(0, 4) != base).all()
+            np.testing.assert_array_equal(draw(**change).block(0, 4), base)
+        for change in ({"seed": 6}, {"channel": {"model": "rayleigh"}}):
+            assert (draw(**change).block(0, 4) != base).all()
+
+    def test_a_source_that_does_not_draw_by_drop_is_refused(self, monkeypatch):
+        monkeypatch.setattr(Rayleigh, "sample", lambda self, batch_size, *, seed: None)
+        with pytest.raises(ConfigError, match=r"^channel\.model: got 'rayleigh'; allowed: .* first\)"):
+            draw()
 
     def test_per_sample_normalisation(self):
-        power = np.mean(np.abs(draw().chunk(0, 8)) ** 2, axis=(2, 3, 4, 5))
+        power = np.mean(np.abs(draw().block(0, 8)) ** 2, axis=(2, 3, 4, 5))
         np.testing.assert_allclose(power, 1, rtol=FLOAT32)
 
     def test_per_dataset_normalisation_is_one_factor(self):
-        raw, scaled = draw(normalization="none"), draw(normalization="per_dataset")
-        # Normalisation is part of the channel key, so both are scaled from draws of their own: compare statistics.
-        power = [np.mean(np.abs(scaled.chunk(i, 64)) ** 2, axis=(1, 2, 3, 4, 5)) for i in range(4)]
+        raw, scaled = (draw(normalization=kind).block(0, 256) for kind in ("none", "per_dataset"))
+        power = np.mean(np.abs(scaled) ** 2, axis=(1, 2, 3, 4, 5))
         assert np.std(power) > 0.05, "every drop has unit power: normalised per sample"
         assert np.mean(power) == pytest.approx(1, abs=0.1)
-        assert np.mean(np.abs(raw.chunk(0, 64)) ** 2) == pytest.approx(1, abs=0.2)
+        np.testing.assert_array_equal(raw, scaled)  # of mean power 1 by definition
 
     def test_labels_are_stable(self):
         scenario = expand(SCENARIO)[0].scenario
@@ -351,7 +358,7 @@ class TestBuild:
 
     def test_the_built_link_runs(self):
         scenario = expand(SCENARIO)[0].scenario
-        result = outcomes(build_link(scenario), draw().chunk(0, 4))
+        result = outcomes(build_link(scenario), draw().block(0, 4))
         assert set(result) == {(s, p) for s in ("perfect", "rvq-b4", "rvq-b6") for p in (None, "mrt", "zf")}
         assert_close(result["perfect", None].correlation2, np.ones((4, 2, 1, 1, 4)), FLOAT32)
 
@@ -381,7 +388,7 @@ def test_feedback_delay_and_history(rng, history, delay):
     first = history - 1 + delay
     csi, scored = found["perfect", None], range(first, 6)
     np.testing.assert_array_equal(csi.h, h[..., first:, :])
-    estimated = NoisyEstimator(snr_db=20.0).estimate(h, seed=derive(1, "estimation")).h_hat
+    estimated = NoisyEstimator(snr_db=20.0).estimate(h, seed=derive_wide(1, "estimation")).h_hat
     estimated = np.moveaxis(estimated, 4, 1)  # [batch, slot, ...]
     for position, slot in enumerate(scored):
         np.testing.assert_array_equal(csi.h_hat[..., position, :], estimated[:, slot - delay])
@@ -616,7 +623,7 @@ class TestBuildPrediction:
         assert list(a_link.predictions) == labels[1:]
         assert [p.predictor.num_history for p in a_link.predictions.values()] == [1, 4, 4, 3]
         assert a_link.predictions["perfect+repeat@gnb"].at == "gnb"
-        found = outcomes(a_link, ChannelDraw(expand(json.loads(scenario.model_dump_json()))[0]).chunk(0, 3))
+        found = outcomes(a_link, ChannelDraw(expand(json.loads(scenario.model_dump_json()))[0]).block(0, 3))
         assert {scheme for scheme, _ in found} == set(labels)
         np.testing.assert_array_equal(found["perfect+repeat@gnb", None].h_hat, found["perfect", None].h_hat)
 

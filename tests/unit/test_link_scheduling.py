@@ -246,7 +246,7 @@ class TestInTheLink:
         scenario |= {"channel": {"model": "umi"}, "bs": {"n1": 4, "n2": 2}, "snr_db": [-10, 0, 10, 20, 30]}
         scenario |= {"precoding": {"precoders": ["zf", "rzf", "wmmse"]}}
         point = expand(scenario)[0]
-        found = outcomes(build_link(point.scenario), ChannelDraw(point).chunk(0, 64))
+        found = outcomes(build_link(point.scenario), ChannelDraw(point).block(0, 64))
         zf, rzf, wmmse = (found["perfect", n].rate.sum(axis=2).mean(axis=(1, 2)) for n in ("zf", "rzf", "wmmse"))
         assert (rzf >= zf).all() and (wmmse >= rzf).all() and (wmmse[:4] > rzf[:4]).all()
 
@@ -380,7 +380,7 @@ class TestScenario:
         point = expand({**SCENARIO, "scheduling": TWO, "precoding": precoding})[0]
         a_link = build_link(point.scenario)
         assert a_link.scheduler == Scheduler("greedy", 2) and a_link.adaptive_rank
-        outcome = outcomes(a_link, ChannelDraw(point).chunk(0, 4))["perfect", "bd"]
+        outcome = outcomes(a_link, ChannelDraw(point).block(0, 4))["perfect", "bd"]
         assert ((outcome.rank > 0).sum(axis=2) <= 2).all() and (outcome.rate.sum(axis=2) > 0).all()
 
     def test_one_of_many_by_svd(self):

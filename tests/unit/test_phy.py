@@ -4,6 +4,7 @@ The sources run without compilation here, which would cost ten seconds each; tes
 """
 
 import json
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 
@@ -18,9 +19,9 @@ from tolerances import FLOAT32, OFDM, assert_close, assert_mean
 from simulator.core import registry
 from simulator.core.errors import ConfigError
 from simulator.core.types import Panel, RadioGeometry
+from simulator.phy.drop_draws import drawn
 from simulator.phy.ofdm import cir_to_ofdm, path_phases
 from simulator.phy.panels import bs_array, port_order, ue_array
-from simulator.phy.sionna_env import set_seed
 
 CARRIER_HZ = 3.5e9
 LIGHT_MPS = 299_792_458.0
@@ -82,8 +83,8 @@ class TestOfdmResponse:
             num_subcarriers=48,
         )
         source = _source("cdl", g, (("profile", "C"),))
-        set_seed(3)
-        a, tau = source.paths(3)
+        with drawn(3, seed=3):
+            a, tau = source.paths(3)
         assert a.shape[:5] == (3, 2, 4, 1, 8) and a.shape[-1] == 3 and tau.shape == (3, 2, 1, a.shape[5])
         expected = cir_to_ofdm_channel(tf.constant(g.frequencies_hz, tf.float32), a, tau)[:, :, :, 0]
         assert_close(cir_to_ofdm(a, tau, 48, 360e3), expected, OFDM)
@@ -210,6 +211,46 @@ class TestParameters:
         # A new object, as another worker has it.
         fresh = registry.build("channels", name, self.g, **params)
         np.testing.assert_array_equal(fresh.sample(3, seed=1), h)
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [
+        ("rayleigh", {"taps": 2}),
+        ("tdl", {"profile": "B", "angle_spread_deg": 8.0}),
+        ("tdl", {"profile": "D"}),
+        ("cdl", {"profile": "D"}),
+        ("umi", {"ue_floors": True}),
+        ("uma", {}),
+        ("rma", {}),
+    ],
+)
+class TestDrops:
+    g = geometry(panel=Panel(2, 1, 2), num_users=2, num_subcarriers=2)
+
+    def test_a_drop_depends_on_its_number_alone(self, name, params):
+        """Not on the batch, nor on its place in it."""
+        h = sample(name, self.g, 6, **params)
+        source = _source(name, self.g, tuple(params.items()))
+        for first, count in ((2, 4), (5, 1)):
+            assert_close(source.sample(count, seed=1, first=first), h[first : first + count], 1e-6)
+        assert (np.abs(source.sample(6, seed=1, first=6) - h).max(axis=(1, 2, 3, 4, 5)) > 0.01 * np.abs(h).max()).any()
+
+    def test_slots_speed_and_grid_leave_the_paths(self, name, params):
+        """The first slot is the same at any speed and number of them; a finer grid is the same at its frequencies."""
+        one = sample(name, self.g, 3, **params)
+        same = [one]
+        for changes in ({"speed_mps": 0.0}, {"speed_mps": 30.0}, {"speed_mps": 1.0, "max_speed_mps": 30.0}):
+            h = sample(name, replace(self.g, num_slots=4, **changes), 3, **params)
+            assert_close(h[..., :1, :], one, 1e-6)
+            same.append(h)
+        still, fast = same[1:3]
+        assert name == "rayleigh" or np.abs(still[..., 3, :] - still[..., 0, :]).max() < 1e-5 * np.abs(one).max()
+        assert np.abs(fast[..., 3, :] - fast[..., 0, :]).max() > 0.05 * np.abs(one).max()
+        if name != "rayleigh":  # whose taps stand at shares of the band
+            # The outer two of four frequencies at a third of the spacing.
+            wide = sample(name, replace(self.g, num_subcarriers=4, spacing_hz=self.g.spacing_hz / 3), 3, **params)
+            assert_close(wide[..., [0, 3]], one, 1e-4)
 
 
 class TestPower:

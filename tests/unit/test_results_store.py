@@ -17,7 +17,7 @@ from simulator.core.errors import ConfigError, StoreError
 from simulator.scores import CsiOutcome, LinkOutcome
 
 SNRS_DB = (0.0, 10.0)
-SIZES = (7, 1, 12, 5, 40)
+SIZES, BLOCK = (8, 4, 12, 4, 37), 4  # drops of the chunks, and of a block
 METRICS = (
     "bits_mean",
     "bits_max",
@@ -56,8 +56,8 @@ class Recorded:
         self.num_bits[2] = 99  # the longest report is not in the last chunk
         self.starts = np.cumsum((0, *SIZES))
 
-    def chunk(self, index, drops):
-        return slice(self.starts[index], self.starts[index] + drops)
+    def block(self, first, drops):
+        return slice(first, first + drops)
 
     def run(self, part, *, seed):
         yield "a", None, CsiOutcome(None, None, self.correlation2[part], self.num_bits[part], SNRS_DB)
@@ -67,9 +67,9 @@ class Recorded:
 
 @pytest.fixture
 def recorded(rng, monkeypatch):
-    link = Recorded(rng, sum(SIZES))
+    link = Recorded(rng, -(-sum(SIZES) // BLOCK) * BLOCK)
     metrics = {name: registry.build("metrics", name) for name in METRICS}
-    monkeypatch.setattr(chunk, "_prepared", lambda text: (Point(scenario(), {}), link, link, metrics))
+    monkeypatch.setattr(chunk, "_prepared", lambda text: (Point(scenario(), {}), link, link, metrics, BLOCK))
     return link
 
 
@@ -78,7 +78,7 @@ def paths(recorded, tmp_path):
     found = []
     for index, drops in enumerate(SIZES):
         found.append(tmp_path / f"{index}.npz")
-        write_bytes(found[-1], chunk.run_chunk("", index, drops))
+        write_bytes(found[-1], chunk.run_chunk("", int(recorded.starts[index]), drops))
     return found
 
 
@@ -100,11 +100,11 @@ def test_merged_chunks_equal_all_samples_at_once(recorded, paths):
         return samples.mean(), quantile * sem(samples)
 
     expected = {
-        ("bits_mean", None): mean_and_half(recorded.num_bits.mean(axis=(1, 2))),
-        ("cosine", None): mean_and_half(np.sqrt(recorded.correlation2).reshape(count, -1).mean(axis=1)),
+        ("bits_mean", None): mean_and_half(recorded.num_bits[:count].mean(axis=(1, 2))),
+        ("cosine", None): mean_and_half(np.sqrt(recorded.correlation2[:count]).reshape(count, -1).mean(axis=1)),
     }
     for number, snr_db in enumerate(SNRS_DB):
-        rate = recorded.rate[number, :, :, 0]
+        rate = recorded.rate[number, :count, :, 0]
         expected["user_rate_bpshz", snr_db] = mean_and_half(rate.mean(axis=1))
         expected["sum_rate_bpshz", snr_db] = mean_and_half(rate.sum(axis=1))
         expected["outage_rate_1", snr_db] = mean_and_half((rate < 1).mean(axis=1))
@@ -113,10 +113,10 @@ def test_merged_chunks_equal_all_samples_at_once(recorded, paths):
         np.testing.assert_allclose(rows[key][0], value, rtol=1e-12, err_msg=str(key))
         np.testing.assert_allclose(rows[key][1], half, rtol=1e-9, err_msg=str(key))
     assert total.drops == count
-    assert rows["bits_max", None][0] == recorded.num_bits.max()
+    assert rows["bits_max", None][0] == recorded.num_bits[:count].max()
     assert np.isnan(rows["bits_max", None][1])
     # A percentile of single reports; fewer drops than its interval needs.
-    assert rows["bits_p95", None][0] == np.sort(recorded.num_bits.ravel())[int(np.ceil(0.95 * 3 * count)) - 1]
+    assert rows["bits_p95", None][0] == np.sort(recorded.num_bits[:count].ravel())[int(np.ceil(0.95 * 3 * count)) - 1]
     # A function of a mean: the half-width follows by its slope.
     cosine, half = expected["cosine", None]
     loss = rows["bf_gain_loss_db", None]
@@ -124,8 +124,23 @@ def test_merged_chunks_equal_all_samples_at_once(recorded, paths):
     assert set(rows) == {*expected, ("bits_max", None), ("bits_p95", None), ("bf_gain_loss_db", None)}
 
 
+def test_any_chunks_give_the_same_bytes(paths, tmp_path):
+    """Blocks are merged one by one, so that rounding is the same."""
+    write_bytes(tmp_path / "whole.npz", chunk.run_chunk("", 0, sum(SIZES)))
+    whole, parts = accumulated([tmp_path / "whole.npz"]), accumulated(paths)
+    assert whole.drops == parts.drops == sum(SIZES)
+    for name in ("mean", "m2", "max", "hist"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(parts, name), strict=True)
+    assert repr(whole.summary()) == repr(parts.summary())
+
+
+def test_adding_stops_at_the_block_that_is_enough(paths):
+    total = Accumulator()
+    assert not total.add(paths[0], lambda found: found.drops > 8) and total.drops == 8
+    assert total.add(paths[2], lambda found: found.drops > 10) and total.drops == 12
+
+
 def test_percentiles_do_not_depend_on_the_chunks(recorded, paths, tmp_path):
-    recorded.chunk = lambda index, drops: slice(0, drops)
     write_bytes(tmp_path / "whole.npz", chunk.run_chunk("", 0, sum(SIZES)))
     whole, parts = (accumulated(x).summary() for x in ([tmp_path / "whole.npz"], paths))
     (one,), (other,) = ([row for row in rows if row["metric"] == "bits_p95"] for rows in (whole, parts))
@@ -134,7 +149,7 @@ def test_percentiles_do_not_depend_on_the_chunks(recorded, paths, tmp_path):
 
 def test_a_share_that_was_never_seen_keeps_the_rule_of_three(recorded, paths, tmp_path):
     recorded.rate[:] = 5.0
-    write_bytes(tmp_path / "x.npz", chunk.run_chunk("", 4, 40))
+    write_bytes(tmp_path / "x.npz", chunk.run_chunk("", 0, 40))
     rows = {r["metric"]: r for r in accumulated([tmp_path / "x.npz"]).summary()}
     # A value that 1 - 0.05^(1/40) of all drops have is missed by 40 drops with a probability of 5 %.
     assert (rows["outage_rate_1"]["value"], rows["outage_rate_1"]["ci95"]) == (0.0, pytest.approx(0.0721575, rel=1e-5))
@@ -148,7 +163,7 @@ def test_the_rate_distribution_counts_every_user_of_every_drop(recorded, paths):
     assert list(table.columns) == ["bs.n1", "scheme", "precoder", "snr_db", "rate_bpshz", "cdf"]
     for number, snr_db in enumerate(SNRS_DB):
         rows = table[table["snr_db"] == snr_db]
-        rates = recorded.rate[number].reshape(-1)
+        rates = recorded.rate[number, : sum(SIZES)].reshape(-1)
         for edge, cdf in zip(rows["rate_bpshz"], rows["cdf"], strict=True):
             np.testing.assert_allclose(cdf, np.mean(rates < edge), atol=1e-12)
         assert rows["cdf"].iloc[-1] == 1.0
@@ -156,7 +171,8 @@ def test_the_rate_distribution_counts_every_user_of_every_drop(recorded, paths):
 
 def test_the_order_of_merging_is_the_order_of_chunks(paths):
     point = Point(scenario(), {})
-    units = [Unit(point, index, drops, paths[0].parent / "r") for index, drops in enumerate(SIZES)]
+    starts = np.cumsum((0, *SIZES))
+    units = [Unit(point, first, drops, paths[0].parent / "r") for first, drops in zip(starts, SIZES, strict=False)]
     for unit, path in zip(units, paths, strict=True):
         write_bytes(unit.path, path.read_bytes())
     assert merge(units).summary()[0] == accumulated(paths).summary()[0]
@@ -205,7 +221,7 @@ def test_only_a_renamed_file_is_done(tmp_path):
     whole = io.BytesIO()
     np.savez(whole, x=1)
     unit.write(whole.getvalue())
-    assert unit.done and unit.path.name == "chunk-00003-16.npz"
+    assert unit.done and unit.path.name == "chunk-00000003-16.npz"
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 from tolerances import OFDM, assert_close, assert_independent
 
 from simulator.core.errors import StoreError
+from simulator.core.seeding import by_drop
 from simulator.core.types import Panel, RadioGeometry
 from simulator.phy import llvm, site, site_trace
 from simulator.phy.site import TracedSite
@@ -79,7 +80,7 @@ def test_equals_sionna_rt_with_whole_arrays(site_cache, tmp_path, rows, columns)
     seed, drops = 5, 4
     h = source.sample(drops, seed=seed)  # [drop, user, rx_ant, port, slot, subcarrier]
     places = source.labels(drops, seed=seed)["position_m"].reshape(-1, 3)
-    heading = np.random.default_rng([seed, 1]).uniform(0, 2 * np.pi, drops * 3)
+    heading = 2 * np.pi * np.array(by_drop(seed, 0, drops, lambda rng: rng.random((2, 3)), "motion"))[:, 0].reshape(-1)
     velocity = 20.0 * np.stack([np.cos(heading), np.sin(heading), 0 * heading], axis=-1)
     np.savez(tmp_path / "in.npz", bs=SITE["bs_position_m"], look_at=SITE["look_at_m"], position_m=places,
              velocity=velocity, frequencies=g.frequencies_hz, ue=(rows, columns))  # fmt: skip

@@ -165,6 +165,10 @@ class TestDecodedBlocks:
         first, again, other = (decoder.decode(edge, 2, 308 / 1024, seed=s) for s in (1, 1, 2))
         np.testing.assert_array_equal(first, again)
         assert 10 < first.sum() < 246 and (first != other).any()
+        # With a seed for each, a block does not depend on those decoded with it.
+        seeds = list(range(700, 956))
+        each = decoder.decode(edge, 2, 308 / 1024, seed=seeds)
+        np.testing.assert_array_equal(decoder.decode(edge[:99], 2, 308 / 1024, seed=seeds[99:0:-1]), each[99:0:-1])
 
     def test_wrong_shapes(self):
         block = TransportBlock(12, 2, 2, 0.5)
@@ -371,6 +375,11 @@ class TestThroughput:
             sigma = np.sqrt((tables.bler[:, :, user] * (1 - tables.bler[:, :, user])).sum()) / 100
             assert abs(ours - theirs) < 0.08 + 3 * sigma
         assert exact.goodput_bpshz[exact.ack].min() > 0
+        # Another SNR before it leaves all blocks as they are.
+        more = Throughput(model, 24, decoder, olla=None).run(
+            *(np.concatenate([x * np.float32(0.5), x]) for x in (sinr, predicted)), seed=2
+        )
+        np.testing.assert_array_equal(more.ack[1:], exact.ack)
 
     def test_resource_elements(self):
         """12 DM-RS of 168 always count; the rest is spread over all subcarriers alike."""
