@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from receivers.models.weights import TrainedModel
+from simulator.core.errors import StoreError
 from simulator.core.extras import need
 
 
@@ -89,7 +90,10 @@ def _rename_onnx(path: Path, names: tuple[str, str]) -> None:
 
 
 def _onnx_int8(path: Path, calibration: np.ndarray) -> None:
-    """Eight bits after batch normalisations are folded into their convolutions, where they cost no rounding."""
+    """Eight bits in products, after batch normalisations are folded into them, where they cost no rounding.
+
+    Norms, softmax and skips stay float: in eight bits they turn TransNet's decoder into noise.
+    """
     need("--format", "onnxruntime")
     import onnxruntime
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
@@ -107,7 +111,9 @@ def _onnx_int8(path: Path, calibration: np.ndarray) -> None:
     path.rename(plain)
     quant_pre_process(str(plain), str(folded), skip_symbolic_shape=True)
     name = onnxruntime.InferenceSession(folded.read_bytes()).get_inputs()[0].name
-    quantize_static(str(folded), str(path), Reader(), weight_type=QuantType.QInt8, per_channel=True)
+    products = ["Conv", "Gemm", "MatMul"]
+    options = {"weight_type": QuantType.QInt8, "per_channel": True, "op_types_to_quantize": products}
+    quantize_static(str(folded), str(path), Reader(), **options)
     plain.unlink()
     folded.unlink()
 
@@ -122,7 +128,11 @@ def _litert(graph: Any, path: Path, names: tuple[str, str], calibration: np.ndar
     if calibration is not None:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ({names[0]: row[None]} for row in calibration)
-    model = flatbuffer_utils.convert_bytearray_to_object(bytearray(converter.convert()))
+    try:
+        content = bytearray(converter.convert())
+    except RuntimeError as error:  # an operation that LiteRT does not have, e.g. slices of more than five dimensions
+        raise StoreError(f"{path.name}: LiteRT cannot run this network ({str(error).splitlines()[0]})") from None
+    model = flatbuffer_utils.convert_bytearray_to_object(content)
     shutil.rmtree(saved)
     part = model.subgraphs[0]  # tensors are named for what they were in TensorFlow
     for index, name in zip((part.inputs[0], part.outputs[0]), names, strict=True):

@@ -98,7 +98,7 @@ def machine_bytes() -> float:
     return min(found, default=float("inf"))
 
 
-def fitting_workers(workers: int | None, chunks: int, block_bytes: float, memory_gib: float) -> int:
+def fitting_workers(workers: int | None, chunks: int, block_bytes: float) -> int:
     """Worker processes that this machine has memory for.
 
     Each takes ``WORKER_BYTES`` and a block.
@@ -107,7 +107,6 @@ def fitting_workers(workers: int | None, chunks: int, block_bytes: float, memory
         workers: asked for; None takes all CPUs, at most 8, and fewer with a note on standard error where memory ends.
         chunks: to be computed; more workers are not started.
         block_bytes: upper estimate of the largest block.
-        memory_gib: ``run.memory_gib``, for the message.
 
     Raises:
         ConfigError: the workers asked for, or a single one, do not fit.
@@ -120,9 +119,9 @@ def fitting_workers(workers: int | None, chunks: int, block_bytes: float, memory
         f"{block_bytes / _GIB:.2g} GiB for a block, of the {machine / _GIB:.3g} GiB of this machine"
     )
     if fit < 1:
-        raise ConfigError("run.memory_gib", memory_gib, f"less, for one worker: {why}")
+        raise ConfigError("--workers", wanted, f"a machine or a link in which one worker fits: {why}")
     if fit < wanted and workers is None:
-        print(f"{fit} workers, not {wanted}: {why}; a smaller run.memory_gib allows more", file=sys.stderr)
+        print(f"{fit} workers, not {wanted}: {why}", file=sys.stderr)
     elif machine // each < min(wanted, max(chunks, 1)):
-        raise ConfigError("--workers", workers, f"1..{fit}, or a smaller run.memory_gib = {memory_gib:g}: {why}")
+        raise ConfigError("--workers", workers, f"1..{fit}: {why}")
     return fit if workers is None else workers

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 
 @contextmanager
@@ -19,9 +18,9 @@ def quiet() -> Iterator[None]:
     sys.stderr.flush()
     kept = [os.dup(number) for number in (1, 2)]
     try:
-        with tempfile.TemporaryFile() as sink:
+        with open(os.devnull, "w") as void, redirect_stdout(void), redirect_stderr(void):
             for number in (1, 2):
-                os.dup2(sink.fileno(), number)
+                os.dup2(void.fileno(), number)
             yield
     finally:
         sys.stdout.flush()

@@ -113,7 +113,7 @@ def run(
     if engine == "local":
         chunks = sum(_planned(*each) for each in zip(points, plans, strict=True))
         chunks -= sum(unit.done for plan in plans for unit in plan)
-        workers = fitting_workers(workers, chunks, max(block_bytes), points[0].scenario.run.memory_gib)
+        workers = fitting_workers(workers, chunks, max(block_bytes))
     say_if_long(sum(seconds))
     idle = idle_axes(points)
     _warn(idle)

@@ -19,7 +19,7 @@ SCENARIO = {
     "precoding": {"precoders": ["mrt"]},
     "metrics": ["sum_rate_bpshz"],
     "snr_db": [0],
-    "run": {"drops": 64, "chunk_drops": 8},
+    "run": {"drops": 256, "chunk_drops": 32},
 }
 
 
@@ -36,12 +36,12 @@ def machine(monkeypatch):
 
 def test_workers_left_open_fit_the_machine(machine, capsys):
     machine(10)
-    assert memory.fitting_workers(None, 100, 0.2 * GIB, 3.0) == 6 and not capsys.readouterr().err
-    assert memory.fitting_workers(None, 4, 0.2 * GIB, 3.0) == 4
-    assert memory.fitting_workers(None, 0, 0.2 * GIB, 3.0) == 1
+    assert memory.fitting_workers(None, 100, 0.2 * GIB) == 6 and not capsys.readouterr().err
+    assert memory.fitting_workers(None, 4, 0.2 * GIB) == 4
+    assert memory.fitting_workers(None, 0, 0.2 * GIB) == 1
     machine(10, 100)
-    assert memory.fitting_workers(None, 100, 0.1 * GIB, 3.0) == 8
-    assert memory.fitting_workers(None, 100, 2.2 * GIB, 3.0) == 3  # 3 GiB each
+    assert memory.fitting_workers(None, 100, 0.1 * GIB) == 8
+    assert memory.fitting_workers(None, 100, 2.2 * GIB) == 3  # 3 GiB each
     said = capsys.readouterr().err
     assert said.startswith("3 workers, not 8: each takes 0.8 GiB for TensorFlow and Sionna and up to 2.2 GiB")
     assert "of the 10 GiB of this machine" in said
@@ -49,13 +49,13 @@ def test_workers_left_open_fit_the_machine(machine, capsys):
 
 def test_workers_asked_for_that_do_not_fit_are_refused(machine, capsys):
     machine(10)
-    assert memory.fitting_workers(3, 100, 2.2 * GIB, 3.0) == 3
-    with pytest.raises(ConfigError, match=r"^--workers: got 4; allowed: 1\.\.3, or a smaller run\.memory_gib = 3"):
-        memory.fitting_workers(4, 100, 2.2 * GIB, 3.0)
-    assert memory.fitting_workers(40, 3, 2.2 * GIB, 3.0) == 40  # three processes start
+    assert memory.fitting_workers(3, 100, 2.2 * GIB) == 3
+    with pytest.raises(ConfigError, match=r"^--workers: got 4; allowed: 1\.\.3: each takes"):
+        memory.fitting_workers(4, 100, 2.2 * GIB)
+    assert memory.fitting_workers(40, 3, 2.2 * GIB) == 40  # three processes start
     for workers in (None, 1):
-        with pytest.raises(ConfigError, match=r"^run\.memory_gib: got 12\.0; allowed: less, for one worker: "):
-            memory.fitting_workers(workers, 100, 9.5 * GIB, 12.0)
+        with pytest.raises(ConfigError, match=r"^--workers: got .*one worker fits: "):
+            memory.fitting_workers(workers, 100, 9.5 * GIB)
     assert not capsys.readouterr().err
 
 
