@@ -316,6 +316,10 @@ class TestThroughput:
             assert model.effective_sinr_db(factor * sinr[0, 0, 0], beta) == pytest.approx(level, abs=0.05)
         heard = np.delete(gain, [10, 11], axis=1)
         assert 4 < np.median(heard) < 10  # a CQI is rounded down
+        for drop in range(50):  # whoever needs more iterations
+            np.testing.assert_array_equal(
+                chain.gain(cqi[:, drop : drop + 1], sinr[:, drop : drop + 1])[:, 0], gain[:, drop]
+            )
 
     def test_the_outer_loop_has_run_before(self, model, rng):
         """After a warm-up over the slots of the drop the first scored one meets the target, without it all is lost."""
