@@ -10,6 +10,7 @@ from simulator.core.errors import ConfigError
 EXTRAS = {
     "ray": "ray",
     "tf2onnx": "onnx",
+    "onnx": "onnx",
     "onnxruntime": "onnx",
     "ai_edge_litert": "litert",
     "torch": "torch",
