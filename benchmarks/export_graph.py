@@ -74,6 +74,7 @@ def _savedmodel(graph: Any, path: Path, names: tuple[str, str]) -> None:
 
 
 def _rename_onnx(path: Path, names: tuple[str, str]) -> None:
+    need("--format", "onnx")
     import onnx
 
     model = onnx.load_model(path)
