@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,7 @@ def tables_of(folder: Path) -> tuple[dict[str, Any], tuple[Any, Any, list[Point]
             if not unit.done:
                 fault = unit.fault if unit.path.is_file() else "missing"
                 raise StoreError(f"{unit.path}: {fault}; `csilink run` with --resume computes it")
-            totals[-1].add(unit.path)
-            if _tight(point.scenario, totals[-1]):
+            if totals[-1].add(unit.path, partial(_tight, point.scenario)):
                 break
     pairs = list(zip(points, totals, strict=True))
     return data, (tidy_frame(points[0].scenario.name, pairs), cdf_frame(pairs), points, totals)
