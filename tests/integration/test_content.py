@@ -38,7 +38,7 @@ SCENARIO = {
     "feedback": [{"scheme": "rvq", "bits": 4}, {"scheme": "perfect"}],
     "precoding": {"precoders": ["mrt"]},
     "snr_db": [0, 10],
-    "run": {"drops": 32, "chunk_drops": 8},
+    "run": {"drops": 128, "chunk_drops": 32},
 }
 
 
@@ -108,9 +108,9 @@ def test_resuming_is_adding(go, tmp_path):
     old = chunks(tmp_path / "r")
     frame, computed = go(resume=True, name="renamed", description="more", sweep={"feedback.rvq.bits": [2, 3, 4]})
     assert computed == 4 and set(frame["scenario"]) == {"renamed"} and set(old) < set(chunks(tmp_path / "r"))
-    frame, computed = go(resume=True, drops=48, sweep={"feedback.rvq.bits": [2, 3, 4]})
-    assert computed == 6 and set(frame["num_samples"]) == {48}
-    assert go("fresh", drops=48, sweep={"feedback.rvq.bits": [2, 3, 4]})[0].equals(frame)
+    frame, computed = go(resume=True, drops=192, sweep={"feedback.rvq.bits": [2, 3, 4]})
+    assert computed == 6 and set(frame["num_samples"]) == {192}
+    assert go("fresh", drops=192, sweep={"feedback.rvq.bits": [2, 3, 4]})[0].equals(frame)
 
 
 @pytest.mark.parametrize("make", [book, stored])
@@ -119,11 +119,11 @@ def test_replaced_files_are_refused_and_never_mixed(go, tmp_path, make):
     old, _ = go(**parts)
     make(tmp_path / "x", 2)
     with pytest.raises(StoreError, match=r"computed with others \(.*x(/card\.json)?: other content"):
-        go(resume=True, drops=64, **parts)
+        go(resume=True, drops=256, **parts)
     # Also where nobody compares: the points have other keys.
     (tmp_path / "r" / "content.json").unlink()
-    mixed, computed = go(resume=True, drops=64, **parts)
-    fresh, _ = go("fresh", drops=64, **parts)
+    mixed, computed = go(resume=True, drops=256, **parts)
+    fresh, _ = go("fresh", drops=256, **parts)
     assert computed == 8 and mixed.equals(fresh) and not mixed.equals(old)
 
 
@@ -162,7 +162,7 @@ def test_the_version_of_csilink_and_of_plugins_is_in_the_key(go, tmp_path, monke
         (info / "entry_points.txt").write_text("[csilink.feedback]\nguest = guest_csi:Guest\n")
         registry._points.cache_clear()
         (tmp_path / "s.yaml").write_text(yaml.safe_dump({**SCENARIO, "feedback": [{"scheme": "guest"}]}))
-        unit = runner._plan(runner.load_points(tmp_path / "s.yaml")[1][0], tmp_path)[0]
+        unit = runner._plan(runner.load_points(tmp_path / "s.yaml")[1][0], tmp_path)[0][0]
         found.append((unit.point.key, unit.point.content["feedback.guest"]))
     registry._points.cache_clear()
     assert (
@@ -240,7 +240,7 @@ def test_a_report_without_all_chunks_is_an_error(go, tmp_path):
     go()
     (tmp_path / "r" / "results.csv").write_text("scenario\n")
     chunks(tmp_path / "r")[2].unlink()
-    with pytest.raises(StoreError, match=r"chunk-00002-8\.npz: missing; `csilink run` with --resume"):
+    with pytest.raises(StoreError, match=r"chunk-00000064-32\.npz: missing; `csilink run` with --resume"):
         write_report(tmp_path / "r")
 
 
@@ -249,7 +249,7 @@ def test_temporaries_of_killed_runs_are_swept(go, tmp_path):
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     left = [
-        chunks(tmp_path / "r")[0].parent / f".chunk-00009-8.npz.{process.pid}",
+        chunks(tmp_path / "r")[0].parent / f".chunk-00000288-32.npz.{process.pid}",
         tmp_path / "r" / f".r.csv.{process.pid}",
     ]
     for path in left:
@@ -267,7 +267,7 @@ def test_verify_results(go, tmp_path):
     lines = list(verify(folder))
     assert all(sound for sound, _ in lines)
     told = "\n".join(text for _, text in lines)
-    for part in ("chunk-00003-8.npz", "results.csv: hash", "results.csv: from the chunks", "x/card.json"):
+    for part in ("chunk-00000096-32.npz", "results.csv: hash", "results.csv: from the chunks", "x/card.json"):
         assert part in told
     assert csilink("verify", folder).exit_code == 0
     (folder / "results.csv").write_text(
@@ -276,7 +276,7 @@ def test_verify_results(go, tmp_path):
     rewritten(chunks(folder)[1], mean=lambda x: x + 1)
     book(tmp_path / "x", 2)
     bad = [text for sound, text in verify(folder) if not sound]
-    assert len([text for text in bad if "chunk-00001-8.npz: damaged" in text]) >= 1
+    assert len([text for text in bad if "chunk-00000032-32.npz: damaged" in text]) >= 1
     assert any(text.startswith("results.csv: ") for text in bad)
     assert any("x/card.json: has another content now" in text for text in bad)
 

@@ -96,7 +96,7 @@ def test_wifo(rng, tmp_path, file):
     assert TrainedPredictor(str(tmp_path / "v")).history_slots == 4
     with pytest.raises(StoreError, match="no checkpoint of wifo"):
         import_wifo({"a": np.zeros(3)}, [file], None, tmp_path / "x", {})
-    with pytest.raises(ConfigError, match=r"^num_heads"):
+    with pytest.raises(ConfigError, match=r"^--set\.num_heads"):
         import_wifo(state, [file], None, tmp_path / "x", {"num_heads": 3})
 
 

@@ -35,7 +35,7 @@ SCENARIO = {
     "precoding": {"precoders": ["zf"]},
     "metrics": ["sum_rate_bpshz"],
     "snr_db": [10],
-    "run": {"drops": 8, "chunk_drops": 4},
+    "run": {"drops": 64, "chunk_drops": 32},
 }
 
 
@@ -133,15 +133,15 @@ def test_a_site_without_a_ray_tracer_is_refused_by_check(monkeypatch, tmp_path):
 class Faulty(ChannelSource):
     """Refuses the second chunk, or the first."""
 
-    first = True
+    at_once = True
     calls = 0
 
     def __init__(self, geometry):
         self._shape = (geometry.num_users, geometry.num_rx_ant, geometry.panel.num_ports, 1, geometry.num_subcarriers)
 
-    def sample(self, batch_size, *, seed):
+    def sample(self, batch_size, *, seed, first=0):
         type(self).calls += 1
-        if self.first or self.calls > 1:
+        if self.at_once or self.calls > 1:
             raise StoreError("broken.h5: not readable")
         return np.ones((batch_size, *self._shape), np.complex64)
 
@@ -150,7 +150,7 @@ class Faulty(ChannelSource):
 @pytest.mark.parametrize("before", ["nothing", "empty folder", "folder above"])
 def test_a_run_that_is_refused_while_it_computes(monkeypatch, first, before):
     """Nothing is left without a finished chunk; finished ones stay for --resume."""
-    monkeypatch.setattr(Faulty, "first", first)
+    monkeypatch.setattr(Faulty, "at_once", first)
     monkeypatch.setattr(Faulty, "calls", 0)
     build = registry.build
     monkeypatch.setattr(
@@ -172,14 +172,14 @@ def test_a_run_that_is_refused_while_it_computes(monkeypatch, first, before):
 
 def test_another_run_in_the_same_folder_loses_nothing(monkeypatch):
     """A folder that somebody else claims between our look and our claim is not cleaned."""
-    claim = runner._claim
+    claim = runner.claimed_results
 
-    def late(folder, *args, **more):
+    def late(folder, *args):
         folder.mkdir(parents=True)
         (folder / "scenario.json").write_text("{}")
-        return claim(folder, *args, **more)
+        return claim(folder, *args)
 
-    monkeypatch.setattr(runner, "_claim", late)
+    monkeypatch.setattr(runner, "claimed_results", late)
     with pytest.raises(StoreError, match="not empty"):
         runner.run("s.yaml", out="a/b")
     assert Path("a/b/scenario.json").read_text() == "{}"

@@ -83,7 +83,8 @@ WRITERS = r"\.(savefig|to_csv|to_parquet|write_text|write_bytes|rename)\(|np\.sa
 SAFE = r"temporary|\((file|content|buffer|data)\b|to_csv\(index|rename\(columns"
 # What puts its files in their place itself: folders that are renamed as a whole, temporary files, an example for users.
 OWN_WAY = {
-    *("benchmarks/export.py", "benchmarks/export_folder.py", "benchmarks/speed/stores.py"),
+    *("benchmarks/export.py", "benchmarks/export_folder.py", "benchmarks/export_graph.py"),
+    *("benchmarks/export_runtime.py", "benchmarks/speed/stores.py"),
     *("benchmarks/papers/rp_mpq/latency.py", "benchmarks/papers/tiny_wifo/latency.py"),
     *("simulator/phy/site_trace.py", "scenarios/sweep_snr_and_bits.py"),
 }
