@@ -181,14 +181,16 @@ INTERFACES = {
 def cases(kind):
     """``(name, params)`` of every registered plug-in of a kind; those whose weights are not shipped are skipped.
 
-    Further variants of a feedback scheme are long tests, and so are two of three channels that are built alike.
+    Further variants of a feedback scheme are long tests, and so are channels and precoders that take seconds to compile.
     """
 
     def marks(name, number, params):
         if params.get("weights", "") is None:
             return [pytest.mark.skip("weights are not shipped")]
-        alike = (kind == "feedback" and number) or (kind == "channels" and name in ("uma", "rma"))
-        return [pytest.mark.long] if alike else []
+        slow = (
+            (kind == "feedback" and number) or (kind == "channels" and name in ("umi", "uma", "rma")) or name == "wmmse"
+        )
+        return [pytest.mark.long] if slow else []
 
     return [
         pytest.param(

@@ -8,6 +8,7 @@ from benchmarks import train_estimator
 from receivers.models.weights import TrainedEstimator
 
 
+@pytest.mark.long
 def test_a_trained_folder_serves_the_estimator(tmp_path, monkeypatch, rng):
     shape = train_estimator.GEOMETRY
     size = (shape.num_users, shape.num_rx_ant, shape.panel.num_ports, 1, shape.num_subcarriers)

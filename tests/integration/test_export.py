@@ -50,6 +50,7 @@ def test_every_format_gives_the_same_latents_and_bits(tmp_path, format_, weights
     assert {"range", "huffman"} == set(codec["tables"])
 
 
+@pytest.mark.long
 def test_inputs_and_outputs_bear_the_names_of_the_list(tmp_path):
     """As another program sees them."""
     onnx, litert = (pytest.importorskip(name) for name in ("onnxruntime", "ai_edge_litert.interpreter"))

@@ -118,6 +118,7 @@ def test_the_stopping_rule_stops_at_the_same_drop_in_any_chunks(rows):
     assert 32 < int(found[0][1].split(",")[-2]) < 640
 
 
+@pytest.mark.long
 def test_an_axis_without_an_effect_shows_none_and_is_named(tmp_path, monkeypatch, capsys):
     """One slot, in which no speed can show: equal values and one warning, by check and by run."""
     monkeypatch.setattr(runner, "make_engine", lambda name, count: Inline())

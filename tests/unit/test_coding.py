@@ -449,6 +449,7 @@ def test_wrong_counts(kind, name, counts):
     assert caught.value.field == f"coders.{name}.counts"
 
 
+@pytest.mark.long
 def test_largest_alphabet_of_the_range_code():
     counts = np.arange(2**15)
     coder = RangeCoder(2**15, **RangeCoder.fit(counts))

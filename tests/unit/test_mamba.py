@@ -308,6 +308,7 @@ def test_encoder_by_hand(rng):
     assert_close(array(model.encoder(x)), expected, FLOAT32)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("axis", ["token", "batch"])
 def test_samples_are_independent_except_in_the_released_attention(axis, rng):
     model = MambaTransformer(**SMALL, attention_axis=axis)

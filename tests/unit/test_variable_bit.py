@@ -466,6 +466,7 @@ def test_more_bits_than_the_network_has_are_refused(store, trained):
         scheme.reconstruct(CsiReport(np.zeros((1, 2, 13), np.uint8), np.array([[3, 13]])))
 
 
+@pytest.mark.long
 def test_the_encoder_reads_in_the_link_what_it_read_in_training(store, trained, view, monkeypatch):
     """Images of unit power after truncation, whatever the scale of the channel; or with their scale."""
     (h, _), *_ = store.read("test")
