@@ -181,7 +181,7 @@ INTERFACES = {
 def cases(kind):
     """``(name, params)`` of every registered plug-in of a kind; those whose weights are not shipped are skipped.
 
-    Further variants of a feedback scheme are long tests, and so are channels and precoders that take seconds to compile.
+    Further variants of a feedback scheme are long tests, and so is what takes seconds to compile.
     """
 
     def marks(name, number, params):

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from benchmarks import train_estimator
 from receivers.models.weights import TrainedEstimator
