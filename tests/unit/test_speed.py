@@ -19,7 +19,11 @@ from benchmarks.speed import huffman, ofdm, precoding, rvq, snr_sweep, stores, s
         (lambda: snr_sweep.measure(batch=2, rounds=1), 1e-5),
         (lambda: huffman.measure(num_reports=64, num_symbols=32, rounds=1), 0),
         (lambda: stores.measure(samples=400, rounds=1), 1e-7),
-        (lambda: throughput.measure(batch=16, rounds=1, num_rb=1, level_db=-1.0, loss_db=2.5), 0.2),
+        pytest.param(
+            lambda: throughput.measure(batch=16, rounds=1, num_rb=1, level_db=-1.0, loss_db=2.5),
+            0.2,
+            marks=pytest.mark.long,
+        ),
     ],
     ids=["ofdm", "rvq", "precoding", "snr_sweep", "huffman", "stores", "throughput"],
 )

@@ -481,6 +481,7 @@ def test_the_encoder_reads_in_the_link_what_it_read_in_training(store, trained, 
         np.testing.assert_array_equal(reports[1].bits, reports[0].bits)
 
 
+@pytest.mark.long
 def test_the_card_has_the_scores_of_the_scheme(store, trained):
     folder = trained["antenna_frequency", "none"]
     card = json.loads((folder / "card.json").read_text())

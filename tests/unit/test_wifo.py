@@ -511,6 +511,7 @@ def pair(rng, layers=2, **params):
     return shaken(small(**depth), rng), teacher, {"tasks": ("time", "frequency"), **params}
 
 
+@pytest.mark.long
 def test_loss_of_a_passive_epoch_against_its_parts(rng):
     student, teacher, options = pair(rng, weight=0.3, frequency_axis=2)
     model = Mcakd(student, teacher, **options)
