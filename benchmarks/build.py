@@ -16,21 +16,21 @@ from receivers.feedback.pmi import PmiFeedback
 from scenarios.channels import has_section
 from scenarios.schema import Feedback, Scenario
 from scenarios.sweep import Point
-from simulator.allocation import Scheduler
 from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.finite import check_channels
 from simulator.core.interfaces import ChannelSource, Estimator, FeedbackScheme, Metric, Payload
 from simulator.core.seeding import derive, derive_wide
-from simulator.cqi_field import CqiField
-from simulator.prediction import Prediction
-from simulator.transforms import unit_power
-from simulator.uplink import Uplink, UplinkModel
+from simulator.downlink.scheduler import Scheduler
+from simulator.maths.transforms import unit_power
+from simulator.reporting.cqi_field import CqiField
+from simulator.reporting.prediction import Prediction
+from simulator.reporting.uplink import Uplink, UplinkModel
 
 if TYPE_CHECKING:
-    from simulator.detection import Detection
+    from simulator.downlink.detection import Detection
     from simulator.link import Link
-    from simulator.throughput import Throughput
+    from simulator.throughput.blocks import Throughput
 
 
 def build_source(channel: Any, geometry: Any) -> ChannelSource:
@@ -107,7 +107,7 @@ def build_uplink(scenario: Scenario) -> Uplink:
     common = {name: getattr(section, name) for name in ("on_loss", "delay_slots", "max_bits", "over_budget")}
     if section.code == "none":
         return UplinkModel(section.loss_probability, section.bit_flip_probability, **common)
-    from simulator.phy.coded_uplink import CodedUplink
+    from simulator.reporting.coded_uplink import CodedUplink
 
     return CodedUplink(**common, **section.coded)
 
@@ -184,7 +184,7 @@ def build_link(scenario: Scenario) -> Link:
 
 def _build_detection(scenario: Scenario) -> Detection:
     """Receivers of the UEs."""
-    from simulator.detection import Detection
+    from simulator.downlink.detection import Detection
 
     section = scenario.detection
     fields = section.model_dump(exclude={"dmrs"}, exclude_none=True)
@@ -204,9 +204,9 @@ def build_throughput(scenario: Scenario) -> Throughput | None:
     section = scenario.throughput
     if section is None:
         return None
-    from simulator.link_adaptation import OuterLoop
     from simulator.phy.bler import EesmBler
-    from simulator.throughput import Throughput, sample_of_re
+    from simulator.throughput.blocks import Throughput, sample_of_re
+    from simulator.throughput.link_adaptation import OuterLoop
 
     samples = scenario.carrier.num_samples
     width = 12 if scenario.carrier.granularity == "rb" else 1

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from receivers.models.weights import note_weights
+from receivers.weights.folder import note_weights
 from simulator.core import registry
 from simulator.core.content import note, noting, own_version, sha256
 from simulator.core.durable import sweep

@@ -92,7 +92,7 @@ def list_(
         return
     from importlib.resources import files
 
-    from receivers.models.weights import zoo_names
+    from receivers.weights.folder import zoo_names
     from simulator.core import registry
     from simulator.core.errors import ConfigError
 
@@ -187,7 +187,7 @@ def import_torch(
     """Published PyTorch weights to a folder that serves as `weights:` of a scenario."""
     from benchmarks.import_torch import import_checkpoint
     from benchmarks.quiet import quiet
-    from receivers.models.weights import CARD
+    from receivers.weights.folder import CARD
     from scenarios.load import apply_override
 
     params: dict[str, object] = {}
@@ -246,9 +246,9 @@ def policies(
     """Mixed-precision policies of an encoder for scheme rp-mpq (sensitivities, ILP, KL, tables)."""
     from benchmarks.precision import make_policies
     from benchmarks.stores import open_store
-    from receivers.models.weights import TrainedModel
-    from receivers.quantization.policy_set import FILE
-    from receivers.training.precision import parse_precision
+    from receivers.precision.offline import parse_precision
+    from receivers.precision.policy_set import FILE
+    from receivers.weights.folder import TrainedModel
     from scenarios.load import apply_override
 
     params: dict[str, Any] = {}
@@ -264,7 +264,7 @@ def policies(
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="Results folder.")]) -> None:
     """Draw the figures and report.html of a results folder again."""
-    from benchmarks.report import write_report
+    from benchmarks.report.report import write_report
 
     typer.echo(f"report: {write_report(folder)}")
 

@@ -121,7 +121,7 @@ def _refined(
             "network.params", registry.load("refiners", section.name), section.params, base.shape[1], num_pol
         )
         if section.pretrained is not None:
-            from receivers.models.safetensors_weights import load_backbone
+            from receivers.weights.safetensors import load_backbone
 
             notes["pretrained"] = load_backbone(network, section.pretrained)
             if section.freeze:

@@ -27,7 +27,7 @@ from simulator.core.readers import read_json
 from simulator.core.seeding import derive, derive_wide
 from simulator.data.layout import ChannelLayout
 from simulator.data.store import MANIFEST, ChannelStore, manifest, sha256, write_json, write_shard
-from simulator.transforms import unit_power
+from simulator.maths.transforms import unit_power
 
 MEMORY_BYTES = 2 << 30
 SHARDS = "shards.json"  # hashes of the shards of a store without a manifest

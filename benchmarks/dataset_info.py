@@ -24,7 +24,7 @@ from simulator.data.statistics import (
     rms_delay_spread_s,
 )
 from simulator.data.store import ChannelStore
-from simulator.transforms import from_angular_delay
+from simulator.maths.transforms import from_angular_delay
 
 _CHUNK_BYTES = 64 << 20
 _TAPS, _SHARES = (16, 32, 64), (0.9, 0.99)

@@ -23,7 +23,7 @@ from benchmarks.export_graph import side_graph, write_graph
 from benchmarks.export_layers import registration
 from benchmarks.export_runtime import LAYERS, runtime
 from receivers.feedback.latents import LatentCodec
-from receivers.models.weights import CARD, TrainedModel
+from receivers.weights.folder import CARD, TrainedModel
 from simulator.core import registry
 from simulator.core.durable import make_folder, sweep
 from simulator.core.errors import ConfigError, CsilinkError, StoreError
@@ -208,7 +208,7 @@ def _verify(folder: Path, trust: bool) -> str:
 def _images(trained: TrainedModel) -> np.ndarray:
     """Golden images: channels of six random plane waves each, seeded, seen as the network sees channels."""
     from simulator.core.types import Panel
-    from simulator.transforms import subband_eigenvectors, to_angular_delay, to_eigenvector_image, to_real
+    from simulator.maths.transforms import subband_eigenvectors, to_angular_delay, to_eigenvector_image, to_real
 
     known, rng = trained.input, np.random.default_rng(20260)
     panel = Panel(known.n1, known.n2, known.num_pol)

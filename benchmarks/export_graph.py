@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from receivers.models.weights import TrainedModel
+from receivers.weights.folder import TrainedModel
 from simulator.core.errors import StoreError
 from simulator.core.extras import need
 

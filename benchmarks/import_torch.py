@@ -10,9 +10,9 @@ import numpy as np
 
 from benchmarks.import_wifo import import_wifo, import_wifo_cf
 from benchmarks.train import fit_tables, test_scores, write_tables
-from receivers.models.torch_weights import ARCHITECTURES, load_torch_weights
-from receivers.models.weights import alone, save_weights
 from receivers.training.recipe import parse_training
+from receivers.weights.folder import alone, save_weights
+from receivers.weights.torch import ARCHITECTURES, load_torch_weights
 from simulator.core import registry
 from simulator.core.content import own_version
 from simulator.core.errors import ConfigError, StoreError
@@ -73,9 +73,9 @@ def _import_autoencoder(
 
     from receivers.models.checked import build_checked
     from receivers.models.cost import count_cost
-    from receivers.models.torch_mamba import load_mamba_transformer, mamba_transformer_params
-    from receivers.training.data import ImageView, load_images
+    from receivers.training.data.images import ImageView, load_images
     from receivers.training.objective import TrainingModel
+    from receivers.weights.torch_mamba import load_mamba_transformer, mamba_transformer_params
 
     if store.layout.num_delays is None:
         raise ConfigError("--store", store.name, "a store of truncated angular-delay images (import format cost2100)")

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from receivers.models.weights import save_weights
+from receivers.weights.folder import save_weights
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.types import CsiConfig
 from simulator.data.channel_version import channel_version
@@ -33,9 +33,9 @@ def import_wifo(
     """
     from benchmarks.train_prediction import test_scores
     from receivers.models.checked import build_checked
-    from receivers.models.torch_weights import load_wifo
     from receivers.models.wifo import WiFo
     from receivers.training.fit_prediction import known_entries
+    from receivers.weights.torch import load_wifo
 
     shapes = {name: np.shape(tensor) for name, tensor in state.items()}
     try:
@@ -86,11 +86,11 @@ def import_wifo_cf(
     """
     from benchmarks.train_prediction import score
     from receivers.models.checked import build_checked
-    from receivers.models.torch_wifo_cf import load_wifo_cf, wifo_cf_params
     from receivers.models.wifo_cf import WiFoCf
     from receivers.training.fit_prediction import split_samples
     from receivers.training.fit_wifo_cf import images, wifo_cf_nmse
     from receivers.training.wifo_cf import write_weights
+    from receivers.weights.torch_wifo_cf import load_wifo_cf, wifo_cf_params
 
     if store is None:
         raise ConfigError("--store", "nothing", "a store with the panel and band of the link")

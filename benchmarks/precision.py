@@ -11,16 +11,16 @@ import numpy as np
 from benchmarks.progress import track
 from receivers.feedback.latents import LatentCodec
 from receivers.models.mixed_precision import MixedPrecisionEncoder
-from receivers.models.weights import TrainedModel
-from receivers.quantization.policy_set import PolicySet
-from receivers.quantization.violation import Surrogate, hoyer_sparsity, mrt_rate, violation_cost
+from receivers.precision.offline import Offline, PrecisionRecipe, offline_stage
+from receivers.precision.policy_set import PolicySet
+from receivers.precision.violation import Surrogate, hoyer_sparsity, mrt_rate, violation_cost
 from receivers.quantization.weight_bits import WIDTHS
-from receivers.training.data import ImageView
-from receivers.training.precision import Offline, PrecisionRecipe, offline_stage
+from receivers.training.data.images import ImageView
+from receivers.weights.folder import TrainedModel
 from simulator.core.content import own_version
 from simulator.core.errors import ConfigError
 from simulator.data.store import ChannelStore
-from simulator.transforms import from_angular_delay, to_complex
+from simulator.maths.transforms import from_angular_delay, to_complex
 
 # Samples that are decoded and turned into channels at once.
 _BATCH = 250

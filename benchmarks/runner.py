@@ -101,7 +101,7 @@ def run(
     Raises:
         CsilinkError: for wrong input; nothing was computed then.
     """
-    from benchmarks.report import read_results, write_report
+    from benchmarks.report.report import read_results, write_report
 
     started = time.time()
     check_engine(engine, workers)

@@ -14,8 +14,8 @@ from benchmarks.claim import claimed, training_inputs
 from benchmarks.data_sets import is_data_set
 from benchmarks.intervals import half_width_of
 from benchmarks.saved import save_figure
-from receivers.models.weights import save_weights
 from receivers.training.recipe import TrainingRecipe
+from receivers.weights.folder import save_weights
 from simulator.core import registry
 from simulator.core.content import own_version
 from simulator.core.durable import renamed
@@ -47,8 +47,8 @@ def train(recipe: TrainingRecipe, store: ChannelStore, folder: Path, progress: A
     for split in ("train", "val", "test"):
         store.num_samples(split)
 
-    from receivers.training.data import ImageView, load_images
-    from receivers.training.stream import StreamedImages
+    from receivers.training.data.images import ImageView, load_images
+    from receivers.training.data.stream import StreamedImages
 
     view = ImageView(store.layout, recipe.num_delays, recipe.subband_size, recipe.target, recipe.domain, recipe.scaling)
     val, _ = load_images(store, "val", view, recipe.max_samples)
@@ -179,7 +179,7 @@ def fit_tables(model: Any, images: np.ndarray, recipe: TrainingRecipe) -> dict[s
 def bit_scores(folder: Path, test: np.ndarray, variable: bool) -> dict[str, Any]:
     """NMSE of the images of the test split after 1, 2, 4, ... bits of a network; if not ``variable``, after all."""
     from receivers.models.concrete import MASKED
-    from receivers.models.weights import TrainedModel
+    from receivers.weights.folder import TrainedModel
 
     trained = TrainedModel(str(folder))
     bits = (trained.encode(test) > 0).astype(np.float32)
@@ -208,7 +208,7 @@ def test_scores(
     """
     from receivers.feedback.latents import LatentCodec
     from receivers.models.klt import Klt
-    from receivers.models.weights import TrainedModel
+    from receivers.weights.folder import TrainedModel
 
     trained = TrainedModel(str(folder), alone=True)
     channel = recipe.target != "eigenvector"
@@ -262,7 +262,7 @@ def sparse_score(store: ChannelStore, test: np.ndarray, bits: float) -> dict[str
     """Score of the sparse angular-delay code of so many bits, on images float32 ``[sample, delay, port, 2]``."""
     from receivers.feedback.sparse import SparseFeedback
     from simulator.core.types import CsiConfig, CsiEstimate
-    from simulator.transforms import from_angular_delay, to_angular_delay, to_complex, to_real
+    from simulator.maths.transforms import from_angular_delay, to_angular_delay, to_complex, to_real
 
     layout, delays = store.layout, test.shape[1]
     samples = max(layout.num_subcarriers, delays)

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from benchmarks.cards import training_facts
-from receivers.models.weights import save_weights
+from receivers.weights.folder import save_weights
 from simulator.core import registry
 from simulator.core.interfaces import ChannelSource
 from simulator.core.seeding import derive
 from simulator.core.types import Panel, RadioGeometry
 from simulator.data.store import sha256, write_json
-from simulator.transforms import unit_power
+from simulator.maths.transforms import unit_power
 
 # 8 ports, 2 antennas, 52 resource blocks at 30 kHz; a third of the drops from each.
 GEOMETRY = RadioGeometry(3.5e9, Panel(4, 1, 2), 1, 2, 52, 360e3, ue_num_pol=2, subcarriers_per_sample=12)

@@ -13,8 +13,8 @@ from benchmarks.claim import claimed, training_inputs
 from benchmarks.data_sets import is_data_set
 from benchmarks.intervals import half_width_of
 from benchmarks.saved import save_figure
-from receivers.models.weights import save_weights
 from receivers.training.prediction_recipe import PredictionRecipe
+from receivers.weights.folder import save_weights
 from simulator.core import registry
 from simulator.core.errors import ConfigError
 from simulator.data.store import ChannelStore, sha256, write_json

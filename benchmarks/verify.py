@@ -12,8 +12,8 @@ from benchmarks.rebuild import MANIFEST, tables_of
 from benchmarks.results_folder import SCENARIO, everything_read, read_points
 from benchmarks.runner import units_of
 from benchmarks.store import TABLES, write_tables
-from receivers.quantization.policy_set import FILE as POLICIES
-from receivers.quantization.policy_set import PolicySet
+from receivers.precision.policy_set import FILE as POLICIES
+from receivers.precision.policy_set import PolicySet
 from simulator.core.content import own_version, sha256
 from simulator.core.errors import CsilinkError, StoreError
 from simulator.core.paths import inside, is_file

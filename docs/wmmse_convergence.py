@@ -5,7 +5,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from simulator.multiuser.wmmse import wmmse_convergence
+from simulator.precoding.wmmse import wmmse_convergence
 
 DROPS, USERS, PORTS, ITERATIONS = 200, 8, 8, 30
 

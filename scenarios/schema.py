@@ -14,7 +14,7 @@ from simulator.core import registry
 from simulator.core.errors import ConfigError
 from simulator.core.params import Count, FileName, Integer, Label, PositiveFloat, Real, SnrDb, Speed, config_error
 from simulator.core.types import CsiConfig, Panel, RadioGeometry
-from simulator.mcs import MAX_LAYERS
+from simulator.nr.mcs import MAX_LAYERS
 
 _Polarisations = Annotated[Integer, Field(ge=1, le=2)]
 _MAX_SNRS = 1000

@@ -9,7 +9,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 from scenarios.sections import PluginSection, Section
 from simulator.core.errors import ConfigError
 from simulator.core.params import Count, Integer, Label, PositiveFloat, Probability, Real, SnrDb
-from simulator.dmrs import Dmrs
+from simulator.nr.dmrs import Dmrs
 
 
 class Uplink(Section):
@@ -120,7 +120,7 @@ class Scheduling(Section):
 
 
 class Pilots(Section):
-    """DM-RS of the PDSCH, see :class:`simulator.dmrs.Dmrs`."""
+    """DM-RS of the PDSCH, see :class:`simulator.nr.dmrs.Dmrs`."""
 
     config_type: Annotated[Integer, Field(ge=1, le=2)] = 1
     length: Annotated[Integer, Field(ge=1, le=2)] = 1
@@ -134,7 +134,7 @@ class Pilots(Section):
 
 
 class Demodulation(Section):
-    """Demodulation at the UEs, see :class:`simulator.detection.Detection`."""
+    """Demodulation at the UEs, see :class:`simulator.downlink.detection.Detection`."""
 
     channel: Literal["genie", "dmrs"] = "genie"
     receiver: Literal["irc", "lmmse", "mrc"] = "irc"

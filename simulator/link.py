@@ -9,24 +9,25 @@ from typing import Any
 
 import numpy as np
 
-from simulator import metrics
-from simulator.allocation import Scheduler
 from simulator.core.backend import ops
 from simulator.core.errors import ConfigError
 from simulator.core.finite import LARGEST_IN_LINK, check_channels
 from simulator.core.interfaces import Estimator, FeedbackScheme, Precoder
 from simulator.core.seeding import derive_wide
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, PrecodingContext
-from simulator.cqi import Cqi
-from simulator.cqi_field import CQI_BITS
-from simulator.detection import Detection
-from simulator.downlink import Downlink, Served, known_rows
-from simulator.prediction import Prediction, windows
-from simulator.reporting import Known, Reporting
-from simulator.scores import CsiOutcome, LinkOutcome
-from simulator.subband_scores import subband_directions
-from simulator.throughput import Throughput
-from simulator.uplink import Uplink, UplinkModel
+from simulator.downlink.detection import Detection
+from simulator.downlink.scheduler import Scheduler
+from simulator.downlink.serve import Downlink, Served
+from simulator.maths import rates
+from simulator.maths.rates import known_rows
+from simulator.outcomes import CsiOutcome, LinkOutcome
+from simulator.reporting.cqi_field import CQI_BITS
+from simulator.reporting.prediction import Prediction, windows
+from simulator.reporting.reporting import Known, Reporting
+from simulator.reporting.uplink import Uplink, UplinkModel
+from simulator.scores.subband import subband_directions
+from simulator.throughput.blocks import Throughput
+from simulator.throughput.cqi import Cqi
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,9 @@ class Link:
         keep_sinr: outcomes hold the SINR of every layer.
         throughput: transport blocks, with a CQI of 4 bits in every report.
 
-    When reports are used: :class:`~simulator.reporting.Reporting`. The first slots of a drop fill the history, the
-    delay and the first report of a scheme; they are not scored. Where the gNB predicts, the UE also reports in the
-    slots that fill the history, in these without a history of its own.
+    When reports are used: :class:`~simulator.reporting.reporting.Reporting`.
+    The first slots of a drop fill the history, the delay and the first report of a scheme; they are not scored.
+    Where the gNB predicts, the UE also reports in the slots that fill the history, in these without a history.
     """
 
     config: CsiConfig
@@ -107,7 +108,7 @@ class Link:
     ) -> Iterator[tuple[str, str | None, CsiOutcome | LinkOutcome]]:
         known = self._reporting(label).run(warm_up, csi, scored.shape, seed=seed)
         rows_hat = known_rows(known.csi, self.config)
-        correlation2 = ops.convert_to_numpy(metrics.correlation2(scored.rows, rows_hat))
+        correlation2 = ops.convert_to_numpy(rates.correlation2(scored.rows, rows_hat))
         reported = self._directions(lambda: known.csi)
         outcome = self._csi_outcome(label, known, scored.h, correlation2)
         yield label, None, replace(outcome, directions=lambda: (scored.directions(), reported()))
@@ -233,7 +234,7 @@ class _Scored:
         self.h, self.shape = h, (len(h), h.shape[4])
         # [batch * slot, subcarrier, user, rx_ant, port]
         channel = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(_flat(np.moveaxis(h, 4, 1)), -1, 1)))
-        self.rows = metrics.effective_rows(channel, link.config.num_layers)  # [bt, n, user, layer, port]
+        self.rows = rates.effective_rows(channel, link.config.num_layers)  # [bt, n, user, layer, port]
         self.directions = link._directions(lambda: CsiReconstruction(h=_flat(np.moveaxis(h, 4, 1))))
         self.streams = PrecodingContext(h.shape[1] if link.scheduler is None else link.scheduler.num_selected)
         self.serve = partial(link._downlink.serve, channel, shape=self.shape, seed=seed)

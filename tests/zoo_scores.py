@@ -11,7 +11,7 @@ from benchmarks.train_estimator import example
 from receivers.feedback.latents import LatentCodec
 from receivers.models.concrete import MASKED
 from receivers.models.klt import Klt
-from receivers.models.weights import TrainedEstimator, TrainedModel, TrainedPredictor, zoo_folder
+from receivers.weights.folder import TrainedEstimator, TrainedModel, TrainedPredictor, zoo_folder
 
 GOLDEN = Path(__file__).parent / "golden"
 NAMES = sorted(path.parent.name for path in zoo_folder().glob("*/card.json"))

@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.export import FORMATS, NEEDS, _images, _runtime, export_model
 from benchmarks.speed.timing import in_turn, row
-from receivers.models.weights import TrainedModel, zoo_names
+from receivers.weights.folder import TrainedModel, zoo_names
 from simulator.core.extras import installed
 
 MODELS = ("csinet-250", "transnet-250")

@@ -20,9 +20,9 @@ def measure(batch: int = 256, rounds: int = 21, noise_var: float = 0.1) -> list[
     from sionna.phy.mimo import StreamManagement
     from sionna.phy.ofdm import LMMSEPostEqualizationSINR, ResourceGrid, RZFPrecodedChannel
 
-    from simulator import metrics
+    from simulator.maths import rates
     from simulator.phy.compiled import compiled
-    from simulator.precoding import rzf
+    from simulator.precoding.linear import rzf
 
     users, samples, ports = 4, 52, 32
     rng = np.random.default_rng(3)
@@ -38,7 +38,7 @@ def measure(batch: int = 256, rounds: int = 21, noise_var: float = 0.1) -> list[
     @compiled
     def ours(x: Any) -> Any:
         g = tf.reshape(x, (batch, samples, users, ports))
-        return metrics.sinr(metrics.received(x, rzf(g, loading)), noise_var)
+        return rates.sinr(rates.received(x, rzf(g, loading)), noise_var)
 
     def peer(whitening: bool) -> Any:
         def function(x: Any) -> Any:

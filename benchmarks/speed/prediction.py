@@ -62,7 +62,7 @@ def _keras() -> tuple[float, float]:
     import keras
 
     from receivers.models.wifo import WiFo
-    from receivers.training.mcakd import Mcakd
+    from receivers.training.distillation.mcakd import Mcakd
 
     x = np.random.default_rng(0).standard_normal((_BATCH, SLOTS, SUBCARRIERS, ANTENNAS, 2)).astype(np.float32)
     network = WiFo(SIZE)

@@ -14,7 +14,7 @@ def measure(batch: int = 64, rounds: int = 15) -> list[dict[str, Any]]:
     from keras import ops
 
     from simulator.core import registry
-    from simulator.downlink import Downlink
+    from simulator.downlink.serve import Downlink
 
     rng = np.random.default_rng(2)
     h = rng.standard_normal((batch, 52, 4, 1, 32, 2), np.float32).view(np.complex64)[..., 0]

@@ -12,8 +12,8 @@ import h5py
 import numpy as np
 
 from benchmarks.speed.timing import in_turn, row
-from receivers.training.data import ImageView
-from receivers.training.stream import StreamedImages
+from receivers.training.data.images import ImageView
+from receivers.training.data.stream import StreamedImages
 from simulator.core import registry
 from simulator.core.types import Panel
 from simulator.data.importer import import_store

@@ -20,7 +20,7 @@ def measure(
     """
     from simulator.phy.bler import EesmBler
     from simulator.phy.block_decoder import BlockDecoder
-    from simulator.throughput import Throughput, sample_of_re
+    from simulator.throughput.blocks import Throughput, sample_of_re
 
     rng = np.random.default_rng(9)
     shape = (1, batch, 1, num_rb, 4, 2)  # [snr, batch, slot, sample, user, layer]

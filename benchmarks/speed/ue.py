@@ -12,13 +12,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks.export import FORMATS, NEEDS, _images, _runtime, export_model
-from benchmarks.figures import MARKERS, PALETTE, RC, network, outage_text
-from benchmarks.figures_cost import cost_points
 from benchmarks.progress import track
-from benchmarks.report import read_results
+from benchmarks.report.figures import MARKERS, PALETTE, RC, network, outage_text
+from benchmarks.report.figures_cost import cost_points
+from benchmarks.report.report import read_results
 from benchmarks.saved import save_figure
 from benchmarks.speed.timing import in_turn
-from receivers.models.weights import TrainedModel, zoo_names
+from receivers.weights.folder import TrainedModel, zoo_names
 from simulator.core.durable import write_bytes
 from simulator.core.errors import StoreError
 from simulator.core.extras import installed

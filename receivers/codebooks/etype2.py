@@ -11,7 +11,7 @@ from receivers.codebooks.etype2_payload import EnhancedTypeTwoPayload
 from receivers.codebooks.pmi import Pmi, PmiCodebook, oversampling
 from simulator.core.errors import ConfigError
 from simulator.core.types import Panel
-from simulator.transforms import subband_eigenvectors
+from simulator.maths.transforms import subband_eigenvectors
 
 # paramCombination-r16: L, p_v of ranks 1-2 and of ranks 3-4, beta.
 _COMBINATIONS = {

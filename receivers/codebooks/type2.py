@@ -12,7 +12,7 @@ from receivers.codebooks.pmi import Pmi, PmiCodebook, oversampling
 from simulator.core import bitfield
 from simulator.core.errors import ConfigError
 from simulator.core.types import Panel
-from simulator.transforms import subband_eigenvectors
+from simulator.maths.transforms import subband_eigenvectors
 
 # Coefficients of full resolution with subband amplitudes, K^(2).
 _FULL = {2: 4, 3: 4, 4: 6}

@@ -13,8 +13,8 @@ from receivers.estimation.interpolation import Interpolation
 from simulator.core.interfaces import Estimator
 from simulator.core.params import Integer, SnrDb, validated
 from simulator.core.types import CsiEstimate, RadioGeometry
-from simulator.csi_rs import CsiRs
-from simulator.csi_rs_signal import CsiRsSignal
+from simulator.nr.csi_rs import CsiRs
+from simulator.nr.csi_rs_signal import CsiRsSignal
 
 _LIGHT_SPEED = 299_792_458.0
 Period = Annotated[Integer, Field(ge=1, le=640)]

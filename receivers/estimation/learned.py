@@ -8,7 +8,7 @@ import numpy as np
 
 from receivers.estimation.correlation import pilot_correlation
 from receivers.estimation.csi_rs import CsiRsEstimator
-from receivers.models.weights import TrainedEstimator
+from receivers.weights.folder import TrainedEstimator
 from simulator.core.params import validated
 from simulator.core.shapes import flat_lead
 from simulator.core.types import RadioGeometry

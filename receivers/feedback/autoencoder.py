@@ -11,8 +11,8 @@ from pydantic import Field
 from receivers.feedback.amplitude import AmplitudeField
 from receivers.feedback.images import from_unit_images, to_unit_images
 from receivers.feedback.latents import LatentCodec
-from receivers.models.weights import TrainedModel
 from receivers.quantization.weight_bits import WIDTHS
+from receivers.weights.folder import TrainedModel
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import FeedbackScheme
 from simulator.core.params import validated

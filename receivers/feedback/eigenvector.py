@@ -9,11 +9,11 @@ from pydantic import Field
 
 from receivers.feedback.autoencoder import check_geometry, float_bops
 from receivers.feedback.latents import LatentCodec
-from receivers.models.weights import TrainedModel
+from receivers.weights.folder import TrainedModel
 from simulator.core.interfaces import FeedbackScheme
 from simulator.core.params import validated
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport
-from simulator.transforms import from_eigenvector_image, subband_eigenvectors, to_eigenvector_image
+from simulator.maths.transforms import from_eigenvector_image, subband_eigenvectors, to_eigenvector_image
 
 
 class EigenvectorFeedback(FeedbackScheme):

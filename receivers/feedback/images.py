@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from simulator.core.types import CsiConfig, CsiReconstruction
-from simulator.transforms import from_angular_delay, to_angular_delay, to_complex, to_real
+from simulator.maths.transforms import from_angular_delay, to_angular_delay, to_complex, to_real
 
 
 def to_unit_images(h_hat: np.ndarray, config: CsiConfig, num_delays: int) -> tuple[np.ndarray, np.ndarray]:

@@ -12,8 +12,8 @@ from receivers.feedback.amplitude import AmplitudeField
 from receivers.feedback.autoencoder import check_geometry
 from receivers.feedback.images import from_unit_images, to_unit_images
 from receivers.models.klt import Klt
-from receivers.models.weights import TrainedModel
 from receivers.quantization.lloyd_max import gaussian_levels
+from receivers.weights.folder import TrainedModel
 from simulator.core import bitfield
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import FeedbackScheme

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from receivers.models.weights import Table, TrainedModel
 from receivers.quantization.scale import scale_index, scale_of
+from receivers.weights.folder import Table, TrainedModel
 from simulator.core import bitfield, registry
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import EntropyCoder, Quantizer

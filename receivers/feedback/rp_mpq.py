@@ -13,16 +13,16 @@ from receivers.feedback.amplitude import AmplitudeField
 from receivers.feedback.autoencoder import check_geometry
 from receivers.feedback.images import from_unit_images, to_unit_images
 from receivers.feedback.latents import LatentCodec
-from receivers.models.weights import TrainedModel
-from receivers.quantization.policy_set import FILE, PolicySet
-from receivers.quantization.precision_control import calibrate, mixture_for, select, static_policy
-from receivers.quantization.violation import hoyer_sparsity, importance, mrt_rate, violation_cost
+from receivers.precision.control import calibrate, mixture_for, select, static_policy
+from receivers.precision.policy_set import FILE, PolicySet
+from receivers.precision.violation import hoyer_sparsity, importance, mrt_rate, violation_cost
+from receivers.weights.folder import TrainedModel
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.interfaces import FeedbackScheme
 from simulator.core.params import validated
 from simulator.core.seeding import of_each
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport
-from simulator.transforms import from_angular_delay, to_complex
+from simulator.maths.transforms import from_angular_delay, to_complex
 
 
 class RpMpqFeedback(FeedbackScheme):

@@ -16,7 +16,7 @@ from simulator.core.errors import ConfigError
 from simulator.core.interfaces import FeedbackScheme
 from simulator.core.params import Count, validated
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport
-from simulator.transforms import from_angular_delay, to_angular_delay
+from simulator.maths.transforms import from_angular_delay, to_angular_delay
 
 # Bits of the field that names the grid, and of the largest amplitude.
 _GRID_BITS, _TOP_BITS = 2, 4

@@ -8,13 +8,13 @@ import numpy as np
 from pydantic import Field
 
 from receivers.feedback.autoencoder import check_geometry, float_bops
-from receivers.models.weights import TrainedModel
+from receivers.weights.folder import TrainedModel
 from simulator.core.errors import ConfigError, PayloadError
 from simulator.core.interfaces import FeedbackScheme
 from simulator.core.params import validated
 from simulator.core.seeding import of_each
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport
-from simulator.transforms import from_mimo_image, to_mimo_image
+from simulator.maths.transforms import from_mimo_image, to_mimo_image
 
 
 class VariableBitFeedback(FeedbackScheme):

@@ -12,14 +12,14 @@ from pydantic import Field
 from receivers.feedback.amplitude import AmplitudeField
 from receivers.feedback.autoencoder import check_geometry
 from receivers.feedback.images import from_unit_images, to_unit_images
-from receivers.models.weights import TrainedModel
 from receivers.quantization.unit_interval import LAWS, MAX_BITS, UnitQuantizer
+from receivers.weights.folder import TrainedModel
 from simulator.core import bitfield
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.interfaces import FeedbackScheme
 from simulator.core.params import SnrDb, validated
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport
-from simulator.transforms import to_complex, to_real
+from simulator.maths.transforms import to_complex, to_real
 
 Width = Annotated[int, Field(ge=1, le=MAX_BITS)]
 BLOCK = 256  # images in one run of a network

@@ -46,7 +46,7 @@ class Llm4cp(SequencePredictor):
             the released code and its weights: all real parts, then all imaginary parts, read as if they were paired,
             so that the channels are even and odd entries of that list.
         freeze: of GPT-2 train norms and positions only, as published; meant for public weights, see
-            :func:`~receivers.models.safetensors_weights.load_gpt2`, not for random ones.
+            :func:`~receivers.weights.safetensors.load_gpt2`, not for random ones.
 
     Call arguments, Returns, Raises: see :class:`~receivers.models.sequence_predictor.SequencePredictor`; besides,
     ConfigError for a history shorter than ``num_history`` or more than ``num_future`` steps.

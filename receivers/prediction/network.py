@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from receivers.models.history import from_history, to_history
-from receivers.models.weights import TrainedPredictor
+from receivers.weights.folder import TrainedPredictor
 from simulator.core.interfaces import Predictor
 from simulator.core.params import Count, validated
 from simulator.core.types import RadioGeometry

@@ -12,20 +12,20 @@ import keras
 import numpy as np
 
 from receivers.models.checked import build_checked
-from receivers.models.weights import TrainedModel
 from receivers.training.bottleneck import Bottleneck
 from receivers.training.checkpoint import flush_denormals, load_variables, read_history, save_variables
 from receivers.training.concrete import ConcreteBottleneck, with_lengths
-from receivers.training.data import EpochBatches
-from receivers.training.distillation import Distillation
+from receivers.training.data.images import EpochBatches
+from receivers.training.data.stream import StreamedImages
+from receivers.training.distillation.outputs import Distillation
 from receivers.training.link_loss import sum_rate_loss
 from receivers.training.losses import mse_loss, nmse_loss, sgcs_loss
 from receivers.training.objective import TrainingModel
 from receivers.training.optimizer import build_optimizer
 from receivers.training.pca import fit_pca, initialize_linear
 from receivers.training.recipe import StageSection, TrainingRecipe
-from receivers.training.stream import StreamedImages
 from receivers.training.tensorboard import TensorBoard
+from receivers.weights.folder import TrainedModel
 from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.seeding import derive

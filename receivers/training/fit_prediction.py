@@ -12,11 +12,11 @@ from keras import ops
 
 from receivers.models.checked import build_checked
 from receivers.models.history import to_history
-from receivers.models.weights import TrainedPredictor
+from receivers.training.distillation.mcakd import Mcakd
 from receivers.training.fit_stores import fit_stores
-from receivers.training.mcakd import Mcakd
 from receivers.training.prediction_recipe import PredictionRecipe
 from receivers.training.supervised import SequenceTraining
+from receivers.weights.folder import TrainedPredictor
 from simulator.core import registry
 from simulator.data.store import ChannelStore
 

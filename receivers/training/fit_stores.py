@@ -12,8 +12,8 @@ import keras
 import numpy as np
 
 from receivers.training.checkpoint import flush_denormals, load_variables, machine, read_history, save_variables
+from receivers.training.data.sequences import PredictionBatches
 from receivers.training.optimizer import build_optimizer
-from receivers.training.prediction_data import PredictionBatches
 from receivers.training.steps import SteppedModel
 from receivers.training.tensorboard import TensorBoard
 from simulator.core.errors import StoreError

@@ -11,13 +11,13 @@ import numpy as np
 from keras import ops
 
 from receivers.models.checked import build_checked
-from receivers.models.weights import TrainedModel
 from receivers.models.wifo_cf import WiFoCf
-from receivers.training.data import scale_images
+from receivers.training.data.images import scale_images
 from receivers.training.fit_prediction import split_samples
 from receivers.training.fit_stores import fit_stores
 from receivers.training.wifo_cf import WiFoCfTraining, noise_scale
 from receivers.training.wifo_cf_recipe import WiFoCfRecipe
+from receivers.weights.folder import TrainedModel
 from simulator.core.errors import ConfigError
 from simulator.data.store import ChannelStore
 

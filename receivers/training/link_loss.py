@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from simulator import metrics
 from simulator.core import registry
 from simulator.core.types import Panel
 from simulator.core.units import db_to_lin
-from simulator.transforms import from_angular_delay
+from simulator.maths import rates
+from simulator.maths.transforms import from_angular_delay
 
 
 def sum_rate_loss(
@@ -52,8 +52,8 @@ def sum_rate_loss(
     def loss(y_true: Any, y_pred: Any) -> Any:
         h, h_hat = channel(ops.convert_to_tensor(y_true)), channel(y_pred)
         w = zero_forcing.weights(h_hat, 0.0)
-        e = metrics.received(ops.expand_dims(h, -2), w)
-        rate = metrics.rate_bpshz(metrics.sinr(e, noise_var))  # [drop, subcarrier, user, 1]
+        e = rates.received(ops.expand_dims(h, -2), w)
+        rate = rates.rate_bpshz(rates.sinr(e, noise_var))  # [drop, subcarrier, user, 1]
         return -ops.reshape(ops.mean(ops.squeeze(rate, -1), axis=1), (-1,))
 
     return loss

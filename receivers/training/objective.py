@@ -12,7 +12,7 @@ from keras import ops
 from receivers.models.autoencoder import Autoencoder
 from receivers.training.bottleneck import Bottleneck
 from receivers.training.concrete import ConcreteBottleneck
-from receivers.training.distillation import Distillation
+from receivers.training.distillation.outputs import Distillation
 from simulator.core.seeding import derive
 
 

@@ -10,12 +10,19 @@ from typing import Any
 import keras
 from keras import ops
 
-from receivers.models.weights import CARD, save_weights
 from receivers.models.wifo_cf import Trace, WiFoCf
 from receivers.quantization.unit_interval import MAX_BITS
-from receivers.training.mcakd import TERMS, attention_loss, check_kind, matched_layers, selected_loss, selection_layers
-from receivers.training.phases import PhasedTraining
+from receivers.training.distillation.mcakd import (
+    TERMS,
+    attention_loss,
+    check_kind,
+    matched_layers,
+    selected_loss,
+    selection_layers,
+)
+from receivers.training.distillation.phases import PhasedTraining
 from receivers.training.steps import Untracked
+from receivers.weights.folder import CARD, save_weights
 from simulator.core.content import sha256
 from simulator.core.durable import write_bytes
 from simulator.core.errors import ConfigError
@@ -32,9 +39,10 @@ class WiFoCfTraining(PhasedTraining):
     ``bits + spread``.
 
     With a teacher, passive epochs add :math:`\lambda (L_{att} + L_{emb} + L_{hid})` ("mcakd") or :math:`\lambda` times
-    the reconstruction error to the teacher's output ("lmkd"), as in :class:`~receivers.training.mcakd.Mcakd`, with the
-    same widths and the same noise for both. Tokens are compared behind the dense layer of the input, and behind the
-    last attention of encoder and decoder; attention maps of self- and cross-attention count alike.
+    the reconstruction error to the teacher's output ("lmkd"), as in
+    :class:`~receivers.training.distillation.mcakd.Mcakd`, with the same widths and the same noise for both. Tokens are
+    compared after the dense layer of the input, and after the last attention of encoder and decoder; attention maps of
+    self- and cross-attention count alike.
 
     Args:
         student: network that learns.

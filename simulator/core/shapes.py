@@ -17,3 +17,8 @@ def flat_tail(x: NDArray[Any], lead: int = 1) -> NDArray[Any]:
 def flat_lead(x: NDArray[Any], lead: int = 2) -> NDArray[Any]:
     """The first ``lead`` axes as one: ``[batch, slot, ...]`` to ``[batch * slot, ...]``."""
     return np.reshape(x, (prod(x.shape[:lead]), *x.shape[lead:]))
+
+
+def per_drop(x: Any, lead: int = 1) -> NDArray[np.float64]:
+    """Mean over all axes but the first ``lead``, float64."""
+    return flat_tail(np.asarray(x, np.float64), lead).mean(axis=-1)

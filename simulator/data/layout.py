@@ -23,7 +23,7 @@ class ChannelLayout:
         carrier_hz: carrier frequency [Hz]; None when unknown.
         num_delays: None for antenna-frequency channels. Otherwise the data are truncated angular-delay images: the
             first ``num_delays`` taps of the unitary inverse DFT over the full grid, in the unitary DFT domain of the
-            panel (:func:`simulator.transforms.to_angular_delay`).
+            panel (:func:`simulator.maths.transforms.to_angular_delay`).
     """
 
     panel: Panel

@@ -13,7 +13,7 @@ from simulator.core.seeding import by_drop
 from simulator.core.types import RadioGeometry
 from simulator.data.layout import ChannelLayout
 from simulator.data.store import ChannelStore
-from simulator.transforms import from_angular_delay
+from simulator.maths.transforms import from_angular_delay
 
 _BLOCK = 32  # samples read at once
 

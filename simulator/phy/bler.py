@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, ndtri
 
 from simulator.core.units import lin_to_db
-from simulator.mcs import block_size
+from simulator.nr.mcs import block_size
 
 _MAX_RATE = 0.95  # coded faster, a block is not decoded
 
@@ -91,7 +91,7 @@ class EesmBler:
         return lin_to_db(np.where(any_used[..., 0, 0], effective, 0))
 
     def waterfall(self, num_re: ArrayLike, num_layers: ArrayLike, order: ArrayLike, rate: ArrayLike) -> Waterfall:
-        """Waterfalls of transport blocks, see :func:`simulator.mcs.block_size` for the arguments."""
+        """Waterfalls of transport blocks, see :func:`simulator.nr.mcs.block_size` for the arguments."""
         sizes = block_size(num_re, num_layers, order, rate)
         num_coded = np.asarray(num_re) * num_layers * order
         one = self.code_block(order, sizes.num_cb * sizes.cb_size / num_coded, sizes.cb_size)
@@ -132,7 +132,7 @@ def _shannon_db(efficiency: np.ndarray) -> np.ndarray:
 
 def _betas() -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """Rates and betas of Sionna's calibration by modulation order."""
-    from simulator.mcs import mcs_table
+    from simulator.nr.mcs import mcs_table
 
     stored = json.loads((files("sionna") / "sys/esm_params/eesm_beta_table.json").read_text())["index"]
     points: dict[int, dict[float, float]] = {}

@@ -12,7 +12,7 @@ from simulator.phy.transport_block import TransportBlock
 
 
 class BlockDecoder:
-    """Exact mode of :class:`simulator.throughput.Throughput`.
+    """Exact mode of :class:`simulator.throughput.blocks.Throughput`.
 
     Args:
         sample_of_re: int ``[re]``, frequency sample of every resource element with data.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sionna.phy.fec.crc import CRCDecoder, CRCEncoder
 from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder
 
-from simulator.mcs import BlockSize
+from simulator.nr.mcs import BlockSize
 
 _LOWEST = {"bg1": 3, "bg2": 5}  # coded bits for each bit of a code block before they repeat: rates 1/3 and 1/5
 MAX_RATE = 0.95  # of a code block; above, a UE may skip decoding (TS 38.214, 5.1.3)
@@ -41,7 +41,7 @@ class DlSchCode:
     of the buffer, and the receiver adds their log-likelihood ratios. Redundancy version 0.
 
     Args:
-        sizes: of the transport block, see :func:`simulator.mcs.block_size`.
+        sizes: of the transport block, see :func:`simulator.nr.mcs.block_size`.
         num_coded_bits: G.
         rate: target code rate, decides on the base graph.
         modulation_order: bits of a QAM symbol.

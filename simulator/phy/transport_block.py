@@ -12,7 +12,7 @@ from sionna.phy.mapping import Constellation, Demapper, Mapper
 
 from simulator.core.errors import ConfigError
 from simulator.core.seeding import derive_wide
-from simulator.mcs import block_size
+from simulator.nr.mcs import block_size
 from simulator.phy.dl_sch import DlSchCode
 
 _MAX_BLOCKS = 256  # of one call

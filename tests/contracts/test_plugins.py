@@ -22,9 +22,9 @@ from tolerances import FLOAT32, assert_close
 from benchmarks.percentiles import percentile
 from receivers.codebooks.rvq import rvq_codebook
 from receivers.codebooks.stored import write_codebook
-from receivers.models.weights import TrainedModel, zoo_names
 from receivers.models.wifo_cf import WiFoCf
 from receivers.training.wifo_cf import write_weights
+from receivers.weights.folder import TrainedModel, zoo_names
 from simulator.core import registry
 from simulator.core.errors import ConfigError, PayloadError, StoreError
 from simulator.core.interfaces import (
@@ -41,9 +41,9 @@ from simulator.core.interfaces import (
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport, Panel, RadioGeometry
 from simulator.data.layout import ChannelLayout
 from simulator.data.writer import StoreWriter
+from simulator.outcomes import CsiOutcome, LinkOutcome
 from simulator.phy.llvm import working_llvm
-from simulator.scores import CsiOutcome, LinkOutcome
-from simulator.throughput import ThroughputOutcome
+from simulator.throughput.blocks import ThroughputOutcome
 
 ARCHITECTURES = ("csinet", "evt", "klt", "transnet-250", "vb-")
 WEIGHTS = {name: next(iter(n for n in zoo_names() if n.startswith(name)), None) for name in ARCHITECTURES}

@@ -17,12 +17,12 @@ import zoo_scores
 
 from benchmarks.dataset import make_dataset
 from benchmarks.train_estimator import CHANNELS, GEOMETRY
-from receivers.training.data import ImageView
+from receivers.training.data.images import ImageView
 from receivers.training.fit_prediction import to_history
 from scenarios.dataset import parse_recipe
 from scenarios.load import find_file, load_mapping
 from simulator.core import registry
-from simulator.transforms import unit_power
+from simulator.maths.transforms import unit_power
 
 SAMPLES = {"mixed_3g5_32ports": 30, "urban_3g5_32ports": 60, "mobility_3g5_8ports": 12, "scaled": 12}
 

@@ -5,8 +5,8 @@ import pytest
 
 from receivers.codebooks.etype2 import EnhancedTypeTwoCodebook
 from simulator.core.types import Panel, RadioGeometry
+from simulator.maths.transforms import subband_eigenvectors
 from simulator.phy.system_level import UrbanMacro
-from simulator.transforms import subband_eigenvectors
 
 PANEL = Panel(8, 2, 2)
 

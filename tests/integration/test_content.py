@@ -17,7 +17,7 @@ import benchmarks
 from benchmarks import provenance, results_folder, runner
 from benchmarks.cli import app
 from benchmarks.rebuild import mend_tables
-from benchmarks.report import write_report
+from benchmarks.report.report import write_report
 from benchmarks.results_folder import read_points
 from benchmarks.verify import verify
 from benchmarks.worker import compute

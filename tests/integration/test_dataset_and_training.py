@@ -23,18 +23,18 @@ from benchmarks.train import bit_scores
 from benchmarks.train import train as run_training
 from receivers.feedback.autoencoder import AutoencoderFeedback
 from receivers.feedback.eigenvector import EigenvectorFeedback
-from receivers.models.weights import TrainedModel
 from receivers.quantization.mu_law import MuLawQuantizer
 from receivers.training import fit
-from receivers.training.data import ImageView, load_images, scale_images
+from receivers.training.data.images import ImageView, load_images, scale_images
 from receivers.training.link_loss import sum_rate_loss
 from receivers.training.recipe import parse_training
+from receivers.weights.folder import TrainedModel
 from scenarios.dataset import parse_recipe
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import ChannelSource
 from simulator.core.types import CsiConfig, CsiEstimate
 from simulator.data.store import ChannelStore, sha256
-from simulator.transforms import from_angular_delay, subband_eigenvectors, to_angular_delay, to_complex, to_real
+from simulator.maths.transforms import from_angular_delay, subband_eigenvectors, to_angular_delay, to_complex, to_real
 
 RECIPE = {
     "name": "tiny",
@@ -337,9 +337,10 @@ from pathlib import Path
 import numpy as np
 from receivers.feedback.autoencoder import AutoencoderFeedback
 from receivers.feedback.eigenvector import EigenvectorFeedback
-from receivers.models.weights import TrainedModel
+from receivers.weights.folder import TrainedModel
 from receivers.models import csinet
-from receivers.training import bottleneck, data, fit, link_loss, losses, objective, pca, recipe
+from receivers.training import bottleneck, fit, link_loss, losses, objective, pca, recipe
+from receivers.training.data import images
 from receivers.feedback import autoencoder
 folder, work = sys.argv[1], Path(sys.argv[2])
 model = TrainedModel(folder)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmarks import train_estimator
-from receivers.models.weights import TrainedEstimator
+from receivers.weights.folder import TrainedEstimator
 
 
 @pytest.mark.long

@@ -12,8 +12,8 @@ from benchmarks import cli, export_runtime
 from benchmarks.export import FORMATS, NEEDS, export_model, verify_folder
 from benchmarks.export_folder import content_sha256
 from benchmarks.import_torch import import_checkpoint
-from receivers.models.torch_weights import _pairs
-from receivers.models.weights import TrainedModel
+from receivers.weights.folder import TrainedModel
+from receivers.weights.torch import _pairs
 from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.types import Panel

@@ -10,10 +10,10 @@ from benchmarks import cli
 from benchmarks.import_torch import _import_autoencoder, import_checkpoint
 from benchmarks.import_wifo import import_wifo, import_wifo_cf
 from receivers.feedback.wifo_cf import WiFoCfFeedback
-from receivers.models.torch_weights import _wifo_pairs
-from receivers.models.weights import TrainedModel, TrainedPredictor
 from receivers.models.wifo import WiFo
 from receivers.prediction.network import NetworkPredictor
+from receivers.weights.folder import TrainedModel, TrainedPredictor
+from receivers.weights.torch import _wifo_pairs
 from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.types import CsiConfig, CsiEstimate, Panel, RadioGeometry

@@ -13,7 +13,7 @@ from benchmarks.papers.rp_mpq import run as rp_mpq
 from benchmarks.papers.tiny_wifo import experiments
 from benchmarks.papers.tiny_wifo import run as tiny_wifo
 from benchmarks.papers.tiny_wifo.data import UNSEEN, data_sets
-from receivers.training.precision import parse_precision
+from receivers.precision.offline import parse_precision
 from receivers.training.prediction_recipe import parse_prediction
 from receivers.training.recipe import parse_training
 from receivers.training.wifo_cf_recipe import parse_wifo_cf

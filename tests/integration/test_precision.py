@@ -8,11 +8,11 @@ import pytest
 from benchmarks import precision
 from benchmarks.dataset import make_dataset
 from receivers.feedback.rp_mpq import RpMpqFeedback
-from receivers.models.weights import TrainedModel
-from receivers.quantization.policy_set import PolicySet
-from receivers.quantization.violation import hoyer_sparsity, violation_cost
+from receivers.precision.offline import parse_precision
+from receivers.precision.policy_set import PolicySet
+from receivers.precision.violation import hoyer_sparsity, violation_cost
 from receivers.quantization.weight_bits import WIDTHS
-from receivers.training.precision import parse_precision
+from receivers.weights.folder import TrainedModel
 from scenarios.dataset import parse_recipe
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.types import CsiConfig, CsiEstimate, Panel

@@ -13,12 +13,12 @@ from benchmarks.train_prediction import train_prediction
 from benchmarks.train_wifo_cf import train_wifo_cf
 from receivers.feedback.wifo_cf import WiFoCfFeedback
 from receivers.models.history import from_history, to_history
-from receivers.models.weights import TrainedModel, TrainedPredictor, zoo_names
 from receivers.prediction.network import NetworkPredictor
+from receivers.training.data.sequences import PredictionBatches
 from receivers.training.fit_prediction import halves, prediction_nmse, split_samples
-from receivers.training.prediction_data import PredictionBatches
 from receivers.training.prediction_recipe import parse_prediction
 from receivers.training.wifo_cf_recipe import parse_wifo_cf
+from receivers.weights.folder import TrainedModel, TrainedPredictor, zoo_names
 from scenarios.dataset import parse_recipe
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.types import CsiConfig, CsiEstimate, Panel, RadioGeometry

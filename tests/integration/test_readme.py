@@ -42,7 +42,7 @@ def test_scheme_example_reports_the_strongest_port():
 @pytest.mark.long
 def test_scenario_script_draws_both_figures(tmp_path, capsys):
     pytest.importorskip("matplotlib")
-    script = runpy.run_path(str(ROOT / "scenarios" / "sweep_snr_and_bits.py"))
+    script = runpy.run_path(str(ROOT / "scenarios" / "scripts" / "sweep_snr_and_bits.py"))
     script["main"](str(tmp_path / "sweep"), 16)
     for name in ("sum_rate_vs_snr.png", "sum_rate_vs_bits.png"):
         assert (tmp_path / "sweep" / name).stat().st_size > 5000

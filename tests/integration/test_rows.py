@@ -10,7 +10,7 @@ from inline import Inline
 
 import benchmarks
 from benchmarks import build, runner
-from benchmarks.report import write_report
+from benchmarks.report.report import write_report
 from benchmarks.sweep_notes import SAME_CHANNELS, SAME_PATHS, equal_axes, idle_axes, seen_along
 from scenarios.sweep import expand
 

@@ -10,11 +10,12 @@ from receivers.codebooks.rvq import rvq_mean_cos2
 from receivers.estimation.perfect import PerfectEstimator
 from receivers.feedback.perfect import PerfectFeedback
 from receivers.feedback.rvq import RvqFeedback
-from simulator import metrics, precoding
 from simulator.core import registry
 from simulator.core.types import CsiConfig, Panel, RadioGeometry
 from simulator.link import Link
-from simulator.scores import Sgcs
+from simulator.maths import rates
+from simulator.precoding import linear
+from simulator.scores.csi import Sgcs
 
 pytestmark = pytest.mark.statistical
 
@@ -64,8 +65,8 @@ def test_zero_forcing_with_perfect_csi(num_ports, num_users):
     """The SNR of a user is (snr / K) times Gamma(M - K + 1, 1): half a chi-square of 2 (M - K + 1) degrees."""
     drops, snr, shape = 20_000, 10.0, num_ports - num_users + 1
     h = rayleigh(num_ports, num_users, drops, seed=num_ports + num_users)[:, :, 0, :, 0, 0]
-    e = metrics.received(h[:, :, None], precoding.Zf().weights(h, 1 / snr))
-    sinr = ops.convert_to_numpy(metrics.sinr(e, 1 / snr))[..., 0].astype(np.float64)
+    e = rates.received(h[:, :, None], linear.Zf().weights(h, 1 / snr))
+    sinr = ops.convert_to_numpy(rates.sinr(e, 1 / snr))[..., 0].astype(np.float64)
     assert sinr.shape == (drops, num_users)
     scaled = sinr * num_users / snr
     # Users of one drop are dependent: one value per drop.

@@ -81,7 +81,7 @@ def test_a_lost_scale_is_refused(name, params):
 
 def test_nested_reports_have_no_room():
     layout = {"panel": Panel(8, 2, 2), "num_rx_ant": 1, "num_subcarriers": 52, "spacing_hz": 360e3, "subband_size": 4}
-    from receivers.models.weights import TrainedModel
+    from receivers.weights.folder import TrainedModel
 
     known = TrainedModel("vb-munich").input
     layout |= {"panel": Panel(known.n1, known.n2, known.num_pol), "num_rx_ant": known.num_rx_ant}

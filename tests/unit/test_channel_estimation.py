@@ -14,11 +14,11 @@ from receivers.estimation.interpolation import Interpolation
 from receivers.estimation.learned import LearnedEstimator
 from receivers.estimation.lmmse import LmmseEstimator
 from receivers.estimation.ls import LeastSquaresEstimator
-from receivers.models.weights import TrainedEstimator, zoo_names
+from receivers.weights.folder import TrainedEstimator, zoo_names
 from scenarios.sweep import expand
 from simulator.core.errors import ConfigError
 from simulator.core.types import Panel, RadioGeometry
-from simulator.csi_rs import ROWS
+from simulator.nr.csi_rs import ROWS
 
 PANELS = {1: Panel(1), 2: Panel(1, 1, 2), **{n: Panel(n // 2, 1, 2) for n in (4, 8, 12, 16, 24, 32)}}
 CASES = [(row, density) for row, entry in ROWS.items() for density in entry.densities]

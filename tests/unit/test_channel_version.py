@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from benchmarks.dataset import make_dataset
-from receivers.models.weights import _Card, zoo_folder
+from receivers.weights.folder import _Card, zoo_folder
 from scenarios.channels import parse_channel
 from scenarios.dataset import parse_recipe
 from simulator.core.errors import ConfigError, StoreError

@@ -9,7 +9,7 @@ from receivers.feedback.klt import KltFeedback, allocate, gaussian_distortion
 from receivers.feedback.sparse import SparseFeedback
 from simulator.core.errors import ConfigError, PayloadError
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReport, Panel
-from simulator.transforms import from_angular_delay, subband_eigenvectors, to_angular_delay, to_eigenvector_image
+from simulator.maths.transforms import from_angular_delay, subband_eigenvectors, to_angular_delay, to_eigenvector_image
 
 PANEL = Panel(4, 2, 2)
 CONFIG = CsiConfig(PANEL, 2, 12, 360e3, 3)

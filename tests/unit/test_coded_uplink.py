@@ -20,10 +20,10 @@ from scenarios.schema import parse_scenario
 from scenarios.sweep import expand
 from simulator.core.errors import ConfigError
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReport, Panel
-from simulator.cqi_field import CqiField
 from simulator.link import Link, UplinkModel
-from simulator.phy import uci
-from simulator.phy.coded_uplink import CodedUplink
+from simulator.nr import uci
+from simulator.reporting.coded_uplink import CodedUplink
+from simulator.reporting.cqi_field import CqiField
 
 CONFIG = CsiConfig(Panel(8, 2, 2), 2, 52, 360e3, 4, num_layers=2)
 
@@ -311,7 +311,7 @@ def test_omission_through_the_link_costs_accuracy_and_saves_bits(rng):
 _SCRIPT = """
 import hashlib, numpy as np
 from simulator.core.types import CsiReport
-from simulator.phy.coded_uplink import CodedUplink
+from simulator.reporting.coded_uplink import CodedUplink
 bits = np.random.default_rng(1).integers(0, 2, (60, 2, 90), dtype=np.uint8)
 sent = CsiReport(bits, np.random.default_rng(2).integers(1, 91, (60, 2)))
 arrived, lost = CodedUplink(snr_db=-1, num_re=64, fading="rayleigh", num_rx=2).transmit(sent, seed=5)

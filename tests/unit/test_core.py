@@ -10,7 +10,7 @@ from simulator.core.errors import ConfigError, CsilinkError, PayloadError
 from simulator.core.seeding import by_drop, derive, derive_wide
 from simulator.core.types import CsiConfig, CsiReconstruction, CsiReport, Panel, RadioGeometry
 from simulator.core.units import db_to_lin, lin_to_db
-from simulator.precoding import Rzf
+from simulator.precoding.linear import Rzf
 
 PANEL = Panel(4, 2, 2)
 
@@ -70,19 +70,19 @@ class TestRegistry:
             registry.load("precoders", "zf")
 
     def test_names_are_sorted_and_guests_are_equal(self, entry_points):
-        entry_points(("zf", "simulator.precoding:Zf"), ("guest", "simulator.precoding:Mrt"))
+        entry_points(("zf", "simulator.precoding.linear:Zf"), ("guest", "simulator.precoding.linear:Mrt"))
         assert registry.names("precoders") == ["guest", "zf"]
         assert type(registry.build("precoders", "guest")).__name__ == "Mrt"
-        assert registry.target("precoders", "guest") == "simulator.precoding:Mrt"
+        assert registry.target("precoders", "guest") == "simulator.precoding.linear:Mrt"
 
     def test_two_targets_of_one_name_are_an_error(self, entry_points):
-        entry_points(("zf", "simulator.precoding:Zf"), ("zf", "other.package:Zf"))
+        entry_points(("zf", "simulator.precoding.linear:Zf"), ("zf", "other.package:Zf"))
         with pytest.raises(ConfigError) as caught:
             registry.names("precoders")
-        assert "simulator.precoding:Zf" in str(caught.value) and "other.package:Zf" in str(caught.value)
+        assert "simulator.precoding.linear:Zf" in str(caught.value) and "other.package:Zf" in str(caught.value)
 
     def test_the_same_target_twice_is_one_plug_in(self, entry_points):
-        entry_points(("zf", "simulator.precoding:Zf"), ("zf", "simulator.precoding:Zf"))
+        entry_points(("zf", "simulator.precoding.linear:Zf"), ("zf", "simulator.precoding.linear:Zf"))
         assert registry.names("precoders") == ["zf"]
 
     def test_loading_is_lazy(self, entry_points):

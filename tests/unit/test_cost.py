@@ -9,7 +9,7 @@ import pytest
 from keras import layers, ops
 
 from receivers.models.cost import count_cost, work_of
-from receivers.models.weights import TrainedModel, zoo_folder, zoo_names
+from receivers.weights.folder import TrainedModel, zoo_folder, zoo_names
 from simulator.core.errors import ConfigError
 
 

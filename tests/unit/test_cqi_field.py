@@ -7,9 +7,9 @@ from receivers.feedback.etype2 import EnhancedTypeTwoFeedback
 from receivers.feedback.rvq import RvqFeedback
 from simulator.core.errors import ConfigError
 from simulator.core.types import CsiConfig, CsiEstimate, Panel
-from simulator.cqi_field import CQI_BITS, CqiField
-from simulator.phy.coded_uplink import CodedUplink
-from simulator.uplink import UplinkModel
+from simulator.reporting.coded_uplink import CodedUplink
+from simulator.reporting.cqi_field import CQI_BITS, CqiField
+from simulator.reporting.uplink import UplinkModel
 
 CONFIG = CsiConfig(Panel(4, 2, 2), 2, 16, 360e3, 4, num_layers=2)
 

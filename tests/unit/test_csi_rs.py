@@ -10,9 +10,9 @@ from tolerances import FLOAT32, assert_close
 
 from simulator.core.errors import ConfigError
 from simulator.core.types import Panel, RadioGeometry
-from simulator.csi_rs import PORTS, ROWS, CsiRs, csi_rs_sequence
-from simulator.csi_rs_signal import CsiRsSignal
-from simulator.gold import gold_sequence
+from simulator.nr.csi_rs import PORTS, ROWS, CsiRs, csi_rs_sequence
+from simulator.nr.csi_rs_signal import CsiRsSignal
+from simulator.nr.gold import gold_sequence
 
 # Table 7.4.1.5.3-1 as printed: row, ports, densities, cdm-Type, (k-bar, l-bar), index j of the CDM group.
 PRINTED = """

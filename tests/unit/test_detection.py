@@ -9,19 +9,19 @@ from benchmarks.build import build_link
 from receivers.estimation.perfect import PerfectEstimator
 from receivers.feedback.perfect import PerfectFeedback
 from scenarios.sweep import expand
-from simulator import metrics
 from simulator.core import registry
 from simulator.core.errors import ConfigError
 from simulator.core.types import CsiConfig, Panel
-from simulator.detection import (
+from simulator.downlink.detection import (
     Detection,
     filtered_sinr,
     filters,
     interference_covariance,
     own_columns,
 )
-from simulator.dmrs import Dmrs
 from simulator.link import Link
+from simulator.maths import rates
+from simulator.nr.dmrs import Dmrs
 
 NOISE = np.float32(0.1)
 
@@ -71,7 +71,7 @@ class TestFilters:
     def test_the_default_is_the_sinr_of_metrics(self, rng):
         e = gaussian(rng, 2, 4, 3, 2, 4, 6)
         noise_vars = np.array([1.0, 0.01], np.float32)
-        expected = numpy(metrics.sinr(ops.convert_to_tensor(e), noise_vars[:, None, None, None, None]))
+        expected = numpy(rates.sinr(ops.convert_to_tensor(e), noise_vars[:, None, None, None, None]))
         np.testing.assert_array_equal(numpy(Detection().sinr(ops.convert_to_tensor(e), noise_vars)), expected)
         for index, noise_var in enumerate(noise_vars):
             known = Detection().knowledge(e[index], noise_var, 0)

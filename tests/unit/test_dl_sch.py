@@ -6,10 +6,10 @@ import tensorflow as tf
 from sionna.phy.fec.crc import CRCEncoder
 from sionna.phy.nr import TBEncoder
 
-from simulator.mcs import MAX_LAYERS, block_size, mcs_table
+from simulator.nr.mcs import MAX_LAYERS, block_size, mcs_table
 from simulator.phy.dl_sch import DlSchCode, base_graph, code_block_lengths
 from simulator.phy.transport_block import TransportBlock
-from simulator.throughput import num_data_re
+from simulator.throughput.blocks import num_data_re
 
 
 def code(num_re, layers, order, rate, num_iter=10):

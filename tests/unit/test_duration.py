@@ -7,9 +7,9 @@ from keras import ops
 from benchmarks import duration
 from benchmarks.build import check_parts
 from scenarios.schema import parse_scenario
-from simulator import precoding
 from simulator.core import registry
 from simulator.core.types import PrecodingContext
+from simulator.precoding import linear
 
 
 def hermitian(rng, size):
@@ -20,24 +20,24 @@ def hermitian(rng, size):
 @pytest.mark.parametrize("size", [16, 17, 40])
 def test_systems_of_any_size_are_solved(rng, size):
     a, b = hermitian(rng, size), rng.standard_normal((3, size, 5, 2)) @ [1, 1j]
-    found = ops.convert_to_numpy(precoding.hermitian_solve(ops.cast(a, "complex64"), ops.cast(b, "complex64")))
+    found = ops.convert_to_numpy(linear.hermitian_solve(ops.cast(a, "complex64"), ops.cast(b, "complex64")))
     np.testing.assert_allclose(found, np.linalg.solve(a, b), atol=1e-3)
 
 
 def test_both_forms_raise_small_pivots(rng):
     a = np.zeros((1, 20, 20), np.complex64)
     b = np.ones((1, 20, 1), np.complex64)
-    assert ops.convert_to_numpy(precoding.hermitian_solve(a, b, floor=0.5)) == pytest.approx(2 * b)
+    assert ops.convert_to_numpy(linear.hermitian_solve(a, b, floor=0.5)) == pytest.approx(2 * b)
 
 
 def test_operations_grow_with_streams_not_their_square(monkeypatch, rng):
     """Of 64 streams: two concatenations in 64 steps, not 64 ** 2 operations."""
     calls = []
-    concatenate = precoding.ops.concatenate
-    monkeypatch.setattr(precoding.ops, "concatenate", lambda *a, **k: calls.append(1) or concatenate(*a, **k))
+    concatenate = linear.ops.concatenate
+    monkeypatch.setattr(linear.ops, "concatenate", lambda *a, **k: calls.append(1) or concatenate(*a, **k))
     for size in (32, 64):
         calls.clear()
-        precoding.hermitian_solve(ops.cast(hermitian(rng, size), "complex64"), ops.ones((3, size, 1), "complex64"))
+        linear.hermitian_solve(ops.cast(hermitian(rng, size), "complex64"), ops.ones((3, size, 1), "complex64"))
         assert len(calls) == size + 1
 
 

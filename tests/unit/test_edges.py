@@ -16,8 +16,8 @@ from simulator.data.importer import check_block
 from simulator.data.layout import ChannelLayout
 from simulator.data.store import ChannelStore
 from simulator.data.writer import StoreWriter
-from simulator.phy.coded_uplink import CodedUplink
-from simulator.uplink import UplinkModel
+from simulator.reporting.coded_uplink import CodedUplink
+from simulator.reporting.uplink import UplinkModel
 
 UNFIT = {
     "nan": np.nan,

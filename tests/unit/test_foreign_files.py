@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 import scipy.io
 
-from benchmarks import figures
-from benchmarks.report import write_report
+from benchmarks.report import figures
+from benchmarks.report.report import write_report
 from benchmarks.store import LEADING, TRAILING
 from receivers.codebooks.rvq import rvq_codebook
 from receivers.codebooks.stored import StoredCodebook, write_codebook
 from receivers.models.klt import Klt
-from receivers.models.safetensors_weights import SafetensorsFolder
-from receivers.models.weights import TrainedModel, TrainedPredictor
-from receivers.quantization.policy_set import PolicySet
+from receivers.precision.policy_set import PolicySet
+from receivers.weights.folder import TrainedModel, TrainedPredictor
+from receivers.weights.safetensors import SafetensorsFolder
 from scenarios.load import load_mapping, parse_yaml
 from scenarios.schema import parse_scenario
 from simulator.core.errors import ConfigError, CsilinkError, StoreError, WeightsError
@@ -616,7 +616,7 @@ def test_words_of_users_are_shown_as_they_are(tmp_path):
 
 
 def test_a_legend_holds_every_label_as_text(tmp_path):
-    from benchmarks.report import read_results
+    from benchmarks.report.report import read_results
 
     frame = read_results(results(tmp_path / "r") / "results.csv")
     figure = figures.metric_vs_snr(frame)
@@ -680,7 +680,7 @@ OPENERS = {
         ),
     },
     r"yaml\.(safe_)?load\(": {"scenarios/load.py"},
-    r"load_weights\(": {"receivers/models/weights.py"},
+    r"load_weights\(": {"receivers/weights/folder.py"},
     r"load_model\(|saved_model\.load\(|InferenceSession\(": {
         *("benchmarks/export_graph.py", "benchmarks/export_layers.py", "benchmarks/export_runtime.py"),
     },

@@ -27,10 +27,10 @@ from simulator.core.interfaces import Precoder
 from simulator.core.seeding import derive_wide
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport, Panel, RadioGeometry
 from simulator.link import Link, UplinkModel
+from simulator.outcomes import LinkOutcome
 from simulator.phy.rayleigh import Rayleigh
-from simulator.precoding import Mrt
-from simulator.prediction import Prediction
-from simulator.scores import LinkOutcome
+from simulator.precoding.linear import Mrt
+from simulator.reporting.prediction import Prediction
 
 PANEL = Panel(4, 1, 2)
 SNRS_DB = (-10.0, 5.0, 25.0)

@@ -9,15 +9,15 @@ from receivers.estimation.perfect import PerfectEstimator
 from receivers.feedback.etype2 import EnhancedTypeTwoFeedback
 from receivers.feedback.perfect import PerfectFeedback
 from scenarios.sweep import expand
-from simulator import scheduling
-from simulator.allocation import Scheduler, adaptive_layers, band_samples, expected_rates
 from simulator.core import registry
 from simulator.core.errors import ConfigError
 from simulator.core.types import CsiConfig, Panel
+from simulator.downlink import user_selection
+from simulator.downlink.scheduler import Scheduler, adaptive_layers, band_samples, expected_rates
 from simulator.link import Link, UplinkModel
-from simulator.multiuser.wmmse import Wmmse
-from simulator.precoding import Rzf, Zf
-from simulator.scores import LinkOutcome
+from simulator.outcomes import LinkOutcome
+from simulator.precoding.linear import Rzf, Zf
+from simulator.precoding.wmmse import Wmmse
 
 PANEL = Panel(4, 1, 2)
 SNRS_DB = (-5.0, 20.0)
@@ -50,15 +50,15 @@ class TestWideband:
     def test_one_sample_is_the_narrow_band(self, rng):
         g = gaussian(rng, 5, 8, 4)
         for call in (
-            lambda g, **wide: scheduling.semi_orthogonal(g, 3, 0.5, **wide),
-            lambda g, **wide: scheduling.greedy_sum_rate(g, 0.1, 3, **wide),
+            lambda g, **wide: user_selection.semi_orthogonal(g, 3, 0.5, **wide),
+            lambda g, **wide: user_selection.greedy_sum_rate(g, 0.1, 3, **wide),
         ):
             np.testing.assert_array_equal(call(g[:, None], wideband=True), call(g))
 
     @pytest.mark.parametrize("threshold", [0.6, 1.0])
     def test_semi_orthogonal_equals_a_loop(self, rng, threshold):
         g = gaussian(rng, 20, 3, 7, 6)
-        chosen = scheduling.semi_orthogonal(g, 4, threshold, wideband=True)
+        chosen = user_selection.semi_orthogonal(g, 4, threshold, wideband=True)
         for rows, users in zip(g.astype(np.complex128), chosen, strict=True):
             left, basis, expected = list(range(7)), [], []
             while left and len(expected) < 4:
@@ -78,7 +78,7 @@ class TestWideband:
     def test_greedy_equals_a_loop(self, rng, weighted):
         g = gaussian(rng, 15, 3, 5, 4)
         weights = rng.uniform(0.1, 3, (15, 5)) if weighted else np.ones((15, 5))
-        chosen = scheduling.greedy_sum_rate(g, 0.3, 3, False, weights if weighted else None, wideband=True)
+        chosen = user_selection.greedy_sum_rate(g, 0.3, 3, False, weights if weighted else None, wideband=True)
         for rows, weight, users in zip(g.astype(np.complex128), weights, chosen, strict=True):
             group, rate = [], 0.0
             while len(group) < 3:
@@ -105,7 +105,7 @@ class TestScheduler:
     def test_users_in_order_by_the_strongest_layer(self, rng):
         rows = gaussian(rng, 10, 4, 6, 2, 8)
         chosen = Scheduler("semi_orthogonal", 4, threshold=0.35).select(rows, 0.1, 1)
-        expected = scheduling.semi_orthogonal(rows[:, :, :, 0], 4, 0.35, wideband=True)
+        expected = user_selection.semi_orthogonal(rows[:, :, :, 0], 4, 0.35, wideband=True)
         assert (expected < 0).any() and (np.diff(expected, axis=1) < 0).any()
         for mine, users in zip(chosen, expected, strict=True):
             served = np.sort(users[users >= 0])
@@ -131,7 +131,7 @@ class TestScheduler:
             alone = [np.mean([zf_rates(x[[k]], 0.1)[0] for x in rows[0]]) for k in range(users)]
             average = np.full(users, np.mean(alone) * 2 / users)
             for t in range(slots):
-                weighted = scheduling.greedy_sum_rate(rows[t], 0.1, 2, False, 1 / average, wideband=True)
+                weighted = user_selection.greedy_sum_rate(rows[t], 0.1, 2, False, 1 / average, wideband=True)
                 served = np.sort(weighted[weighted >= 0])
                 np.testing.assert_array_equal(chosen[b, t][chosen[b, t] >= 0], served)
                 rate = np.zeros(users)

@@ -9,13 +9,13 @@ from receivers.estimation.perfect import PerfectEstimator
 from receivers.feedback.etype2 import EnhancedTypeTwoFeedback
 from receivers.feedback.perfect import PerfectFeedback
 from simulator.core.types import CsiConfig, CsiReport, Panel
-from simulator.cqi import alone
 from simulator.link import Link
-from simulator.mcs import cqi_table, mcs_table
+from simulator.nr.mcs import cqi_table, mcs_table
 from simulator.phy.bler import EesmBler
-from simulator.precoding import Mrt, Zf
-from simulator.throughput import Throughput
-from simulator.uplink import UplinkModel
+from simulator.precoding.linear import Mrt, Zf
+from simulator.reporting.uplink import UplinkModel
+from simulator.throughput.blocks import Throughput
+from simulator.throughput.cqi import alone
 
 CONFIG = CsiConfig(Panel(4, 2, 2), 2, 13, 360e3, 4, num_layers=2)
 
@@ -165,7 +165,7 @@ def test_uplink_errors_do_not_depend_on_what_is_sent(make, rng):
 
 
 def coded(snr_db):
-    from simulator.phy.coded_uplink import CodedUplink
+    from simulator.reporting.coded_uplink import CodedUplink
 
     return CodedUplink(snr_db=snr_db, num_re=24, fading="rayleigh")
 

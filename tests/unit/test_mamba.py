@@ -13,9 +13,9 @@ from receivers.models.csinet_plus import CsiNetPlus
 from receivers.models.mamba import Mamba, Mamba2D, SelectiveScan
 from receivers.models.mamba_transformer import MambaTransformer, ResidualMamba, StateNorm
 from receivers.models.selective_scan import selective_scan
-from receivers.models.torch_mamba import load_mamba
 from receivers.models.transnet import TransNet
 from receivers.training.pca import initialize_linear
+from receivers.weights.torch_mamba import load_mamba
 from simulator.core.errors import ConfigError
 
 SMALL = {"height": 8, "width": 8, "maps": 16, "num_latents": 8, "state": 2, "hidden": 32}

@@ -6,7 +6,7 @@ from keras import ops
 from mamba_forward import MambaForward, random_state
 
 from receivers.models.mamba_transformer import MambaTransformer
-from receivers.models.torch_mamba import RELEASED, load_mamba_transformer, mamba_transformer_params
+from receivers.weights.torch_mamba import RELEASED, load_mamba_transformer, mamba_transformer_params
 from simulator.core.errors import ConfigError, StoreError
 
 

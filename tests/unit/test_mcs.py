@@ -5,7 +5,7 @@ import pytest
 from sionna.phy.nr.utils import calculate_tb_size, decode_mcs_index
 
 from simulator.core.errors import ConfigError
-from simulator.mcs import block_size, cqi_table, mcs_table
+from simulator.nr.mcs import block_size, cqi_table, mcs_table
 
 
 @pytest.mark.parametrize(

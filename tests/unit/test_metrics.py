@@ -5,27 +5,23 @@ import pytest
 from keras import ops
 from tolerances import FLOAT32, SINR_PER_SNR, TABLE_3
 
-from simulator import metrics
-from simulator.scores import (
+from simulator.maths import rates
+from simulator.outcomes import CsiOutcome, LinkOutcome
+from simulator.scores.csi import (
     BeamformingGainLoss,
     BitsMax,
     BitsMean,
     Cosine,
-    CsiOutcome,
     EnergyRatio,
-    LinkOutcome,
     Nmse,
     NmseScaled,
-    OutageGamma,
-    OutageRate,
     Rho,
     RhoBeamformingGainLoss,
     RhoSe,
     RhoSquaredSe,
     Sgcs,
-    SumRate,
-    UserRate,
 )
+from simulator.scores.link import OutageGamma, OutageRate, SumRate, UserRate
 
 
 def channel(rng, *shape):
@@ -51,12 +47,12 @@ def csi_outcome(rng, batch=5, users=3, slots=2, subcarriers=4, **changes):
 class TestEffectiveRows:
     def test_one_antenna_is_the_channel(self, rng):
         h = channel(rng, 5, 3, 1, 8)
-        np.testing.assert_array_equal(numpy(metrics.effective_rows(h, 1)), h)
+        np.testing.assert_array_equal(numpy(rates.effective_rows(h, 1)), h)
 
     @pytest.mark.parametrize(("rx", "layers"), [(2, 1), (2, 2), (4, 1), (4, 3)])
     def test_singular_values_and_vectors(self, rng, rx, layers):
         h = channel(rng, 5, 3, rx, 8)
-        rows = numpy(metrics.effective_rows(h, layers))
+        rows = numpy(rates.effective_rows(h, layers))
         assert rows.shape == (5, 3, layers, 8) and rows.dtype == np.complex64
         for index in np.ndindex(5, 3):
             _, sigma, vh = np.linalg.svd(h[index].astype(np.complex128))
@@ -68,7 +64,7 @@ class TestEffectiveRows:
         h = channel(rng, 3, 1, 4, 8)
         h[0] = 0
         h[1] = h[1, :, :1]  # rank one
-        rows = numpy(metrics.effective_rows(h, 4))
+        rows = numpy(rates.effective_rows(h, 4))
         assert np.isfinite(rows).all() and (rows[0] == 0).all()
         np.testing.assert_allclose(np.linalg.norm(rows[1, 0, 0]), np.linalg.norm(h[1]), rtol=1e-4)
 
@@ -81,8 +77,8 @@ class TestSinr:
     def test_against_the_explicit_inverse(self, rng, users, rx, layers, snr_db):
         streams, noise_var = users * layers, 10 ** (-snr_db / 10)
         h, w = channel(rng, 6, users, rx, 8), channel(rng, 6, 8, streams) / np.sqrt(8 * streams)
-        e = metrics.received(h, w)
-        actual = numpy(metrics.sinr(e, noise_var))
+        e = rates.received(h, w)
+        actual = numpy(rates.sinr(e, noise_var))
         assert actual.shape == (6, users, layers)
         for b, u, layer in np.ndindex(6, users, layers):
             field = h[b, u].astype(np.complex128) @ w[b]
@@ -94,10 +90,10 @@ class TestSinr:
 
     def test_no_signal_is_no_rate(self):
         for rx in (1, 2):
-            assert (numpy(metrics.sinr(np.zeros((2, 3, rx, 3), np.complex64), 0.1)) == 0).all()
+            assert (numpy(rates.sinr(np.zeros((2, 3, rx, 3), np.complex64), 0.1)) == 0).all()
 
     def test_shannon(self):
-        rate = numpy(metrics.rate_bpshz(np.float32([0, 1, 3, 1e-6])))
+        rate = numpy(rates.rate_bpshz(np.float32([0, 1, 3, 1e-6])))
         np.testing.assert_allclose(rate, [0, 1, 2, 1.442694e-6], rtol=1e-6)
 
 
@@ -108,13 +104,13 @@ class TestAccuracy:
         a, b = channel(rng, 50, 8), channel(rng, 50, 8)
         expected = np.abs(np.sum(a.conj() * b, axis=1)) ** 2 / np.sum(abs(a) ** 2, axis=1) / np.sum(abs(b) ** 2, axis=1)
         for x, y in ((a, b * np.exp(1.7j)), (a * scale, b), (b * scale, a * scale)):
-            actual = numpy(metrics.correlation2(x.astype(np.complex64), y.astype(np.complex64)))
+            actual = numpy(rates.correlation2(x.astype(np.complex64), y.astype(np.complex64)))
             np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-7)
 
     def test_cosine_known_values(self):
         a = np.complex64([[1, 0], [1, 1], [1, 1j], [0, 0], [1, 0]])
         b = np.complex64([[2j, 0], [1, 0], [1, -1j], [1, 0], [0, 0]])
-        np.testing.assert_allclose(numpy(metrics.correlation2(a, b)), [1, 0.5, 0, 0, 0], atol=1e-7)
+        np.testing.assert_allclose(numpy(rates.correlation2(a, b)), [1, 0.5, 0, 0, 0], atol=1e-7)
 
     def test_sgcs_and_cosine_are_means_over_everything(self, rng):
         outcome = csi_outcome(rng)
@@ -156,7 +152,7 @@ class TestAccuracy:
         h, error = (h * scale).astype(np.complex64), (error * scale).astype(np.complex64)
         error64, h64 = error.astype(np.complex128), h.astype(np.complex128)
         expected = np.sum(np.abs(error64) ** 2, axis=1) / np.sum(np.abs(h64) ** 2, axis=1)
-        np.testing.assert_allclose(numpy(metrics.nmse(h, h + error, (1,))), expected, rtol=1e-4)
+        np.testing.assert_allclose(numpy(rates.nmse(h, h + error, (1,))), expected, rtol=1e-4)
 
 
 class TestScale:

@@ -11,10 +11,10 @@ from scipy.integrate import quad
 from scipy.special import rel_entr, softmax
 from scipy.stats import norm
 
-from receivers.quantization.policies import best_policies, latent_kl, representatives
+from receivers.precision import hessian
+from receivers.precision.hessian import hessian_traces
+from receivers.precision.policies import best_policies, latent_kl, representatives
 from receivers.quantization.weight_bits import WIDTHS, channel_axes, quantize_weight
-from receivers.training import hessian
-from receivers.training.hessian import hessian_traces
 from receivers.training.losses import mse_loss
 from simulator.core.errors import ConfigError
 from tests.tolerances import SIGMAS
@@ -493,7 +493,7 @@ import json
 import sys
 import numpy as np
 import keras
-from receivers.training.hessian import hessian_traces
+from receivers.precision.hessian import hessian_traces
 from receivers.training.losses import mse_loss
 from tests.unit.test_mixed_precision_offline import deep_model
 

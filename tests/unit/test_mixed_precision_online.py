@@ -7,7 +7,7 @@ import pytest
 from scipy.optimize import linprog
 from tolerances import SIGMAS, assert_mean
 
-from receivers.quantization.precision_control import (
+from receivers.precision.control import (
     Multiplier,
     calibrate,
     choose,
@@ -15,7 +15,7 @@ from receivers.quantization.precision_control import (
     select,
     static_policy,
 )
-from receivers.quantization.violation import Surrogate, hoyer_sparsity, importance, violation_cost
+from receivers.precision.violation import Surrogate, hoyer_sparsity, importance, violation_cost
 from simulator.core.errors import ConfigError
 
 # float64 sums of up to some thousand terms.

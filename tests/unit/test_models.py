@@ -13,10 +13,10 @@ from receivers.models.cost import count_cost
 from receivers.models.gdn import Gdn
 from receivers.models.prior import FactorizedPrior
 from receivers.models.separable_attention import GlobalAttention, LocalAttention, SeparableBlock
-from receivers.models.torch_weights import ARCHITECTURES, _pairs, load_torch_weights
 from receivers.training.concrete import ConcreteBottleneck
 from receivers.training.objective import TrainingModel
 from receivers.training.recipe import ConcreteSection
+from receivers.weights.torch import ARCHITECTURES, _pairs, load_torch_weights
 from simulator.core import registry
 from simulator.core.errors import StoreError
 
@@ -256,7 +256,7 @@ def test_released_block_against_numpy(rng):
     block(x)
     for w in block.weights:
         w.assign(rng.standard_normal(w.shape) * 0.3)
-    from receivers.models.torch_weights import layer_pairs
+    from receivers.weights.torch import layer_pairs
 
     state = {}
     for key, variable, convert in layer_pairs(block, "b"):

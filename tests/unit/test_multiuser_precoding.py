@@ -10,15 +10,16 @@ from tolerances import EIGENVECTOR, FLOAT32, INVERSE, RATE, WMMSE_LOOP, assert_c
 
 from receivers.estimation.noisy import NoisyEstimator
 from receivers.feedback.perfect import PerfectFeedback
-from simulator import precoding, scheduling
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import Precoder
 from simulator.core.types import CsiConfig, Panel, PrecodingContext
+from simulator.downlink import user_selection
 from simulator.link import Link, relative_error
-from simulator.multiuser.bd import Bd, bd
-from simulator.multiuser.rzf_robust import RzfRobust, rzf_robust
-from simulator.multiuser.slnr import Slnr, slnr
-from simulator.multiuser.wmmse import Wmmse, wmmse, wmmse_convergence
+from simulator.precoding import linear
+from simulator.precoding.bd import Bd, bd
+from simulator.precoding.rzf_robust import RzfRobust, rzf_robust
+from simulator.precoding.slnr import Slnr, slnr
+from simulator.precoding.wmmse import Wmmse, wmmse, wmmse_convergence
 
 # Few iterations: eager steps are slow.
 PRECODERS = (Bd(), Slnr(), Wmmse(3), RzfRobust())
@@ -34,11 +35,11 @@ def numpy(x):
 
 
 def zf(g):
-    return precoding.zf(ops.convert_to_tensor(g))
+    return linear.zf(ops.convert_to_tensor(g))
 
 
 def rzf(g, noise_var):
-    return precoding.Rzf().weights(ops.convert_to_tensor(g), noise_var)
+    return linear.Rzf().weights(ops.convert_to_tensor(g), noise_var)
 
 
 def aligned(w, expected):
@@ -222,7 +223,7 @@ class TestWmmse:
         g = channel(rng, 20, 3, 16)
         best = sum_rate(g, wmmse(g, 1e-4, None, 10), 1e-4)
         np.testing.assert_allclose(
-            best, sum_rate(g, precoding.zf_water_filling(ops.convert_to_tensor(g), 1e-4), 1e-4), rtol=1e-3
+            best, sum_rate(g, linear.zf_water_filling(ops.convert_to_tensor(g), 1e-4), 1e-4), rtol=1e-3
         )
 
     def test_low_snr_is_mrt_to_the_strongest(self, rng):
@@ -326,7 +327,7 @@ class TestEveryClass:
             before = numpy(precoder.weights(g, 0.1))
             assert precoder.for_link(context) is not precoder
             np.testing.assert_array_equal(numpy(precoder.weights(g, 0.1)), before)
-        plain = precoding.Zf()
+        plain = linear.Zf()
         assert plain.for_link(context) is plain
         assert Wmmse(7).for_link(context).num_iterations == 7
 
@@ -366,7 +367,7 @@ class TestInTheLink:
         assert 0.05 < noisy.relative_error[0] < noisy.relative_error[1] < 1
 
     def test_new_precoders_gain_where_they_should(self, rng):
-        named = {"bd": Bd(), "slnr": Slnr(), "wmmse": Wmmse(5), "zf": precoding.Zf(), "rzf": precoding.Rzf()}
+        named = {"bd": Bd(), "slnr": Slnr(), "wmmse": Wmmse(5), "zf": linear.Zf(), "rzf": linear.Rzf()}
         mean = {
             name: reference for name, (_, reference) in self.rates(rng, NoisyEstimator(snr_db=10.0), named, 2).items()
         }
@@ -375,7 +376,7 @@ class TestInTheLink:
         assert (mean["wmmse"] > mean["rzf"]).all()
 
     def test_robust_rzf_is_better_with_noisy_csi(self, rng):
-        named = {"rzf": precoding.Rzf(), "robust": RzfRobust()}
+        named = {"rzf": linear.Rzf(), "robust": RzfRobust()}
         found = self.rates(rng, NoisyEstimator(snr_db=5.0), named, users=8)
         (plain, plain_reference), (robust, reference) = found["rzf"], found["robust"]
         np.testing.assert_array_equal(reference, plain_reference)
@@ -409,7 +410,7 @@ class TestSemiOrthogonal:
     @pytest.mark.parametrize("threshold", [0.2, 0.5, 1.0])
     def test_equals_a_loop(self, rng, threshold):
         g = channel(rng, 3, 10, 20, 4)
-        chosen = scheduling.semi_orthogonal(g, 4, threshold)
+        chosen = user_selection.semi_orthogonal(g, 4, threshold)
         assert chosen.shape == (3, 10, 4) and chosen.dtype == np.int64
         for index in np.ndindex(3, 10):
             rows, left, basis, expected = g[index].astype(np.complex128), list(range(20)), [], []
@@ -427,7 +428,7 @@ class TestSemiOrthogonal:
 
     def test_cosines_stay_below_the_threshold(self, rng):
         g = channel(rng, 50, 30, 6)
-        chosen = scheduling.semi_orthogonal(g, 4, 0.4)
+        chosen = user_selection.semi_orthogonal(g, 4, 0.4)
         unit = g / np.linalg.norm(g, axis=-1, keepdims=True)
         found = 0
         for rows, users in zip(unit, chosen, strict=True):
@@ -443,10 +444,10 @@ class TestSemiOrthogonal:
         g[:, 2] *= 5
         g[:, 0] = 0
         g[:, 4] = g[:, 3]
-        chosen = scheduling.semi_orthogonal(g, 5, 1.0)
+        chosen = user_selection.semi_orthogonal(g, 5, 1.0)
         assert (chosen[:, 0] == 2).all() and (chosen != 0).all()
         assert (np.sum(chosen >= 0, axis=1) == 3).all(), "two identical users cannot both be served"
-        assert (scheduling.semi_orthogonal(0 * g, 2, 0.5) == -1).all()
+        assert (user_selection.semi_orthogonal(0 * g, 2, 0.5) == -1).all()
 
 
 class TestGreedy:
@@ -454,7 +455,7 @@ class TestGreedy:
     @pytest.mark.parametrize("noise_var", [0.01, 1.0])
     def test_every_step_is_the_best_and_it_stops_in_time(self, rng, water_filling, noise_var):
         g = channel(rng, 20, 6, 4)
-        chosen = scheduling.greedy_sum_rate(g, noise_var, 4, water_filling)
+        chosen = user_selection.greedy_sum_rate(g, noise_var, 4, water_filling)
         for rows, users in zip(g.astype(np.complex128), chosen, strict=True):
             group, rate = [], 0.0
             while len(group) < 4:
@@ -471,7 +472,7 @@ class TestGreedy:
 
     def test_near_the_best_of_all_groups(self, rng):
         g = channel(rng, 30, 6, 3)
-        chosen = scheduling.greedy_sum_rate(g, 0.1, 3)
+        chosen = user_selection.greedy_sum_rate(g, 0.1, 3)
         greedy, best = [], []
         for rows, users in zip(g.astype(np.complex128), chosen, strict=True):
             groups = [list(c) for n in (1, 2, 3) for c in combinations(range(6), n)]
@@ -483,7 +484,7 @@ class TestGreedy:
     def test_rate_equals_a_loop(self, rng):
         g = channel(rng, 5, 3, 4, 6)
         for water_filling in (True, False):
-            rate = scheduling.zero_forcing_rate(g, np.full((5, 3), 0.5), water_filling)
+            rate = user_selection.zero_forcing_rate(g, np.full((5, 3), 0.5), water_filling)
             for index in np.ndindex(5, 3):
                 expected = zero_forcing_rate(g[index].astype(np.complex128), 0.5, water_filling)
                 np.testing.assert_allclose(rate[index], expected, rtol=1e-9)
@@ -492,17 +493,17 @@ class TestGreedy:
         g = channel(rng, 10, 4, 8)
         g[:, 0] = 0
         g[:, 2] = g[:, 1]
-        chosen = scheduling.greedy_sum_rate(g, 1e-3, 4)
+        chosen = user_selection.greedy_sum_rate(g, 1e-3, 4)
         for users in chosen:
             assert sorted(users)[:2] == [-1, -1] and 3 in users and (1 in users) != (2 in users)
-        assert (scheduling.greedy_sum_rate(0 * g, 0.1, 2) == -1).all()
+        assert (user_selection.greedy_sum_rate(0 * g, 0.1, 2) == -1).all()
 
     def test_one_noise_per_drop(self, rng):
         g = channel(rng, 2, 8, 4)
         g[1] = g[0]
-        both = scheduling.greedy_sum_rate(g, [100.0, 1e-3], 4)
+        both = user_selection.greedy_sum_rate(g, [100.0, 1e-3], 4)
         assert np.sum(both[0] >= 0) < np.sum(both[1] >= 0)
-        np.testing.assert_array_equal(both[1], scheduling.greedy_sum_rate(g[1], 1e-3, 4))
+        np.testing.assert_array_equal(both[1], user_selection.greedy_sum_rate(g[1], 1e-3, 4))
 
 
 class TestProportionalFair:
@@ -510,12 +511,12 @@ class TestProportionalFair:
     def run(rates, num_selected, window):
         average, served = np.zeros(rates.shape[1:]), []
         for rate in rates:
-            mask, average = scheduling.proportional_fair(rate, average, num_selected, window)
+            mask, average = user_selection.proportional_fair(rate, average, num_selected, window)
             served.append(mask)
         return np.array(served), average
 
     def test_one_slot_by_hand(self):
-        mask, average = scheduling.proportional_fair([[4.0, 2.0, 1.0]], [[4.0, 1.0, 0.8]], 1, 10.0)
+        mask, average = user_selection.proportional_fair([[4.0, 2.0, 1.0]], [[4.0, 1.0, 0.8]], 1, 10.0)
         np.testing.assert_array_equal(mask, [[False, True, False]])
         np.testing.assert_allclose(average, [[3.6, 1.1, 0.72]])
 
@@ -543,18 +544,18 @@ class TestProportionalFair:
 
     def test_leaves_its_state_alone(self):
         average = np.ones((2, 3))
-        scheduling.proportional_fair(np.ones((2, 3)), average, 1, 2.0)
+        user_selection.proportional_fair(np.ones((2, 3)), average, 1, 2.0)
         assert (average == 1).all()
 
 
 def test_selections_refuse_nonsense(rng):
     g = channel(rng, 3, 4)
     for call in (
-        lambda: scheduling.semi_orthogonal(g, 4, 0.5),
-        lambda: scheduling.semi_orthogonal(g, 2, 0.0),
-        lambda: scheduling.greedy_sum_rate(g, 0.1, 0),
-        lambda: scheduling.proportional_fair(np.ones(3), np.ones(3), 4, 10.0),
-        lambda: scheduling.proportional_fair(np.ones(3), np.ones(3), 1, 0.5),
+        lambda: user_selection.semi_orthogonal(g, 4, 0.5),
+        lambda: user_selection.semi_orthogonal(g, 2, 0.0),
+        lambda: user_selection.greedy_sum_rate(g, 0.1, 0),
+        lambda: user_selection.proportional_fair(np.ones(3), np.ones(3), 4, 10.0),
+        lambda: user_selection.proportional_fair(np.ones(3), np.ones(3), 1, 0.5),
     ):
         with pytest.raises(ConfigError, match=r"num_selected|threshold|window"):
             call()

@@ -5,9 +5,9 @@ import pytest
 from keras import ops
 from tolerances import FLOAT32, INVERSE, SINGULAR, WATER_FILLING, assert_close
 
-from simulator import precoding
 from simulator.core import registry
 from simulator.core.errors import ConfigError
+from simulator.precoding import linear
 
 
 def channel(rng, *shape):
@@ -34,10 +34,10 @@ class TestAgainstNumpy:
             assert_close(w[index], reference(g[index], inverse(g[index].astype(np.complex128))), INVERSE)
 
     def test_mrt(self, g):
-        self.each(g, numpy(precoding.mrt(g)), lambda g: np.eye(4))
+        self.each(g, numpy(linear.mrt(g)), lambda g: np.eye(4))
 
     def test_zf(self, g):
-        w = numpy(precoding.zf(g))
+        w = numpy(linear.zf(g))
         self.each(g, w, lambda g: np.linalg.inv(g @ g.conj().T))
         leak = np.abs(g @ w) ** 2
         own = np.einsum("...kk->...k", leak)
@@ -45,7 +45,7 @@ class TestAgainstNumpy:
 
     @pytest.mark.parametrize("loading", [1e-3, 0.4, 30.0])
     def test_rzf(self, g, loading):
-        self.each(g, numpy(precoding.rzf(g, loading)), lambda g: np.linalg.inv(g @ g.conj().T + loading * np.eye(4)))
+        self.each(g, numpy(linear.rzf(g, loading)), lambda g: np.linalg.inv(g @ g.conj().T + loading * np.eye(4)))
 
     def test_rzf_class_loads_by_streams_times_noise(self, g):
         w = numpy(registry.build("precoders", "rzf").weights(g, 0.05))
@@ -57,11 +57,11 @@ class TestAgainstNumpy:
 class TestLimits:
     def test_rzf_becomes_zf_without_noise(self, rng):
         g = channel(rng, 50, 3, 8)
-        assert_close(numpy(precoding.Rzf().weights(g, 1e-9)), numpy(precoding.zf(g)), INVERSE)
+        assert_close(numpy(linear.Rzf().weights(g, 1e-9)), numpy(linear.zf(g)), INVERSE)
 
     def test_rzf_becomes_mrt_in_noise(self, rng):
         g = channel(rng, 50, 3, 8)
-        assert_close(numpy(precoding.Rzf().weights(g, 1e7)), numpy(precoding.mrt(g)), FLOAT32)
+        assert_close(numpy(linear.Rzf().weights(g, 1e7)), numpy(linear.mrt(g)), FLOAT32)
 
     def test_rzf_has_a_better_sum_rate_than_both(self, rng):
         g = channel(rng, 400, 4, 4)
@@ -72,14 +72,14 @@ class TestLimits:
             return np.log2(1 + own / (power.sum(axis=-1) - own + noise_var)).sum(axis=-1).mean()
 
         for noise_var in (1.0, 0.1, 0.01):
-            best = sum_rate(precoding.Rzf().weights(g, noise_var), noise_var)
-            assert best > sum_rate(precoding.mrt(g), noise_var)
-            assert best > sum_rate(precoding.zf(g), noise_var)
+            best = sum_rate(linear.Rzf().weights(g, noise_var), noise_var)
+            assert best > sum_rate(linear.mrt(g), noise_var)
+            assert best > sum_rate(linear.zf(g), noise_var)
 
     def test_single_user_precoders_agree(self, rng):
         g = channel(rng, 30, 1, 8)
         expected = g.conj().swapaxes(1, 2) / np.linalg.norm(g, axis=-1)[:, :, None]
-        for w in (precoding.mrt(g), precoding.zf(g), precoding.rzf(g, 0.3), precoding.svd(g)):
+        for w in (linear.mrt(g), linear.zf(g), linear.rzf(g, 0.3), linear.svd(g)):
             assert_close(numpy(w), expected, FLOAT32)
 
     @pytest.mark.parametrize("scale", [1e-8, 1e-4, 1e4])
@@ -87,9 +87,9 @@ class TestLimits:
         """Channels with path loss reach amplitudes of 1e-8."""
         g = channel(rng, 30, 3, 8)
         scaled = (g * scale).astype(np.complex64)
-        assert_close(numpy(precoding.mrt(scaled)), numpy(precoding.mrt(g)), FLOAT32)
-        assert_close(numpy(precoding.zf(scaled)), numpy(precoding.zf(g)), INVERSE)
-        assert_close(numpy(precoding.rzf(scaled, 0.3 * scale**2)), numpy(precoding.rzf(g, 0.3)), INVERSE)
+        assert_close(numpy(linear.mrt(scaled)), numpy(linear.mrt(g)), FLOAT32)
+        assert_close(numpy(linear.zf(scaled)), numpy(linear.zf(g)), INVERSE)
+        assert_close(numpy(linear.rzf(scaled, 0.3 * scale**2)), numpy(linear.rzf(g, 0.3)), INVERSE)
 
 
 class TestPower:
@@ -136,7 +136,7 @@ class TestDependentUsers:
         g = channel(rng, 40, 4, 8)
         g[:20, 1] = g[:20, 0]
         g[20:, 3] = (g[20:, 0] + g[20:, 1]) / np.float32(np.sqrt(2))
-        w = numpy(precoding.zf(g))
+        w = numpy(linear.zf(g))
         for b in range(40):
             rows = g[b] / np.linalg.norm(g[b], axis=1, keepdims=True)
             columns = np.linalg.pinv(rows.astype(np.complex128), rcond=1e-4)
@@ -145,7 +145,7 @@ class TestDependentUsers:
     def test_zf_still_protects_the_other_users(self, rng):
         g = channel(rng, 40, 4, 8)
         g[:, 1] = g[:, 0]
-        w = numpy(precoding.zf(g))
+        w = numpy(linear.zf(g))
         power = np.abs(g @ w) ** 2  # [drop, user, stream]
         others = power[:, 2:].sum(axis=-1) - power[:, [2, 3], [2, 3]]
         assert (others < 1e-4 * power[:, [2, 3], [2, 3]]).all()
@@ -165,7 +165,7 @@ class TestWaterFilling:
 
     @pytest.mark.parametrize("noise_var", [1e-3, 0.1, 1.0, 30.0])
     def test_karush_kuhn_tucker(self, gains, noise_var):
-        power = numpy(precoding.water_filling(gains, noise_var)).astype(np.float64)
+        power = numpy(linear.water_filling(gains, noise_var)).astype(np.float64)
         floor = noise_var / gains.astype(np.float64)
         np.testing.assert_allclose(power.sum(axis=1), 1, rtol=1e-4)
         assert (power >= 0).all()
@@ -178,7 +178,7 @@ class TestWaterFilling:
 
     @pytest.mark.parametrize("noise_var", [1e-3, 0.1, 1.0, 30.0])
     def test_better_than_equal_power_and_than_neighbours(self, gains, noise_var, rng):
-        power = numpy(precoding.water_filling(gains, noise_var)).astype(np.float64)
+        power = numpy(linear.water_filling(gains, noise_var)).astype(np.float64)
 
         def rate(p):
             return np.log2(1 + p * gains / noise_var).sum(axis=1)
@@ -191,12 +191,12 @@ class TestWaterFilling:
 
     def test_hand_computed(self):
         # Floors 1 and 2: with one unit of power the level is 2, all of it on the first layer.
-        np.testing.assert_allclose(numpy(precoding.water_filling(np.float32([1, 0.5]), 1.0)), [1, 0], atol=1e-6)
+        np.testing.assert_allclose(numpy(linear.water_filling(np.float32([1, 0.5]), 1.0)), [1, 0], atol=1e-6)
         # Floors .5 and 1: level (1 + 1.5) / 2 = 1.25.
-        np.testing.assert_allclose(numpy(precoding.water_filling(np.float32([1, 0.5]), 0.5)), [0.75, 0.25], atol=1e-6)
+        np.testing.assert_allclose(numpy(linear.water_filling(np.float32([1, 0.5]), 0.5)), [0.75, 0.25], atol=1e-6)
 
     def test_layers_without_gain_get_nothing(self):
-        power = numpy(precoding.water_filling(np.float32([[2, 0, 0], [0.5, 0.5, 0]]), 0.1))
+        power = numpy(linear.water_filling(np.float32([[2, 0, 0], [0.5, 0.5, 0]]), 0.1))
         np.testing.assert_allclose(power, [[1, 0, 0], [0.5, 0.5, 0]], atol=1e-6)
 
     def test_columns_carry_the_powers(self, rng):
@@ -237,33 +237,33 @@ class TestZfWaterFilling:
             np.testing.assert_allclose(np.sum(np.abs(columns) ** 2), 1, rtol=FLOAT32)
 
     def test_becomes_zf_without_noise(self, g):
-        assert_close(numpy(precoding.zf_water_filling(g, 1e-7)), numpy(precoding.zf(g)), WATER_FILLING)
+        assert_close(numpy(linear.zf_water_filling(g, 1e-7)), numpy(linear.zf(g)), WATER_FILLING)
 
     @pytest.mark.parametrize("noise_var", [10.0, 1.0, 0.1, 1e-2, 1e-3])
     def test_never_below_the_sum_rate_of_zf(self, g, noise_var):
-        best = self.sum_rate(g, numpy(precoding.zf_water_filling(g, noise_var)), noise_var)
-        even = self.sum_rate(g, numpy(precoding.zf(g)), noise_var)
+        best = self.sum_rate(g, numpy(linear.zf_water_filling(g, noise_var)), noise_var)
+        even = self.sum_rate(g, numpy(linear.zf(g)), noise_var)
         assert (best >= even * (1 - 1e-4)).all()
         assert noise_var < 1 or best.mean() > 1.3 * even.mean()
 
     def test_users_that_look_weak_are_shut_off(self, rng):
         """One user 20 dB below the others: nothing at 0 dB, a share at 60 dB. The order of users does not matter."""
         g = np.linalg.qr(channel(rng, 8, 8))[0][:3].astype(np.complex64) * np.float32([1, 0.1, 1])[:, None]
-        power = [np.sum(np.abs(numpy(precoding.zf_water_filling(g, v))) ** 2, axis=0) for v in (1.0, 1e-6)]
+        power = [np.sum(np.abs(numpy(linear.zf_water_filling(g, v))) ** 2, axis=0) for v in (1.0, 1e-6)]
         np.testing.assert_allclose(power, [[0.5, 0, 0.5], [1 / 3] * 3], atol=1e-4)
 
     def test_linearly_dependent_users_look_weak(self, rng):
         g = channel(rng, 20, 3, 8)
         g[:, 1] = g[:, 0]
-        power = np.sum(np.abs(numpy(precoding.zf_water_filling(g, 0.1))) ** 2, axis=1)
+        power = np.sum(np.abs(numpy(linear.zf_water_filling(g, 0.1))) ** 2, axis=1)
         np.testing.assert_allclose(power, np.tile([0, 0, 1], (20, 1)), atol=1e-4)
 
     @pytest.mark.parametrize("scale", [1e-8, 1e4])
     def test_depends_on_the_ratio_of_gain_and_noise(self, g, scale):
-        scaled = numpy(precoding.zf_water_filling((g * scale).astype(np.complex64), 0.3 * scale**2))
-        assert_close(scaled, numpy(precoding.zf_water_filling(g, 0.3)), WATER_FILLING)
+        scaled = numpy(linear.zf_water_filling((g * scale).astype(np.complex64), 0.3 * scale**2))
+        assert_close(scaled, numpy(linear.zf_water_filling(g, 0.3)), WATER_FILLING)
         # Noise far above every gain: all power to the strongest stream, and no rounding takes it away.
-        lone = numpy(precoding.zf_water_filling((g * 1e-6).astype(np.complex64), 10.0))
+        lone = numpy(linear.zf_water_filling((g * 1e-6).astype(np.complex64), 10.0))
         np.testing.assert_allclose(
             np.sort(np.sum(np.abs(lone) ** 2, axis=1)), np.tile([0, 0, 0, 1], (40, 1)), atol=1e-6
         )
@@ -271,10 +271,10 @@ class TestZfWaterFilling:
     def test_users_without_csi_get_nothing(self, g):
         g[:, 2] = 0
         g[4] = 0
-        power = np.sum(np.abs(numpy(precoding.zf_water_filling(g, 0.1))) ** 2, axis=1)
+        power = np.sum(np.abs(numpy(linear.zf_water_filling(g, 0.1))) ** 2, axis=1)
         assert (power[:, 2] == 0).all() and (power[4] == 0).all()
         np.testing.assert_allclose(np.delete(power.sum(axis=1), 4), 1, rtol=FLOAT32)
-        others = precoding.zf_water_filling(np.delete(g, 2, axis=1), 0.1)
+        others = linear.zf_water_filling(np.delete(g, 2, axis=1), 0.1)
         np.testing.assert_allclose(np.delete(power, 2, axis=1), np.sum(np.abs(numpy(others)) ** 2, axis=1), atol=1e-4)
 
 
@@ -287,7 +287,7 @@ def test_svd_serves_one_user(name):
 
 
 def inverse_of(a):
-    return numpy(precoding.hermitian_solve(a, np.broadcast_to(np.eye(a.shape[-1], dtype=np.complex64), a.shape)))
+    return numpy(linear.hermitian_solve(a, np.broadcast_to(np.eye(a.shape[-1], dtype=np.complex64), a.shape)))
 
 
 class TestHermitianSolve:
@@ -309,4 +309,4 @@ class TestHermitianSolve:
         for a in (np.zeros((4, 4)), np.ones((4, 4))):
             inverse = inverse_of(a.astype(np.complex64))
             assert np.isfinite(inverse).all()
-            assert np.abs(inverse).max() <= 4 / precoding.PIVOT_FLOOR
+            assert np.abs(inverse).max() <= 4 / linear.PIVOT_FLOOR

@@ -13,7 +13,7 @@ from receivers.prediction.wiener_doppler import WienerDopplerPredictor
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import Predictor
 from simulator.core.types import Panel, RadioGeometry
-from simulator.prediction import windows
+from simulator.reporting.prediction import windows
 
 GEOMETRY = RadioGeometry(3.5e9, Panel(2, 1, 2), 2, 1, 5, 360e3, slot_s=1e-3)
 LIGHT_MPS = 299_792_458.0

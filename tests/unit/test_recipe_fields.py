@@ -10,8 +10,8 @@ import pytest
 
 from receivers.models.checked import _hints, build_checked
 from receivers.models.klt import Klt
+from receivers.precision.offline import parse_precision
 from receivers.training.codebook_recipe import parse_codebook
-from receivers.training.precision import parse_precision
 from receivers.training.prediction_recipe import parse_prediction
 from receivers.training.recipe import TrainingRecipe, parse_training
 from receivers.training.wifo_cf_recipe import parse_wifo_cf

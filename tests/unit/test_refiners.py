@@ -13,7 +13,7 @@ from receivers.models.codeword_refiner import WholeCodebook, from_tokens, to_tok
 from receivers.models.llama import LlamaLayer
 from receivers.models.lvm4cf import Lvm4cf
 from receivers.models.refiners import FcRefiner, Gpt2Refiner, MlpRefiner, TransformerRefiner
-from receivers.models.safetensors_weights import SafetensorsFolder, load_backbone
+from receivers.weights.safetensors import SafetensorsFolder, load_backbone
 from simulator.core.errors import ConfigError
 
 KINDS = [Lvm4cf, FcRefiner, TransformerRefiner, MlpRefiner, lambda n, p: Gpt2Refiner(n, p, 48, 4, 2)]

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from synthetic_results import MORE, SCHEMES, SNR_DEFINITION, synthetic, write
 
-from benchmarks import figures, figures_cost, report
+from benchmarks.report import figures, figures_cost, report
 from simulator.core.errors import StoreError
 
 

@@ -14,7 +14,7 @@ from scenarios.schema import parse_scenario
 from scenarios.sweep import Point
 from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
-from simulator.scores import CsiOutcome, LinkOutcome
+from simulator.outcomes import CsiOutcome, LinkOutcome
 
 SNRS_DB = (0.0, 10.0)
 SIZES, BLOCK = (8, 4, 12, 4, 37), 4  # drops of the chunks, and of a block

@@ -12,10 +12,10 @@ from receivers.models.attention import MultiHeadAttention
 from receivers.models.gpt2 import Gpt2Body
 from receivers.models.llm4cp import VOCABULARY_ENTRIES, Llm4cp, delay_matrix
 from receivers.models.lstm_predictor import LstmPredictor
-from receivers.models.safetensors_weights import load_gpt2
 from receivers.models.sequence_predictor import SequencePredictor
 from receivers.models.transformer_predictor import TransformerPredictor
 from receivers.training.supervised import SequenceTraining
+from receivers.weights.safetensors import load_gpt2
 from simulator.core.errors import ConfigError
 
 NARROW = {"width": 4, "num_blocks": 1, "d_model": 8, "num_heads": 2, "num_layers": 1, "num_positions": 8}

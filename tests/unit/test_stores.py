@@ -12,8 +12,8 @@ import pytest
 
 from benchmarks import cli
 from benchmarks.dataset_info import describe, draw_example
-from receivers.training.data import ImageView, load_images
-from receivers.training.stream import StreamedImages
+from receivers.training.data.images import ImageView, load_images
+from receivers.training.data.stream import StreamedImages
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.types import Panel, RadioGeometry
 from simulator.data.importer import Importer, import_store
@@ -23,7 +23,7 @@ from simulator.data.recorded import RecordedChannels
 from simulator.data.statistics import angular_spread_deg, beam_power, rms_delay_spread_s
 from simulator.data.store import ChannelStore
 from simulator.data.writer import StoreWriter
-from simulator.transforms import to_angular_delay
+from simulator.maths.transforms import to_angular_delay
 
 LAYOUT = ChannelLayout(Panel(4, 2, 2), 24, 30e3, num_rx_ant=2, num_slots=3, slot_s=1e-3, carrier_hz=3.5e9)
 

@@ -13,12 +13,12 @@ from scipy.stats import norm
 from scenarios.schema import parse_scenario
 from simulator.core.errors import ConfigError
 from simulator.core.units import db_to_lin, lin_to_db
-from simulator.link_adaptation import OuterLoop, highest_row
-from simulator.mcs import block_size, cqi_table, mcs_table
+from simulator.nr.mcs import block_size, cqi_table, mcs_table
 from simulator.phy.bler import EesmBler
 from simulator.phy.block_decoder import BlockDecoder
 from simulator.phy.transport_block import TransportBlock
-from simulator.throughput import Throughput, num_data_re, sample_of_re
+from simulator.throughput.blocks import Throughput, num_data_re, sample_of_re
+from simulator.throughput.link_adaptation import OuterLoop, highest_row
 
 BLER_TABLES = Path(sionna.sys.__file__).parent / "bler_tables"
 

@@ -5,7 +5,7 @@ import pytest
 from tolerances import FLOAT32, assert_close
 
 from simulator.core.types import Panel
-from simulator.transforms import (
+from simulator.maths.transforms import (
     from_angular_delay,
     from_mimo_image,
     to_angular_delay,

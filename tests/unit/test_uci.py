@@ -9,7 +9,7 @@ from scipy.stats import norm
 from tolerances import SIGMAS, assert_mean
 
 from simulator.core.errors import ConfigError
-from simulator.phy import crc, polar, short_block, uci
+from simulator.nr import crc, polar, short_block, uci
 
 # TS 38.212, Table 5.3.3.3-1: row i as the binary number M_(i,0) .. M_(i,10).
 BASIS = [

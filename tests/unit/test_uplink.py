@@ -5,7 +5,7 @@ import pytest
 from tolerances import assert_mean
 
 from simulator.core.types import CsiReport
-from simulator.uplink import filled, last_good, take_slots, transmit
+from simulator.reporting.uplink import filled, last_good, take_slots, transmit
 
 
 def report(rng, batch=40, users=3, width=50):

@@ -21,13 +21,13 @@ from receivers.feedback.variable_bit import VariableBitFeedback
 from receivers.models.concrete import concrete_temperature, mask_bits, soft_bits
 from receivers.models.cost import count_cost
 from receivers.models.variable_bit import VariableBitTransformer
-from receivers.models.weights import TrainedModel
 from receivers.training.concrete import ConcreteBottleneck, with_lengths
-from receivers.training.data import EpochBatches, ImageView
-from receivers.training.distillation import Distillation, kl_loss, z_score
+from receivers.training.data.images import EpochBatches, ImageView
+from receivers.training.distillation.outputs import Distillation, kl_loss, z_score
 from receivers.training.fit import build_model
 from receivers.training.recipe import ConcreteSection, DistillSection, parse_training
 from receivers.training.schedules import WarmRestarts
+from receivers.weights.folder import TrainedModel
 from scenarios.dataset import parse_recipe
 from simulator.core.errors import ConfigError, PayloadError
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReport

@@ -22,12 +22,12 @@ from receivers.models.masking import (
 )
 from receivers.models.patches import from_patches, to_patches, valid_entries
 from receivers.models.spatiotemporal_position import split_dim, stf_position
-from receivers.models.torch_weights import _wifo_pairs, load_wifo
 from receivers.models.wifo import SIZES, WiFo
-from receivers.training.caks import CrossAttentionSelection
+from receivers.training.distillation.caks import CrossAttentionSelection
+from receivers.training.distillation.mcakd import Mcakd, attention_loss, cosine_distance, matched_layers, token_loss
+from receivers.training.distillation.phases import is_passive
 from receivers.training.masked import add_noise, draw_masks, masked_mse, masked_nmse, self_supervised_loss
-from receivers.training.mcakd import Mcakd, attention_loss, cosine_distance, matched_layers, token_loss
-from receivers.training.phases import is_passive
+from receivers.weights.torch import _wifo_pairs, load_wifo
 from simulator.core.errors import ConfigError, StoreError
 
 GOLDEN = Path(os.environ.get("CSILINK_GOLDEN", "not given"))  # see golden/README.md
@@ -641,7 +641,7 @@ import numpy as np
 from keras import ops
 from receivers.models.masking import random_tokens
 from receivers.models.wifo import WiFo
-from receivers.training.mcakd import Mcakd
+from receivers.training.distillation.mcakd import Mcakd
 tiny = {"depth": 1, "decoder_depth": 1, "num_heads": 2, "patch": (2, 2, 2), "pad": True}
 folder = sys.argv[1]
 with np.load(folder + "/in.npz") as data:

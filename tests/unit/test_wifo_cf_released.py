@@ -5,10 +5,10 @@ import pytest
 from keras import ops
 from wifo_cf_forward import WiFoCfForward, random_state
 
-from receivers.models.torch_wifo_cf import load_wifo_cf, wifo_cf_params
 from receivers.models.user_embedding import user_embedding
 from receivers.models.wifo_cf import RELEASED, WiFoCf
 from receivers.quantization.unit_interval import UnitQuantizer
+from receivers.weights.torch_wifo_cf import load_wifo_cf, wifo_cf_params
 from simulator.core.errors import ConfigError, StoreError
 
 

@@ -13,7 +13,7 @@ from zoo_scores import loaded
 
 from receivers.feedback.latents import LatentCodec
 from receivers.models.klt import Klt
-from receivers.models.weights import TrainedModel, TrainedPredictor, zoo_folder, zoo_names
+from receivers.weights.folder import TrainedModel, TrainedPredictor, zoo_folder, zoo_names
 from simulator.core.errors import ConfigError, StoreError
 
 # One of each kind; the others are long tests.

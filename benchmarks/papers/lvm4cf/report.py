@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from benchmarks import run
 from benchmarks.codebook import center_rows
-from benchmarks.figures import PALETTE, RC
+from benchmarks.report.figures import PALETTE, RC
 from benchmarks.saved import save_figure, save_table
 from receivers.codebooks.lbg import lbg_codebook
 from receivers.codebooks.search import best_codeword

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from receivers.models.concrete import MASKED
-from receivers.models.weights import TrainedModel
-from receivers.training.data import ImageView, load_images
+from receivers.training.data.images import ImageView, load_images
+from receivers.weights.folder import TrainedModel
 from simulator.data.store import ChannelStore
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.special import log_softmax
 
 from benchmarks.papers.nf_kd.curves import decode_prefix, test_images
-from receivers.models.weights import TrainedModel
+from receivers.weights.folder import TrainedModel
 from simulator.data.store import ChannelStore
 
 TEMPERATURE = 5.0

@@ -13,9 +13,9 @@ import yaml
 from matplotlib.figure import Figure
 
 from benchmarks import run
-from benchmarks.figures import PALETTE, RC
 from benchmarks.papers.nf_kd.curves import curves, students
 from benchmarks.papers.nf_kd.distance import kl_share
+from benchmarks.report.figures import PALETTE, RC
 from benchmarks.saved import save_figure, save_table
 from simulator.core.durable import write_bytes
 from simulator.data.store import ChannelStore

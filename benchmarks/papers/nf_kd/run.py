@@ -69,8 +69,8 @@ def recipes(plan: dict[str, Any], data: str, dataset: str, out: Path) -> list[di
 
 def _train(recipe: dict[str, Any], store: ChannelStore, folder: Path, data: str) -> None:
     from benchmarks.train import train
-    from receivers.models.weights import TrainedModel
     from receivers.training.recipe import parse_training
+    from receivers.weights.folder import TrainedModel
 
     if (folder / "card.json").exists() and "test" in TrainedModel(str(folder)).card:
         return

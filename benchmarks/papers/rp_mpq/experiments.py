@@ -14,13 +14,13 @@ from benchmarks.precision import Calibration, Outcome, calibration, make_policie
 from benchmarks.saved import save_table
 from receivers.models.cost import count_cost
 from receivers.models.mixed_precision import MixedPrecisionEncoder
-from receivers.models.weights import TrainedModel
-from receivers.quantization.policy_set import FILE, PolicySet
-from receivers.quantization.precision_control import calibrate, mixture_for, select, static_policy
-from receivers.quantization.violation import hoyer_sparsity, importance, violation_cost
+from receivers.precision.control import calibrate, mixture_for, select, static_policy
+from receivers.precision.offline import parse_precision
+from receivers.precision.policy_set import FILE, PolicySet
+from receivers.precision.violation import hoyer_sparsity, importance, violation_cost
 from receivers.quantization.weight_bits import WIDTHS
 from receivers.training.pca import fit_pca, pca_nmse
-from receivers.training.precision import parse_precision
+from receivers.weights.folder import TrainedModel
 from simulator.core.durable import renamed
 from simulator.data.store import ChannelStore
 
@@ -72,7 +72,7 @@ def structure(plan: dict[str, Any], data: str, store: ChannelStore, out: Path) -
 
 
 def _images(store: ChannelStore, split: str, plan: dict[str, Any]) -> np.ndarray:
-    from receivers.training.data import ImageView, load_images
+    from receivers.training.data.images import ImageView, load_images
 
     return load_images(store, split, ImageView(store.layout, plan["num_delays"]))[0]
 
@@ -145,7 +145,7 @@ def policies(plan: dict[str, Any], data: str, store: ChannelStore, out: Path) ->
 
 def _ranking(plan: dict[str, Any], store: ChannelStore, folder: Path, recipe: Any, offline: Any) -> pd.DataFrame:
     """Sensitivity, divergence (two densities) and measured NMSE of every candidate, on calibration samples."""
-    from receivers.quantization.policies import latent_kl
+    from receivers.precision.policies import latent_kl
 
     trained = TrainedModel(str(folder))
     known = calibration(store, "val", trained, recipe.kl_samples, recipe.frequencies)

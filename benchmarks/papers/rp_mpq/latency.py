@@ -27,10 +27,10 @@ def measure(weights: str, policies: Path) -> pd.DataFrame:
     """Milliseconds of one image: median, 10 % and 90 % quantile; deviation of latents, root mean square."""
     from benchmarks.export import _images
     from benchmarks.speed.timing import in_turn
-    from receivers.models.weights import TrainedModel
-    from receivers.quantization.policy_set import PolicySet
-    from receivers.quantization.precision_control import choose
-    from receivers.quantization.violation import hoyer_sparsity, importance
+    from receivers.precision.control import choose
+    from receivers.precision.policy_set import PolicySet
+    from receivers.precision.violation import hoyer_sparsity, importance
+    from receivers.weights.folder import TrainedModel
 
     known, trained = PolicySet.load(policies), TrainedModel(weights)
     image = _images(trained)[:1]

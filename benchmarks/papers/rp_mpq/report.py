@@ -15,12 +15,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-from benchmarks.figures import PALETTE, RC
 from benchmarks.intervals import half_width_of
 from benchmarks.papers.rp_mpq import experiments
 from benchmarks.papers.rp_mpq.networks import networks
+from benchmarks.report.figures import PALETTE, RC
 from benchmarks.saved import save_figure, save_table
-from receivers.quantization.policy_set import FILE, PolicySet
+from receivers.precision.policy_set import FILE, PolicySet
 from simulator.data.store import ChannelStore
 
 NETWORKS = {

@@ -140,8 +140,8 @@ def accuracy(plan: dict[str, Any], environment: str, out: Path) -> list[dict[str
 
     from receivers.feedback.latents import LatentCodec
     from receivers.models.klt import Klt
-    from receivers.models.weights import TrainedModel
-    from receivers.training.data import ImageView, load_images
+    from receivers.training.data.images import ImageView, load_images
+    from receivers.weights.folder import TrainedModel
 
     store = store_of(plan, environment, out)
     test, _ = load_images(store, "test", ImageView(store.layout, plan["num_delays"]))
@@ -202,7 +202,7 @@ def _sparse(test: Any, store: Any, bits: int, num_delays: int) -> tuple[Any, Any
 
     from receivers.feedback.sparse import SparseFeedback
     from simulator.core.types import CsiConfig, CsiEstimate
-    from simulator.transforms import from_angular_delay, to_angular_delay, to_complex, to_real
+    from simulator.maths.transforms import from_angular_delay, to_angular_delay, to_complex, to_real
 
     layout = store.layout
     config = CsiConfig(layout.panel, 1, layout.num_subcarriers, layout.spacing_hz, 4)
@@ -262,7 +262,7 @@ def report(plan: dict[str, Any], tables: dict[str, Any], out: Path) -> None:
     """Figures beside the tables."""
     from matplotlib.figure import Figure
 
-    from benchmarks.figures import PALETTE
+    from benchmarks.report.figures import PALETTE
 
     names = list(tables)
     figure = Figure(figsize=(9, 3.8), layout="constrained")
@@ -356,7 +356,7 @@ def convergence(plan: dict[str, Any], names: list[str], out: Path) -> Any:
 
     from matplotlib.figure import Figure
 
-    from benchmarks.figures import PALETTE
+    from benchmarks.report.figures import PALETTE
 
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     axes = figure.subplots(1, len(names))

@@ -111,11 +111,11 @@ def recorded(folder: Path, out: Path, names: list[str], max_entries: int) -> pd.
     """
     from benchmarks.train_prediction import score
     from receivers.models.history import to_history
-    from receivers.models.weights import TrainedPredictor
     from receivers.training.fit_prediction import prediction_nmse
+    from receivers.weights.folder import TrainedPredictor
     from simulator.data.arrays import ArrayFile
     from simulator.data.wifo import WiFo
-    from simulator.transforms import unit_power
+    from simulator.maths.transforms import unit_power
 
     frames = []
     for path in sorted(folder.glob("D*/X_test.mat")):
@@ -138,8 +138,8 @@ def recorded(folder: Path, out: Path, names: list[str], max_entries: int) -> pd.
 def noisy_networks(stores: dict[str, ChannelStore], out: Path, names: list[str], snr_db: float) -> pd.DataFrame:
     """Trained networks on noisy histories, prediction in time: columns as :func:`networks`."""
     from benchmarks.train_prediction import score
-    from receivers.models.weights import TrainedPredictor
     from receivers.training.fit_prediction import prediction_nmse, split_samples
+    from receivers.weights.folder import TrainedPredictor
 
     rows = []
     for name in names:

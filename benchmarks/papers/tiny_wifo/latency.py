@@ -23,7 +23,7 @@ ROUNDS = {1: 60, 32: 12}
 def measure(weights: list[str], sizes: tuple[int, int, int]) -> pd.DataFrame:
     """Milliseconds by network, runtime and batch: median, 10 % and 90 % quantile; relative deviation from Keras."""
     from benchmarks.speed.timing import in_turn
-    from receivers.models.weights import TrainedPredictor
+    from receivers.weights.folder import TrainedPredictor
 
     slots, subcarriers, antennas = sizes
     rows = []

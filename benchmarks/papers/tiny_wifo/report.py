@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from benchmarks.figures import PALETTE, RC
 from benchmarks.papers.tiny_wifo import experiments
+from benchmarks.report.figures import PALETTE, RC
 from benchmarks.saved import save_figure, save_table
 from simulator.data.store import ChannelStore
 

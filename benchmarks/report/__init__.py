@@ -1,0 +1,1 @@
+"""Figures and page of a finished run."""

@@ -1,0 +1,1 @@
+"""RP-MPQ: bit widths of an encoder, chosen offline and online."""

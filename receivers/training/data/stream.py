@@ -1,0 +1,118 @@
+"""Training images straight from a store, through a shuffle buffer: memory does not grow with the store."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from receivers.training.data.images import ImageView, turned
+from simulator.data.store import ChannelStore
+
+_ROWS = 256  # neighbouring samples read at once
+
+
+class StreamedImages:
+    """Images of one split, read in blocks of random order and mixed in a buffer.
+
+    An image that leaves the buffer is drawn at random from it and replaced by a new one. A thread reads and transforms
+    ahead. Order and phases depend on seed and epoch only.
+
+    Args:
+        store: channel store.
+        split: name of the split.
+        view: what an image is.
+        buffer_images: images of the buffer.
+    """
+
+    def __init__(self, store: ChannelStore, split: str, view: ImageView, buffer_images: int = 16384):
+        self._store, self._split, self._view, self._buffer = store, split, view, buffer_images
+        self.shape = (store.num_samples(split) * view.per_entry, *view.shape)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def head(self, count: int) -> np.ndarray:
+        """The first images of the split, float32 ``[count, height, width, 2]``, at most all."""
+        blocks, total = [], 0
+        for piece in self._store.slices(self._split, _ROWS):
+            blocks.append(self._images(piece))
+            total += len(blocks[-1])
+            if total >= count:
+                break
+        return np.concatenate(blocks)[:count]
+
+    def batches(
+        self, batch_size: int, seed: int, epoch: int, random_phase: bool = True
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Batches ``(x, x)`` of one epoch, every image once; the incomplete last batch is left out."""
+        rng = np.random.default_rng([seed, epoch])
+        rest = np.empty((0, *self.shape[1:]), np.float32)
+        for images in self._shuffled(rng):
+            rest = np.concatenate([rest, images])
+            whole = len(rest) // batch_size * batch_size
+            for start in range(0, whole, batch_size):
+                batch = rest[start : start + batch_size]
+                x = turned(batch, rng.uniform(0, 2 * np.pi, batch_size)) if random_phase else batch
+                yield x, x
+            rest = rest[whole:]
+
+    def _shuffled(self, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        pieces = self._store.slices(self._split, _ROWS)
+        order = rng.permutation(len(pieces))
+        buffer: np.ndarray = np.empty((min(self._buffer, len(self)), *self.shape[1:]), np.float32)
+        filled = 0
+        for images in _ahead(self._images(pieces[i]) for i in order):
+            room = min(len(images), len(buffer) - filled)
+            buffer[filled : filled + room] = images[:room]
+            filled += room
+            for start in range(room, len(images), len(buffer)):
+                new = images[start : start + len(buffer)]
+                out = rng.choice(len(buffer), len(new), replace=False)
+                yield buffer[out]
+                buffer[out] = new
+        for start in range(0, filled, _ROWS):
+            if start == 0:
+                last = rng.permutation(filled)
+            yield buffer[last[start : start + _ROWS]]
+
+    def _images(self, piece: tuple[int, int, int]) -> np.ndarray:
+        return self._view(self._store.read_slice(self._split, piece)[0])
+
+
+def _ahead(items: Iterator[np.ndarray], depth: int = 4) -> Iterator[np.ndarray]:
+    """Items made by a thread of their own, at most ``depth`` in advance; its faults are raised here."""
+    ready: queue.Queue[Any] = queue.Queue(depth)
+    stop = threading.Event()
+
+    def put(item: Any) -> bool:
+        while not stop.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not put(item):
+                    return
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join()

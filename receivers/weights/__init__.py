@@ -1,0 +1,1 @@
+"""Folders of weights, and weights of other programs."""

@@ -1,0 +1,1 @@
+"""Whom the gNB serves, how, and how UEs demodulate."""

@@ -1,0 +1,1 @@
+"""Mathematics of rates and transforms."""

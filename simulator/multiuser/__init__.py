@@ -1,1 +1,0 @@
-"""Precoders that serve several users and need to know which stream is whose."""

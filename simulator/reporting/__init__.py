@@ -1,0 +1,1 @@
+"""From estimates at the UE to CSI at the gNB: reports, uplink, prediction."""

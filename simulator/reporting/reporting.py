@@ -1,0 +1,195 @@
+"""How CSI of one scheme gets to the gNB: reports, uplink, prediction, and what stands in for lost reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from simulator.core.interfaces import FeedbackScheme
+from simulator.core.seeding import derive_wide
+from simulator.core.types import CsiEstimate, CsiReconstruction, CsiReport
+from simulator.reporting.cqi_field import CqiField
+from simulator.reporting.prediction import Prediction
+from simulator.reporting.uplink import Uplink, filled, last_good, take_slots
+
+
+class Known(NamedTuple):
+    """What the gNB knows in every scored slot, and the report that should have served that slot."""
+
+    csi: CsiReconstruction  # [batch * slot, user, ...], zeros where it knows nothing
+    num_bits: np.ndarray  # int [batch, user, slot], as sent
+    good: np.ndarray  # bool [batch, user, slot], arrived and a codeword
+    wrong: np.ndarray  # bool [batch, user, slot], good for the gNB, with wrong bits
+    bops: np.ndarray | None  # float64 [batch, user, slot], what the UE's network spent
+    cqi: np.ndarray | None  # int64 [snr, batch, user, slot], CQI as received
+
+
+class _Received(NamedTuple):
+    """Reports of some slots on both ends of the uplink; as :class:`Known`, by the slot of the report."""
+
+    value: np.ndarray  # complex64 [batch, slot, user, ...], reconstruction
+    explicit: bool  # channels, or precoder directions
+    num_bits: np.ndarray
+    good: np.ndarray
+    wrong: np.ndarray
+    bops: np.ndarray | None
+    cqi: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class Reporting:
+    """From estimates of all slots to the CSI that the gNB uses in those that are scored.
+
+    Args:
+        scheme: feedback scheme of the UEs.
+        gnb: the object of the same scheme at the gNB.
+        uplink: delay, impairments, slots of a report.
+        history_slots: reconstructions that a gNB which predicts knows.
+        prediction: how the delay is predicted away, or None.
+        cqi: CQI ``[snr, batch * slot, user]`` that UEs put into their reports
+            (:class:`~simulator.reporting.cqi_field.CqiField`),
+            from their estimate and what their report says of it; None: no CQI.
+
+    In slot t the gNB uses the report of slot ``t - delay_slots``. A report that takes n slots begins in every n-th
+    slot, from the estimate there, and is used ``delay_slots`` after its last one.
+    """
+
+    scheme: FeedbackScheme
+    gnb: FeedbackScheme
+    uplink: Uplink
+    history_slots: int = 1
+    prediction: Prediction | None = None
+    cqi: Callable[[CsiEstimate, CsiReconstruction], np.ndarray] | None = None
+
+    @property
+    def wait(self) -> int:
+        """Slots, after its first, that a report takes."""
+        return self.uplink.slots_per_report - 1
+
+    @property
+    def lead(self) -> int:
+        """Slots from an estimate to its first use."""
+        return self.uplink.delay_slots + self.wait
+
+    def check(self, label: str) -> None:
+        """ConfigError for a prediction that does not fit."""
+        if self.prediction is not None:
+            self.prediction.predictor.check(self.history_slots, self.lead)
+            self.prediction.check(self.scheme, label, self.uplink.slots_per_report)
+
+    def run(self, warm_up: CsiEstimate | None, csi: CsiEstimate, shape: tuple[int, int], *, seed: int) -> Known:
+        """Report, send, reconstruct.
+
+        Args:
+            warm_up: estimates ``[batch * slot, ...]`` of the slots that fill the history, or None.
+            csi: estimates of all later slots, with their past.
+            shape: batch and scored slots.
+            seed: seeds impairments of the uplink.
+        """
+        batch, slots = shape
+        at_gnb = self.prediction is not None and self.prediction.at == "gnb"
+        if self.prediction is not None and not at_gnb:
+            csi = self.prediction.at_ue(csi, self.lead)
+        period = self.uplink.slots_per_report
+        received = self._deliver(_every(csi, batch, period), batch, derive_wide(seed, "uplink"))
+        # The newest report that had arrived a delay before each scored slot.
+        newest = (self.wait + np.arange(slots) - (period - 1)) // period
+        serving = [None if x is None else x[..., newest] for x in received[2:6]]
+        if not at_gnb:
+            return Known(self._held(received, newest), *serving, self._held_cqi(received, newest))
+        if warm_up is not None:
+            received = _joined(self._deliver(warm_up, batch, derive_wide(seed, "uplink of the warm-up")), received)
+        scored = self.wait + self.history_slots - 1 + np.arange(slots)
+        return Known(self._expected(received, scored), *serving, self._held_cqi(received, scored))
+
+    def _deliver(self, csi: CsiEstimate, batch: int, seed: int) -> _Received:
+        """Report of every estimate ``[batch * slot, ...]``, over the uplink."""
+        own = self.scheme.report(csi)
+        if self.cqi is None:
+            report, cqi = own, None
+            arrived, lost = self.uplink.transmit(report, seed=seed)
+            rec = self.gnb.reconstruct(arrived)
+        else:
+            field, rec = CqiField(self.scheme), self.gnb.reconstruct(own)
+            cqi = self.cqi(csi, rec)
+            report = field.insert(own, cqi[0])
+            arrived, lost = self.uplink.transmit(report, seed=seed)
+            if arrived is not report:
+                inner, first = field.extract(arrived)
+                cqi = cqi ^ (first ^ cqi[0])  # an uplink error inverts the same bits at every SNR of the downlink
+                rec = self.gnb.reconstruct(inner)
+            cqi = np.moveaxis(cqi.reshape(len(cqi), batch, -1, cqi.shape[-1]), 2, 3)
+        good = ~lost if rec.valid is None else ~lost & rec.valid
+        value = rec.h if rec.w is None else rec.w
+        return _Received(
+            value.reshape(batch, -1, *value.shape[1:]),
+            rec.w is None,
+            *(
+                None if x is None else np.moveaxis(x.reshape(batch, -1, x.shape[1]), 1, 2)
+                for x in (
+                    np.asarray(arrived.num_bits),
+                    good,
+                    good & _differs(report, arrived),
+                    self.scheme.ue_bops(csi),
+                )
+            ),
+            cqi,
+        )
+
+    def _held(self, received: _Received, newest: np.ndarray) -> CsiReconstruction:
+        """CSI that the gNB uses in every scored slot: the last good report, or zeros where it knows nothing."""
+        source = last_good(received.good, self.uplink.on_loss)[..., newest]
+        used = received.value[:, newest] if received.good.all() else take_slots(received.value, source)
+        used = used.reshape(-1, *used.shape[2:])
+        return CsiReconstruction(h=used) if received.explicit else CsiReconstruction(w=used)
+
+    def _held_cqi(self, received: _Received, newest: np.ndarray) -> np.ndarray | None:
+        """CQI of the last good report for every scored slot; where there is none, rows are 0 and it says nothing."""
+        if received.cqi is None:
+            return None
+        source = last_good(received.good, self.uplink.on_loss)[..., newest][None]
+        return np.take_along_axis(received.cqi, np.maximum(source, 0), axis=-1)
+
+    def _expected(self, received: _Received, scored: np.ndarray) -> CsiReconstruction:
+        """The same where the gNB predicts: lost reports leave gaps in its history, which the last good ones fill."""
+        past = np.arange(self.wait, scored[-1] + 1)
+        history = take_slots(received.value, filled(received.good)[..., past])
+        ahead = self.prediction.at_gnb(history, self.history_slots, self.uplink.delay_slots)
+        # Without a report nothing is known, whatever a predictor makes of its history.
+        known = last_good(received.good, self.uplink.on_loss)[..., scored] >= 0
+        ahead = ahead * np.moveaxis(known, 2, 1)[..., None, None, None]
+        return CsiReconstruction(h=ahead.reshape(-1, *ahead.shape[2:]))
+
+
+def _differs(sent: CsiReport, arrived: CsiReport) -> np.ndarray:
+    """bool ``[batch, user]``: a bit that was received is not what it was."""
+    if arrived.bits is sent.bits:
+        return np.zeros(sent.num_bits.shape, bool)
+    inside = np.arange(sent.bits.shape[-1]) < np.asarray(arrived.num_bits)[..., None]
+    return np.any((arrived.bits != sent.bits) & inside, axis=-1)
+
+
+def _joined(early: _Received, late: _Received) -> _Received:
+    """Reports of all slots in a row."""
+
+    def join(name: str, axis: int) -> Any:
+        parts = getattr(early, name), getattr(late, name)
+        return None if parts[1] is None else np.concatenate(parts, axis=axis)
+
+    by_slot = {name: join(name, 2) for name in ("num_bits", "good", "wrong", "bops")}
+    return _Received(join("value", 1), late.explicit, **by_slot, cqi=join("cqi", 3))
+
+
+def _every(csi: CsiEstimate, batch: int, period: int) -> CsiEstimate:
+    """Estimates ``[batch * slot, ...]`` of slots 0, ``period``, 2 ``period``, ..."""
+    if period == 1:
+        return csi
+
+    def some(x: np.ndarray) -> np.ndarray:
+        kept = x.reshape(batch, -1, *x.shape[1:])[:, ::period]
+        return np.ascontiguousarray(kept).reshape(-1, *x.shape[1:])
+
+    return replace(csi, **{name: some(x) for name, x in vars(csi).items() if x is not None})

@@ -1,0 +1,1 @@
+"""Transport blocks, link adaptation, CQI."""
