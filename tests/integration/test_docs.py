@@ -1,0 +1,60 @@
+"""Links of README and docs lead somewhere, and every page can be reached from the README."""
+
+import re
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAPERS = sorted((ROOT / "benchmarks" / "papers").glob("*/README.md"))
+
+
+def links(page):
+    """``(file, anchor)`` of every relative link or picture of a page; code blocks have none."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.S | re.M)
+    text = re.sub(r"`[^`\n]*`(?!\])", "", text)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if "://" not in target:
+            file, _, anchor = unquote(target).partition("#")
+            yield (page.parent / file).resolve() if file else page, anchor
+
+
+def anchors(page):
+    """What links may name after ``#``: headings as GitHub spells them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.S | re.M)
+    headings = re.findall(r"^#+ (.*)$", text, flags=re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [*PAGES, *PAPERS], ids=lambda p: str(p.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page):
+    for file, anchor in links(page):
+        assert file.exists(), f"{page.name}: no {file}"
+        assert file.is_relative_to(ROOT), f"{page.name}: {file} is outside the project"
+        if anchor and file.suffix == ".md":
+            assert anchor in anchors(file), f"{page.name}: {file.name} has no heading for #{anchor}"
+
+
+def test_every_page_can_be_reached_from_the_readme():
+    reached, waiting = set(), [ROOT / "README.md"]
+    while waiting:
+        page = waiting.pop()
+        if page in reached:
+            continue
+        reached.add(page)
+        waiting += [file for file, _ in links(page) if file.suffix == ".md" and file.exists()]
+    missing = {page.relative_to(ROOT) for page in [*PAGES, *PAPERS]} - {p.relative_to(ROOT) for p in reached}
+    assert not missing
+
+
+def test_every_picture_of_the_docs_is_shown():
+    shown = {file for page in PAGES for file, _ in links(page)}
+    assert set((ROOT / "docs").glob("*.png")) <= shown
+
+
+def test_the_readme_keeps_two_screens():
+    text = (ROOT / "README.md").read_text()
+    assert len(re.sub(r"^```.*?^```", "", text, flags=re.S | re.M).splitlines()) < 100
+    assert text.count("![") == 1, "one picture"
