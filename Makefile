@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= results/quickstart
 
-.PHONY: help quickstart test test-all test-slow lint clean
+.PHONY: help quickstart test test-all test-slow lint reference clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -44,6 +44,9 @@ lint: $(VENV)/.dev  ## formatting, style, import rules, declared packages, types
 	$(BIN)/deptry simulator receivers scenarios benchmarks
 	$(BIN)/deptry tests docs --exclude '^$$' --ignore DEP002,DEP004  # these may use the development set
 	$(BIN)/mypy
+
+reference: $(VENV)/.run  ## docs/reference.md from the schemas
+	$(BIN)/python docs/make_reference.py
 
 clean:  ## remove results, not data sets, weights or the environment
 	rm -rf results

@@ -67,7 +67,7 @@ extra() { # what an extra promises, with it alone
     ray) csilink run quickstart --engine ray --workers 2 --drops 8 --out short ;;
     onnx | litert)
       csilink export transnet-250 --side ue --format "$1" # verifies itself
-      csilink export transnet-250 --side ue --format "$1" --int8 ;; # as in the README
+      csilink export transnet-250 --side ue --format "$1" --int8 ;; # as in docs/models.md
     torch | jax)
       short='splits={train: 200, val: 100, test: 100}'
       csilink dataset mixed_3g5_32ports --set "$short" --set shard_samples=100 --out store

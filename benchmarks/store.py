@@ -172,7 +172,7 @@ def merge(units: Iterable[Unit]) -> Accumulator:
 
 
 def tidy_frame(name: str, points: Sequence[tuple[Point, Accumulator]]) -> pd.DataFrame:
-    """One row per (point, scheme, precoder, SNR, metric), columns as documented in the README."""
+    """One row per (point, scheme, precoder, SNR, metric), columns as documented in docs/results.md."""
     axes = list(points[0][0].axes)
     rows = []
     for point, total in points:

@@ -27,14 +27,27 @@ from simulator.core.params import (
 
 
 class RayleighChannel(Section):
-    """i.i.d. Rayleigh, flat for ``taps`` 1."""
+    """i.i.d. Rayleigh, flat for ``taps`` 1.
+
+    Args:
+        model: i.i.d. Rayleigh.
+        taps: independent equal-power taps, one sample of the band apart; 1 is flat.
+    """
 
     model: Literal["rayleigh"]
     taps: Count = 1
 
 
 class TdlChannel(Section):
-    """TR 38.901 TDL."""
+    """TR 38.901 TDL.
+
+    Args:
+        model: TDL.
+        profile: delay profile.
+        delay_spread_s: root mean square delay spread [s].
+        angle_spread_deg: of every tap at the gNB [degree]; null: antennas fade independently.
+        azimuth_range_deg: mean angles of the UEs lie within plus and minus this [degree].
+    """
 
     model: Literal["tdl"]
     profile: Profile
@@ -59,7 +72,17 @@ class _CorrectedChannel(Section):
 
 
 class CdlChannel(_CorrectedChannel):
-    """TR 38.901 CDL."""
+    """TR 38.901 CDL.
+
+    Args:
+        model: CDL.
+        profile: cluster profile.
+        delay_spread_s: root mean square delay spread [s].
+        rotate: mean angles of every UE at random (TR 38.901, 7.7.5.1); null: with several UEs.
+        azimuth_range_deg: azimuths of rotated UEs lie within plus and minus this [degree].
+        zenith_range_deg: their zeniths lie within 90 and 90 plus this, below the panel [degree].
+        corrections: corrections of Sionna by name; null: all that the installed version needs.
+    """
 
     model: Literal["cdl"]
     profile: Profile
@@ -71,7 +94,17 @@ class CdlChannel(_CorrectedChannel):
 
 
 class SectorChannel(_CorrectedChannel):
-    """TR 38.901 UMi, UMa or RMa in one sector."""
+    """TR 38.901 UMi, UMa or RMa in one sector.
+
+    Args:
+        model: scenario of TR 38.901.
+        los: all UEs with or without line of sight; null: by its probability.
+        indoor_probability: share of indoor UEs; null: that of the scenario.
+        isd_m: distance of sites [m]; null: that of the scenario.
+        pathloss: path loss and shadow fading.
+        ue_floors: indoor UEs on floors (UMi, UMa); else all at 1.5 m.
+        corrections: corrections of Sionna by name; null: all that the installed version needs.
+    """
 
     model: Literal["umi", "uma", "rma"]
     los: StrictBool | None = None
@@ -89,7 +122,24 @@ class SectorChannel(_CorrectedChannel):
 
 
 class SiteChannel(Section):
-    """Ray-traced site."""
+    """Ray-traced site.
+
+    Args:
+        model: a traced site.
+        scene: scene of Sionna RT.
+        bs_position_m: position of the gNB [m].
+        look_at_m: point that its panel faces [m].
+        area_center_m: centre of the area of the UEs [m].
+        area_size_m: its sides [m].
+        ue_height_m: height of the UEs [m].
+        num_points: UE positions that are traced.
+        max_depth: interactions of a path, at most.
+        max_paths: paths of a link that are kept, the strongest.
+        diffuse: diffuse reflections.
+        diffraction: diffraction.
+        num_rays: rays shot from the gNB.
+        site_seed: seed of the positions and rays.
+    """
 
     model: Literal["site"]
     scene: Literal["munich", "etoile", "florence", "san_francisco", "simple_street_canyon"]
@@ -108,7 +158,15 @@ class SiteChannel(Section):
 
 
 class RecordedChannel(Section):
-    """Samples of a channel store."""
+    """Samples of a channel store.
+
+    Args:
+        model: a store.
+        store: folder of the store.
+        split: split that samples are drawn from.
+        group_by: users of a drop come from one site; null: from all.
+        verify: compare the hashes of the shards first.
+    """
 
     model: Literal["recorded"]
     store: str
@@ -118,7 +176,11 @@ class RecordedChannel(Section):
 
 
 class GuestChannel(PluginSection):
-    """A channel source of another package; its parameters are checked by its constructor."""
+    """A channel source of another package; its parameters are checked by its constructor.
+
+    Args:
+        model: channel source of another package; its parameters stand next to it.
+    """
 
     model: str
 

@@ -14,7 +14,12 @@ from simulator.core.params import Count, FileName, Integer, PositiveFloat, confi
 
 
 class Part(Section):
-    """One channel of the mixture and its share."""
+    """One channel of the mixture and its share.
+
+    Args:
+        channel: as in a scenario.
+        weight: share of the samples, relative to the other parts.
+    """
 
     channel: Any
     weight: PositiveFloat = 1.0
@@ -27,6 +32,15 @@ class DatasetRecipe(Radio):
 
     ``normalization`` scales every sample to unit mean power per entry (``per_sample``), or all samples by one factor
     (``per_dataset``): E|h|^2 = 1 over the data set, and samples keep the difference of their path gains.
+
+    Args:
+        name: of the store.
+        description: free text.
+        seed: root of all random numbers.
+        parts: channels of the mixture.
+        splits: name of a split to its number of samples.
+        shard_samples: samples of one file, at most.
+        normalization: power: 1 for every sample, or in the mean over the data set.
     """
 
     younger_fields = frozenset({"normalization"})

@@ -28,6 +28,14 @@ class Carrier(Section):
     """Carrier and the frequency grid on which the channel is computed.
 
     ``granularity: rb`` computes one frequency sample per resource block (12 subcarriers), ``subcarrier`` all of them.
+
+    Args:
+        carrier_hz: carrier frequency [Hz].
+        num_rb: resource blocks of the band; this or ``num_subcarriers``.
+        num_subcarriers: subcarriers of the band, with ``granularity: subcarrier``.
+        subcarrier_spacing_hz: distance of two subcarriers [Hz].
+        granularity: frequency samples of the channel: one per resource block, or every subcarrier.
+        subband_rb: resource blocks of a subband; the last subband may be smaller.
     """
 
     carrier_hz: Annotated[Real, Field(ge=1e8, le=1e11)] = 3.5e9
@@ -72,7 +80,14 @@ class Carrier(Section):
 
 
 class BaseStation(Section):
-    """gNB panel: ``n1`` columns, ``n2`` rows, one CSI-RS port per element and polarisation."""
+    """gNB panel: ``n1`` columns, ``n2`` rows, one CSI-RS port per element and polarisation.
+
+    Args:
+        n1: columns of the panel (horizontal).
+        n2: rows of the panel (vertical).
+        num_pol: polarisations.
+        antenna_pattern: pattern of an element: that of TR 38.901, Table 7.3-1, or "omni".
+    """
 
     n1: Annotated[Integer, Field(ge=1, le=64)] = 8
     n2: Annotated[Integer, Field(ge=1, le=64)] = 2
@@ -84,6 +99,14 @@ class UserEquipment(Section):
     """The UEs of a drop; antennas of a UE stand in ``num_rows`` rows (``pol, column, row``, rows upwards).
 
     With ``max_speed_mps`` every UE has a speed of its own, uniform from ``speed_mps`` up to it.
+
+    Args:
+        num_users: UEs of a drop.
+        num_rx_ant: antennas of a UE, a multiple of ``num_pol * num_rows``.
+        num_pol: polarisations of the UE array.
+        num_rows: rows of the UE array.
+        speed_mps: speed of every UE, or the least one [m/s].
+        max_speed_mps: the greatest speed [m/s]; null: all UEs have ``speed_mps``.
     """
 
     younger_fields = frozenset({"num_rows", "max_speed_mps"})
@@ -103,7 +126,13 @@ class UserEquipment(Section):
 
 
 class Time(Section):
-    """Slots of a drop; the channel is sampled once per slot. A UE knows its last ``history_slots`` estimates."""
+    """Slots of a drop; the channel is sampled once per slot. A UE knows its last ``history_slots`` estimates.
+
+    Args:
+        num_slots: slots of a drop, at least ``history_slots + uplink.delay_slots``.
+        history_slots: estimates that a UE keeps, the present one included.
+        slot_s: time between two slots [s].
+    """
 
     num_slots: Annotated[Integer, Field(ge=1, le=1000)] = 1
     history_slots: Annotated[Integer, Field(ge=1, le=1000)] = 1
@@ -111,13 +140,22 @@ class Time(Section):
 
 
 class Estimation(PluginSection):
-    """Channel estimator at the UE and its parameters."""
+    """Channel estimator at the UE and its parameters.
+
+    Args:
+        name: estimator; its parameters stand next to it.
+    """
 
     name: str = "perfect"
 
 
 class Predict(PluginSection):
-    """Prediction over ``uplink.delay_slots``: at the UE before it reports, or at the gNB from past reconstructions."""
+    """Prediction over ``uplink.delay_slots``: at the UE before it reports, or at the gNB from past reconstructions.
+
+    Args:
+        name: predictor; its parameters stand next to it.
+        at: end of the uplink that predicts.
+    """
 
     name: str
     at: Literal["ue", "gnb"]
@@ -127,6 +165,12 @@ class Feedback(PluginSection):
     """One line of schemes; a parameter given as a list stands for one scheme per value.
 
     With ``ideal_uplink`` their reports arrive as they are, of any length, after ``uplink.delay_slots``.
+
+    Args:
+        scheme: feedback scheme; its parameters stand next to it.
+        label: name in results, of one scheme; null: made of the parameters.
+        predict: prediction over the delay of the uplink; null: none.
+        ideal_uplink: reports of this line arrive as they are.
     """
 
     younger_fields = frozenset({"predict", "ideal_uplink"})
@@ -156,7 +200,16 @@ class Feedback(PluginSection):
 
 
 class Run(Section):
-    """How much to simulate. ``ci_rel`` goes on past ``drops`` until the half-width is small, up to ``max_drops``."""
+    """How much to simulate. ``ci_rel`` goes on past ``drops`` until the half-width is small, up to ``max_drops``.
+
+    Args:
+        drops: independent drops.
+        chunk_drops: drops that are computed and stored together, at most.
+        memory_gib: memory of one process [GiB].
+        ci_rel: go on until the half-width of ``ci_metric`` is this share of its value; null: ``drops`` are all.
+        ci_metric: metric that ``ci_rel`` looks at.
+        max_drops: drops at most, required with ``ci_rel``.
+    """
 
     drops: Annotated[Integer, Field(ge=2, le=10_000_000)] = 256
     chunk_drops: Annotated[Integer, Field(ge=1, le=65536)] = 64
@@ -175,7 +228,14 @@ class Run(Section):
 
 
 class Radio(Section):
-    """Carrier, antennas, users and time: the part that scenarios and data set recipes share."""
+    """Carrier, antennas, users and time: the part that scenarios and data set recipes share.
+
+    Args:
+        carrier: carrier and frequency grid.
+        bs: panel of the gNB.
+        ue: the UEs.
+        time: slots of a drop.
+    """
 
     carrier: Carrier
     bs: BaseStation = BaseStation()
@@ -222,7 +282,27 @@ class Radio(Section):
 
 
 class Scenario(Radio):
-    """One simulation: radio, feedback schemes and what to score."""
+    """One simulation: radio, feedback schemes and what to score.
+
+    Args:
+        name: of the scenario, and of the results folder by default.
+        description: free text for the report.
+        seed: root of all random numbers.
+        channel: channel source: ``model`` and its parameters, see below.
+        normalization: power of the channel: 1 for every UE and drop, 1 in the mean over the law, or as it is.
+        estimation: how a UE estimates its channel.
+        feedback: schemes to compare.
+        uplink: way of the reports.
+        precoding: precoders to compare, layers, rank.
+        scheduling: users of a slot.
+        detection: receivers of the UEs.
+        snr_db: SNRs [dB]: a number, a list, or ``{start, stop, step}`` with both ends.
+        outage: outage targets.
+        throughput: transport blocks and link adaptation; null: Shannon rates alone.
+        metrics: metrics to compute; null: all that apply.
+        run: how much to simulate.
+        sweep: dotted field to its values; every combination is a point.
+    """
 
     younger_fields = frozenset({"scheduling", "detection", "throughput"})
 

@@ -17,6 +17,22 @@ class Uplink(Section):
 
     ``code: none`` loses reports and flips bits at given probabilities; ``code: uci`` sends them over the coded control
     channel of TS 38.212 at an SNR. ``max_bits`` is the payload budget of a slot.
+
+    Args:
+        loss_probability: share of lost reports.
+        bit_flip_probability: share of wrong bits.
+        on_loss: what the gNB uses after a loss: the last good report, or nothing.
+        delay_slots: slots between estimate and use of a report.
+        max_bits: payload budget of a slot [bit]; null: what the code takes.
+        over_budget: what happens to a longer report: an error, parts left out, or several slots.
+        code: channel code of the reports.
+        snr_db: Es/N0 of a resource element at one antenna [dB]; required with ``uci``.
+        num_re: resource elements for UCI in a slot, two coded bits each; required with ``uci``.
+        fading: of the uplink channel.
+        num_rx: antennas of the gNB, combined by MRC.
+        list_size: paths of the polar decoder, a power of two.
+        part1_code_rate: code rate of part 1 of reports in two parts.
+        dtx_threshold: least correlation of a codeword without CRC; 0 takes all.
     """
 
     younger_fields = frozenset(
@@ -65,6 +81,10 @@ class PrecoderEntry(PluginSection):
     """A precoder by name, alone or with parameters: ``zf``, ``{name: wmmse, num_iterations: 100}``.
 
     Its rows in results are called ``label``, by default the name and the parameters: ``wmmse-num_iterations100``.
+
+    Args:
+        name: precoder; its parameters stand next to it.
+        label: name in results; null: name and parameters.
     """
 
     name: str
@@ -94,7 +114,13 @@ class PrecoderEntry(PluginSection):
 
 
 class Precoding(Section):
-    """Precoders to score, and spatial layers per UE; with ``rank: adaptive`` the gNB chooses up to that many."""
+    """Precoders to score, and spatial layers per UE; with ``rank: adaptive`` the gNB chooses up to that many.
+
+    Args:
+        precoders: precoders to score, by name or with parameters.
+        layers_per_user: spatial layers of a UE, at most.
+        rank: the gNB sends that many layers, or chooses up to that many per slot.
+    """
 
     younger_fields = frozenset({"rank"})
 
@@ -104,7 +130,14 @@ class Precoding(Section):
 
 
 class Scheduling(Section):
-    """Users of every slot, chosen by the gNB from what it knows; ``none`` serves all."""
+    """Users of every slot, chosen by the gNB from what it knows; ``none`` serves all.
+
+    Args:
+        name: rule by which the gNB chooses users.
+        num_selected: users of a slot, at most; required unless ``name`` is none.
+        threshold: largest cosine between users, of ``semi_orthogonal``.
+        window_slots: length of the rate average [slot], of ``proportional_fair``.
+    """
 
     name: Literal["none", "semi_orthogonal", "greedy", "proportional_fair"] = "none"
     num_selected: Count | None = None
@@ -120,7 +153,14 @@ class Scheduling(Section):
 
 
 class Pilots(Section):
-    """DM-RS of the PDSCH, see :class:`simulator.nr.dmrs.Dmrs`."""
+    """DM-RS of the PDSCH, see :class:`simulator.nr.dmrs.Dmrs`.
+
+    Args:
+        config_type: DM-RS configuration type.
+        length: symbols of a DM-RS.
+        additional: additional DM-RS positions.
+        cdm_groups: CDM groups without data; null: all of the type.
+    """
 
     config_type: Annotated[Integer, Field(ge=1, le=2)] = 1
     length: Annotated[Integer, Field(ge=1, le=2)] = 1
@@ -134,7 +174,16 @@ class Pilots(Section):
 
 
 class Demodulation(Section):
-    """Demodulation at the UEs, see :class:`simulator.downlink.detection.Detection`."""
+    """Demodulation at the UEs, see :class:`simulator.downlink.detection.Detection`.
+
+    Args:
+        channel: the UE knows its effective channel, or estimates it from DM-RS.
+        receiver: filter.
+        interference: covariance of the interference: known, or from what the own pilots leave; null: as ``channel``.
+        loading: added to the diagonal of that covariance, relative to it; null: 0.01.
+        dmrs: pattern of the DM-RS; null: the default pattern.
+        prg_rb: resource blocks with one precoder; null: 2 with DM-RS, else one frequency sample.
+    """
 
     channel: Literal["genie", "dmrs"] = "genie"
     receiver: Literal["irc", "lmmse", "mrc"] = "irc"
@@ -159,7 +208,12 @@ class Demodulation(Section):
 
 
 class Outage(Section):
-    """Outage targets: relative to the perfect-CSI rate of the same precoder, and absolute."""
+    """Outage targets: relative to the perfect-CSI rate of the same precoder, and absolute.
+
+    Args:
+        gammas: targets relative to the rate with perfect CSI.
+        rates_bpshz: absolute targets [bit/s/Hz].
+    """
 
     gammas: tuple[Annotated[Real, Field(gt=0, le=1)], ...] = (0.9, 0.95)
     rates_bpshz: tuple[PositiveFloat, ...] = (1.0,)
@@ -171,6 +225,17 @@ class Throughput(Section):
     ``eesm`` draws errors from tables at the effective SINR, ``exact`` encodes and decodes. ``cqi: ideal`` lets the gNB
     know the SINRs of the slot. The outer loop has seen ``olla_warm_up_slots`` blocks before. ``overhead`` is the share
     of resource elements without data.
+
+    Args:
+        mode: errors from tables at the effective SINR, or coding and decoding.
+        mcs_table: MCS and CQI table of TS 38.214.
+        cqi: wideband CQI in the reports, or SINRs known to the gNB.
+        target_bler: block error rate of CQI and MCS.
+        olla: outer loop of link adaptation.
+        olla_step_db: step after a NACK [dB].
+        olla_warm_up_slots: blocks that the outer loop has seen before the first scored one.
+        overhead: share of resource elements without data.
+        num_iter: iterations of the decoder, mode ``exact``.
     """
 
     mode: Literal["eesm", "exact"] = "eesm"

@@ -29,23 +29,59 @@ class _Section(BaseModel):
 
 
 class _File(_Section):
+    """A file of the folder.
+
+    Args:
+        file: name within the folder.
+        sha256: SHA-256 of its content, hexadecimal.
+    """
+
     file: str
     sha256: str
 
 
 class _Panel(_Section):
+    """Panel of the gNB.
+
+    Args:
+        n1: columns.
+        n2: rows.
+        num_pol: polarisations.
+    """
+
     n1: int
     n2: int
     num_pol: int
 
 
 class _Base(_Section):
+    """Base codebook of a single-side codebook.
+
+    Args:
+        rvq_seed: seed of a random codebook; null: a file.
+        file: name within the folder; null: a seed.
+        sha256: SHA-256 of its content.
+    """
+
     rvq_seed: int | None = None
     file: str | None = None
     sha256: str | None = None
 
 
 class _Card(_Section):
+    """Card of a codebook.
+
+    Args:
+        kind: what the folder holds.
+        name: of the codebook.
+        bits: of an index.
+        panel: panel of the gNB.
+        side: both ends hold the codebook, or the gNB alone.
+        environments: environment to its array.
+        base: codebook that the UE searches, side ss; null: the same.
+        made_by: recipe and facts, not read.
+    """
+
     kind: Literal["codebook"]
     name: Label
     bits: int = Field(ge=1, le=20)

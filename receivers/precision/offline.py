@@ -34,13 +34,16 @@ class PrecisionRecipe(BaseModel):
         probes: of Hutchinson's estimate.
         normalize: divide traces by the number of weights of a block (HAWQ-V3); false: Eq. (18) as printed.
         density: of Eq. (23), see :func:`latent_kl`.
-        rank: see there.
+        rank: principal axes of that divergence.
         gammas: reliability targets of the tables.
         snr_db: SNRs of the tables [dB].
         beta: weight of the missing rate in Eq. (31).
         bins: of the sparsity.
         min_samples: a bin with fewer uses the mean over all.
-        parts: see :class:`MixedPrecisionEncoder`; so ``scheme``, ``clip``, ``activation_bits``.
+        parts: of kernels with more than 20,000 weights, along the output channels.
+        scheme: rounding of the weights, see :func:`receivers.quantization.weight_bits.quantize_weight`.
+        clip: largest magnitude that is not clipped: of the weights, or that of the least error.
+        activation_bits: of the encoder's activations.
         frequencies: subcarriers at which rates are taken.
         seed: of the probes.
     """

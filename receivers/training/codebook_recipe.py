@@ -16,7 +16,14 @@ class _Section(BaseModel):
 
 
 class NetworkSection(_Section):
-    """A codeword refiner by name, with the folder of public weights of its backbone, if any."""
+    """A codeword refiner by name, with the folder of public weights of its backbone, if any.
+
+    Args:
+        name: refiner.
+        params: arguments of its constructor.
+        pretrained: folder of public weights of its backbone; null: random weights.
+        freeze: train embedding, head and norms of the backbone only.
+    """
 
     name: str
     params: dict[str, Any] = {}
@@ -25,7 +32,14 @@ class NetworkSection(_Section):
 
 
 class ScheduleSection(_Section):
-    """Training of a refiner; ``update_interval`` belongs to side "ds"."""
+    """Training of a refiner; ``update_interval`` belongs to side "ds".
+
+    Args:
+        epochs: passes over the training channels.
+        batch_size: pairs of a step.
+        learning_rate: of Adam, at its start.
+        update_interval: epochs between two updates of the codebook, side "ds".
+    """
 
     epochs: Count = 200
     batch_size: Count = 512

@@ -15,7 +15,12 @@ Task = Literal["random", "time", "frequency"]
 
 
 class NetworkSection(TrainingSection):
-    """Prediction network by name, with its constructor arguments."""
+    """Prediction network by name, with its constructor arguments.
+
+    Args:
+        name: prediction network.
+        params: arguments of its constructor.
+    """
 
     name: str
     params: dict[str, Any] = {}
@@ -34,6 +39,14 @@ class PredictionRecipe(StoresRecipe):
     task, "time" or "frequency": the second half from the first. ``noise_snr_db`` adds noise to what is both input and
     target of a masked network, as the released WiFo does; of the others, which treat antennas alike, every step trains
     on ``antennas`` random ones of a sample.
+
+    Args:
+        model: network.
+        tasks: what is hidden: random tokens, the later slots, the higher subcarriers.
+        rotate: one task per step, in turn, instead of all.
+        mask_ratio: share of hidden tokens of task "random".
+        noise_snr_db: SNR of noise on inputs and targets [dB], wifo only; null: none.
+        antennas: antennas of a sample in a step, not with wifo; null: all.
     """
 
     model: NetworkSection

@@ -27,7 +27,12 @@ def known_plugin(field: str, kind: str, name: str) -> None:
 
 
 class ModelSection(TrainingSection):
-    """Architecture by name, with its constructor arguments."""
+    """Architecture by name, with its constructor arguments.
+
+    Args:
+        name: network.
+        params: arguments of its constructor.
+    """
 
     name: str
     params: dict[str, Any] = {}
@@ -44,6 +49,14 @@ class QuantizerSection(TrainingSection):
     Every batch is divided evenly over ``bits`` and, with ``unquantized_share``, one share that passes unquantised.
     With ``calibrate`` the receiver's levels are the conditional means of the cells, renewed every epoch. With
     ``scale_bits`` > 0 the latents of a sample are divided by their largest magnitude, which is sent with so many bits.
+
+    Args:
+        name: quantiser.
+        bits: widths in training; every batch is divided evenly.
+        params: its parameters.
+        unquantized_share: one share of a batch passes unquantised.
+        calibrate: the receiver's levels are the conditional means of the cells.
+        scale_bits: bits of a scale of every sample; 0: none.
     """
 
     name: str = "mu_law"
@@ -64,6 +77,11 @@ class ConcreteSection(TrainingSection):
 
     Bits are relaxed (binary concrete) at a temperature that falls exponentially from epoch to epoch. ``variable``:
     every sample has a random length, uniform from 1 to all bits; otherwise all are sent.
+
+    Args:
+        variable: every sample is cut at a random length.
+        start_temperature: of the relaxation in the first epoch.
+        end_temperature: in the last epoch.
     """
 
     variable: bool = True
@@ -72,7 +90,14 @@ class ConcreteSection(TrainingSection):
 
 
 class DistillSection(TrainingSection):
-    """Frozen teacher (zoo name or folder of weights) and what is learned from it, see ``training/distillation.py``."""
+    """Frozen teacher (zoo name or folder of weights) and what is learned from it, see ``training/distillation.py``.
+
+    Args:
+        teacher: zoo name or folder of weights.
+        loss: what is learned from the teacher.
+        alpha: weight of that loss, the task has the rest; ``bit_adaptive`` has weights of its own.
+        temperature: of the soft targets.
+    """
 
     teacher: str
     loss: Literal["nf_kd", "normalized_kd", "bit_adaptive", "mse"] = "nf_kd"
@@ -81,7 +106,14 @@ class DistillSection(TrainingSection):
 
 
 class RestartSection(TrainingSection):
-    """Cosine annealing with warm restarts in place of one cosine, see ``training/schedules.py``."""
+    """Cosine annealing with warm restarts in place of one cosine, see ``training/schedules.py``.
+
+    Args:
+        first_epochs: length of the first cycle [epoch].
+        multiplier: of the length, from cycle to cycle.
+        gamma: of the peak rate, from cycle to cycle.
+        base_rate: lowest learning rate.
+    """
 
     first_epochs: PositiveFloat
     multiplier: Annotated[Real, Field(ge=1, allow_inf_nan=False)] = 2.0
@@ -93,6 +125,9 @@ class RateSection(TrainingSection):
     """Rate term ``weight * bits`` under a learned factorised prior, integrated over the cells of the quantiser.
 
     Several weights give several models, one after the other, each started at the one before.
+
+    Args:
+        weight: weights of the rate term; several give one model each.
     """
 
     weight: Annotated[tuple[NonNegative, ...], Field(min_length=1)]
@@ -102,6 +137,11 @@ class LinkSection(TrainingSection):
     """Link of the loss ``sum_rate``: neighbouring samples of a batch are the users of a drop, precoder ZF.
 
     Rates are taken at ``num_frequencies`` samples spread over the band.
+
+    Args:
+        num_users: users of a drop.
+        snr_db: SNR [dB].
+        num_frequencies: frequency samples at which rates are taken.
     """
 
     num_users: Annotated[Integer, Field(ge=2, le=64)] = 4
@@ -114,6 +154,12 @@ class OptimizerSection(TrainingSection):
 
     ``torch: true`` has epsilon where PyTorch has it, for reproductions of published trainings (see
     ``training/torch_adam.py``). ``schedule: constant`` keeps the peak of the learning rate after the warm-up.
+
+    Args:
+        name: AdamW with ``weight_decay``, or Adam without any.
+        torch: epsilon where PyTorch has it.
+        epsilon: of the optimiser.
+        schedule: learning rate after the warm-up.
     """
 
     name: Literal["adamw", "adam"] = "adamw"
@@ -123,7 +169,14 @@ class OptimizerSection(TrainingSection):
 
 
 class StageSection(TrainingSection):
-    """One stage of a training in stages; each has a schedule of its own and starts at the best weights before."""
+    """One stage of a training in stages; each has a schedule of its own and starts at the best weights before.
+
+    Args:
+        epochs: of the stage.
+        learning_rate: its peak.
+        train: all weights, or those of the offset network.
+        quantize: with the quantiser in the loop.
+    """
 
     epochs: Count
     learning_rate: PositiveFloat
@@ -143,6 +196,38 @@ class TrainingRecipe(TrainingSection):
     ``target``: "channel" has an image for every UE antenna, "mimo" one for all antennas of a UE; "eigenvector" the
     strongest direction of every subband. ``domain`` and ``scaling`` belong to "mimo": delay taps of beams, or
     subcarriers of antennas; every image of unit power, or with the scale that it has in the data set.
+
+    Args:
+        name: of the weights.
+        description: free text.
+        seed: of weights, order of samples, noise.
+        dataset: data set by name or path.
+        target: what an image holds.
+        domain: axes of the image, target mimo.
+        scaling: power of an image, target mimo.
+        model: network.
+        num_delays: delay taps of an image.
+        subband_size: frequency samples of a subband, target eigenvector.
+        quantizer: quantiser in the loop; null: none.
+        rate: rate term; null: none.
+        concrete: relaxed bits; null: latents are real numbers.
+        distill: teacher; null: none.
+        restarts: warm restarts in place of one cosine; null: none.
+        loss: distortion.
+        link: link of the loss ``sum_rate``.
+        noise_snr_db: range of the SNR of noise at the encoder's input [dB]; null: none.
+        init: "random", "pca", or the name or folder of weights.
+        epochs: passes over the training samples.
+        stages: stages in place of ``epochs`` and ``learning_rate``.
+        batch_size: samples of a step.
+        learning_rate: its peak.
+        warmup_epochs: epochs of linear rise.
+        weight_decay: of AdamW.
+        optimizer: optimiser.
+        clipnorm: largest norm of the gradient.
+        patience: epochs without a better validation score before the training stops.
+        max_samples: training samples at most; null: all.
+        memory_gib: memory for training images; more are streamed [GiB].
     """
 
     name: FileName

@@ -14,7 +14,18 @@ Term = Literal["attention", "embedding", "hidden"]
 
 
 class TeacherSection(TrainingSection):
-    """Frozen teacher (zoo name or folder of weights) and what is learned from it, see ``training/mcakd.py``."""
+    """Frozen teacher (zoo name or folder of weights) and what is learned from it, see ``training/mcakd.py``.
+
+    Args:
+        teacher: zoo name or folder of weights.
+        kind: distillation of the components in ``terms``, or of predictions alone.
+        weight: of the distillation.
+        terms: components that are compared.
+        selection: match of the tokens of teacher and student: by cross attention, or by a linear map.
+        scope: statistics of a sample, or of the batch.
+        autonomous: epochs of learning alone in a cycle.
+        passive: epochs of learning from the teacher in a cycle.
+    """
 
     teacher: str
     kind: Literal["mcakd", "lmkd"] = "mcakd"
@@ -31,6 +42,22 @@ class StoresRecipe(TrainingSection):
 
     Channels are read from the stores as they are needed. The learning rate warms up linearly for ``warmup_epochs`` and
     falls to zero along a cosine. Every ``validate_every`` epochs, and after the last, validation samples are scored.
+
+    Args:
+        name: of the weights.
+        description: free text.
+        seed: of weights, order of samples, masks.
+        datasets: data sets by name or path.
+        distill: teacher; null: none.
+        epochs: passes over the training samples.
+        batch_size: samples of a step.
+        learning_rate: its peak.
+        warmup_epochs: epochs of linear rise.
+        weight_decay: of AdamW.
+        optimizer: optimiser.
+        clipnorm: largest norm of the gradient.
+        max_samples: training samples of a data set at most; null: all.
+        validate_every: epochs between two scores.
     """
 
     name: FileName

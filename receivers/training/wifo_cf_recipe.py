@@ -13,7 +13,12 @@ from simulator.core.params import Count, Integer, config_error
 
 
 class WiFoCfSection(TrainingSection):
-    """Constructor arguments of the network."""
+    """Constructor arguments of the network.
+
+    Args:
+        name: the network.
+        params: arguments of its constructor.
+    """
 
     name: Literal["wifo_cf"]
     params: dict[str, Any] = {}
@@ -24,6 +29,13 @@ class WiFoCfRecipe(StoresRecipe):
 
     ``users`` neighbouring samples of a batch are the UEs of a drop. Widths are drawn from ``bits - spread`` to
     ``bits + spread``; ``uplink_snr_db`` adds noise to the codewords.
+
+    Args:
+        model: network.
+        users: UEs of a drop.
+        bits: bits of a value, in the middle.
+        spread: widths differ from it by up to this.
+        uplink_snr_db: SNR of noise on the codewords [dB]; null: none.
     """
 
     model: WiFoCfSection

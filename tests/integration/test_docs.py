@@ -1,10 +1,12 @@
-"""Links of README and docs lead somewhere, and every page can be reached from the README."""
+"""Links of README and docs lead somewhere, every page can be reached, and the reference is that of the schemas."""
 
 import re
+import runpy
 from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+from pydantic import BaseModel
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -58,3 +60,41 @@ def test_the_readme_keeps_two_screens():
     text = (ROOT / "README.md").read_text()
     assert len(re.sub(r"^```.*?^```", "", text, flags=re.S | re.M).splitlines()) < 100
     assert text.count("![") == 1, "one picture"
+
+
+@pytest.fixture(scope="module")
+def maker():
+    return runpy.run_path(str(ROOT / "docs" / "make_reference.py"))
+
+
+def test_the_reference_is_that_of_the_schemas(maker):
+    assert (ROOT / "docs" / "reference.md").read_text() == maker["reference"](), "call `make reference`"
+
+
+def test_the_reference_has_every_schema(maker):
+    """All models of scenarios and receivers, but for the bases of others."""
+    documented = {m for _, _, top, more in maker["DOCUMENTS"] for m in maker["sections"](top, more)}
+    waiting, leaves = [BaseModel], set()
+    while waiting:
+        for model in waiting.pop().__subclasses__():
+            waiting.append(model)
+            if model.__module__.split(".")[0] in ("scenarios", "receivers") and not model.__subclasses__():
+                leaves.add(model)
+    assert leaves and leaves <= documented, leaves - documented
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        "| `num_rb` | integer or null | `null` | ≥ 1, ≤ 275 |",
+        "| `carrier_hz` | number | `3.5e9` | ≥ 1e8, ≤ 1e11 |",
+        "| `feedback` | list of [section](#feedback) |  | at least 1 entry |",
+        "| `gammas` | list of number | `[0.9, 0.95]` | each > 0, ≤ 1 |",
+        "| `on_loss` | `last`, `none` | `last` |  |",
+        "| `name` | text |  | at least 1 character; at most 120 characters |",
+        "| `bits` | list of integer | `[2, 4, 6]` | at least 1 entry; each ≥ 1, ≤ 16 |",
+    ],
+)
+def test_rows_of_the_reference(row):
+    """Types, defaults and limits as the schemas have them, copied by hand."""
+    assert row in (ROOT / "docs" / "reference.md").read_text()

@@ -4,20 +4,26 @@ import re
 import runpy
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
+import typer
 
-from simulator.core.types import CsiConfig, CsiEstimate, Panel
+from benchmarks.cli import app
+from benchmarks.runner import check
 
 ROOT = Path(__file__).resolve().parents[2]
-BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
+README = (ROOT / "README.md").read_text()
+
+
+def block(language):
+    """The first block of a language."""
+    return re.search(rf"```{language}\n(.*?)```", README, flags=re.S)[1]
 
 
 @pytest.mark.long
 def test_python_example_runs_and_its_rates_rise_with_estimation_quality():
     names: dict = {}
-    exec(compile(BLOCKS[0], "README example", "exec"), names)
+    exec(compile(block("python"), "README example", "exec"), names)
     rates = names["rates"]
     assert (names["out"] / "bits.png").stat().st_size > 5000
     assert set(rates.scheme) == {"perfect", "dft", "rvq-b4", "rvq-b8"}
@@ -25,18 +31,20 @@ def test_python_example_runs_and_its_rates_rise_with_estimation_quality():
     assert perfect[20] > perfect[0] > 0
 
 
-def test_scheme_example_reports_the_strongest_port():
-    names: dict = {}
-    exec(compile(BLOCKS[1], "README scheme", "exec"), names)
-    config = CsiConfig(Panel(4, 2, 2), 1, 6, 360e3, subband_size=2)
-    scheme = names["StrongestPort"](config)
-    h = np.ones((3, 2, 1, 16, 6), np.complex64)
-    h[:, :, :, 5] = 3
-    report = scheme.report(CsiEstimate(h, np.zeros((3, 2), np.float32)))
-    assert report.num_bits.tolist() == [[4, 4]] * 3
-    w = scheme.reconstruct(report).w
-    assert w.shape == (3, 2, 16, 1, 3)
-    assert np.array_equal(np.argmax(np.abs(w), axis=2), np.full((3, 2, 1, 3), 5))
+def test_the_scenario_is_valid_and_short(tmp_path):
+    text = block("yaml")
+    assert len(text.splitlines()) <= 11
+    (tmp_path / "my.yaml").write_text(text)
+    points = check(str(tmp_path / "my.yaml"))
+    assert [point.scenario.ue.num_users for point in points] == [2, 4]
+
+
+def test_every_command_exists():
+    """First words of all lines that call csilink, in README and docs."""
+    known = set(typer.main.get_command(app).commands)
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        for word in re.findall(r"(?:^|`)\s*csilink ([a-z][\w-]*)", page.read_text(), flags=re.M):
+            assert word in known, f"{page.name}: csilink {word}"
 
 
 @pytest.mark.long
