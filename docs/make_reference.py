@@ -25,9 +25,9 @@ from scenarios.schema import Scenario
 PAGE = Path(__file__).with_name("reference.md")
 HEAD = """# Reference of all fields
 
-Written by `make reference` from the schemas that check the files; a test compares the two. A field without a default is required.
-Unknown fields are errors, except in sections whose plug-in has parameters of its own: those stand next to its name, and its
-constructor checks them (`csilink list KIND` names the plug-ins of a kind).
+Written by `make reference` from the schemas that check the files; a test compares the two. A field without a default is
+required. Unknown fields are errors, except in sections whose plug-in has parameters of its own: those stand next to its
+name, and its constructor checks them (`csilink list KIND` names the plug-ins of a kind).
 """
 # Heading, what it is of, top schema, and sections that no annotation names.
 DOCUMENTS: list[tuple[str, str, type[BaseModel], tuple[type[BaseModel], ...]]] = [
