@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 
 from receivers.codebooks import stored
 from receivers.precision.offline import PrecisionRecipe
@@ -21,6 +21,7 @@ from receivers.weights import folder
 from scenarios import channels
 from scenarios.dataset import DatasetRecipe
 from scenarios.schema import Scenario
+from simulator.core import registry
 
 PAGE = Path(__file__).with_name("reference.md")
 HEAD = """# Reference of all fields
@@ -55,6 +56,9 @@ DOCUMENTS: list[tuple[str, str, type[BaseModel], tuple[type[BaseModel], ...]]] =
 ]
 _SIGNS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}"}
 _LIMITS = (*_SIGNS, "pattern", "min_length", "max_length")
+_TABLE = ("| field | type | default | limits | meaning |", "|---|---|---|---|---|")
+_EMPTY = inspect.Parameter.empty
+_GIVEN = ("config", "geometry", "seed")  # arguments of ours, see simulator.core.registry
 _TYPES = {"integer": "integer", "number": "number", "string": "text", "boolean": "true or false", "null": "null"}
 
 
@@ -68,7 +72,39 @@ def reference() -> str:
             if model not in seen:
                 seen.add(model)
                 parts.append(section(model, None if model is top else heading(model)))
+    parts.append(
+        "## Parameters of plug-ins\n\nOf the built-in ones that have any, next to `scheme`, `name` or `--set`."
+    )
+    for kind in ("feedback", "estimators", "predictors", "precoders", "importers"):
+        ours = (n for n in registry.names(kind) if registry.target(kind, n).startswith(("receivers.", "simulator.")))
+        parts += filter(None, (plug_in(kind, name) for name in ours))
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+
+
+def plug_in(kind: str, name: str) -> str:
+    """Parameters of a built-in plug-in as a table; nothing where there are none."""
+    cls = registry.load(kind, name)
+    rows = [
+        f"| `{key}` | {words(TypeAdapter(hint).json_schema(), {})} | {'' if value is _EMPTY else f'`{_plain(value)}`'} "
+        f"| {'; '.join(limits(hint))} | {meaning(cls, key)} |"
+        for key, (hint, value) in parameters(cls).items()
+    ]
+    return f"### {name} ({kind})\n\n" + "\n".join([*_TABLE, *rows]) if rows else ""
+
+
+def parameters(cls: type) -> dict[str, tuple[Any, Any]]:
+    """Annotation and default of what a user may give a constructor; ``**options`` are those of the class below."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for base in cls.__mro__:
+        if "__init__" in vars(base) and base is not object:
+            named = inspect.signature(base.__init__).parameters.values()
+            hints = get_type_hints(base.__init__, include_extras=True)
+            for p in named:
+                if p.kind is not p.VAR_KEYWORD and p.name not in ("self", *_GIVEN):
+                    found.setdefault(p.name, (hints[p.name], p.default))
+            if not any(p.kind is p.VAR_KEYWORD for p in named):
+                break
+    return found
 
 
 def sections(top: type[BaseModel], more: tuple[type[BaseModel], ...] = ()) -> list[type[BaseModel]]:
@@ -103,7 +139,7 @@ def section(model: type[BaseModel], title: str | None) -> str:
         f"| {'; '.join(limits(field.annotation, field.metadata))} | {meaning(model, name)} |"
         for name, field in model.model_fields.items()
     ]
-    table = "\n".join(["| field | type | default | limits | meaning |", "|---|---|---|---|---|", *rows])
+    table = "\n".join([*_TABLE, *rows])
     return "\n\n".join([*([f"### {title}"] if title else []), *([text] if (text := about(model)) else []), table])
 
 
@@ -113,7 +149,7 @@ def about(model: type[BaseModel]) -> str:
     return _markdown(text.rstrip())
 
 
-def meaning(model: type[BaseModel], name: str) -> str:
+def meaning(model: type, name: str) -> str:
     """Description of a field in the Args of the class that declares it, or of one below.
 
     Raises:
@@ -121,8 +157,10 @@ def meaning(model: type[BaseModel], name: str) -> str:
     """
     for base in model.__mro__:
         args = inspect.cleandoc(vars(base).get("__doc__") or "").partition("\nArgs:\n")[2]
-        if found := re.search(rf"^    {name}: (.*?)(?=^    \S|^\S|\Z)", args, flags=re.S | re.M):
-            return _markdown(" ".join(found[1].split())).replace("|", "\\|")
+        if found := re.search(
+            rf"^    (?:[\w, ]+, )?{name}(?:, [\w, ]+)?: (.*?)(?=^    \S|^\S|\Z)", args, flags=re.S | re.M
+        ):
+            return re.sub(r"\bNone\b", "null", _markdown(" ".join(found[1].split()))).replace("|", "\\|")
     raise KeyError(f"{model.__module__}.{model.__name__}: no Args line of {name}")
 
 

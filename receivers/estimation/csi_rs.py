@@ -44,6 +44,7 @@ class CsiRsEstimator(Estimator):
         period_slots: slots from one CSI-RS to the next.
         density: 3, 1 or 0.5 elements per port and resource block; None: 1, or what the row has.
         row: of TS 38.211, Table 7.4.1.5.3-1; None: the one with the largest CDM groups.
+        interpolation: between pilots over frequency; without effect on LMMSE, which has a filter for it.
 
     Raises:
         ConfigError: the panel has no CSI-RS (ports, density, row), or the band is too narrow for it.

@@ -1,5 +1,6 @@
 """Links of README and docs lead somewhere, every page can be reached, and the reference is that of the schemas."""
 
+import inspect
 import re
 import runpy
 from pathlib import Path
@@ -7,6 +8,8 @@ from urllib.parse import unquote
 
 import pytest
 from pydantic import BaseModel
+
+from simulator.core import registry
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -93,8 +96,26 @@ def test_the_reference_has_every_schema(maker):
         "| `on_loss` | `last`, `none` | `last` |  |",
         "| `name` | text |  | at least 1 character; at most 120 characters |",
         "| `bits` | list of integer | `[2, 4, 6]` | at least 1 entry; each ≥ 1, ≤ 16 |",
+        "| `combination` | integer | `6` | ≥ 1, ≤ 8 |",
+        "| `rank` | integer or `auto` | `auto` | ≥ 1, ≤ 4 |",
+        "| `period_slots` | integer | `1` | ≥ 1, ≤ 640 |",
     ],
 )
 def test_rows_of_the_reference(row):
     """Types, defaults and limits as the schemas have them, copied by hand."""
     assert row in (ROOT / "docs" / "reference.md").read_text()
+
+
+def test_the_reference_has_every_plug_in_with_parameters():
+    """Counted by another way: every parameter of every constructor stands in the section of its plug-in."""
+    page = (ROOT / "docs" / "reference.md").read_text()
+    for kind in ("feedback", "estimators", "predictors", "precoders", "importers"):
+        for name in registry.names(kind):
+            own = set(inspect.signature(registry.load(kind, name)).parameters) - {
+                "config",
+                "geometry",
+                "seed",
+                "csi_rs",
+            }
+            text = page.partition(f"### {name} ({kind})\n")[2].partition("\n### ")[0]
+            assert own <= set(re.findall(r"^\| `(\w+)` \|", text, flags=re.M)), f"{kind} {name}"

@@ -176,7 +176,9 @@ def test_feedback(guests, link):
     h[:, :, :, 5] = 3
     report = scheme.report(CsiEstimate(h, np.zeros((3, 2), np.float32)))
     assert report.num_bits.tolist() == [[4, 4]] * 3
-    w = scheme.twin().reconstruct(report).w
+    known = scheme.twin().reconstruct(report)
+    assert (known.h is not None) == scheme.explicit
+    w = known.w
     assert w.shape == (3, 2, 16, 1, 3)
     assert np.array_equal(np.argmax(np.abs(w), axis=2), np.full((3, 2, 1, 3), 5))
     with pytest.raises(PayloadError):
