@@ -63,6 +63,8 @@ def test_the_readme_keeps_two_screens():
     text = (ROOT / "README.md").read_text()
     assert len(re.sub(r"^```.*?^```", "", text, flags=re.S | re.M).splitlines()) < 100
     assert text.count("![") == 1, "one picture"
+    headings = re.findall(r"^## .*", text, flags=re.M)
+    assert len(set(headings)) == len(headings)
 
 
 @pytest.fixture(scope="module")
