@@ -243,6 +243,7 @@ def _limits_of(metadata: Iterable[Any], unit: str) -> Iterator[str]:
 
 def _markdown(text: str) -> str:
     """Docstring markup to Markdown: double quotes of code, references to classes."""
+    text = re.sub(r":math:`([^`]*)`", r"$\1$", text)
     text = re.sub(r":\w+:`~?([^`<]*\.)?([\w]+)`", r"`\2`", text)
     return re.sub(r"``([^`]*)``", r"`\1`", text)
 

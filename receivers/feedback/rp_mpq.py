@@ -42,7 +42,7 @@ class RpMpqFeedback(FeedbackScheme):
         config: public configuration; panel and band must be those of the weights.
         weights: name in the zoo, or folder with ``card.json``.
         policies: file of ``csilink policies``; None: ``precision.npz`` beside the weights.
-        controller: see above.
+        controller: what chooses the policy: the algorithm, a bound that knows the true rate, or a baseline.
         budget: average cost of weights' bit operations over those at 16 bits.
         gamma: reliability target; one of those of the tables.
         snr_db: the UE's estimate of its SNR [dB].
