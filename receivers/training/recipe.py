@@ -90,7 +90,9 @@ class ConcreteSection(TrainingSection):
 
 
 class DistillSection(TrainingSection):
-    """Frozen teacher (zoo name or folder of weights) and what is learned from it, see ``training/distillation/outputs.py``.
+    """Frozen teacher (zoo name or folder of weights) and what is learned from it.
+
+    See ``training/distillation/outputs.py``.
 
     Args:
         teacher: zoo name or folder of weights.

@@ -14,7 +14,9 @@ Term = Literal["attention", "embedding", "hidden"]
 
 
 class TeacherSection(TrainingSection):
-    """Frozen teacher (zoo name or folder of weights) and what is learned from it, see ``training/distillation/mcakd.py``.
+    """Frozen teacher (zoo name or folder of weights) and what is learned from it.
+
+    See ``training/distillation/mcakd.py``.
 
     Args:
         teacher: zoo name or folder of weights.
