@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from simulator.core.errors import ConfigError
 
-_DEPENDENT = 1e-9  # users whose direction leaves less than this share of its power beside the others have no gain
+_DEPENDENT = 1e-9  # a user with less than this share of its power orthogonal to the others has no gain
 _TINY = 1e-300
 
 
@@ -95,7 +95,7 @@ def greedy_sum_rate(
     alive, best_rate = np.ones(lead, bool), np.zeros(lead)
     chosen = np.full((*lead, num_selected), -1)
     for step in range(num_selected):
-        # Every candidate beside those chosen: [..., candidate, step + 1]. Where the search has ended, any will do.
+        # Every candidate with those already chosen: [..., candidate, step + 1]; arbitrary after the end of a search.
         before = np.broadcast_to(np.maximum(chosen[..., None, :step], 0), (*lead, users, step))
         group = np.concatenate([before, np.broadcast_to(np.arange(users)[:, None], (*lead, users, 1))], axis=-1)
         rows = np.take_along_axis(g[..., None, :, :], group[..., None, :, :, None], axis=-2)

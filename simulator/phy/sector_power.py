@@ -35,7 +35,7 @@ def sector_power(
     Args:
         topology: draws UEs: arguments of Sionna's ``set_topology``; the first UE of each drop counts.
         model: Sionna's model with path loss, shadow fading, and arrays of one (dual-polarised) element.
-        los: as of ``set_topology``.
+        los: see Sionna's ``set_topology``.
         reach_m: distance over which the probability of a line of sight falls to 1/e, about; for the guess alone [m].
 
     Source: TR 38.901, 7.3, 7.5; Cochran, Sampling Techniques, 3rd ed., Sec. 9A.
@@ -64,7 +64,7 @@ def _guess(
 
 
 def _power(model: SystemLevelChannel) -> np.ndarray:
-    """Power of the UEs of the topology, mean over fading, float64 ``[drop]``; shadowing as said above."""
+    """Power of the UEs of the topology, mean over fading, float64 ``[drop]``; shadowing as in :func:`sector_power`."""
     scenario, lsp = model._scenario, model._lsp
     rays = model._ray_sampler(lsp)
     sides = scenario.bs_orientations[:, 0], scenario.ut_orientations[:, 0]

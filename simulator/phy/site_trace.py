@@ -101,7 +101,7 @@ def site_request(geometry: RadioGeometry, *, site_seed: int = 1, **params: Any) 
 
 
 def check_traceable(request: SiteRequest) -> None:
-    """StoreError where the rays are not there yet and this machine cannot trace them; traces nothing."""
+    """StoreError where the rays are not in the cache and this machine cannot trace them; traces nothing itself."""
     from simulator.phy.llvm import working_llvm
 
     if not _file(request).exists():

@@ -40,7 +40,7 @@ class Nmse(Metric):
 
 
 class NmseScaled(Metric):
-    """NMSE after the best complex factor for each report: a scheme that loses only the scale has none."""
+    """NMSE after the best complex factor for each report: a scheme that loses only the scale has no error."""
 
     unit, better, scope = "dB", "lower", "csi"
 
@@ -57,7 +57,7 @@ class EnergyRatio(Metric):
     """Mean over reports of the energy of the known channel over that of the true one.
 
     Neither more nor less is better: below 1 a scheme shrinks what it is unsure of, above 1 it promises gain that is
-    not there. A mean of 1 may hide reports on both sides; ``nmse_db`` beside ``nmse_scaled_db`` shows them.
+    not there. A mean of 1 may hide reports on both sides; ``nmse_db`` compared with ``nmse_scaled_db`` shows them.
     """
 
     unit, better, scope = "1", "one", "csi"

@@ -1,4 +1,4 @@
-"""Channel quality as the CQI reports it: SINR of a user by itself, and what the gNB makes of it for several users."""
+"""Channel quality as the CQI reports it: SINR of a user by itself, and its use at the gNB for several users."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Cqi:
         """CQI of every UE for the precoder that it reports, int64 ``[snr, drop * slot, user]``.
 
         Args:
-            csi: what the UE knows.
-            own: what its report says, as it left the UE.
+            csi: estimate of the UE.
+            own: CSI in its report, as sent.
         """
         channel = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(csi.h_hat, -1, 1)))
         sinr = alone(channel, known_rows(own, self.config), noise_powers(self.snr_db))
