@@ -123,7 +123,7 @@ class Link:
             yield label, name, self._link_outcome(served, scored.reference[name], expected, seed)
 
     def _estimates(self, h: np.ndarray, seed: int) -> tuple[CsiEstimate | None, CsiEstimate]:
-        """Estimates ``[batch * slot, ...]`` of the slots that fill the history, and of all later slots with their history."""
+        """Estimates ``[batch * slot, ...]`` of the history slots, then of all later slots with their history."""
         csi = self.estimator.estimate(h, seed=derive_wide(seed, "estimation"))
         h_hat, error_var = np.moveaxis(csi.h_hat, 4, 1), np.moveaxis(csi.error_var, 2, 1)
         past = self.history_slots - 1
@@ -247,7 +247,7 @@ class _Scored:
 
 
 def relative_error(correlation2: np.ndarray) -> np.ndarray:
-    r"""Long-term error variance of the rows over the power of their estimates, :math:`1 / \rho^2 - 1`, float32 ``[layer]``.
+    r"""Long-term error variance over the power of the estimated rows, :math:`1 / \rho^2 - 1`, float32 ``[layer]``.
 
     Known rows are ``c g + e`` in any unit and phase. The linear MMSE estimate of the true row has the share
     :math:`\rho^2` of its power, the error the share :math:`1 - \rho^2`. The mean over one block of drops stands for
