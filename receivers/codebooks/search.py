@@ -10,7 +10,7 @@ _PIECE = 1 << 17  # products reduced at a time (1 MiB): they stay in the cache
 
 
 def best_codeword(h: np.ndarray, codebook: np.ndarray) -> np.ndarray:
-    r"""Index :math:`\arg\max_i \sum_v |h_v c_i|^2`, the codeword through which most energy arrives.
+    r"""Index :math:`\arg\max_i \sum_v |h_v c_i|^2`, the codeword with the largest received energy.
 
     Args:
         h: complex64 ``[report, vector, port]``; energies of the vectors (antennas, subcarriers) add up.

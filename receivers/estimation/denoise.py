@@ -1,4 +1,4 @@
-"""Least squares with the noise taken off in the delay domain."""
+"""Least squares with denoising in the delay domain."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from simulator.core.types import RadioGeometry
 
 
 class DenoisingEstimator(CsiRsEstimator):
-    r"""Window the delays of the least-squares pilots by how far they stand out of the noise.
+    r"""Window the delays of the least-squares pilots by their power over the noise.
 
     Taps are the unitary inverse DFT of the pilots. A tap of mean power :math:`\bar S` over the ports and antennas of a
     UE is multiplied by :math:`\max(1 - T \sigma^2 / \bar S, 0)`: nothing below the threshold, and above it about the

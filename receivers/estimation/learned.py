@@ -1,4 +1,4 @@
-"""Least squares with the noise taken off by a trained network."""
+"""Least squares with denoising by a trained network."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from simulator.core.types import RadioGeometry
 _LAGS = (1, 2, 4)
 _BLOCK = 4096  # sequences of a forward pass
 _PROBE = 0.05  # step of the derivative, in standard deviations of the noise
-_STRIDE = 4  # every so many ports are probed
+_STRIDE = 4  # one port of this many is probed
 
 
 class LearnedEstimator(CsiRsEstimator):
-    r"""Least-squares pilots less the noise that a network finds on them, port by port; interpolation follows.
+    r"""Least-squares pilots minus the noise that a network estimates, port by port; interpolation follows.
 
     ``error_var`` is Stein's unbiased estimate :math:`\overline{|\hat z - z|^2} - \sigma^2 + \sigma^2 \mathrm{div} \hat
     z / P`, which needs no knowledge of the channel; the divergence comes from a second pass with a random probe.
 
     Args:
-        geometry: of the scenario; the network is not told it.
+        geometry: of the scenario; not an input of the network.
         weights: name in the zoo, or folder with ``card.json``.
         interpolation: "nearest" or "linear".
         csi_rs: ``snr_db``, ``inr_db``, ``period_slots``, ``density``, ``row`` of
@@ -75,7 +75,7 @@ class LearnedEstimator(CsiRsEstimator):
 
 
 def facts(z: np.ndarray, noise_var: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    r"""What the network is told of a UE, and how its pilots are brought to one delay and power.
+    r"""Inputs of the network that describe a UE, and the factors that bring its pilots to one delay and power.
 
     Args:
         z: pilots complex64 ``[batch, user, rx_ant, port, slot, pilot]``.

@@ -1,4 +1,4 @@
-"""What the schemes of TS 38.214 have in common: rank, PMI of the chosen rank, and back."""
+"""Common part of the schemes of TS 38.214: rank, PMI of the chosen rank, and back."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class PmiFeedback(FeedbackScheme):
     The UE estimates the rate :math:`\sum_l \log_2(1 + \mathrm{SINR}_l)` of every allowed rank after an LMMSE receiver
     that has the whole cell to itself, at ``snr_db``, and reports the best one.
 
-    Payload: part 1 is RI (ceil(log2) of the number of allowed ranks), then what part 1 has of the PMI; part 2 is the
-    PMI. Its length follows from part 1. The link puts a CQI after the RI where the scenario has link adaptation.
+    Payload: part 1 is RI (ceil(log2) of the number of allowed ranks), then the fields of the PMI in part 1; part 2 is
+    the PMI. Its length follows from part 1. The link puts a CQI after the RI where the scenario has link adaptation.
 
     Args:
         config: public configuration.
@@ -66,12 +66,12 @@ class PmiFeedback(FeedbackScheme):
 
     @property
     def max_bits(self) -> int:
-        """Parts 1 and 2 at the rank that needs most."""
+        """Parts 1 and 2 at the rank that needs most bits."""
         return self.part1_bits + max(book.part2_bits for book in self.codebooks.values())
 
     @property
     def min_bits(self) -> int:
-        """Part 1 and the shortest part 2 at the rank, and number of coefficients, that needs most."""
+        """Part 1 and the shortest part 2 at the rank, and number of coefficients, that needs most bits."""
         return self.part1_bits + max(
             book.part2_bits if cuts is None else int(cuts[:, -1].max())
             for book in self.codebooks.values()
@@ -106,7 +106,7 @@ class PmiFeedback(FeedbackScheme):
     def omit(self, report: CsiReport, max_bits: int) -> CsiReport:
         """Whole groups of part 2 are left out, the least important first, until the report fits (TS 38.214, 5.2.3).
 
-        A report that is too long even so keeps its most important group.
+        A report that is still too long keeps its most important group.
         """
         bits = report.bits.reshape(-1, report.bits.shape[-1]).copy()
         num_bits = np.array(report.num_bits, np.int64).reshape(-1)
@@ -124,7 +124,7 @@ class PmiFeedback(FeedbackScheme):
         return CsiReport(bits.reshape(report.bits.shape), num_bits.reshape(report.num_bits.shape))
 
     def reconstruct(self, report: CsiReport) -> CsiReconstruction:
-        """Directions of the reported rank, zeros for layers beyond it; what is no codeword is marked invalid."""
+        """Directions of the reported rank, zeros for layers beyond it; bits that are no codeword are marked invalid."""
         batch, users, width = report.bits.shape
         bits = report.bits.reshape(batch * users, width)
         num_bits = np.asarray(report.num_bits, np.int64).reshape(-1)

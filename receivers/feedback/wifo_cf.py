@@ -30,20 +30,20 @@ class WiFoCfFeedback(FeedbackScheme):
 
     Every receive antenna is an image of its own (antennas and subcarriers, or beams and delays where the weights are
     for those) of unit power. The amplitude is sent where the scenario does not normalise every sample. The decoder sees
-    the images of one receive antenna of all UEs; a report that is not valid is left out, as if that UE were not there.
+    the images of one receive antenna of all UEs; a report that is not valid is left out, as if that UE were absent.
 
     With ``uplink_snr_db`` codewords are analog: values on the quantiser's levels (16 bits wide by default: as good as
     continuous) arrive with white noise at this SNR over the mean square of each codeword. A report cannot hold real
     numbers, so it has the indices of the levels, and ``reconstruct`` adds the noise, drawn from the public seed and
-    the report itself. ``bits_mean`` is then not comparable with that of other schemes: what is sent stands for half as
-    many complex channel uses as the codeword has values. Amplitudes stay bits.
+    the report itself. ``bits_mean`` is then not comparable with that of other schemes: a report takes half as many
+    complex channel uses as the codeword has values. Amplitudes stay bits.
 
     Args:
         config: public configuration; panel and band must be those of the weights.
         weights: name in the zoo, or folder with ``card.json``. Those with attention over the batch, as in the released
             code, run in batches of one: over more, a report would depend on other UEs.
         bits: b of all UEs; None: that of the weights (16 for an analog uplink).
-        user_bits: b of UE 0, 1, ..., from the beginning again for more UEs; instead of ``bits``.
+        user_bits: b of UE 0, 1, ..., repeated cyclically for more UEs; instead of ``bits``.
         users: "joint", or "single": every UE is decoded by itself.
         scale_bits: bits of the amplitude of an image, uniform in dB; None: 0 where all have unit power, else 8.
         uplink_snr_db: SNR of an analog uplink [dB]; None: bits.
@@ -69,7 +69,7 @@ class WiFoCfFeedback(FeedbackScheme):
         seed: int = 0,
     ):
         if bits is not None and user_bits is not None:
-            raise ConfigError("feedback.wifo-cf.user_bits", user_bits, "no widths of UEs beside bits")
+            raise ConfigError("feedback.wifo-cf.user_bits", user_bits, "no widths of UEs together with bits")
         self._trained = TrainedModel(weights)
         network, codec = self._trained.card["model"], self._trained.codec
         if network["name"] != "wifo_cf" or codec is None or codec.quantizer not in LAWS:
@@ -88,7 +88,7 @@ class WiFoCfFeedback(FeedbackScheme):
 
     @cached_property
     def _model(self) -> Any:
-        """The network with its weights, which must have the codeword that the card says."""
+        """The network with its weights, which must have the codeword that the card states."""
         from receivers.models.wifo_cf import WiFoCf
 
         params = self._trained.card["model"]["params"]
@@ -113,7 +113,7 @@ class WiFoCfFeedback(FeedbackScheme):
 
     @property
     def label(self) -> str:
-        """``<weights>-b<bits>``, with the widths of the UEs if they differ, and what else was chosen."""
+        """``<weights>-b<bits>``, with the widths of the UEs if they differ, and the other options."""
         return self._label
 
     @property
@@ -192,7 +192,7 @@ class WiFoCfFeedback(FeedbackScheme):
             z += self._noise(z, bits, lengths, self._snr_db)
         amplitude = self._amplitude.unpack(bits[..., :head])
         images = np.zeros((batch, users, rx, *self._sizes, 2), np.float32)
-        for heard in np.unique(valid, axis=0):  # one decoding for each set of UEs that are heard together
+        for heard in np.unique(valid, axis=0):  # one decoding for each set of UEs with valid reports
             groups = [np.flatnonzero(heard)] if self._users == "joint" else np.flatnonzero(heard)[:, None]
             drops = np.flatnonzero((valid == heard).all(axis=1))
             for group in groups:

@@ -19,9 +19,9 @@ def build_checked(field: str, make: Callable[..., Built], params: Mapping[str, A
     """``make(*args, **known, **params)`` with every fault of ``params`` as a ConfigError that names its field.
 
     Args:
-        field: where the parameters stand, e.g. ``model.params``.
+        field: section of the parameters, e.g. ``model.params``.
         make: constructor with annotated parameters.
-        params: what the user wrote.
+        params: parameters from the user.
         args: further arguments of ours.
         known: the same by name.
 

@@ -1,4 +1,4 @@
-"""What every network is that refines codewords of a codebook: tokens of the polarisations in and out."""
+"""Base of every network that refines codewords of a codebook: tokens of the polarisations in and out."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ class Cost:
         params: trainable parameters.
         macs: multiply-accumulates of convolutions, dense layers, all other projections, attention products, selective
             scans (three for every state and token) and GDN. Activations, normalisations and exponentials are not in it.
-        macs_published: those of convolution and dense layers alone, as the tables of this field count: projections of
-            fused attention and of scans, products and scans are missing there.
+        macs_published: those of convolution and dense layers alone, as the tables of this field count: without
+            projections of fused attention and of scans, products and scans.
         macs_thop: the same and four for every entry that a batch or layer normalisation passes, as thop counts.
     """
 
@@ -78,21 +78,21 @@ def count_cost(network: keras.Model) -> Cost:
 
 
 def count_work(network: keras.Model) -> list[Work]:
-    """What every layer of ``network`` multiplies for one sample, in the order of the calls."""
+    """Multiply-accumulates of every layer of ``network`` for one sample, in the order of the calls."""
     return work_of(lambda: network(np.zeros((1, *network.input_shape[1:]), np.float32), training=False))
 
 
 def work_of(run: Callable[[], Any]) -> list[Work]:
-    """What all layers multiply while ``run`` runs them, in the order of the calls.
+    """Multiply-accumulates of all layers while ``run`` runs them, in the order of the calls.
 
-    A layer of your own that has weights says what it costs by a method ``macs(x, y)``, the multiply-accumulates of a
+    A layer of your own that has weights states its cost by a method ``macs(x, y)``, the multiply-accumulates of a
     call with input x and output y.
 
     Raises:
-        ConfigError: a layer with weights of its own whose cost is not known; it would count as nothing.
+        ConfigError: a layer with weights of its own whose cost is not known; it would count as 0.
     """
     work: list[Work] = []
-    unknown: list[Any] = []  # Keras would make another error of one that is raised inside a model
+    unknown: list[Any] = []  # Keras would wrap an error that is raised inside a model
     with _counting(work, unknown):
         run()
     if unknown:

@@ -1,4 +1,4 @@
-"""Encoder at the UE with weights of few bits, block by block, and what that costs."""
+"""Encoder at the UE with weights of few bits, block by block, and its cost."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class MixedPrecisionEncoder:
     r"""An encoder whose kernels have been rounded to the widths of a policy; the code of the model is not touched.
 
     It works on a copy of the network: kernels are rounded and converted back; outputs of the encoder's own layers are
-    rounded to ``activation_bits`` (symmetric, one scale for each sample and layer). What passes inside a composite
-    layer (a Mamba block, a Transformer layer), biases, gains and states of scans stay in float32, while all products
+    rounded to ``activation_bits`` (symmetric, one scale for each sample and layer). Signals inside a composite layer
+    (a Mamba block, a Transformer layer), biases, gains and states of scans stay in float32, while all products
     are counted at ``activation_bits``: 16 bits are exact to -90 dB, for 8 bits the count is optimistic.
 
     .. math:: \mathrm{BOPs}(\pi) = \sum_m \mathrm{MACs}_m\, b_m\, b_a + \mathrm{MACs}_\mathrm{products}\, b_a^2
@@ -91,7 +91,7 @@ class MixedPrecisionEncoder:
 
     @property
     def layout(self) -> list[list[int]]:
-        """Kernel, first and last output channel of every block: what a stored policy must match."""
+        """Kernel, first and last output channel of every block: a stored policy must match them."""
         return [[block.weight, block.start, block.stop] for block in self.blocks]
 
     def check(self, policy: Sequence[int]) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ Policy = tuple[int, ...]
 _ROUNDING = 1e-12
 
 # HiGHS compares objectives up to an absolute 1e-6 that SciPy cannot change. The objective is scaled so that the
-# dearest policy of interest costs this much: policies that differ by 1e-12 of it are told apart.
+# dearest policy of interest costs this much: policies that differ by 1e-12 of it are distinguished.
 _OBJECTIVE = 1e6
 
 # Added to the variances, in units of the reference's: outputs that a policy makes constant get a finite divergence.

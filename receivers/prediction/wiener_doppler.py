@@ -21,10 +21,10 @@ class WienerDopplerPredictor(Predictor):
     r"""LMMSE prediction :math:`\hat x(t + d) = r^T (R + \sigma^2 I)^{-1} x`, the same for all entries of a UE.
 
     :math:`R_{st} = P J_0(2\pi f_d T (s - t))` (isotropic scattering), noise variance :math:`\sigma^2` on the diagonal.
-    What is not given is estimated for every UE from the sample autocorrelation of its history over slots, averaged over
-    antennas, ports and subcarriers: ``f_d`` (up to half a turn per slot) and P are the least-squares fit of
+    Parameters that are not given are estimated for every UE from the sample autocorrelation of its history over slots,
+    averaged over antennas, ports and subcarriers: ``f_d`` (up to half a turn per slot) and P are the least-squares fit of
     :math:`P J_0` at the lags from 1 on, weighted by the number of slot pairs; the rest of the power at lag 0 is noise.
-    What Jakes' spectrum cannot explain, the root mean square of the residuals of the fit, is a lower limit of the
+    The root mean square of the residuals of the fit, which Jakes' spectrum cannot explain, is a lower limit of the
     noise: a channel of few paths would otherwise be extrapolated from a model that does not hold.
 
     Args:

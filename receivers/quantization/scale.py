@@ -1,4 +1,4 @@
-"""Amplitudes on a grid uniform in dB: what a report carries of a scale."""
+"""Amplitudes on a grid uniform in dB: the field of a scale in a report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What trainings over several data sets have in common. No Keras here."""
+"""Common part of recipes over several data sets. No Keras here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Term = Literal["attention", "embedding", "hidden"]
 
 
 class TeacherSection(TrainingSection):
-    """Frozen teacher (zoo name or folder of weights) and what is learned from it, see ``training/mcakd.py``."""
+    """Frozen teacher (zoo name or folder of weights) and its loss, see ``training/distillation/mcakd.py``."""
 
     teacher: str
     kind: Literal["mcakd", "lmkd"] = "mcakd"
