@@ -53,7 +53,7 @@ def to_patches(x, patch: Triple):
 
 
 def from_patches(tokens, sizes: Triple, patch: Triple):
-    """Channels ``[batch, *sizes, 2]`` from tokens ``[batch, token, entry]``; drops the padding of :func:`to_patches`."""
+    """Channels ``[batch, *sizes, 2]`` from tokens ``[batch, token, entry]``; padding of :func:`to_patches` dropped."""
     a, b, c = (-(-n // p) for n, p in zip(sizes, patch, strict=True))
     i, j, k = patch
     x = ops.transpose(ops.reshape(tokens, (-1, a, b, c, i, j, 2 * k)), (0, 1, 4, 2, 5, 3, 6))

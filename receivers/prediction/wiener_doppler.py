@@ -22,8 +22,8 @@ class WienerDopplerPredictor(Predictor):
 
     :math:`R_{st} = P J_0(2\pi f_d T (s - t))` (isotropic scattering), noise variance :math:`\sigma^2` on the diagonal.
     Parameters that are not given are estimated for every UE from the sample autocorrelation of its history over slots,
-    averaged over antennas, ports and subcarriers: ``f_d`` (up to half a turn per slot) and P are the least-squares fit of
-    :math:`P J_0` at the lags from 1 on, weighted by the number of slot pairs; the rest of the power at lag 0 is noise.
+    averaged over antennas, ports and subcarriers: ``f_d`` (up to half a turn per slot) and P are the least-squares fit
+    of :math:`P J_0` at lags 1 and above, weighted by the number of slot pairs; the rest of the power at lag 0 is noise.
     The root mean square of the residuals of the fit, which Jakes' spectrum cannot explain, is a lower limit of the
     noise: a channel of few paths would otherwise be extrapolated from a model that does not hold.
 
