@@ -93,7 +93,7 @@ def fit(points: list[tuple[float, int, int]], width: float) -> tuple[float, floa
 
 
 def main(path: Path) -> None:
-    """Measure what the file does not hold yet, and write it after every curve."""
+    """Measure the curves that the file does not hold yet, and write it after every curve."""
     found: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
     for tb_size in GRID[2]:  # small ones first
         for order in GRID:

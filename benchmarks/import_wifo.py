@@ -26,7 +26,7 @@ def import_wifo(
 ) -> dict[str, Any]:
     """Folder of a predictor ``network`` from a checkpoint of WiFo; sizes come from the tensors, heads are 8.
 
-    With a store, its slots say how far the network may look, and its test split is scored.
+    With a store, its slots limit the horizon of the network, and its test split is scored.
 
     Raises:
         StoreError: tensors that do not fit.

@@ -1,4 +1,4 @@
-"""Checksum and identity in a chunk's file, which tell it from a damaged one and from that of another chunk."""
+"""Checksum and identity in a chunk's file, which distinguish it from a damaged file and from that of another chunk."""
 
 from __future__ import annotations
 

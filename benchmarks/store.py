@@ -49,7 +49,7 @@ class Unit:
 
     @property
     def path(self) -> Path:
-        """Where its result lies once it is finished."""
+        """Path of its result once it is finished."""
         return self.folder / "points" / self.point.key / f"chunk-{self.first:08d}-{self.drops}.npz"
 
     @property
@@ -59,7 +59,7 @@ class Unit:
 
     @property
     def fault(self) -> str | None:
-        """What is wrong with its file, in words."""
+        """Fault of its file, in words."""
         return seal_fault(self.path, self._identity)
 
     def write(self, data: bytes) -> None:

@@ -24,7 +24,7 @@ from simulator.data.store import ChannelStore, sha256, write_json
 
 # Scalar quantisers and widths for which tables are fitted when the training had no rate term.
 _TABLE_BITS = range(1, 9)
-# Cells of the KLT yardstick lie within +- this many steps.
+# Cells of the KLT reference lie within +- this many steps.
 KLT_LIMIT = 127
 
 
@@ -36,7 +36,7 @@ def train(recipe: TrainingRecipe, store: ChannelStore, folder: Path, progress: A
 
     Raises:
         ConfigError: the store is not the data set that the recipe names.
-        StoreError: ``folder`` holds what was trained with another recipe, store or start, or another process writes
+        StoreError: ``folder`` holds a training with another recipe, store or start, or another process writes
             there.
     """
     if not is_data_set(store, recipe.dataset):
@@ -113,7 +113,7 @@ def _train_network(
 
 
 def _codec(recipe: TrainingRecipe, folder: Path) -> dict[str, Any]:
-    """What a card says of quantiser and tables."""
+    """Card section of quantiser and tables."""
     section = recipe.quantizer
     return {
         "codec": {
@@ -133,7 +133,7 @@ def write_tables(folder: Path, tables: dict[str, dict[str, np.ndarray]]) -> None
 
 
 def fit_tables(model: Any, images: np.ndarray, recipe: TrainingRecipe) -> dict[str, dict[str, np.ndarray]]:
-    """What ``tables.npz`` holds of every quantiser: ``levels``, ``counts``, ``learned``, ``params_*``.
+    """Entries of ``tables.npz`` for every quantiser: ``levels``, ``counts``, ``learned``, ``params_*``.
 
     With a rate term these are the quantiser of the training and its neighbours of one bit less and more; otherwise that
     of the training, mu-law, uniform and Lloyd-Max from 1 to 8 bits.
@@ -203,8 +203,8 @@ def test_scores(
     """Distortion and counted bits of the finished folder on the test split.
 
     NMSE is that of the truncated angular-delay image (``nmse_trunc_db``), mean of per-sample ratios, with the 95 %
-    half-width; eigenvectors are scored by ``sgcs_subband``. Beside each stand the KLT of the same training images
-    behind the same range coder, and the sparse angular-delay code, at the same bits.
+    half-width; eigenvectors are scored by ``sgcs_subband``. Each comes with the KLT of the same training images with
+    the same range coder, and with the sparse angular-delay code, at the same bits.
     """
     from receivers.feedback.latents import LatentCodec
     from receivers.models.klt import Klt
@@ -259,7 +259,7 @@ def klt_score(klt: Any, test: np.ndarray, bits: float) -> dict[str, float]:
 
 
 def sparse_score(store: ChannelStore, test: np.ndarray, bits: float) -> dict[str, float]:
-    """Score of the sparse angular-delay code of so many bits, on images float32 ``[sample, delay, port, 2]``."""
+    """Score of the sparse angular-delay code of ``bits`` bits, on images float32 ``[sample, delay, port, 2]``."""
     from receivers.feedback.sparse import SparseFeedback
     from simulator.core.types import CsiConfig, CsiEstimate
     from simulator.maths.transforms import from_angular_delay, to_angular_delay, to_complex, to_real

@@ -56,7 +56,7 @@ def draw(split: str) -> dict[str, np.ndarray]:
 
 
 def example(h: np.ndarray, rng: np.random.Generator, snr_db: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pilots, facts and the noise to be found, as the network takes them, of channels at an SNR each."""
+    """Pilots, facts and the noise to be estimated, as the network takes them, of channels at an SNR each."""
     from receivers.estimation.learned import facts
 
     var = (10 ** (-snr_db / 10)).astype(np.float32)[:, None, None]

@@ -1,4 +1,4 @@
-"""Coded throughput: effective SINR and tables beside encoding and decoding of the same transport blocks."""
+"""Coded throughput: effective SINR and tables compared with encoding and decoding of the same transport blocks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def measure(
     blocks = batch * 4
     return [
         row(
-            f"throughput: EESM and tables beside LDPC decoding, 4 UEs x 2 layers x {num_rb} RB",
+            f"throughput: EESM and tables against LDPC decoding, 4 UEs x 2 layers x {num_rb} RB",
             blocks / float(np.median(seconds["fast"])),
             blocks / float(np.median(seconds["exact"])),
             "blocks/s",

@@ -164,7 +164,7 @@ def curve_figure(over_bits: pd.DataFrame) -> Figure:
 
 
 def link_figure(link: pd.DataFrame, plan: dict[str, Any]) -> Figure:
-    """True sum rate and outage of the users beside the rho^2 approximation; eType II at its own bits."""
+    """True sum rate and outage of the users next to the rho^2 approximation; eType II at its own bits."""
     figure = Figure(figsize=(11.5, 3.8), layout="constrained")
     panels = {
         "sum_rate_bpshz": f"ZF sum rate of {plan['link']['num_users']} users (bit/s/Hz)",
@@ -192,7 +192,7 @@ def link_figure(link: pd.DataFrame, plan: dict[str, Any]) -> Figure:
 
 
 def scale_figure(link: pd.DataFrame, plan: dict[str, Any]) -> Figure:
-    """What sees scale: NMSE against NMSE at the best scale, energy ratio, rate with power by believed gain."""
+    """Effect of scale: NMSE against NMSE at the best scale, energy ratio, rate with power by expected gain."""
     data = list(dict.fromkeys(link.data))
     figure = Figure(figsize=(10.5, 2.9 * len(data)), layout="constrained")
     for row, name in zip(figure.subplots(len(data), 3, squeeze=False), data, strict=True):

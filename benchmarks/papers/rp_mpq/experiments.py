@@ -1,4 +1,4 @@
-"""The measurements behind the tables: networks, uniform widths, policies, controllers. Each is kept in one file."""
+"""Measurements for the tables: networks, uniform widths, policies, controllers. Each is kept in one file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from simulator.data.store import ChannelStore
 
 
 def structure(plan: dict[str, Any], data: str, store: ChannelStore, out: Path) -> pd.DataFrame:
-    """Tables II, III and VI: NMSE on the test split, cost counted in three ways, the linear code beside them."""
+    """Tables II, III and VI: NMSE on the test split, cost counted in three ways, with the linear code."""
     rows = []
     for model, ratio, name in networks(plan, data):
         trained = TrainedModel(str(out / data / name))
@@ -123,7 +123,7 @@ def _decibel(ratio: np.ndarray) -> dict[str, float]:
 
 
 def policies(plan: dict[str, Any], data: str, store: ChannelStore, out: Path) -> PolicySet:
-    """Offline stage of the scheduled network, and Fig. 1's table beside it."""
+    """Offline stage of the scheduled network, and the table of Fig. 1."""
     folder = out / data / plan["scheduled"]
     if not (folder / FILE).exists():
         recipe = parse_precision(plan["precision"])

@@ -43,7 +43,7 @@ CONTROLLERS = {
 
 
 def report(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path) -> None:
-    """Everything below, as CSV and PNG in ``out``; what exists is not measured again."""
+    """Everything below, as CSV and PNG in ``out``; existing results are not measured again."""
     data = next(iter(stores))
     tables = {
         "table_2_3": _kept(out / "table_2_3.csv", lambda: experiments.structure(plan, data, stores[data], out)),
@@ -131,7 +131,7 @@ def budget_table(online: pd.DataFrame) -> pd.DataFrame:
 
 
 def ranking_figure(ranking: pd.DataFrame) -> Figure:
-    """Fig. 1: what the ILP and the divergence predict against the distortion that a policy causes."""
+    """Fig. 1: prediction by the ILP and the divergence against the distortion that a policy causes."""
     figure = Figure(figsize=(8.4, 3.6), layout="constrained")
     distinct = ranking.drop_duplicates(["omega", "kappa"])
     labels = {"omega": r"ILP objective $\sum\Omega_m(b_m)$", "kl": r"divergence $J(\pi)$ (nat)"}

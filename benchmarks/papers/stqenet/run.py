@@ -259,7 +259,7 @@ def link(plan: dict[str, Any], environment: str, out: Path) -> Any:
 
 
 def report(plan: dict[str, Any], tables: dict[str, Any], out: Path) -> None:
-    """Figures beside the tables."""
+    """Figures next to the tables."""
     from matplotlib.figure import Figure
 
     from benchmarks.report.figures import PALETTE

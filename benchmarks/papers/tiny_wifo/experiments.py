@@ -86,7 +86,7 @@ def _classical(key: str, x: np.ndarray, snr_db: float | None) -> pd.DataFrame:
     from receivers.training.fit_prediction import halves
     from simulator.core.types import Panel, RadioGeometry
 
-    geometry = RadioGeometry(1e9, Panel(1), 1, 1, 1, 1.0)  # none of them reads it
+    geometry = RadioGeometry(1e9, Panel(1), 1, 1, 1, 1.0)  # not used by any of them
     contenders = {
         "repeat": RepeatPredictor(geometry),
         "ar": ArPredictor(geometry, order=4),
@@ -186,7 +186,7 @@ def over_seeds(frame: pd.DataFrame, methods: list[str], seeds: list[int], by: st
 
 
 def paired(frame: pd.DataFrame, methods: list[str], seeds: list[int], by: str = "task") -> pd.DataFrame:
-    """What a method changes: dB values minus those of the first method with the same seed, by group and ``by``.
+    """Effect of a method: dB values minus those of the first method with the same seed, by group and ``by``.
 
     Mean and 95 % half-width by Student's t. A seed fixes the initial weights and the order of the data, so that much of
     the spread over seeds is common to all methods.
@@ -206,7 +206,7 @@ def paired(frame: pd.DataFrame, methods: list[str], seeds: list[int], by: str = 
 
 
 def retention(table: pd.DataFrame) -> pd.DataFrame:
-    """What students keep of the teacher: ratio of the dB values, and of the explained power 1 - NMSE, in percent."""
+    """Students relative to the teacher: ratio of the dB values, and of the explained power 1 - NMSE, in percent."""
     teacher = table[table.method == "teacher"].set_index(["group", "task"]).nmse_db
     students = table[table.method.isin(["none", "mcakd", "lmkd"])]
     base = np.array([teacher.loc[key] for key in zip(students.group, students.task, strict=True)])
@@ -236,7 +236,7 @@ def mobility(out: Path) -> pd.DataFrame:
 
 
 def recovered(results: pd.DataFrame) -> pd.DataFrame:
-    """Share of the ageing loss that a predictor wins back, by speed and delay.
+    """Share of the ageing loss that a predictor recovers, by speed and delay.
 
     :math:`(r_p - r_a) / (r_0 - r_a)` of mean relative rates: with prediction, aged, and without delay.
     """

@@ -32,7 +32,7 @@ COLORS = dict(zip(NAMES, (*PALETTE[:7], "0.2", "0.5", "0.75"), strict=True))
 
 
 def report(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path, recorded: Path | None = None) -> None:
-    """Everything below, as CSV and PNG in ``out``; what exists is not measured again."""
+    """Everything below, as CSV and PNG in ``out``; existing results are not measured again."""
     single = by_set(plan, stores, out)
     grouped = experiments.grouped(single)
     table = experiments.over_seeds(grouped, list(plan["methods"]), plan["seeds"])
