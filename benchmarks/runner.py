@@ -223,9 +223,9 @@ def _planned(point: Point, plan: Sequence[Unit]) -> int:
 
 
 def _tight(scenario: Scenario, total: Accumulator) -> bool:
-    """Enough drops, and every row of the watched metric has a small enough relative half-width; or more drops are useless.
+    """Enough drops, and every row of the watched metric has a small enough relative half-width; or no new samples.
 
-    They are of no use where a finite store is exhausted: half-widths can shrink by 5 % at most, however many follow.
+    A finite store is exhausted when further drops can shrink the half-widths by 5 % at most.
     """
     rule = scenario.run
     if total.drops < rule.drops:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,14 +161,6 @@ class Accumulator:
                 | {"ci95": ci, "unit": metric.unit}
             )
         return out
-
-
-def merge(units: Iterable[Unit]) -> Accumulator:
-    """Statistics of finished chunks, in the order given."""
-    total = Accumulator()
-    for unit in units:
-        total.add(unit.path)
-    return total
 
 
 def tidy_frame(name: str, points: Sequence[tuple[Point, Accumulator]]) -> pd.DataFrame:

@@ -151,15 +151,6 @@ class MixedPrecisionEncoder:
         weights = sum(block.macs * bits for block, bits in zip(self.blocks, self.check(policy), strict=True))
         return float(weights * self.activation_bits + self.product_macs * self.activation_bits**2)
 
-    def published_bops(self, policy: Sequence[int]) -> float:
-        """Bit operations of convolutions and dense layers alone, as published tables count."""
-        used = [(block, bits) for block, bits in zip(self.blocks, self.check(policy), strict=True) if block.published]
-        return float(sum(block.macs * bits for block, bits in used) * self.activation_bits)
-
-    def num_bytes(self, policy: Sequence[int]) -> float:
-        """Size of the kernels under a policy [byte]."""
-        return sum(block.params * bits for block, bits in zip(self.blocks, self.check(policy), strict=True)) / 8
-
 
 def _blocks(encoder: keras.Model, parts: int) -> tuple[list[Block], int]:
     """Blocks of all kernels that multiply, in the order of their first use; MACs of products of activations."""

@@ -8,8 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from receivers.models.masking import hidden_tokens, task_tokens
-from simulator.core.errors import ConfigError
+from receivers.models.masking import task_tokens
 
 
 def masked_error(target, prediction, hidden, valid):
@@ -37,21 +36,6 @@ def masked_mse(target, prediction, hidden, valid=1.0):
     return 2.0 * error / ops.maximum(count, 1.0)
 
 
-def masked_nmse(target, prediction, hidden, valid=1.0):
-    r"""Per-sample :math:`\sum |h - \hat h|^2 / \sum |h|^2` over the entries of hidden tokens.
-
-    Args as :func:`masked_mse`.
-
-    Returns:
-        float ``[batch]``; 1 for the zero predictor. Papers report 10 log10 of its mean.
-
-    Source: Tiny-WiFo, Sec. IV-B.
-    """
-    error, _ = masked_error(target, prediction, hidden, valid)
-    power, _ = masked_error(target, ops.zeros_like(target), hidden, valid)
-    return error / ops.maximum(power, 1e-12)
-
-
 def draw_masks(
     tasks: Sequence[str],
     batch: Any,
@@ -75,27 +59,6 @@ def draw_masks(
     """
     axes = {"time": 0, "frequency": frequency_axis}
     return [(task_tokens(task, batch, grid, seed, ratio, frequency_axis), axes.get(task)) for task in tasks]
-
-
-def self_supervised_loss(model, x, masks: Sequence[tuple[Any, int | None]]):
-    """:func:`masked_mse` of a network, averaged over masks.
-
-    Args:
-        model: :class:`~receivers.models.wifo.WiFo`.
-        x: channels float32 ``[batch, slot, subcarrier, antenna, 2]``, input and target.
-        masks: of :func:`draw_masks`.
-
-    Returns:
-        float ``[batch]``.
-    """
-    if not masks:
-        raise ConfigError("masks", masks, "at least one")
-    target, valid = model.patches(x), model.valid(x.shape)
-    losses = []
-    for visible, axis in masks:
-        hidden = hidden_tokens(visible, target.shape[1])
-        losses.append(masked_mse(target, model(x, visible, axis=axis), hidden, valid))
-    return sum(losses) / len(losses)
 
 
 def add_noise(x, snr_db: float, seed):

@@ -122,7 +122,7 @@ def _search_us(book: StoredCodebook, environment: str, store: ChannelStore) -> f
 
 
 def _transfer(plan: dict[str, Any], stores: dict[str, ChannelStore], made: Made) -> pd.DataFrame:
-    """Test cosine of codebooks in other environments, and of one for all environments, at the most bits that all have."""
+    """Test cosine of codebooks in other environments, and of one for all, at the most bits that all have."""
     ports = [stores[environment].layout.panel.num_ports for environment in stores]
     same = [environment for environment, n in zip(stores, ports, strict=True) if n == max(ports)]
     bits = max(b for b in plan["bits"] if all((environment, b, "lvm4cf-ds") in made for environment in same))
