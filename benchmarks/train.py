@@ -20,6 +20,7 @@ from simulator.core import registry
 from simulator.core.content import own_version
 from simulator.core.durable import renamed
 from simulator.core.errors import ConfigError
+from simulator.core.units import lin_to_db
 from simulator.data.store import ChannelStore, sha256, write_json
 
 # Scalar quantisers and widths for which tables are fitted when the training had no rate term.
@@ -313,7 +314,7 @@ def _score(x: np.ndarray, x_hat: np.ndarray, channel: bool) -> dict[str, float]:
         axes = (1, 2, 3)
         ratio = np.sum((x - x_hat) ** 2, axis=axes, dtype=np.float64) / np.sum(x**2, axis=axes, dtype=np.float64)
         mean, half = float(np.mean(ratio)), half_width_of(ratio)
-        return {"nmse_db": round(10 * np.log10(mean), 3), "ci95": round(10 / np.log(10) * half / mean, 3)}
+        return {"nmse_db": round(lin_to_db(mean), 3), "ci95": round(10 / np.log(10) * half / mean, 3)}
     a, b = (np.ascontiguousarray(v, np.float32).view(np.complex64)[..., 0] for v in (x, x_hat))
     power = np.sum(np.abs(a) ** 2, axis=-1) * np.sum(np.abs(b) ** 2, axis=-1)
     sgcs = np.mean(np.abs(np.sum(a.conj() * b, axis=-1)) ** 2 / np.maximum(power, 1e-30), axis=-1)
@@ -345,7 +346,7 @@ def _learning_curve(epochs: list[dict[str, float]], recipe: TrainingRecipe) -> A
     decibel = recipe.loss in ("nmse", "mse")
     for key, label in (("loss", "training"), ("val_loss", "validation")):
         values = np.array([e[key] for e in epochs])
-        axis.plot(count, 10 * np.log10(values) if decibel else values, marker="o", ms=3, label=label)
+        axis.plot(count, lin_to_db(values) if decibel else values, marker="o", ms=3, label=label)
     axis.set(
         xlabel="epoch",
         ylabel=f"{recipe.loss.upper()} [dB]" if decibel else recipe.loss,

@@ -15,6 +15,7 @@ from simulator.core import registry
 from simulator.core.interfaces import ChannelSource
 from simulator.core.seeding import derive
 from simulator.core.types import Panel, RadioGeometry
+from simulator.core.units import db_to_lin
 from simulator.data.store import sha256, write_json
 from simulator.maths.transforms import unit_power
 
@@ -59,7 +60,7 @@ def example(h: np.ndarray, rng: np.random.Generator, snr_db: np.ndarray) -> tupl
     """Pilots, facts and the noise to be estimated, as the network takes them, of channels at an SNR each."""
     from receivers.estimation.learned import facts
 
-    var = (10 ** (-snr_db / 10)).astype(np.float32)[:, None, None]
+    var = db_to_lin(-snr_db).astype(np.float32)[:, None, None]
     n = rng.standard_normal((*h.shape, 2), np.float32).view(np.complex64)[..., 0] * np.float32(np.sqrt(0.5))
     z = h + np.sqrt(var)[:, :, None, None, :, None] * n
     turn, scale, told = facts(z, var)

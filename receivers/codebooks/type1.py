@@ -9,6 +9,7 @@ from receivers.codebooks.pmi import Pmi, PmiCodebook, oversampling
 from simulator.core import bitfield
 from simulator.core.errors import ConfigError
 from simulator.core.types import Panel
+from simulator.core.units import db_to_lin
 
 _FIELD = "feedback.type1"
 _CHUNK_VALUES = 1 << 24  # products kept at a time
@@ -144,7 +145,7 @@ class TypeOneCodebook(PmiCodebook):
                 scores[:, t] = np.sum(np.square(e.real) + np.square(e.imag), axis=(1, 4))
                 continue
             gram = np.einsum("nsabi,nsabj->nabij", e.conj(), e, optimize=True)
-            gram *= 10 ** (self.snr_db / 10) / self.rank / band.shape[3]
+            gram *= float(db_to_lin(self.snr_db)) / self.rank / band.shape[3]
             scores[:, t] = np.linalg.slogdet(gram + np.eye(self.rank, dtype=np.complex64))[1]
         best = scores.max(axis=3)  # [report, unit, wideband index]
         wideband = best.sum(axis=1).argmax(axis=1)

@@ -13,6 +13,7 @@ from receivers.estimation.interpolation import Interpolation
 from simulator.core.interfaces import Estimator
 from simulator.core.params import Integer, SnrDb, validated
 from simulator.core.types import CsiEstimate, RadioGeometry
+from simulator.core.units import db_to_lin
 from simulator.nr.csi_rs import CsiRs
 from simulator.nr.csi_rs_signal import CsiRsSignal
 
@@ -65,8 +66,8 @@ class CsiRsEstimator(Estimator):
     ):
         resource = CsiRs(geometry.panel.num_ports, row=row, density=density)
         self.geometry, self.signal = geometry, CsiRsSignal(resource, geometry)
-        self.noise_var = 10 ** (-snr_db / 10)
-        self._interference_var = 0.0 if inr_db is None else self.noise_var * 10 ** (inr_db / 10)
+        self.noise_var = float(db_to_lin(-snr_db))
+        self._interference_var = 0.0 if inr_db is None else self.noise_var * float(db_to_lin(inr_db))
         self._period = period_slots
         positions = self.signal.positions
         self.interpolation = Interpolation(positions, geometry.num_subcarriers, interpolation)

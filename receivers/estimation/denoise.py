@@ -10,6 +10,7 @@ from pydantic import Field
 from receivers.estimation.csi_rs import CsiRsEstimator
 from simulator.core.params import Real, validated
 from simulator.core.types import RadioGeometry
+from simulator.core.units import db_to_lin
 
 
 class DenoisingEstimator(CsiRsEstimator):
@@ -41,7 +42,7 @@ class DenoisingEstimator(CsiRsEstimator):
         **csi_rs: Any,
     ):
         super().__init__(geometry, interpolation=interpolation, **csi_rs)
-        self._threshold = 10 ** (threshold_db / 10)
+        self._threshold = float(db_to_lin(threshold_db))
         # Delays of the taps in cycles per frequency sample, the upper half before zero.
         delays = np.fft.fftfreq(self.signal.positions.shape[1], self.spacing)
         self._power = self.interpolation.spectrum(delays)[1].astype(np.float32)

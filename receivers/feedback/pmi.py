@@ -11,6 +11,7 @@ from simulator.core import bitfield
 from simulator.core.errors import ConfigError, PayloadError
 from simulator.core.interfaces import FeedbackScheme
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport
+from simulator.core.units import db_to_lin
 
 _MAX_SAMPLES = 64  # of the band, for the estimate of the rate
 _CHUNK = 256  # reports at a time
@@ -82,7 +83,7 @@ class PmiFeedback(FeedbackScheme):
         """Best rank of every UE with its PMI."""
         batch, users = csi.h_hat.shape[:2]
         h = csi.h_hat.reshape(batch * users, *csi.h_hat.shape[2:])
-        noise = 10 ** (-self.snr_db / 10) + np.asarray(csi.error_var, np.float64).reshape(-1)
+        noise = db_to_lin(-self.snr_db) + np.asarray(csi.error_var, np.float64).reshape(-1)
         bits = np.zeros((len(h), self.max_bits), np.uint8)
         num_bits = np.zeros(len(h), np.int64)
         best = np.full(len(h), -np.inf)

@@ -16,6 +16,7 @@ from simulator.core.errors import ConfigError
 from simulator.core.interfaces import FeedbackScheme
 from simulator.core.params import Count, validated
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport
+from simulator.core.units import db_to_amplitude
 from simulator.maths.transforms import from_angular_delay, to_angular_delay
 
 # Bits of the field that names the grid, and of the largest amplitude.
@@ -40,15 +41,15 @@ class _Grid:
         """Indices of amplitudes and phases of entries ``[image, kept]``."""
         zero = 2**self.amplitude_bits - 1
         below = (top_db - 20 * np.log10(np.maximum(np.abs(kept), 1e-15))) / self.step_db
-        smallest = 10 ** (-(zero - 1) * self.step_db / 20) / 2  # nearer to 0 than to the last amplitude
+        smallest = float(db_to_amplitude(-(zero - 1) * self.step_db)) / 2  # nearer to 0 than to the last amplitude
         index = np.clip(np.round(below), 0, zero - 1)
-        index[np.abs(kept) < 10 ** (top_db / 20) * smallest] = zero
+        index[np.abs(kept) < db_to_amplitude(top_db) * smallest] = zero
         phase = np.round(np.angle(kept) / (2 * np.pi) * 2**self.phase_bits) % 2**self.phase_bits
         return index.astype(np.int64), phase.astype(np.int64)
 
     def dequantize(self, amplitude: np.ndarray, phase: np.ndarray, top_db: np.ndarray) -> np.ndarray:
         """Entries complex128 of indices."""
-        size = 10 ** ((top_db - self.step_db * amplitude) / 20) * (amplitude < 2**self.amplitude_bits - 1)
+        size = db_to_amplitude(top_db - self.step_db * amplitude) * (amplitude < 2**self.amplitude_bits - 1)
         return size * np.exp(2j * np.pi / 2**self.phase_bits * phase)
 
 

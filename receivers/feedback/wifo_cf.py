@@ -19,6 +19,7 @@ from simulator.core.errors import ConfigError, StoreError
 from simulator.core.interfaces import FeedbackScheme
 from simulator.core.params import SnrDb, validated
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport
+from simulator.core.units import db_to_lin
 from simulator.maths.transforms import to_complex, to_real
 
 Width = Annotated[int, Field(ge=1, le=MAX_BITS)]
@@ -221,4 +222,4 @@ class WiFoCfFeedback(FeedbackScheme):
             content = zlib.crc32(np.packbits(bits[drop, user, : lengths[user]]).tobytes())
             noise[drop, user] = np.random.default_rng([self._seed, content]).standard_normal(z.shape[2:])
         power = np.mean(np.square(z, dtype=np.float64), axis=-1, keepdims=True)
-        return (noise * np.sqrt(power * 10.0 ** (-snr_db / 10.0))).astype(np.float32)
+        return (noise * np.sqrt(power * db_to_lin(-snr_db))).astype(np.float32)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from simulator.core.errors import ConfigError
+from simulator.core.units import db_to_lin
 
 
 def hoyer_sparsity(x: ArrayLike) -> NDArray[np.float64]:
@@ -55,7 +56,7 @@ def mrt_rate(h: NDArray[np.complex64], h_hat: NDArray[np.complex64], snr_db: Arr
     gain = np.abs(np.sum(h_hat.conj() * h, axis=1)) ** 2
     power = np.sum(np.abs(h_hat) ** 2, axis=1)
     gain = np.float64(gain / np.where(power > 0, power, 1))
-    snr = 10 ** (np.asarray(snr_db, np.float64)[..., None, None] / 10)
+    snr = db_to_lin(np.asarray(snr_db)[..., None, None])
     return np.log2(1 + snr * gain).mean(axis=-1)
 
 

@@ -10,6 +10,7 @@ from receivers.prediction.covariance import combine, slot_covariance
 from simulator.core.interfaces import Predictor
 from simulator.core.params import SnrDb, Speed, validated
 from simulator.core.types import RadioGeometry
+from simulator.core.units import db_to_lin
 
 # Maximum Doppler shifts that are tried, in turns per slot; denser where the correlation is nearly 1.
 _DOPPLERS = 0.5 * (np.arange(501) / 500) ** 2
@@ -84,7 +85,7 @@ class WienerDopplerPredictor(Predictor):
             energy = np.maximum(np.sum(weight * shape**2, axis=-1), 1e-30)
             share = np.clip(np.sum(weight * r * shape, axis=-1) / energy, 0, 1)  # [batch, user, doppler]
         else:
-            share = np.full((*r.shape[:2], len(turns)), 1 / (1 + 10 ** (-self._snr_db / 10)))
+            share = np.full((*r.shape[:2], len(turns)), 1 / (1 + db_to_lin(-self._snr_db)))
         error = np.sum(weight * (r - share[..., None] * shape) ** 2, axis=-1)
         best = np.argmin(error, axis=-1)
         share, error = (np.take_along_axis(x, best[..., None], axis=-1)[..., 0] for x in (share, error))

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from receivers.models.masking import task_tokens
+from simulator.core.units import db_to_lin
 
 
 def masked_error(target, prediction, hidden, valid):
@@ -76,4 +77,4 @@ def add_noise(x, snr_db: float, seed):
         float, same shape.
     """
     power = ops.mean(ops.square(x), axis=tuple(range(1, len(x.shape))), keepdims=True)
-    return x + keras.random.normal(ops.shape(x), seed=seed) * ops.sqrt(power * 10.0 ** (-snr_db / 10.0))
+    return x + keras.random.normal(ops.shape(x), seed=seed) * ops.sqrt(power * float(db_to_lin(-snr_db)))

@@ -28,6 +28,7 @@ from simulator.core.durable import write_bytes
 from simulator.core.errors import ConfigError
 from simulator.core.seeding import derive
 from simulator.core.types import CsiConfig
+from simulator.core.units import db_to_lin
 
 
 class WiFoCfTraining(PhasedTraining):
@@ -224,7 +225,7 @@ def channel_error(h, h_hat, kind: str = "nmse"):
 def noise_scale(z, snr_db: float):
     """Deviation ``[..., 1]`` of white noise on codewords ``[..., latent]`` at an SNR over the mean square of each."""
     power = ops.mean(ops.square(ops.stop_gradient(z)), axis=-1, keepdims=True)
-    return ops.sqrt(power * 10.0 ** (-snr_db / 10.0))
+    return ops.sqrt(power * float(db_to_lin(-snr_db)))
 
 
 def write_weights(

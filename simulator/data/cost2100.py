@@ -12,6 +12,7 @@ from simulator.core.errors import StoreError
 from simulator.core.params import PositiveFloat, validated
 from simulator.core.paths import inside
 from simulator.core.types import Panel
+from simulator.core.units import lin_to_db
 from simulator.data.arrays import ArrayFile
 from simulator.data.importer import Block, Importer, check_block
 from simulator.data.labels import read_labels
@@ -101,7 +102,7 @@ class Cost2100(Importer):
         if losses:
             ratio, rho, spread_s = (np.concatenate(x) for x in zip(*losses, strict=True))
             self._truncation = {
-                "nmse_db": round(float(10 * np.log10(ratio.mean())), 2),
+                "nmse_db": round(float(lin_to_db(ratio.mean())), 2),
                 "rho": round(float(rho.mean()), 4),
                 "rms_delay_spread_ns": [round(float(x), 1) for x in 1e9 * np.percentile(spread_s, (10, 50, 90))],
                 "num_samples": len(ratio),

@@ -10,6 +10,7 @@ import tensorflow as tf
 from sionna.phy.channel.tr38901 import PanelArray, SystemLevelChannel
 
 from simulator.core.seeding import derive
+from simulator.core.units import db_to_lin
 from simulator.phy.sionna_env import set_seed
 
 _POSITIONS, _DROPS = 200_000, 2_000
@@ -93,7 +94,7 @@ def _power(model: SystemLevelChannel) -> np.ndarray:
     rho = np.where(scenario.los[:, 0, 0].numpy(), (rho + k * direct) / (k + 1), rho)
     loss = np.ones(len(rho))
     if scenario.pathloss_enabled:
-        loss = 10 ** (-model._lsp_sampler.sample_pathloss()[:, 0, 0].numpy().astype(np.float64) / 10)
+        loss = db_to_lin(-model._lsp_sampler.sample_pathloss()[:, 0, 0].numpy().astype(np.float64))
     if not scenario.shadow_fading_enabled:
         return loss * rho
     sigma = scenario.lsp_log_std[:, 0, 0, _SHADOW].numpy().astype(np.float64) * np.log(10)

@@ -6,7 +6,7 @@ import numpy as np
 
 from simulator.core.interfaces import Metric
 from simulator.core.shapes import flat_tail, per_drop
-from simulator.core.units import db_to_lin
+from simulator.core.units import amplitude_to_db, db_to_lin, lin_to_db
 from simulator.outcomes import CsiOutcome
 
 
@@ -36,7 +36,7 @@ class Nmse(Metric):
 
     def finalize(self, mean: np.ndarray, snr_db: float | None = None) -> np.ndarray:
         """Ratio to dB."""
-        return 10 * np.log10(np.maximum(mean, 1e-30))
+        return lin_to_db(np.maximum(mean, 1e-30))
 
 
 class NmseScaled(Metric):
@@ -50,7 +50,7 @@ class NmseScaled(Metric):
 
     def finalize(self, mean: np.ndarray, snr_db: float | None = None) -> np.ndarray:
         """Ratio to dB."""
-        return 10 * np.log10(np.maximum(mean, 1e-30))
+        return lin_to_db(np.maximum(mean, 1e-30))
 
 
 class EnergyRatio(Metric):
@@ -91,7 +91,7 @@ class RhoBeamformingGainLoss(Metric):
 
     def finalize(self, mean: np.ndarray, snr_db: float | None = None) -> np.ndarray:
         """Cosine to loss in dB."""
-        return -20 * np.log10(np.maximum(mean, 1e-15))
+        return -amplitude_to_db(np.maximum(mean, 1e-15))
 
 
 class RhoSe(Metric):
@@ -144,7 +144,7 @@ class BeamformingGainLoss(Metric):
 
     def finalize(self, mean: np.ndarray, snr_db: float | None = None) -> np.ndarray:
         """Cosine to loss in dB."""
-        return -20 * np.log10(np.maximum(mean, 1e-15))
+        return -amplitude_to_db(np.maximum(mean, 1e-15))
 
 
 class RhoSquaredSe(Metric):

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from simulator.core.errors import ConfigError
 from simulator.core.seeding import derive_wide
+from simulator.core.units import db_to_lin
 from simulator.nr.mcs import MAX_DATA_SHARE, MAX_LAYERS, block_size, cqi_table, mcs_table
 from simulator.throughput.link_adaptation import OuterLoop, highest_row
 
@@ -134,13 +135,13 @@ class Throughput:
         beta, gain_db = beta[np.maximum(cqi - 1, 0)], np.zeros(cqi.shape)
         known = np.any(sinr > 0, axis=(-2, -1))
         for _ in range(10):  # the effective SINR grows about as the SINRs do
-            scaled = (sinr * 10 ** (gain_db / 10)[..., None, None]).astype(np.float32)
+            scaled = (sinr * db_to_lin(gain_db)[..., None, None]).astype(np.float32)
             error_db = np.where(known, target_db - self.model.effective_sinr_db(scaled, beta), 0)
             error_db[np.abs(error_db) < _GAIN_ERROR_DB] = 0  # each on its own, whether or not others have converged
             if not error_db.any():
                 break
             gain_db = np.clip(gain_db + error_db, -200, 200)
-        return np.where(known, 10 ** (gain_db / 10), 0).astype(np.float32)
+        return np.where(known, db_to_lin(gain_db), 0).astype(np.float32)
 
     def _cqi_rows(self, sinr: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """SINR [dB] ``[row, ...]`` that each table row requires for the layers in use, and betas ``[row]``."""

@@ -18,6 +18,7 @@ from benchmarks.papers.nf_kd.distance import kl_share
 from benchmarks.report.figures import PALETTE, RC
 from benchmarks.saved import save_figure, save_table
 from simulator.core.durable import write_bytes
+from simulator.core.units import lin_to_db
 from simulator.data.store import ChannelStore
 
 TITLES = {
@@ -222,7 +223,7 @@ def convergence_figure(plan: dict[str, Any], stores: dict[str, ChannelStore], ou
         for method, seed, name in students(plan, data):
             epochs = json.loads((out / data / name / "history.json").read_text())["epochs"]
             label = TITLES[method] if seed in (plan["seeds"][data][0], plan["teacher"]["seed"]) else None
-            loss = 10 * np.log10([e["val_loss"] for e in epochs])
+            loss = lin_to_db([e["val_loss"] for e in epochs])
             axis.plot(np.arange(1, len(loss) + 1), loss, color=COLORS[method], lw=0.9, label=label)
         axis.set(xlabel="epoch", ylabel="validation MSE (dB), all lengths", title=plan["titles"][data])
     _legend(figure)

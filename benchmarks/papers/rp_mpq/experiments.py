@@ -22,6 +22,7 @@ from receivers.quantization.weight_bits import WIDTHS
 from receivers.training.pca import fit_pca, pca_nmse
 from receivers.weights.folder import TrainedModel
 from simulator.core.durable import renamed
+from simulator.core.units import lin_to_db
 from simulator.data.store import ChannelStore
 
 
@@ -119,7 +120,7 @@ def uniform(plan: dict[str, Any], data: str, store: ChannelStore, out: Path) -> 
 
 def _decibel(ratio: np.ndarray) -> dict[str, float]:
     mean, half = ratio.mean(), half_width_of(ratio)
-    return {"nmse_db": 10 * np.log10(mean), "ci95": 10 / np.log(10) * half / mean}
+    return {"nmse_db": lin_to_db(mean), "ci95": 10 / np.log(10) * half / mean}
 
 
 def policies(plan: dict[str, Any], data: str, store: ChannelStore, out: Path) -> PolicySet:
@@ -248,5 +249,5 @@ def _score(picks, known, outcome, violation, weight, uniform_kappa, s, gamma) ->
         "ci95": half_width_of(outage, (0.0, 1.0)),
         "violation": float(np.mean([(weight * violation[pick, sample]).mean() for pick in picks])),
         "rate": float(np.mean([outcome.rate[pick, s, sample].mean() for pick in picks])),
-        "nmse_db": float(10 * np.log10(np.mean([outcome.nmse[pick, sample].mean() for pick in picks]))),
+        "nmse_db": float(lin_to_db(np.mean([outcome.nmse[pick, sample].mean() for pick in picks]))),
     }

@@ -13,6 +13,7 @@ from benchmarks.intervals import half_width_of
 from benchmarks.papers.command import parse
 from benchmarks.saved import save_figure, save_table
 from simulator.core.durable import write_bytes
+from simulator.core.units import db_to_amplitude
 
 HERE = Path(__file__).parent
 SNRS_DB = tuple(range(0, 21, 2))
@@ -171,7 +172,7 @@ def accuracy(plan: dict[str, Any], environment: str, out: Path) -> list[dict[str
             snrs = (np.inf, *SNRS_DB) if fixed else (np.inf,)
             codecs = {coder: LatentCodec(trained, None, bits, coder, "latent", "shipped", 1) for coder in coders}
             for snr_db in snrs:
-                latent = trained.encode(test + noise * np.float32(10 ** (-snr_db / 20)))
+                latent = trained.encode(test + noise * np.float32(db_to_amplitude(-snr_db)))
                 for coder, codec in codecs.items():
                     if np.isfinite(snr_db) and coder != "fixed":
                         continue

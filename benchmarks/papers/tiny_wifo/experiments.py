@@ -14,6 +14,7 @@ import pandas as pd
 from scipy.stats import t
 
 from benchmarks.papers.tiny_wifo.data import UNSEEN
+from simulator.core.units import db_to_lin, lin_to_db
 from simulator.data.store import ChannelStore
 
 TASKS = ("time", "frequency")
@@ -51,10 +52,10 @@ def feedback(stores: dict[str, ChannelStore], out: Path) -> pd.DataFrame:
             for uplink in [uplink for uplink in ("bits", "analog") if uplink in entry]:
                 group = keys[name] if keys[name] in UNSEEN else GROUPS[0]
                 row = {"network": path.parent.name, "parameters": card["parameters"], "group": group, "uplink": uplink}
-                rows.append({**row, "ratio": 10 ** (entry[uplink]["nmse_db"] / 10), "bits": entry["report_bits"]})
+                rows.append({**row, "ratio": db_to_lin(entry[uplink]["nmse_db"]), "bits": entry["report_bits"]})
     frame = pd.DataFrame(rows, columns=["network", "parameters", "group", "uplink", "ratio", "bits"])
     mean = frame.groupby(["network", "parameters", "group", "uplink"], as_index=False)[["ratio", "bits"]].mean()
-    return mean.assign(nmse_db=10 * np.log10(mean.ratio)).drop(columns="ratio")
+    return mean.assign(nmse_db=lin_to_db(mean.ratio)).drop(columns="ratio")
 
 
 def equal_epochs(out: Path) -> pd.DataFrame:
@@ -62,7 +63,7 @@ def equal_epochs(out: Path) -> pd.DataFrame:
     found = {}
     for path in sorted(out.glob("*/history.json")):
         epochs = json.loads(path.read_text())["epochs"]
-        found[path.parent.name] = {i: 10 * np.log10(e["val_loss"]) for i, e in enumerate(epochs, 1) if "val_loss" in e}
+        found[path.parent.name] = {i: lin_to_db(e["val_loss"]) for i, e in enumerate(epochs, 1) if "val_loss" in e}
     return pd.DataFrame(found).sort_index().T.rename_axis("network")
 
 
@@ -157,7 +158,7 @@ def noisy(x: np.ndarray, snr_db: float | None, seed: int = 17) -> np.ndarray:
     if snr_db is None:
         return x
     noise = np.random.default_rng(seed).standard_normal(x.shape, np.float32)
-    return x + noise * np.float32((10 ** (-snr_db / 10) / 2) ** 0.5)
+    return x + noise * np.float32((float(db_to_lin(-snr_db)) / 2) ** 0.5)
 
 
 def _cell(scored: dict[str, float]) -> dict[str, float]:
@@ -167,10 +168,10 @@ def _cell(scored: dict[str, float]) -> dict[str, float]:
 def grouped(frame: pd.DataFrame) -> pd.DataFrame:
     """Mean ratio over D1 .. D16, and the unseen sets, by network: ``network, task, group, nmse_db``."""
     frame = frame.assign(
-        group=np.where(frame["set"].isin(UNSEEN), frame["set"], GROUPS[0]), ratio=10 ** (frame.nmse_db / 10)
+        group=np.where(frame["set"].isin(UNSEEN), frame["set"], GROUPS[0]), ratio=db_to_lin(frame.nmse_db)
     )
     mean = frame.groupby(["network", "parameters", "group", "task"], as_index=False).ratio.mean()
-    return mean.assign(nmse_db=10 * np.log10(mean.ratio))
+    return mean.assign(nmse_db=lin_to_db(mean.ratio))
 
 
 def over_seeds(frame: pd.DataFrame, methods: list[str], seeds: list[int], by: str = "task") -> pd.DataFrame:
@@ -210,7 +211,7 @@ def retention(table: pd.DataFrame) -> pd.DataFrame:
     teacher = table[table.method == "teacher"].set_index(["group", "task"]).nmse_db
     students = table[table.method.isin(["none", "mcakd", "lmkd"])]
     base = np.array([teacher.loc[key] for key in zip(students.group, students.task, strict=True)])
-    explained = [1 - 10 ** (x / 10) for x in (students.nmse_db.to_numpy(), base)]
+    explained = [1 - db_to_lin(x) for x in (students.nmse_db.to_numpy(), base)]
     return students.assign(
         teacher_db=base, percent_of_db=100 * students.nmse_db / base, percent_of_power=100 * explained[0] / explained[1]
     )
