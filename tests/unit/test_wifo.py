@@ -273,7 +273,7 @@ def test_trace_shows_the_same_pass(rng):
     embedding = patches @ array(model.embed.kernel) + array(model.embed.bias)
     np.testing.assert_allclose(array(trace.embedding), embedding, atol=FLOAT32)
 
-    def network(block, state):  # what is left of a layer behind its attention
+    def network(block, state):  # the rest of a layer after its attention
         return state + block.down(keras.activations.gelu(block.up(block.norms[1](state)), approximate=False))
 
     latent = model.norm(network(model.encoder[-1], trace.encoder_state))

@@ -261,6 +261,18 @@ def link(plan: dict[str, Any], environment: str, out: Path) -> Any:
 
 def report(plan: dict[str, Any], tables: dict[str, Any], out: Path) -> None:
     """Figures next to the tables."""
+    for name, figure in {
+        "fig3_nmse_vs_snr": noise_figure(tables),
+        "fig4_nmse_vs_bits": rate_figure(tables),
+        "sum_rate_vs_bits": link_figure(plan, tables),
+        "convergence": convergence(plan, list(tables), out),
+    }.items():
+        save_figure(figure, out / f"{name}.png", dpi=150)
+    print(f"figures and tables: {out}")
+
+
+def noise_figure(tables: dict[str, Any]) -> Any:
+    """NMSE against the SNR of the CSI, for all widths (the paper's Fig. 3)."""
     from matplotlib.figure import Figure
 
     from benchmarks.report.figures import PALETTE
@@ -283,8 +295,16 @@ def report(plan: dict[str, Any], tables: dict[str, Any], out: Path) -> None:
         axis.set(title=f"{name}-like", xlabel="SNR of the CSI (dB)", ylabel="NMSE (dB)")
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
-    save_figure(figure, out / "fig3_nmse_vs_snr.png", dpi=150)
+    return figure
 
+
+def rate_figure(tables: dict[str, Any]) -> Any:
+    """NMSE against counted bits of all codes (the paper's Fig. 4)."""
+    from matplotlib.figure import Figure
+
+    from benchmarks.report.figures import PALETTE
+
+    names = list(tables)
     figure = Figure(figsize=(10, 4.8), layout="constrained")
     axes = figure.subplots(1, len(names))
     families = (
@@ -312,8 +332,16 @@ def report(plan: dict[str, Any], tables: dict[str, Any], out: Path) -> None:
         axis.set(title=f"{name}-like", xlabel="bits per real entry (counted, mean)", ylabel="NMSE (dB)", xlim=(0, 1.6))
         axis.grid(alpha=0.3)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncol=4, fontsize=8)
-    save_figure(figure, out / "fig4_nmse_vs_bits.png", dpi=150)
+    return figure
 
+
+def link_figure(plan: dict[str, Any], tables: dict[str, Any]) -> Any:
+    """Sum rate against bits of a report at the highest SNR."""
+    from matplotlib.figure import Figure
+
+    from benchmarks.report.figures import PALETTE
+
+    names = list(tables)
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     axes = figure.subplots(1, len(names))
     snr_db = max(plan["link"]["snr_db"])
@@ -346,9 +374,7 @@ def report(plan: dict[str, Any], tables: dict[str, Any], out: Path) -> None:
         )
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize=7)
-    save_figure(figure, out / "sum_rate_vs_bits.png", dpi=150)
-    save_figure(convergence(plan, names, out), out / "convergence.png", dpi=150)
-    print(f"figures and tables: {out}")
+    return figure
 
 
 def convergence(plan: dict[str, Any], names: list[str], out: Path) -> Any:
