@@ -40,7 +40,7 @@ def import_wifo(
     shapes = {name: np.shape(tensor) for name, tensor in state.items()}
     try:
         dim, _, *patch = shapes["Embedding.value_embedding.tokenConv.weight"]
-        told: dict[str, Any] = {
+        sizes: dict[str, Any] = {
             "size": dim,
             "depth": _count(shapes, "blocks."),
             "decoder_depth": _count(shapes, "decoder_blocks."),
@@ -49,12 +49,12 @@ def import_wifo(
         }
     except (KeyError, ValueError):
         raise StoreError(f"{files[0]}: no checkpoint of wifo (first names: {', '.join(list(shapes)[:4])})") from None
-    network = build_checked("--set", WiFo, {**told, "encoder_position": "released", **params})
+    network = build_checked("--set", WiFo, {**sizes, "encoder_position": "released", **params})
     load_wifo(network, state)
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(network, folder / "model.weights.h5")
     slots = _PUBLISHED_SLOTS if store is None else store.layout.num_slots
-    known = max(known_entries(slots), network.num_history)
+    history_slots = max(known_entries(slots), network.num_history)
     card = {
         "name": folder.name,
         "task": "prediction",
@@ -62,8 +62,8 @@ def import_wifo(
         "model": {"name": "wifo", "params": network.get_config()},
         "parameters": network.count_params(),
         "history_slots": network.num_history,
-        "max_history_slots": known,
-        "horizon_slots": max(slots - known, 1),
+        "max_history_slots": history_slots,
+        "horizon_slots": max(slots - history_slots, 1),
         "weights": {"file": "model.weights.h5", "sha256": sha256(folder / "model.weights.h5")},
         "channels": "weights: unknown",
         "training": _training(files),
@@ -94,14 +94,14 @@ def import_wifo_cf(
 
     if store is None:
         raise ConfigError("--store", "nothing", "a store with the panel and band of the link")
-    told = {**wifo_cf_params(state), **params}
-    if "top_k" not in told:
-        raise ConfigError("--set", "no top_k", f"top_k=N, the experts of a token, of {told['num_experts']}")
-    network = build_checked("--set", WiFoCf, told)
+    arguments = {**wifo_cf_params(state), **params}
+    if "top_k" not in arguments:
+        raise ConfigError("--set", "no top_k", f"top_k=N, the experts of a token, of {arguments['num_experts']}")
+    network = build_checked("--set", WiFoCf, arguments)
     load_wifo_cf(network, state)
     layout, bits = store.layout, _PUBLISHED_BITS
     config = CsiConfig(layout.panel, 1, layout.num_subcarriers, layout.spacing_hz, layout.num_subcarriers)
-    alone = "alone" if told["attention"] == "batch" else told["attention"]
+    alone = "alone" if arguments["attention"] == "batch" else arguments["attention"]
     scored = WiFoCf(**{**network.get_config(), "attention": alone})  # as the link runs it
     scored.set_weights(network.get_weights())
     x = images(split_samples(store, "test"))

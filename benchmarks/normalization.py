@@ -123,7 +123,7 @@ def _found(source: ChannelSource, path: Path) -> MeanPower:
         return MeanPower(float(exact), 0.0, 0)
     values: list[float] = []
     half_width_db = math.inf
-    for value in _told(source.power_estimates(), path):
+    for value in _reported(source.power_estimates(), path):
         values.append(value)
         count = len(values)
         if count >= _LEAST:
@@ -134,7 +134,7 @@ def _found(source: ChannelSource, path: Path) -> MeanPower:
     return MeanPower(float(np.mean(values)), float(half_width_db), len(values))
 
 
-def _told(values: Iterator[float], path: Path) -> Iterator[float]:
+def _reported(values: Iterator[float], path: Path) -> Iterator[float]:
     """Values, with a line on standard error after 2 s and then every 10 s."""
     last = time.monotonic() - 8
     for number, value in enumerate(values, 1):

@@ -104,8 +104,8 @@ def _require_same(folder: Path, data: dict[str, Any], points: Sequence[Point]) -
     same = old == new
     if not same:
         try:
-            known = {replace(point, content={}).key for point in points}
-            same = all(point.key in known for point in expand(before))
+            keys = {replace(point, content={}).key for point in points}
+            same = all(point.key in keys for point in expand(before))
             old, new = (parse_scenario(each).model_dump(mode="json", exclude=_FREE) for each in (before, data))
         except ConfigError:  # a scenario of another version
             same = False
@@ -117,12 +117,12 @@ def _require_same(folder: Path, data: dict[str, Any], points: Sequence[Point]) -
     content = _read(folder / CONTENT)
     try:
         read = {label: what for each in content["contents"].values() for label, what in each.items()}
-        told = {"csilink": content["csilink"], **read}
+        stored = {"csilink": content["csilink"], **read}
     except (KeyError, TypeError, AttributeError):
         raise StoreError(f"{folder / CONTENT}: not what a run writes; choose another --out") from None
     now = {"csilink": own_version(), **everything_read(points)}
-    common = told.keys() & now.keys()
-    if found := differences(*({key: each[key] for key in sorted(common)} for each in (told, now))):
+    common = stored.keys() & now.keys()
+    if found := differences(*({key: each[key] for key in sorted(common)} for each in (stored, now))):
         raise StoreError(f"{folder}: its results were computed with others ({summary(found)}); choose another --out")
 
 

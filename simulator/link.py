@@ -257,8 +257,8 @@ def relative_error(correlation2: np.ndarray) -> np.ndarray:
     Args:
         correlation2: squared cosine between true and known rows, ``[batch, subcarrier, user, layer]``.
     """
-    known = correlation2 > 0
-    mean = np.sum(correlation2, axis=(0, 1, 2), dtype=np.float64) / np.maximum(np.sum(known, axis=(0, 1, 2)), 1)
+    present = correlation2 > 0
+    mean = np.sum(correlation2, axis=(0, 1, 2), dtype=np.float64) / np.maximum(np.sum(present, axis=(0, 1, 2)), 1)
     perfect = (mean == 0) | (mean > 1 - 1e-6)  # no CSI, or rounding alone
     return np.where(perfect, 0.0, 1.0 / np.where(perfect, 1.0, mean) - 1.0).astype(np.float32)
 

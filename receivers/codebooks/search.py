@@ -46,7 +46,7 @@ def _keep_best(parts: np.ndarray, low: int, best_gain: np.ndarray, best: np.ndar
     """Merge the products ``[report, part, codeword]`` (overwritten) of the codewords from ``low`` on into the best."""
     step = max(1, _PIECE // parts[0].size)
     for start in range(0, len(parts), step):
-        piece, known, found = (x[start : start + step] for x in (parts, best_gain, best))
+        piece, known, best_index = (x[start : start + step] for x in (parts, best_gain, best))
         np.square(piece, out=piece)
         gain = piece[:, 0]
         for part in range(1, piece.shape[1]):  # few; faster than a sum over the axis
@@ -54,5 +54,5 @@ def _keep_best(parts: np.ndarray, low: int, best_gain: np.ndarray, best: np.ndar
         index = gain.argmax(axis=1)
         value = np.take_along_axis(gain, index[:, None], axis=1)[:, 0]
         better = value > known
-        found[better] = low + index[better]
+        best_index[better] = low + index[better]
         known[better] = value[better]

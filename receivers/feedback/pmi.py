@@ -146,10 +146,10 @@ class PmiFeedback(FeedbackScheme):
             part1 = bits[rows, start : start + book.part1_bits]
             part2 = bits[rows, self.part1_bits : self.part1_bits + book.part2_bits]
             pmi, good = book.unpack(part1, part2, num_bits[rows] - self.part1_bits)
-            found = book.precoder(pmi) * good[:, None, None, None]
+            directions = book.precoder(pmi) * good[:, None, None, None]
             if fine:
-                found = found[..., np.arange(samples) // book.unit]
-            w[rows, :, :rank] = found
+                directions = directions[..., np.arange(samples) // book.unit]
+            w[rows, :, :rank] = directions
             valid[rows] = good
         return CsiReconstruction(w=w.reshape(batch, users, *w.shape[1:]), valid=valid.reshape(batch, users))
 

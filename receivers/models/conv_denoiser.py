@@ -50,8 +50,8 @@ class ConvDenoiser(keras.Model):
 
     def call(self, pilots, facts, training=False):
         """Blocks are gated by the facts of the UE."""
-        told = ops.repeat(facts[:, None], ops.shape(pilots)[1], axis=1)
-        x = self.embed(ops.concatenate([pilots, told], axis=-1))
+        repeated = ops.repeat(facts[:, None], ops.shape(pilots)[1], axis=1)
+        x = self.embed(ops.concatenate([pilots, repeated], axis=-1))
         for scale, block in zip(self.scale, self.blocks, strict=True):
             x = x + block(ops.silu(x)) * ops.sigmoid(scale(facts))[:, None]
         return self.head(ops.silu(x))

@@ -61,10 +61,10 @@ def best_policies(
     bound = float(omega.max())
     allowed = np.ones(omega.shape, bool)
     while True:
-        found = _solve(omega, cost, budget, count, allowed, bound)
-        worst = math.fsum(omega[range(len(omega)), found[-1]])
-        if len(found) < count or worst >= bound / 1e3:
-            return found
+        candidates = _solve(omega, cost, budget, count, allowed, bound)
+        worst = math.fsum(omega[range(len(omega)), candidates[-1]])
+        if len(candidates) < count or worst >= bound / 1e3:
+            return candidates
         low = omega.min(axis=1)
         allowed = omega - low[:, None] <= (worst - math.fsum(low)) * (1 + 1e-9) + worst * 1e-9
         bound = worst
@@ -82,9 +82,9 @@ def _solve(omega, cost, budget, count, allowed, bound) -> list[Policy]:
         LinearConstraint(np.kron(np.eye(blocks), np.ones(widths)), 1, 1),
         LinearConstraint(cost.reshape(1, -1) / unit, -np.inf, budget / unit),
     ]
-    found: dict[Policy, float] = {}
+    candidates: dict[Policy, float] = {}
     cuts: list[NDArray[np.float64]] = []
-    while len(found) < count:
+    while len(candidates) < count:
         cut = [LinearConstraint(np.stack(cuts), -np.inf, blocks - 1)] if cuts else []
         result = milp(
             weight,
@@ -100,8 +100,8 @@ def _solve(omega, cost, budget, count, allowed, bound) -> list[Policy]:
         policy = tuple(int(b) for b in result.x.reshape(omega.shape).argmax(axis=1))
         cuts.append(np.eye(widths)[list(policy)].ravel())
         if math.fsum(cost[rows, policy]) <= budget * (1 + _ROUNDING):  # HiGHS lets 1e-6 pass
-            found[policy] = math.fsum(omega[rows, policy])
-    return sorted(found, key=lambda policy: (found[policy], policy))
+            candidates[policy] = math.fsum(omega[rows, policy])
+    return sorted(candidates, key=lambda policy: (candidates[policy], policy))
 
 
 def _table(name: str, value: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

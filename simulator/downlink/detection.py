@@ -150,11 +150,11 @@ class Detection:
         """
         if (self.channel, self.receiver) == ("genie", "irc"):
             return rates.sinr(e, ops.convert_to_tensor(noise_vars[:, None, None, None, None]))
-        found = []
+        by_snr = []
         for index, noise_var in enumerate(noise_vars):
             one = e[min(index, e.shape[0] - 1)]
-            found.append(filtered_sinr(one, filters(self.knowledge(one, noise_var, seed), self.receiver), noise_var))
-        return ops.stack(found)
+            by_snr.append(filtered_sinr(one, filters(self.knowledge(one, noise_var, seed), self.receiver), noise_var))
+        return ops.stack(by_snr)
 
     def knowledge(self, e: Any, noise_var: float, seed: int) -> Knowledge:
         """What the UEs know of ``e [batch, subcarrier, user, rx_ant, stream]``."""

@@ -88,11 +88,11 @@ class Downlink:
         Returns:
             see :class:`Served`, with ideal detection.
         """
-        found = []
+        by_snr = []
         for snr_db, factor in zip(self.snr_db, amplitude, strict=True):
             at = replace(self, snr_db=(snr_db,), detection=Detection())
-            found.append(at.serve(rows * ops.convert_to_tensor(factor), rows, precoder, shape).sinr)
-        return np.concatenate([ops.convert_to_numpy(x) for x in found])
+            by_snr.append(at.serve(rows * ops.convert_to_tensor(factor), rows, precoder, shape).sinr)
+        return np.concatenate([ops.convert_to_numpy(x) for x in by_snr])
 
     def _sinr(self, channel: Any, rows: Any, precoder: Precoder, noise_vars: np.ndarray, seed: int) -> Any:
         """SINR ``[snr, bt, n, user, layer]``: precoders that ignore the noise are computed once."""
@@ -120,22 +120,22 @@ class Downlink:
         together = not self.adaptive_rank and not self.scheduler.noise_dependent
         for index in [np.arange(len(noise_vars))] if together else np.arange(len(noise_vars))[:, None]:
             chosen = np.broadcast_to(np.arange(users), (bt, users))
-            some_channel, some_rows = channel, rows
+            served_channel, served_rows = channel, rows
             if self.scheduler is not None:
                 chosen = self.scheduler.select(rows, float(noise_vars[index[0]]), shape[1])
-                some_channel, some_rows = (_of_users(x, chosen) for x in (channel, rows))
-            mask = known_layers(some_rows)
+                served_channel, served_rows = (_of_users(x, chosen) for x in (channel, rows))
+            mask = known_layers(served_rows)
             if self.adaptive_rank:
-                mask = self._layers(some_rows, mask, precoder, float(noise_vars[index[0]]))
-                some_rows = some_rows * mask[:, None, :, :, None]
-            found = self._sinr(
-                *map(ops.convert_to_tensor, (some_channel, some_rows)), precoder, noise_vars[index], seed
+                mask = self._layers(served_rows, mask, precoder, float(noise_vars[index[0]]))
+                served_rows = served_rows * mask[:, None, :, :, None]
+            sinr = self._sinr(
+                *map(ops.convert_to_tensor, (served_channel, served_rows)), precoder, noise_vars[index], seed
             )
             at = np.where(chosen < 0, users, chosen)
             drop = np.arange(bt)[:, None]
-            found = np.moveaxis(ops.convert_to_numpy(found), 2, 3)  # [snr, bt, chosen, n, layer]
+            sinr = np.moveaxis(ops.convert_to_numpy(sinr), 2, 3)  # [snr, bt, chosen, n, layer]
             for position, snr in enumerate(index):
-                quality[snr].swapaxes(1, 2)[drop, at] = found[position]
+                quality[snr].swapaxes(1, 2)[drop, at] = sinr[position]
                 served[snr][drop, at] = mask
         return quality[..., :users, :], served[..., :users, :]
 

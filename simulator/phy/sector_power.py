@@ -99,8 +99,8 @@ def _power(model: SystemLevelChannel) -> np.ndarray:
         return loss * rho
     sigma = scenario.lsp_log_std[:, 0, 0, _SHADOW].numpy().astype(np.float64) * np.log(10)
     shadow = lsp.sf[:, 0, 0].numpy().astype(np.float64)
-    known = 0.5 * np.maximum(gain, 0.1) * (shadow - np.exp(sigma**2 / 2))  # of mean 0
-    return loss * (shadow * rho - known)
+    centred = 0.5 * np.maximum(gain, 0.1) * (shadow - np.exp(sigma**2 / 2))  # of mean 0
+    return loss * (shadow * rho - centred)
 
 
 def _local(turn: tf.Tensor, zenith: tf.Tensor, azimuth: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

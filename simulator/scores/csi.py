@@ -101,8 +101,8 @@ class RhoSe(Metric):
 
     def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
         """Mean modulus per drop, one row per SNR."""
-        found = _rho("rho_se_bpshz", outcome)
-        return {key: np.broadcast_to(rho, (len(outcome.snr_db), len(rho))) for key, rho in found.items()}
+        rho_by_key = _rho("rho_se_bpshz", outcome)
+        return {key: np.broadcast_to(rho, (len(outcome.snr_db), len(rho))) for key, rho in rho_by_key.items()}
 
     def finalize(self, mean: np.ndarray, snr_db: float | None = None) -> np.ndarray:
         """Cosine to spectral efficiency."""

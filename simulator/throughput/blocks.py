@@ -168,7 +168,7 @@ class Throughput:
         rows, beta = self._waterfall(table), self.model.beta(table.modulation_order, table.rate)
         slots = [self._slot(sinr[:, :, slot], predicted[:, :, slot], rows, beta) for slot in range(sinr.shape[2])]
         offset = self._settled(slots, derive_wide(seed, "warm-up")) if self.olla else np.float64(0)
-        found: list[tuple[np.ndarray, ...]] = []
+        by_slot: list[tuple[np.ndarray, ...]] = []
         for number, slot in enumerate(slots):
             index = slot.choose(offset)
             if self.decoder is None:
@@ -181,8 +181,8 @@ class Throughput:
             order, rate = table.modulation_order[index], table.rate[index]
             bits = block_size(self.num_re, np.maximum(slot.num_layers, 1), order, rate).tb_size
             goodput = np.where(slot.sent, (1 - bler) * bits / (self.num_subcarriers * (_SYMBOLS + 1)), 0)
-            found.append((ack, bler, np.where(slot.sent, index, -1), slot.num_layers, goodput))
-        ack, bler, index, num_layers, goodput = (np.stack(x, axis=-1) for x in zip(*found, strict=True))
+            by_slot.append((ack, bler, np.where(slot.sent, index, -1), slot.num_layers, goodput))
+        ack, bler, index, num_layers, goodput = (np.stack(x, axis=-1) for x in zip(*by_slot, strict=True))
         most = block_size(self.num_re, sinr.shape[-1], table.modulation_order, table.rate).tb_size.max()
         most = float(most / (self.num_subcarriers * (_SYMBOLS + 1)))
         return ThroughputOutcome(ack, bler.astype(np.float32), index, num_layers, goodput.astype(np.float32), most)

@@ -73,5 +73,5 @@ def alone(channel: Any, rows: Any, noise_vars: np.ndarray) -> np.ndarray:
     scale = ops.where(norm > 0, 1 / (ops.maximum(norm, 1e-20) * ops.sqrt(ops.maximum(count, 1.0))), 0.0)
     w = ops.conj(rows) * ops.cast(scale, "complex64")
     e = ops.expand_dims(ops.matmul(channel, ops.swapaxes(w, -1, -2)), -3)  # [bt, n, user, 1, rx_ant, layer]
-    found = [rates.sinr(e, float(noise_var)) for noise_var in noise_vars]
-    return np.stack([ops.convert_to_numpy(x)[..., 0, :] for x in found])
+    by_snr = [rates.sinr(e, float(noise_var)) for noise_var in noise_vars]
+    return np.stack([ops.convert_to_numpy(x)[..., 0, :] for x in by_snr])
