@@ -94,14 +94,14 @@ def import_wifo_cf(
 
     if store is None:
         raise ConfigError("--store", "nothing", "a store with the panel and band of the link")
-    arguments = {**wifo_cf_params(state), **params}
-    if "top_k" not in arguments:
-        raise ConfigError("--set", "no top_k", f"top_k=N, the experts of a token, of {arguments['num_experts']}")
-    network = build_checked("--set", WiFoCf, arguments)
+    told = {**wifo_cf_params(state), **params}
+    if "top_k" not in told:
+        raise ConfigError("--set", "no top_k", f"top_k=N, the experts of a token, of {told['num_experts']}")
+    network = build_checked("--set", WiFoCf, told)
     load_wifo_cf(network, state)
     layout, bits = store.layout, _PUBLISHED_BITS
     config = CsiConfig(layout.panel, 1, layout.num_subcarriers, layout.spacing_hz, layout.num_subcarriers)
-    alone = "alone" if arguments["attention"] == "batch" else arguments["attention"]
+    alone = "alone" if told["attention"] == "batch" else told["attention"]
     scored = WiFoCf(**{**network.get_config(), "attention": alone})  # as the link runs it
     scored.set_weights(network.get_weights())
     x = images(split_samples(store, "test"))

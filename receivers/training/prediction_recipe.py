@@ -31,9 +31,9 @@ class PredictionRecipe(StoresRecipe):
     """One training run of a prediction network.
 
     Masked networks (wifo) train on ``tasks``; with ``rotate`` every step has one of them, in turn. The others learn one
-    task, "time" or "frequency": the second half from the first. ``noise_snr_db`` adds noise to input and target of a
-    masked network alike, as the released WiFo does; the others treat all antennas alike, and every step trains on
-    ``antennas`` random ones of a sample.
+    task, "time" or "frequency": the second half from the first. ``noise_snr_db`` adds noise to what is both input and
+    target of a masked network, as the released WiFo does; of the others, which treat antennas alike, every step trains
+    on ``antennas`` random ones of a sample.
     """
 
     model: NetworkSection

@@ -43,7 +43,7 @@ class QuantizerSection(TrainingSection):
 
     Every batch is divided evenly over ``bits`` and, with ``unquantized_share``, one share that passes unquantised.
     With ``calibrate`` the receiver's levels are the conditional means of the cells, renewed every epoch. With
-    ``scale_bits`` > 0 the latents of a sample are divided by their largest magnitude, sent with that many bits.
+    ``scale_bits`` > 0 the latents of a sample are divided by their largest magnitude, which is sent with so many bits.
     """
 
     name: str = "mu_law"
@@ -72,7 +72,7 @@ class ConcreteSection(TrainingSection):
 
 
 class DistillSection(TrainingSection):
-    """Frozen teacher (zoo name or folder of weights) and its loss, see ``training/distillation/outputs.py``."""
+    """Frozen teacher (zoo name or folder of weights) and what is learned from it, see ``training/distillation.py``."""
 
     teacher: str
     loss: Literal["nf_kd", "normalized_kd", "bit_adaptive", "mse"] = "nf_kd"

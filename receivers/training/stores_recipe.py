@@ -14,7 +14,7 @@ Term = Literal["attention", "embedding", "hidden"]
 
 
 class TeacherSection(TrainingSection):
-    """Frozen teacher (zoo name or folder of weights) and its loss, see ``training/distillation/mcakd.py``."""
+    """Frozen teacher (zoo name or folder of weights) and what is learned from it, see ``training/mcakd.py``."""
 
     teacher: str
     kind: Literal["mcakd", "lmkd"] = "mcakd"

@@ -61,7 +61,7 @@ class _Codec(BaseModel):
 
 
 class _Card(BaseModel):
-    """Data and training sections common to all model cards."""
+    """What every card says."""
 
     name: Label
     model: _Network
@@ -70,7 +70,7 @@ class _Card(BaseModel):
 
 
 class _FeedbackCard(_Card):
-    """Card sections of a network that compresses CSI."""
+    """What the link needs of a network that compresses CSI."""
 
     tables: _File | None = None
     input: _Input
@@ -82,7 +82,7 @@ class _EstimationCard(_Card):
 
 
 class _PredictionCard(_Card):
-    """Card sections of a network that predicts channels."""
+    """What the link needs of a network that predicts."""
 
     history_slots: Count
     max_history_slots: Count
