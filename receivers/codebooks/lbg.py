@@ -1,4 +1,4 @@
-"""Codebook of a site by the generalised Lloyd algorithm, the classical yardstick of learned codebooks."""
+"""Codebook of a site by the generalised Lloyd algorithm, the classical reference for learned codebooks."""
 
 from __future__ import annotations
 

@@ -103,7 +103,7 @@ class WiFoCfFeedback(FeedbackScheme):
             raise StoreError(f"{self._trained.folder}: model.params are none of wifo_cf ({error})") from None
         self._trained.load(model)
         if model.num_latents(*self._sizes) != self._latents:
-            allowed = f"{model.num_latents(*self._sizes)}, what the network makes of images {self._sizes}"
+            allowed = f"{model.num_latents(*self._sizes)}, the network's codeword for images {self._sizes}"
             raise ConfigError(f"{self._trained.folder}: input.num_latents", self._latents, allowed)
         return model
 

@@ -47,7 +47,7 @@ class CodewordRefiner(keras.Model):
         return self.network(x, training=training)
 
     def freeze_backbone(self) -> None:
-        """Train embedding, head and the norms of the backbone only (the paper does not say what it froze)."""
+        """Train embedding, head and the norms of the backbone only (the paper does not state which layers it froze)."""
         for layer in self.backbone:
             layer.trainable = False
             for norm in layer.norms:

@@ -191,7 +191,7 @@ class _Rounding(layers.Layer):
 
 
 def _rounding_copy(encoder: keras.Model, bits: int) -> tuple[keras.Model, list[Any]]:
-    """Copy of a functional model that rounds what every layer gives out, and its weights in the model's order."""
+    """Copy of a functional model that rounds the output of every layer, and its weights in the model's order."""
 
     def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
         y = operation(*args, **kwargs)

@@ -146,7 +146,7 @@ class WiFo(keras.Model):
         return token_grid(shape, self.patch, self.pad)
 
     def patches(self, x):
-        """Channels as tokens float32 ``[batch, token, entry]``: what the network predicts."""
+        """Channels as tokens float32 ``[batch, token, entry]``, the form that the network predicts."""
         self.grid(x.shape)
         return to_patches(x, self.patch)
 

@@ -95,10 +95,10 @@ class WiFoCf(keras.Model):
         attention: "token", or "batch": over the samples of a batch, as the released code does by mistake, see
             :class:`~receivers.models.attention.MultiHeadAttention`. A sample then depends on the others of its batch.
             "alone": "batch" in batches of one sample and one UE, however many there are.
-        expert_input: what the decoder's experts see: "residual", or "branch" as in the released code by mistake, see
+        expert_input: input of the decoder's experts: "residual", or "branch" as in the released code by mistake, see
             :class:`~receivers.models.expert_layer.ExpertLayer`.
         law: of the quantiser, "mu_law" or "uniform".
-        level: what the quantiser reads a cell as, "middle", or "upper" as released, see
+        level: reconstruction level of a cell, "middle", or "upper" as released, see
             :class:`~receivers.quantization.unit_interval.UnitQuantizer`.
         position: index that has the first features of a position, "row_first" (antenna), or "column_first"
             (subcarrier) as released.

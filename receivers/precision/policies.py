@@ -125,7 +125,7 @@ def latent_kl(
       deviation is the unit, which does not change the divergence but gives the ridge of 1e-6, added to the variances of
       both, its meaning; :math:`\lambda_i` and d are the policy's eigenvalues and mean in units of the reference.
     - ``softmax``: mean over the samples of :math:`D_\mathrm{KL}(\sigma(z^{(0)}) \| \sigma(z^{(\pi)}))`, the softmax
-      being over the latents. This is what the released code computes: the other direction, and no density of z.
+      being over the latents. The released code computes this form: the other direction, and no density of z.
 
     Args:
         z: outputs under the policy, float ``[sample, latent]``.

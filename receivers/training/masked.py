@@ -65,7 +65,7 @@ def draw_masks(
 def add_noise(x, snr_db: float, seed):
     r"""Channels plus white noise of :math:`10^{-\mathrm{SNR}/10}` times the power of each sample.
 
-    The released WiFo does this to what is both input and target (20 dB, power of the batch), so that a perfect
+    The released WiFo does this to input and target alike (20 dB, power of the batch), so that a perfect
     predictor has an NMSE of :math:`\sigma^2 / (1 + \sigma^2)`, -20.04 dB.
 
     Args:

@@ -87,7 +87,7 @@ def sweep(folder: Path, name: str | None = None) -> list[str]:
         name: only temporaries of this file or folder; None takes all, in a folder that holds nothing but ours.
 
     Returns:
-        names of what was removed.
+        names of the removed files.
     """
     gone = []
     with suppress(OSError):

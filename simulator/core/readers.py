@@ -33,7 +33,7 @@ FAULTS = (
 
 
 def reason(error: BaseException) -> str:
-    """First line of what an error says, or its name."""
+    """First line of an error's message, or its name."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

@@ -116,7 +116,7 @@ class RecordedChannels(ChannelSource):
 
 
 def _fit(layout: ChannelLayout, g: RadioGeometry) -> tuple[int, int]:
-    """Step and first index on the recorded frequency grid; ConfigError for what the store cannot give."""
+    """Step and first index on the recorded frequency grid; ConfigError for a grid outside that of the store."""
     if g.panel != layout.panel:
         p = layout.panel
         raise ConfigError("bs", f"{g.panel}", f"n1 {p.n1}, n2 {p.n2}, num_pol {p.num_pol} as recorded")

@@ -1,4 +1,4 @@
-"""From what the gNB knows to what the UEs receive: schedule, choose ranks, precode, detect."""
+"""From the CSI at the gNB to the signals at the UEs: schedule, choose ranks, precode, detect."""
 
 from __future__ import annotations
 

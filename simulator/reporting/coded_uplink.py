@@ -44,7 +44,7 @@ class CodedUplink(Uplink):
     either part. Up to 11 bits have no CRC: they pass, right or wrong, unless ``dtx_threshold`` rejects them. The gNB is
     assumed to know the length of a report.
 
-    A report over the budget of a slot (``max_bits``, or what the code takes) is refused, shortened by
+    A report over the budget of a slot (``max_bits``, or the capacity of the code) is refused, shortened by
     :meth:`FeedbackScheme.omit`, or sent in equal shares over several slots.
 
     Args:

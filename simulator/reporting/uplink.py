@@ -36,7 +36,7 @@ class Uplink(ABC):
         """Send reports.
 
         Args:
-            report: what the UEs want to send.
+            report: reports to be sent by the UEs.
             seed: random seed; equal seeds meet equal channels, whatever the scheme.
 
         Returns:
@@ -120,7 +120,7 @@ def transmit(
     """Send reports over a channel with independent losses and bit flips.
 
     Args:
-        report: what the UEs sent.
+        report: reports sent by the UEs.
         loss_probability: probability that a report does not arrive (erasure, known to the gNB), or one for each report.
         bit_flip_probability: probability that a bit is inverted, unknown to the gNB.
         seed: random seed.

@@ -56,8 +56,8 @@ class NmseScaled(Metric):
 class EnergyRatio(Metric):
     """Mean over reports of the energy of the known channel over that of the true one.
 
-    Neither more nor less is better: below 1 a scheme shrinks what it is unsure of, above 1 it promises gain that is
-    not there. A mean of 1 may hide reports on both sides; ``nmse_db`` compared with ``nmse_scaled_db`` shows them.
+    Neither more nor less is better: below 1 a scheme shrinks uncertain parts, above 1 it promises gain that does not
+    exist. A mean of 1 may hide reports on both sides; ``nmse_db`` compared with ``nmse_scaled_db`` shows them.
     """
 
     unit, better, scope = "1", "one", "csi"

@@ -20,7 +20,7 @@ class CrossAttentionSelection(layers.Layer):
     Sorting has no gradient, so indices are constants; the projections learn through soft weights on the selected
     columns, :math:`\pi_j / \bar\pi_j` with :math:`\pi = \operatorname{softmax}(s / L)` and the bar a constant: exactly
     1 in the forward pass. Teacher and student tokens are constants here: the student learns from the distance alone,
-    not by changing what is asked of it.
+    not by changing its queries.
 
     The paper's formulas are not public; ours are: values start as the identity (importance starts as that of the raw
     features), every sample has its own indices, order by importance.
