@@ -239,7 +239,7 @@ def policies(
     weights: Annotated[str, typer.Argument(help="Zoo name or folder of weights.")],
     store: Annotated[Path, typer.Option(help="Channel store of their data set; its validation split calibrates.")],
     out: Annotated[
-        Path | None, typer.Option(callback=writable, help="File [default: precision.npz next to the weights].")
+        Path | None, typer.Option(callback=writable, help="File [default: precision.npz beside the weights].")
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="A=B", help="E.g. candidates=10.")] = None,
 ) -> None:

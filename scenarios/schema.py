@@ -222,7 +222,7 @@ class Radio(Section):
 
 
 class Scenario(Radio):
-    """One simulation: radio, feedback schemes and metrics."""
+    """One simulation: radio, feedback schemes and what to score."""
 
     younger_fields = frozenset({"scheduling", "detection", "throughput"})
 

@@ -104,7 +104,7 @@ class Precoding(Section):
 
 
 class Scheduling(Section):
-    """Users of every slot, chosen by the gNB from its CSI; ``none`` serves all."""
+    """Users of every slot, chosen by the gNB from what it knows; ``none`` serves all."""
 
     name: Literal["none", "semi_orthogonal", "greedy", "proportional_fair"] = "none"
     num_selected: Count | None = None

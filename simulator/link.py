@@ -44,9 +44,9 @@ class Link:
         uplinks: the uplink of each scheme, by label, where it is not ``uplink``; its delay is the same.
         gammas: relative outage targets.
         rates_bpshz: absolute outage targets.
-        history_slots: estimates available to the UE when it reports, the current one included; past reconstructions
-            available to a predicting gNB.
-        predictions: predictor over the delay, by label of the scheme; a scheme without an entry predicts nothing.
+        history_slots: estimates that the UE knows when it reports, its current one included; reconstructions that a
+            gNB which predicts knows.
+        predictions: how the delay is predicted away, by label of the scheme; a scheme without an entry does not.
         detection: how UEs demodulate.
         scheduler: selects the users of a slot from the CSI at the gNB; None: all users.
         adaptive_rank: the gNB chooses the layers of every user, up to ``config.num_layers``.
@@ -157,7 +157,7 @@ class Link:
 
     @cached_property
     def _gnb(self) -> dict[str, FeedbackScheme]:
-        """Schemes at the gNB: separate objects, so that only bits reach the gNB."""
+        """Schemes at the gNB: objects of their own, so that nothing but bits gets there."""
         return {label: scheme.twin() for label, scheme in self.schemes.items()}
 
     @cached_property

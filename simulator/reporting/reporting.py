@@ -47,11 +47,11 @@ class Reporting:
         scheme: feedback scheme of the UEs.
         gnb: the object of the same scheme at the gNB.
         uplink: delay, impairments, slots of a report.
-        history_slots: past reconstructions available to a predicting gNB.
-        prediction: predictor over the delay, or None.
+        history_slots: reconstructions that a gNB which predicts knows.
+        prediction: how the delay is predicted away, or None.
         cqi: CQI ``[snr, batch * slot, user]`` that UEs put into their reports
             (:class:`~simulator.reporting.cqi_field.CqiField`),
-            from their estimate and the CSI in their report; None: no CQI.
+            from their estimate and what their report says of it; None: no CQI.
 
     In slot t the gNB uses the report of slot ``t - delay_slots``. A report that takes n slots begins in every n-th
     slot, from the estimate there, and is used ``delay_slots`` after its last one.
@@ -158,7 +158,7 @@ class Reporting:
         past = np.arange(self.wait, scored[-1] + 1)
         history = take_slots(received.value, filled(received.good)[..., past])
         ahead = self.prediction.at_gnb(history, self.history_slots, self.uplink.delay_slots)
-        # Without a report the gNB has no CSI, whatever a predictor returns for its history.
+        # Without a report nothing is known, whatever a predictor makes of its history.
         known = last_good(received.good, self.uplink.on_loss)[..., scored] >= 0
         ahead = ahead * np.moveaxis(known, 2, 1)[..., None, None, None]
         return CsiReconstruction(h=ahead.reshape(-1, *ahead.shape[2:]))
