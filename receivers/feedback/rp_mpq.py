@@ -41,7 +41,7 @@ class RpMpqFeedback(FeedbackScheme):
     Args:
         config: public configuration; panel and band must be those of the weights.
         weights: name in the zoo, or folder with ``card.json``.
-        policies: file of ``csilink policies``; None: ``precision.npz`` next to the weights.
+        policies: file of ``csilink policies``; None: ``precision.npz`` beside the weights.
         controller: see above.
         budget: average cost of weights' bit operations over those at 16 bits.
         gamma: reliability target; one of those of the tables.
