@@ -17,7 +17,7 @@ from scipy.stats import norm
 
 from simulator.core.durable import write_bytes
 from simulator.core.seeding import derive
-from simulator.core.units import db_to_lin
+from simulator.core.units import db_to_lin, lin_to_db
 
 # Rates by modulation order and transport block size, all of one code block. Rates up to 1/4 have small ones only.
 _SMALL, _MEDIUM = (24, 104), (480, 1928)
@@ -64,7 +64,7 @@ def measure(order: int, tb_size: int, rate: float, seed: int = 1) -> dict[str, f
 
     few = block.blocks_per_call
     low, high = -np.inf, np.inf
-    snr_db = 10 * np.log10(2 ** (order * actual) - 1) + 0.8 + width
+    snr_db = lin_to_db(2 ** (order * actual) - 1) + 0.8 + width
     while True:  # a point inside the waterfall
         lost = at(snr_db, few)
         if 0.1 * few < lost < 0.9 * few or high - low < 0.2 * width:
@@ -93,7 +93,7 @@ def fit(points: list[tuple[float, int, int]], width: float) -> tuple[float, floa
 
 
 def main(path: Path) -> None:
-    """Measure what the file does not hold yet, and write it after every curve."""
+    """Measure the curves that the file does not hold yet, and write it after every curve."""
     found: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
     for tb_size in GRID[2]:  # small ones first
         for order in GRID:

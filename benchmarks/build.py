@@ -49,7 +49,7 @@ def build_source(channel: Any, geometry: Any) -> ChannelSource:
 
 
 def check_source(channel: Any, geometry: Any) -> None:
-    """What building the channel source finds, without TensorFlow: shipped sources of ``simulator.phy`` take what their
+    """Checks of a channel source without TensorFlow: shipped sources of ``simulator.phy`` take what their
     sections in ``scenarios.channels`` allow, and a site needs its rays or the means to trace them. Others are built.
 
     Raises:

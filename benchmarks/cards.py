@@ -1,4 +1,4 @@
-"""What the model cards of all trained networks say of data and training."""
+"""Data and training sections common to the model cards of all trained networks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from simulator.data.store import ChannelStore
 
 
 def training_facts(history: dict[str, Any]) -> dict[str, Any]:
-    """Backend, machine where it began, number of epochs, seconds, learning curve; ``history`` as of the fit."""
+    """Backend, machine where it began, number of epochs, seconds, learning curve; ``history`` from the fit."""
     import keras
 
     from receivers.training.checkpoint import machine

@@ -31,13 +31,12 @@ def _prepared(text: str) -> tuple[Point, ChannelDraw, Any, dict[str, Any], int]:
 
 
 def run_chunk(scenario_text: str, first: int, drops: int) -> bytes:
-    """Statistics of one chunk as an `.npz` file in memory, block by block, so that they merge alike in any chunks.
+    """Statistics of one chunk as an `.npz` file in memory, block by block, so that they merge alike for any chunks.
 
     Args:
         scenario_text: scenario of the point as JSON.
         first: number of its first drop, that of a block.
-        drops: drops of the chunk; all blocks are computed as a whole, of the last one those that are too many do not
-            count.
+        drops: drops of the chunk; all blocks are computed as a whole; surplus drops of the last one do not count.
 
     Returns:
         `.npz` with ``drops [block]``, ``rows`` (JSON: plug-in, scheme, precoder, snr_db, metric), float64 ``mean, m2,

@@ -1,4 +1,4 @@
-"""A folder belongs to the inputs that it was made from: a process with other ones, or a second process, is refused."""
+"""A folder belongs to the inputs that it was made from: other inputs, or a second process, are refused."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _MOST = 5  # differences that a message names
 
 @contextmanager
 def claimed(folder: Path, inputs: Mapping[str, Any], finished: str = "card.json") -> Iterator[None]:
-    """Hold a folder for what is made from these inputs (recipe, stores, files), kept in ``inputs.json``.
+    """Hold a folder for the result of these inputs (recipe, stores, files), kept in ``inputs.json``.
 
     Args:
         folder: where it is made, or was.
         inputs: plain data; csilink's version is added.
-        finished: file that tells, where there are no inputs, that an earlier csilink worked here.
+        finished: file that shows, where no inputs are stored, that an earlier csilink worked here.
 
     Raises:
-        StoreError: the folder was made from other inputs (the message tells which), or another process writes here.
+        StoreError: the folder was made from other inputs (the message lists them), or another process writes here.
     """
     wanted = {"csilink": own_version(), **inputs}
     with held(folder):

@@ -21,12 +21,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-bench = typer.Typer(help="Measurements beside peers.", no_args_is_help=True)
+bench = typer.Typer(help="Measurements compared with peers.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
 app.add_typer(dataset, name="dataset")
 app.command()(verify)
 
-# What the disk may refuse without a fault of the program.
+# Faults of the disk, not of the program.
 _DISK = (
     errno.ENAMETOOLONG,
     errno.ELOOP,
@@ -157,9 +157,9 @@ def train(
             card = run_training(variant, channels, folder, typer.echo)
         for name, entry in card.get("test", {}).get("codecs", {}).items():
             yardstick = entry.get("klt_at_these_bits")
-            beside = f" (KLT at these bits: {yardstick['nmse_db']} dB)" if yardstick else ""
+            reference = f" (KLT at these bits: {yardstick['nmse_db']} dB)" if yardstick else ""
             score = f"{entry['nmse_db']} dB" if "nmse_db" in entry else f"SGCS by subband {entry['sgcs_subband']}"
-            typer.echo(f"test, {name}: {entry['bits_mean']} bit, {score}{beside}")
+            typer.echo(f"test, {name}: {entry['bits_mean']} bit, {score}{reference}")
         for num_bits, entry in card.get("test", {}).get("by_bits", {}).items():
             typer.echo(f"test, {num_bits} bit: {entry['nmse_db']} dB")
         typer.echo(f"weights and card: {folder}")
@@ -274,7 +274,7 @@ def speed(
     out: Annotated[Path, typer.Option(callback=writable, help="Folder of speed.csv.")] = Path("results/speed"),
     item: Annotated[list[str] | None, typer.Option(help="One item only, e.g. coders; repeatable.")] = None,
 ) -> None:
-    """Throughput beside peers, in one process."""
+    """Throughput compared with peers, in one process."""
     from benchmarks.speed.suite import ITEMS, run_suite
     from simulator.core.extras import EXTRAS, installed
 
@@ -295,7 +295,7 @@ def ue(
         "results/ue"
     ),
 ) -> None:
-    """Time of every encoder of the zoo in ONNX Runtime and LiteRT, float and int8, beside bits and outage."""
+    """Time of every encoder of the zoo in ONNX Runtime and LiteRT, float and int8, with bits and outage."""
     from benchmarks.speed.ue import measure_zoo
 
     frame = measure_zoo(results, out)

@@ -1,4 +1,4 @@
-"""`csilink dataset`: stores of channels, generated, imported, looked at, split and mixed."""
+"""`csilink dataset`: stores of channels: generate, import, describe, split and mix."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def mix(
     out: NewStore,
     seed: Seed = 1,
 ) -> None:
-    """Mix stores by weight, split by split, shuffled; label `part` tells where a sample comes from."""
+    """Mix stores by weight, split by split, shuffled; label `part` is the source of a sample."""
     from benchmarks.progress import waiting
     from simulator.data.rearrange import mix_stores
     from simulator.data.store import ChannelStore

@@ -9,7 +9,7 @@ import typer
 
 
 def verify(folder: Annotated[Path, typer.Argument(help="Results, store, weights, codebook or export.")]) -> None:
-    """Check every hash of a folder; exit code 2 and the names of what is damaged, if anything is."""
+    """Check every hash of a folder; exit code 2 and the names of damaged files, if any."""
     from benchmarks.verify import verify as lines
     from simulator.core.errors import StoreError
 

@@ -34,9 +34,9 @@ def make_codebook(
     All methods start at the same RVQ codebook (seeded by recipe, ports and bits).
 
     Args:
-        recipe: what to make.
+        recipe: of the codebook.
         stores: channel store of each environment, one panel.
-        folder: where to.
+        folder: target.
         progress: receives lines.
 
     Raises:
@@ -90,7 +90,7 @@ def center_rows(store: ChannelStore, split: str, most: int | None = None) -> np.
 def _make(
     recipe: CodebookRecipe, base: np.ndarray, train: np.ndarray, val: np.ndarray, num_pol: int, say: Progress | None
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Codebook of one environment and what the card says about it."""
+    """Codebook of one environment and its entry in the card."""
     if recipe.network is not None:
         return _refined(recipe, recipe.network, base, train, val, num_pol, say)
     if recipe.method == "rvq":
@@ -110,7 +110,7 @@ def _refined(
     num_pol: int,
     say: Progress | None,
 ) -> tuple[np.ndarray, dict[str, Any]]:
-    """Codebook of a network and what the card says about it."""
+    """Codebook of a network and its entry in the card."""
     import keras
 
     notes: dict[str, Any] = {"pretrained": "random initialisation"}

@@ -1,4 +1,4 @@
-"""Table of what every model costs."""
+"""Table of the cost of every model."""
 
 from __future__ import annotations
 

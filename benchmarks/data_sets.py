@@ -18,5 +18,5 @@ def store_folder(dataset: str, root: Path | None = None) -> Path:
 
 
 def is_data_set(store: ChannelStore, dataset: str) -> bool:
-    """Whether a store can be what a recipe names: by the name of store or folder; a path may be anything."""
+    """Whether a store can be the data set of a recipe: by the name of store or folder; any store fits a path."""
     return "/" in dataset or dataset in (store.name, store.folder.name)

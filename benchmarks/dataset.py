@@ -46,7 +46,7 @@ def make_dataset(recipe: DatasetRecipe, folder: Path) -> ChannelStore:
         for number, part in enumerate(recipe.parts)
         if (found := _source(recipe, sources, number).corrections)
     }
-    # Part of the identity: a recipe that is drawn from corrected channels is not the one of before.
+    # Part of the identity: the same recipe drawn from corrected channels is another data set.
     description = recipe.model_dump(mode="json") | ({"corrections": corrections} if corrections else {})
     with noting() as read:  # other stores, plug-ins of other packages
         for part in recipe.parts:
@@ -85,7 +85,7 @@ def _finish(
 ) -> ChannelStore:
     """Draw the shards that are missing or damaged, and write the manifest."""
     finished = _finished(folder)
-    noted = bool(finished)  # where nothing was, shards that were renamed into place are whole
+    noted = bool(finished)  # in a new folder, shards that were renamed into place are whole
     power = _mean_power(recipe) if recipe.normalization == "per_dataset" else None
     scale = None if power is None else power.value**-0.5
     work = [
@@ -130,7 +130,7 @@ def _check_memory(recipe: DatasetRecipe) -> None:
 
 
 def _finished(folder: Path) -> dict[str, str]:
-    """SHA-256 of every shard that an earlier run finished, whether it came to its end or not."""
+    """SHA-256 of every shard that an earlier run finished, whether or not that run was completed."""
     found: dict[str, str] = {}
     with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         splits = read_json(folder / MANIFEST)["splits"]
@@ -147,7 +147,7 @@ def _source(recipe: DatasetRecipe, sources: dict[int, ChannelSource], number: in
 
 
 def _mean_power(recipe: DatasetRecipe) -> MeanPower:
-    """E|h|^2 of the mixture: of the law, not of the samples drawn."""
+    """E|h|^2 of the mixture: of the distribution, not of the samples drawn."""
     powers = [mean_power(part.channel, recipe.geometry) for part in recipe.parts]
     return mixed(powers, [part.weight for part in recipe.parts])
 

@@ -1,4 +1,4 @@
-"""What is in a channel store: statistics as a table, one example as a picture."""
+"""Content of a channel store: statistics as a table, one example as a picture."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def _per_sample(h: np.ndarray, store: ChannelStore) -> dict[str, np.ndarray]:
     layout, panel = store.layout, store.layout.panel
     found = {"power": np.mean(np.abs(h) ** 2, axis=(1, 2, 3, 4), dtype=np.float64)}
     if h.shape[-1] > 1:
-        # Truncation of the delay rings at the edges of the band: the middle half shows the taps that are there.
+        # Truncation of the delay rings at the edges of the band: the middle half shows the true taps.
         edge = 0 if layout.num_delays is None else h.shape[-1] // 4
         found["delay_spread"] = rms_delay_spread_s(h[..., edge : h.shape[-1] - edge], layout.spacing_hz)
         found |= {f"taps{t}": energy_in_taps(h, t) for t in _TAPS if t < layout.entry_shape[3]}
@@ -147,7 +147,7 @@ def _coherence_rows(rho: np.ndarray, lag: np.ndarray, layout: ChannelLayout, fac
 
 
 def draw_example(store: ChannelStore, split: str, index: int, path: Path) -> None:
-    """PNG of one sample: |h| over antenna and frequency, power delay profile, angular spectrum beside the mean.
+    """PNG of one sample: |h| over antenna and frequency, power delay profile, angular spectrum, each with the mean.
 
     Raises:
         ConfigError: no such sample.
@@ -224,7 +224,7 @@ def _spread_rows(store: ChannelStore, split: str, most: int) -> np.ndarray:
 
 
 def _chunks(store: ChannelStore, split: str, rows: np.ndarray) -> Iterator[np.ndarray]:
-    """These samples in the antenna-frequency domain, so many at a time that channels and statistics take 64 MiB."""
+    """These samples in the antenna-frequency domain, in chunks whose channels and statistics take 64 MiB."""
     layout, ports = store.layout, store.layout.panel.num_ports
     full = layout.num_rx_ant * ports * layout.num_slots * layout.num_subcarriers
     step = max(1, _CHUNK_BYTES // (8 * (2 * full + 64 * 16 * ports + 2 * ports**2)))

@@ -1,4 +1,4 @@
-"""How long precoders of many users take, said before a run begins."""
+"""Time of precoders for many users, reported before a run begins."""
 
 from __future__ import annotations
 

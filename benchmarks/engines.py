@@ -1,4 +1,4 @@
-"""Where chunks are computed: processes of this machine, or a Ray cluster. Both leave the same files behind."""
+"""Engines that compute chunks: processes of this machine, or a Ray cluster. Both write the same files."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ class RayEngine:
         return unit
 
     def close(self) -> None:
-        """Cancel what runs; leave a cluster that was not started here alone."""
+        """Cancel running tasks; leave a cluster that was not started here alone."""
         for task in self._pending:
             self._ray.cancel(task, force=True)
         if self._own:
@@ -199,7 +199,7 @@ class RayEngine:
 
 
 def _remote_chunk(scenario_text: str, first: int, drops: int, content: dict[str, str]) -> bytes | str:
-    """The chunk, or the message of what the user can mend."""
+    """The chunk, or the message of an error that the user can correct."""
     from benchmarks.worker import compute
 
     try:

@@ -55,13 +55,13 @@ def export_model(weights: str, side: str, format_: str, folder: Path, *, int8: b
     needs nothing of csilink, lets ``keras.models.load_model`` load the graph.
 
     The graph is real-valued with one named input and output, float32: ``image [batch, height, width, 2]`` (real and
-    imaginary parts of a unit-power image) and ``latent [batch, latent]``. ``codec.json`` says how latents become bits.
+    imaginary parts of a unit-power image) and ``latent [batch, latent]``. ``codec.json`` maps latents to bits.
 
     Args:
         weights: zoo name or folder.
         side: "ue" or "gnb".
         format_: "keras", "savedmodel", "onnx" or "litert".
-        folder: where to write. In an older export its files are replaced and all others stay; two exports at once
+        folder: target. In an older export its files are replaced and all others stay; two exports at once
             leave the files of the one that ends last.
         int8: quantise weights and activations to eight bits (onnx, litert), calibrated on the golden images.
 
@@ -129,11 +129,11 @@ def verify_folder(folder: Path, *, trust: bool = False) -> str:
     write only with ``trust``, and otherwise in this process with our own layers.
 
     Args:
-        folder: what :func:`export_model` wrote, here or elsewhere.
+        folder: written by :func:`export_model`, here or elsewhere.
         trust: run a SavedModel or ``csilink_layers.py`` of unknown origin.
 
     Returns:
-        what was compared, in words.
+        the comparison in words.
 
     Raises:
         ConfigError: a SavedModel of unknown origin without ``trust``.
@@ -206,7 +206,7 @@ def _verify(folder: Path, trust: bool) -> str:
 
 
 def _images(trained: TrainedModel) -> np.ndarray:
-    """Golden images: channels of six random plane waves each, seeded, seen as the network sees channels."""
+    """Golden images: channels of six random plane waves each, seeded, prepared as the network sees channels."""
     from simulator.core.types import Panel
     from simulator.maths.transforms import subband_eigenvectors, to_angular_delay, to_eigenvector_image, to_real
 

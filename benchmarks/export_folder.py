@@ -1,4 +1,4 @@
-"""The folder of an export: which files in it are ours, how they get there, and whose graphs may run."""
+"""The folder of an export: ownership of its files, publication, and graphs that may run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def content_sha256(path: Path) -> str:
     """SHA-256 of a file, or of names and contents of a folder's files in order.
 
     Raises:
-        StoreError: a symbolic link in the folder: what it names is not hashed.
+        StoreError: a symbolic link in the folder: its target is not hashed.
     """
     if not path.is_dir():
         return sha256(path)
@@ -41,7 +41,7 @@ def content_sha256(path: Path) -> str:
 
 
 def own_files(folder: Path) -> list[Path]:
-    """What an earlier export wrote into the folder and nobody changed; the list itself comes first.
+    """Files of an earlier export that are unchanged; the list itself comes first.
 
     Raises:
         StoreError: a file that we would overwrite is not ours, or the folder is a file.

@@ -23,14 +23,14 @@ Needs Keras and NumPy; written by `csilink export` from csilink's sources (Apach
 def registration(graph: Any, rooms: set[str]) -> str | None:
     """Source of the file for a model, or None where Keras's own layers are enough.
 
-    Only what the layers' classes use is in it, in an order in which everything is defined before it is needed.
+    It holds only the definitions that the layers' classes use, each before its first use.
 
     Args:
         graph: a Keras model.
         rooms: packages whose sources are taken along.
 
     Raises:
-        StoreError: two things of one name, or an import in a function: they have no place in one file.
+        StoreError: two things of one name, or an import in a function: one file cannot hold them.
     """
     classes = {type(layer) for layer in _layers(graph) if type(layer).__module__.partition(".")[0] in rooms}
     if not classes:

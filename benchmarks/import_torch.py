@@ -20,7 +20,7 @@ from simulator.core.extras import need
 from simulator.data.channel_version import channel_version
 from simulator.data.store import ChannelStore, sha256, write_json
 
-# Networks whose checkpoints tell all parameters, and those of which they tell the number of latents.
+# Networks whose checkpoints show all parameters, and those whose checkpoints show the number of latents.
 MODELS = (*ARCHITECTURES, "mamba_transformer", "wifo", "wifo_cf")
 AXES = ("token", "batch")
 
@@ -35,15 +35,15 @@ def import_checkpoint(
     (one factor for the whole data set); of the Mamba-Transformer, values from 0 to 1, the smallest and the largest of
     the training split. A store with a test split also gives scores.
 
-    What a network of the released code does otherwise than ours by default is taken from there, with one exception:
-    a TransNet checkpoint does not tell along which axis its attention was trained, so that the axis must be given.
+    Options of the released code that differ from our defaults are taken from there, with one exception: a TransNet
+    checkpoint does not show along which axis its attention was trained, so that the axis must be given.
 
     Args:
         model: one of ``MODELS``, or "mamba" for "mamba_transformer".
         files: one checkpoint, or those of encoder and decoder.
         store_folder: of autoencoders a store of imported COST 2100 images or channels of that kind; of "wifo_cf" one
             with the panel and band of the link; of "wifo" one to score on, or None.
-        folder: where to write.
+        folder: target.
         params: parameters of the model, e.g. ``attention_axis``.
 
     Raises:

@@ -26,7 +26,7 @@ def import_wifo(
 ) -> dict[str, Any]:
     """Folder of a predictor ``network`` from a checkpoint of WiFo; sizes come from the tensors, heads are 8.
 
-    With a store, its slots say how far the network may look, and its test split is scored.
+    With a store, its slots limit the horizon of the network, and its test split is scored.
 
     Raises:
         StoreError: tensors that do not fit.
@@ -40,7 +40,7 @@ def import_wifo(
     shapes = {name: np.shape(tensor) for name, tensor in state.items()}
     try:
         dim, _, *patch = shapes["Embedding.value_embedding.tokenConv.weight"]
-        told: dict[str, Any] = {
+        sizes: dict[str, Any] = {
             "size": dim,
             "depth": _count(shapes, "blocks."),
             "decoder_depth": _count(shapes, "decoder_blocks."),
@@ -49,12 +49,12 @@ def import_wifo(
         }
     except (KeyError, ValueError):
         raise StoreError(f"{files[0]}: no checkpoint of wifo (first names: {', '.join(list(shapes)[:4])})") from None
-    network = build_checked("--set", WiFo, {**told, "encoder_position": "released", **params})
+    network = build_checked("--set", WiFo, {**sizes, "encoder_position": "released", **params})
     load_wifo(network, state)
     folder.mkdir(parents=True, exist_ok=True)
     save_weights(network, folder / "model.weights.h5")
     slots = _PUBLISHED_SLOTS if store is None else store.layout.num_slots
-    known = max(known_entries(slots), network.num_history)
+    history_slots = max(known_entries(slots), network.num_history)
     card = {
         "name": folder.name,
         "task": "prediction",
@@ -62,8 +62,8 @@ def import_wifo(
         "model": {"name": "wifo", "params": network.get_config()},
         "parameters": network.count_params(),
         "history_slots": network.num_history,
-        "max_history_slots": known,
-        "horizon_slots": max(slots - known, 1),
+        "max_history_slots": history_slots,
+        "horizon_slots": max(slots - history_slots, 1),
         "weights": {"file": "model.weights.h5", "sha256": sha256(folder / "model.weights.h5")},
         "channels": "weights: unknown",
         "training": _training(files),

@@ -1,12 +1,12 @@
 r"""Half-widths of 95 % confidence intervals of means over drops, from moments that merge over chunks.
 
-What counts as one sample is the drop: its users share a gNB and its slots a channel and an outer loop, so that a drop
-gives one value, the mean of all that happened in it, and drops are independent. The interval is symmetric,
+One sample is one drop: its users share a gNB and its slots a channel and an outer loop, so that a drop gives one value,
+the mean over all its users and slots, and drops are independent. The interval is symmetric,
 
 .. math:: \bar x \pm \Big( t + \frac{t (t^4 + 2 t^2 - 3)}{18} \frac{\hat\gamma^2}{n} \Big) \frac{s}{\sqrt n}
 
 with Student's quantile :math:`t = t_{n-1, 0.975}` and the sample skewness :math:`\hat\gamma`: the second-order term of
-the studentised mean of skewed samples. Two cases are beyond what the moments tell:
+the studentised mean of skewed samples. The moments do not cover two cases:
 
 - **Nothing differs yet.** Where all drops of a bounded metric are alike (no outage, the highest MCS everywhere), values
   of a share of up to :math:`1 - 0.05^{1/n} \approx 3/n` of all drops would still have been missed with a probability of
@@ -20,14 +20,14 @@ Why this method. Measured on 27 metrics of two links (two users with losses, bit
 two layers and adaptive rank) on Rayleigh channels and UMi, 600 runs of 2, 4, 8, 16, 32 and 64 drops. Mean coverage:
 
 - normal quantile, 3/n for shares: 75, 86, 91, 94, 95, 95 %, of the worst metric 42, 62, 74, 84, 89, 86 %;
-- Student's t, no floor: 70, 77, 84, 88, 92, 93 % (rare drops far off make s small where they are missing);
+- Student's t, no floor: 70, 77, 84, 88, 92, 93 % (s is too small where rare outlying drops are missing);
 - this: 99, 98, 96, 95, 96, 96 %, of the worst metric 83, 83, 88, 86, 93, 92 %, lengths of reports left out.
 
 The skewness term widens rates by 1 % at 32 drops, cosines by 10 %. For shares, from the first event on, the sum lies
 between the one-sided and the two-sided 95 % limit of Clopper and Pearson, or within 3 % of the former, at 64 drops and
 more. Intervals for any bounded law (Hoeffding, empirical Bernstein) are several times as wide at these numbers.
 
-What stays: at fewer than 16 drops metrics without bounds are covered less where rare drops lie far off (NMSE with one
+Limitation: at fewer than 16 drops metrics without bounds are covered less where rare drops are outliers (NMSE with one
 report in 20 lost); lengths of reports have no floor, since most schemes have one length only.
 
 A function of the mean (dB) has its half-width by the slope. In dB that is the interval of a ratio: it exists where the
@@ -45,11 +45,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-_FEW, _ALIKE_IN_FEW = 16, 0.05  # so few drops count as equal up to this share of the bounds
+_FEW, _ALIKE_IN_FEW = 16, 0.05  # below this number, drops count as equal up to this share of the bounds
 
 
 class Moments(NamedTuple):
-    """Of the values of drops; arrays float64 of one shape, one entry per row of results.
+    """Moments of the values of drops; arrays float64 of one shape, one entry per row of results.
 
     Args:
         drops: number of drops.
@@ -69,14 +69,14 @@ class Moments(NamedTuple):
 
     @classmethod
     def of(cls, values: np.ndarray) -> Moments:
-        """Of values ``[..., drop]``."""
+        """Moments of values ``[..., drop]``."""
         mean = np.mean(values, axis=-1)
         off = values - mean[..., None]
         powers = (np.sum(off**power, axis=-1) for power in (2, 3))
         return cls(values.shape[-1], mean, *powers, np.min(values, axis=-1), np.max(values, axis=-1))
 
     def __add__(self, other: Moments) -> Moments:
-        """Of both sets of drops (Chan, Golub, LeVeque 1983; Terriberry 2007 for the third)."""
+        """Moments of both sets of drops (Chan, Golub, LeVeque 1983; Terriberry 2007 for the third)."""
         a, b, n = self.drops, other.drops, self.drops + other.drops
         delta = other.mean - self.mean
         return Moments(
@@ -90,7 +90,7 @@ class Moments(NamedTuple):
 
 
 def independent_drops(drops: int, distinct: float = np.inf) -> float:
-    r"""Independent drops that are worth as much as ``drops`` whose users are drawn from a finite store.
+    r"""Number of independent drops equivalent to ``drops`` whose users are drawn from a finite store.
 
     .. math:: n_e = \frac{1 - 1/D}{1/n + (1 - 1/n)/D}, \qquad n_e \to D - 1
 
@@ -105,7 +105,7 @@ def half_width(
     bounds: np.ndarray | tuple[float, float] = (np.nan, np.nan),
     alike: np.ndarray | float = 0.0,
 ) -> np.ndarray:
-    """95 % half-width of the means (see the module); NaN where one drop, or a store of one drop, says nothing.
+    """95 % half-width of the means (see the module); NaN for one drop, or a store of one drop.
 
     Args:
         of: values of drops.
@@ -131,5 +131,5 @@ def half_width(
 
 
 def half_width_of(values: np.ndarray, bounds: tuple[float, float] = (np.nan, np.nan)) -> float:
-    """Of the mean of independent values ``[sample]``."""
+    """Half-width of the mean of independent values ``[sample]``."""
     return float(half_width(Moments.of(np.asarray(values, np.float64)), bounds=bounds))

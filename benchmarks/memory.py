@@ -21,7 +21,7 @@ WORKER_BYTES = int(0.8 * _GIB)  # of a worker that holds TensorFlow, Sionna and 
 MOST_WORKERS = 8  # where the number is left open
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # of a container
 _LARGEST_BLOCK = 32  # drops
-_BLOCK_BYTES = 2**29  # of the channels of a block along the link, whatever else is computed from them
+_BLOCK_BYTES = 2**29  # of the channels of a block along the link, without quantities derived from them
 
 
 def bytes_per_drop(geometry: RadioGeometry) -> int:
@@ -38,8 +38,8 @@ def bytes_per_drop(geometry: RadioGeometry) -> int:
 def block_drops(geometry: RadioGeometry) -> int:
     """Drops that are computed together: a power of two up to 32, by the geometry alone.
 
-    Rounding of products, and what a gNB learns from many drops, depend on what is computed together. So this depends on
-    nothing that others may add to a scenario, and the last block of a run is computed as a whole.
+    Rounding of products, and long-term statistics at the gNB, depend on which drops are computed together. So this
+    depends on nothing that others may add to a scenario, and the last block of a run is computed as a whole.
     """
     per_drop = bytes_per_drop(geometry) + 50 * _COMPLEX * _entries(geometry)
     return 1 << min(_LARGEST_BLOCK.bit_length() - 1, max(_BLOCK_BYTES // per_drop, 1).bit_length() - 1)
@@ -88,7 +88,7 @@ def drop_bytes(scenario: Scenario, max_bits: Iterable[int]) -> float:
 
 
 def machine_bytes() -> float:
-    """Memory of this machine, or what its container may use of it [byte]; infinite where neither tells."""
+    """Memory of this machine, or the limit of its container [byte]; infinite where neither is known."""
     found = []
     with suppress(OSError, ValueError, AttributeError):
         found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
@@ -104,7 +104,7 @@ def fitting_workers(workers: int | None, chunks: int, block_bytes: float) -> int
     Each takes ``WORKER_BYTES`` and a block.
 
     Args:
-        workers: asked for; None takes all CPUs, at most 8, and fewer with a note on standard error where memory ends.
+        workers: requested; None takes all CPUs, at most 8, fewer, with a note on standard error, for want of memory.
         chunks: to be computed; more workers are not started.
         block_bytes: upper estimate of the largest block.
 

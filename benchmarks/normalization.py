@@ -1,4 +1,4 @@
-"""The factor of `normalization: per_dataset`: a property of the channel law, found once and kept in a file."""
+"""The factor of `normalization: per_dataset`: a property of the channel law, computed once and kept in a file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from simulator.core.types import Panel, RadioGeometry
 
 FORMAT = 1
 HALF_WIDTH_DB = 0.05
-# Estimates before an interval is believed, and at most; the many of a source that is not known cost its draws.
+# Smallest number of estimates for an interval, and largest; those of an unknown source each cost draws.
 _LEAST, _MOST = 20, 1000
 
 
@@ -47,16 +47,16 @@ class MeanPower:
 
     @property
     def text(self) -> str:
-        """For people."""
+        """Value and half-width as text."""
         how = "exact" if not self.estimates else f"95 % half-width {self.half_width_db:.3f} dB"
         return f"{10 * math.log10(self.value):.3f} dB ({how})"
 
 
 def mean_power(channel: Any, geometry: RadioGeometry) -> MeanPower:
-    """Of a channel section, from the file of an earlier call or found now (one process at a time).
+    """Mean power of a channel section, from the file of an earlier call or computed now (one process at a time).
 
-    Seed, SNR, and size of a run are no part of it. The file is named by all that determines the value: the source, its
-    parameters, the geometry, versions, and the text of all modules that draw channels.
+    It does not depend on seed, SNR, or size of a run. The name of the file depends on all that determines the value:
+    the source, its parameters, the geometry, versions, and the text of all modules that draw channels.
 
     Raises:
         StoreError: the cache cannot be written.
@@ -123,7 +123,7 @@ def _found(source: ChannelSource, path: Path) -> MeanPower:
         return MeanPower(float(exact), 0.0, 0)
     values: list[float] = []
     half_width_db = math.inf
-    for value in _told(source.power_estimates(), path):
+    for value in _reported(source.power_estimates(), path):
         values.append(value)
         count = len(values)
         if count >= _LEAST:
@@ -134,7 +134,7 @@ def _found(source: ChannelSource, path: Path) -> MeanPower:
     return MeanPower(float(np.mean(values)), float(half_width_db), len(values))
 
 
-def _told(values: Iterator[float], path: Path) -> Iterator[float]:
+def _reported(values: Iterator[float], path: Path) -> Iterator[float]:
     """Values, with a line on standard error after 2 s and then every 10 s."""
     last = time.monotonic() - 8
     for number, value in enumerate(values, 1):

@@ -64,7 +64,7 @@ def calibration(store: ChannelStore, split: str, trained: TrainedModel, samples:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the link makes of images under policies.
+    """Link results of images under policies.
 
     Args:
         rate: float64 ``[policy, snr, sample]`` [bit/s/Hz].

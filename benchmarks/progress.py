@@ -49,7 +49,7 @@ def waiting(title: str) -> Iterator[None]:
 
 
 def track(items: Sequence[T] | Iterable[T], title: str, *, unit: str) -> Iterator[T]:
-    """Items behind a progress bar; without a terminal a line every 10 s instead."""
+    """Items with a progress bar; without a terminal a line every 10 s instead."""
     items = list(items)
     with bar() as progress:
         task = progress.add_task(title, total=len(items))

@@ -1,4 +1,4 @@
-"""Which code and which machine a run is from."""
+"""Code and machine of a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the parts of a scenario read, noted without computing anything."""
+"""Files and plug-ins that the parts of a scenario read, noted without computing anything."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ROOMS = ("benchmarks", "receivers", "scenarios", "simulator")
 def note_parts(scenario: Scenario) -> None:
     """Note stores, plug-ins of other packages, and files that their parameters name.
 
-    Schemes, estimators and predictors of csilink note what they read when they are built.
+    Schemes, estimators and predictors of csilink note their own files when they are built.
     """
     note_channel(scenario.channel)
     _note_plugin("estimators", scenario.estimation.name, scenario.estimation.model_extra)

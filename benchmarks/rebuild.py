@@ -22,7 +22,7 @@ MANIFEST = "manifest.json"
 
 
 def mend_tables(folder: Path) -> None:
-    """Write tables and manifest of a results folder again, where they are missing or not as the run wrote them.
+    """Write tables and manifest of a results folder again, where they are missing or changed since the run.
 
     Folders without chunks, or whose manifest has no hashes of tables, stay as they are.
 
@@ -58,7 +58,7 @@ def wrong_tables(folder: Path) -> list[str]:
 
 
 def tables_of(folder: Path) -> tuple[dict[str, Any], tuple[Any, Any, list[Point], list[Accumulator]]]:
-    """What the chunks of a finished run give.
+    """Scenario, tables and statistics from the chunks of a finished run.
 
     Returns:
         scenario as plain data; tidy table, distribution of the user rate, points, their statistics.

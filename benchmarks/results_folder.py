@@ -1,4 +1,4 @@
-"""A results folder belongs to one scenario and one content of what it reads; one process at a time writes in it."""
+"""A results folder belongs to one scenario and one content of its input files; one process at a time writes in it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from simulator.core.readers import read_json
 from simulator.data.store import write_json
 
 SCENARIO, CONTENT = "scenario.json", "content.json"
-_FREE = {"run", "name", "description"}  # no part of a point
+_FREE = {"run", "name", "description"}  # fields outside a point
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def claimed_results(
         resume: go on in a folder with results.
 
     Raises:
-        StoreError: other files, results of another scenario or content (the message tells what differs), or another
+        StoreError: other files, results of another scenario or content (the message lists the differences), or another
             process that writes here.
     """
     _check_free(folder, resume)
@@ -62,7 +62,7 @@ def claimed_results(
 
 
 def read_points(folder: Path) -> tuple[dict[str, Any], list[Point], list[int]]:
-    """Scenario of a results folder as plain data, its points with what they read then, drops of their chunks.
+    """Scenario of a results folder as plain data, its points with their inputs then, drops of their chunks.
 
     Raises:
         StoreError: no results, or damaged files.
@@ -82,7 +82,7 @@ def read_points(folder: Path) -> tuple[dict[str, Any], list[Point], list[int]]:
 
 
 def everything_read(points: Sequence[Point]) -> dict[str, str]:
-    """What all points read, by path or plug-in."""
+    """Inputs of all points, by path or plug-in."""
     return {label: what for point in points for label, what in point.content.items()}
 
 
@@ -104,8 +104,8 @@ def _require_same(folder: Path, data: dict[str, Any], points: Sequence[Point]) -
     same = old == new
     if not same:
         try:
-            known = {replace(point, content={}).key for point in points}
-            same = all(point.key in known for point in expand(before))
+            keys = {replace(point, content={}).key for point in points}
+            same = all(point.key in keys for point in expand(before))
             old, new = (parse_scenario(each).model_dump(mode="json", exclude=_FREE) for each in (before, data))
         except ConfigError:  # a scenario of another version
             same = False
@@ -117,12 +117,12 @@ def _require_same(folder: Path, data: dict[str, Any], points: Sequence[Point]) -
     content = _read(folder / CONTENT)
     try:
         read = {label: what for each in content["contents"].values() for label, what in each.items()}
-        told = {"csilink": content["csilink"], **read}
+        stored = {"csilink": content["csilink"], **read}
     except (KeyError, TypeError, AttributeError):
         raise StoreError(f"{folder / CONTENT}: not what a run writes; choose another --out") from None
     now = {"csilink": own_version(), **everything_read(points)}
-    common = told.keys() & now.keys()
-    if found := differences(*({key: each[key] for key in sorted(common)} for each in (told, now))):
+    common = stored.keys() & now.keys()
+    if found := differences(*({key: each[key] for key in sorted(common)} for each in (stored, now))):
         raise StoreError(f"{folder}: its results were computed with others ({summary(found)}); choose another --out")
 
 

@@ -49,7 +49,7 @@ def load_points(
     """A scenario file with overrides as plain data, and its validated points.
 
     Raises:
-        ConfigError: for the first thing that is wrong.
+        ConfigError: for the first fault.
     """
     data = load_mapping(find_file(file))
     for assignment in overrides:
@@ -204,7 +204,7 @@ def _compute(
 
 
 def _intact(unit: Unit) -> bool:
-    """Whether the unit is done; a file of it that is damaged or foreign is told, and computed again."""
+    """Whether the unit is done; a damaged or foreign file is reported, and computed again."""
     if not unit.path.is_file():
         return False
     if (fault := unit.fault) is not None:
@@ -223,9 +223,9 @@ def _planned(point: Point, plan: Sequence[Unit]) -> int:
 
 
 def _tight(scenario: Scenario, total: Accumulator) -> bool:
-    """Enough drops, and every row of the watched metric has a small enough relative half-width; or more are of no use.
+    """Enough drops, and every row of the watched metric has a small enough relative half-width; or no new samples.
 
-    They are of no use where a finite store is exhausted: half-widths can shrink by 5 % at most, however many follow.
+    A finite store is exhausted when further drops can shrink the half-widths by 5 % at most.
     """
     rule = scenario.run
     if total.drops < rule.drops:
@@ -242,7 +242,7 @@ def _meets(rule: Run, total: Accumulator) -> bool:
 
 
 def _repeats(points: Sequence[Point], totals: Sequence[Accumulator]) -> list[str]:
-    """What to know of drops that repeat the samples of a finite store."""
+    """Notes on drops that repeat the samples of a finite store."""
     notes = []
     for point, total in zip(points, totals, strict=True):
         rule, users = point.scenario.run, point.scenario.ue.num_users
@@ -268,9 +268,9 @@ def write_manifest(
     engine: Mapping[str, Any] | None = None,
     idle: Sequence[str] = (),
 ) -> None:
-    """``manifest.json`` of finished tables; without ``started`` (seconds since 1970) of a run of whom no more is known.
+    """``manifest.json`` of finished tables; without ``started`` (seconds since 1970) of a run whose manifest is lost.
 
-    ``engine`` is its name and its number of workers, ``idle`` says of axes without an effect.
+    ``engine`` is its name and its number of workers, ``idle`` lists the axes without an effect.
     """
     scenario = points[0].scenario
     notes = list(idle)

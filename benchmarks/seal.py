@@ -1,4 +1,4 @@
-"""Checksum and identity in a chunk's file, which tell it from a damaged one and from that of another chunk."""
+"""Checksum and identity in a chunk's file, which distinguish it from a damaged file and from that of another chunk."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def seal_fault(path: Path, identity: Identity) -> str | None:
     try:
         content = path.read_bytes()
         end = content.rindex(_END) + _SIZE
-        told: dict[str, Any] = json.loads(content[end:])
+        stored: dict[str, Any] = json.loads(content[end:])
         digest = hashlib.sha256(content[: end - 2] + b"\0\0").hexdigest()
-        if told.pop("sha256") != digest or len(content) - end != int.from_bytes(content[end - 2 : end], "little"):
+        if stored.pop("sha256") != digest or len(content) - end != int.from_bytes(content[end - 2 : end], "little"):
             return "damaged: SHA-256 differs"
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return "damaged: no checksum"
-    return None if told == asdict(identity) else f"holds another chunk: {told}"
+    return None if stored == asdict(identity) else f"holds another chunk: {stored}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ class Unit:
 
     @property
     def path(self) -> Path:
-        """Where its result lies once it is finished."""
+        """Path of its result once it is finished."""
         return self.folder / "points" / self.point.key / f"chunk-{self.first:08d}-{self.drops}.npz"
 
     @property
@@ -59,7 +59,7 @@ class Unit:
 
     @property
     def fault(self) -> str | None:
-        """What is wrong with its file, in words."""
+        """Fault of its file, in words."""
         return seal_fault(self.path, self._identity)
 
     def write(self, data: bytes) -> None:
@@ -161,14 +161,6 @@ class Accumulator:
                 | {"ci95": ci, "unit": metric.unit}
             )
         return out
-
-
-def merge(units: Iterable[Unit]) -> Accumulator:
-    """Statistics of finished chunks, in the order given."""
-    total = Accumulator()
-    for unit in units:
-        total.add(unit.path)
-    return total
 
 
 def tidy_frame(name: str, points: Sequence[tuple[Point, Accumulator]]) -> pd.DataFrame:

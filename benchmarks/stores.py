@@ -1,4 +1,4 @@
-"""Channel stores by folder; one that is not there is told with the shipped recipe that makes it."""
+"""Channel stores by folder; the error of a missing one names the shipped recipe that makes it."""
 
 from __future__ import annotations
 

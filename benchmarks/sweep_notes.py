@@ -1,4 +1,4 @@
-"""What the points of a sweep have in common: axes without an effect, and which axes show the same channels."""
+"""Notes on a sweep: axes without an effect, and axes along which channels are the same."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SAME_PATHS = "the same paths at every value, channels as the value makes them"
 
 
 def idle_axes(points: Sequence[Point]) -> list[str]:
-    """A warning for every axis along which no result can differ, by what the scenario says."""
+    """A warning for every axis along which no result can differ, by the scenario alone."""
     swept = points[0].axes
     idle = [axis for axis in swept if len({p.axes[axis] for p in points}) > 1 and _agree(points, axis, "effect_key")]
     return [f"sweep.{axis} has no effect in this scenario: all its values give the same results" for axis in idle]

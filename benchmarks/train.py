@@ -20,11 +20,12 @@ from simulator.core import registry
 from simulator.core.content import own_version
 from simulator.core.durable import renamed
 from simulator.core.errors import ConfigError
+from simulator.core.units import lin_to_db
 from simulator.data.store import ChannelStore, sha256, write_json
 
 # Scalar quantisers and widths for which tables are fitted when the training had no rate term.
 _TABLE_BITS = range(1, 9)
-# Cells of the KLT yardstick lie within +- this many steps.
+# Cells of the KLT reference lie within +- this many steps.
 KLT_LIMIT = 127
 
 
@@ -36,7 +37,7 @@ def train(recipe: TrainingRecipe, store: ChannelStore, folder: Path, progress: A
 
     Raises:
         ConfigError: the store is not the data set that the recipe names.
-        StoreError: ``folder`` holds what was trained with another recipe, store or start, or another process writes
+        StoreError: ``folder`` holds a training with another recipe, store or start, or another process writes
             there.
     """
     if not is_data_set(store, recipe.dataset):
@@ -113,7 +114,7 @@ def _train_network(
 
 
 def _codec(recipe: TrainingRecipe, folder: Path) -> dict[str, Any]:
-    """What a card says of quantiser and tables."""
+    """Card section of quantiser and tables."""
     section = recipe.quantizer
     return {
         "codec": {
@@ -133,7 +134,7 @@ def write_tables(folder: Path, tables: dict[str, dict[str, np.ndarray]]) -> None
 
 
 def fit_tables(model: Any, images: np.ndarray, recipe: TrainingRecipe) -> dict[str, dict[str, np.ndarray]]:
-    """What ``tables.npz`` holds of every quantiser: ``levels``, ``counts``, ``learned``, ``params_*``.
+    """Entries of ``tables.npz`` for every quantiser: ``levels``, ``counts``, ``learned``, ``params_*``.
 
     With a rate term these are the quantiser of the training and its neighbours of one bit less and more; otherwise that
     of the training, mu-law, uniform and Lloyd-Max from 1 to 8 bits.
@@ -203,8 +204,8 @@ def test_scores(
     """Distortion and counted bits of the finished folder on the test split.
 
     NMSE is that of the truncated angular-delay image (``nmse_trunc_db``), mean of per-sample ratios, with the 95 %
-    half-width; eigenvectors are scored by ``sgcs_subband``. Beside each stand the KLT of the same training images
-    behind the same range coder, and the sparse angular-delay code, at the same bits.
+    half-width; eigenvectors are scored by ``sgcs_subband``. Each comes with the KLT of the same training images with
+    the same range coder, and with the sparse angular-delay code, at the same bits.
     """
     from receivers.feedback.latents import LatentCodec
     from receivers.models.klt import Klt
@@ -259,7 +260,7 @@ def klt_score(klt: Any, test: np.ndarray, bits: float) -> dict[str, float]:
 
 
 def sparse_score(store: ChannelStore, test: np.ndarray, bits: float) -> dict[str, float]:
-    """Score of the sparse angular-delay code of so many bits, on images float32 ``[sample, delay, port, 2]``."""
+    """Score of the sparse angular-delay code of ``bits`` bits, on images float32 ``[sample, delay, port, 2]``."""
     from receivers.feedback.sparse import SparseFeedback
     from simulator.core.types import CsiConfig, CsiEstimate
     from simulator.maths.transforms import from_angular_delay, to_angular_delay, to_complex, to_real
@@ -313,7 +314,7 @@ def _score(x: np.ndarray, x_hat: np.ndarray, channel: bool) -> dict[str, float]:
         axes = (1, 2, 3)
         ratio = np.sum((x - x_hat) ** 2, axis=axes, dtype=np.float64) / np.sum(x**2, axis=axes, dtype=np.float64)
         mean, half = float(np.mean(ratio)), half_width_of(ratio)
-        return {"nmse_db": round(10 * np.log10(mean), 3), "ci95": round(10 / np.log(10) * half / mean, 3)}
+        return {"nmse_db": round(lin_to_db(mean), 3), "ci95": round(10 / np.log(10) * half / mean, 3)}
     a, b = (np.ascontiguousarray(v, np.float32).view(np.complex64)[..., 0] for v in (x, x_hat))
     power = np.sum(np.abs(a) ** 2, axis=-1) * np.sum(np.abs(b) ** 2, axis=-1)
     sgcs = np.mean(np.abs(np.sum(a.conj() * b, axis=-1)) ** 2 / np.maximum(power, 1e-30), axis=-1)
@@ -345,7 +346,7 @@ def _learning_curve(epochs: list[dict[str, float]], recipe: TrainingRecipe) -> A
     decibel = recipe.loss in ("nmse", "mse")
     for key, label in (("loss", "training"), ("val_loss", "validation")):
         values = np.array([e[key] for e in epochs])
-        axis.plot(count, 10 * np.log10(values) if decibel else values, marker="o", ms=3, label=label)
+        axis.plot(count, lin_to_db(values) if decibel else values, marker="o", ms=3, label=label)
     axis.set(
         xlabel="epoch",
         ylabel=f"{recipe.loss.upper()} [dB]" if decibel else recipe.loss,

@@ -15,6 +15,7 @@ from simulator.core import registry
 from simulator.core.interfaces import ChannelSource
 from simulator.core.seeding import derive
 from simulator.core.types import Panel, RadioGeometry
+from simulator.core.units import db_to_lin
 from simulator.data.store import sha256, write_json
 from simulator.maths.transforms import unit_power
 
@@ -56,16 +57,16 @@ def draw(split: str) -> dict[str, np.ndarray]:
 
 
 def example(h: np.ndarray, rng: np.random.Generator, snr_db: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pilots, facts and the noise to be found, as the network takes them, of channels at an SNR each."""
+    """Pilots, facts and the noise to be estimated, as the network takes them, of channels at an SNR each."""
     from receivers.estimation.learned import facts
 
-    var = (10 ** (-snr_db / 10)).astype(np.float32)[:, None, None]
+    var = db_to_lin(-snr_db).astype(np.float32)[:, None, None]
     n = rng.standard_normal((*h.shape, 2), np.float32).view(np.complex64)[..., 0] * np.float32(np.sqrt(0.5))
     z = h + np.sqrt(var)[:, :, None, None, :, None] * n
-    turn, scale, told = facts(z, var)
+    turn, scale, features = facts(z, var)
     pilots = z * (turn / scale[..., None])[:, :, None, None]
-    known = np.broadcast_to(told[:, :, None, None], (*z.shape[:-1], told.shape[-1]))
-    return tuple(_sequences(x) for x in (pilots, known, n * turn[:, :, None, None]))  # type: ignore[return-value]
+    repeated = np.broadcast_to(features[:, :, None, None], (*z.shape[:-1], features.shape[-1]))
+    return tuple(_sequences(x) for x in (pilots, repeated, n * turn[:, :, None, None]))  # type: ignore[return-value]
 
 
 def _sequences(x: np.ndarray) -> np.ndarray:
@@ -79,8 +80,8 @@ def residual(network: Any, h: np.ndarray, snr_db: float, seed: int = 1) -> float
     """Mean error of the pilots over that of least squares at one SNR."""
     from keras import ops
 
-    pilots, told, noise = example(h, np.random.default_rng(seed), np.full(len(h), snr_db))
-    return float(np.mean((ops.convert_to_numpy(network(pilots, told)) - noise) ** 2) * 2)
+    pilots, features, noise = example(h, np.random.default_rng(seed), np.full(len(h), snr_db))
+    return float(np.mean((ops.convert_to_numpy(network(pilots, features)) - noise) ** 2) * 2)
 
 
 def train(folder: Path, progress: Any = print) -> dict[str, Any]:
@@ -90,8 +91,8 @@ def train(folder: Path, progress: Any = print) -> dict[str, Any]:
     keras.utils.set_random_seed(SEED)
     network = registry.build("estimation_models", "conv_denoiser")
     channels, val = np.concatenate(list(draw("train").values())), np.concatenate(list(draw("val").values()))
-    pilots, told = keras.Input((None, 2)), keras.Input((4,))
-    model = keras.Model([pilots, told], network(pilots, told))
+    pilots, features = keras.Input((None, 2)), keras.Input((4,))
+    model = keras.Model([pilots, features], network(pilots, features))
     steps = len(channels) // BATCH
     schedule = keras.optimizers.schedules.CosineDecay(
         RATE / 100, (EPOCHS - 1) * steps, alpha=0.005, warmup_target=RATE, warmup_steps=steps // 2

@@ -17,6 +17,7 @@ from receivers.training.prediction_recipe import PredictionRecipe
 from receivers.weights.folder import save_weights
 from simulator.core import registry
 from simulator.core.errors import ConfigError
+from simulator.core.units import lin_to_db
 from simulator.data.store import ChannelStore, sha256, write_json
 
 
@@ -98,7 +99,7 @@ def score(ratio: np.ndarray) -> dict[str, float]:
     """Mean of per-sample ratios in dB, its 95 % half-width [dB], number of samples."""
     mean, half = float(np.mean(ratio)), half_width_of(ratio)
     return {
-        "nmse_db": round(10 * np.log10(mean), 3),
+        "nmse_db": round(lin_to_db(mean), 3),
         "ci95": round(10 / np.log(10) * half / mean, 3),
         "num_samples": len(ratio),
     }
@@ -114,7 +115,7 @@ def learning_curve(epochs: list[dict[str, float]], name: str) -> Any:
     for key in tasks or ["val_loss"]:
         axis.plot(
             [i for i, _ in scored],
-            10 * np.log10([e[key] for _, e in scored]),
+            lin_to_db([e[key] for _, e in scored]),
             marker="o",
             ms=3,
             label=key.replace("val_", ""),

@@ -26,8 +26,8 @@ def train_wifo_cf(
 ) -> dict[str, Any]:
     """Train (or finish training) and write weights, learning curve and model card into ``folder``.
 
-    The card has the geometry of the last data set, of ``unseen`` if there are any: a link with another one takes the
-    same weights behind a card of its own (:func:`receivers.training.wifo_cf.write_weights`). Test samples, those of
+    The card has the geometry of the last data set, of ``unseen`` if there are any: a link with another geometry takes
+    the same weights with a card of its own (:func:`receivers.training.wifo_cf.write_weights`). Test samples, those of
     ``unseen`` data sets too, are used once: in real bits, and as analog values in an uplink of 10 dB.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Is a folder what it says? Hashes of results, stores, weights, codebooks and exports against their files."""
+"""Integrity of a folder: hashes of results, stores, weights, codebooks and exports against their files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Line = tuple[bool, str]
 
 
 def verify(folder: Path) -> Iterator[Line]:
-    """One line for each thing checked: whether it is in order, and what it is.
+    """One line for each thing checked: whether it is intact, and its name.
 
     Args:
         folder: of results, a channel store, weights, a codebook, or an exported model. No graph of a model runs.
@@ -93,7 +93,7 @@ def _tables(folder: Path) -> Iterator[Line]:
 
 
 def _changed(label: str, what: str) -> str | None:
-    """How something that was read is now, in words; None when it is as it was."""
+    """Present state of an input, in words; None when it is unchanged."""
     path = Path(label)
     if not path.is_absolute() and not path.exists() and (_ROOT / path).exists():
         path = _ROOT / path
@@ -156,7 +156,7 @@ def _named(node: Any) -> Iterator[tuple[str, str]]:
 
 
 def _checked(make: Callable[[], Any]) -> Any:
-    """A value, or what is wrong in words."""
+    """A value, or the fault in words."""
     try:
         return make()
     except CsilinkError as error:

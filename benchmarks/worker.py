@@ -24,7 +24,7 @@ def main() -> None:
         os.environ[name] = "1"
     os.environ["TF_NUM_INTEROP_THREADS"] = "1"
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # whatever libraries print does not mix with answers
+    os.dup2(2, 1)  # output of libraries does not mix with answers
     for line in sys.stdin:
         job = json.loads(line)
         try:
@@ -48,7 +48,7 @@ def _serve(job: dict[str, Any]) -> dict[str, str]:
 
 
 def compute(scenario_text: str, first: int, drops: int, content: Mapping[str, str]) -> bytes:
-    """:func:`~benchmarks.chunk.run_chunk`, whose parts must read what the run read at its start.
+    """:func:`~benchmarks.chunk.run_chunk`, whose inputs must be unchanged since the start of the run.
 
     Raises:
         StoreError: a file or plug-in has another content, here or by now.

@@ -1,4 +1,4 @@
-"""Which shipped recipe makes a folder of weights or codebooks that is not there."""
+"""The shipped recipe that makes a missing folder of weights or codebooks."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class TdlChannel(Section):
 class _CorrectedChannel(Section):
     @model_serializer(mode="wrap")
     def _as_before(self, handler: Any) -> dict[str, Any]:
-        """Without what nobody asked for: a section that needs nothing new has the hash, and so the seeds, it had."""
+        """Without unused new fields: a section that uses none of them keeps its hash, and so its seeds."""
         data: dict[str, Any] = handler(self)
         defaults = {"corrections": None, "ue_floors": False}
         return {key: value for key, value in data.items() if key not in defaults or value != defaults[key]}

@@ -1,4 +1,4 @@
-"""What a training data set is: a mixture of channels on one radio geometry, with splits that share no seed."""
+"""Recipe of a training data set: a mixture of channels on one radio geometry, with splits that share no seed."""
 
 from __future__ import annotations
 

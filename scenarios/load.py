@@ -65,7 +65,7 @@ def _within(line: int, what: str, number: int, most: int) -> None:
 
 
 def _check_text(line: int, node: yaml.ScalarNode) -> None:
-    """Refuse what no file, table or figure can hold, and numbers whose digits take long to read."""
+    """Refuse characters that no file, table or figure can hold, and numbers whose digits take long to read."""
     if _UNPRINTABLE.search(node.value):
         raise ConfigError(f"line {line}", node.value, "text without control characters and surrogates")
     if node.tag.rpartition(":")[2] in ("int", "float", "timestamp") and len(node.value) > MAX_DIGITS:

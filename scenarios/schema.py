@@ -1,4 +1,4 @@
-"""What a scenario is: frozen pydantic models. Data only, no computation, no TensorFlow."""
+"""Scenario schema: frozen pydantic models. Data only, no computation, no TensorFlow."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from simulator.nr.mcs import MAX_LAYERS
 
 _Polarisations = Annotated[Integer, Field(ge=1, le=2)]
 _MAX_SNRS = 1000
-# What both ends know of the amplitude of a channel [dB]: unit power, or any path gain, or that of UEs of one cell.
+# Channel amplitudes, range known at both ends [dB]: unit power, or any path gain, or that of UEs of one cell.
 _AMPLITUDE_RANGES_DB = {"per_sample": None, "per_dataset": (-120.0, 60.0), "none": (-200.0, 40.0)}
 _MAX_VARIANTS = 1000
 _OF_THROUGHPUT = ("bler", "goodput_bpshz", "mcs_mean", "user_goodput_bpshz")
@@ -262,7 +262,7 @@ class Radio(Section):
 
     @property
     def geometry(self) -> RadioGeometry:
-        """What the channel source needs to know."""
+        """Radio geometry for the channel source."""
         return RadioGeometry(
             carrier_hz=self.carrier.carrier_hz,
             panel=self.panel,

@@ -1,4 +1,4 @@
-"""What every section of a scenario or data set file is: frozen, strict, with a stable content hash."""
+"""Base of every section of a scenario or data set file: frozen, strict, with a stable content hash."""
 
 from __future__ import annotations
 

@@ -47,12 +47,12 @@ class Point:
 
     @property
     def channel_key(self) -> str:
-        """Hash of what determines the channels: points of equal keys see the same ones, drop by drop."""
+        """Hash of all that determines the channels: points of equal keys see the same ones, drop by drop."""
         return content_hash(_law(self.scenario) | {"normalization": self.scenario.normalization})
 
     @property
     def path_key(self) -> str:
-        """Hash of what determines the paths: points of equal keys differ in slots, speed or frequency grid alone."""
+        """Hash of all that determines the paths: points of equal keys differ in slots, speed or grid alone."""
         law = _law(self.scenario)
         if _kept(self.scenario.channel.model):
             law = {key: value for key, value in law.items() if key not in (*_MOTION, *_GRID)}
@@ -85,7 +85,7 @@ def _kept(model: str) -> bool:
 
 
 def _law(scenario: Scenario) -> dict[str, Any]:
-    """What the channels are drawn from, by the fields of the geometry, without those that the source does not need."""
+    """Law of the channels, by the fields of the geometry, without those that the source does not need."""
     law = asdict(scenario.geometry) | {"channel": scenario.channel.model_dump(mode="json")}
     model, idle = scenario.channel.model, {"subcarriers_per_sample"}
     if model in (*_MOVING, "rayleigh", "recorded"):
@@ -101,7 +101,7 @@ def _law(scenario: Scenario) -> dict[str, Any]:
 
 
 def _sees_motion(scenario: Scenario) -> bool:
-    """Whether an estimator between pilots or a predictor is told speed or time."""
+    """Whether an estimator between pilots or a predictor depends on speed or time."""
     held = (scenario.estimation.model_extra or {}).get("period_slots", 1) != 1
     return held or any(entry.predict is not None for entry in scenario.feedback)
 

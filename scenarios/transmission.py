@@ -1,4 +1,4 @@
-"""Sections of a scenario about what is sent: reports on the uplink, data on the downlink."""
+"""Sections of a scenario for transmission: reports on the uplink, data on the downlink."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from simulator.nr.dmrs import Dmrs
 
 
 class Uplink(Section):
-    """What happens to the report on its way to the gNB.
+    """Transmission of the reports to the gNB.
 
     ``code: none`` loses reports and flips bits at given probabilities; ``code: uci`` sends them over the coded control
     channel of TS 38.212 at an SNR. ``max_bits`` is the payload budget of a slot.
@@ -109,7 +109,7 @@ class PrecoderEntry(PluginSection):
 
     @property
     def key(self) -> str:
-        """What results call it."""
+        """Its name in results."""
         return self.label or "-".join([self.name, *(f"{key}{value}" for key, value in self.params.items())])
 
 

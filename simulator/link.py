@@ -48,14 +48,14 @@ class Link:
             gNB which predicts knows.
         predictions: how the delay is predicted away, by label of the scheme; a scheme without an entry does not.
         detection: how UEs demodulate.
-        scheduler: who is served in a slot, by what the gNB knows; None: everybody.
+        scheduler: selects the users of a slot from the CSI at the gNB; None: all users.
         adaptive_rank: the gNB chooses the layers of every user, up to ``config.num_layers``.
         keep_sinr: outcomes hold the SINR of every layer.
         throughput: transport blocks, with a CQI of 4 bits in every report.
 
     When reports are used: :class:`~simulator.reporting.reporting.Reporting`.
     The first slots of a drop fill the history, the delay and the first report of a scheme; they are not scored.
-    Where the gNB predicts, the UE also reports in the slots that fill the history, in these without a history.
+    Where the gNB predicts, the UE also reports, without a history, in the slots that fill the history.
     """
 
     config: CsiConfig
@@ -123,7 +123,7 @@ class Link:
             yield label, name, self._link_outcome(served, scored.reference[name], expected, seed)
 
     def _estimates(self, h: np.ndarray, seed: int) -> tuple[CsiEstimate | None, CsiEstimate]:
-        """Estimates ``[batch * slot, ...]`` of the slots that fill the history, and of all others, with their past."""
+        """Estimates ``[batch * slot, ...]`` of the history slots, then of all later slots with their history."""
         csi = self.estimator.estimate(h, seed=derive_wide(seed, "estimation"))
         h_hat, error_var = np.moveaxis(csi.h_hat, 4, 1), np.moveaxis(csi.error_var, 2, 1)
         past = self.history_slots - 1
@@ -162,7 +162,7 @@ class Link:
 
     @cached_property
     def _within_power(self) -> set[str]:
-        """Precoders that were checked."""
+        """Precoders whose power was checked."""
         return set()
 
     @property
@@ -222,7 +222,7 @@ class Link:
 
 
 class _Scored:
-    """The slots of a block that are scored, and what precoders reach in them with perfect CSI.
+    """Scored slots of a block, and the rates of all precoders in them with perfect CSI.
 
     Args:
         link: of the block.
@@ -240,26 +240,26 @@ class _Scored:
         self.serve = partial(link._downlink.serve, channel, shape=self.shape, seed=seed)
         for name, precoder in link.precoders.items():
             if name not in link._within_power:
-                some = self.rows[:, :, : self.streams.num_users]
-                link._downlink.check_power(some, precoder.for_link(self.streams), name)
+                served = self.rows[:, :, : self.streams.num_users]
+                link._downlink.check_power(served, precoder.for_link(self.streams), name)
                 link._within_power.add(name)
         self.reference = {name: self.serve(self.rows, p.for_link(self.streams)) for name, p in link.precoders.items()}
 
 
 def relative_error(correlation2: np.ndarray) -> np.ndarray:
-    r"""Long-term error of the rows relative to what is known of them, float32 ``[layer]``: :math:`1 / \rho^2 - 1`.
+    r"""Long-term error variance over the power of the estimated rows, :math:`1 / \rho^2 - 1`, float32 ``[layer]``.
 
-    Known rows are ``c g + e`` in any unit and phase. Linear MMSE of the true row gives an error of :math:`1 - \rho^2`
-    of its power, beside an estimate of :math:`\rho^2` of it. The mean over the drops that are computed together stands
-    for what a gNB learns over time: a block whose size is given by the geometry alone, whatever the run's length and
-    chunks. Rows of which it knows nothing (0) do not count.
+    Known rows are ``c g + e`` in any unit and phase. The linear MMSE estimate of the true row has the share
+    :math:`\rho^2` of its power, the error the share :math:`1 - \rho^2`. The mean over one block of drops stands for
+    what a gNB learns over time; the size of a block depends on the geometry alone, not on the run's length or chunks.
+    Rows without CSI (0) do not count.
 
     Args:
         correlation2: squared cosine between true and known rows, ``[batch, subcarrier, user, layer]``.
     """
-    known = correlation2 > 0
-    mean = np.sum(correlation2, axis=(0, 1, 2), dtype=np.float64) / np.maximum(np.sum(known, axis=(0, 1, 2)), 1)
-    perfect = (mean == 0) | (mean > 1 - 1e-6)  # nothing known, or nothing but rounding
+    present = correlation2 > 0
+    mean = np.sum(correlation2, axis=(0, 1, 2), dtype=np.float64) / np.maximum(np.sum(present, axis=(0, 1, 2)), 1)
+    perfect = (mean == 0) | (mean > 1 - 1e-6)  # no CSI, or rounding alone
     return np.where(perfect, 0.0, 1.0 / np.where(perfect, 1.0, mean) - 1.0).astype(np.float32)
 
 

@@ -1,4 +1,4 @@
-"""What metrics see of a chunk: CSI of one scheme, and the link of one scheme and precoder."""
+"""Input of the metrics for one chunk: CSI of one scheme, and the link of one scheme and precoder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from simulator.throughput.blocks import ThroughputOutcome
 
 @dataclass(frozen=True)
 class CsiOutcome:
-    """What one scheme made of the CSI of a block of drops.
+    """CSI of one scheme for a block of drops.
 
     Args:
         h: true channel complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``.
@@ -20,7 +20,7 @@ class CsiOutcome:
         correlation2: float ``[batch, user, layer, slot, subcarrier]``, squared cosine of true and known directions.
         num_bits: int ``[batch, user, slot]``, bits sent.
         snr_db: SNR points of the scenario [dB].
-        part1_bits: bits of every report that are not of its PMI: rank, CQI, lengths.
+        part1_bits: bits of every report outside its PMI: rank, CQI, lengths.
         ue_bops: float ``[batch, user, slot]``, bit operations that the UE's network spent on every report, or None.
         lost: bool ``[batch, user, slot]``, the gNB knows that it has no report; None: the uplink never fails.
         wrong: bool ``[batch, user, slot]``, the report was taken with wrong bits in it; None as ``lost``.
@@ -52,8 +52,8 @@ class LinkOutcome:
         rank: int ``[snr, batch, user, slot]``, layers served, 0 for users that are not; None: unknown.
         rank_ref: the same with perfect CSI at the gNB.
         max_rank: layers that the gNB wants per user.
-        scheduled: the gNB chose the users of every slot; those it left out had no outage.
-        sinr: float32 ``[snr, batch * slot, subcarrier, user, layer]`` behind detection, linear, 0 for layers that are
+        scheduled: the gNB chose the users of every slot; users left out count as no outage.
+        sinr: float32 ``[snr, batch * slot, subcarrier, user, layer]`` after detection, linear, 0 for layers that are
             not served; None unless the link was asked to keep it.
         throughput: transport blocks with the same precoder, or None.
     """

@@ -14,6 +14,7 @@ from benchmarks.channels.reference import RAY_OFFSETS
 from benchmarks.channels.rows import geometry, line, row, seeded, worst
 from simulator.core import registry
 from simulator.core.types import Panel
+from simulator.core.units import db_to_lin, lin_to_db
 
 
 def profile(kind: str, name: str) -> dict[str, Any]:
@@ -25,7 +26,7 @@ def profile(kind: str, name: str) -> dict[str, Any]:
     """
     path = files("sionna.phy.channel.tr38901.models") / f"{kind}-{name}.json"
     data: dict[str, Any] = json.loads(path.read_text())
-    powers = 10 ** (np.array(data["powers"]) / 10)
+    powers = db_to_lin(data["powers"])
     return {**data, "powers": powers / powers.sum(), "delays": np.array(data["delays"])}
 
 
@@ -102,7 +103,7 @@ def check_profile(
         ratio = table["powers"][0] / table["powers"][1:].sum()
         fourth = np.abs(first) ** 4  # E|s + d|^4 = S^2 + 4 S D + (2 - 1 / 20) D^2 for d of 20 equal waves
         s, d = table["powers"][0], table["powers"][1]
-        label = f"K of {10 * np.log10(ratio):.1f} dB: E|h|^4 of the first path"
+        label = f"K of {lin_to_db(ratio):.1f} dB: E|h|^4 of the first path"
         rows.append(row(item, label, s**2 + 4 * s * d + 1.95 * d**2, fourth))
     if kind == "cdl":
         back = np.argsort(rank)

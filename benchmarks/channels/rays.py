@@ -20,8 +20,8 @@ def check_rays(
 ) -> list[dict[str, Any]]:
     """Rays of drops of two UEs in one state.
 
-    Angles are compared through cosines, which know neither wrapping at 360 degrees nor folding at the poles: with sign
-    X, spread part :math:`\\theta'` and normal part Y,
+    Angles are compared through cosines, which are free of wrapping at 360 degrees and of folding at the poles: with
+    sign X, spread part :math:`\\theta'` and normal part Y,
     :math:`E\\cos(c + X\\theta' + Y) = \\cos c \\cos\\theta' e^{-\\sigma^2/2}`.
 
     Args:

@@ -13,7 +13,7 @@ _SEED = 38901
 
 
 def geometry(panel: Panel, carrier_hz: float = 3.5e9, users: int = 1, rx: int = 1, rx_rows: int = 1) -> RadioGeometry:
-    """Omnidirectional elements: directions and powers show without a pattern."""
+    """Omnidirectional elements, so that no pattern changes directions and powers."""
     return RadioGeometry(
         carrier_hz=carrier_hz, panel=panel, num_users=users, num_rx_ant=rx, ue_num_rows=rx_rows, num_subcarriers=2,
         spacing_hz=30e3, antenna_pattern="omni",
@@ -28,7 +28,7 @@ def seeded(item: str, *key: Any) -> None:
 
 
 def generator(*key: Any) -> np.random.Generator:
-    """Of a reference's own draws."""
+    """Generator for a reference's own draws."""
     return np.random.default_rng(derive(_SEED, "reference", *key))
 
 
@@ -47,7 +47,7 @@ def paired(item: str, quantity: str, standard: np.ndarray, samples: np.ndarray, 
 
 
 def exact(item: str, quantity: str, error: np.ndarray, tolerance: float, unit: str = "") -> dict[str, Any]:
-    """Largest error of what has no spread; a fifth of the tolerance stands for the standard error."""
+    """Largest error of a quantity without spread; a fifth of the tolerance stands for the standard error."""
     return line(item, quantity, 0.0, float(np.max(np.abs(error))), tolerance / 5, unit, int(np.size(error)))
 
 

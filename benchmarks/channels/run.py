@@ -21,7 +21,7 @@ def run_checks(out: Path | None = None, drops: int = 20000, corrections: Iterabl
         corrections: of UMi, UMa and RMa; None: all that Sionna needs.
 
     Returns:
-        columns ``item, quantity, standard, measured, std_error, z, unit, num_samples``; |z| < 5 everywhere is in order.
+        columns ``item, quantity, standard, measured, std_error, z, unit, num_samples``; |z| < 5 everywhere passes.
     """
     import simulator.phy  # noqa: F401 - sets TensorFlow's log level before it is imported
     from benchmarks.channels import drops as large

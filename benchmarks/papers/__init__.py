@@ -1,1 +1,1 @@
-"""Reproduced papers, one folder each: recipes, run, README with the paper's numbers beside ours."""
+"""Reproduced papers, one folder each: recipes, run, README with the paper's numbers next to ours."""

@@ -1,4 +1,4 @@
-"""Command line that the papers' experiments share."""
+"""Command line common to the papers' experiments."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def parse(
 
     Args:
         doc: description for ``--help``.
-        key: of the paper; results go to ``results/papers/<key>-<size>`` unless ``--out`` says otherwise.
-        sizes: plans that there are, the default first.
+        key: of the paper; results go to ``results/papers/<key>-<size>`` by default, see ``--out``.
+        sizes: available plans, the default first.
         options: further arguments by name, each with the keywords of ``add_argument``.
 
     Returns:

@@ -18,7 +18,7 @@ def paper_store(section: dict[str, Any], folder: Path) -> ChannelStore:
     Args:
         section: a data set recipe; with ``split_by`` and ``shares`` samples are split by that label as
             ``csilink dataset split`` does. Or ``{store: PATH}``, a store that exists (an imported DeepMIMO folder).
-        folder: where to.
+        folder: target.
 
     Raises:
         StoreError: the folder holds the data of another section.

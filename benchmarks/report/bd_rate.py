@@ -14,7 +14,7 @@ class BdDifference(NamedTuple):
     """A curve compared with a reference.
 
     Args:
-        rate_percent: mean difference in bits at equal quality [%], negative when fewer; NaN where ``note`` says why.
+        rate_percent: mean difference in bits at equal quality [%], negative when fewer; NaN for the reason in ``note``.
         quality: mean difference in quality at equal bits, in its unit; NaN likewise.
         low: lower end of the common range of quality.
         high: upper end of it.
@@ -29,10 +29,10 @@ class BdDifference(NamedTuple):
 
 
 def envelope(bits: np.ndarray, quality: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The points that no other one dominates, by increasing bits.
+    """Non-dominated points by increasing bits.
 
-    A point with no more quality than one with no more bits is one that nobody would use; what stays is strictly
-    monotone. Points that are no numbers, or without bits, which have no logarithm, are left out.
+    A point is dominated by one with no more bits and no less quality; the remaining curve is strictly monotone.
+    Points that are no numbers, or without bits, which have no logarithm, are left out.
 
     Args:
         bits: float ``[point]``, any order.

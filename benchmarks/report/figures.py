@@ -56,7 +56,7 @@ SNR_LABEL = "SNR (dB)"
 
 @dataclass(frozen=True)
 class Style:
-    """How a scheme looks in every figure."""
+    """Style of a scheme in every figure."""
 
     color: str
     marker: str
@@ -236,7 +236,7 @@ def metric_vs_bits(
     """
     rows, at_snr = at_one_snr(_metric(frame, metric), snr_db)
     rows = rows[np.isfinite(rows["bits_mean"])]
-    if (rows["scheme"].map(family) == REFERENCE).all():  # nothing to compare with it
+    if (rows["scheme"].map(family) == REFERENCE).all():  # no scheme to compare with the reference
         return None
     counted = frame[(frame["metric"] == "bits_mean") & frame["ci95"].notna()]
     spreads = counted.groupby(["scheme", "bits_mean"])["ci95"].max()

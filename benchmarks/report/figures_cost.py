@@ -17,7 +17,7 @@ COST, COST_LABEL = "ue_gbops", "Bit operations of the UE per report (10⁹)"
 def cost_points(frame: pd.DataFrame, snr_db: float | None = None) -> pd.DataFrame:
     """One row per scheme that has a UE cost: ``cost``, ``bits``, ``outage``, ``ci95``, ``criterion``, ``front``.
 
-    The outage criterion is the one that tells the schemes apart best (largest spread) at the SNR nearest to
+    The outage criterion is the one that separates the schemes best (largest spread) at the SNR nearest to
     ``snr_db`` (default 20 dB) under the first precoder. ``front``: no other scheme is as good in all three and better
     in one, where bits within 5 % count as equal.
     """

@@ -64,7 +64,7 @@ AXIS_METRICS = ("sum_rate_bpshz", "relative_rate", "goodput_bpshz", "sgcs_subban
 def write_report(folder: Path) -> Path:
     """Write ``figures/*.png``, ``figures/*.svg``, ``bd_rate.csv`` and ``report.html``; return the path of the page.
 
-    Tables that are not as the run wrote them are written again from the chunks.
+    Tables that changed since the run are written again from the chunks.
 
     Args:
         folder: results folder with ``results.csv``, ``manifest.json`` and, where rates were drawn,
@@ -173,7 +173,7 @@ def key_results(frame: pd.DataFrame, snr_db: float | None) -> dict[str, Any]:
 
 
 def _p95(frame: pd.DataFrame) -> dict[str, list[float]]:
-    """Percentile of the bits by scheme, in a list; empty lists where it says no more than the maximum."""
+    """Percentile of the bits by scheme, in a list; empty lists where it equals the maximum."""
     found = frame[frame["metric"] == "bits_p95"].groupby("scheme")[["value", "bits_max"]].max()
     tells = (found["value"] < found["bits_max"]).any()
     return {scheme: [found["value"].get(scheme, np.nan)] * bool(tells) for scheme in frame["scheme"].unique()}
@@ -214,7 +214,7 @@ def number(value: float, ci95: float = np.nan) -> str:
 
 
 def bits_text(bits: float) -> str:
-    """Bits with a thousands separator, one decimal only where it says something."""
+    """Bits with a thousands separator, one decimal only where it is not zero."""
     return "–" if not np.isfinite(bits) else (f"{bits:,.0f}" if bits == round(bits) else f"{bits:,.1f}")
 
 
@@ -234,7 +234,7 @@ def _pivot(title: str, rows: pd.DataFrame, keys: list[str], column: pd.Series, h
 def _draw_all(frame: pd.DataFrame, cdf: pd.DataFrame, snr_db: float | None, seen: dict[str, str]) -> Drawn:
     """Sections of the page in order, each with its pictures, and the content of ``figures/`` by name.
 
-    ``seen`` says which channels an axis has at its values.
+    ``seen`` describes which channels the values of an axis share.
     """
     styles, axes = figures.scheme_styles(frame["scheme"]), swept_axes(frame)
     sections: list[dict[str, Any]] = []

@@ -1,4 +1,4 @@
-"""(j) Search of large codebooks beside FAISS and the machine's own sgemm."""
+"""(j) Search of large codebooks compared with FAISS and the machine's own sgemm."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def measure(num_ports: int = 128, rounds: int = 3) -> list[dict[str, Any]]:
         for peer, target in (("FAISS", 1.0), ("sgemm", 0.6)):
             if peer in seconds:
                 other = num_reports / seconds[peer]
-                item = f"j: codebook search B={bits}, {num_ports} ports, beside {peer}"
+                item = f"j: codebook search B={bits}, {num_ports} ports, against {peer}"
                 note = f"{num_reports} reports; codebook {codebook.nbytes / 2**20:.0f} MiB"
                 rows.append(row(item, ours, other, "reports/s", ours / other, target, deviation, note))
     return rows

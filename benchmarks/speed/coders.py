@@ -1,4 +1,4 @@
-"""(g) Entropy coders beside `constriction` and plain Python, with a table for every latent."""
+"""(g) Entropy coders compared with `constriction` and plain Python, with a table for every latent."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def measure(num_reports: int = 2048, num_symbols: int = 128, rounds: int = 5) ->
             label = {"python": "plain Python", "constriction": "constriction 1 symbol per call"}[key]
             label = "constriction 1 report per call" if name == "range" else label
             note = f"{num_reports} reports x {num_symbols} symbols at once"
-            item = f"g: {name} encode + decode beside {label}"
+            item = f"g: {name} encode + decode against {label}"
             rows.append(row(item, ours, peer, "M symbols/s", ours / peer, targets[key], wrong, note))
     return rows
 

@@ -1,4 +1,4 @@
-"""(l) CSI-RS least squares with linear interpolation beside Sionna's LSChannelEstimator and its interpolator."""
+"""(l) CSI-RS least squares with linear interpolation compared with Sionna's LSChannelEstimator and its interpolator."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.speed.timing import in_turn, row
 def measure(batch: int = 64, rounds: int = 9, num_rb: int = 52) -> list[dict[str, Any]]:
     """UEs per second from one received OFDM symbol: 8 ports x 4 antennas, all subcarriers of 52 resource blocks.
 
-    Ours takes row 6 of TS 38.211, Table 7.4.1.5.3-1 (CDM over two subcarriers); Sionna's pilot patterns know no CDM, so
+    Ours takes row 6 of TS 38.211, Table 7.4.1.5.3-1 (CDM over two subcarriers); Sionna's pilot patterns have no CDM, so
     that each port has one of the same eight elements for itself. Both give estimates and their error variance.
     ``equal_to`` compares them on flat channels without noise.
     """

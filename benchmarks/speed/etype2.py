@@ -1,4 +1,4 @@
-"""(k) Selection of enhanced Type II reports, many at once beside one by one."""
+"""(k) Selection of enhanced Type II reports, in one batch compared with one by one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""(d) Huffman coder beside a plain Python one."""
+"""(d) Huffman coder compared with a plain Python one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""(i) Latency of one encoder call, Keras beside ONNX Runtime and LiteRT, float and eight bits."""
+"""(i) Latency of one encoder call, Keras compared with ONNX Runtime and LiteRT, float and eight bits."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def measure(rounds: int = 30) -> list[dict[str, Any]]:
             for name in list(calls)[1:]:
                 deviation = float(np.abs(calls[name]() - reference).max() / np.abs(reference).max())
                 ours, keras_ = 1e3 * seconds[name], 1e3 * seconds["keras"]
-                item = f"i: encoder of {weights} in {name} beside Keras"
+                item = f"i: encoder of {weights} in {name} against Keras"
                 rows.append(
                     row(item, ours, keras_, "ms (smaller is better)", keras_ / ours, 1.0, deviation, "batch of one")
                 )

@@ -1,4 +1,4 @@
-"""(a) OFDM channel generation beside Sionna's GenerateOFDMChannel."""
+"""(a) OFDM channel generation compared with Sionna's GenerateOFDMChannel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""(c2) Precoder and SINR beside Sionna's RZF precoded channel and LMMSE post-equalisation SINR."""
+"""(c2) Precoder and SINR compared with Sionna's RZF precoded channel and LMMSE post-equalisation SINR."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""(k) Tiny-WiFo: forward pass and training step under every backend, beside plain PyTorch of the same layers."""
+"""(k) Tiny-WiFo: forward pass and training step under every backend, compared with plain PyTorch of the same layers."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def measure() -> list[dict[str, Any]]:
         best = max(rates, key=lambda name: rates[name][index])
         note = ", ".join(f"{name} {rate[index]:.1f}" for name, rate in rates.items())
         other = min(rate[index] for rate in rates.values()) if peer is None else peer[index]
-        beside = "the slowest backend" if peer is None else "plain PyTorch"
+        peer_name = "the slowest backend" if peer is None else "plain PyTorch"
         ours = rates[best][index]
-        item = f"k: Tiny-WiFo, {what}, best Keras backend beside {beside}"
+        item = f"k: Tiny-WiFo, {what}, best Keras backend against {peer_name}"
         rows.append(row(item, ours, other, "samples/s", ours / other, 1.0, 0.0, f"{note}; best {best}"))
     return rows
 

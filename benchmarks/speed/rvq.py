@@ -1,4 +1,4 @@
-"""(b) RVQ search beside the machine's own sgemm."""
+"""(b) RVQ search compared with the machine's own sgemm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""(c) A whole SNR sweep beside a single SNR point."""
+"""(c) A whole SNR sweep compared with a single SNR point."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""(e) Import and reading of recorded channels beside bare `scipy.io` and `h5py` on the same bytes."""
+"""(e) Import and reading of recorded channels compared with bare `scipy.io` and `h5py` on the same bytes."""
 
 from __future__ import annotations
 

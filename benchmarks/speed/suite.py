@@ -1,4 +1,4 @@
-"""All speed measurements, each beside its peer in one process."""
+"""All speed measurements, each against its peer in one process."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def run_suite(out: Path | None = None, items: Sequence[str] = ITEMS) -> pd.DataF
         items: some of ``ITEMS``, all by default.
 
     Returns:
-        columns ``item, ours, peer, unit, ratio, target, met, equal_to, note``. ``ratio`` is what ``target`` is about.
+        columns ``item, ours, peer, unit, ratio, target, met, equal_to, note``. ``target`` is the required ``ratio``.
 
     Raises:
         ConfigError: unknown item.

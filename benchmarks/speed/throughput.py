@@ -1,4 +1,4 @@
-"""Coded throughput: effective SINR and tables beside encoding and decoding of the same transport blocks."""
+"""Coded throughput: effective SINR and tables compared with encoding and decoding of the same transport blocks."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.speed.timing import in_turn, row
+from simulator.core.units import db_to_lin
 
 
 def measure(
@@ -24,8 +25,8 @@ def measure(
 
     rng = np.random.default_rng(9)
     shape = (1, batch, 1, num_rb, 4, 2)  # [snr, batch, slot, sample, user, layer]
-    sinr = (10 ** (rng.normal(level_db - loss_db, 1.0, shape) / 10)).astype(np.float32)
-    expected = np.full(shape, 10 ** (level_db / 10), np.float32)
+    sinr = db_to_lin(rng.normal(level_db - loss_db, 1.0, shape)).astype(np.float32)
+    expected = np.full(shape, db_to_lin(level_db), np.float32)
     model, width = EesmBler(), 12 * num_rb
     fast = Throughput(model, width, olla=None)
     exact = Throughput(model, width, BlockDecoder(sample_of_re(num_rb, 12, fast.overhead)), olla=None)
@@ -35,7 +36,7 @@ def measure(
     blocks = batch * 4
     return [
         row(
-            f"throughput: EESM and tables beside LDPC decoding, 4 UEs x 2 layers x {num_rb} RB",
+            f"throughput: EESM and tables against LDPC decoding, 4 UEs x 2 layers x {num_rb} RB",
             blocks / float(np.median(seconds["fast"])),
             blocks / float(np.median(seconds["exact"])),
             "blocks/s",

@@ -1,4 +1,4 @@
-"""(h) Training throughput of the networks under every backend, beside plain PyTorch of the same layers."""
+"""(h) Training throughput of the networks under every backend, compared with plain PyTorch of the same layers."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def measure() -> list[dict[str, Any]]:
         note = ", ".join(f"{b} {r:.0f}" for b, r in rates.items())
         if model == "crnet" and installed("torch"):
             peer = _run(model, "plain")
-            item = "h: training of crnet, best Keras backend beside plain PyTorch"
+            item = "h: training of crnet, best Keras backend against plain PyTorch"
             rows.append(row(item, rates[best], peer, "samples/s", rates[best] / peer, 1.0, 0.0, f"{note}; best {best}"))
         else:
             slowest = min(rates.values())
-            item = f"h: training of {model}, best Keras backend beside the slowest"
+            item = f"h: training of {model}, best Keras backend against the slowest"
             ratio = rates[best] / slowest
             rows.append(row(item, rates[best], slowest, "samples/s", ratio, 1.0, 0.0, f"{note}; best {best}"))
     return rows

@@ -1,4 +1,4 @@
-"""Latency of every encoder of the zoo in the runtimes of UEs, beside its bits and its outage in the link."""
+"""Latency of every encoder of the zoo in the runtimes of UEs, with its bits and its outage in the link."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def encoder_latency(weights: str, rounds: int = 30) -> list[dict[str, Any]]:
 def measure_zoo(results: Path, out: Path) -> pd.DataFrame:
     """Latency of all encoders with a codec; with the results of `ue_budget` also bits, outage, and ``pareto.png``.
 
-    Int8 latency stands beside the outage of 8-bit weights, float latency beside that of the float encoder.
+    Int8 latency is paired with the outage of 8-bit weights, float latency with that of the float encoder.
     """
     names = [name for name in zoo_names() if TrainedModel(name).codec is not None and name != "klt-mixed"]
     rows = [row for name in track(names, "encoders", unit="encoder") for row in encoder_latency(name)]

@@ -23,7 +23,7 @@ class BeamGroups:
         self.vectors = np.ascontiguousarray(beams.transpose(1, 3, 2, 0, 4)).reshape(self.num_groups, self.num_beams, -1)
 
     def select(self, v: np.ndarray, num_beams: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Group and beams through which most of the energy goes.
+        """Group and beams with the largest energy.
 
         Args:
             v: directions complex64 ``[report, layer, subband, port]``.

@@ -24,7 +24,7 @@ _COMBINATIONS = {
     7: (6, 1 / 4, 0, 1 / 2),
     8: (6, 1 / 4, 0, 3 / 4),
 }
-_ALL_TAPS = 19  # up to so many subbands every tap may be chosen, beyond those of a window
+_ALL_TAPS = 19  # subbands up to which all taps may be chosen; above, those of a window
 _STARTS = (0.0, 0.25, 0.5, 0.75)  # delays from which the selection starts, in taps
 _STEPS, _QUANTIZED_STEPS = 10, 3
 _CHUNK = 256  # reports selected at a time
@@ -58,7 +58,7 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
         max_rank: largest rank that may be reported (width of the field in part 1).
         two_units: R = 2.
     Raises:
-        ConfigError: for what the tables do not have.
+        ConfigError: for parameters that are not in the tables.
     Source: TS 38.214 (Rel. 16), 5.2.2.2.5; bits: TS 38.212, Table 6.3.2.1.2-1A; groups of part 2: TS 38.214, 5.2.3.
     """
 
@@ -162,7 +162,7 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
         energy[..., 0] = np.inf
         window = np.zeros(len(energy), np.int64)
         if self._windowed:
-            starts = np.arange(2 * self.num_taps)  # the window begins so many taps before tap 0
+            starts = np.arange(2 * self.num_taps)  # taps of the window before tap 0
             inside = (np.arange(self.num_units) + starts[:, None]) % self.num_units < self.payload.pool
             finite = np.where(np.isinf(energy), 0, energy)
             kept = np.sort(np.where(inside, finite[:, :, None], 0), axis=3)[..., -(self.num_taps - 1) :]

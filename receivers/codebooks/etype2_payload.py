@@ -42,7 +42,7 @@ class EnhancedTypeTwoPayload:
 
     @property
     def pool(self) -> int:
-        """Taps among which those of a layer are."""
+        """Number of taps from which a layer takes its own."""
         return min(2 * self.num_taps, self.num_units) if self.windowed else self.num_units
 
     @property
@@ -61,7 +61,7 @@ class EnhancedTypeTwoPayload:
         return self.rank, 2 * self.num_beams, self.num_taps
 
     def part2_length(self, nonzero: int) -> int:
-        """Bits of part 2 with so many coefficients that are not zero."""
+        """Bits of part 2 with ``nonzero`` coefficients."""
         return self._cuts(nonzero)[0]
 
     def lengths(self, part1: np.ndarray) -> np.ndarray:
@@ -141,7 +141,7 @@ class EnhancedTypeTwoPayload:
     def unpack(self, part1: np.ndarray, part2: np.ndarray, num_bits: np.ndarray) -> tuple[Pmi, np.ndarray]:
         """PMI and ``valid``: a known number of coefficients, a length that it implies, indices that exist.
 
-        The length tells which groups were left out. Coefficients without amplitude and phase are zero then; without
+        The length identifies the omitted groups. Coefficients without amplitude and phase are zero then; without
         group 1 the strongest of each layer alone is left (with one layer its beam is read as if all of tap 0 were in
         use, for the bitmap that counts it is missing).
         """

@@ -1,4 +1,4 @@
-"""Codebook of a site by the generalised Lloyd algorithm, the classical yardstick of learned codebooks."""
+"""Codebook of a site by the generalised Lloyd algorithm, the classical reference for learned codebooks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def lbg_codebook(
         bits: B; at most one codeword for every sample is useful.
         seed: of the start, random channels.
         start: codewords to start at.
-        iterations: at most so many.
+        iterations: largest number of iterations.
         gain: stop when the mean rises by less.
 
     Source: Linde, Buzo, Gray, IEEE Trans. Commun. 28(1), 1980; for beamforming: Roh, Rao, IEEE Trans. Inf. Theory

@@ -1,4 +1,4 @@
-"""What the PMI codebooks of TS 38.214 have in common: panels, selection, fields, precoder."""
+"""Common part of the PMI codebooks of TS 38.214: panels, selection, fields, precoder."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ class PmiCodebook(ABC):
 
     @abstractmethod
     def unpack(self, part1: np.ndarray, part2: np.ndarray, num_bits: np.ndarray) -> tuple[Pmi, np.ndarray]:
-        """PMI and ``valid`` bool ``[report]``; what is not valid holds some legal PMI."""
+        """PMI and ``valid`` bool ``[report]``; invalid reports hold an arbitrary legal PMI."""
 
     def lengths(self, part1: np.ndarray) -> np.ndarray | None:
-        """Lengths of part 2 int ``[report, cut]`` behind such a part 1: whole, then with ever more left out.
+        """Lengths of part 2 int ``[report, cut]`` after this part 1: whole, then with more and more groups omitted.
 
-        None: nothing can be left out.
+        None: nothing can be omitted.
         """
         return None
 

@@ -10,7 +10,7 @@ _PIECE = 1 << 17  # products reduced at a time (1 MiB): they stay in the cache
 
 
 def best_codeword(h: np.ndarray, codebook: np.ndarray) -> np.ndarray:
-    r"""Index :math:`\arg\max_i \sum_v |h_v c_i|^2`, the codeword through which most energy arrives.
+    r"""Index :math:`\arg\max_i \sum_v |h_v c_i|^2`, the codeword with the largest received energy.
 
     Args:
         h: complex64 ``[report, vector, port]``; energies of the vectors (antennas, subcarriers) add up.
@@ -46,7 +46,7 @@ def _keep_best(parts: np.ndarray, low: int, best_gain: np.ndarray, best: np.ndar
     """Merge the products ``[report, part, codeword]`` (overwritten) of the codewords from ``low`` on into the best."""
     step = max(1, _PIECE // parts[0].size)
     for start in range(0, len(parts), step):
-        piece, known, found = (x[start : start + step] for x in (parts, best_gain, best))
+        piece, known, best_index = (x[start : start + step] for x in (parts, best_gain, best))
         np.square(piece, out=piece)
         gain = piece[:, 0]
         for part in range(1, piece.shape[1]):  # few; faster than a sum over the axis
@@ -54,5 +54,5 @@ def _keep_best(parts: np.ndarray, low: int, best_gain: np.ndarray, best: np.ndar
         index = gain.argmax(axis=1)
         value = np.take_along_axis(gain, index[:, None], axis=1)[:, 0]
         better = value > known
-        found[better] = low + index[better]
+        best_index[better] = low + index[better]
         known[better] = value[better]

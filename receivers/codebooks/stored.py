@@ -185,12 +185,12 @@ def write_codebook(
     """Write codebooks by environment and their card.
 
     Args:
-        folder: where to.
+        folder: target.
         name: of the codebook, first part of the scheme's label.
         panel: gNB panel.
         codebooks: complex ``[2**bits, port]`` by environment.
         side: "ds" or "ss".
-        base: what the UE searches with "ss": a codebook, or the seed of an RVQ codebook.
+        base: codebook that the UE searches with "ss": a codebook, or the seed of an RVQ codebook.
         made_by: how they were made: algorithm, network, data, seeds, scores.
     """
     make_folder(folder)

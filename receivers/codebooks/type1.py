@@ -9,6 +9,7 @@ from receivers.codebooks.pmi import Pmi, PmiCodebook, oversampling
 from simulator.core import bitfield
 from simulator.core.errors import ConfigError
 from simulator.core.types import Panel
+from simulator.core.units import db_to_lin
 
 _FIELD = "feedback.type1"
 _CHUNK_VALUES = 1 << 24  # products kept at a time
@@ -21,8 +22,8 @@ class TypeOneCodebook(PmiCodebook):
     Ranks 3, 4: the same two beams with either sign below 16 ports; from 16 ports on half beams of the panel, joined by
     :math:`\theta_p = e^{j \pi p / 4}`, p = i_{1,3}. In mode 2 i_2 also chooses one of four neighbouring beams.
 
-    The standard leaves the selection to the UE. Here: of all precoders, rank 1 the one through which most energy
-    arrives, higher ranks that with the largest :math:`\sum_t \log_2 \det(I + \rho / v \; W_t^H R_t W_t)`, where R_t
+    The standard leaves the selection to the UE. Here: of all precoders, rank 1 the one with the largest received
+    energy, higher ranks that with the largest :math:`\sum_t \log_2 \det(I + \rho / v \; W_t^H R_t W_t)`, where R_t
     is the mean covariance of subband t for a channel of unit power; i_2 for every subband.
 
     A PMI has ``i11``, ``i12``, ``i13`` ``[report]`` and ``i2`` ``[report, subband]``.
@@ -35,7 +36,7 @@ class TypeOneCodebook(PmiCodebook):
         mode: codebookMode, 1 or 2.
         snr_db: SNR :math:`\rho` of the selection at rank 2 and higher [dB].
     Raises:
-        ConfigError: for what the tables do not have.
+        ConfigError: for parameters that are not in the tables.
     Source: TS 38.214, 5.2.2.2.1, Tables 5.2.2.2.1-2 to -8; bits: TS 38.212, Table 6.3.1.1.2-1.
     """
 
@@ -144,7 +145,7 @@ class TypeOneCodebook(PmiCodebook):
                 scores[:, t] = np.sum(np.square(e.real) + np.square(e.imag), axis=(1, 4))
                 continue
             gram = np.einsum("nsabi,nsabj->nabij", e.conj(), e, optimize=True)
-            gram *= 10 ** (self.snr_db / 10) / self.rank / band.shape[3]
+            gram *= float(db_to_lin(self.snr_db)) / self.rank / band.shape[3]
             scores[:, t] = np.linalg.slogdet(gram + np.eye(self.rank, dtype=np.complex64))[1]
         best = scores.max(axis=3)  # [report, unit, wideband index]
         wideband = best.sum(axis=1).argmax(axis=1)

@@ -44,7 +44,7 @@ class TypeTwoCodebook(PmiCodebook):
         subband_amplitude: with i_{2,2}.
         max_rank: largest rank that may be reported.
     Raises:
-        ConfigError: for what the tables do not have.
+        ConfigError: for parameters that are not in the tables.
     Source: TS 38.214, 5.2.2.2.3; bits: TS 38.212, Table 6.3.2.1.2-1; order of part 2: wideband, even, odd subbands.
     """
 
@@ -83,7 +83,7 @@ class TypeTwoCodebook(PmiCodebook):
         self.part2_bits = self.part2_length((2 * num_beams,) * rank)
 
     def part2_length(self, nonzero: tuple[int, ...]) -> int:
-        """Bits of part 2 with so many wideband amplitudes in the layers that are not zero."""
+        """Bits of part 2 with ``nonzero`` wideband amplitudes in each layer."""
         each = 0
         for count in nonzero:
             full = min(count, _FULL[self.num_beams]) if self._subband_amplitude else count

@@ -1,4 +1,4 @@
-"""Fixed-length code, and what every coder shares: argument checks and blocks of reports."""
+"""Fixed-length code, and the common part of all coders: argument checks and blocks of reports."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class FixedLengthCoder(EntropyCoder):
         return (self.num_symbols - 1).bit_length()
 
     def max_bits(self, num_symbols: int) -> int:
-        """Length of every report of so many symbols [bit]."""
+        """Length of every report of ``num_symbols`` symbols [bit]."""
         return num_symbols * self.max_length
 
     def encode(self, symbols: NDArray[np.integer[Any]]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

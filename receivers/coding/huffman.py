@@ -14,7 +14,7 @@ from simulator.core.interfaces import EntropyCoder
 
 MAX_LENGTH = 20
 _TABLE_LENGTH = 12  # with several tables, whose look-up arrays all stay in memory; more for large alphabets
-_END = 1 << 40  # length of an illegal codeword: moves the read position behind every report
+_END = 1 << 40  # length of an illegal codeword: moves the read position past every report
 
 
 class HuffmanCoder(EntropyCoder):
@@ -71,10 +71,9 @@ class HuffmanCoder(EntropyCoder):
         """Parameters ``{"lengths": ...}`` of the shortest codes with codewords of at most 20 bits (several tables: 12).
 
         Args:
-            counts: how often each symbol occurred, integers >= 0 with sums below 2**58. ``[symbol]``: one table in
-            which
-                a count of 0 is read as 1, so that every symbol has a codeword. ``[table, symbol]``: symbols that never
-                occurred share the escape of their table, which has the weight of one occurrence.
+            counts: how often each symbol occurred, integers >= 0 with sums below 2**58. ``[symbol]``: one table, in
+            which a count of 0 is read as 1, so that every symbol has a codeword. ``[table, symbol]``: symbols that
+                never occurred share the escape of their table, which has the weight of one occurrence.
         Raises:
             ConfigError: for anything else.
         Source: package-merge: Larmore, Hirschberg, J. ACM 37(3), 1990.
@@ -102,7 +101,7 @@ class HuffmanCoder(EntropyCoder):
         return self._widest
 
     def max_bits(self, num_symbols: int) -> int:
-        """Longest possible report of so many symbols [bit]."""
+        """Longest possible report of ``num_symbols`` symbols [bit]."""
         longest = self._word_bits.reshape(self._num_tables, -1).max(axis=1)
         return int(np.resize(longest, num_symbols).sum())
 
@@ -179,7 +178,7 @@ class HuffmanCoder(EntropyCoder):
             entry = window(self._max) + first
             symbol[:] = self._symbol_of.take(entry)
             position += self._length_of.take(entry)
-            np.minimum(position, width + 1, out=position)  # behind the end: zeros follow, never valid again
+            np.minimum(position, width + 1, out=position)  # past the end: zeros follow, never valid again
             if self._escaped.any() and (escaped := symbol == self.num_symbols).any():
                 index = window(self._raw)[escaped]
                 legal = self._escaped[first >> self._max].take(index, mode="clip")

@@ -26,9 +26,8 @@ _BYTE = np.uint64(8)
 class RangeCoder(EntropyCoder):
     r"""Arithmetic coding by subdivision of a range, :math:`r \leftarrow \lfloor r / 2^{16} \rfloor f_s`.
 
-    Symbol i of a report is coded with table ``i mod T``. A report is the shortest bit string of which every
-    continuation
-    lies in the final range, a prefix code: its length exceeds :math:`\sum -\log_2 (f / 2^{16})` by 0 to 2 bits.
+    Symbol i of a report is coded with table ``i mod T``. A report is the shortest bit string all of whose continuations
+    lie in the final range, a prefix code: its length exceeds :math:`\sum -\log_2 (f / 2^{16})` by 0 to 2 bits.
     Everything is integer arithmetic, so both ends agree on every machine. The state has 48 bits, which leaves 24 or
     more for a table of 16: the loss by rounding is below :math:`10^{-6}` bit per symbol.
 
@@ -62,7 +61,7 @@ class RangeCoder(EntropyCoder):
     def fit(cls, counts: NDArray[np.integer[Any]]) -> dict[str, list[list[int]]]:
         r"""Parameters ``{"frequencies": ...}`` for symbol counts.
 
-        :math:`f_s = 1 + \lfloor c_s (2^{16} - K) / \sum c \rfloor`; what is left goes to the most frequent symbol.
+        :math:`f_s = 1 + \lfloor c_s (2^{16} - K) / \sum c \rfloor`; the remainder goes to the most frequent symbol.
 
         Args:
             counts: integers >= 0 ``[symbol]`` or ``[table, symbol]`` with sums below 2**46; a row of zeros is read as
@@ -86,7 +85,7 @@ class RangeCoder(EntropyCoder):
         return {"frequencies": table.tolist()}
 
     def max_bits(self, num_symbols: int) -> int:
-        """Bound on a report of so many symbols [bit], at most 3 above the ideal length of their rarest values."""
+        """Bound on a report of ``num_symbols`` [bit], at most 3 above the ideal length of their rarest values."""
         rarest = self._frequency.min(axis=1).tolist()
         rounds, rest = divmod(num_symbols, len(rarest))
         product = math.prod(rarest) ** rounds * math.prod(rarest[:rest])
@@ -172,7 +171,7 @@ class RangeCoder(EntropyCoder):
             sent = np.packbits(bits[block] & (column < num_bits[block, None]), axis=1)
             found = self._decode(sent, num_symbols)
             again, length = self._encode(found)
-            width = min(sent.shape[1], again.shape[1])  # behind it, reports of equal length have zeros
+            width = min(sent.shape[1], again.shape[1])  # after it, reports of equal length have zeros
             valid[block] = (length == num_bits[block]) & (sent[:, :width] == again[:, :width]).all(axis=1)
             symbols[block] = found.T
         symbols[~valid] = 0

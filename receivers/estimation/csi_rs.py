@@ -1,4 +1,4 @@
-"""What all estimators on CSI-RS share: the observation, the step from pilots to samples, and the slots between."""
+"""Common part of all estimators on CSI-RS: the observation, the step from pilots to samples, and the slots between."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from receivers.estimation.interpolation import Interpolation
 from simulator.core.interfaces import Estimator
 from simulator.core.params import Integer, SnrDb, validated
 from simulator.core.types import CsiEstimate, RadioGeometry
+from simulator.core.units import db_to_lin
 from simulator.nr.csi_rs import CsiRs
 from simulator.nr.csi_rs_signal import CsiRsSignal
 
@@ -21,11 +22,11 @@ Period = Annotated[Integer, Field(ge=1, le=640)]
 
 
 class CsiRsEstimator(Estimator):
-    r"""Estimator that sees nothing but the resource elements of a CSI-RS.
+    r"""Estimator that uses nothing but the resource elements of a CSI-RS.
 
     The UE receives :math:`y = \sum_p h_p s_p + n + g x` on every element, with the sequence and the orthogonal codes of
     TS 38.211, and despreads it. The L ports of a CDM group share the transmit power, and L elements are added: the
-    least-squares pilot of a port has the error variance :math:`\sigma^2 = 1 / \mathrm{SNR}`, whatever L, beside a
+    least-squares pilot of a port has the error variance :math:`\sigma^2 = 1 / \mathrm{SNR}`, whatever L, relative to a
     channel of unit gain; density 3 gives three of them per resource block. A fully loaded neighbouring cell adds
     :math:`g x`: Gaussian symbols x of unit power, new on every element, from one direction :math:`g \sim
     \mathcal{CN}(0, \mathrm{INR} \sigma^2 I)` per UE and slot. The UE knows the noise and the mean power of the
@@ -39,10 +40,10 @@ class CsiRsEstimator(Estimator):
 
     Args:
         geometry: panel, frequency samples, carrier, speed.
-        snr_db: total transmit power over noise power per subcarrier, as of the link [dB].
+        snr_db: total transmit power over noise power per subcarrier, as in the link [dB].
         inr_db: power of the interference per UE antenna over the noise [dB]; None: no neighbour.
         period_slots: slots from one CSI-RS to the next.
-        density: 3, 1 or 0.5 elements per port and resource block; None: 1, or what the row has.
+        density: 3, 1 or 0.5 elements per port and resource block; None: 1, or the density of the row.
         row: of TS 38.211, Table 7.4.1.5.3-1; None: the one with the largest CDM groups.
         interpolation: between pilots over frequency; without effect on LMMSE, which has a filter for it.
 
@@ -66,8 +67,8 @@ class CsiRsEstimator(Estimator):
     ):
         resource = CsiRs(geometry.panel.num_ports, row=row, density=density)
         self.geometry, self.signal = geometry, CsiRsSignal(resource, geometry)
-        self.noise_var = 10 ** (-snr_db / 10)
-        self._interference_var = 0.0 if inr_db is None else self.noise_var * 10 ** (inr_db / 10)
+        self.noise_var = float(db_to_lin(-snr_db))
+        self._interference_var = 0.0 if inr_db is None else self.noise_var * float(db_to_lin(inr_db))
         self._period = period_slots
         positions = self.signal.positions
         self.interpolation = Interpolation(positions, geometry.num_subcarriers, interpolation)
@@ -88,7 +89,7 @@ class CsiRsEstimator(Estimator):
         return self._every_slot(h_hat, error_var, power, h.shape[4])
 
     def observe(self, h: np.ndarray, slots: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """What the UE receives in slots with CSI-RS.
+        """Received resource elements in slots with CSI-RS.
 
         Args:
             h: channel complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``.
@@ -130,7 +131,7 @@ class CsiRsEstimator(Estimator):
         return h_hat, error_var.astype(np.float32), power
 
     def _filter(self, z: np.ndarray, noise_var: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Estimate and its error variance, from pilots, the variance of their noise, and what interpolation costs."""
+        """Estimate and its error variance, from pilots, the variance of their noise, and the interpolation error."""
         pilots, error_var = self._denoise(z, noise_var)
         return self.interpolation(pilots), np.maximum(error_var + bias, error_var / 2)
 
@@ -139,7 +140,7 @@ class CsiRsEstimator(Estimator):
         return z, noise_var * self.interpolation.noise_gain
 
     def _every_slot(self, h_hat: np.ndarray, error_var: np.ndarray, power: np.ndarray, num_slots: int) -> CsiEstimate:
-        """Hold or extrapolate what is known at the CSI-RS."""
+        """Hold or extrapolate the estimates at the CSI-RS."""
         if self._period == 1:
             return CsiEstimate(h_hat, error_var)
         last, age = np.divmod(np.arange(num_slots), self._period)
@@ -156,7 +157,7 @@ class CsiRsEstimator(Estimator):
         return CsiEstimate(out, (noise + np.maximum(drift, 0) * power[..., last]).astype(np.float32))
 
     def _correlation(self, slots: np.ndarray | int) -> np.ndarray:
-        """Jakes: correlation over so many slots, mean over the speeds."""
+        """Jakes: correlation over ``slots`` slots, mean over the speeds."""
         speed = np.linspace(*self.geometry.speed_range_mps, 33)
         doppler_hz = speed * self.geometry.carrier_hz / _LIGHT_SPEED
         return j0(2 * np.pi * np.multiply.outer(np.asarray(slots) * self.geometry.slot_s, doppler_hz)).mean(axis=-1)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-_EARLY = 1 / 8  # share of the unambiguous delays that stands for negative ones
+_EARLY = 1 / 8  # share of the unambiguous delays that represents negative ones
 
 
 def delay_grid(num_pilots: int, spacing: float) -> np.ndarray:
     """Delays of a profile in cycles per frequency sample, float64 ``[2 * pilot]``, as the FFT orders them.
 
-    Pilots every ``spacing`` samples tell delays apart within ``1 / spacing``; an eighth of it is before zero.
+    Pilots every ``spacing`` samples have unambiguous delays within ``1 / spacing``; an eighth of it is before zero.
     """
     count = 2 * num_pilots
     index = np.arange(count)

@@ -1,4 +1,4 @@
-"""Least squares with the noise taken off in the delay domain."""
+"""Least squares with denoising in the delay domain."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pydantic import Field
 from receivers.estimation.csi_rs import CsiRsEstimator
 from simulator.core.params import Real, validated
 from simulator.core.types import RadioGeometry
+from simulator.core.units import db_to_lin
 
 
 class DenoisingEstimator(CsiRsEstimator):
-    r"""Window the delays of the least-squares pilots by how far they stand out of the noise.
+    r"""Window the delays of the least-squares pilots by their power over the noise.
 
     Taps are the unitary inverse DFT of the pilots. A tap of mean power :math:`\bar S` over the ports and antennas of a
     UE is multiplied by :math:`\max(1 - T \sigma^2 / \bar S, 0)`: nothing below the threshold, and above it about the
@@ -41,7 +42,7 @@ class DenoisingEstimator(CsiRsEstimator):
         **csi_rs: Any,
     ):
         super().__init__(geometry, interpolation=interpolation, **csi_rs)
-        self._threshold = 10 ** (threshold_db / 10)
+        self._threshold = float(db_to_lin(threshold_db))
         # Delays of the taps in cycles per frequency sample, the upper half before zero.
         delays = np.fft.fftfreq(self.signal.positions.shape[1], self.spacing)
         self._power = self.interpolation.spectrum(delays)[1].astype(np.float32)

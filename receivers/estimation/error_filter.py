@@ -1,4 +1,4 @@
-r"""How large an error is that depends on the delays of a channel, from its pilots alone.
+r"""Power of an estimation error that depends on the delays of a channel, from its pilots alone.
 
 A linear estimator errs by :math:`B(\tau)` for a channel :math:`e^{-j 2 \pi f \tau}` of one delay, apart from noise. The
 output of a filter across the pilots with :math:`|A(\tau)|^2 = B(\tau)` has the power of that error, whatever the delay
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-# Delays that are told apart, in units of one over the spacing of the pilots; those beyond are taken for others.
+# Unambiguous delays, in units of one over the spacing of the pilots; delays beyond alias.
 _EARLIEST, _LATEST = -1 / 8, 3 / 4
 _TAPS, _GRID = 12, 2048
 
@@ -24,7 +24,7 @@ class ErrorFilter:
             :math:`\tau^{2 \cdot \mathrm{order}}`.
         order: half the order of that zero, which the filter has exactly.
         spacing: of the pilots, in frequency samples.
-        num_pilots: pilots; with no more than ``order`` of them nothing is seen of the error.
+        num_pilots: pilots; with no more than ``order`` of them the error cannot be measured.
     """
 
     def __init__(self, error: Callable[[np.ndarray], np.ndarray], order: int, spacing: float, num_pilots: int):

@@ -1,4 +1,4 @@
-"""From pilots to all frequency samples, and what it does to noise and to channels of any delay."""
+"""From pilots to all frequency samples, and its effect on noise and on channels of any delay."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Interpolation:
         return out.reshape(*lead, ports, slots, samples)
 
     def spectrum(self, delays: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        r"""What becomes of a channel :math:`e^{-j 2 \pi f \tau}`: mean power of its error, and of the result.
+        r"""Interpolation of a channel :math:`e^{-j 2 \pi f \tau}`: mean power of the error, and of the result.
 
         Args:
             delays: :math:`\tau` in cycles per frequency sample, float64 ``[delay]``.

@@ -1,4 +1,4 @@
-"""Least squares with the noise taken off by a trained network."""
+"""Least squares with denoising by a trained network."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from simulator.core.types import RadioGeometry
 _LAGS = (1, 2, 4)
 _BLOCK = 4096  # sequences of a forward pass
 _PROBE = 0.05  # step of the derivative, in standard deviations of the noise
-_STRIDE = 4  # every so many ports are probed
+_STRIDE = 4  # one port of this many is probed
 
 
 class LearnedEstimator(CsiRsEstimator):
-    r"""Least-squares pilots less the noise that a network finds on them, port by port; interpolation follows.
+    r"""Least-squares pilots minus the noise that a network estimates, port by port; interpolation follows.
 
     ``error_var`` is Stein's unbiased estimate :math:`\overline{|\hat z - z|^2} - \sigma^2 + \sigma^2 \mathrm{div} \hat
     z / P`, which needs no knowledge of the channel; the divergence comes from a second pass with a random probe.
 
     Args:
-        geometry: of the scenario; the network is not told it.
+        geometry: of the scenario; not an input of the network.
         weights: name in the zoo, or folder with ``card.json``.
         interpolation: "nearest" or "linear".
         csi_rs: ``snr_db``, ``inr_db``, ``period_slots``, ``density``, ``row`` of
@@ -48,34 +48,34 @@ class LearnedEstimator(CsiRsEstimator):
         self._trained = TrainedEstimator(weights)
 
     def _denoise(self, z: np.ndarray, noise_var: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        turn, scale, told = facts(z, noise_var)
+        turn, scale, features = facts(z, noise_var)
         pilots = z * (turn / scale[..., None])[:, :, None, None]
         deviation = (np.sqrt(noise_var) / scale)[:, :, None, None, :, None].astype(np.float32)
-        cleaned = pilots - deviation * self._noise(pilots, told)
-        some = pilots[:, :, :, ::_STRIDE]
-        signs = np.random.default_rng(0).integers(0, 2, (*some.shape, 2)).astype(np.float32) * 2 - 1
+        cleaned = pilots - deviation * self._noise(pilots, features)
+        probed = pilots[:, :, :, ::_STRIDE]
+        signs = np.random.default_rng(0).integers(0, 2, (*probed.shape, 2)).astype(np.float32) * 2 - 1
         probe = signs.view(np.complex64)[..., 0]
         step = np.float32(_PROBE) * deviation
-        moved = some + step * probe - deviation * self._noise(some + step * probe, told)
+        moved = probed + step * probe - deviation * self._noise(probed + step * probe, features)
         slope = np.real((moved - cleaned[:, :, :, ::_STRIDE]) * np.conj(probe)) / step
         removed = np.mean(np.abs(cleaned - pilots) ** 2, axis=(2, 3, 5)) * scale**2
         error_var = removed + noise_var * (np.mean(slope, axis=(2, 3, 5)) - 1)
         return cleaned * (np.conj(turn) * scale[..., None])[:, :, None, None], np.maximum(error_var, 0.02 * noise_var)
 
-    def _noise(self, pilots: np.ndarray, told: np.ndarray) -> np.ndarray:
+    def _noise(self, pilots: np.ndarray, features: np.ndarray) -> np.ndarray:
         """Noise in units of its deviation, complex64 as ``pilots [batch, user, rx_ant, port, slot, pilot]``."""
         from keras import ops
 
         x = np.ascontiguousarray(pilots, np.complex64).view(np.float32).reshape(-1, pilots.shape[-1], 2)
-        known = flat_lead(np.broadcast_to(told[:, :, None, None], (*pilots.shape[:-1], told.shape[-1])), 5)
+        repeated = flat_lead(np.broadcast_to(features[:, :, None, None], (*pilots.shape[:-1], features.shape[-1])), 5)
         network = self._trained.model
         starts = range(0, max(len(x), 1), _BLOCK)
-        parts = [ops.convert_to_numpy(network(x[i : i + _BLOCK], known[i : i + _BLOCK])) for i in starts]
+        parts = [ops.convert_to_numpy(network(x[i : i + _BLOCK], repeated[i : i + _BLOCK])) for i in starts]
         return np.concatenate(parts).view(np.complex64).reshape(pilots.shape)
 
 
 def facts(z: np.ndarray, noise_var: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    r"""What the network is told of a UE, and how its pilots are brought to one delay and power.
+    r"""Inputs of the network that describe a UE, and the factors that bring its pilots to one delay and power.
 
     Args:
         z: pilots complex64 ``[batch, user, rx_ant, port, slot, pilot]``.
@@ -94,5 +94,5 @@ def facts(z: np.ndarray, noise_var: np.ndarray) -> tuple[np.ndarray, np.ndarray,
     ratio = noise_var / scale**2
     lags = [min(m, r.shape[-1] - 1) for m in _LAGS]
     relative = np.abs(r[..., lags]) / np.maximum(r[..., :1].real, 0.05 * noise_var[..., None] + 1e-30)
-    told = np.concatenate([np.log10(np.clip(ratio, 1e-5, 1))[..., None], np.minimum(relative, 1.2)], axis=-1)
-    return turn, scale.astype(np.float32), told.astype(np.float32)
+    features = np.concatenate([np.log10(np.clip(ratio, 1e-5, 1))[..., None], np.minimum(relative, 1.2)], axis=-1)
+    return turn, scale.astype(np.float32), features.astype(np.float32)

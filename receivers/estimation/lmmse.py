@@ -1,4 +1,4 @@
-"""Linear MMSE over frequency, with a delay profile that is given or seen."""
+"""Linear MMSE over frequency, with a delay profile that is given or estimated."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class LmmseEstimator(CsiRsEstimator):
         geometry: of the scenario.
         covariance: "profile": that of an exponential power-delay profile,
             :math:`R(\Delta f) = P / (1 + j 2 \pi \Delta f \tau)`, with the power P of the slot; "estimated": the delays
-            that stand out of the noise in the least-squares pilots of the slot, mean over ports and antennas.
+            above the noise in the least-squares pilots of the slot, mean over ports and antennas.
         delay_spread_s: rms delay spread :math:`\tau` of the profile [s].
         csi_rs: ``snr_db``, ``inr_db``, ``period_slots``, ``density``, ``row`` of
             :class:`~receivers.estimation.csi_rs.CsiRsEstimator`.
 
     With a profile, ``error_var`` is Stein's unbiased estimate from the pilots, which holds for any channel. Where it
-    says that the profile is so wrong that the pilots themselves are better, the two are mixed in the best proportion.
+    shows that the pilots themselves are better than the filtered ones, the two are mixed in the best proportion.
 
     Raises:
         ConfigError: also without ``delay_spread_s`` for a profile, or with it elsewhere.
@@ -52,7 +52,7 @@ class LmmseEstimator(CsiRsEstimator):
         positions, samples = self.signal.positions, np.arange(geometry.num_subcarriers)
         if delay_spread_s is None:
             self._delays = delay_grid(positions.shape[1], self.spacing)
-            # Delays seen from the pilots of the first CDM group: the others are shifted against it.
+            # Delays relative to the pilots of the first CDM group: the others are shifted against it.
             shifts = positions[:, :1] - positions[0, 0]
             self._pilot_waves = np.exp(-2j * np.pi * np.multiply.outer(positions[0], self._delays))
             self._waves = np.exp(-2j * np.pi * np.multiply.outer(samples - shifts, self._delays))
@@ -91,7 +91,7 @@ class LmmseEstimator(CsiRsEstimator):
         return h_hat, np.maximum(error_var, 1e-3 * noise_var)
 
     def _seen(self, z: np.ndarray, noise_var: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Filter of the delays that are seen."""
+        """Filter of the estimated delays."""
         profile = power_delay_profile(z, noise_var)
         deviation = noise_var / len(self._delays) / np.sqrt(z.shape[2] * z.shape[3])
         profile = np.where(profile > _SIGNIFICANT * deviation[..., None], profile, 0).astype(np.float64)

@@ -7,6 +7,7 @@ import numpy as np
 from simulator.core.interfaces import Estimator
 from simulator.core.params import SnrDb, validated
 from simulator.core.types import CsiEstimate, RadioGeometry
+from simulator.core.units import db_to_lin
 
 
 class NoisyEstimator(Estimator):
@@ -28,7 +29,7 @@ class NoisyEstimator(Estimator):
         rng = np.random.default_rng(seed)
         slots = np.ascontiguousarray(np.moveaxis(h, 4, 1))  # [batch, slot, user, rx, port, subcarrier]
         power = np.mean(np.abs(slots) ** 2, axis=(3, 4, 5))
-        error_var = (power * 10 ** (-self.snr_db / 10)).astype(np.float32)
+        error_var = (power * float(db_to_lin(-self.snr_db))).astype(np.float32)
         noise = rng.standard_normal((*slots.shape, 2), np.float32).view(np.complex64)[..., 0]
         h_hat = slots + np.sqrt(error_var / 2)[..., None, None, None] * noise
         return CsiEstimate(np.moveaxis(h_hat, 1, 4), np.moveaxis(error_var, 1, 2))

@@ -1,4 +1,4 @@
-"""The amplitude field of explicit reports: how strong a channel is, where the gNB cannot know it."""
+"""The amplitude field of explicit reports: the power of a channel, where the gNB cannot know it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from simulator.core.errors import ConfigError
 from simulator.core.types import CsiConfig
 
 USUAL_BITS = 8
-_NOTHING = 1e-14  # an amplitude that stands for no channel at all
+_NOTHING = 1e-14  # an amplitude below this means no channel
 
 
 class AmplitudeField:
@@ -35,7 +35,7 @@ class AmplitudeField:
 
     @property
     def suffix(self) -> str:
-        """For the label of a scheme."""
+        """Suffix for the label of a scheme."""
         return f"-s{self.bits}" if self.bits else ""
 
     def pack(self, amplitude: np.ndarray) -> np.ndarray:

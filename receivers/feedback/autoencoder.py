@@ -33,8 +33,8 @@ class AutoencoderFeedback(FeedbackScheme):
     Args:
         config: public configuration; panel and band must be those of the weights.
         weights: name in the zoo, or folder with ``card.json``.
-        quantizer: quantiser by name; None: that of the training.
-        bits: bits of one index before entropy coding, 1..16; None: those of the training.
+        quantizer: quantiser by name; None: that of the training. bits: bits of one index before entropy coding, 1..16;
+        None: those of the training.
         coder: entropy coder by name; its tables ship with the weights.
         prior: tables from the histogram of every "latent", of all "pooled", or from the "learned" density.
         levels: "shipped" reads a cell as the table of the weights says (for most the mean of the training latents in
@@ -45,7 +45,7 @@ class AutoencoderFeedback(FeedbackScheme):
         seed: not used.
 
     Payload: amplitudes of all receive antennas (``scale_bits`` each), then the latents of all, entropy coded, each
-    image's scale in front where the weights have one.
+    preceded by the image's scale where the weights have one.
     """
 
     @validated("feedback.autoencoder")

@@ -18,9 +18,9 @@ from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiR
 class CodebookFeedback(FeedbackScheme):
     r"""The UE sends :math:`\arg\max_i \sum |h c_i|^2`, the gNB looks the index up in its codebook.
 
-    With a codebook for each of several environments (MSLCF) the gNB says over the downlink which one holds; with
-    ``environment_in_report`` the UE confirms it in front of every report, so that no report is read with another
-    codebook than it was made with.
+    With a codebook for each of several environments (MSLCF) the gNB signals over the downlink which one holds; with
+    ``environment_in_report`` the UE confirms it at the start of every report, so that every report is read with the
+    codebook it was made with.
 
     Args:
         config: public configuration; one layer per UE.
@@ -68,7 +68,7 @@ class CodebookFeedback(FeedbackScheme):
 
     @property
     def label(self) -> str:
-        """``<name>-b<bits>``, with ``-subband`` behind it where beams are per subband."""
+        """``<name>-b<bits>``, with the suffix ``-subband`` where beams are per subband."""
         suffix = "-subband" if self._frequency == "subband" else ""
         return f"{self._stored.name}-b{self._stored.bits}{suffix}"
 

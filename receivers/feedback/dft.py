@@ -46,7 +46,7 @@ class DftFeedback(FeedbackScheme):
 
     @property
     def label(self) -> str:
-        """``dft``, with ``-subband`` behind it where phases are per subband."""
+        """``dft``, with the suffix ``-subband`` where phases are per subband."""
         return "dft" + ("-subband" if self.cophasing == "subband" else "")
 
     @property
@@ -59,11 +59,11 @@ class DftFeedback(FeedbackScheme):
         return self.config.num_subbands if self.cophasing == "subband" else 1
 
     def report(self, csi: CsiEstimate) -> CsiReport:
-        """Beam and phases through which most energy arrives."""
+        """Beam and phases with the largest received energy."""
         batch, users, rx, _, subcarriers = csi.h_hat.shape
         pols = self.config.panel.num_pol
         h = csi.h_hat.reshape(batch, users, rx, pols, -1, subcarriers)
-        # Field of every beam behind each polarisation [batch, user, pol, beam, rx, subcarrier].
+        # Received signal of every beam on each polarisation [batch, user, pol, beam, rx, subcarrier].
         field = np.einsum("burpes,ke->bupkrs", h, self._beams, optimize=True)
         starts = self.config.subband_starts if self.cophasing == "subband" else np.array([0])
         own = np.sum(np.abs(field) ** 2, axis=(2, 4, 5))

@@ -48,7 +48,7 @@ class EnhancedTypeTwoFeedback(PmiFeedback):
 
     @property
     def label(self) -> str:
-        """``etype2-pc<combination>``, with ``-R2`` and ``-rank<n>`` behind it where these were asked for."""
+        """``etype2-pc<combination>``, with the suffixes ``-R2`` and ``-rank<n>`` where these were asked for."""
         return (
             f"etype2-pc{self.combination}"
             + ("-R2" if self._r == 2 else "")

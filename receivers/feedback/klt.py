@@ -31,7 +31,7 @@ class KltFeedback(FeedbackScheme):
     Reverse water-filling gives every one with a variance above the water level D the rate
     :math:`\tfrac12 \log_2(\sigma_i^2 / D)`:
 
-    * ``coding="entropy"``: one uniform step for all, which is what a common D means, and a range coder with a table for
+    * ``coding="entropy"``: one uniform step for all, as a common D requires, and a range coder with a table for
       each coefficient; ``bits`` is the mean over the training samples.
     * ``coding="fixed"``: whole bits, each given to the coefficient whose error it reduces most, and Lloyd-Max
     quantisers

@@ -1,4 +1,4 @@
-"""Latents to bits and back: quantiser and entropy coder of a trained model, with what both ends know of it."""
+"""Latents to bits and back: quantiser and entropy coder of a trained model, with the tables that both ends hold."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class LatentCodec:
         quantizer: quantiser by name; None: that of the training.
         bits: bits of one index; None: those of the training.
         coder: entropy coder by name.
-        prior: what the coder's tables are made of: "latent", the histogram of every latent over training samples;
+        prior: source of the coder's tables: "latent", the histogram of every latent over training samples;
             "pooled", one for all; "learned", the learned density integrated over the cells.
         levels: "shipped" reads a cell as its table says, "nominal" as the quantiser has it.
         count: images of a report.

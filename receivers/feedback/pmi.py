@@ -1,4 +1,4 @@
-"""What the schemes of TS 38.214 have in common: rank, PMI of the chosen rank, and back."""
+"""Common part of the schemes of TS 38.214: rank, PMI of the chosen rank, and back."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from simulator.core import bitfield
 from simulator.core.errors import ConfigError, PayloadError
 from simulator.core.interfaces import FeedbackScheme
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport
+from simulator.core.units import db_to_lin
 
 _MAX_SAMPLES = 64  # of the band, for the estimate of the rate
 _CHUNK = 256  # reports at a time
@@ -22,8 +23,8 @@ class PmiFeedback(FeedbackScheme):
     The UE estimates the rate :math:`\sum_l \log_2(1 + \mathrm{SINR}_l)` of every allowed rank after an LMMSE receiver
     that has the whole cell to itself, at ``snr_db``, and reports the best one.
 
-    Payload: part 1 is RI (ceil(log2) of the number of allowed ranks), then what part 1 has of the PMI; part 2 is the
-    PMI. Its length follows from part 1. The link puts a CQI after the RI where the scenario has link adaptation.
+    Payload: part 1 is RI (ceil(log2) of the number of allowed ranks), then the fields of the PMI in part 1; part 2 is
+    the PMI. Its length follows from part 1. The link puts a CQI after the RI where the scenario has link adaptation.
 
     Args:
         config: public configuration.
@@ -66,12 +67,12 @@ class PmiFeedback(FeedbackScheme):
 
     @property
     def max_bits(self) -> int:
-        """Parts 1 and 2 at the rank that needs most."""
+        """Parts 1 and 2 at the rank that needs most bits."""
         return self.part1_bits + max(book.part2_bits for book in self.codebooks.values())
 
     @property
     def min_bits(self) -> int:
-        """Part 1 and the shortest part 2 at the rank, and number of coefficients, that needs most."""
+        """Part 1 and the shortest part 2 at the rank, and number of coefficients, that needs most bits."""
         return self.part1_bits + max(
             book.part2_bits if cuts is None else int(cuts[:, -1].max())
             for book in self.codebooks.values()
@@ -82,7 +83,7 @@ class PmiFeedback(FeedbackScheme):
         """Best rank of every UE with its PMI."""
         batch, users = csi.h_hat.shape[:2]
         h = csi.h_hat.reshape(batch * users, *csi.h_hat.shape[2:])
-        noise = 10 ** (-self.snr_db / 10) + np.asarray(csi.error_var, np.float64).reshape(-1)
+        noise = db_to_lin(-self.snr_db) + np.asarray(csi.error_var, np.float64).reshape(-1)
         bits = np.zeros((len(h), self.max_bits), np.uint8)
         num_bits = np.zeros(len(h), np.int64)
         best = np.full(len(h), -np.inf)
@@ -106,7 +107,7 @@ class PmiFeedback(FeedbackScheme):
     def omit(self, report: CsiReport, max_bits: int) -> CsiReport:
         """Whole groups of part 2 are left out, the least important first, until the report fits (TS 38.214, 5.2.3).
 
-        A report that is too long even so keeps its most important group.
+        A report that is still too long keeps its most important group.
         """
         bits = report.bits.reshape(-1, report.bits.shape[-1]).copy()
         num_bits = np.array(report.num_bits, np.int64).reshape(-1)
@@ -124,7 +125,7 @@ class PmiFeedback(FeedbackScheme):
         return CsiReport(bits.reshape(report.bits.shape), num_bits.reshape(report.num_bits.shape))
 
     def reconstruct(self, report: CsiReport) -> CsiReconstruction:
-        """Directions of the reported rank, zeros for layers beyond it; what is no codeword is marked invalid."""
+        """Directions of the reported rank, zeros for layers beyond it; bits that are no codeword are marked invalid."""
         batch, users, width = report.bits.shape
         bits = report.bits.reshape(batch * users, width)
         num_bits = np.asarray(report.num_bits, np.int64).reshape(-1)
@@ -145,10 +146,10 @@ class PmiFeedback(FeedbackScheme):
             part1 = bits[rows, start : start + book.part1_bits]
             part2 = bits[rows, self.part1_bits : self.part1_bits + book.part2_bits]
             pmi, good = book.unpack(part1, part2, num_bits[rows] - self.part1_bits)
-            found = book.precoder(pmi) * good[:, None, None, None]
+            directions = book.precoder(pmi) * good[:, None, None, None]
             if fine:
-                found = found[..., np.arange(samples) // book.unit]
-            w[rows, :, :rank] = found
+                directions = directions[..., np.arange(samples) // book.unit]
+            w[rows, :, :rank] = directions
             valid[rows] = good
         return CsiReconstruction(w=w.reshape(batch, users, *w.shape[1:]), valid=valid.reshape(batch, users))
 

@@ -30,8 +30,8 @@ class RpMpqFeedback(FeedbackScheme):
 
     The policy needs no bits: the decoder is the same for all. Controllers, all at the same average cost:
 
-    - ``online``: per report, :math:`\arg\min_\pi w_t \tilde V(\pi; \rho, s_t) + \lambda \kappa_\pi` from what the UE
-      sees (SNR estimate, sparsity of its CSI) and the tables of the offline stage.
+    - ``online``: per report, :math:`\arg\min_\pi w_t \tilde V(\pi; \rho, s_t) + \lambda \kappa_\pi` from the UE's own
+      observations (SNR estimate, sparsity of its CSI) and the tables of the offline stage.
     - ``oracle``: the same with the true violation of every policy, for which the UE would need decoder and noise-free
       channel. An upper bound, not a scheme.
     - ``static``: one policy for all, the least divergent of the representative set within the budget.
@@ -89,7 +89,7 @@ class RpMpqFeedback(FeedbackScheme):
         self._choice = self._calibrated()
 
     def _calibrated(self) -> Any:
-        """What the controller decides by: multiplier, policy or probabilities."""
+        """Parameters of the controller: multiplier, policy or probabilities."""
         s = self._set
         try:
             if self.controller in ("static", "ilp"):

@@ -59,7 +59,7 @@ class RvqFeedback(FeedbackScheme):
 
     @property
     def label(self) -> str:
-        """``rvq-b6``, with ``-subband`` behind it where beams are per subband."""
+        """``rvq-b6``, with the suffix ``-subband`` where beams are per subband."""
         return f"rvq-b{self.bits}" + ("-subband" if self.frequency == "subband" else "")
 
     @property

@@ -16,6 +16,7 @@ from simulator.core.errors import ConfigError
 from simulator.core.interfaces import FeedbackScheme
 from simulator.core.params import Count, validated
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport
+from simulator.core.units import db_to_amplitude
 from simulator.maths.transforms import from_angular_delay, to_angular_delay
 
 # Bits of the field that names the grid, and of the largest amplitude.
@@ -40,15 +41,15 @@ class _Grid:
         """Indices of amplitudes and phases of entries ``[image, kept]``."""
         zero = 2**self.amplitude_bits - 1
         below = (top_db - 20 * np.log10(np.maximum(np.abs(kept), 1e-15))) / self.step_db
-        smallest = 10 ** (-(zero - 1) * self.step_db / 20) / 2  # nearer to 0 than to the last amplitude
+        smallest = float(db_to_amplitude(-(zero - 1) * self.step_db)) / 2  # nearer to 0 than to the last amplitude
         index = np.clip(np.round(below), 0, zero - 1)
-        index[np.abs(kept) < 10 ** (top_db / 20) * smallest] = zero
+        index[np.abs(kept) < db_to_amplitude(top_db) * smallest] = zero
         phase = np.round(np.angle(kept) / (2 * np.pi) * 2**self.phase_bits) % 2**self.phase_bits
         return index.astype(np.int64), phase.astype(np.int64)
 
     def dequantize(self, amplitude: np.ndarray, phase: np.ndarray, top_db: np.ndarray) -> np.ndarray:
         """Entries complex128 of indices."""
-        size = 10 ** ((top_db - self.step_db * amplitude) / 20) * (amplitude < 2**self.amplitude_bits - 1)
+        size = db_to_amplitude(top_db - self.step_db * amplitude) * (amplitude < 2**self.amplitude_bits - 1)
         return size * np.exp(2j * np.pi / 2**self.phase_bits * phase)
 
 
@@ -57,14 +58,14 @@ _GRIDS = (_Grid(3, 3.0, 4), _Grid(4, 1.75, 5), _Grid(5, 1.0, 6), _Grid(6, 0.6, 7
 
 
 class SparseFeedback(FeedbackScheme):
-    r"""The S largest entries of the angular-delay image: which they are, and their amplitudes and phases.
+    r"""The S largest entries of the angular-delay image: positions, amplitudes and phases.
 
     The UE tries four grids of amplitude and phase and sends the one of least error. With a grid of :math:`b_a + b_p`
     bits, S is the largest number whose report fits in ``bits``:
     :math:`2 + 4 + \lceil \log_2 \binom{N}{S} \rceil + S (b_a + b_p)` bits for one image of N entries. The set is sent
     as its rank among all sets of S (combinatorial number system); the largest amplitude on 4 bits, uniform in dB
     between the root mean square of the channel and the most that an entry can be; the others in dB below it or 0. The
-    root mean square itself goes in front where the scenario does not normalise every sample.
+    root mean square itself comes first where the scenario does not normalise every sample.
 
     Args:
         config: public configuration.
@@ -130,7 +131,7 @@ class SparseFeedback(FeedbackScheme):
             kept = np.take_along_axis(x, chosen, axis=1)
             amplitude, phase = grid.quantize(kept, top_db)
             value = grid.dequantize(amplitude, phase, top_db)
-            errors.append(np.sum(np.abs(kept - value) ** 2 - np.abs(kept) ** 2, axis=1))  # the rest of x is lost by all
+            errors.append(np.sum(np.abs(kept - value) ** 2 - np.abs(kept) ** 2, axis=1))  # all grids lose the rest of x
             payloads.append((number, grid, chosen, amplitude, phase))
         best = np.argmin(errors, axis=0)
         head = self._amplitude.bits
@@ -196,7 +197,7 @@ class SparseFeedback(FeedbackScheme):
         return np.unpackbits(octets, axis=1)[:, 8 * width - rank_bits :]
 
     def _positions(self, bits: np.ndarray, num_kept: int) -> tuple[np.ndarray, np.ndarray]:
-        """Increasing positions int64 ``[image, kept]`` and whether the rank is one."""
+        """Increasing positions int64 ``[image, kept]`` and whether the rank is legal."""
         chosen = np.zeros((len(bits), num_kept), np.int64)
         valid = np.ones(len(bits), bool)
         total = math.comb(self._entries, num_kept)

@@ -42,7 +42,7 @@ class TypeOneFeedback(PmiFeedback):
 
     @property
     def label(self) -> str:
-        """``type1-mode<mode>``, with ``-rank<n>`` behind it where that was asked for."""
+        """``type1-mode<mode>``, with the suffix ``-rank<n>`` where that was asked for."""
         return f"type1-mode{self.mode}" + ("" if self._rank == "auto" else f"-rank{self._rank}")
 
     def codebook(self, rank: int, max_rank: int) -> TypeOneCodebook:

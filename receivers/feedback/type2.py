@@ -46,7 +46,7 @@ class TypeTwoFeedback(PmiFeedback):
 
     @property
     def label(self) -> str:
-        """``type2-L<beams>-psk<psk>``, ``-sba`` (subband amplitude) and ``-rank<n>`` behind it."""
+        """``type2-L<beams>-psk<psk>``, suffixes ``-sba`` (subband amplitude) and ``-rank<n>``."""
         return (
             f"type2-L{self.beams}-psk{self.psk}"
             + ("-sba" if self.subband_amplitude else "")

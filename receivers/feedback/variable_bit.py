@@ -21,8 +21,8 @@ class VariableBitFeedback(FeedbackScheme):
     r"""Channel of all antennas -> encoder -> log-odds -> bits; the gNB decodes as many as arrive.
 
     Reports are nested: the first n bits of a long report are the short report, so a report that the uplink cuts still
-    decodes. The decoder reads -1 for what was not sent. With weights for images of unit power (``scaling: per_sample``)
-    the amplitude of an image is not sent, so that every channel must have unit power per entry.
+    decodes. The decoder reads -1 for bits that were not sent. With weights for images of unit power (``scaling:
+    per_sample``) the amplitude of an image is not sent, so that every channel must have unit power per entry.
 
     Args:
         config: public configuration; panel, band and UE antennas must be those of the weights.
@@ -95,7 +95,7 @@ class VariableBitFeedback(FeedbackScheme):
 
     def reconstruct(self, report: CsiReport) -> CsiReconstruction:
         """Decode reports of any length up to the weights' own; one without a bit is marked invalid."""
-        from receivers.models.concrete import MASKED  # with Keras, which a check before a run does without
+        from receivers.models.concrete import MASKED  # imports Keras, which a check before a run does not need
 
         num_bits = np.asarray(report.num_bits)
         if num_bits.size and num_bits.max() > self._most:

@@ -19,6 +19,7 @@ from simulator.core.errors import ConfigError, StoreError
 from simulator.core.interfaces import FeedbackScheme
 from simulator.core.params import SnrDb, validated
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport
+from simulator.core.units import db_to_lin
 from simulator.maths.transforms import to_complex, to_real
 
 Width = Annotated[int, Field(ge=1, le=MAX_BITS)]
@@ -30,20 +31,20 @@ class WiFoCfFeedback(FeedbackScheme):
 
     Every receive antenna is an image of its own (antennas and subcarriers, or beams and delays where the weights are
     for those) of unit power. The amplitude is sent where the scenario does not normalise every sample. The decoder sees
-    the images of one receive antenna of all UEs; a report that is not valid is left out, as if that UE were not there.
+    the images of one receive antenna of all UEs; a report that is not valid is left out, as if that UE were absent.
 
     With ``uplink_snr_db`` codewords are analog: values on the quantiser's levels (16 bits wide by default: as good as
     continuous) arrive with white noise at this SNR over the mean square of each codeword. A report cannot hold real
     numbers, so it has the indices of the levels, and ``reconstruct`` adds the noise, drawn from the public seed and
-    the report itself. ``bits_mean`` is then not comparable with that of other schemes: what is sent stands for half as
-    many complex channel uses as the codeword has values. Amplitudes stay bits.
+    the report itself. ``bits_mean`` is then not comparable with that of other schemes: a report takes half as many
+    complex channel uses as the codeword has values. Amplitudes stay bits.
 
     Args:
         config: public configuration; panel and band must be those of the weights.
         weights: name in the zoo, or folder with ``card.json``. Those with attention over the batch, as in the released
             code, run in batches of one: over more, a report would depend on other UEs.
         bits: b of all UEs; None: that of the weights (16 for an analog uplink).
-        user_bits: b of UE 0, 1, ..., from the beginning again for more UEs; instead of ``bits``.
+        user_bits: b of UE 0, 1, ..., repeated cyclically for more UEs; instead of ``bits``.
         users: "joint", or "single": every UE is decoded by itself.
         scale_bits: bits of the amplitude of an image, uniform in dB; None: 0 where all have unit power, else 8.
         uplink_snr_db: SNR of an analog uplink [dB]; None: bits.
@@ -69,7 +70,7 @@ class WiFoCfFeedback(FeedbackScheme):
         seed: int = 0,
     ):
         if bits is not None and user_bits is not None:
-            raise ConfigError("feedback.wifo-cf.user_bits", user_bits, "no widths of UEs beside bits")
+            raise ConfigError("feedback.wifo-cf.user_bits", user_bits, "no widths of UEs together with bits")
         self._trained = TrainedModel(weights)
         network, codec = self._trained.card["model"], self._trained.codec
         if network["name"] != "wifo_cf" or codec is None or codec.quantizer not in LAWS:
@@ -88,7 +89,7 @@ class WiFoCfFeedback(FeedbackScheme):
 
     @cached_property
     def _model(self) -> Any:
-        """The network with its weights, which must have the codeword that the card says."""
+        """The network with its weights, which must have the codeword that the card states."""
         from receivers.models.wifo_cf import WiFoCf
 
         params = self._trained.card["model"]["params"]
@@ -102,7 +103,7 @@ class WiFoCfFeedback(FeedbackScheme):
             raise StoreError(f"{self._trained.folder}: model.params are none of wifo_cf ({error})") from None
         self._trained.load(model)
         if model.num_latents(*self._sizes) != self._latents:
-            allowed = f"{model.num_latents(*self._sizes)}, what the network makes of images {self._sizes}"
+            allowed = f"{model.num_latents(*self._sizes)}, the network's codeword for images {self._sizes}"
             raise ConfigError(f"{self._trained.folder}: input.num_latents", self._latents, allowed)
         return model
 
@@ -113,7 +114,7 @@ class WiFoCfFeedback(FeedbackScheme):
 
     @property
     def label(self) -> str:
-        """``<weights>-b<bits>``, with the widths of the UEs if they differ, and what else was chosen."""
+        """``<weights>-b<bits>``, with the widths of the UEs if they differ, and the other options."""
         return self._label
 
     @property
@@ -192,7 +193,7 @@ class WiFoCfFeedback(FeedbackScheme):
             z += self._noise(z, bits, lengths, self._snr_db)
         amplitude = self._amplitude.unpack(bits[..., :head])
         images = np.zeros((batch, users, rx, *self._sizes, 2), np.float32)
-        for heard in np.unique(valid, axis=0):  # one decoding for each set of UEs that are heard together
+        for heard in np.unique(valid, axis=0):  # one decoding for each set of UEs with valid reports
             groups = [np.flatnonzero(heard)] if self._users == "joint" else np.flatnonzero(heard)[:, None]
             drops = np.flatnonzero((valid == heard).all(axis=1))
             for group in groups:
@@ -221,4 +222,4 @@ class WiFoCfFeedback(FeedbackScheme):
             content = zlib.crc32(np.packbits(bits[drop, user, : lengths[user]]).tobytes())
             noise[drop, user] = np.random.default_rng([self._seed, content]).standard_normal(z.shape[2:])
         power = np.mean(np.square(z, dtype=np.float64), axis=-1, keepdims=True)
-        return (noise * np.sqrt(power * 10.0 ** (-snr_db / 10.0))).astype(np.float32)
+        return (noise * np.sqrt(power * db_to_lin(-snr_db))).astype(np.float32)

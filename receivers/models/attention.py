@@ -54,15 +54,15 @@ class MultiHeadAttention(layers.Layer):
     Args:
         num_heads: heads; must divide the width of the input.
         axis: "token" attends over tokens. "batch" attends over the samples of a batch, the released TransNet's quirk
-            (sequence-first attention fed batch-first tensors): a sample then depends on its neighbours. "alone" is
-            "batch" in a batch of one: every token sees itself, or what is in its place in the memory, and nothing else.
+            (sequence-first attention fed batch-first tensors): a sample then depends on the others of its batch.
+            "alone" is "batch" in a batch of one: every token sees only itself, or the token in its place in the memory.
         dropout: share of the attention weights dropped in training.
         causal: a token sees itself and those before it; self-attention only.
 
     Call arguments:
         x: queries float32 ``[batch, token, dim]``.
         memory: keys and values, same width; None: ``x`` (self-attention).
-        keep: also return the attention weights, float32 ``[batch, head, query, key]`` in front of dropout; with
+        keep: also return the attention weights, float32 ``[batch, head, query, key]`` before dropout; with
             ``axis`` "batch" ``[token, head, query, key]``, over the samples.
 
     Returns:
@@ -139,7 +139,7 @@ class TransformerLayer(layers.Layer):
         num_heads: heads of the attention.
         hidden: width of the feed-forward network.
         cross: a decoder layer, which also attends to ``memory``.
-        norm: "post" normalises behind each skip (original), "pre" in front of each branch: the skip path then keeps the
+        norm: "post" normalises after each skip (original), "pre" before each branch: the skip path then keeps the
             scale of its tokens.
         activation: of the feed-forward network, "relu", "gelu" or "gelu_tanh" (GELU by tanh, as in GPT-2).
         axis: see :class:`MultiHeadAttention`.

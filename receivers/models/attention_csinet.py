@@ -1,4 +1,4 @@
-"""Attention-CsiNet: CsiNet with channel attention behind its convolutions."""
+"""Attention-CsiNet: CsiNet with channel attention after its convolutions."""
 
 from __future__ import annotations
 

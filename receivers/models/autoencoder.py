@@ -1,4 +1,4 @@
-"""What every CSI autoencoder is: an encoder for the UE and a decoder for the gNB."""
+"""Base of every CSI autoencoder: an encoder for the UE and a decoder for the gNB."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Autoencoder(keras.Model):
         encoder: image float32 ``[batch, height, width, 2]`` to latent float32 ``[batch, num_latents]``.
         decoder: latent to image.
         config: constructor arguments of the subclass.
-        latent_gain: factor between the network's latents and those that are quantised, undone in front of the decoder.
-        offset_layers: dense layers of an offset network in front of the decoder, which corrects received latents,
-            :math:`\hat s + f(\hat s)`; 0 has none. It starts as identity.
+        latent_gain: factor between the network's latents and those that are quantised, undone before the decoder.
+        offset_layers: dense layers of an offset network before the decoder, which corrects received latents,
+            :math:`\hat s + f(\hat s)`; 0: no such network. It starts as identity.
 
     Call arguments:
         x: float32 ``[batch, height, width, 2]`` (real, imaginary).
@@ -70,7 +70,7 @@ class Autoencoder(keras.Model):
         return dict(self._config)
 
     def find(self, name: str) -> layers.Layer:
-        """Layer of encoder or decoder by name, also behind an offset network."""
+        """Layer of encoder or decoder by name, also after an offset network."""
         waiting = [self.encoder, self.decoder]
         while waiting:
             for layer in waiting.pop().layers:
@@ -81,7 +81,7 @@ class Autoencoder(keras.Model):
 
 
 def arguments(local: dict[str, Any]) -> dict[str, Any]:
-    """What a constructor was called with: its ``locals()`` in the first line."""
+    """Arguments of a constructor, from its ``locals()`` in the first line."""
     return {name: value for name, value in local.items() if name not in ("self", "kwargs", "__class__")}
 
 

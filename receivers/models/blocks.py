@@ -1,4 +1,4 @@
-"""Layers that several of the published convolutional autoencoders share."""
+"""Layers shared by several of the published convolutional autoencoders."""
 
 from __future__ import annotations
 

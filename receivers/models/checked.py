@@ -19,9 +19,9 @@ def build_checked(field: str, make: Callable[..., Built], params: Mapping[str, A
     """``make(*args, **known, **params)`` with every fault of ``params`` as a ConfigError that names its field.
 
     Args:
-        field: where the parameters stand, e.g. ``model.params``.
+        field: section of the parameters, e.g. ``model.params``.
         make: constructor with annotated parameters.
-        params: what the user wrote.
+        params: parameters from the user.
         args: further arguments of ours.
         known: the same by name.
 
@@ -50,9 +50,9 @@ def _hints(make: Any) -> dict[str, Any]:
 
 def _check(field: str, hint: Any, value: Any) -> None:
     try:
-        found = TypeAdapter(hint).validate_python(value)
+        validated = TypeAdapter(hint).validate_python(value)
     except ValidationError as error:
-        told = config_error(error, field)
-        raise ConfigError(field, value, told.allowed) from None
-    if isinstance(found, int | float) and not isinstance(found, bool) and isinstance(value, bool | str):
+        fault = config_error(error, field)
+        raise ConfigError(field, value, fault.allowed) from None
+    if isinstance(validated, int | float) and not isinstance(validated, bool) and isinstance(value, bool | str):
         raise ConfigError(field, value, "a number")

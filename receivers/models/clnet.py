@@ -13,8 +13,8 @@ from receivers.models.blocks import conv_bn, cr_block, flatten, hard_sigmoid, le
 class ClNet(Autoencoder):
     """CLNet autoencoder, any image size.
 
-    Encoder: CRNet's first path with a spatial gate beside Conv 1x1 (2 -> 32) with squeeze-and-excitation; merged by
-    Conv 1x1 (34 -> 2); Dense. Decoder: Dense, Conv 5x5, two CRBlocks with 1x3 and 3x1 kernels, hard sigmoid.
+    Encoder: CRNet's first path with a spatial gate, in parallel to Conv 1x1 (2 -> 32) with squeeze-and-excitation;
+    merged by Conv 1x1 (34 -> 2); Dense. Decoder: Dense, Conv 5x5, two CRBlocks with 1x3 and 3x1 kernels, hard sigmoid.
 
     Args:
         height: rows of the image.

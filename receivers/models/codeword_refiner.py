@@ -1,4 +1,4 @@
-"""What every network is that refines codewords of a codebook: tokens of the polarisations in and out."""
+"""Base of every network that refines codewords of a codebook: tokens of the polarisations in and out."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class CodewordRefiner(keras.Model):
         return self.network(x, training=training)
 
     def freeze_backbone(self) -> None:
-        """Train embedding, head and the norms of the backbone only (the paper does not say what it froze)."""
+        """Train embedding, head and the norms of the backbone only (the paper does not state which layers it froze)."""
         for layer in self.backbone:
             layer.trainable = False
             for norm in layer.norms:

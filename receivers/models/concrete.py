@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-# What the decoder reads in place of a bit that was not sent.
+# Value that the decoder reads in place of a bit that was not sent.
 MASKED = -1.0
 
 

@@ -1,4 +1,4 @@
-"""Noise off the pilots of a band, by convolutions over frequency."""
+"""Noise on the pilots of a band, estimated by convolutions over frequency."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from keras import layers, ops
 from receivers.models.autoencoder import arguments
 from simulator.core.errors import ConfigError
 
-FACTS = 4  # what the network is told of a UE: logarithm of the noise, three correlations
+FACTS = 4  # inputs that describe a UE: logarithm of the noise, three correlations
 
 
 @keras.saving.register_keras_serializable(package="csilink")
@@ -49,9 +49,9 @@ class ConvDenoiser(keras.Model):
         self.built = True
 
     def call(self, pilots, facts, training=False):
-        """Blocks are gated by what is known of the UE."""
-        told = ops.repeat(facts[:, None], ops.shape(pilots)[1], axis=1)
-        x = self.embed(ops.concatenate([pilots, told], axis=-1))
+        """Blocks are gated by the facts of the UE."""
+        repeated = ops.repeat(facts[:, None], ops.shape(pilots)[1], axis=1)
+        x = self.embed(ops.concatenate([pilots, repeated], axis=-1))
         for scale, block in zip(self.scale, self.blocks, strict=True):
             x = x + block(ops.silu(x)) * ops.sigmoid(scale(facts))[:, None]
         return self.head(ops.silu(x))

@@ -32,8 +32,8 @@ class Cost:
         params: trainable parameters.
         macs: multiply-accumulates of convolutions, dense layers, all other projections, attention products, selective
             scans (three for every state and token) and GDN. Activations, normalisations and exponentials are not in it.
-        macs_published: those of convolution and dense layers alone, as the tables of this field count: projections of
-            fused attention and of scans, products and scans are missing there.
+        macs_published: those of convolution and dense layers alone, as the tables of this field count: without
+            projections of fused attention and of scans, products and scans.
         macs_thop: the same and four for every entry that a batch or layer normalisation passes, as thop counts.
     """
 
@@ -78,21 +78,21 @@ def count_cost(network: keras.Model) -> Cost:
 
 
 def count_work(network: keras.Model) -> list[Work]:
-    """What every layer of ``network`` multiplies for one sample, in the order of the calls."""
+    """Multiply-accumulates of every layer of ``network`` for one sample, in the order of the calls."""
     return work_of(lambda: network(np.zeros((1, *network.input_shape[1:]), np.float32), training=False))
 
 
 def work_of(run: Callable[[], Any]) -> list[Work]:
-    """What all layers multiply while ``run`` runs them, in the order of the calls.
+    """Multiply-accumulates of all layers while ``run`` runs them, in the order of the calls.
 
-    A layer of your own that has weights says what it costs by a method ``macs(x, y)``, the multiply-accumulates of a
+    A layer of your own that has weights states its cost by a method ``macs(x, y)``, the multiply-accumulates of a
     call with input x and output y.
 
     Raises:
-        ConfigError: a layer with weights of its own whose cost is not known; it would count as nothing.
+        ConfigError: a layer with weights of its own whose cost is not known; it would count as 0.
     """
     work: list[Work] = []
-    unknown: list[Any] = []  # Keras would make another error of one that is raised inside a model
+    unknown: list[Any] = []  # Keras would wrap an error that is raised inside a model
     with _counting(work, unknown):
         run()
     if unknown:
@@ -101,69 +101,82 @@ def work_of(run: Callable[[], Any]) -> list[Work]:
     return work
 
 
+def _conv(layer: Any, x: Any, y: Any) -> list[Work]:
+    return [Work("layer", math.prod(layer.kernel.shape[:-1]) * math.prod(y.shape), layer.kernel)]
+
+
+def _depthwise(layer: Any, x: Any, y: Any) -> list[Work]:
+    return [Work("layer", math.prod(layer.kernel.shape[:-2]) * math.prod(y.shape), layer.kernel)]
+
+
+def _conv_transpose(layer: Any, x: Any, y: Any) -> list[Work]:
+    return [Work("layer", math.prod(layer.kernel.shape) * math.prod(x.shape[:3]), layer.kernel)]
+
+
+def _dense(layer: Any, x: Any, y: Any) -> list[Work]:
+    return [Work("layer", x.shape[-1] * math.prod(y.shape), layer.kernel)]
+
+
+def _einsum(layer: Any, x: Any, y: Any) -> list[Work]:  # one for every combination of all indices
+    left, right = layer.equation.split("->")[0].replace("...", "").split(",")
+    named = zip(left[::-1], x.shape[::-1], strict=False)  # axes of an ellipsis come first
+    shared = math.prod(size for index, size in named if index in right)
+    return [Work("layer", math.prod(layer.kernel.shape) * math.prod(x.shape) // shared, layer.kernel)]
+
+
+def _fused(layer: Any, x: Any, y: Any) -> list[Work]:
+    macs = x.shape[-1] * math.prod(x.shape)  # memory has the tokens of x in all our networks
+    return [Work("projection", 3 * macs, layer.in_kernel), Work("projection", macs, layer.out_kernel)]
+
+
+def _scan(layer: Any, x: Any, y: Any) -> list[Work]:
+    tokens, channels = math.prod(x.shape[:3]), x.shape[3]
+    return [
+        Work("projection", tokens * math.prod(layer.x_proj.shape[1:]), layer.x_proj),
+        Work("projection", tokens * math.prod(layer.dt_proj.shape[1:]), layer.dt_proj),
+        Work("product", 3 * tokens * channels * layer.state),
+    ]
+
+
+def _pool(layer: Any, x: Any, y: Any) -> list[Work]:
+    return [Work("projection", x.shape[-1] * math.prod(x.shape), layer.gamma)]
+
+
+def _experts(layer: Any, x: Any, y: Any) -> list[Work]:  # those that a token passes
+    tokens, sizes = math.prod(x.shape[:-1]), 3 * x.shape[-1] * layer.hidden
+    return [
+        Work("projection", tokens * x.shape[-1] * layer.num_experts, layer.gate),
+        Work("projection", tokens * (layer.top_k + layer.num_shared) * sizes, layer.routed[0]),
+    ]
+
+
+def _norm(layer: Any, x: Any, y: Any) -> list[Work]:
+    return [Work("norm", 4 * math.prod(x.shape))]
+
+
+# Layers that multiply: Work of one call with input x and output y.
+_KINDS: list[tuple[type, Callable[[Any, Any, Any], list[Work]]]] = [
+    (layers.Conv1D, _conv),
+    (layers.Conv2D, _conv),
+    (layers.DepthwiseConv1D, _depthwise),
+    (layers.DepthwiseConv2D, _depthwise),
+    (layers.Conv2DTranspose, _conv_transpose),
+    (layers.Dense, _dense),
+    (layers.EinsumDense, _einsum),
+    (layers.BatchNormalization, _norm),
+    (layers.LayerNormalization, _norm),
+    (attention.MultiHeadAttention, _fused),
+    (mamba.SelectiveScan, _scan),
+    (mixture_of_experts.MixtureOfExperts, _experts),
+    (gdn.Gdn, _pool),
+]
+
+
 @contextmanager
 def _counting(work: list[Work], unknown: list[Any]) -> Iterator[None]:
     """Count in every call of the layers that multiply; list those with weights that are not known."""
 
-    def conv(layer: Any, x: Any, y: Any) -> list[Work]:
-        return [Work("layer", math.prod(layer.kernel.shape[:-1]) * math.prod(y.shape), layer.kernel)]
-
-    def depthwise(layer: Any, x: Any, y: Any) -> list[Work]:
-        return [Work("layer", math.prod(layer.kernel.shape[:-2]) * math.prod(y.shape), layer.kernel)]
-
-    def conv_transpose(layer: Any, x: Any, y: Any) -> list[Work]:
-        return [Work("layer", math.prod(layer.kernel.shape) * math.prod(x.shape[:3]), layer.kernel)]
-
-    def dense(layer: Any, x: Any, y: Any) -> list[Work]:
-        return [Work("layer", x.shape[-1] * math.prod(y.shape), layer.kernel)]
-
-    def einsum(layer: Any, x: Any, y: Any) -> list[Work]:  # one for every combination of all indices
-        left, right = layer.equation.split("->")[0].replace("...", "").split(",")
-        named = zip(left[::-1], x.shape[::-1], strict=False)  # axes of an ellipsis come first
-        shared = math.prod(size for index, size in named if index in right)
-        return [Work("layer", math.prod(layer.kernel.shape) * math.prod(x.shape) // shared, layer.kernel)]
-
-    def fused(layer: Any, x: Any, y: Any) -> list[Work]:
-        macs = x.shape[-1] * math.prod(x.shape)  # memory has the tokens of x in all our networks
-        return [Work("projection", 3 * macs, layer.in_kernel), Work("projection", macs, layer.out_kernel)]
-
-    def scan(layer: Any, x: Any, y: Any) -> list[Work]:
-        tokens, channels = math.prod(x.shape[:3]), x.shape[3]
-        return [
-            Work("projection", tokens * math.prod(layer.x_proj.shape[1:]), layer.x_proj),
-            Work("projection", tokens * math.prod(layer.dt_proj.shape[1:]), layer.dt_proj),
-            Work("product", 3 * tokens * channels * layer.state),
-        ]
-
-    def pool(layer: Any, x: Any, y: Any) -> list[Work]:
-        return [Work("projection", x.shape[-1] * math.prod(x.shape), layer.gamma)]
-
-    def experts(layer: Any, x: Any, y: Any) -> list[Work]:  # those that a token passes
-        tokens, sizes = math.prod(x.shape[:-1]), 3 * x.shape[-1] * layer.hidden
-        return [
-            Work("projection", tokens * x.shape[-1] * layer.num_experts, layer.gate),
-            Work("projection", tokens * (layer.top_k + layer.num_shared) * sizes, layer.routed[0]),
-        ]
-
-    def norm(layer: Any, x: Any, y: Any) -> list[Work]:
-        return [Work("norm", 4 * math.prod(x.shape))]
-
-    kinds: list[tuple[type, Callable[[Any, Any, Any], list[Work]]]] = [
-        (layers.Conv1D, conv),
-        (layers.Conv2D, conv),
-        (layers.DepthwiseConv1D, depthwise),
-        (layers.DepthwiseConv2D, depthwise),
-        (layers.Conv2DTranspose, conv_transpose),
-        (layers.Dense, dense),
-        (layers.EinsumDense, einsum),
-        (layers.BatchNormalization, norm),
-        (layers.LayerNormalization, norm),
-        (attention.MultiHeadAttention, fused),
-        (mamba.SelectiveScan, scan),
-        (mixture_of_experts.MixtureOfExperts, experts),
-        (gdn.Gdn, pool),
-    ]
-    originals = [(cls, cls.call) for cls, _ in kinds]
+    originals = [(cls, cls.call) for cls, _ in _KINDS]
     products, run_layer = attention.attend, layers.Layer.__call__
     counted: set[int] = set()
 
@@ -189,7 +202,7 @@ def _counting(work: list[Work], unknown: list[Any]) -> Iterator[None]:
             unknown.append(layer)
         return y
 
-    for cls, count in kinds:
+    for cls, count in _KINDS:
         cls.call = wrapped(cls.call, count)
     attention.attend = separable_attention.attend = attend
     layers.Layer.__call__ = checked

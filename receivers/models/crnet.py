@@ -73,7 +73,7 @@ class CrNet(Autoencoder):
 
         Returns:
             order of the image axes ``(height, width, component)`` = (1, 2, 3) in the dense layers, and the gain of the
-            image in front of the encoder's.
+            image before the encoder's.
         """
         if self.get_config()["image_activation"] != "linear":
             raise ValueError("image_activation: linear")

@@ -22,9 +22,9 @@ class CsiNet(Autoencoder):
         width: antennas of the image.
         num_latents: M, real entries of the codeword; compression is ``M / (2 * height * width)``.
         latent_activation: "linear" (original) or "tanh" (bounded, for quantisers on [-1, 1]).
-        image_activation: activation where the image itself passes (behind the encoder's convolution and each skip):
-            "leaky_relu" (original) or "linear". Images in [0, 1] are positive there, so that LeakyReLU leaves them
-            alone; zero-mean images would lose their negative half to it.
+        image_activation: activation where the image itself passes (after the encoder's convolution and each skip):
+            "leaky_relu" (original) or "linear". Images in [0, 1] are positive there, so that LeakyReLU does not change
+            them; zero-mean images would lose their negative half.
         output_activation: "sigmoid" (original, images in [0, 1] around 0.5) or "linear" (unit-power samples).
 
     Call arguments:
@@ -69,7 +69,7 @@ class CsiNet(Autoencoder):
 
         Returns:
             order of the image axes ``(height, width, component)`` = (1, 2, 3) in the dense layers, and the gain of the
-            image in front of the encoder's.
+            image before the encoder's.
         """
         if self.get_config()["image_activation"] != "linear":
             raise ValueError("image_activation: linear")

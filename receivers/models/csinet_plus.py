@@ -32,10 +32,10 @@ class CsiNetPlus(Autoencoder):
         num_blocks: RefineNet+ blocks.
         latent_activation: "linear" (published) or "tanh".
         image_activation: "leaky_relu" (published, images in [0, 1]) or "linear" (zero-mean images).
-        head_activation: behind the decoder's first convolution: "sigmoid" (published) or "linear".
+        head_activation: after the decoder's first convolution: "sigmoid" (published) or "linear".
 
-    Source: Guo, Wen, Jin, Li, IEEE Trans. Wireless Commun. 19(4), 2020, Sec. III. No code is published; what follows
-    the skip is not stated, nothing does here.
+    Source: Guo, Wen, Jin, Li, IEEE Trans. Wireless Commun. 19(4), 2020, Sec. III. No code is published; it does not
+    state what follows the skip; here nothing does.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class CsiNetPlus(Autoencoder):
 
         Returns:
             order of the image axes ``(height, width, component)`` = (1, 2, 3) in the dense layers, and the gain of the
-            image in front of the encoder's.
+            image before the encoder's.
         """
         config = self.get_config()
         if (config["image_activation"], config["head_activation"]) != ("linear", "linear"):

@@ -21,7 +21,7 @@ class ExpertLayer(layers.Layer):
         hidden: width of an expert.
         cross: also attend to ``memory``.
         axis: "token", "batch" or "alone", see :class:`~receivers.models.attention.MultiHeadAttention`.
-        expert_input: "residual", experts see the sum behind the last attention; "branch", the output of the last
+        expert_input: "residual", experts see the sum after the last attention; "branch", the output of the last
             attention alone, as in the released code's decoder. The skip is the same.
         dropout: share dropped in training of attention weights and of the outputs of the branches.
 
@@ -31,7 +31,7 @@ class ExpertLayer(layers.Layer):
         keep: also return attention weights.
 
     Returns:
-        output float32, shape of ``x``; balance loss, a number; the state behind the last attention, shape of ``x``;
+        output float32, shape of ``x``; balance loss, a number; the state after the last attention, shape of ``x``;
         attention weights float32 ``[batch, head, query, key]`` of each attention (none without ``keep``).
 
     Source: WiFo-CF (arXiv:2508.04068) and its released code.

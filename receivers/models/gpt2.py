@@ -18,7 +18,7 @@ class Gpt2Body(layers.Layer):
         num_layers: the first layers of 12.
         num_heads: heads; must divide the width.
         num_positions: rows of the position table, the longest sequence.
-        dropout: share dropped in training, behind the positions and in every layer.
+        dropout: share dropped in training, after the positions and in every layer.
         bidirectional: tokens see later ones too; GPT-2's do not.
 
     Call arguments:

@@ -1,4 +1,4 @@
-"""Karhunen-Loeve transform of channel images: the best linear code, and the yardstick of every learned one."""
+"""Karhunen-Loeve transform of channel images: the best linear code, and the reference for every learned one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from simulator.core.readers import read_npz
 class Klt:
     r"""Complex principal directions of unit-power images, with training coefficients for tables at any step.
 
-    The phase of a channel is uniform, so that images are circular and their complex covariance holds all there is.
+    The phase of a channel is uniform, so that images are circular: their complex covariance holds all second moments.
 
     Args:
         basis: complex64 ``[component, pixel]``, orthonormal rows, strongest first.

@@ -25,7 +25,7 @@ class LearnedTransform(Autoencoder):
         gain: factor on the latents, which sets their width against the cells of the quantiser at the start.
 
     Source: Ravula, Jain, "Deep autoencoder-based massive MIMO CSI feedback with quantization and entropy coding",
-    GLOBECOM 2021; layers are not published, these are those of Balle et al., ICLR 2018, as common since.
+    GLOBECOM 2021; layers are not published; these are the layers of Balle et al., ICLR 2018, in common use since.
     """
 
     def __init__(

@@ -30,8 +30,8 @@ def rotary(x, base: float = 10000.0):
 class LlamaLayer(layers.Layer):
     r"""Pre-norm decoder layer: :math:`x + \mathrm{MA}(\mathrm{RMSNorm}(x))`, then :math:`x + \mathrm{FFN}(\ldots)`.
 
-    Attention is not causal by default: of the two polarisation tokens of a codeword the first would else never see the
-    second, and nothing is generated token by token.
+    Attention is not causal by default: otherwise the first polarisation token of a codeword would never see the second,
+    and nothing is generated token by token.
 
     Args:
         num_heads: heads.

@@ -13,7 +13,7 @@ from receivers.models.sequence_predictor import SequencePredictor
 from receivers.models.spatiotemporal_position import axis_code
 from simulator.core.errors import ConfigError
 
-# Entries of GPT-2's vocabulary table, which the published parameter count has and the network never reads.
+# Entries of GPT-2's vocabulary table, which the published parameter count includes and the network never reads.
 VOCABULARY_ENTRIES = 50_257 * 768
 
 
@@ -27,12 +27,12 @@ class Llm4cp(SequencePredictor):
     The defaults are published; the published 82,869,088 parameters count :data:`VOCABULARY_ENTRIES` that are not here.
 
     Nothing is normalised: samples come with unit power, by a factor that is fixed or of the sample alone. The released
-    code takes mean and deviation of a batch instead, so that a prediction depends on its neighbours.
+    code takes mean and deviation of a batch instead, so that a prediction depends on the other samples of its batch.
 
     Args:
         group: subcarriers of a sequence.
         num_history: slots that the network sees, a multiple of ``patch``; of a longer history the latest.
-        num_future: slots that it predicts; fewer may be asked for.
+        num_future: slots that it predicts; fewer may be requested.
         patch: slots of a group.
         width: channels of the convolutions.
         num_blocks: residual blocks of a branch.
@@ -40,7 +40,7 @@ class Llm4cp(SequencePredictor):
         num_heads: heads of GPT-2; must divide the width.
         num_layers: layers of GPT-2.
         num_positions: rows of GPT-2's position table, at least ``num_history``; public weights have 1024.
-        dropout: share dropped in training, behind the embedding and in GPT-2.
+        dropout: share dropped in training, after the embedding and in GPT-2.
         bidirectional: GPT-2 without its causal mask.
         delay_layout: "paired", the two channels of the delay branch are real and imaginary parts. "released", that of
             the released code and its weights: all real parts, then all imaginary parts, read as if they were paired,
@@ -106,7 +106,7 @@ class Llm4cp(SequencePredictor):
         self.built = True
 
     def check(self, shape, num_future):
-        """Raise what a call with a history of this shape would raise."""
+        """Raise the error that a call with a history of this shape would raise."""
         super().check(shape, num_future)
         if shape[1] < self.num_history:
             raise ConfigError("history", tuple(shape), f"{self.num_history} steps or more")

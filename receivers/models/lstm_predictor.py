@@ -47,7 +47,7 @@ class LstmPredictor(SequencePredictor):
         self.built = True
 
     def call(self, history, num_future, training=False):
-        """Read the history at once, then step by step what was predicted."""
+        """Read the history at once, then the predictions step by step."""
         y, states = self.embed(history), []
         for layer in self.recurrent:
             y, *state = layer(y)

@@ -175,7 +175,7 @@ class MambaTransformer(Autoencoder):
 
         Returns:
             order of the image axes ``(height, width, component)`` = (1, 2, 3) in the dense layers, and the gain of the
-            image in front of the encoder's.
+            image before the encoder's.
         """
         config = self.get_config()
         if config["norm"] != "pre" or config["maps"] < 16:

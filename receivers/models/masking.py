@@ -1,4 +1,4 @@
-"""Which tokens an encoder sees: masks as lists of visible tokens, equally many for every sample."""
+"""Tokens visible to an encoder: masks as lists of visible tokens, the same number for every sample."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def leading_tokens(grid: Grid, axis: int, hidden: int | None = None) -> NDArray[
 
 
 def time_tokens(grid: Grid, hidden: int | None = None) -> NDArray[np.int32]:
-    """:func:`leading_tokens` over time: what follows is to be predicted."""
+    """:func:`leading_tokens` over time: later tokens are to be predicted."""
     return leading_tokens(grid, 0, hidden)
 
 

@@ -1,4 +1,4 @@
-"""Encoder at the UE with weights of few bits, block by block, and what that costs."""
+"""Encoder at the UE with weights of few bits, block by block, and its cost."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class MixedPrecisionEncoder:
     r"""An encoder whose kernels have been rounded to the widths of a policy; the code of the model is not touched.
 
     It works on a copy of the network: kernels are rounded and converted back; outputs of the encoder's own layers are
-    rounded to ``activation_bits`` (symmetric, one scale for each sample and layer). What passes inside a composite
-    layer (a Mamba block, a Transformer layer), biases, gains and states of scans stay in float32, while all products
+    rounded to ``activation_bits`` (symmetric, one scale for each sample and layer). Signals inside a composite layer
+    (a Mamba block, a Transformer layer), biases, gains and states of scans stay in float32, while all products
     are counted at ``activation_bits``: 16 bits are exact to -90 dB, for 8 bits the count is optimistic.
 
     .. math:: \mathrm{BOPs}(\pi) = \sum_m \mathrm{MACs}_m\, b_m\, b_a + \mathrm{MACs}_\mathrm{products}\, b_a^2
@@ -91,7 +91,7 @@ class MixedPrecisionEncoder:
 
     @property
     def layout(self) -> list[list[int]]:
-        """Kernel, first and last output channel of every block: what a stored policy must match."""
+        """Kernel, first and last output channel of every block: a stored policy must match them."""
         return [[block.weight, block.start, block.stop] for block in self.blocks]
 
     def check(self, policy: Sequence[int]) -> tuple[int, ...]:
@@ -151,15 +151,6 @@ class MixedPrecisionEncoder:
         weights = sum(block.macs * bits for block, bits in zip(self.blocks, self.check(policy), strict=True))
         return float(weights * self.activation_bits + self.product_macs * self.activation_bits**2)
 
-    def published_bops(self, policy: Sequence[int]) -> float:
-        """Bit operations of convolutions and dense layers alone, as published tables count."""
-        used = [(block, bits) for block, bits in zip(self.blocks, self.check(policy), strict=True) if block.published]
-        return float(sum(block.macs * bits for block, bits in used) * self.activation_bits)
-
-    def num_bytes(self, policy: Sequence[int]) -> float:
-        """Size of the kernels under a policy [byte]."""
-        return sum(block.params * bits for block, bits in zip(self.blocks, self.check(policy), strict=True)) / 8
-
 
 def _blocks(encoder: keras.Model, parts: int) -> tuple[list[Block], int]:
     """Blocks of all kernels that multiply, in the order of their first use; MACs of products of activations."""
@@ -200,7 +191,7 @@ class _Rounding(layers.Layer):
 
 
 def _rounding_copy(encoder: keras.Model, bits: int) -> tuple[keras.Model, list[Any]]:
-    """Copy of a functional model that rounds what every layer gives out, and its weights in the model's order."""
+    """Copy of a functional model that rounds the output of every layer, and its weights in the model's order."""
 
     def call(operation: Any, *args: Any, **kwargs: Any) -> Any:
         y = operation(*args, **kwargs)

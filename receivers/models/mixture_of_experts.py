@@ -36,7 +36,7 @@ class MixtureOfExperts(layers.Layer):
     Returns:
         output float32, shape of ``x``; balance loss float32, a number: :math:`E \sum_e f_e \bar p_e` with the share
         :math:`f_e` of all choices that fell on expert e (a constant) and the mean :math:`\bar p_e` of its p, both over
-        all tokens of the call. 1 when all experts are used alike, E when all is on one (with ``top_k`` 1).
+        all tokens of the call. 1 when all experts are used equally, E when one takes all (with ``top_k`` 1).
 
     Raises:
         ConfigError: no expert, or more chosen than there are.
@@ -97,16 +97,16 @@ class MixtureOfExperts(layers.Layer):
         """
         choices = ops.shape(expert)[0]
         order = ops.cast(ops.argsort(expert), "int32")  # choices, expert by expert
-        first = ops.cumsum(counts) - counts  # where those of an expert begin in it
+        first = ops.cumsum(counts) - counts  # first choice of each expert in it
         blocks = (counts + BLOCK - 1) // BLOCK
         end = ops.cumsum(blocks)
         start = end - blocks
-        # As many blocks as can be needed, whatever the choices; those too many belong to the last expert.
+        # As many blocks as can be needed, whatever the choices; surplus blocks belong to the last expert.
         block = ops.arange(choices // BLOCK + self.num_experts, dtype="int32")
         owner = ops.sum(ops.cast(ops.expand_dims(block, 1) >= end, "int32"), axis=1)
         owner = ops.minimum(ops.cast(owner, "int32"), self.num_experts - 1)
         place = ops.take(first, owner) + (block - ops.take(start, owner)) * BLOCK
-        place = ops.expand_dims(place, 1) + ops.arange(BLOCK, dtype="int32")  # rows behind a count are not read
+        place = ops.expand_dims(place, 1) + ops.arange(BLOCK, dtype="int32")  # rows after a count are not read
         row = ops.take(order, ops.clip(place, 0, choices - 1)) // self.top_k
         y = _swiglu(ops.take(tokens, row, axis=0), *(ops.take(w, owner, axis=0) for w in self.routed))
         rank = ops.cast(ops.argsort(order), "int32") - ops.take(first, expert)

@@ -33,7 +33,7 @@ def token_grid(shape: Sequence[int | None], patch: Triple, pad: bool = False) ->
 
 
 def to_patches(x, patch: Triple):
-    """Cut channels into tokens; what the patch does not divide gets zeros behind.
+    """Cut channels into tokens; sizes that the patch does not divide are padded with zeros at the end.
 
     Args:
         x: float ``[batch, slot, subcarrier, antenna, 2]``.
@@ -53,7 +53,7 @@ def to_patches(x, patch: Triple):
 
 
 def from_patches(tokens, sizes: Triple, patch: Triple):
-    """Channels ``[batch, *sizes, 2]`` from tokens ``[batch, token, entry]``; what :func:`to_patches` added goes."""
+    """Channels ``[batch, *sizes, 2]`` from tokens ``[batch, token, entry]``; padding of :func:`to_patches` dropped."""
     a, b, c = (-(-n // p) for n, p in zip(sizes, patch, strict=True))
     i, j, k = patch
     x = ops.transpose(ops.reshape(tokens, (-1, a, b, c, i, j, 2 * k)), (0, 1, 4, 2, 5, 3, 6))

@@ -1,4 +1,4 @@
-"""Rivals of LVM4CF: dense network, small transformer, GPT-2, and a dense network of any budget (the control)."""
+"""Refiners to compare with LVM4CF: dense network, small transformer, GPT-2, dense network of any size (the control)."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Gpt2Refiner(CodewordRefiner):
 
 @keras.saving.register_keras_serializable(package="csilink")
 class MlpRefiner(CodewordRefiner):
-    """Residual dense network with a given number of parameters: what a two-token transformer is compared with.
+    """Residual dense network with a given number of parameters: the control for a two-token transformer.
 
     Args:
         num_ports: ports of the panel.

@@ -1,4 +1,4 @@
-"""What every network is that predicts a channel as sequences: one antenna, a few entries, step after step."""
+"""Base of every network that predicts a channel as sequences: one antenna, a few entries, step after step."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ class SequencePredictor(keras.Model):
         self.group, self._config = group, {**config}
 
     def __call__(self, history, num_future: int, **kwargs):
-        """As of ``keras.Model``, which would make another error of one that ``call`` raises."""
+        """Validate here: Keras would wrap a ConfigError raised in ``call``."""
         self.check(history.shape, num_future)
         return super().__call__(history, num_future=num_future, **kwargs)
 
     def check(self, shape, num_future: int) -> None:
-        """Raise what a call with a history of this shape would raise."""
+        """Raise the error that a call with a history of this shape would raise."""
         if len(shape) != 3 or not shape[1] or shape[2] != 2 * self.group:
             raise ConfigError("history", tuple(shape), f"[batch, step, {2 * self.group}] with 1 step or more")
         if num_future < 1:
@@ -56,10 +56,10 @@ class SequencePredictor(keras.Model):
         return dict(self._config)
 
     def forecast(self, history, count: int, axis: int = 0):
-        """Future of a channel, every antenna and group for itself.
+        """Future of a channel, every antenna and group on its own.
 
-        The axis that is not predicted is cut into groups of ``group`` entries; a last group that is not full gets
-        zeros behind, which the network sees, and what it predicts there is left out.
+        The axis that is not predicted is cut into groups of ``group`` entries; an incomplete last group is padded with
+        zeros, which the network sees; their predictions are dropped.
 
         Args:
             history: float32 ``[batch, slot, subcarrier, antenna, 2]`` (real, imaginary), the latest slot or the highest

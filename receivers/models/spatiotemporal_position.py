@@ -39,7 +39,7 @@ def axis_code(index: NDArray, dim: int) -> NDArray:
 
 
 def stf_position(grid: tuple[int, int, int], dim: int) -> NDArray[np.float32]:
-    """Codes of the three indices of every token, one behind the other.
+    """Codes of the three indices of every token, concatenated.
 
     Args:
         grid: tokens per axis; the last index runs fastest.

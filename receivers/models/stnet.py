@@ -1,4 +1,4 @@
-"""STNet: spatially separable attention in encoder and decoder, beside a CRNet branch in the decoder."""
+"""STNet: spatially separable attention in encoder and decoder, in parallel to a CRNet branch in the decoder."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class StNet(Autoencoder):
         num_latents: M, real entries of the codeword.
         attention: "released" (published code: one global key, local windows read across heads) or "windowed" (as the
             text has it), see :class:`~receivers.models.separable_attention.SeparableBlock`.
-        row_norm: normalise rows in front of Dense and output, as published; False keeps the relative power of the rows
+        row_norm: normalise rows before Dense and output, as published; False keeps the relative power of the rows
             of zero-mean images.
         latent_activation: "linear" (published) or "tanh".
         image_activation: "leaky_relu" (published, images in [0, 1]) or "linear" (zero-mean images).
@@ -97,7 +97,7 @@ class StNet(Autoencoder):
 
         Returns:
             order of the image axes ``(height, width, component)`` = (1, 2, 3) in the dense layers, and the gain of the
-            image in front of the encoder's.
+            image before the encoder's.
         """
         config = self.get_config()
         if config["image_activation"] != "linear" or config["row_norm"] or config["output_activation"] != "linear":

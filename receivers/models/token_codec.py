@@ -48,8 +48,8 @@ class _Convolutions(layers.Layer):
 class Compressor(_Convolutions):
     """Tokens to a codeword in (0, 1) of an 8th of both sides.
 
-    Three times convolution 5 x 5, batch norm, ReLU, a zero behind both sides, convolution 3 x 3 of stride 2; then
-    convolution 5 x 5 to one channel, batch norm, sigmoid. Tokens that are no multiple of 8 get zeros behind.
+    Three times convolution 5 x 5, batch norm, ReLU, a zero at the end of both sides, convolution 3 x 3 of stride 2;
+    then convolution 5 x 5 to one channel, batch norm, sigmoid. Tokens are padded with zeros to a multiple of 8.
 
     Args:
         channels: inside.

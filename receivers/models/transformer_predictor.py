@@ -18,7 +18,7 @@ class TransformerPredictor(SequencePredictor):
     """Pre-norm encoder over the history and one query per future step, which all see each other.
 
     A step is a token (dense), a query is one learned vector; both get fixed positions that count from the latest known
-    step, so that a query means the same after any history. Behind the encoder: norm, dense on the queries. No error of
+    step, so that a query means the same after any history. After the encoder: norm, dense on the queries. No error of
     one step enters the next.
 
     Args:

@@ -84,7 +84,7 @@ class TransNet(Autoencoder):
 
         Returns:
             order of the image axes ``(height, width, component)`` = (1, 2, 3) in the dense layers, and the gain of the
-            image in front of the encoder's.
+            image before the encoder's.
         """
         if self.get_config()["norm"] != "pre":
             raise ValueError("norm: pre")

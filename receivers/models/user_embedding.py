@@ -15,7 +15,7 @@ WIDTH_CODES = ("user", "interleaved")
 
 
 def plane_position(grid: tuple[int, int], dim: int, position: str = "row_first") -> NDArray[np.float32]:
-    """Codes of the two indices of every token, one behind the other, see :func:`axis_code`.
+    """Codes of the two indices of every token, concatenated, see :func:`axis_code`.
 
     Args:
         grid: tokens per axis; the last index runs fastest.

@@ -32,8 +32,8 @@ class VariableBitTransformer(Autoencoder):
         token_rows: neighbouring rows of the image that are one token of the decoder (published: 1).
         head: "shared" by all tokens, or "token": one for each (published).
         dropout: share of the features dropped in training (published: 0.1).
-        logit_gain: factor on the log-odds (published: 1). Bits that carry something from the first step, with log-odds
-            beyond the spread 1.8 of the logistic noise, save the long start in which the decoder sees coin flips.
+        logit_gain: factor on the log-odds (published: 1). Informative bits from the first step, with log-odds beyond
+            the spread 1.8 of the logistic noise, avoid the long start in which the decoder sees random bits.
 
     The paper's size is ``height=128, width=1024, num_latents=256, features=256, tokens=32, bit_features=384, dim=512,
     num_heads=8, hidden=2048, head="token", dropout=0.1``: 144,893,666 parameters, 594,530 of them at the UE.

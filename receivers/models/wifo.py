@@ -20,7 +20,7 @@ SIZES = {"tiny": 64, "little": 128, "small": 256, "base": 512}
 
 
 class Trace(NamedTuple):
-    """What a forward pass went through, float32.
+    """Intermediate results of a forward pass, float32.
 
     Args:
         prediction: ``[batch, token, entry]``, of all tokens, hidden or not.
@@ -28,7 +28,7 @@ class Trace(NamedTuple):
         embedding: ``[batch, token, dim]``, of all tokens, before positions and masking.
         encoder_maps: attention of every layer of the encoder, ``[batch, head, visible, visible]``.
         decoder_maps: the same of the decoder, ``[batch, head, token, token]``.
-        encoder_state: ``[batch, visible, dim]``, behind the last attention of the encoder, before its last network.
+        encoder_state: ``[batch, visible, dim]``, after the last attention of the encoder, before its last network.
         decoder_state: ``[batch, token, dim]``, the same of the decoder.
     """
 
@@ -55,8 +55,8 @@ class WiFo(keras.Model):
         num_heads: attention heads; must divide the width.
         mlp_ratio: width of the feed-forward networks over that of a token.
         patch: slots, subcarriers and antennas of a token.
-        pad: take sizes that the patch does not divide, with zeros behind; without it they are errors. Encoder and
-            decoder see the zeros, a channel is cropped, and :meth:`valid` tells losses what to leave out.
+        pad: pad sizes that the patch does not divide with zeros; without it they are errors. Encoder and
+            decoder see the zeros, a channel is cropped, and :meth:`valid` marks the entries that losses leave out.
         encoder_position: "token", every visible token has its own position. "released", that of the released code and
             its weights: with tokens hidden along one axis, the index along that axis counts as the number of the token,
             so that tokens with the same index share a position (the decoder is not concerned).
@@ -124,7 +124,7 @@ class WiFo(keras.Model):
         self.built = True
 
     def __call__(self, x, *args, **kwargs):
-        """As of ``keras.Model``, which would make another error of one that ``call`` raises."""
+        """Validate here: Keras would wrap a ConfigError raised in ``call``."""
         self.grid(x.shape)
         return super().__call__(x, *args, **kwargs)
 
@@ -133,7 +133,7 @@ class WiFo(keras.Model):
         return self._forward(x, visible, axis, keep=False).prediction
 
     def trace(self, x, visible, axis: int | None = None) -> Trace:
-        """The same with all that it goes through, for distillation."""
+        """The same with all intermediate results, for distillation."""
         return self._forward(ops.convert_to_tensor(x), ops.convert_to_tensor(visible), axis, keep=True)
 
     @property
@@ -146,7 +146,7 @@ class WiFo(keras.Model):
         return token_grid(shape, self.patch, self.pad)
 
     def patches(self, x):
-        """Channels as tokens float32 ``[batch, token, entry]``: what the network predicts."""
+        """Channels as tokens float32 ``[batch, token, entry]``, the form that the network predicts."""
         self.grid(x.shape)
         return to_patches(x, self.patch)
 
@@ -159,10 +159,10 @@ class WiFo(keras.Model):
         return valid_entries(shape[1:4], self.patch)
 
     def forecast(self, history, count: int, axis: int = 0):
-        """What follows along an axis: hides as many tokens behind the history as ``count`` entries need.
+        """Continuation along an axis: hides as many tokens after the history as ``count`` entries need.
 
-        A history that does not fill its last token gets zeros in front, so that its end is next to the future; whole
-        tokens are predicted and cropped. The other axes follow the rule of the model.
+        A history that does not fill its last token is padded with zeros at its start, so that its end is next to the
+        future; whole tokens are predicted and cropped. The other axes follow the rule of the model.
 
         Args:
             history: float32 ``[batch, slot, subcarrier, antenna, 2]``.
@@ -217,7 +217,7 @@ class WiFo(keras.Model):
 
 
 def _stack(blocks, x, keep: bool):
-    """Layers one after the other: output, state behind the last attention, attention maps."""
+    """Layers one after the other: output, state after the last attention, attention maps."""
     maps, state = [], x
     for block in blocks:
         x, state, weights = block(x, maps=keep)

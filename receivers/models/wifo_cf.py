@@ -26,7 +26,7 @@ SIZES: dict[str, dict[str, int]] = {
 }
 
 
-# What the released network does otherwise than ours by default.
+# Options of the released network that differ from our defaults.
 RELEASED = {
     "attention": "batch",
     "expert_input": "branch",
@@ -37,14 +37,14 @@ RELEASED = {
 
 
 class Trace(NamedTuple):
-    """What a forward pass went through, float32; ``token`` are those of one image.
+    """Intermediate results of a forward pass, float32; ``token`` are those of one image.
 
     Args:
         prediction: channels ``[batch, user, antenna, subcarrier, 2]``.
         codeword: ``[batch, user, latent]`` in (0, 1).
         quantised: the same at the levels of the quantiser, with the gradient of the identity.
-        embedding: tokens of all images in front of positions, ``[batch * user, token, dim]``.
-        encoder_state: behind the last attention of the encoder, same shape.
+        embedding: tokens of all images before positions, ``[batch * user, token, dim]``.
+        encoder_state: after the last attention of the encoder, same shape.
         decoder_state: the same of the decoder, ``[batch, user * token, dim]``.
         encoder_maps: attention of every layer of the encoder, ``[batch * user, head, token, token]``.
         decoder_maps: self- and cross-attention of every layer of the decoder, ``[batch, head, user * token, user *
@@ -93,26 +93,26 @@ class WiFoCf(keras.Model):
         patches: antennas and subcarriers of a token. The first is used; the others are tokenisers that the released
             network has and never runs, 3,224 of its parameters.
         attention: "token", or "batch": over the samples of a batch, as the released code does by mistake, see
-            :class:`~receivers.models.attention.MultiHeadAttention`. A sample then depends on its neighbours. "alone":
-            "batch" in batches of one sample and one UE, however many there are.
-        expert_input: what the decoder's experts see: "residual", or "branch" as in the released code by mistake, see
+            :class:`~receivers.models.attention.MultiHeadAttention`. A sample then depends on the others of its batch.
+            "alone": "batch" in batches of one sample and one UE, however many there are.
+        expert_input: input of the decoder's experts: "residual", or "branch" as in the released code by mistake, see
             :class:`~receivers.models.expert_layer.ExpertLayer`.
         law: of the quantiser, "mu_law" or "uniform".
-        level: what the quantiser reads a cell as, "middle", or "upper" as released, see
+        level: reconstruction level of a cell, "middle", or "upper" as released, see
             :class:`~receivers.quantization.unit_interval.UnitQuantizer`.
         position: index that has the first features of a position, "row_first" (antenna), or "column_first"
             (subcarrier) as released.
         width_code: "user", or "interleaved" as the released code, see
             :func:`~receivers.models.user_embedding.user_embedding`.
-        pad: take sizes that the patch does not divide, or tokens that are no multiple of 8, with zeros behind; without
-            it they are errors. What is added is cropped from the output.
+        pad: pad with zeros where the patch does not divide the sizes, or 8 the number of tokens; without it these are
+            errors. The padding is cropped from the output.
 
     Call arguments:
         x: channels float32 ``[batch, user, antenna, subcarrier, 2]`` (real, imaginary).
         bits: widths of the UEs, int, ``[user]`` or ``[batch, user]``, 1..16 (not checked in tensors).
 
     Returns:
-        channels float32, shape of ``x``, behind the quantiser.
+        channels float32, shape of ``x``, after the quantiser.
 
     Raises:
         ConfigError: a parameter or shape that does not fit.
@@ -207,7 +207,7 @@ class WiFoCf(keras.Model):
         self.built = True
 
     def __call__(self, x, bits=5, **kwargs):
-        """As of ``keras.Model``, which would make another error of one that ``call`` raises."""
+        """Validate here: Keras would wrap a ConfigError raised in ``call``."""
         self.grid(x.shape)
         return super().__call__(x, bits=bits, **kwargs)
 
@@ -249,12 +249,12 @@ class WiFoCf(keras.Model):
         return self._decode(ops.convert_to_tensor(codeword), bits, sizes, training, keep=False)[0]
 
     def trace(self, x, bits, uplink: Callable[[Any], Any] | None = None, training=False, keep: bool = True) -> Trace:
-        """Forward pass with all that it goes through.
+        """Forward pass with all intermediate results.
 
         Args:
             x: as in a call.
             bits: as in a call.
-            uplink: what happens to the quantised codewords ``[batch, user, latent]`` on their way; None: nothing.
+            uplink: channel of the quantised codewords ``[batch, user, latent]``; None: error-free.
             training: dropout, and statistics of the batch.
             keep: with the attention maps.
         """
@@ -308,7 +308,7 @@ class WiFoCf(keras.Model):
 
 
 def _stack(blocks, x, training, keep: bool, memory=None):
-    """Layers one after the other: output, state behind the last attention, maps, mean balance loss."""
+    """Layers one after the other: output, state after the last attention, maps, mean balance loss."""
     maps, total, state = [], 0.0, x
     for block in blocks:
         x, balance, state, weights = block(x, memory, training=training, keep=keep)

@@ -54,7 +54,7 @@ def choose(cost: ArrayLike, weight: ArrayLike, kappa: ArrayLike, multiplier: flo
         int64 ``[sample]``.
     Raises:
         ConfigError: for other shapes, negative or non-finite values.
-    Source: Seed rp_mpq, Eq. (36).
+    Source: RP-MPQ, Eq. (36).
     """
     weighted, kappa = _checked(cost, weight, kappa)
     return _choose(weighted, kappa, float(finite("multiplier", multiplier, (), least=0)))
@@ -76,7 +76,7 @@ def calibrate(cost: ArrayLike, weight: ArrayLike, kappa: ArrayLike, budget: floa
             multiplier 0, share 1.
     Raises:
         ConfigError: for a budget below the cheapest policy, or bad input.
-    Source: Seed rp_mpq, Eqs. (34), (35) and Sec. V-E; the sharing is ours.
+    Source: RP-MPQ, Eqs. (34), (35) and Sec. V-E; the sharing is ours.
     """
     weighted, kappa = _checked(cost, weight, kappa)
     if not len(weighted):
@@ -109,7 +109,7 @@ def select(
     """Policy int64 ``[sample]``: with ``multiplier.low`` where ``draw`` is below its share, with ``high`` elsewhere.
 
     Args and raises as :func:`choose`; ``draw [sample]`` is uniform in [0, 1).
-    Source: Seed rp_mpq, Eq. (36); the sharing is ours.
+    Source: RP-MPQ, Eq. (36); the sharing is ours.
     """
     low, high = (choose(cost, weight, kappa, value) for value in (multiplier.low, multiplier.high))
     return np.where(np.asarray(draw) < multiplier.share, low, high)
@@ -169,7 +169,7 @@ def static_policy(kappa: ArrayLike, merit: ArrayLike, budget: float) -> int:
         budget: largest ``kappa``.
     Raises:
         ConfigError: for a budget below the cheapest policy, or bad input.
-    Source: Seed rp_mpq, Sec. VI-E (static mixed precision).
+    Source: RP-MPQ, Sec. VI-E (static mixed precision).
     """
     kappa = _costs(kappa)
     merit = finite("merit", merit, kappa.shape)

@@ -17,7 +17,7 @@ Policy = tuple[int, ...]
 _ROUNDING = 1e-12
 
 # HiGHS compares objectives up to an absolute 1e-6 that SciPy cannot change. The objective is scaled so that the
-# dearest policy of interest costs this much: policies that differ by 1e-12 of it are told apart.
+# dearest policy of interest costs this much: policies that differ by 1e-12 of it are distinguished.
 _OBJECTIVE = 1e6
 
 # Added to the variances, in units of the reference's: outputs that a policy makes constant get a finite divergence.
@@ -61,10 +61,10 @@ def best_policies(
     bound = float(omega.max())
     allowed = np.ones(omega.shape, bool)
     while True:
-        found = _solve(omega, cost, budget, count, allowed, bound)
-        worst = math.fsum(omega[range(len(omega)), found[-1]])
-        if len(found) < count or worst >= bound / 1e3:
-            return found
+        candidates = _solve(omega, cost, budget, count, allowed, bound)
+        worst = math.fsum(omega[range(len(omega)), candidates[-1]])
+        if len(candidates) < count or worst >= bound / 1e3:
+            return candidates
         low = omega.min(axis=1)
         allowed = omega - low[:, None] <= (worst - math.fsum(low)) * (1 + 1e-9) + worst * 1e-9
         bound = worst
@@ -82,9 +82,9 @@ def _solve(omega, cost, budget, count, allowed, bound) -> list[Policy]:
         LinearConstraint(np.kron(np.eye(blocks), np.ones(widths)), 1, 1),
         LinearConstraint(cost.reshape(1, -1) / unit, -np.inf, budget / unit),
     ]
-    found: dict[Policy, float] = {}
+    candidates: dict[Policy, float] = {}
     cuts: list[NDArray[np.float64]] = []
-    while len(found) < count:
+    while len(candidates) < count:
         cut = [LinearConstraint(np.stack(cuts), -np.inf, blocks - 1)] if cuts else []
         result = milp(
             weight,
@@ -100,8 +100,8 @@ def _solve(omega, cost, budget, count, allowed, bound) -> list[Policy]:
         policy = tuple(int(b) for b in result.x.reshape(omega.shape).argmax(axis=1))
         cuts.append(np.eye(widths)[list(policy)].ravel())
         if math.fsum(cost[rows, policy]) <= budget * (1 + _ROUNDING):  # HiGHS lets 1e-6 pass
-            found[policy] = math.fsum(omega[rows, policy])
-    return sorted(found, key=lambda policy: (found[policy], policy))
+            candidates[policy] = math.fsum(omega[rows, policy])
+    return sorted(candidates, key=lambda policy: (candidates[policy], policy))
 
 
 def _table(name: str, value: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
@@ -125,7 +125,7 @@ def latent_kl(
       deviation is the unit, which does not change the divergence but gives the ridge of 1e-6, added to the variances of
       both, its meaning; :math:`\lambda_i` and d are the policy's eigenvalues and mean in units of the reference.
     - ``softmax``: mean over the samples of :math:`D_\mathrm{KL}(\sigma(z^{(0)}) \| \sigma(z^{(\pi)}))`, the softmax
-      being over the latents. This is what the released code computes: the other direction, and no density of z.
+      being over the latents. The released code computes this form: the other direction, and no density of z.
 
     Args:
         z: outputs under the policy, float ``[sample, latent]``.

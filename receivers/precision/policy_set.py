@@ -1,4 +1,4 @@
-"""What the offline stage of RP-MPQ leaves at the UE: policies, their costs, and tables of expected violations."""
+"""Result of the offline stage of RP-MPQ, held by the UE: policies, their costs, and tables of expected violations."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class PolicySet:
     surrogates: tuple[Surrogate, ...]
 
     def surrogate(self, gamma: float) -> Surrogate:
-        """Table of a reliability target; ConfigError names those there are."""
+        """Table of a reliability target; ConfigError lists the available ones."""
         for known, table in zip(self.gammas, self.surrogates, strict=True):
             if abs(known - gamma) < 1e-9:
                 return table

@@ -1,4 +1,4 @@
-"""Cost of an unreliable report under a precision policy, and its table over what the UE can see."""
+"""Cost of an unreliable report under a precision policy, and its table over the UE's observations."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from simulator.core.errors import ConfigError
+from simulator.core.units import db_to_lin
 
 
 def hoyer_sparsity(x: ArrayLike) -> NDArray[np.float64]:
@@ -18,13 +19,13 @@ def hoyer_sparsity(x: ArrayLike) -> NDArray[np.float64]:
     .. math:: s = \frac{\sqrt N - \|x\|_1 / \|x\|_2}{\sqrt N - 1}
 
     Args:
-        x: real ``[sample, ...]`` of any scale; the N >= 2 entries behind the first axis are one vector. Complex values
+        x: real ``[sample, ...]`` of any scale; the N >= 2 entries after the first axis are one vector. Complex values
             come as real and imaginary parts.
     Returns:
         float64 ``[sample]`` in [0, 1]; 0 where all entries are zero.
     Raises:
         ConfigError: for complex, non-finite or single entries.
-    Source: Seed rp_mpq, Eq. (33); Hoyer, J. Mach. Learn. Res. 5, 2004, Sec. 3.1.
+    Source: RP-MPQ, Eq. (33); Hoyer, J. Mach. Learn. Res. 5, 2004, Sec. 3.1.
     """
     x = finite("sparsity.x", x)
     size = int(np.prod(x.shape[1:]))
@@ -50,12 +51,12 @@ def mrt_rate(h: NDArray[np.complex64], h_hat: NDArray[np.complex64], snr_db: Arr
         snr_db: transmit power over noise power [dB], ``[...]``.
     Returns:
         float64 ``[..., sample]``.
-    Source: Seed rp_mpq, Eq. (38).
+    Source: RP-MPQ, Eq. (38).
     """
     gain = np.abs(np.sum(h_hat.conj() * h, axis=1)) ** 2
     power = np.sum(np.abs(h_hat) ** 2, axis=1)
     gain = np.float64(gain / np.where(power > 0, power, 1))
-    snr = 10 ** (np.asarray(snr_db, np.float64)[..., None, None] / 10)
+    snr = db_to_lin(np.asarray(snr_db)[..., None, None])
     return np.log2(1 + snr * gain).mean(axis=-1)
 
 
@@ -76,7 +77,7 @@ def violation_cost(
         float64 of the common shape of ``rate``, ``rate_ref`` and ``gamma``, in [0, 1 + beta].
     Raises:
         ConfigError: for values outside these ranges or shapes that do not broadcast.
-    Source: Seed rp_mpq, Eqs. (30), (31).
+    Source: RP-MPQ, Eqs. (30), (31).
     """
     rate, rate_ref = finite("rate", rate, least=0), finite("rate_ref", rate_ref, least=0)
     gamma, beta, eps = finite("gamma", gamma), finite("beta", beta, (), least=0), finite("eps", eps, ())
@@ -96,14 +97,14 @@ def importance(sparsity: ArrayLike, alpha: float) -> NDArray[np.float64]:
     r"""Weight :math:`w = 1 + \alpha s` of samples, float64 of the shape of ``sparsity``.
 
     Raises: ConfigError: for a negative or non-finite value.
-    Source: Seed rp_mpq, Eq. (32).
+    Source: RP-MPQ, Eq. (32).
     """
     return 1 + finite("alpha", alpha, (), least=0) * finite("sparsity", sparsity, least=0)
 
 
 @dataclass(frozen=True, eq=False)
 class Surrogate:
-    r"""Mean violation cost by policy, SNR and bin of the sparsity: what the UE knows instead of the rates.
+    r"""Mean violation cost by policy, SNR and bin of the sparsity: used by the UE in place of the rates.
 
     .. math:: V_{t,\pi} \approx \tilde V(\pi; \rho_t, s_t)
 
@@ -118,7 +119,7 @@ class Surrogate:
         pooled: bool ``[bin]``.
     Raises:
         ConfigError: for shapes, types or values that do not fit these.
-    Source: Seed rp_mpq, Eq. (37) and Sec. VI-E; the bins are ours.
+    Source: RP-MPQ, Eq. (37) and Sec. VI-E; the bins are ours.
     """
 
     snr_db: NDArray[np.float64]
@@ -178,8 +179,8 @@ class Surrogate:
         """Expected violation cost float64 ``[sample, policy]``.
 
         Args:
-            snr_db: one SNR, or ``[sample]`` [dB]. The nearest one of the table counts, half way the lower one; there is
-                no interpolation, and outside the table its ends count.
+            snr_db: one SNR, or ``[sample]`` [dB]. The nearest one of the table counts, the lower one at half way; there
+                is no interpolation, and outside the table its ends count.
             sparsity: ``[sample]``; values outside those of the calibration belong to the outer bins.
         Raises:
             ConfigError: for non-finite values or other shapes.

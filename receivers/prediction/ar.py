@@ -18,8 +18,8 @@ class ArPredictor(Predictor):
 
     All entries (antennas, ports, subcarriers) of a UE share the coefficients. These minimise the squared error of
     one-step prediction within the history, forwards and, conjugated, backwards (modified covariance method), and follow
-    from normal equations with ``loading`` times the mean of their diagonal added to it. Nothing but the history is
-    known. Sums of up to p complex exponentials are predicted exactly, as the loading vanishes.
+    from normal equations with ``loading`` times the mean of their diagonal added to it. The history is the only input.
+    Sums of up to p complex exponentials are predicted exactly, as the loading vanishes.
 
     Args:
         geometry: not used.

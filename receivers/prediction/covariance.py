@@ -1,4 +1,4 @@
-"""Sample covariance of a history over its slots: all that linear predictors look at."""
+"""Sample covariance of a history over its slots: the only input of linear predictors."""
 
 from __future__ import annotations
 

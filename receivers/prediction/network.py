@@ -17,14 +17,14 @@ class NetworkPredictor(Predictor):
     r"""WiFo, Tiny-WiFo, LSTM, Transformer, LLM4CP: one network for any carrier, panel and speed.
 
     Every UE antenna is a sample, scaled to a history of unit power and back. The network sees the last
-    ``max_history`` slots at most. The phase common to all entries matters a little: networks see channels turned at
-    random in training, and are not told that it does not matter.
+    ``max_history`` slots at most. The phase common to all entries matters a little: networks learn from channels of
+    random common phase, but invariance is not built in.
 
     Args:
-        geometry: not used; networks are told neither carrier nor speed.
+        geometry: not used; neither carrier nor speed is an input of the networks.
         weights: name in the zoo, or folder with ``card.json``, of a prediction network.
-        max_history: slots of the history that are used at most; None: what the network was trained on.
-        pad: take sizes that the tokens of WiFo do not divide, with zeros behind; without it they are errors.
+        max_history: slots of the history that are used at most; None: that of the training.
+        pad: pad sizes that the tokens of WiFo do not divide with zeros; without it they are errors.
 
     Raises:
         ConfigError: no such weights; a history, delay or size that does not fit.

@@ -1,4 +1,4 @@
-"""The last value again: what a link without prediction does."""
+"""Repetition of the last value, as in a link without prediction."""
 
 from __future__ import annotations
 

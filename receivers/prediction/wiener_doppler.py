@@ -10,6 +10,7 @@ from receivers.prediction.covariance import combine, slot_covariance
 from simulator.core.interfaces import Predictor
 from simulator.core.params import SnrDb, Speed, validated
 from simulator.core.types import RadioGeometry
+from simulator.core.units import db_to_lin
 
 # Maximum Doppler shifts that are tried, in turns per slot; denser where the correlation is nearly 1.
 _DOPPLERS = 0.5 * (np.arange(501) / 500) ** 2
@@ -21,10 +22,10 @@ class WienerDopplerPredictor(Predictor):
     r"""LMMSE prediction :math:`\hat x(t + d) = r^T (R + \sigma^2 I)^{-1} x`, the same for all entries of a UE.
 
     :math:`R_{st} = P J_0(2\pi f_d T (s - t))` (isotropic scattering), noise variance :math:`\sigma^2` on the diagonal.
-    What is not given is estimated for every UE from the sample autocorrelation of its history over slots, averaged over
-    antennas, ports and subcarriers: ``f_d`` (up to half a turn per slot) and P are the least-squares fit of
-    :math:`P J_0` at the lags from 1 on, weighted by the number of slot pairs; the rest of the power at lag 0 is noise.
-    What Jakes' spectrum cannot explain, the root mean square of the residuals of the fit, is a lower limit of the
+    Parameters that are not given are estimated for every UE from the sample autocorrelation of its history over slots,
+    averaged over antennas, ports and subcarriers: ``f_d`` (up to half a turn per slot) and P are the least-squares fit
+    of :math:`P J_0` at lags 1 and above, weighted by the number of slot pairs; the rest of the power at lag 0 is noise.
+    The root mean square of the residuals of the fit, which Jakes' spectrum cannot explain, is a lower limit of the
     noise: a channel of few paths would otherwise be extrapolated from a model that does not hold.
 
     Args:
@@ -84,7 +85,7 @@ class WienerDopplerPredictor(Predictor):
             energy = np.maximum(np.sum(weight * shape**2, axis=-1), 1e-30)
             share = np.clip(np.sum(weight * r * shape, axis=-1) / energy, 0, 1)  # [batch, user, doppler]
         else:
-            share = np.full((*r.shape[:2], len(turns)), 1 / (1 + 10 ** (-self._snr_db / 10)))
+            share = np.full((*r.shape[:2], len(turns)), 1 / (1 + db_to_lin(-self._snr_db)))
         error = np.sum(weight * (r - share[..., None] * shape) ** 2, axis=-1)
         best = np.argmin(error, axis=-1)
         share, error = (np.take_along_axis(x, best[..., None], axis=-1)[..., 0] for x in (share, error))

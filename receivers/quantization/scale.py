@@ -1,4 +1,4 @@
-"""Amplitudes on a grid uniform in dB: what a report carries of a scale."""
+"""Amplitudes on a grid uniform in dB: the field of a scale in a report."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from simulator.core.units import db_to_amplitude
 
 # Range of the grid of unit-power images and of latents [dB].
 LOW_DB, HIGH_DB = -60.0, 40.0
@@ -26,7 +28,7 @@ def scale_of(
     """Amplitude float32 of every grid point."""
     low_db, high_db = range_db
     step = (high_db - low_db) / max(2**bits - 1, 1)
-    return (10 ** ((low_db + np.asarray(index) * step) / 20)).astype(np.float32)
+    return db_to_amplitude(low_db + np.asarray(index) * step).astype(np.float32)
 
 
 def scale_values(scale: Any, bits: int) -> Any:

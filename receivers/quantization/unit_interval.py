@@ -36,8 +36,8 @@ class UnitQuantizer:
     Args:
         law: "mu_law" or "uniform".
         mu: strength of the compression.
-        level: what a cell is read as, its "middle", or its "upper" edge as in the released code, twice as far from the
-            values of the cell (which also reads an exact 0 as 0, a level more than b bits can tell).
+        level: reconstruction level of a cell, its "middle", or its "upper" edge as in the released code, twice as far
+            from the values of the cell (which also reads an exact 0 as 0, a level more than b bits can represent).
 
     Raises:
         ConfigError: another law or level, or ``mu`` outside 1e-3..1e6.
@@ -69,7 +69,7 @@ class UnitQuantizer:
         return fine.astype(np.int64) >> (MAX_BITS - check_widths(bits))
 
     def dequantize(self, index: NDArray[np.integer[Any]], bits: Any) -> NDArray[np.float32]:
-        """Level float32 in (0, 1] of every index; PayloadError for one that ``bits`` do not have."""
+        """Level float32 in (0, 1] of every index; PayloadError for one outside ``bits`` bits."""
         index, bits = np.asarray(index), check_widths(bits)
         if not np.issubdtype(index.dtype, np.integer) or (index < 0).any() or (index >> bits).any():
             raise PayloadError("index: got a value beyond its width; allowed: integers 0..2**bits - 1")

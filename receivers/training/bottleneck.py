@@ -1,4 +1,4 @@
-"""What the training puts between encoder and decoder: quantiser, learned prior, rate."""
+"""Layer between encoder and decoder in training: quantiser, learned prior, rate."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def flush_denormals() -> None:
 
 
 def machine() -> str:
-    """What the training runs on: processor, and accelerator if there is one."""
+    """Machine of the training: processor, and accelerator if there is one."""
     device = "CPU"
     if keras.backend.backend() == "torch":
         import torch

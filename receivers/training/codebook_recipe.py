@@ -1,4 +1,4 @@
-"""What a codebook is made from: data, method, network, schedule."""
+"""Recipe of a codebook: data, method, network, schedule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What training puts between encoder and decoder of a variable-bit network: relaxed bits, random lengths."""
+"""Layer between encoder and decoder of a variable-bit network in training: relaxed bits, random lengths."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from simulator.core.seeding import derive
 
 
 class ConcreteBottleneck(keras.layers.Layer):
-    """Bits as the decoder sees them: relaxed in training, hard afterwards; what is not sent is -1.
+    """Bits as the decoder sees them: relaxed in training, hard afterwards; bits that are not sent are -1.
 
     Args:
         section: of the recipe.

@@ -111,7 +111,7 @@ def fit(
 
     Args:
         recipe: the run.
-        layout: of the channels behind the images.
+        layout: of the channels from which images are made.
         train: images float32 ``[sample, height, width, 2]``, in memory or streamed.
         val: images for early stopping and the choice of the best epoch.
         folder: checkpoints, ``history.json`` and TensorBoard log.
@@ -195,7 +195,7 @@ def _epoch(model, recipe: TrainingRecipe, train, val: np.ndarray, loss, epoch: i
 
 
 def _compile(model: TrainingModel, recipe: TrainingRecipe, stage: StageSection, loss, steps: int) -> None:
-    """Fresh optimiser of a stage; what does not train is frozen."""
+    """Fresh optimiser of a stage; all other variables are frozen."""
     model.quantize = stage.quantize
     model.autoencoder.trainable = stage.train == "all"
     if stage.train == "offset":
@@ -219,7 +219,7 @@ def _compile(model: TrainingModel, recipe: TrainingRecipe, stage: StageSection, 
 
 
 def _fit_prior(model: TrainingModel, images: np.ndarray, recipe: TrainingRecipe) -> None:
-    """Let the prior learn the latents of the start, so that the rate means something from the first step."""
+    """Let the prior learn the latents of the start, so that the rate is meaningful from the first step."""
     prior = keras.Sequential([keras.Input((model.autoencoder.num_latents,)), _Rate(model.bottleneck)])
     prior.compile(optimizer=keras.optimizers.Adam(0.01), loss=lambda y_true, bits: bits)
     latent = model.latents(images)
@@ -247,7 +247,7 @@ def head(train: np.ndarray | StreamedImages, count: int) -> np.ndarray:
 
 
 def _objective(recipe: TrainingRecipe, entry: dict[str, float]) -> float:
-    """What training minimises, on the validation samples."""
+    """Training objective on the validation samples."""
     return entry["val_loss"] + (recipe.rate.weight[0] * entry["val_bits"] if recipe.rate else 0.0)
 
 

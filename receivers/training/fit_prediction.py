@@ -96,7 +96,7 @@ def prediction_nmse(network: keras.Model, x: np.ndarray, task: str, seen: np.nda
         network: with ``forecast``.
         x: channels float32 ``[sample, slot, subcarrier, antenna, 2]``.
         task: "time" or "frequency".
-        seen: what the network sees of the channels, same shape (estimates of them); None: the channels themselves.
+        seen: channels that the network sees, same shape (estimates); None: the true channels.
 
     Returns:
         float64 ``[sample]``.

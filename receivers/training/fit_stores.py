@@ -32,13 +32,13 @@ def fit_stores(
     """Train to the end, from the last finished epoch if ``folder`` has one.
 
     Args:
-        recipe: ``seed, epochs, batch_size, learning_rate, max_samples, validate_every`` and what
+        recipe: ``seed, epochs, batch_size, learning_rate, max_samples, validate_every`` and the fields that
             :func:`~receivers.training.optimizer.build_optimizer` reads.
         stores: data sets.
         folder: checkpoints, ``history.json`` and TensorBoard log.
         build: makes the training model, which gives the loss of every sample.
         validate: scores of an epoch, ``val_loss`` among them, the lowest of which gives the weights.
-        prepare: channels float32 ``[sample, slot, subcarrier, antenna, 2]`` of a batch to what the model takes.
+        prepare: channels float32 ``[sample, slot, subcarrier, antenna, 2]`` of a batch to the input of the model.
         progress: receives one line per epoch.
 
     Returns:

@@ -70,7 +70,7 @@ def images(x: np.ndarray, users: int = 1) -> np.ndarray:
 
     Args:
         x: channels float32 ``[sample, slot, subcarrier, antenna, 2]``.
-        users: neighbouring samples that are the UEs of a drop; what is left over is left out.
+        users: neighbouring samples that are the UEs of a drop; an incomplete last drop is dropped.
 
     Returns:
         float32 ``[sample / users, users, antenna, subcarrier, 2]``.
@@ -81,7 +81,7 @@ def images(x: np.ndarray, users: int = 1) -> np.ndarray:
 
 
 def wifo_cf_nmse(network: WiFoCf, x: np.ndarray, bits: int, snr_db: float | None = None, seed: int = 5) -> np.ndarray:
-    """Squared error over power of every UE, float64 ``[drop * user]``, behind the quantiser and an uplink with noise.
+    """Squared error over power of every UE, float64 ``[drop * user]``, after the quantiser and a noisy uplink.
 
     Args:
         network: the network.

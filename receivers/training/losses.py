@@ -32,7 +32,7 @@ def sgcs_loss(y_true, y_pred):
 
     Args:
         y_true: directions, float ``[batch, subband, port, 2]`` (real, imaginary).
-        y_pred: float, same shape; any length and phase.
+        y_pred: float, same shape; any norm and phase.
 
     Returns:
         float ``[batch]`` in [0, 1], mean over the subbands.

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from receivers.models.masking import hidden_tokens, task_tokens
-from simulator.core.errors import ConfigError
+from receivers.models.masking import task_tokens
+from simulator.core.units import db_to_lin
 
 
 def masked_error(target, prediction, hidden, valid):
@@ -37,21 +37,6 @@ def masked_mse(target, prediction, hidden, valid=1.0):
     return 2.0 * error / ops.maximum(count, 1.0)
 
 
-def masked_nmse(target, prediction, hidden, valid=1.0):
-    r"""Per-sample :math:`\sum |h - \hat h|^2 / \sum |h|^2` over the entries of hidden tokens.
-
-    Args as :func:`masked_mse`.
-
-    Returns:
-        float ``[batch]``; 1 for the zero predictor. Papers report 10 log10 of its mean.
-
-    Source: Tiny-WiFo, Sec. IV-B.
-    """
-    error, _ = masked_error(target, prediction, hidden, valid)
-    power, _ = masked_error(target, ops.zeros_like(target), hidden, valid)
-    return error / ops.maximum(power, 1e-12)
-
-
 def draw_masks(
     tasks: Sequence[str],
     batch: Any,
@@ -77,31 +62,10 @@ def draw_masks(
     return [(task_tokens(task, batch, grid, seed, ratio, frequency_axis), axes.get(task)) for task in tasks]
 
 
-def self_supervised_loss(model, x, masks: Sequence[tuple[Any, int | None]]):
-    """:func:`masked_mse` of a network, averaged over masks.
-
-    Args:
-        model: :class:`~receivers.models.wifo.WiFo`.
-        x: channels float32 ``[batch, slot, subcarrier, antenna, 2]``, input and target.
-        masks: of :func:`draw_masks`.
-
-    Returns:
-        float ``[batch]``.
-    """
-    if not masks:
-        raise ConfigError("masks", masks, "at least one")
-    target, valid = model.patches(x), model.valid(x.shape)
-    losses = []
-    for visible, axis in masks:
-        hidden = hidden_tokens(visible, target.shape[1])
-        losses.append(masked_mse(target, model(x, visible, axis=axis), hidden, valid))
-    return sum(losses) / len(losses)
-
-
 def add_noise(x, snr_db: float, seed):
     r"""Channels plus white noise of :math:`10^{-\mathrm{SNR}/10}` times the power of each sample.
 
-    The released WiFo does this to what is both input and target (20 dB, power of the batch), so that a perfect
+    The released WiFo does this to input and target alike (20 dB, power of the batch), so that a perfect
     predictor has an NMSE of :math:`\sigma^2 / (1 + \sigma^2)`, -20.04 dB.
 
     Args:
@@ -113,4 +77,4 @@ def add_noise(x, snr_db: float, seed):
         float, same shape.
     """
     power = ops.mean(ops.square(x), axis=tuple(range(1, len(x.shape))), keepdims=True)
-    return x + keras.random.normal(ops.shape(x), seed=seed) * ops.sqrt(power * 10.0 ** (-snr_db / 10.0))
+    return x + keras.random.normal(ops.shape(x), seed=seed) * ops.sqrt(power * float(db_to_lin(-snr_db)))

@@ -17,7 +17,7 @@ from simulator.core.seeding import derive
 
 
 class TrainingModel(keras.Model):
-    """Autoencoder with what surrounds it in training.
+    """Autoencoder with bottleneck, input noise and teacher.
 
     Args:
         autoencoder: the network.

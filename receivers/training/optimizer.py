@@ -1,4 +1,4 @@
-"""Optimiser of a recipe: AdamW with warm-up and a cosine, as all our networks are trained, unless it says another."""
+"""Optimiser of a recipe: AdamW with warm-up and a cosine, unless the recipe names another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Linear (KLT/PCA) code: the yardstick of every learned compressor, and a good place to start one."""
+"""Linear (KLT/PCA) code: reference for every learned compressor, and a good initialisation."""
 
 from __future__ import annotations
 

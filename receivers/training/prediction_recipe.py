@@ -1,4 +1,4 @@
-"""What the training of a prediction network is. No Keras here."""
+"""Recipe of the training of a prediction network. No Keras here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training run is: model, target, quantiser and prior in the loop, loss, optimiser. No Keras here."""
+"""Recipe of a training run: model, target, quantiser and prior in the loop, loss, optimiser. No Keras here."""
 
 from __future__ import annotations
 

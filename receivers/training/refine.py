@@ -36,7 +36,7 @@ class RefineSchedule:
 
 @dataclass
 class Refined:
-    """Codebook of the gNB, complex64 ``[codeword, port]``, unit norm, and what happened.
+    """Codebook of the gNB, complex64 ``[codeword, port]``, unit norm, and the course of the training.
 
     Args:
         codebook: refined codewords; with Algorithm 2 the UE searches these too.
@@ -92,13 +92,13 @@ def refine_codebook(
     validation cosine rises, and the network starts anew (``make`` with another seed).
 
     Args:
-        make: builds a compiled-free refiner (tokens to tokens).
+        make: builds an uncompiled refiner (tokens to tokens).
         base: complex64 ``[codeword, port]``, unit norm.
         train: channel rows complex64 ``[sample, port]``.
         val: channel rows complex64 ``[sample, port]`` that decide.
         schedule: epochs, steps, seeds.
         num_pol: polarisations of the panel, one token each.
-        progress: receives a line now and then.
+        progress: receives a line from time to time.
 
     Source: Zhuang et al., arXiv:2505.08566, Algorithms 1 and 2.
     """

@@ -36,7 +36,7 @@ class WarmRestarts(keras.optimizers.schedules.LearningRateSchedule):
         self._config = {k: v for k, v in locals().items() if k not in ("self", "__class__")}
         self.base, self.peak, self.first = base, peak, first
         self.multiplier, self.gamma, self.warmup = multiplier, gamma, warmup
-        # Starts of the cycles that grow: a logarithm in float32 would miss some of them by a step.
+        # Starts of growing cycles as a table: a logarithm in float32 would miss some of them by a step.
         starts, length = [0.0], float(first)
         while multiplier > 1 and starts[-1] < _MOST_STEPS and len(starts) < _MOST_CYCLES:
             starts.append(starts[-1] + length)

@@ -8,7 +8,7 @@ import keras
 
 
 class Untracked:
-    """Holds what Keras would otherwise make part of a model."""
+    """Holds an object that Keras would otherwise make part of a model."""
 
     def __init__(self, value: Any):
         self.value = value
@@ -33,16 +33,16 @@ class SteppedModel(keras.Model):
         self.train_function, self._key.value = self._steps.value.get(key), key
 
     def set_step(self, epoch: int, step: int = 0, shape: Any = None) -> None:
-        """What the next batch is: its epoch, its number in it and its shape."""
+        """Announce the next batch: its epoch, its number in the epoch and its shape."""
         self.select(shape)
 
     def compile(self, *args, **kwargs):
-        """As of ``keras.Model``; kept training steps are of the optimiser before."""
+        """Compile, and drop cached steps: they belong to the previous optimiser."""
         self._steps.value.clear()
         super().compile(*args, **kwargs)
 
     def make_train_function(self, force=False):
-        """As of ``keras.Model``; JAX keeps compiled steps by function, so every key needs one of its own."""
+        """Training step of the current key; JAX caches compiled steps by function, so every key needs its own."""
         if self.train_function is None or force:
             self.train_step = lambda *args: type(self).train_step(self, *args)
         return super().make_train_function(force)

@@ -1,4 +1,4 @@
-"""What trainings over several data sets have in common. No Keras here."""
+"""Common part of recipes over several data sets. No Keras here."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from simulator.core.errors import ConfigError
 
 
 class SequenceTraining(SteppedModel):
-    r"""Predictor in training; called, it gives the loss of every sample, mean :math:`|h - \hat h|^2` of what is hidden.
+    r"""Predictor in training; called, it gives the loss of every sample, mean :math:`|h - \hat h|^2` of hidden entries.
 
     Known and hidden are as with the masks of time and frequency, see
     :func:`~receivers.models.masking.leading_tokens`: of the tokens along the axis the last half is hidden, the larger
@@ -44,7 +44,7 @@ class SequenceTraining(SteppedModel):
         self.built = True
 
     def __call__(self, x, *args, **kwargs):
-        """As of ``keras.Model``, which would make another error of one that ``call`` raises."""
+        """Validate here: Keras would wrap a ConfigError raised in ``call``."""
         known = self.num_known(x.shape)
         self.network.check((None, known, 2 * self.network.group), x.shape[1 + self.axis] - known)
         return super().__call__(x, *args, **kwargs)
@@ -66,5 +66,5 @@ class SequenceTraining(SteppedModel):
         return 2.0 * ops.mean(ops.square(error), axis=(1, 2, 3, 4))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Mean of what :meth:`call` gives."""
+        """Mean of the losses of :meth:`call`."""
         return ops.mean(y_pred)

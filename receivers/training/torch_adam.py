@@ -21,9 +21,9 @@ class TorchAdam(keras.optimizers.AdamW):
 
     Args:
         learning_rate: :math:`\eta`, a number or a schedule.
-        weight_decay: 0 for Adam; above, :math:`\theta_{t-1}` is first multiplied by one minus it times :math:`\eta`.
+        weight_decay: 0 for Adam; above, :math:`\theta_{t-1}` is first multiplied by 1 - ``weight_decay`` :math:`\eta`.
         epsilon: :math:`\epsilon`, in PyTorch 1e-8.
-        kwargs: as of ``keras.optimizers.AdamW``.
+        kwargs: see ``keras.optimizers.AdamW``.
 
     Source: Kingma, Ba, "Adam", ICLR 2015, Algorithm 1; Loshchilov, Hutter, ICLR 2019, Algorithm 2.
     """

@@ -1,4 +1,4 @@
-"""Training of WiFo-CF: reconstruction behind the quantiser, with or without a teacher (MCAKD); folders of weights."""
+"""Training of WiFo-CF: reconstruction after the quantiser, with or without a teacher (MCAKD); folders of weights."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from simulator.core.durable import write_bytes
 from simulator.core.errors import ConfigError
 from simulator.core.seeding import derive
 from simulator.core.types import CsiConfig
+from simulator.core.units import db_to_lin
 
 
 class WiFoCfTraining(PhasedTraining):
@@ -49,7 +50,7 @@ class WiFoCfTraining(PhasedTraining):
         teacher: frozen network with the same patch, ``patch_dim`` and heads; neither trained nor saved with this model.
         kind: "mcakd", "lmkd", or "none" (no teacher).
         bits: middle width.
-        spread: most that a width differs from it.
+        spread: largest difference of a width from it.
         uplink_snr_db: white noise on the quantised codewords, relative to the power of each [dB]; None: no noise. With
             ``bits=16, spread=0`` it is an analog uplink.
         error: "nmse", squared error over the power of a UE's channel, or "mse", mean squared error of complex entries.
@@ -57,7 +58,7 @@ class WiFoCfTraining(PhasedTraining):
         encoder_balance: factor of :math:`L_{b,enc}`.
         decoder_balance: factor of :math:`L_{b,dec}`.
         weight: :math:`\lambda`.
-        terms: of "attention", "embedding" and "hidden", those that count.
+        terms: terms in the loss, of "attention", "embedding" and "hidden".
         selection: "ca_ks" or "linear".
         scope: of the selection.
         autonomous: epochs without the teacher; 0: always with it.
@@ -122,7 +123,7 @@ class WiFoCfTraining(PhasedTraining):
         self.built = True
 
     def __call__(self, x, *args, **kwargs):
-        """As of ``keras.Model``, which would make another error of one that ``call`` raises."""
+        """Validate here: Keras would wrap a ConfigError raised in ``call``."""
         self.student.grid(x.shape)
         return super().__call__(x, *args, **kwargs)
 
@@ -169,7 +170,7 @@ class WiFoCfTraining(PhasedTraining):
         return lambda z: z + noise * noise_scale(z, self.uplink_snr_db)
 
     def _taught(self, x, theirs: Trace, ours: Trace) -> dict[str, Any]:
-        """What a passive epoch adds."""
+        """Terms that a passive epoch adds."""
         users = x.shape[1]
 
         def per_sample(loss):  # [batch * user]
@@ -224,7 +225,7 @@ def channel_error(h, h_hat, kind: str = "nmse"):
 def noise_scale(z, snr_db: float):
     """Deviation ``[..., 1]`` of white noise on codewords ``[..., latent]`` at an SNR over the mean square of each."""
     power = ops.mean(ops.square(ops.stop_gradient(z)), axis=-1, keepdims=True)
-    return ops.sqrt(power * 10.0 ** (-snr_db / 10.0))
+    return ops.sqrt(power * float(db_to_lin(-snr_db)))
 
 
 def write_weights(
@@ -244,12 +245,12 @@ def write_weights(
         name: of the weights.
         model: trained network.
         config: panel and band of the training; images had unit power each.
-        bits: width of the link unless it says another one.
+        bits: default width of the link.
         num_delays: delay taps of the images; None: images are antennas and subcarriers.
-        details: what else the card should say (recipe, data, metrics).
+        details: further entries of the card (recipe, data, metrics).
 
     Raises:
-        ConfigError: sizes that the network does not take.
+        ConfigError: sizes that the network does not accept.
     """
     latents = model.num_latents(config.panel.num_ports, num_delays or config.num_subcarriers)
     path = Path(folder) / "model.weights.h5"
@@ -275,7 +276,7 @@ def write_weights(
 
 
 def _of_layers(maps: list[Any], teacher: Sequence[Any], student: Sequence[Any]) -> list[Any]:
-    """Of the maps of all layers of a teacher those of the layers matched to the student's."""
+    """Maps of the teacher's layers that are matched to the student's."""
     each = len(maps) // len(teacher)
     return [maps[i * each + j] for i in matched_layers(len(teacher), len(student)) for j in range(each)]
 

@@ -1,4 +1,4 @@
-"""What the training of WiFo-CF is. No Keras here."""
+"""Recipe of the training of WiFo-CF. No Keras here."""
 
 from __future__ import annotations
 

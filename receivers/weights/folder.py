@@ -116,7 +116,7 @@ class _Card(BaseModel):
     name: Label
     model: _Network
     weights: _File
-    channels: Annotated[str, Field(min_length=1)] | None = None  # on which it was trained; cards of before say nothing
+    channels: Annotated[str, Field(min_length=1)] | None = None  # channel version of the training; absent in old cards
 
 
 class _FeedbackCard(_Card):
@@ -134,7 +134,7 @@ class _FeedbackCard(_Card):
 
 
 class _EstimationCard(_Card):
-    """What the link needs of a network that denoises pilots."""
+    """Card sections of a network that denoises pilots."""
 
 
 class _PredictionCard(_Card):
@@ -153,11 +153,11 @@ class _PredictionCard(_Card):
 
 @dataclass(frozen=True)
 class Table:
-    """What UE and gNB share of one quantiser: constructor parameters, received levels, counts of its cells.
+    """Shared data of one quantiser at UE and gNB: constructor parameters, received levels, counts of its cells.
 
     Args:
         params: learned parameters of the quantiser.
-        levels: float32 ``[2**bits]`` (``[2**bits, dim]`` for vectors), what the gNB reads a cell as.
+        levels: float32 ``[2**bits]`` (``[2**bits, dim]`` for vectors), reconstruction level of each cell at the gNB.
         counts: int64 ``[symbol, 2**bits]``, cells of training latents, one row per symbol of an image.
         learned: int64, the same from the learned prior, or None.
     """
@@ -216,7 +216,7 @@ class WeightFolder:
     """
 
     task: ClassVar[str]
-    kind: ClassVar[str]  # plug-ins that the network is one of
+    kind: ClassVar[str]  # plug-in kind of the network
     schema: ClassVar[type[_Card]]
 
     def __init__(self, name: str):
@@ -237,7 +237,7 @@ class WeightFolder:
         except (OSError, ValueError) as error:
             raise StoreError(f"{folder / CARD}: not a model card ({error})") from None
         note(folder / CARD, sha256(folder / CARD))
-        with suppress(ConfigError):  # said when the model is built
+        with suppress(ConfigError):  # reported when the model is built
             registry.target(self.kind, self._card.model.name)  # noted
         self.name, self.file = self._card.name, self._intact(self._card.weights)
 
@@ -261,7 +261,7 @@ class WeightFolder:
         return self.card["model"]["params"]
 
     def load(self, model: Any) -> Any:
-        """``model`` with the weights of this folder; StoreError if they are of another one."""
+        """``model`` with the weights of this folder; StoreError if they belong to another one."""
         # Keras reads other formats by their suffix: archives, and lists of further files.
         if not self.file.name.endswith(".weights.h5"):
             raise StoreError(f"{self.file}: no weights of the model in the card; allowed: a file *.weights.h5")
@@ -356,14 +356,14 @@ class TrainedModel(WeightFolder):
         from keras import ops
 
         x = np.ascontiguousarray(x, np.float32)
-        # Converted block by block: a tensor keeps all that led to it (torch).
+        # Converted block by block: a torch tensor keeps its graph.
         return np.concatenate(
             [ops.convert_to_numpy(network(x[i : i + 1024], training=False)) for i in range(0, max(len(x), 1), 1024)]
         )
 
 
 def alone(params: dict[str, Any]) -> dict[str, Any]:
-    """Constructor arguments of the same network in batches of one, if its attention goes along the batch."""
+    """Constructor arguments of the same network in batches of one, if it attends over the batch."""
     return {**params, "attention_axis": "alone"} if params.get("attention_axis") == "batch" else params
 
 

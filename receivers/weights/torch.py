@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from simulator.core.errors import StoreError
 
 Tensor = NDArray[np.floating[Any]]
-# What profilers and batch normalisation leave in checkpoints, and the dense layer that STNet's decoder never uses.
+# Left in checkpoints by profilers and batch normalisation, and the dense layer that STNet's decoder never uses.
 _IGNORED = re.compile(r"(^|\.)(total_ops|total_params|num_batches_tracked)$|^decoder\.fc\.(weight|bias)$")
 
 _EXPERT = re.compile(r"(.*\.experts)\.(\d+)(\..*)")
@@ -47,7 +47,7 @@ def load_torch_weights(name: str, network: Any, state: Mapping[str, Tensor]) -> 
     Args:
         name: "crnet", "clnet", "transnet" or "stnet".
         network: that network, any size.
-        state: tensors by their torch names; a ``module.`` in front is ignored.
+        state: tensors by their torch names; a prefix ``module.`` is ignored.
 
     Raises:
         StoreError: a tensor without a variable, a variable without a tensor, or shapes that differ; names are listed.
@@ -62,7 +62,7 @@ def load_wifo(model: Any, state: Mapping[str, Tensor]) -> None:
 
     Args:
         model: network of the same size; with ``encoder_position="released"``, as published weights were trained.
-        state: tensors by their torch names; a ``module.`` in front is ignored.
+        state: tensors by their torch names; a prefix ``module.`` is ignored.
 
     Raises:
         StoreError: a tensor without a variable, a variable without a tensor, or shapes that differ; names are listed.
@@ -72,7 +72,7 @@ def load_wifo(model: Any, state: Mapping[str, Tensor]) -> None:
 
 
 def without_prefix(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Arrays by their names without a ``module.`` in front, and without what belongs to no network."""
+    """Arrays by their names without the prefix ``module.``, and without entries that belong to no network."""
     tensors = {key.removeprefix("module."): np.asarray(value) for key, value in state.items()}
     return {key: value for key, value in tensors.items() if not _IGNORED.search(key)}
 

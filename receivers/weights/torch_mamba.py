@@ -11,7 +11,7 @@ from receivers.weights.torch import Tensor, assign_all, layer_pairs, same, witho
 from simulator.core.errors import StoreError
 
 Pairs = Iterator[tuple[str, Any, Callable[[Tensor], Tensor]]]
-# What the released autoencoder does otherwise than ours by default.
+# Options of the released autoencoder that differ from our defaults.
 RELEASED = {"attention_axis": "batch", "cross_attention": "target", "chunk": 8}
 
 
@@ -28,7 +28,7 @@ def mamba_transformer_params(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Constructor arguments of the autoencoder that a checkpoint belongs to, with the conventions of the released code.
 
     Args:
-        state: tensors by their torch names; a ``module.`` in front is ignored.
+        state: tensors by their torch names; a prefix ``module.`` is ignored.
 
     Raises:
         StoreError: no checkpoint of the Mamba-Transformer autoencoder.
@@ -63,7 +63,7 @@ def load_mamba_transformer(network: Any, state: Mapping[str, Tensor]) -> None:
 
     Args:
         network: of the same size, see :func:`mamba_transformer_params`.
-        state: tensors by their torch names; a ``module.`` in front is ignored.
+        state: tensors by their torch names; a prefix ``module.`` is ignored.
 
     Raises:
         StoreError: a tensor without a variable, a variable without a tensor, or shapes that differ; names are listed.

@@ -12,18 +12,18 @@ from receivers.weights.torch import Tensor, assign_all, by_name, layer_pairs, sa
 from simulator.core.errors import StoreError
 
 Pairs = Iterator[tuple[str, Any, Callable[[Tensor], Tensor]]]
-# Experts of a token in the published networks, which no tensor tells, by their number of experts.
+# Experts of a token in the published networks by their number of experts: no tensor shows it.
 _TOP_K = {31: 3, 16: 2}
 
 
 def wifo_cf_params(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Constructor arguments of the network that a checkpoint belongs to, with the conventions of the released code.
 
-    The checkpoint tells all sizes but the number of heads (8 as published) and of the experts of a token (3 of 31, 2 of
+    The checkpoint shows all sizes but the number of heads (8 as published) and of the experts of a token (3 of 31, 2 of
     16; otherwise to be given).
 
     Args:
-        state: tensors by their torch names; a ``module.`` in front is ignored.
+        state: tensors by their torch names; a prefix ``module.`` is ignored.
 
     Raises:
         StoreError: no checkpoint of WiFo-CF.
@@ -66,7 +66,7 @@ def load_wifo_cf(model: Any, state: Mapping[str, Tensor]) -> None:
 
     Args:
         model: network of the same size, see :func:`wifo_cf_params`.
-        state: tensors by their torch names; a ``module.`` in front is ignored.
+        state: tensors by their torch names; a prefix ``module.`` is ignored.
 
     Raises:
         StoreError: a tensor without a variable, a variable without a tensor, or shapes that differ; names are listed.

@@ -1,4 +1,4 @@
-"""``keras.ops``, imported when it is first used: what these modules build needs no Keras, so that checks stay fast."""
+"""``keras.ops``, imported at first use: building objects needs no Keras, so that checks stay fast."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class _Ops:
     """Attributes of ``keras.ops``, kept once found."""
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # of inspection and copies, none of Keras
+        if name.startswith("__"):  # asked for by inspection and copies, not part of Keras
             raise AttributeError(name)
         value = getattr(import_module("keras.ops"), name)
         setattr(self, name, value)

@@ -27,7 +27,7 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def noting() -> Iterator[dict[str, str]]:
-    """Collect what is read meanwhile: path of a file or folder, or name of a plug-in, to what it is."""
+    """Collect what is read inside: path of a file or folder, or name of a plug-in, to its SHA-256 or version."""
     notes: dict[str, str] = {}
     token = _notes.set(notes)
     try:
@@ -38,7 +38,7 @@ def noting() -> Iterator[dict[str, str]]:
 
 @contextmanager
 def expecting(content: Mapping[str, str]) -> Iterator[None]:
-    """Whatever is read meanwhile and has a note in ``content`` must still be the same; StoreError otherwise."""
+    """Everything read inside that has a note in ``content`` must be unchanged; StoreError otherwise."""
     token = _expected.set(content)
     try:
         yield
@@ -69,7 +69,7 @@ def note(path: Path | str, what: str) -> None:
 
 
 def is_noting() -> bool:
-    """Whether anybody listens."""
+    """Whether reads are being collected."""
     return _notes.get() is not None or _expected.get() is not None
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from simulator.core.errors import StoreError
 
-# What a file system says that cannot sync a folder.
+# Error numbers of file systems that cannot sync a folder.
 _NO_FOLDERS = (errno.EINVAL, errno.EBADF, errno.ENOTSUP, errno.EACCES)
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<pid>\d+)(?:\.[^/]*)?")
 
@@ -50,7 +50,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and its parents; their names are on the disk, too."""
+    """Make a folder and its parents, and sync their names to the disk."""
     if folder.is_dir():
         return
     if folder.parent != folder:
@@ -60,7 +60,7 @@ def make_folder(folder: Path) -> None:
 
 
 def partial_folder(folder: Path) -> Path:
-    """Where a folder is built that :func:`publish_folder` puts in its place."""
+    """Temporary path at which a folder is built before :func:`publish_folder` renames it."""
     folder = folder.absolute()
     return folder.with_name(f".{folder.name}.partial.{os.getpid()}")
 
@@ -80,14 +80,14 @@ def sync_tree(folder: Path) -> None:
 
 
 def sweep(folder: Path, name: str | None = None) -> list[str]:
-    """Remove what processes that are dead left half-written in a folder: ``.NAME.PID``, ``.NAME.partial.PID``.
+    """Remove files that dead processes left half-written in a folder: ``.NAME.PID``, ``.NAME.partial.PID``.
 
     Args:
         folder: the folder itself, not those in it.
         name: only temporaries of this file or folder; None takes all, in a folder that holds nothing but ours.
 
     Returns:
-        names of what was removed.
+        names of the removed files.
     """
     gone = []
     with suppress(OSError):

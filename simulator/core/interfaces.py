@@ -25,11 +25,11 @@ Array = Any  # a tensor of the Keras backend or a NumPy array
 class ChannelSource(ABC):
     """Draws true channels. Built once per process with the radio geometry of the scenario."""
 
-    # E|h|^2 is the same on every element, user, slot and frequency: one element is enough to find it.
+    # E|h|^2 is the same on every element, user, slot and frequency: one element suffices to estimate it.
     power_of_one_element: ClassVar[bool] = False
-    power_drops: ClassVar[int] = 32  # of one estimate of it
+    power_drops: ClassVar[int] = 32  # of one estimate of E|h|^2
 
-    corrections: tuple[str, ...] = ()  # names of what a source corrects in the library that it draws from
+    corrections: tuple[str, ...] = ()  # names of the corrections that the source applies to its library
 
     @abstractmethod
     def sample(self, batch_size: int, *, seed: int, first: int = 0) -> NDArray[np.complex64]:
@@ -50,7 +50,7 @@ class ChannelSource(ABC):
         """
 
     def labels(self, batch_size: int, *, seed: int, first: int = 0) -> dict[str, NDArray[Any]]:
-        """What is known of the UEs that :meth:`sample` draws so, ``name -> [batch, user, ...]``.
+        """Labels of the UEs that :meth:`sample` draws with these arguments, ``name -> [batch, user, ...]``.
 
         Sources with a finite population of UEs name them (``user``, ``site``), so that data sets can be split by them.
         """
@@ -60,7 +60,7 @@ class ChannelSource(ABC):
     def num_distinct(self) -> int | None:
         """UEs that the users of all drops are drawn from; None: every drop has new ones.
 
-        Intervals of results are about the population that these UEs come from, so that repeating them adds little.
+        Intervals of results refer to the population of these UEs: drawing the same UEs again adds little.
         """
         return None
 
@@ -177,7 +177,7 @@ class FeedbackScheme(ABC):
     def omit(self, report: CsiReport, max_bits: int) -> CsiReport:
         """The report with the least important parts left out where it is longer than ``max_bits``.
 
-        Both ends know the budget and what is left out first, so that nothing is sent to tell. By default nothing can be
+        Both ends know the budget and the order of omission, so that no signalling is needed. By default nothing can be
         left out.
         """
         return report
@@ -287,7 +287,7 @@ class EntropyCoder(ABC):
 
     @abstractmethod
     def max_bits(self, num_symbols: int) -> int:
-        """Longest possible report of so many symbols [bit]."""
+        """Longest possible report of ``num_symbols`` symbols [bit]."""
 
     @abstractmethod
     def encode(self, symbols: NDArray[np.integer[Any]]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -314,8 +314,8 @@ class Predictor(ABC):
         """The channel ``num_slots`` after the last slot of the history; that slot itself for 0.
 
         Args:
-            history: complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``, the oldest slot first. All zeros
-                where nothing is known of a UE.
+            history: complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``, the oldest slot first. All zeros for a
+                UE without CSI.
             num_slots: how far to look ahead, at least 0.
 
         Returns:
@@ -379,5 +379,5 @@ class Metric(ABC):
         return mean
 
     def bounds_of(self, outcome: Any) -> tuple[float, float] | None:
-        """``bounds`` where they depend on the link: what a drop may still do where all drops so far are alike."""
+        """``bounds`` where they depend on the link: range of a drop to come where all drops so far are equal."""
         return self.bounds

@@ -2,8 +2,8 @@
 
 With them, TensorFlow 2.21 reads and writes past the end of its buffers in float32 products ``[B, 1, m, k] x [1, k, n]``
 (left side of rank 4, B > 1, second axis 1, right side without a batch; more than one thread): garbage up to 1e38, or
-an abort. TensorFlow's issues 117700 and 123109; mended after 2.21. They stay off in every release, so that results do
-not depend on it. ``tests/unit/test_products.py`` holds the form and fails once TensorFlow is mended.
+an abort. TensorFlow's issues 117700 and 123109; fixed after 2.21. They stay off in every release, so that results do
+not depend on it. ``tests/unit/test_products.py`` holds the form and fails once TensorFlow is fixed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ VARIABLE = "TF_ENABLE_ONEDNN_OPTS"
 
 
 def switch_off_onednn() -> None:
-    """Turn oneDNN off for TensorFlow imports to come, in this process and its children; TensorFlow reads it once.
+    """Turn oneDNN off for later imports of TensorFlow, in this process and its children; TensorFlow reads it once.
 
     A user who set the variable keeps the choice. RuntimeWarning where oneDNN stays on: by that choice, or because
     TensorFlow was imported before.

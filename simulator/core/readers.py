@@ -15,7 +15,7 @@ from simulator.core.errors import StoreError
 
 MAX_JSON = 64 << 20  # octets; a manifest of 100,000 shards has 12 MiB
 MAX_NPZ = 4 << 30  # octets of all arrays, unpacked
-# What readers of damaged content raise, beside MemoryError.
+# Exceptions that readers raise on damaged content, in addition to MemoryError.
 FAULTS = (
     OSError,
     ValueError,
@@ -33,7 +33,7 @@ FAULTS = (
 
 
 def reason(error: BaseException) -> str:
-    """First line of what an error says, or its name."""
+    """First line of an error's message, or its name."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
@@ -42,7 +42,7 @@ def read_json(path: Path) -> Any:
 
     Raises:
         OSError: no such file, or one that cannot be opened.
-        StoreError: anything else; the message tells nothing of the content.
+        StoreError: anything else; the message does not quote the content.
     """
     try:
         with path.open("rb") as file:

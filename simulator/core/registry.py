@@ -28,7 +28,7 @@ KINDS = (
     "predictors",
     "importers",
 )
-# What a class of a kind has to be; the others are used as their authors' trainings use them.
+# Base class of a kind; classes of other kinds are used as in their authors' trainings.
 INTERFACES = {
     "channels": interfaces.ChannelSource,
     "coders": interfaces.EntropyCoder,
@@ -121,7 +121,7 @@ def _point(kind: str, name: str) -> EntryPoint:
 
 
 def _unfit(kind: str, found: Any) -> tuple[str, str] | None:
-    """What is wrong with what an entry point names, and what is allowed."""
+    """Fault of the object that an entry point names, and the allowed form."""
     base = INTERFACES.get(kind)
     allowed = "a class" if base is None else f"a class derived from {base.__module__}.{base.__name__}"
     if not isinstance(found, type):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 def derive(root: int, role: str, *keys: object) -> int:
     """Seed in [0, 2**31) from a root seed, a role ("feedback", "training", ...) and coordinates.
 
-    Keras and TensorFlow take no longer ones; what NumPy draws from takes :func:`derive_wide`.
+    Keras and TensorFlow accept no longer seeds; NumPy generators take :func:`derive_wide`.
     """
     return int.from_bytes(_digest(root, role, *keys)[:4], "big") >> 1
 
@@ -27,7 +27,7 @@ def derive_wide(root: int, role: str, *keys: object) -> int:
 def by_drop(
     seed: int, first: int, batch_size: int, draw: Callable[[np.random.Generator], Any], role: str = ""
 ) -> list[Any]:
-    """What ``draw`` makes of the random numbers of every drop ``first``, ``first + 1``, ...
+    """Results of ``draw`` with the random numbers of every drop ``first``, ``first + 1``, ...
 
     A drop's stream (Philox, a key of 128 bits) depends on seed, role and the number of the drop: not on how many drops
     are drawn together. The generator is that of the drop only until ``draw`` returns.

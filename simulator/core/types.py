@@ -218,7 +218,7 @@ class CsiReconstruction:
 
 @dataclass(frozen=True)
 class PrecodingContext:
-    r"""What the gNB knows beside the effective rows and the noise.
+    r"""What the gNB knows in addition to the effective rows and the noise.
 
     Args:
         num_users: users that share the streams; ``stream = user * layers + layer``.

@@ -1,4 +1,4 @@
-"""The axes of an array in a file, as its owner declares them, and the way from there to the order of a store."""
+"""The axes of an array in a file, as its owner declares them, and their rearrangement to the order of a store."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from simulator.core.errors import ConfigError
 from simulator.data.port_order import PORT_AXES
 
-# The order of a store: port = pol, n1, n2. Of subcarrier and delay there is one.
+# The order of a store: port = pol, n1, n2. A store has either subcarrier or delay.
 STORE_AXES = ("sample", "rx_ant", "pol", "n1", "n2", "slot", "subcarrier", "delay")
 _FIELD = "import.axes"
 
@@ -78,7 +78,7 @@ class StoredAxes:
             self.joined.setdefault(axis, [axis] if axis in there and axis not in used else [])
 
     def measure(self, shape: tuple[int, ...], known: Mapping[str, int | None], where: str) -> None:
-        """Length of every factor of an array of ``shape``; ConfigError when an axis does not divide so.
+        """Length of every factor of an array of ``shape``; ConfigError when an axis does not divide that way.
 
         Args:
             shape: of the array.
@@ -94,10 +94,10 @@ class StoredAxes:
                 given[open_[0]] = length // rest
             elif open_ or rest != length or (token == ["reim"] and length != 2):
                 name = "n1" if set(token) & {*PORT_AXES} else "sizes"
-                told = ", ".join(f"{'num_pol' if f == 'pol' else f} {n}" for f, n in given.items())
+                factors = ", ".join(f"{'num_pol' if f == 'pol' else f} {n}" for f, n in given.items())
                 total = f"{length} ports" if set(token) <= {*PORT_AXES} else f"{length}"
                 raise ConfigError(
-                    f"import.{name}", told, f"a panel of {total}" if "ports" in total else
+                    f"import.{name}", factors, f"a panel of {total}" if "ports" in total else
                     f"factors of {length}, the axis {'*'.join(token)} of {where} (at most one left out)",
                 )  # fmt: skip
             self.size |= {f: int(n or 0) for f, n in given.items()}

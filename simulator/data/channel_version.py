@@ -15,7 +15,7 @@ def channel_version(origin: Mapping[str, Any]) -> str:
         origin: of its manifest; stores made of other stores hold theirs.
 
     Returns:
-        ``corrected: name, name``, ``nothing to correct``, :data:`UNCORRECTED` for recipes of before, or ``recorded``.
+        ``corrected: name, name``, ``nothing to correct``, :data:`UNCORRECTED` (old recipes), or ``recorded``.
     """
     drawn = [node for node in _nodes(origin) if "recipe" in node]
     if any("corrections" not in node for node in drawn):

@@ -12,6 +12,7 @@ from simulator.core.errors import StoreError
 from simulator.core.params import PositiveFloat, validated
 from simulator.core.paths import inside
 from simulator.core.types import Panel
+from simulator.core.units import lin_to_db
 from simulator.data.arrays import ArrayFile
 from simulator.data.importer import Block, Importer, check_block
 from simulator.data.labels import read_labels
@@ -19,7 +20,7 @@ from simulator.data.layout import ChannelLayout
 from simulator.data.statistics import rms_delay_spread_s
 
 ANGLES = DELAYS = 32
-# Constants of the released evaluation: delay axis padded to 257, of whose DFT the first 125 bins are compared.
+# Constants of the released evaluation: delay axis padded to 257; the first 125 bins of its DFT are compared.
 PADDED_DELAYS, KEPT_BINS = 257, 125
 _CARRIER_HZ = {"indoor": 5.3e9, "outdoor": 300e6}
 _LABELS = {"environment_id": "site", "ue_xyz_m": "position_m", "pathloss_dB": "pathloss_db"}
@@ -27,11 +28,11 @@ _BLOCK = 4000
 
 
 class Cost2100(Importer):
-    r"""``DATA_H{train,val,test}{in,out}.mat``, key ``HT`` real ``[sample, 2048]``, those files that are there.
+    r"""``DATA_H{train,val,test}{in,out}.mat``, key ``HT`` real ``[sample, 2048]``, every file that exists.
 
     A row is ``[real | imaginary, angle 32, delay 32]`` with 0.5 for zero: :math:`x = (r - 0.5) + j (i - 0.5)`. Where
-    ``DATA_HtestF{in,out}_all.mat`` (``HF_all`` complex ``[sample, 4000]``) is there, :meth:`facts` tells what the
-    truncation loses on the test split. Labels from ``meta_{train,val,test}{in,out}.mat`` where they are there.
+    ``DATA_HtestF{in,out}_all.mat`` (``HF_all`` complex ``[sample, 4000]``) exists, :meth:`facts` gives the loss by
+    truncation on the test split. Labels from ``meta_{train,val,test}{in,out}.mat`` where they exist.
 
     Args:
         path: folder.
@@ -101,7 +102,7 @@ class Cost2100(Importer):
         if losses:
             ratio, rho, spread_s = (np.concatenate(x) for x in zip(*losses, strict=True))
             self._truncation = {
-                "nmse_db": round(float(10 * np.log10(ratio.mean())), 2),
+                "nmse_db": round(float(lin_to_db(ratio.mean())), 2),
                 "rho": round(float(rho.mean()), 4),
                 "rms_delay_spread_ns": [round(float(x), 1) for x in 1e9 * np.percentile(spread_s, (10, 50, 90))],
                 "num_samples": len(ratio),
@@ -114,7 +115,7 @@ class Cost2100(Importer):
 
 
 def truncation_loss(images: np.ndarray, h_full: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    r"""What the truncated image lacks of the full channel, by the rule of the released evaluation.
+    r"""Loss of the truncated image against the full channel, by the rule of the released evaluation.
 
     Args:
         images: complex ``[sample, angle, delay]``.

@@ -29,7 +29,7 @@ class DeepMimo(Importer):
     and :math:`R = R_z R_y R_x` turns a panel (TR 38.901, 7.1). The amplitude is absolute (the official generator
     divides by :math:`\sqrt{N}`). UEs without a path are left out.
 
-    Layouts: v3 (``BS<k>_UE_*.mat``, ``params.mat``), what the current ``deepmimo`` package saves
+    Layouts: v3 (``BS<k>_UE_*.mat``, ``params.mat``), output of the current ``deepmimo`` package
     (``power_t000_tx000_r001.npz`` or ``.mat`` and so on, ``params.json``), v1 and v2 (``NAME.<k>.CIR.mat``,
     ``NAME.params.mat``), and folders whose subfolders are the scenes of a dynamic scenario in one of these.
 

@@ -43,7 +43,7 @@ class RayPart:
 def find_rays(
     path: Path, *, num_paths: int, arrivals: bool, rx_sets: Sequence[int] | None = None
 ) -> tuple[list[RayPart], float | None]:
-    """Every part of a scenario folder, and the carrier frequency [Hz] (None when it is not told).
+    """Every part of a scenario folder, and the carrier frequency [Hz] (None when no file states it).
 
     Args:
         path: the folder, or one whose subfolders are the scenes of a dynamic scenario.
@@ -198,7 +198,7 @@ def _saved_rays(member: Callable[[str], ArrayFile], keys: dict[str, str], first:
 
 
 def _old(folder: Path, facts: dict[str, Any], most: int, arrivals: bool, rx_sets: Sequence[int] | None) -> Made:
-    """v1 and v2: flat arrays, after the number of UEs for each its number, its paths, and four values for each path."""
+    """v1 and v2: flat arrays: the number of UEs, then per UE its number, its path count and four values per path."""
     _refuse_sets(rx_sets)
     for match, path in sorted(_matches(folder, _OLD), key=lambda item: int(item[0][2])):
         stem = path.name.removesuffix(".CIR.mat")
@@ -249,7 +249,7 @@ def _old_rays(names: dict[str, Path], facts: dict[str, Any], most: int) -> Rays:
 
 
 def _records(flat: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """First value of every UE's paths, and their number."""
+    """Index of the first value of every UE's paths, and the number of paths."""
     count = int(flat[0]) if len(flat) else -1
     starts, paths = np.zeros(max(count, 0), int), np.zeros(max(count, 0), int)
     at = 1
@@ -265,7 +265,7 @@ def _records(flat: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _linear(power_dbm: np.ndarray, facts: dict[str, Any]) -> np.ndarray:
-    """Power gain of rays whose power was found with the transmit power of the parameter file."""
+    """Power gain of rays whose power was computed with the transmit power of the parameter file."""
     return 10 ** ((power_dbm - facts.get("tx_power_dbm", 0.0)) / 10)
 
 

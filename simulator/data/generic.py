@@ -35,7 +35,7 @@ class Generic(Importer):
             (truncated angular-delay images as those of COST 2100). E.g. "sample subcarrier n2 n1 pol".
         spacing_hz: distance of two frequency samples [Hz].
         key: name of the array; not needed where the file holds one.
-        key_imag: where real and imaginary parts are apart: the array, or the file beside ``path``, of the latter.
+        key_imag: array with the imaginary part where it is stored separately, or its file next to ``path``.
         n1, n2, num_pol: the panel; needed where an axis of the file joins several of them.
         sizes: lengths of other axes that an axis of the file joins, e.g. {slot: 16}; one may be left out.
         slot_s: time step [s].
@@ -47,8 +47,8 @@ class Generic(Importer):
             subcarriers).
         labels: name of a label to its key in the file.
         split: name of the split in the store.
-        check: refuse an order of joined port axes under which neighbouring antennas look unrelated while they do not
-            under another one (see :func:`simulator.data.port_order.likely_order`).
+        check: refuse an order of joined port axes under which neighbouring antennas look unrelated, unlike under
+            another order (see :func:`simulator.data.port_order.likely_order`).
     """
 
     @validated("import")
@@ -77,8 +77,8 @@ class Generic(Importer):
         self._axes = StoredAxes.parse(axes, complex_axis)
         self._parts = [_Part(path, key)]
         if key_imag is not None:
-            beside = path.parent / key_imag
-            self._parts.append(_Part(beside, None) if beside.is_file() else _Part(path, key_imag))
+            sibling = path.parent / key_imag
+            self._parts.append(_Part(sibling, None) if sibling.is_file() else _Part(path, key_imag))
         shapes = [part.require(len(self._axes.tokens)) for part in self._parts]
         if shapes[-1] != shapes[0]:
             raise ConfigError(

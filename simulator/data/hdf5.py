@@ -1,4 +1,4 @@
-"""HDF5 files from anywhere: everything that they name lies in the file itself."""
+"""HDF5 files from anywhere: every object that they name must lie in the file itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ALLOWED_LINKS = (h5py.h5l.TYPE_HARD, h5py.h5l.TYPE_SOFT)  # a soft link names a
 
 @contextmanager
 def open_hdf5(path: Path, content: BinaryIO | None = None) -> Iterator[h5py.File]:
-    """An HDF5 file, open for reading, once it was seen that no other file can be read through it.
+    """An HDF5 file, open for reading, after a check that no other file can be read through it.
 
     External links, user-defined links, external storage and virtual data sets make a file show octets of other files
     of the machine: none is followed, a file with one of them is refused as a whole.

@@ -1,4 +1,4 @@
-"""What an importer of a file format is, and the one way from it to a store."""
+"""Importer of a file format, and the conversion of its channels to a store."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Importer(ABC):
         """
 
     def facts(self) -> dict[str, Any]:
-        """What is known beyond the samples (e.g. the energy lost by truncation), JSON data, after reading."""
+        """Facts beyond the samples (e.g. the energy lost by truncation), JSON data, after reading."""
         return {}
 
 

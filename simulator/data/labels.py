@@ -1,4 +1,4 @@
-"""Labels of recorded samples from arrays beside the channels."""
+"""Labels of recorded samples from arrays stored with the channels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def read_labels(file: ArrayFile, names: Mapping[str, str], count: int) -> dict[s
 
     Args:
         file: open file.
-        names: key in the file to name of the label; keys that are not there are left out.
+        names: key in the file to name of the label; missing keys are left out.
         count: samples; the first axis of every label, MATLAB's row vectors are turned.
 
     Raises:

@@ -26,7 +26,7 @@ _MOST_NAME, _MOST_AXES = 4096, 64
 
 @dataclass(frozen=True)
 class Variable:
-    """What the header of an array says.
+    """Header of an array.
 
     Args:
         name: in MATLAB, latin-1.
@@ -101,7 +101,7 @@ def cells(variable: Variable) -> list[Variable]:
         ValueError: damaged or truncated.
     """
     count, at, found = prod(variable.shape), 0, []
-    for _ in range(min(count, len(variable.parts))):  # a cell has octets
+    for _ in range(min(count, len(variable.parts))):  # a cell takes at least one octet
         kind, data, at = _element(variable.parts, at, variable.order)
         if kind != _MATRIX:
             raise ValueError(f"a cell of type {kind}")
@@ -156,7 +156,7 @@ def _element(content: memoryview, at: int, order: str) -> tuple[int, memoryview,
 
 
 def _unpacked(data: memoryview, head: bytes, order: str) -> memoryview:
-    """Data of a compressed array; not more than it says."""
+    """Data of a compressed array, at most the length that its header states."""
     kind, size = struct.unpack_from(order + "II", head)
     unpacked = zlib.decompressobj().decompress(data, 8 + size)
     if kind != _MATRIX or len(unpacked) < 8 + size:

@@ -1,4 +1,4 @@
-"""Is the declared order of a flattened port axis plausible? The phases of neighbouring antennas tell."""
+"""Plausibility of the declared order of a flattened port axis, from the phases of neighbouring antennas."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def likely_order(
     Waves come from few directions, so that the phase step between neighbours is nearly the same all over the panel; a
     wrong order joins antennas that are no neighbours. The mean :func:`neighbour_coherence` of another order must be
     larger by 0.03 and by six times the standard error of the difference over at least 8 samples, which independent
-    antennas never reach. Reversed axes, and columns taken for rows in a square panel, cannot be seen so.
+    antennas never reach. Reversed axes, and columns taken for rows in a square panel, cannot be detected this way.
 
     Args:
         h: complex ``[sample, rx_ant, port, slot, subcarrier]``, read in the declared order.
@@ -73,7 +73,7 @@ def likely_order(
 
 
 def require_order(h: np.ndarray, panel: Panel, declared: tuple[str, ...], down: Collection[str] = ()) -> None:
-    """ConfigError that names the :func:`likely_order` where it is another one than declared; arguments as there."""
+    """ConfigError that names the :func:`likely_order` where it differs from the declared one; same arguments."""
     best = likely_order(h, panel, declared, down)
     if best is not None:
         raise ConfigError(

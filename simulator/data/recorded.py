@@ -67,7 +67,7 @@ class RecordedChannels(ChannelSource):
             raise ConfigError("ue.num_users", geometry.num_users, f"at most the samples of {where} ({count} in all)")
 
     def sample(self, batch_size: int, *, seed: int, first: int = 0) -> np.ndarray:
-        """Channels (see the base class); windows of another length begin elsewhere."""
+        """Channels (see the base class); windows of another length have other first slots."""
         g = self._geometry
         starts = self._store.layout.num_slots - g.num_slots + 1
         size = np.array([len(group) for group in self._groups], float)
@@ -93,7 +93,7 @@ class RecordedChannels(ChannelSource):
         return sum(len(group) for group in self._groups)
 
     def mean_power(self) -> float:
-        """Of the store: every sample of a group that is large enough, and every window of slots, is equally likely."""
+        """Mean power of the store: samples of large enough groups, and windows of slots, are equally likely."""
         g, slots = self._geometry, self._store.layout.num_slots
         starts = slots - g.num_slots + 1
         # windows that hold each slot
@@ -116,7 +116,7 @@ class RecordedChannels(ChannelSource):
 
 
 def _fit(layout: ChannelLayout, g: RadioGeometry) -> tuple[int, int]:
-    """Step and first index on the recorded frequency grid; ConfigError for what the store cannot give."""
+    """Step and first index on the recorded frequency grid; ConfigError for a grid outside that of the store."""
     if g.panel != layout.panel:
         p = layout.panel
         raise ConfigError("bs", f"{g.panel}", f"n1 {p.n1}, n2 {p.n2}, num_pol {p.num_pol} as recorded")

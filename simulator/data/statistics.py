@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from simulator.core.types import Panel
+from simulator.core.units import db_to_lin, lin_to_db
 
 # Beams weaker than this next to the strongest do not count as directions (TR 38.901, 7.5 step 6: clusters, -25 dB).
-FLOOR = 10 ** (-2.5)
+FLOOR = float(db_to_lin(-25.0))
 
 
 def delay_profile(h: np.ndarray) -> np.ndarray:
@@ -65,8 +66,7 @@ def k_factor_db(h: np.ndarray) -> np.ndarray:
     gain = np.abs(h.reshape(len(h), -1)).astype(np.float64) ** 2
     v = gain.var(axis=1) / np.maximum(gain.mean(axis=1) ** 2, 1e-300)
     root = np.sqrt(np.clip(1 - v, 0, 1))
-    with np.errstate(divide="ignore"):
-        return 10 * np.log10(root / np.maximum(1 - root, 1e-12))
+    return lin_to_db(root / np.maximum(1 - root, 1e-12))
 
 
 def beam_power(h: np.ndarray, panel: Panel, oversampling: int = 4) -> np.ndarray:

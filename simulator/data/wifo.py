@@ -32,10 +32,10 @@ class WiFo(Importer):
     """``X_{train,val,test}.mat``: complex ``[sample, time, subcarrier, antenna]``, one or more of them in a folder.
 
     The release stores variable ``X_val`` in ``X_test.mat`` and so on. The split is that of the file name; whichever one
-    of ``X_train, X_val, X_test`` the file holds is read, and :meth:`facts` tells which.
+    of ``X_train, X_val, X_test`` the file holds is read, and :meth:`facts` states which.
 
     Args:
-        path: one file, or a folder of them (with ``meta.npz`` for labels where it is there).
+        path: one file, or a folder of them (with ``meta.npz`` for labels where it exists).
         n1: columns of the panel.
         n2: rows of the panel; the antenna index runs fastest over rows.
         spacing_hz: subcarrier distance [Hz].

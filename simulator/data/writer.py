@@ -19,7 +19,7 @@ from simulator.data.store import MANIFEST, manifest, sha256, write_json, write_s
 
 
 class StoreWriter:
-    """Context manager that builds a store under ``.<name>.partial.<pid>`` beside its place.
+    """Context manager that builds a store under ``.<name>.partial.<pid>`` next to its final path.
 
     Shards are written by a thread of their own while the next block is prepared. Leaving the context without
     :meth:`finish` removes everything.
@@ -83,7 +83,7 @@ class StoreWriter:
             self._wait(split, h[part], {key: value[part] for key, value in labels.items()})
 
     def finish(self, origin: dict[str, Any]) -> None:
-        """Write what is left and the manifest, and put the store in its place.
+        """Write the remaining samples and the manifest, and rename the store into place.
 
         Args:
             origin: where the data come from, JSON data.

@@ -1,1 +1,1 @@
-"""Whom the gNB serves, how, and how UEs demodulate."""
+"""User selection, ranks and precoding at the gNB, detection at the UE."""

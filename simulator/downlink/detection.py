@@ -1,4 +1,4 @@
-"""Linear detection at the UE: what it knows of its channel after precoding, its filter, the SINR behind it.
+"""Linear detection at the UE: channel knowledge after precoding, receive filter, post-detection SINR.
 
 ``e`` is the channel after precoding complex64 ``[..., user, rx_ant, stream]``, see
 :func:`simulator.maths.rates.received`; streams belong to users in order, the same number each.
@@ -71,12 +71,12 @@ def filters(known: Knowledge, receiver: str) -> Any:
 
 
 def filtered_sinr(e: Any, f: Any, noise_var: Any) -> Any:
-    r"""SINR behind given filters on the true channel.
+    r"""SINR after given filters on the true channel.
 
     .. math:: \mathrm{SINR}_s = \frac{|f_s^H e_s|^2}{\sum_{j \ne s} |f_s^H e_j|^2 + \sigma^2 \|f_s\|^2}
 
-    What the filter makes of ``e_s`` counts as known, so with one antenna, where a filter only scales, estimates cost
-    nothing.
+    The effective gain :math:`f_s^H e_s` is assumed known, so with one antenna, where a filter only scales, estimation
+    errors cost nothing.
 
     Args:
         e: true channel ``[..., user, rx_ant, stream]``.
@@ -109,11 +109,11 @@ class Detection:
             5.1.2.3); for ``genie`` every frequency sample has its own precoder.
         samples_per_rb: frequency samples of one resource block, 1 or 12.
 
-    Users get DM-RS ports in order. Where the streams exceed the ports, users that share some are told apart by
-    scrambling alone: others' pilots reach them as QPSK symbols.
+    Users get DM-RS ports in order. Where the streams exceed the ports, users that share ports are separated by
+    scrambling alone: pilots of other users reach them as QPSK symbols.
 
     Raises:
-        ConfigError: unknown names, or a residual where nothing is received.
+        ConfigError: unknown names, or ``residual`` without DM-RS.
     """
 
     channel: str = "genie"
@@ -143,18 +143,18 @@ class Detection:
         Args:
             e: complex64 ``[snr or 1, batch, subcarrier, user, rx_ant, stream]``.
             noise_vars: float32 ``[snr]``, noise power for total transmit power 1.
-            seed: seeds noise and scrambling of the DM-RS, unit noise being the same at every SNR.
+            seed: seeds noise and scrambling of the DM-RS, the unit noise is the same at every SNR.
 
         Returns:
             float32 ``[snr, batch, subcarrier, user, layer]``.
         """
         if (self.channel, self.receiver) == ("genie", "irc"):
             return rates.sinr(e, ops.convert_to_tensor(noise_vars[:, None, None, None, None]))
-        found = []
+        by_snr = []
         for index, noise_var in enumerate(noise_vars):
             one = e[min(index, e.shape[0] - 1)]
-            found.append(filtered_sinr(one, filters(self.knowledge(one, noise_var, seed), self.receiver), noise_var))
-        return ops.stack(found)
+            by_snr.append(filtered_sinr(one, filters(self.knowledge(one, noise_var, seed), self.receiver), noise_var))
+        return ops.stack(by_snr)
 
     def knowledge(self, e: Any, noise_var: float, seed: int) -> Knowledge:
         """What the UEs know of ``e [batch, subcarrier, user, rx_ant, stream]``."""
@@ -166,7 +166,7 @@ class Detection:
         return Knowledge(own, covariance)
 
     def _from_pilots(self, e: Any, noise_var: float, rng: np.random.Generator) -> tuple[Any, Any]:
-        """Least squares of the own layers and residual covariance, constant over a PRG."""
+        """Least squares of the own layers and residual covariance, constant in each PRG."""
         batch, n, users, rx, streams = e.shape
         layers = streams // users
         sent, own, used = self._pilots(batch, n, users, layers, rng)
@@ -188,7 +188,7 @@ class Detection:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Pilots of all streams as every user descrambles them, of its own layers, and resource elements in use.
 
-        Complex64 ``[n, user, stream, element]``, with a batch in front where scrambling differs; ``[n, user, layer,
+        Complex64 ``[n, user, stream, element]``, with a leading batch axis where scrambling differs; ``[n, user, layer,
         element]``; float32 ``[n, element]``.
         """
         codes = self.dmrs.codes()

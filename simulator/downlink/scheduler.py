@@ -31,8 +31,9 @@ class Scheduler:
 
     Args:
         name: ``semi_orthogonal``, ``greedy`` (sum rate after zero forcing, equal powers), or ``proportional_fair``:
-            greedy with the rates over their averages so far. These pass from slot to slot of a drop; all start at the
-            mean over users of what one has alone in an even share of the time, so that the first slot is ``greedy``.
+            greedy with the rates over their averages so far. Averages pass from slot to slot of a drop; all start at
+            the mean over users of the rate of one user alone in an even share of the time, so that the first slot is
+            ``greedy``.
         num_selected: users of a slot, at most.
         threshold: of ``semi_orthogonal``.
         window_slots: memory of the averages [slot].
@@ -87,7 +88,7 @@ class Scheduler:
 
 
 def expected_rates(g: NDArray[np.complex64], users: NDArray[np.int64], noise_var: float) -> NDArray[np.float64]:
-    """Zero-forcing rates [bit/s/Hz] that the gNB expects, mean over the band, 0 for who is not served.
+    """Zero-forcing rates [bit/s/Hz] that the gNB expects, mean over the band, 0 for users that are not served.
 
     Args:
         g: ``[drop, sample, user, port]``.
@@ -97,15 +98,15 @@ def expected_rates(g: NDArray[np.complex64], users: NDArray[np.int64], noise_var
     Returns:
         float64 ``[drop, user]``.
     """
-    found = np.zeros((len(g), g.shape[2]))
+    expected = np.zeros((len(g), g.shape[2]))
     for count in np.unique(np.sum(users >= 0, axis=1)):
         drops = np.flatnonzero(np.sum(users >= 0, axis=1) == count)
         group = np.sort(users[drops], axis=1)[:, users.shape[1] - count :]
         if count:
             served = np.take_along_axis(g[drops], group[:, None, :, None], axis=2)
             rates = np.mean(user_selection.zero_forcing_rates(served, noise_var, water_filling=False), axis=1)
-            found[drops[:, None], group] = rates
-    return found
+            expected[drops[:, None], group] = rates
+    return expected
 
 
 def adaptive_layers(
@@ -113,8 +114,8 @@ def adaptive_layers(
 ) -> NDArray[np.bool_]:
     r"""Layers of every user with a large expected sum rate.
 
-    First the best common number of layers, then one user after the other takes the number that is best beside the
-    present numbers of the others: :math:`L + U (L - 1)` rates. The result is never expected to be worse than any common
+    First the best common number of layers, then user by user the number that is best given the present numbers of the
+    others: :math:`L + U (L - 1)` rates. The result is never expected to be worse than any common
     number, all layers included.
 
     Args:
@@ -130,9 +131,9 @@ def adaptive_layers(
 
     def attempt(candidate: NDArray[np.int64]) -> None:
         nonlocal limit, best
-        found = rate(_within(known, candidate))
-        wins = found > best
-        limit, best = np.where(wins[:, None], candidate, limit), np.where(wins, found, best)
+        attempted = rate(_within(known, candidate))
+        wins = attempted > best
+        limit, best = np.where(wins[:, None], candidate, limit), np.where(wins, attempted, best)
 
     for count in range(most - 1, 0, -1):
         attempt(np.full_like(limit, count))

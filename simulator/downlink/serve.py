@@ -1,4 +1,4 @@
-"""From what the gNB knows to what the UEs receive: schedule, choose ranks, precode, detect."""
+"""From the CSI at the gNB to the signals at the UEs: schedule, choose ranks, precode, detect."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _MAX_POWER = 1.001  # total transmit power 1, and float32 rounding
 
 
 class Served(NamedTuple):
-    """What came of one precoder."""
+    """Outcome of one precoder."""
 
     rate: np.ndarray  # float32 [snr, batch, user, slot], mean over the band of the sum over layers [bit/s/Hz]
-    sinr: Any  # float32 [snr, batch * slot, subcarrier, user, layer], behind detection, linear
+    sinr: Any  # float32 [snr, batch * slot, subcarrier, user, layer], after detection, linear
     rank: np.ndarray  # int [snr, batch, user, slot], layers with CSI that were served
 
 
@@ -78,22 +78,21 @@ class Downlink:
                 raise ConfigError("precoding.precoders", got, "at most 1, the sum of |w|^2 over ports and streams")
 
     def expected_sinr(self, rows: Any, amplitude: np.ndarray, precoder: Precoder, shape: tuple[int, int]) -> np.ndarray:
-        """SINR that the gNB expects if the channels were the rows that it knows, at its own scale for every SNR.
+        """SINR that the gNB expects if the channels were its effective rows, at a scale of their own for every SNR.
 
         Args:
-            rows: as of :meth:`serve`.
-            amplitude: of every row, complex64 ``[snr, ...]``, broadcast against ``rows``.
-            precoder: as of :meth:`serve`.
-            shape: as of :meth:`serve`.
+            rows: see :meth:`serve`. amplitude: of every row, complex64 ``[snr, ...]``, broadcast against ``rows``.
+            precoder: see :meth:`serve`.
+            shape: see :meth:`serve`.
 
         Returns:
-            as of :class:`Served`, without what detection does.
+            see :class:`Served`, with ideal detection.
         """
-        found = []
+        by_snr = []
         for snr_db, factor in zip(self.snr_db, amplitude, strict=True):
             at = replace(self, snr_db=(snr_db,), detection=Detection())
-            found.append(at.serve(rows * ops.convert_to_tensor(factor), rows, precoder, shape).sinr)
-        return np.concatenate([ops.convert_to_numpy(x) for x in found])
+            by_snr.append(at.serve(rows * ops.convert_to_tensor(factor), rows, precoder, shape).sinr)
+        return np.concatenate([ops.convert_to_numpy(x) for x in by_snr])
 
     def _sinr(self, channel: Any, rows: Any, precoder: Precoder, noise_vars: np.ndarray, seed: int) -> Any:
         """SINR ``[snr, bt, n, user, layer]``: precoders that ignore the noise are computed once."""
@@ -116,38 +115,38 @@ class Downlink:
         """SINR and served layers bool ``[snr, bt, user, layer]``, where the gNB decides slot by slot."""
         channel, rows = ops.convert_to_numpy(channel), ops.convert_to_numpy(rows)
         bt, n, users, layers, _ = rows.shape
-        quality = np.zeros((len(noise_vars), bt, n, users + 1, layers), np.float32)  # the last user is nobody
+        quality = np.zeros((len(noise_vars), bt, n, users + 1, layers), np.float32)  # the last index stands for no user
         served = np.zeros((len(noise_vars), bt, users + 1, layers), bool)
         together = not self.adaptive_rank and not self.scheduler.noise_dependent
         for index in [np.arange(len(noise_vars))] if together else np.arange(len(noise_vars))[:, None]:
             chosen = np.broadcast_to(np.arange(users), (bt, users))
-            some_channel, some_rows = channel, rows
+            served_channel, served_rows = channel, rows
             if self.scheduler is not None:
                 chosen = self.scheduler.select(rows, float(noise_vars[index[0]]), shape[1])
-                some_channel, some_rows = (_of_users(x, chosen) for x in (channel, rows))
-            mask = known_layers(some_rows)
+                served_channel, served_rows = (_of_users(x, chosen) for x in (channel, rows))
+            mask = known_layers(served_rows)
             if self.adaptive_rank:
-                mask = self._layers(some_rows, mask, precoder, float(noise_vars[index[0]]))
-                some_rows = some_rows * mask[:, None, :, :, None]
-            found = self._sinr(
-                *map(ops.convert_to_tensor, (some_channel, some_rows)), precoder, noise_vars[index], seed
+                mask = self._layers(served_rows, mask, precoder, float(noise_vars[index[0]]))
+                served_rows = served_rows * mask[:, None, :, :, None]
+            sinr = self._sinr(
+                *map(ops.convert_to_tensor, (served_channel, served_rows)), precoder, noise_vars[index], seed
             )
             at = np.where(chosen < 0, users, chosen)
             drop = np.arange(bt)[:, None]
-            found = np.moveaxis(ops.convert_to_numpy(found), 2, 3)  # [snr, bt, chosen, n, layer]
+            sinr = np.moveaxis(ops.convert_to_numpy(sinr), 2, 3)  # [snr, bt, chosen, n, layer]
             for position, snr in enumerate(index):
-                quality[snr].swapaxes(1, 2)[drop, at] = found[position]
+                quality[snr].swapaxes(1, 2)[drop, at] = sinr[position]
                 served[snr][drop, at] = mask
         return quality[..., :users, :], served[..., :users, :]
 
     def _layers(self, rows: np.ndarray, known: np.ndarray, precoder: Precoder, noise_var: float) -> np.ndarray:
         """Layers with the largest sum rate that the gNB expects of UEs with one antenna per layer."""
-        some = np.ascontiguousarray(rows[:, band_samples(rows.shape[1])])
-        bt, n, users, layers, ports = some.shape
-        channel = ops.convert_to_tensor(some)
+        subset = np.ascontiguousarray(rows[:, band_samples(rows.shape[1])])
+        bt, n, users, layers, ports = subset.shape
+        channel = ops.convert_to_tensor(subset)
 
         def rate(mask: np.ndarray) -> np.ndarray:
-            g = ops.convert_to_tensor((some * mask[:, None, :, :, None]).reshape(bt, n, users * layers, ports))
+            g = ops.convert_to_tensor((subset * mask[:, None, :, :, None]).reshape(bt, n, users * layers, ports))
             quality = rates.sinr(rates.received(channel, precoder.weights(g, noise_var)), np.float32(noise_var))
             total = ops.mean(ops.sum(rates.rate_bpshz(quality), axis=(-2, -1)), axis=1)
             return ops.convert_to_numpy(total)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from simulator.core.errors import ConfigError
 
-_DEPENDENT = 1e-9  # users whose direction leaves less than this share of its power beside the others have no gain
+_DEPENDENT = 1e-9  # a user with less than this share of its power orthogonal to the others has no gain
 _TINY = 1e-300
 
 
@@ -95,7 +95,7 @@ def greedy_sum_rate(
     alive, best_rate = np.ones(lead, bool), np.zeros(lead)
     chosen = np.full((*lead, num_selected), -1)
     for step in range(num_selected):
-        # Every candidate beside those chosen: [..., candidate, step + 1]. Where the search has ended, any will do.
+        # Every candidate with those already chosen: [..., candidate, step + 1]; arbitrary after the end of a search.
         before = np.broadcast_to(np.maximum(chosen[..., None, :step], 0), (*lead, users, step))
         group = np.concatenate([before, np.broadcast_to(np.arange(users)[:, None], (*lead, users, 1))], axis=-1)
         rows = np.take_along_axis(g[..., None, :, :], group[..., None, :, :, None], axis=-2)
@@ -108,11 +108,6 @@ def greedy_sum_rate(
         chosen[..., step] = np.where(alive, best, -1)
         np.put_along_axis(free, best[..., None], False, axis=-1)
     return chosen
-
-
-def zero_forcing_rate(g: ArrayLike, noise_var: ArrayLike, water_filling: bool = True) -> NDArray[np.float64]:
-    """Sum rate [bit/s/Hz] of all rows ``g [..., user, port]`` under zero forcing, float64 ``[...]``."""
-    return np.sum(zero_forcing_rates(g, noise_var, water_filling), axis=-1)
 
 
 def zero_forcing_rates(g: ArrayLike, noise_var: ArrayLike, water_filling: bool = True) -> NDArray[np.float64]:
@@ -130,37 +125,6 @@ def zero_forcing_rates(g: ArrayLike, noise_var: ArrayLike, water_filling: bool =
     gain = np.where((spread > 0) & (spread < 1 / _DEPENDENT), power / np.maximum(spread, 1), 0.0)
     gain = gain / np.asarray(noise_var)[..., None]
     return np.log2(1 + gain * (_levels(gain) if water_filling else 1 / size))
-
-
-def proportional_fair(
-    rate: ArrayLike, average: ArrayLike, num_selected: int, window: float
-) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    r"""Users with the largest ratio of the rate of this slot and their average, and the averages after the slot.
-
-    .. math:: \bar r_k \leftarrow (1 - 1 / T) \bar r_k + (1 / T) \, r_k \, [k \text{ is served}]
-
-    Args:
-        rate: rates that the users would have in this slot ``[..., user]``.
-        average: averages before it ``[..., user]``; 0 for a user that was never served, who comes first.
-        num_selected: users to serve.
-        window: T >= 1 [slot].
-
-    Returns:
-        Served users bool ``[..., user]``, and their new averages float64 ``[..., user]``: the state of the next call.
-
-    Raises:
-        ConfigError: ``num_selected`` or ``window`` out of range.
-
-    Source: Viswanath, Tse, Laroia, IEEE Trans. Inf. Theory 48(6), 2002, Sec. II.
-    """
-    rate, average = np.broadcast_arrays(np.asarray(rate, np.float64), np.asarray(average, np.float64))
-    _check(num_selected, rate.shape[-1])
-    if not window >= 1:
-        raise ConfigError("window", window, "at least 1")
-    order = np.argsort(-rate / np.maximum(average, 1e-30), axis=-1, kind="stable")
-    served = np.zeros(rate.shape, bool)
-    np.put_along_axis(served, order[..., :num_selected], True, axis=-1)
-    return served, average + (rate * served - average) / window
 
 
 def _levels(gain: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -146,7 +146,7 @@ def nmse_scaled(h: Any, h_hat: Any, axes: tuple[int, ...]) -> Any:
 
 
 def energy_ratio(h: Any, h_hat: Any, axes: tuple[int, ...]) -> Any:
-    r"""Energy that ``h_hat`` has of that of ``h``, :math:`\|\hat h\|^2 / \|h\|^2` over ``axes``, linear."""
+    r"""Energy of ``h_hat`` over that of ``h``, :math:`\|\hat h\|^2 / \|h\|^2` over ``axes``, linear."""
     return _energy(h_hat, axes) / ops.maximum(_energy(h, axes), _TINY)
 
 
@@ -155,12 +155,11 @@ def _energy(x: Any, axis: Any, keepdims: bool = False) -> Any:
 
 
 def known_rows(csi: CsiReconstruction, config: CsiConfig) -> Any:
-    """Effective rows complex64 ``[batch * slot, subcarrier, user, layer, port]`` of what the gNB knows."""
+    """Effective rows complex64 ``[batch * slot, subcarrier, user, layer, port]`` of the CSI at the gNB."""
     if csi.h is not None:
         h = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(csi.h, -1, 1)))
         return effective_rows(h, config.num_layers)
-    # A direction carries no gain; E|h|^2 = 1 per port stands in for it, which only precoders that depend on the
-    # noise can tell.
+    # A direction carries no gain: E|h|^2 = 1 per port replaces it, which matters to noise-dependent precoders alone.
     gain = np.float32(np.sqrt(config.panel.num_ports))
     w = csi.w if csi.w.shape[-1] == config.num_subcarriers else csi.w[..., config.subband_of]
     rows = gain * np.conj(w)  # [bt, user, port, layer, n]
@@ -173,5 +172,5 @@ def noise_powers(snr_db: tuple[float, ...]) -> np.ndarray:
 
 
 def known_layers(rows: Any) -> np.ndarray:
-    """Layers of which anything is known, bool ``[batch * slot, user, layer]``."""
+    """Layers with CSI at the gNB, bool ``[batch * slot, user, layer]``."""
     return np.any(ops.convert_to_numpy(rows) != 0, axis=(1, 4))

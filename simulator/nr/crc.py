@@ -29,7 +29,7 @@ def parity_matrix(num_bits: int, degree: int) -> np.ndarray:
 
 
 def attach(bits: np.ndarray, degree: int) -> np.ndarray:
-    """Bits uint8 ``[..., num_bits]`` with their CRC behind, ``[..., num_bits + degree]``."""
+    """Bits uint8 ``[..., num_bits]`` followed by their CRC, ``[..., num_bits + degree]``."""
     return np.concatenate([bits, _product(bits, parity_matrix(bits.shape[-1], degree))], axis=-1)
 
 

@@ -26,7 +26,7 @@ class Row:
         cdm: a key of ``CDM``.
         num_k: how many k_i.
         times: (i, d) stands for the symbol l_i + d.
-        shifts: what is added to every k_i.
+        shifts: offsets added to every k_i.
     """
 
     num_ports: int
@@ -64,7 +64,7 @@ ROWS = {
     18: Row(32, _ANY, "cdm8-FD2-TD4", 4),
 }
 PORTS = tuple(sorted({row.num_ports for row in ROWS.values()}))
-# Values of k_i that the bitmap of the row can name (7.4.1.5.3).
+# Values of k_i that the bitmap of the row can signal (7.4.1.5.3).
 _K = {1: range(4), 2: range(12), 4: range(0, 12, 4)}
 
 
@@ -141,7 +141,7 @@ class CsiRs:
         return (time[:, None, None, :] * frequency[None, :, :, None]).reshape(self.num_cdm, *self.cdm)
 
     def resource_blocks(self, num_subcarriers: int) -> np.ndarray:
-        """Resource blocks n that carry CSI-RS as a whole, int ``[rb]``, in a band of so many subcarriers."""
+        """Resource blocks n that carry CSI-RS as a whole, int ``[rb]``, in a band of ``num_subcarriers``."""
         last = num_subcarriers - int(self.k_bar.max()) - self.cdm[0]
         return np.arange(0, last // 12 + 1 if last >= 0 else 0, 2 if self.density == 0.5 else 1)
 

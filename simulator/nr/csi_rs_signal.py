@@ -1,4 +1,4 @@
-"""CSI-RS on the frequency samples of a channel: what the UE receives, and what is left after despreading."""
+"""CSI-RS on the frequency samples of a channel: received resource elements and despread pilots."""
 
 from __future__ import annotations
 

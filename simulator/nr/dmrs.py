@@ -62,11 +62,6 @@ class Dmrs:
         """OFDM symbols with DM-RS."""
         return self.length * (1 + self.additional)
 
-    @property
-    def energy_per_rb(self) -> float:
-        """Pilot energy of one port in a resource block, in units of the energy of one data symbol of its layer."""
-        return float({1: 6, 2: 4}[self.config_type] * self.num_symbols * self.groups)
-
     def codes(self) -> NDArray[np.float32]:
         """Pilots before scrambling, float32 ``[port, subcarrier of a block, symbol]``; 0 where a port is silent."""
         codes = np.zeros((len(self.ports), _SUBCARRIERS, self.num_symbols), np.float32)

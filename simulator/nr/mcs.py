@@ -18,7 +18,7 @@ class CodingTable:
     """Rows of modulation order and target code rate.
 
     Args:
-        field: what an index is called in errors.
+        field: name of the index in error messages.
         first: index of the first row: 0 of an MCS table, 1 of a CQI table, whose 0 stands for out of range.
         modulation_order: int64 ``[row]``, bits of a QAM symbol.
         rate: float64 ``[row]``, information bits over coded bits.

@@ -136,7 +136,7 @@ def _reliability(size: int) -> np.ndarray:
 
 
 def _sub_block(size: int) -> np.ndarray:
-    """J: bit of the mother code at every position behind the sub-block interleaver (TS 38.212, 5.4.1.1)."""
+    """J: bit of the mother code at every position after the sub-block interleaver (TS 38.212, 5.4.1.1)."""
     return (_SUB_BLOCKS[:, None] * (size // 32) + np.arange(size // 32)).reshape(-1)
 
 

@@ -33,7 +33,7 @@ def generator(num_bits: int) -> np.ndarray:
 
 @cache
 def shortest_length(num_bits: int) -> int:
-    """Fewest coded bits from which every payload can be told: the cut generator has full rank over GF(2)."""
+    """Fewest coded bits that distinguish all payloads: the cut generator has full rank over GF(2)."""
     pivots: list[int] = []  # columns as integers, each with a leading bit that no other one has
     for count, column in enumerate(generator(num_bits).T, start=1):
         value = int("".join(map(str, column)), 2)

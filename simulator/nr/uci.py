@@ -27,7 +27,7 @@ def num_blocks(num_bits: int, length: int) -> int:
 def admits(num_bits: int, length: int) -> bool:
     """Whether a payload of 1..1706 bits fits in that many coded bits.
 
-    With CRC and parity bits the code rate is at most 1. Codes of up to 11 bits tell all payloads apart: their
+    With CRC and parity bits the code rate is at most 1. Codes of up to 11 bits distinguish all payloads: their
     generator, cut to the coded bits, has full rank (11 bits take 17 coded bits).
     """
     if not (1 <= num_bits <= MAX_BITS and length <= MAX_LENGTH):
@@ -41,7 +41,7 @@ def admits(num_bits: int, length: int) -> bool:
 
 @cache
 def capacity(length: int) -> int:
-    """Largest payload that fits in so many coded bits [bit], 0 when none does."""
+    """Largest payload that fits in ``length`` coded bits [bit], 0 when none does."""
     return next((a for a in range(min(length, MAX_BITS), 0, -1) if admits(a, length)), 0)
 
 
@@ -54,7 +54,7 @@ class UciCode:
     """Code of one payload size.
 
     1 bit is repeated, 2 bits are a simplex code, 3..11 bits the (32, A) block code, all without CRC. From 12 bits on a
-    polar code with a CRC of 6 bits (3 parity-check bits beside them up to 19 bits) or 11 bits, in two blocks from 360
+    polar code with a CRC of 6 bits and 3 parity-check bits (up to 19 bits) or a CRC of 11 bits, in two blocks from 360
     bits with 1088 coded bits, or from 1013 bits on.
 
     Args:
@@ -87,7 +87,7 @@ class UciCode:
         return np.pad(coded, ((0, 0), (0, self.length - coded.shape[1])))
 
     def decode(self, llr: np.ndarray, threshold: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-        """Payload and whether the receiver believes it.
+        """Payload and whether the receiver accepts it.
 
         Args:
             llr: float32 ``[batch, length]``, log P(0) / P(1) of the coded bits.

@@ -14,7 +14,7 @@ from scipy.special import ndtr, ndtri
 from simulator.core.units import lin_to_db
 from simulator.nr.mcs import block_size
 
-_MAX_RATE = 0.95  # coded faster, a block is not decoded
+_MAX_RATE = 0.95  # at a higher code rate a block is not decoded
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class EesmBler:
         return Waterfall(one.mean_db, one.std_db, np.broadcast_to(sizes.num_cb, one.mean_db.shape))
 
     def code_block(self, order: ArrayLike, coded_rate: ArrayLike, cb_size: ArrayLike) -> Waterfall:
-        """Waterfalls of single code blocks: ``cb_size`` bits, CRCs included, over all bits that are sent for them."""
+        """Waterfalls of single code blocks: ``cb_size`` bits, CRCs included, over all coded bits sent for them."""
         order, coded_rate, cb_size = np.broadcast_arrays(order, coded_rate, cb_size)
         mean_db, std_db = np.full(cb_size.shape, np.inf), np.ones(cb_size.shape)
         for q, by_size in self._curves.items():
@@ -109,19 +109,19 @@ class EesmBler:
 
 def _interpolated(by_size: dict[str, list[dict[str, float]]], order: int, rate: np.ndarray, cb_size: np.ndarray) -> Any:
     """Mean and standard deviation of one modulation at coded rates and code block sizes ``[block]``."""
-    found = []  # by size: [2, block]
+    by_block = []  # by size: [2, block]
     for curves in by_size.values():
         rates, means, stds = np.array(sorted((c["rate"], c["mean_db"], c["std_db"]) for c in curves)).T
         gaps = means - _shannon_db(order * rates)
-        # Slower codes repeat the slowest one.
+        # Codes of lower rate repeat the lowest one.
         floor = np.maximum(rate, rates[0])
         mean = np.interp(floor, rates, gaps) + _shannon_db(order * floor) + lin_to_db(rate / floor)
-        found.append((mean, np.interp(floor, rates, stds)))
+        by_block.append((mean, np.interp(floor, rates, stds)))
     sizes = np.array([int(s) + (16 if int(s) <= 3824 else 24) for s in by_size])
     x, nodes = np.clip(cb_size, sizes[0], sizes[-1]) ** -0.5, sizes**-0.5
     upper = np.clip(np.searchsorted(sizes, cb_size), 1, len(sizes) - 1)
     weight = (x - nodes[upper - 1]) / (nodes[upper] - nodes[upper - 1])
-    values, block = np.array(found), np.arange(len(rate))
+    values, block = np.array(by_block), np.arange(len(rate))
     below, above = values[upper - 1, :, block], values[upper, :, block]
     return ((1 - weight)[:, None] * below + weight[:, None] * above).T
 

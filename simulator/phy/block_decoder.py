@@ -1,4 +1,4 @@
-"""Decodes transport blocks of any MCS and rank; what was built for one is kept for the next."""
+"""Decodes transport blocks of any MCS and rank; decoders are kept for later blocks."""
 
 from __future__ import annotations
 

@@ -81,8 +81,8 @@ class ClusteredDelayLine(SionnaSource):
     def mean_power(self) -> float | None:
         """With omnidirectional elements; the angles matter with others.
 
-        1 between vertical elements. Where an end has two polarisations, a field is half in each, mean over both: half
-        of the specular path, and of the others half, and half of what the cross-polar ratio lets over.
+        1 between vertical elements. Where an end has two polarisations, the mean over both holds half of the power of
+        the specular path, and of the other paths half of their power and half of their cross-polar leakage.
         """
         if self.geometry.antenna_pattern != "omni":
             return None
@@ -117,7 +117,7 @@ class ClusteredDelayLine(SionnaSource):
             aoa, los_aoa = aoa + d_aoa[..., None, None], los_aoa + d_aoa
             zod, los_zod = _fold_zenith(zod + d_zod[..., None, None]), _fold_zenith(los_zod + d_zod)
         aoa, aod, zoa, zod = cdl._random_coupling(aoa, aod, tiled(cdl._zoa), zod)
-        # In wavelengths: all that the specular path shows of its distance is a phase.
+        # In wavelengths: the distance enters the specular path as a phase only.
         distance = (
             uniform("los phase", 0.0, 1.0) * cdl._cir_sampler._lambda_0 if self.corrections else tf.zeros([links, 1, 1])
         )

@@ -12,7 +12,7 @@ from sionna.phy.fec.ldpc import LDPC5GDecoder, LDPC5GEncoder
 
 from simulator.nr.mcs import BlockSize
 
-_LOWEST = {"bg1": 3, "bg2": 5}  # coded bits for each bit of a code block before they repeat: rates 1/3 and 1/5
+_LOWEST = {"bg1": 3, "bg2": 5}  # coded bits per bit of a code block before repetition: rates 1/3 and 1/5
 MAX_RATE = 0.95  # of a code block; above, a UE may skip decoding (TS 38.214, 5.1.3)
 
 
@@ -64,7 +64,7 @@ class DlSchCode:
         graph = base_graph(self.tb_size, rate)
         self._mother = min(int(lengths.max()), _LOWEST[graph] * cb_size)
         ldpc = LDPC5GEncoder(cb_size, self._mother, bg=graph)
-        # Sionna cuts its matrix to nothing where it has no punctured bits to prune.
+        # Without punctured bits to prune, Sionna cuts its matrix to size 0.
         punctured = ldpc.n_ldpc - (ldpc.k_ldpc - ldpc.k) - 2 * ldpc.z - ldpc.n
         self._ldpc = ldpc, LDPC5GDecoder(ldpc, num_iter=num_iter, return_infobits=True, prune_pcm=punctured > 0)
         self._tb_crc = _crc("CRC16" if self.tb_size <= 3824 else "CRC24A")
@@ -72,7 +72,7 @@ class DlSchCode:
         self._source = tf.constant(self._sent_bits(lengths, modulation_order), tf.int32)
 
     def _sent_bits(self, lengths: NDArray[np.int64], modulation_order: int) -> NDArray[np.int64]:
-        """Which bit of all encoder outputs every coded bit is: rate matching, then interleaving (5.4.2.1, 5.4.2.2)."""
+        """Index of every coded bit in the encoder outputs: rate matching, then interleaving (5.4.2.1, 5.4.2.2)."""
         order = []
         for block, length in enumerate(lengths.tolist()):
             selected = block * self._mother + np.arange(length) % self._mother

@@ -23,7 +23,7 @@ class Draw(NamedTuple):
 
 
 class DropDraws:
-    """Hands out random numbers that are made elsewhere; what it was asked for while a graph was traced is its plan.
+    """Hands out random numbers that are made elsewhere; the draws requested while a graph is traced are its plan.
 
     Every draw has a name, that of its call or its kind and shape, with a number where it repeats. A drop's numbers
     depend on seed, drop and name (:func:`~simulator.core.seeding.by_drop`), not on draws of other names nor on other
@@ -42,7 +42,7 @@ class DropDraws:
     def uniform(
         self, shape: Any, minval: Any = 0, maxval: Any = None, dtype: Any = tf.float32, name: str | None = None
     ) -> tf.Tensor:
-        """As of :class:`tf.random.Generator`."""
+        """As the method of :class:`tf.random.Generator`."""
         low, high = minval, 1 if maxval is None else maxval
         share = self._take(shape, "random", name)
         dtype = tf.as_dtype(dtype)
@@ -56,7 +56,7 @@ class DropDraws:
     def normal(
         self, shape: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = tf.float32, name: str | None = None
     ) -> tf.Tensor:
-        """As of :class:`tf.random.Generator`."""
+        """As the method of :class:`tf.random.Generator`."""
         mean, stddev = (tf.cast(x, dtype) for x in (mean, stddev))
         return mean + stddev * tf.cast(self._take(shape, "standard_normal", name), dtype)
 
@@ -97,7 +97,7 @@ def drawn(batch_size: int, *, seed: int, first: int = 0) -> AbstractContextManag
 
 
 def numbers_of(plan: list[Draw], batch_size: int, seed: int, first: int) -> np.ndarray:
-    """What a plan needs for the drops ``first``, ``first + 1``, ..., float32 ``[batch, number]``."""
+    """Random numbers of a plan for the drops ``first``, ``first + 1``, ..., float32 ``[batch, number]``."""
     out = np.empty((batch_size, sum(draw.count for draw in plan)), np.float32)
     start = 0
     for name, kind, count in plan:

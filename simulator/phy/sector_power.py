@@ -10,6 +10,7 @@ import tensorflow as tf
 from sionna.phy.channel.tr38901 import PanelArray, SystemLevelChannel
 
 from simulator.core.seeding import derive
+from simulator.core.units import db_to_lin
 from simulator.phy.sionna_env import set_seed
 
 _POSITIONS, _DROPS = 200_000, 2_000
@@ -35,7 +36,7 @@ def sector_power(
     Args:
         topology: draws UEs: arguments of Sionna's ``set_topology``; the first UE of each drop counts.
         model: Sionna's model with path loss, shadow fading, and arrays of one (dual-polarised) element.
-        los: as of ``set_topology``.
+        los: see Sionna's ``set_topology``.
         reach_m: distance over which the probability of a line of sight falls to 1/e, about; for the guess alone [m].
 
     Source: TR 38.901, 7.3, 7.5; Cochran, Sampling Techniques, 3rd ed., Sec. 9A.
@@ -64,7 +65,7 @@ def _guess(
 
 
 def _power(model: SystemLevelChannel) -> np.ndarray:
-    """Power of the UEs of the topology, mean over fading, float64 ``[drop]``; shadowing as said above."""
+    """Power of the UEs of the topology, mean over fading, float64 ``[drop]``; shadowing as in :func:`sector_power`."""
     scenario, lsp = model._scenario, model._lsp
     rays = model._ray_sampler(lsp)
     sides = scenario.bs_orientations[:, 0], scenario.ut_orientations[:, 0]
@@ -93,13 +94,13 @@ def _power(model: SystemLevelChannel) -> np.ndarray:
     rho = np.where(scenario.los[:, 0, 0].numpy(), (rho + k * direct) / (k + 1), rho)
     loss = np.ones(len(rho))
     if scenario.pathloss_enabled:
-        loss = 10 ** (-model._lsp_sampler.sample_pathloss()[:, 0, 0].numpy().astype(np.float64) / 10)
+        loss = db_to_lin(-model._lsp_sampler.sample_pathloss()[:, 0, 0].numpy().astype(np.float64))
     if not scenario.shadow_fading_enabled:
         return loss * rho
     sigma = scenario.lsp_log_std[:, 0, 0, _SHADOW].numpy().astype(np.float64) * np.log(10)
     shadow = lsp.sf[:, 0, 0].numpy().astype(np.float64)
-    known = 0.5 * np.maximum(gain, 0.1) * (shadow - np.exp(sigma**2 / 2))  # of mean 0
-    return loss * (shadow * rho - known)
+    centred = 0.5 * np.maximum(gain, 0.1) * (shadow - np.exp(sigma**2 / 2))  # of mean 0
+    return loss * (shadow * rho - centred)
 
 
 def _local(turn: tf.Tensor, zenith: tf.Tensor, azimuth: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:

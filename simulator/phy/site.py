@@ -23,7 +23,7 @@ _BLOCK = 64  # UEs at once for the mean power
 
 
 class TracedSite(ChannelSource):
-    r"""Users of a drop are different points of one traced site; the rays are found once and kept in a file.
+    r"""Users of a drop are different points of one traced site; the rays are traced once and kept in a file.
 
     Rays are traced between single (dual-polarised) elements. Both panels follow by the phases of a plane wave,
     :math:`e^{j 2\pi d \cdot k / \lambda}` for an element at :math:`d`, so any panel works on the same rays. A UE that
@@ -34,7 +34,7 @@ class TracedSite(ChannelSource):
         geometry: carrier, antennas, users, time.
         scene: built-in scene.
         bs_position_m, look_at_m: gNB and the point that its panel faces [m].
-        area_center_m, area_size_m: rectangle in which UEs are sought [m].
+        area_center_m, area_size_m: rectangle in which UEs are placed [m].
         ue_height_m: height of the UEs [m].
         num_points: UEs of the site.
         max_depth: interactions of a path, at most.
@@ -112,12 +112,12 @@ class TracedSite(ChannelSource):
         return self._points
 
     def mean_power(self) -> float | None:
-        """Of all UEs of the site while they stand still; a random heading changes the sums of paths over time."""
+        """Mean over all UEs of the site at rest; a random heading changes the sums of paths over time."""
         still = self._geometry.num_slots == 1 or self._geometry.speed_range_mps[1] == 0
         return next(self.power_estimates()) if still else None
 
     def power_estimates(self) -> Iterator[float]:
-        """Of all UEs of the site, with new headings and speeds in each (see the base class)."""
+        """Estimates over all UEs of the site, with new headings and speeds in each (see the base class)."""
         for number in count():
             rng, total = np.random.default_rng(derive(0, "mean power", number)), 0.0
             for part in np.split(np.arange(self._points), range(_BLOCK, self._points, _BLOCK)):

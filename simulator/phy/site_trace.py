@@ -27,6 +27,10 @@ from simulator.core.types import RadioGeometry
 
 FORMAT = 2
 SCENES = ("munich", "etoile", "florence", "san_francisco", "simple_street_canyon")
+_CELL_M = 4.0  # side of the cells of the coverage map [m]
+_MAP_RAYS = 1_000_000  # rays of the coverage map
+_MIN_GAIN_DB = -150.0  # least path gain of a position with coverage [dB]
+_BATCH = 250  # positions traced at once
 
 
 @dataclass(frozen=True)
@@ -101,7 +105,7 @@ def site_request(geometry: RadioGeometry, *, site_seed: int = 1, **params: Any) 
 
 
 def check_traceable(request: SiteRequest) -> None:
-    """StoreError where the rays are not there yet and this machine cannot trace them; traces nothing."""
+    """StoreError where the rays are not in the cache and this machine cannot trace them; traces nothing itself."""
     from simulator.phy.llvm import working_llvm
 
     if not _file(request).exists():
@@ -142,31 +146,23 @@ def trace(request: SiteRequest) -> dict[str, np.ndarray]:
     """Trace a site in this process; see :func:`site_paths` for the result."""
     import sionna.rt as rt
 
-    scene = rt.load_scene(getattr(rt.scene, request.scene), merge_shapes=True)
-    scene.frequency = request.carrier_hz
-    pattern = "tr38901" if request.antenna_pattern == "38.901" else "iso"
-    cross, pair = ("cross" if request.num_pol == 2 else "V"), ("VH" if request.ue_num_pol == 2 else "V")
-    scene.tx_array = rt.PlanarArray(num_rows=1, num_cols=1, pattern=pattern, polarization=cross)
-    scene.rx_array = rt.PlanarArray(num_rows=1, num_cols=1, pattern="iso", polarization=pair)
-    bs = rt.Transmitter("bs", position=list(request.bs_position_m))
-    scene.add(bs)
-    bs.look_at(list(request.look_at_m))
+    scene, bs = _scene(request)
     coverage = rt.RadioMapSolver()(
         scene,
         center=[*request.area_center_m, request.ue_height_m],
         orientation=[0.0, 0.0, 0.0],
         size=list(request.area_size_m),
-        cell_size=[4.0, 4.0],
-        samples_per_tx=1_000_000,
+        cell_size=[_CELL_M, _CELL_M],
+        samples_per_tx=_MAP_RAYS,
         max_depth=request.max_depth,
         seed=request.seed,
     )
-    solver, found, total, batch = rt.PathSolver(), [], 0, 250
-    for number in range(12 + 12 * request.num_points // batch):
+    solver, blocks, total = rt.PathSolver(), [], 0
+    for number in range(12 + 12 * request.num_points // _BATCH):
         positions, _ = coverage.sample_positions(
-            num_pos=batch,
+            num_pos=_BATCH,
             metric="path_gain",
-            min_val_db=-150.0,
+            min_val_db=_MIN_GAIN_DB,
             tx_association=False,
             seed=derive(request.seed, "positions", number),
         )
@@ -182,16 +178,37 @@ def trace(request: SiteRequest) -> dict[str, np.ndarray]:
             synthetic_array=True,
             seed=request.seed,
         )
-        block = _strongest(paths, request.max_paths, np.array(positions)[0], rt.InteractionType.NONE)
-        for i in range(batch):
+        blocks.append(_strongest(paths, request.max_paths, np.array(positions)[0], rt.InteractionType.NONE))
+        for i in range(_BATCH):
             scene.remove(f"ue{i}")
-        found.append(block)
-        total += len(block["los"])
+        total += len(blocks[-1]["los"])
         if total >= request.num_points:
             break
     if total < request.num_points:
         raise StoreError(f"only {total} of {request.num_points} UEs have a path; choose another area or fewer points")
-    most = max(block["tau"].shape[1] for block in found)
+    yaw, pitch, roll = (float(np.array(x).squeeze()) for x in (bs.orientation.x, bs.orientation.y, bs.orientation.z))
+    return {**_merged(blocks, request.num_points), "rotation": _rotation(yaw, pitch, roll)}
+
+
+def _scene(request: SiteRequest) -> tuple[Any, Any]:
+    """Scene with single (dual-polarised) elements at both ends, and its gNB, which faces its target."""
+    import sionna.rt as rt
+
+    scene = rt.load_scene(getattr(rt.scene, request.scene), merge_shapes=True)
+    scene.frequency = request.carrier_hz
+    pattern = "tr38901" if request.antenna_pattern == "38.901" else "iso"
+    cross, pair = ("cross" if request.num_pol == 2 else "V"), ("VH" if request.ue_num_pol == 2 else "V")
+    scene.tx_array = rt.PlanarArray(num_rows=1, num_cols=1, pattern=pattern, polarization=cross)
+    scene.rx_array = rt.PlanarArray(num_rows=1, num_cols=1, pattern="iso", polarization=pair)
+    bs = rt.Transmitter("bs", position=list(request.bs_position_m))
+    scene.add(bs)
+    bs.look_at(list(request.look_at_m))
+    return scene, bs
+
+
+def _merged(blocks: list[dict[str, np.ndarray]], num_points: int) -> dict[str, np.ndarray]:
+    """The first UEs of all blocks, zero padded to the largest number of paths."""
+    most = max(block["tau"].shape[1] for block in blocks)
 
     def padded(x: np.ndarray, axis: int) -> np.ndarray:
         widths = [(0, 0)] * x.ndim
@@ -200,12 +217,10 @@ def trace(request: SiteRequest) -> dict[str, np.ndarray]:
 
     axis_of = {"a": 3, "tau": 1, "k_t": 1, "k_r": 1}
     merged = {
-        key: np.concatenate([padded(b[key], axis_of[key]) if key in axis_of else b[key] for b in found])
-        for key in found[0]
+        key: np.concatenate([padded(b[key], axis_of[key]) if key in axis_of else b[key] for b in blocks])
+        for key in blocks[0]
     }
-    merged = {key: value[: request.num_points] for key, value in merged.items()}
-    yaw, pitch, roll = (float(np.array(x).squeeze()) for x in (bs.orientation.x, bs.orientation.y, bs.orientation.z))
-    return {**merged, "rotation": _rotation(yaw, pitch, roll)}
+    return {key: value[:num_points] for key, value in merged.items()}
 
 
 def _strongest(paths: Any, most: int, positions: np.ndarray, no_interaction: int) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""What all Sionna channel sources share: compile once, draw by drop, order ports, hand over NumPy."""
+"""Base of all Sionna channel sources: compile once, draw by drop, order ports, hand over NumPy."""
 
 from __future__ import annotations
 

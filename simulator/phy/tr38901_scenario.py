@@ -45,7 +45,7 @@ class _Corrected:
         inside = low + (high - low) * tf.minimum(_uniform(shape, "indoor distance"), _uniform(shape, "indoor distance"))
         inside *= tf.cast(self.indoor[:, None], tf.float32)
         self._distance_2d_in = tf.broadcast_to(inside, tf.shape(self.distance_2d))
-        # A UE near the mast may be deeper in its building than the mast is far.
+        # The indoor distance drawn for a UE near the mast may exceed its distance to the mast.
         self._distance_2d_out = tf.maximum(self.distance_2d - inside, 0.0)
         self._distance_3d_out = self.distance_3d * self._distance_2d_out / self.distance_2d
         self._distance_3d_in = self.distance_3d - self._distance_3d_out

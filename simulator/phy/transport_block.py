@@ -24,8 +24,8 @@ _NOISE_RANGE = 1e-9, 1e9
 class TransportBlock:
     r"""Transport block of one size: CRC, segmentation, LDPC, rate matching, QAM, and all of it back.
 
-    Every symbol is received as :math:`y = x + n` with a noise variance of 1 / SINR, which is what a linear detector
-    leaves of a resource element on one layer. Bits are not scrambled: they are random.
+    Every symbol is received as :math:`y = x + n` with a noise variance of 1 / SINR, as after a linear detector on one
+    layer of a resource element. Bits are not scrambled: they are random.
 
     Args:
         num_re: resource elements with data.

@@ -36,7 +36,7 @@ class Bd(Precoder):
     """Block diagonalisation, see :func:`bd`.
 
     Args:
-        num_users: users that share the streams; None takes one stream per user. The link says how many.
+        num_users: users that share the streams; None takes one stream per user. The link sets it.
     """
 
     @validated("precoding.bd")

@@ -82,7 +82,7 @@ def loaded_gram(g: Any, loading: Any) -> tuple[Any, Any]:
 
 
 def zf_water_filling(g: Any, noise_var: Any) -> Any:
-    r"""Zero forcing, power by water-filling over the gains that the gNB believes in.
+    r"""Zero forcing, power by water-filling over the gains that the gNB expects.
 
     Stream k has the gain :math:`1 / [(G G^H)^{-1}]_{kk}` after zero forcing. Streams that look weak get less power or
     none, so unlike :func:`zf` this needs the scale of ``g``. Linearly dependent users look weak (the Gram matrix of

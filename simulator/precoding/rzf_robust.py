@@ -1,4 +1,4 @@
-"""Regularised zero forcing that knows how wrong its CSI is."""
+"""Regularised zero forcing for CSI with an error of known variance."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class RzfRobust(Precoder):
     """Regularised zero forcing with the variance of the CSI error, see :func:`rzf_robust`.
 
     Args:
-        relative_error: variance of the error over the power of the known row, linear; None takes what the link says of
-            every scheme, see :class:`simulator.core.types.PrecodingContext`.
+        relative_error: variance of the error over the power of the known row, linear; None takes the link's figure for
+            each scheme, see :class:`simulator.core.types.PrecodingContext`.
     """
 
     noise_dependent = True

@@ -42,7 +42,7 @@ class Slnr(Precoder):
     """Signal to leakage and noise ratio, see :func:`slnr`.
 
     Args:
-        num_users: users that share the streams; None takes one stream per user. The link says how many.
+        num_users: users that share the streams; None takes one stream per user. The link sets it.
     """
 
     noise_dependent = True

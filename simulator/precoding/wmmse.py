@@ -116,7 +116,7 @@ class Wmmse(Precoder):
 
     Args:
         num_iterations: iterations after RZF.
-        num_users: users that share the streams; None takes one stream per user. The link says how many.
+        num_users: users that share the streams; None takes one stream per user. The link sets it.
     """
 
     noise_dependent = True
@@ -128,7 +128,7 @@ class Wmmse(Precoder):
 
     @property
     def num_solves(self) -> int:
-        """That of RZF, and one in every iteration."""
+        """One for RZF, and one per iteration."""
         return self.num_iterations + 1
 
     def for_link(self, context: PrecodingContext) -> Wmmse:

@@ -36,15 +36,15 @@ class CodedUplink(Uplink):
     A slot offers ``num_re`` resource elements, E = 2 ``num_re`` coded bits. The LLR of coded bit b after maximum-ratio
     combining with known channel is :math:`(1 - 2 b) (2 \gamma + 2 \sqrt{\gamma} w)`, :math:`w \sim N(0, 1)`,
     :math:`\gamma = \mathrm{SNR} \sum_r |h_r|^2`; :math:`h_r = 1` (AWGN) or CN(0, 1), one draw for a slot. The noise
-    takes the sign of the symbol, which leaves its law as it is: codes and decoders are linear and symmetric, so that a
-    draw of the noise makes the same bits wrong whatever was sent.
+    takes the sign of the symbol, which leaves its distribution unchanged: codes and decoders are linear and symmetric,
+    so that a draw of the noise inverts the same bits whatever was sent.
 
     Schemes with two parts send part 1 on its own, at ``part1_code_rate`` (its length is fixed, so the gNB knows where
     part 2 begins), and part 2 on the other resource elements. A report counts as lost when a CRC of it fails, in
-    either part. Up to 11 bits have no CRC: they pass, right or wrong, unless ``dtx_threshold`` holds them back. The
-    gNB is told the length of a report.
+    either part. Up to 11 bits have no CRC: they pass, right or wrong, unless ``dtx_threshold`` rejects them. The gNB is
+    assumed to know the length of a report.
 
-    A report over the budget of a slot (``max_bits``, or what the code takes) is refused, shortened by
+    A report over the budget of a slot (``max_bits``, or the capacity of the code) is refused, shortened by
     :meth:`FeedbackScheme.omit`, or sent in equal shares over several slots.
 
     Args:
@@ -54,11 +54,11 @@ class CodedUplink(Uplink):
         num_rx: antennas of the gNB.
         list_size: paths of the polar decoder, a power of two.
         part1_code_rate: code rate of part 1, its CRC included.
-        dtx_threshold: least correlation of a codeword without CRC, in [0, 1]; 0 takes all.
+        dtx_threshold: least correlation of a codeword without CRC, in [0, 1]; 0 accepts all.
         max_bits: payload budget of a slot [bit]; None: what fits.
         over_budget: "error", "omit" or "segment".
-        on_loss: as of :class:`Uplink`.
-        delay_slots: as of :class:`Uplink`.
+        on_loss: see :class:`Uplink`.
+        delay_slots: see :class:`Uplink`.
     Raises:
         ConfigError: also from :meth:`for_scheme`, for what does not fit.
     Source: TS 38.212, 6.3.1; split of parts 1 and 2: 6.3.1.4.1.
@@ -122,7 +122,7 @@ class CodedUplink(Uplink):
         return CsiReport(received.reshape(report.bits.shape), report.num_bits), lost.reshape(shape)
 
     def _send(self, bits: np.ndarray, rows: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """Decoded bits of reports of one length ``[report, bit]``, and bool ``[report]``: all blocks were believed."""
+        """Decoded bits of reports of one length ``[report, bit]``, and bool ``[report]``: all blocks were accepted."""
         slots = self._layout(bits.shape[1])
         draws = [np.random.default_rng([seed, row]) for row in rows.tolist()]
         gain = np.full((len(rows), len(slots)), self.num_rx, np.float32)

@@ -1,4 +1,4 @@
-"""Where the CQI stands in a report."""
+"""Position of the CQI in a report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CQI_BITS = 4  # of a wideband CQI (TS 38.214, Tables 5.2.2.1-2 to 5.2.2.1-4)
 
 @dataclass(frozen=True)
 class CqiField:
-    """Reports of a scheme with a wideband CQI in them: what the uplink carries where the gNB adapts its MCS.
+    """Reports of a scheme with a wideband CQI, as the uplink carries them where the gNB adapts its MCS.
 
     The CQI follows ``scheme.cqi_position`` bits of the report, most significant bit first; it belongs to part 1 of
     schemes that have two parts, so that it is never left out.
@@ -36,7 +36,7 @@ class CqiField:
 
     @property
     def min_bits(self) -> int:
-        """The same after all that can be left out was left out [bit]."""
+        """The same after the largest possible omission [bit]."""
         return self.scheme.min_bits + CQI_BITS
 
     @property
@@ -53,7 +53,7 @@ class CqiField:
         return CsiReport(bits, np.asarray(report.num_bits) + CQI_BITS)
 
     def extract(self, report: CsiReport) -> tuple[CsiReport, NDArray[np.int64]]:
-        """The report of the scheme, and the CQI ``[batch, user]``, from what arrived."""
+        """The report of the scheme, and the CQI ``[batch, user]``, from the received report."""
         at = self.scheme.cqi_position
         cqi = bitfield.unpack(report.bits[..., at : at + CQI_BITS], CQI_BITS)[..., 0]
         bits = np.concatenate([report.bits[..., :at], report.bits[..., at + CQI_BITS :]], axis=-1)

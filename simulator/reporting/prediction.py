@@ -1,4 +1,4 @@
-"""Prediction over the feedback delay: at the UE before it reports, or at the gNB from what it was told."""
+"""Prediction over the feedback delay: at the UE before it reports, or at the gNB from past reports."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from simulator.core.types import CsiEstimate
 
 @dataclass(frozen=True)
 class Prediction:
-    """Who predicts, and with what.
+    """Predictor, and the end of the link that runs it.
 
     Args:
         predictor: past channels to a future one.
@@ -35,7 +35,7 @@ class Prediction:
             raise ConfigError(f"feedback.{label}.predict.at", self.at, allowed)
 
     def at_ue(self, csi: CsiEstimate, num_slots: int) -> CsiEstimate:
-        """What the UE expects ``num_slots`` later in place of its estimate; ``error_var`` stays that of the estimate.
+        """Prediction ``num_slots`` ahead in place of the UE's estimate; ``error_var`` stays that of the estimate.
 
         The history, which ends with the present, is left out.
         """
@@ -43,7 +43,7 @@ class Prediction:
         return CsiEstimate(self.predictor.predict(history, num_slots), csi.error_var)
 
     def at_gnb(self, held: np.ndarray, history_slots: int, num_slots: int) -> np.ndarray:
-        """What the gNB expects ``num_slots`` later.
+        """Prediction of the gNB ``num_slots`` ahead.
 
         Args:
             held: complex64 ``[batch, slot, user, rx_ant, port, subcarrier]``, channel that it knows in every slot.

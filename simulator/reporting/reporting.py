@@ -1,4 +1,4 @@
-"""How CSI of one scheme gets to the gNB: reports, uplink, prediction, and what stands in for lost reports."""
+"""Path of one scheme's CSI to the gNB: reports, uplink, prediction, replacement of lost reports."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from simulator.reporting.uplink import Uplink, filled, last_good, take_slots
 class Known(NamedTuple):
     """What the gNB knows in every scored slot, and the report that should have served that slot."""
 
-    csi: CsiReconstruction  # [batch * slot, user, ...], zeros where it knows nothing
+    csi: CsiReconstruction  # [batch * slot, user, ...], zeros without CSI
     num_bits: np.ndarray  # int [batch, user, slot], as sent
     good: np.ndarray  # bool [batch, user, slot], arrived and a codeword
-    wrong: np.ndarray  # bool [batch, user, slot], good for the gNB, with wrong bits
-    bops: np.ndarray | None  # float64 [batch, user, slot], what the UE's network spent
+    wrong: np.ndarray  # bool [batch, user, slot], accepted by the gNB with wrong bits
+    bops: np.ndarray | None  # float64 [batch, user, slot], bit operations of the UE's network
     cqi: np.ndarray | None  # int64 [snr, batch, user, slot], CQI as received
 
 
@@ -140,14 +140,14 @@ class Reporting:
         )
 
     def _held(self, received: _Received, newest: np.ndarray) -> CsiReconstruction:
-        """CSI that the gNB uses in every scored slot: the last good report, or zeros where it knows nothing."""
+        """CSI that the gNB uses in every scored slot: the last good report, or zeros without one."""
         source = last_good(received.good, self.uplink.on_loss)[..., newest]
         used = received.value[:, newest] if received.good.all() else take_slots(received.value, source)
         used = used.reshape(-1, *used.shape[2:])
         return CsiReconstruction(h=used) if received.explicit else CsiReconstruction(w=used)
 
     def _held_cqi(self, received: _Received, newest: np.ndarray) -> np.ndarray | None:
-        """CQI of the last good report for every scored slot; where there is none, rows are 0 and it says nothing."""
+        """CQI of the last good report for every scored slot; without one the rows are 0 and the CQI is not used."""
         if received.cqi is None:
             return None
         source = last_good(received.good, self.uplink.on_loss)[..., newest][None]
@@ -165,7 +165,7 @@ class Reporting:
 
 
 def _differs(sent: CsiReport, arrived: CsiReport) -> np.ndarray:
-    """bool ``[batch, user]``: a bit that was received is not what it was."""
+    """bool ``[batch, user]``: a received bit differs from the one sent."""
     if arrived.bits is sent.bits:
         return np.zeros(sent.num_bits.shape, bool)
     inside = np.arange(sent.bits.shape[-1]) < np.asarray(arrived.num_bits)[..., None]
@@ -188,8 +188,8 @@ def _every(csi: CsiEstimate, batch: int, period: int) -> CsiEstimate:
     if period == 1:
         return csi
 
-    def some(x: np.ndarray) -> np.ndarray:
+    def first_of_period(x: np.ndarray) -> np.ndarray:
         kept = x.reshape(batch, -1, *x.shape[1:])[:, ::period]
         return np.ascontiguousarray(kept).reshape(-1, *x.shape[1:])
 
-    return replace(csi, **{name: some(x) for name, x in vars(csi).items() if x is not None})
+    return replace(csi, **{name: first_of_period(x) for name, x in vars(csi).items() if x is not None})

@@ -1,4 +1,4 @@
-"""What the uplink does to a report: delay, loss and bit errors; and what the gNB does about a lost one."""
+"""Effect of the uplink on a report: delay, loss and bit errors; fallback of the gNB after a loss."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OverBudget = Literal["error", "omit", "segment"]
 
 
 class Uplink(ABC):
-    """The way of a report to the gNB.
+    """Transport of a report to the gNB.
 
     Attributes:
         on_loss: "last" falls back to the last good report of the same UE, "none" to nothing.
@@ -36,13 +36,13 @@ class Uplink(ABC):
         """Send reports.
 
         Args:
-            report: what the UEs want to send.
+            report: reports to be sent by the UEs.
             seed: random seed; equal seeds meet equal channels, whatever the scheme.
 
         Returns:
-            the report as received, ``num_bits`` being what was sent, and ``lost`` bool ``[batch, user]``: the gNB knows
+            the report as received, ``num_bits`` as sent, and ``lost`` bool ``[batch, user]``: the gNB knows
             that it did not get the report. Which bits are wrong, and which reports lost, depends on the seed and on the
-            lengths, not on what the bits say.
+            lengths, not on the values of the bits.
         """
 
     def for_scheme(self, scheme: Payload, label: str) -> Uplink:
@@ -55,13 +55,13 @@ class UplinkModel(Uplink):
     """Independent losses and bit flips, whatever the length of a report.
 
     Args:
-        loss_probability: probability that what is sent in a slot does not arrive.
+        loss_probability: probability that the transmission of a slot does not arrive.
         bit_flip_probability: probability that a bit is inverted, unknown to the gNB.
-        on_loss: as of :class:`Uplink`.
-        delay_slots: as of :class:`Uplink`.
+        on_loss: see :class:`Uplink`.
+        delay_slots: see :class:`Uplink`.
         max_bits: payload budget of a slot [bit]; None: any report fits.
         over_budget: what happens to a longer report: "error", "omit" or "segment".
-        slots_per_report: as of :class:`Uplink`; set by :meth:`for_scheme`.
+        slots_per_report: see :class:`Uplink`; set by :meth:`for_scheme`.
         scheme: the scheme; set by :meth:`for_scheme`.
     """
 
@@ -120,7 +120,7 @@ def transmit(
     """Send reports over a channel with independent losses and bit flips.
 
     Args:
-        report: what the UEs sent.
+        report: reports sent by the UEs.
         loss_probability: probability that a report does not arrive (erasure, known to the gNB), or one for each report.
         bit_flip_probability: probability that a bit is inverted, unknown to the gNB.
         seed: random seed.
@@ -152,7 +152,7 @@ def last_good(good: np.ndarray, on_loss: str) -> np.ndarray:
 
 
 def filled(good: np.ndarray) -> np.ndarray:
-    """Slot whose report stands for each slot of a history: the last good one, before the first good one that one.
+    """Slot whose report stands for each slot of a history: the last good one; before the first good one, the first.
 
     Args:
         good: bool ``[batch, user, slot]``, as in :func:`last_good`.
@@ -171,7 +171,7 @@ def take_slots(value: np.ndarray, source: np.ndarray) -> np.ndarray:
 
     Args:
         value: complex64 ``[batch, slot, user, ...]``.
-        source: int ``[batch, user, slot]``, as of :func:`last_good`; may have fewer slots than ``value``.
+        source: int ``[batch, user, slot]``, see :func:`last_good`; may have fewer slots than ``value``.
 
     Returns:
         complex64 ``[batch, slot, user, ...]`` with the slots of ``source``; zeros where it is -1.

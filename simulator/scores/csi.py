@@ -6,7 +6,7 @@ import numpy as np
 
 from simulator.core.interfaces import Metric
 from simulator.core.shapes import flat_tail, per_drop
-from simulator.core.units import db_to_lin
+from simulator.core.units import amplitude_to_db, db_to_lin, lin_to_db
 from simulator.outcomes import CsiOutcome
 
 
@@ -36,11 +36,11 @@ class Nmse(Metric):
 
     def finalize(self, mean: np.ndarray, snr_db: float | None = None) -> np.ndarray:
         """Ratio to dB."""
-        return 10 * np.log10(np.maximum(mean, 1e-30))
+        return lin_to_db(np.maximum(mean, 1e-30))
 
 
 class NmseScaled(Metric):
-    """NMSE after the best complex factor for each report: a scheme that loses only the scale has none."""
+    """NMSE after the best complex factor for each report: a scheme that loses only the scale has no error."""
 
     unit, better, scope = "dB", "lower", "csi"
 
@@ -50,14 +50,14 @@ class NmseScaled(Metric):
 
     def finalize(self, mean: np.ndarray, snr_db: float | None = None) -> np.ndarray:
         """Ratio to dB."""
-        return 10 * np.log10(np.maximum(mean, 1e-30))
+        return lin_to_db(np.maximum(mean, 1e-30))
 
 
 class EnergyRatio(Metric):
     """Mean over reports of the energy of the known channel over that of the true one.
 
-    Neither more nor less is better: below 1 a scheme shrinks what it is unsure of, above 1 it promises gain that is
-    not there. A mean of 1 may hide reports on both sides; ``nmse_db`` beside ``nmse_scaled_db`` shows them.
+    Neither more nor less is better: below 1 a scheme shrinks uncertain parts, above 1 it promises gain that does not
+    exist. A mean of 1 may hide reports on both sides; ``nmse_db`` compared with ``nmse_scaled_db`` shows them.
     """
 
     unit, better, scope = "1", "one", "csi"
@@ -91,7 +91,7 @@ class RhoBeamformingGainLoss(Metric):
 
     def finalize(self, mean: np.ndarray, snr_db: float | None = None) -> np.ndarray:
         """Cosine to loss in dB."""
-        return -20 * np.log10(np.maximum(mean, 1e-15))
+        return -amplitude_to_db(np.maximum(mean, 1e-15))
 
 
 class RhoSe(Metric):
@@ -101,8 +101,8 @@ class RhoSe(Metric):
 
     def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
         """Mean modulus per drop, one row per SNR."""
-        found = _rho("rho_se_bpshz", outcome)
-        return {key: np.broadcast_to(rho, (len(outcome.snr_db), len(rho))) for key, rho in found.items()}
+        rho_by_key = _rho("rho_se_bpshz", outcome)
+        return {key: np.broadcast_to(rho, (len(outcome.snr_db), len(rho))) for key, rho in rho_by_key.items()}
 
     def finalize(self, mean: np.ndarray, snr_db: float | None = None) -> np.ndarray:
         """Cosine to spectral efficiency."""
@@ -144,7 +144,7 @@ class BeamformingGainLoss(Metric):
 
     def finalize(self, mean: np.ndarray, snr_db: float | None = None) -> np.ndarray:
         """Cosine to loss in dB."""
-        return -20 * np.log10(np.maximum(mean, 1e-15))
+        return -amplitude_to_db(np.maximum(mean, 1e-15))
 
 
 class RhoSquaredSe(Metric):

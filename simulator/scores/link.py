@@ -30,7 +30,7 @@ class SumRate(Metric):
 
 
 class RelativeRate(Metric):
-    """Sum rate over that of the same precoder with perfect CSI of the very slot: what feedback and ageing leave."""
+    """Sum rate over that of the same precoder with perfect CSI of the same slot: the loss by feedback and ageing."""
 
     unit, better, scope, bounds = "1", "higher", "link", (0.0, 1.0)
 
@@ -49,7 +49,7 @@ def _share_of_served(failed: np.ndarray, served: np.ndarray) -> np.ndarray:
 class OutageGamma(Metric):
     """Share of reports with ``r < gamma * r_ref``, r_ref = same precoder with perfect CSI (RP-MPQ, Sec. V-E).
 
-    Behind a scheduler, of the users that are served with and without perfect CSI in the same slot; 1 for drops without.
+    With a scheduler, over the users that are served with and without perfect CSI in the same slot; 1 for drops without.
     """
 
     unit, better, scope, bounds = "1", "lower", "link", (0.0, 1.0)
@@ -64,7 +64,7 @@ class OutageGamma(Metric):
 
 
 class OutageRate(Metric):
-    """Classical outage, share of reports with ``r < R``. Behind a scheduler, of the users that are served."""
+    """Classical outage, share of reports with ``r < R``. With a scheduler, over the users that are served."""
 
     unit, better, scope, bounds = "1", "lower", "link", (0.0, 1.0)
 

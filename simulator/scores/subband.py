@@ -82,8 +82,8 @@ class SgcsSubband(Metric):
     r"""SGCS by subband: the target of a layer is its eigenvector of the subband covariance, as in studies of 3GPP.
 
     Mean over layers, subbands, UEs and slots of :math:`|v_l^H w_l|^2 / (\|v_l\|^2 \|w_l\|^2)`. :math:`v_l` is the l-th
-    eigenvector of :math:`\sum_n H_n^H H_n` over the samples of the subband (true channel), :math:`w_l` what the gNB
-    knows: its precoder there, or that eigenvector of the channel it rebuilt. With several layers also each on its own
+    eigenvector of :math:`\sum_n H_n^H H_n` over the samples of the subband (true channel), :math:`w_l` that at the gNB:
+    its precoder there, or that eigenvector of the reconstructed channel. With several layers also each on its own
     (``sgcs_subband_layer1``, ...).
 
     The mean is over all layers that the gNB wants: one that the UE does not report (a lower rank, a lost report, no

@@ -11,12 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from simulator.core.errors import ConfigError
 from simulator.core.seeding import derive_wide
+from simulator.core.units import db_to_lin
 from simulator.nr.mcs import MAX_DATA_SHARE, MAX_LAYERS, block_size, cqi_table, mcs_table
 from simulator.throughput.link_adaptation import OuterLoop, highest_row
 
 _SYMBOLS = 14  # of a slot, which lasts as long as 15 of them without cyclic prefix (TS 38.211, 4.3.1 and 5.3.1)
-_ROUNDING_DB = 1e-3  # an SINR that just meets a target may be off by so much
-_BELOW_CQI_1_DB = 2.0  # what the gNB takes for the SINR of a UE that reports CQI 0
+_ROUNDING_DB = 1e-3  # an SINR that just meets a target may be off by this much
+_BELOW_CQI_1_DB = 2.0  # the gNB assumes that CQI 0 means an SINR this far below that of CQI 1
 _GAIN_ERROR_DB = 0.01  # of the effective SINR that the gNB's own CSI is scaled to
 
 
@@ -44,7 +45,7 @@ class BlockDecoder(Protocol):
 
 @dataclass(frozen=True)
 class ThroughputOutcome:
-    """What became of the transport blocks of a chunk; all arrays ``[snr, batch, user, slot]``.
+    """Outcome of the transport blocks of a chunk; all arrays ``[snr, batch, user, slot]``.
 
     Args:
         ack: bool, whether the block arrived: drawn from ``bler`` in the fast mode.
@@ -113,7 +114,7 @@ class Throughput:
         """Wideband CQI that every UE reports, int64 ``[...]``, 0 (out of range) to 15.
 
         Args:
-            sinr: that the UE expects of its report float32 ``[..., sample, layer]``, linear, 0 for unused layers.
+            sinr: SINR expected by the UE for its report, float32 ``[..., sample, layer]``, linear, 0 for unused layers.
         """
         required, beta = self._cqi_rows(sinr)
         effective = np.stack([self.model.effective_sinr_db(sinr, np.full(required.shape[1:], b)) for b in beta])
@@ -134,13 +135,13 @@ class Throughput:
         beta, gain_db = beta[np.maximum(cqi - 1, 0)], np.zeros(cqi.shape)
         known = np.any(sinr > 0, axis=(-2, -1))
         for _ in range(10):  # the effective SINR grows about as the SINRs do
-            scaled = (sinr * 10 ** (gain_db / 10)[..., None, None]).astype(np.float32)
+            scaled = (sinr * db_to_lin(gain_db)[..., None, None]).astype(np.float32)
             error_db = np.where(known, target_db - self.model.effective_sinr_db(scaled, beta), 0)
-            error_db[np.abs(error_db) < _GAIN_ERROR_DB] = 0  # each by itself, whoever else is not there yet
+            error_db[np.abs(error_db) < _GAIN_ERROR_DB] = 0  # each on its own, whether or not others have converged
             if not error_db.any():
                 break
             gain_db = np.clip(gain_db + error_db, -200, 200)
-        return np.where(known, 10 ** (gain_db / 10), 0).astype(np.float32)
+        return np.where(known, db_to_lin(gain_db), 0).astype(np.float32)
 
     def _cqi_rows(self, sinr: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """SINR [dB] ``[row, ...]`` that each table row requires for the layers in use, and betas ``[row]``."""
@@ -167,7 +168,7 @@ class Throughput:
         rows, beta = self._waterfall(table), self.model.beta(table.modulation_order, table.rate)
         slots = [self._slot(sinr[:, :, slot], predicted[:, :, slot], rows, beta) for slot in range(sinr.shape[2])]
         offset = self._settled(slots, derive_wide(seed, "warm-up")) if self.olla else np.float64(0)
-        found: list[tuple[np.ndarray, ...]] = []
+        by_slot: list[tuple[np.ndarray, ...]] = []
         for number, slot in enumerate(slots):
             index = slot.choose(offset)
             if self.decoder is None:
@@ -180,14 +181,14 @@ class Throughput:
             order, rate = table.modulation_order[index], table.rate[index]
             bits = block_size(self.num_re, np.maximum(slot.num_layers, 1), order, rate).tb_size
             goodput = np.where(slot.sent, (1 - bler) * bits / (self.num_subcarriers * (_SYMBOLS + 1)), 0)
-            found.append((ack, bler, np.where(slot.sent, index, -1), slot.num_layers, goodput))
-        ack, bler, index, num_layers, goodput = (np.stack(x, axis=-1) for x in zip(*found, strict=True))
+            by_slot.append((ack, bler, np.where(slot.sent, index, -1), slot.num_layers, goodput))
+        ack, bler, index, num_layers, goodput = (np.stack(x, axis=-1) for x in zip(*by_slot, strict=True))
         most = block_size(self.num_re, sinr.shape[-1], table.modulation_order, table.rate).tb_size.max()
         most = float(most / (self.num_subcarriers * (_SYMBOLS + 1)))
         return ThroughputOutcome(ack, bler.astype(np.float32), index, num_layers, goodput.astype(np.float32), most)
 
     def _slot(self, sinr: np.ndarray, predicted: np.ndarray, rows: Any, beta: np.ndarray) -> _Slot:
-        """What every MCS, given by waterfalls and betas, would do with SINRs ``[snr, batch, sample, user, layer]``."""
+        """Margin and loss of every MCS (waterfalls, betas) at SINRs ``[snr, batch, sample, user, layer]``."""
         expected, true = (np.moveaxis(x, 3, 2) for x in (predicted, sinr))  # [snr, batch, user, sample, layer]
         used = np.any(expected > 0, axis=-2, keepdims=True)
         num_layers = np.sum(used, axis=(-2, -1))
@@ -234,11 +235,11 @@ class Throughput:
 
 
 class _Slot(NamedTuple):
-    """What every MCS would do in a slot."""
+    """Margin and loss of every MCS in a slot."""
 
     true: np.ndarray  # float32 [snr, batch, user, sample, layer], SINR
     num_layers: np.ndarray  # int [snr, batch, user]
-    margin_db: np.ndarray  # float64 [mcs, snr, batch, user], expected effective SINR over what the MCS needs
+    margin_db: np.ndarray  # float64 [mcs, snr, batch, user], expected effective SINR over the required one
     lost: np.ndarray  # float64 [mcs, snr, batch, user], block error rate at the true SINR
 
     @property

@@ -1,4 +1,4 @@
-"""Channel quality as the CQI reports it: SINR of a user by itself, and what the gNB makes of it for several users."""
+"""Channel quality as the CQI reports it: SINR of a user by itself, and its use at the gNB for several users."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Cqi:
         """CQI of every UE for the precoder that it reports, int64 ``[snr, drop * slot, user]``.
 
         Args:
-            csi: what the UE knows.
-            own: what its report says, as it left the UE.
+            csi: estimate of the UE.
+            own: CSI in its report, as sent.
         """
         channel = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(csi.h_hat, -1, 1)))
         sinr = alone(channel, known_rows(own, self.config), noise_powers(self.snr_db))
@@ -73,5 +73,5 @@ def alone(channel: Any, rows: Any, noise_vars: np.ndarray) -> np.ndarray:
     scale = ops.where(norm > 0, 1 / (ops.maximum(norm, 1e-20) * ops.sqrt(ops.maximum(count, 1.0))), 0.0)
     w = ops.conj(rows) * ops.cast(scale, "complex64")
     e = ops.expand_dims(ops.matmul(channel, ops.swapaxes(w, -1, -2)), -3)  # [bt, n, user, 1, rx_ant, layer]
-    found = [rates.sinr(e, float(noise_var)) for noise_var in noise_vars]
-    return np.stack([ops.convert_to_numpy(x)[..., 0, :] for x in found])
+    by_snr = [rates.sinr(e, float(noise_var)) for noise_var in noise_vars]
+    return np.stack([ops.convert_to_numpy(x)[..., 0, :] for x in by_snr])

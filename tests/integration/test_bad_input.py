@@ -378,7 +378,7 @@ def test_a_place_that_cannot_hold_results(refused, out):
 LONG = "x" * 256  # one octet more than a name may have
 LONG_NAMES = {
     "run s.yaml --out LONG": "--out|at most 200 octets, not 256",
-    "run s.yaml --out a/b/LONG": "--out|at most 200 octets",  # a and b are not left behind
+    "run s.yaml --out a/b/LONG": "--out|at most 200 octets",  # a and b are removed again
     "run s.yaml --out a/LONG/b": "--out|at most 200 octets",
     "run s.yaml --out LONG --resume": "--out|at most 200 octets",
     "dataset recipe.yaml --out a/LONG": "--out|at most 200 octets",

@@ -611,7 +611,7 @@ def test_bits_are_trained_from_a_stream(pairs, tmp_path):
 
 @pytest.mark.long
 def test_real_latents_of_all_antennas_and_their_network_as_teacher(pairs, tmp_path):
-    """The sparse code beside the score knows images of one antenna only."""
+    """The sparse code in the scores takes images of one antenna only."""
     params = {"num_latents": 16, "image_activation": "linear"}
     changes = {"concrete": None, "quantizer": {"name": "uniform", "bits": [3]}, "init": "pca", "epochs": 1}
     recipe = parse_training(bit_recipe("reals", model={"name": "csinet", "params": params}, **changes))

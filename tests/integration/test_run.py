@@ -122,7 +122,7 @@ def test_interrupted_then_killed_then_resumed_is_byte_identical(finished, tmp_pa
     assert 0 < len(done) < POINTS * CHUNKS
     assert not (tmp_path / "out" / "results.csv").exists()
     times = {path: path.stat().st_mtime_ns for path in done}
-    # What a process that was killed while writing leaves behind is not taken for a result.
+    # Files of a process that was killed while writing are not taken for results.
     (done[0].parent / f".chunk-{BLOCK * (CHUNKS - 1):08d}-{BLOCK}.npz.4711").write_bytes(b"half")
 
     benchmarks.run(tmp_path / "s.yaml", out=tmp_path / "out", workers=2, resume=True, report=False)

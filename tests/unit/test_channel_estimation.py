@@ -324,7 +324,7 @@ class TestDelayDomain:
         assert declared == pytest.approx(found, rel=0.1)
 
     def test_window(self, rng):
-        """Only channel behind the window is lost; what lies in it is found all the better."""
+        """Only delays beyond the window are lost; those inside it are estimated all the better."""
         g = geometry(8)
         h = self.sparse(rng, g)
         narrow = error(DenoisingEstimator(g, snr_db=0, max_delay_s=1e-9), h)

@@ -1,4 +1,4 @@
-"""Every code: worked examples, pinned streams, plain coders beside it, damaged streams, wrong arguments."""
+"""Every code: worked examples, pinned streams, plain coders for comparison, damaged streams, wrong arguments."""
 
 import itertools
 
@@ -284,7 +284,7 @@ def test_random_bits_never_raise_and_agree_with_a_plain_decoder(lengths):
 
 
 def test_random_bits_in_a_huffman_code_with_escapes():
-    """A symbol that has a codeword is not legal behind an escape: one report has one code."""
+    """A symbol that has a codeword is not legal after an escape: one report has one code."""
     rng = np.random.default_rng(16)
     lengths = [[2, 0, 1, 0, 3, 3], [0, 0, 0, 0, 0, 1], [1, 3, 3, 3, 3, 0], [1, 2, 0, 0, 0, 2]]
     coder = HuffmanCoder(5, lengths=lengths)

@@ -97,6 +97,11 @@ class TestFilters:
                 assert (found[..., 1, :] == 0).all() and (found[..., 0, :] > 0).all()
 
 
+def pilot_energy(dmrs):
+    """Energy of a port in a resource block: its resource elements, each with the power of all groups without data."""
+    return {1: 6, 2: 4}[dmrs.config_type] * dmrs.num_symbols * dmrs.groups
+
+
 class TestDmrs:
     @pytest.mark.parametrize("config_type", [1, 2])
     @pytest.mark.parametrize("length", [1, 2])
@@ -130,9 +135,8 @@ class TestDmrs:
         for length in (1, 2):
             dmrs = Dmrs(config_type, length)
             codes = dmrs.codes().reshape(ports[length - 1], -1)
-            np.testing.assert_allclose(codes @ codes.T, dmrs.energy_per_rb * np.eye(len(codes)), atol=1e-4)
             # 12 resource elements per block and symbol, on which a port has the mean power of its data.
-            assert dmrs.energy_per_rb == pytest.approx(12 * dmrs.num_symbols)
+            np.testing.assert_allclose(codes @ codes.T, 12 * dmrs.num_symbols * np.eye(len(codes)), atol=1e-4)
 
     @pytest.mark.parametrize(
         ("fields", "name"),
@@ -175,7 +179,7 @@ class TestPilots:
         error = numpy(detection.knowledge(e, NOISE, 7).own) - numpy(own_columns(e))
         prgs = error[:, :: prg_rb * samples_per_rb]
         np.testing.assert_allclose(np.repeat(prgs, prg_rb * samples_per_rb, axis=1), error, atol=FLOAT32)
-        expected = NOISE / (dmrs.energy_per_rb * prg_rb)
+        expected = NOISE / (pilot_energy(dmrs) * prg_rb)
         assert_mean(np.abs(prgs) ** 2, expected)
         assert np.mean(np.abs(prgs) ** 2) == pytest.approx(expected, rel=0.1)
 
@@ -185,7 +189,7 @@ class TestPilots:
         e = flat(rng, 200, 2, 5, 2, 1)
         error = numpy(Detection("dmrs", dmrs=dmrs).knowledge(e, NOISE, 7).own) - numpy(own_columns(e))
         power = np.abs(error[:, 0, :, :, 0]) ** 2  # [batch, user, rx]
-        energy = 2 * dmrs.energy_per_rb
+        energy = 2 * pilot_energy(dmrs)
         elements = energy / dmrs.groups
         # The fifth stream has port 1000 again; users 1 and 2 of other ports meet it on the elements of their group.
         disturbed = NOISE / energy + np.abs(e[:, 0, 0, :, 4]) ** 2 / elements
@@ -200,7 +204,7 @@ class TestPilots:
         detection = Detection("dmrs", loading=0.0, prg_rb=1)
         e = flat(rng, 1, 3000, 2, 2, layers)
         covariance = numpy(detection.knowledge(e, NOISE, 7).covariance)[0]
-        count = detection.dmrs.energy_per_rb
+        count = pilot_energy(detection.dmrs)
         others = numpy(interference_covariance(e, np.float32(0)))[0, 0] * count / (count - layers)
         assert_close(covariance.mean(axis=0), others + NOISE * np.eye(2), 0.02)
         alone = e * np.repeat(np.eye(2), layers, axis=1)[:, None, :].astype(np.float32)
@@ -221,7 +225,7 @@ class TestPilots:
         e = flat(rng, 300, 5, 1, 2, 1)
         error = numpy(Detection("dmrs", prg_rb=2).knowledge(e, NOISE, 7).own) - numpy(own_columns(e))
         power = np.mean(np.abs(error) ** 2, axis=(0, 2, 3, 4))
-        np.testing.assert_allclose(power, NOISE / Dmrs().energy_per_rb * np.array([0.5, 0.5, 0.5, 0.5, 1]), rtol=0.2)
+        np.testing.assert_allclose(power, NOISE / pilot_energy(Dmrs()) * np.array([0.5, 0.5, 0.5, 0.5, 1]), rtol=0.2)
 
     def test_many_pilots_are_the_genie(self, rng):
         e = flat(rng, 10, 16, 2, 3, 2)[None]

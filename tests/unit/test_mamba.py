@@ -88,7 +88,7 @@ def test_scan_against_a_loop(length, directions, state, rng):
 def test_scan_with_steps_of_all_sizes(step, rng):
     """From states that never decay to states that are gone after one token."""
     values = scan_inputs(rng, 2, 64, 4, step)
-    values[5][:] = 0  # a tiny step leaves little beside D u
+    values[5][:] = 0  # a tiny step leaves little but D u
     assert_close(selective_scan(*values), loop(*values), FLOAT32)
 
 

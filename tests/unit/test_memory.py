@@ -25,7 +25,7 @@ SCENARIO = {
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Function that gives this machine so much memory [GiB], and so many processors."""
+    """Function that sets the memory [GiB] and the processors of this machine."""
 
     def set_(gib, processors=6):
         monkeypatch.setattr(memory, "machine_bytes", lambda: gib * GIB)

@@ -144,7 +144,7 @@ class TestEveryNetwork:
             loss = ops.mean(ops.square(network(x, training=True) - x))
         gradients = tape.gradient(loss, [w.value for w in model.trainable_weights])
         names = [w.path for w, g in zip(model.trainable_weights, gradients, strict=True) if g is None or not np.any(g)]
-        # Biases in front of a normalisation, and of keys, cannot matter.
+        # Biases before a normalisation, and of keys, cannot matter.
         assert all("bias" in path or "key" in path for path in names), names
 
 

@@ -484,7 +484,7 @@ class TestGreedy:
     def test_rate_equals_a_loop(self, rng):
         g = channel(rng, 5, 3, 4, 6)
         for water_filling in (True, False):
-            rate = user_selection.zero_forcing_rate(g, np.full((5, 3), 0.5), water_filling)
+            rate = user_selection.zero_forcing_rates(g, np.full((5, 3), 0.5), water_filling).sum(axis=-1)
             for index in np.ndindex(5, 3):
                 expected = zero_forcing_rate(g[index].astype(np.complex128), 0.5, water_filling)
                 np.testing.assert_allclose(rate[index], expected, rtol=1e-9)
@@ -506,56 +506,13 @@ class TestGreedy:
         np.testing.assert_array_equal(both[1], user_selection.greedy_sum_rate(g[1], 1e-3, 4))
 
 
-class TestProportionalFair:
-    @staticmethod
-    def run(rates, num_selected, window):
-        average, served = np.zeros(rates.shape[1:]), []
-        for rate in rates:
-            mask, average = user_selection.proportional_fair(rate, average, num_selected, window)
-            served.append(mask)
-        return np.array(served), average
-
-    def test_one_slot_by_hand(self):
-        mask, average = user_selection.proportional_fair([[4.0, 2.0, 1.0]], [[4.0, 1.0, 0.8]], 1, 10.0)
-        np.testing.assert_array_equal(mask, [[False, True, False]])
-        np.testing.assert_allclose(average, [[3.6, 1.1, 0.72]])
-
-    def test_constant_rates_share_the_time_evenly(self):
-        served, average = self.run(np.tile([8.0, 2.0, 1.0, 0.1], (4000, 1)), 1, 200.0)
-        np.testing.assert_allclose(served[1000:].mean(axis=0), 0.25, atol=0.01)
-        np.testing.assert_allclose(average, np.array([8, 2, 1, 0.1]) / 4, rtol=0.03)
-
-    def test_fading_users_ride_their_peaks(self, rng):
-        """Equal fading around unequal means: equal time, and more than round robin would give."""
-        mean = np.array([10.0, 1.0, 0.1, 1.0])
-        rates = mean * rng.exponential(size=(4000, 4))
-        served, _ = self.run(rates, 1, 300.0)
-        np.testing.assert_allclose(served[1000:].mean(axis=0), 0.25, atol=0.04)
-        throughput = (rates * served)[1000:].mean(axis=0)
-        # The largest of four unit exponentials has the mean 1 + 1/2 + 1/3 + 1/4 = 25/12.
-        np.testing.assert_allclose(throughput / (mean / 4), 25 / 12, rtol=0.15)
-
-    def test_everybody_is_served_when_there_is_room_and_first_before_second(self, rng):
-        rates = rng.uniform(1, 2, (5, 7, 3))
-        served, _ = self.run(rates, 3, 10.0)
-        assert served.all()
-        served, _ = self.run(rates, 1, 1e6)
-        assert (served[:3].sum(axis=0) == 1).all(), "a user was served twice before another once"
-
-    def test_leaves_its_state_alone(self):
-        average = np.ones((2, 3))
-        user_selection.proportional_fair(np.ones((2, 3)), average, 1, 2.0)
-        assert (average == 1).all()
-
-
 def test_selections_refuse_nonsense(rng):
     g = channel(rng, 3, 4)
     for call in (
         lambda: user_selection.semi_orthogonal(g, 4, 0.5),
         lambda: user_selection.semi_orthogonal(g, 2, 0.0),
         lambda: user_selection.greedy_sum_rate(g, 0.1, 0),
-        lambda: user_selection.proportional_fair(np.ones(3), np.ones(3), 4, 10.0),
-        lambda: user_selection.proportional_fair(np.ones(3), np.ones(3), 1, 0.5),
+        lambda: user_selection.greedy_sum_rate(g, 0.1, 4),
     ):
-        with pytest.raises(ConfigError, match=r"num_selected|threshold|window"):
+        with pytest.raises(ConfigError, match=r"num_selected|threshold"):
             call()

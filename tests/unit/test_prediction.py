@@ -20,7 +20,7 @@ LIGHT_MPS = 299_792_458.0
 
 
 def speed(turns):
-    """Speed [m/s] whose Doppler shift makes so many turns per slot."""
+    """Speed [m/s] whose Doppler shift makes ``turns`` turns per slot."""
     return turns * LIGHT_MPS / 3.5e9 / 1e-3
 
 

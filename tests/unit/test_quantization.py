@@ -12,7 +12,6 @@ from scipy.special import ndtr
 from receivers.quantization.lloyd_max import LloydMaxQuantizer, gaussian_levels
 from receivers.quantization.mu_law import MuLawQuantizer
 from receivers.quantization.scale import scale_index, scale_of, scale_values
-from receivers.quantization.trainable import TrainableCodebook, TrainableLevels
 from receivers.quantization.uniform import UniformQuantizer
 from receivers.quantization.vector import VectorQuantizer
 from simulator.core.errors import ConfigError, PayloadError
@@ -36,7 +35,6 @@ def soft(quantizer, x):
 
 def gradient(quantizer, x, weight):
     """Gradient of sum(weight * soft(x)) under the active backend."""
-    import keras
 
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -286,37 +284,6 @@ def test_vector_quantiser_beats_the_scalar_one(rng):
 def test_wrong_levels_and_codebooks(build, words):
     with pytest.raises(ConfigError, match=words):
         build()
-
-
-@pytest.mark.long
-def test_trainable_levels_stay_sorted_and_learn(rng):
-    x = (0.3 * rng.standard_normal((4000, 1))).astype(np.float32)
-    layer = TrainableLevels(np.linspace(-0.9, 0.9, 4))
-    start = np.asarray(ops.convert_to_numpy(layer.levels))
-    np.testing.assert_allclose(start, np.linspace(-0.9, 0.9, 4), atol=1e-5)
-    out = np.asarray(ops.convert_to_numpy(layer(x)))
-    np.testing.assert_array_equal(out, start[np.abs(x - start).argmin(axis=1)][:, None])
-    model = keras.Sequential([keras.Input((1,)), layer])
-    model.compile(optimizer=keras.optimizers.Adam(0.01), loss="mse")
-    model.fit(x, x, epochs=40, batch_size=200, verbose=0)
-    learned = np.asarray(ops.convert_to_numpy(layer.levels))
-    assert (np.diff(learned) > 0).all()
-    np.testing.assert_allclose(learned, 0.3 * gaussian_levels(2), atol=0.03)
-
-
-@pytest.mark.long
-def test_trainable_codebook_follows_the_data(rng):
-    x = (0.3 * rng.standard_normal((3000, 4))).astype(np.float32)
-    start = VectorQuantizer(3, 2).codebook
-    layer = TrainableCodebook(start * 0.3)
-    model = keras.Sequential([keras.Input((4,)), layer])
-    model.compile(optimizer=keras.optimizers.Adam(0.005), loss="mse")
-    before = np.mean((np.asarray(ops.convert_to_numpy(layer(x))) - x) ** 2)
-    model.fit(x, x, epochs=20, batch_size=100, verbose=0)
-    after = np.mean((np.asarray(ops.convert_to_numpy(layer(x))) - x) ** 2)
-    ideal = VectorQuantizer(3, **VectorQuantizer.fit(x, 3))
-    best = np.mean((ideal.dequantize(ideal.quantize(x)) - x) ** 2)
-    assert after < 0.8 * before and after < 1.15 * best
 
 
 def test_scale_grid():

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import sem, skew, t
 
 from benchmarks import chunk
-from benchmarks.store import LEADING, TRAILING, Accumulator, Unit, cdf_frame, merge, tidy_frame, write_bytes
+from benchmarks.store import LEADING, TRAILING, Accumulator, Unit, cdf_frame, tidy_frame, write_bytes
 from scenarios.schema import parse_scenario
 from scenarios.sweep import Point
 from simulator.core import registry
@@ -168,15 +168,6 @@ def test_the_rate_distribution_counts_every_user_of_every_drop(recorded, paths):
         for edge, cdf in zip(rows["rate_bpshz"], rows["cdf"], strict=True):
             np.testing.assert_allclose(cdf, np.mean(rates < edge), atol=1e-12)
         assert rows["cdf"].iloc[-1] == 1.0
-
-
-def test_the_order_of_merging_is_the_order_of_chunks(paths):
-    point = Point(scenario(), {})
-    starts = np.cumsum((0, *SIZES))
-    units = [Unit(point, first, drops, paths[0].parent / "r") for first, drops in zip(starts, SIZES, strict=False)]
-    for unit, path in zip(units, paths, strict=True):
-        write_bytes(unit.path, path.read_bytes())
-    assert merge(units).summary()[0] == accumulated(paths).summary()[0]
 
 
 def test_columns_are_those_of_the_documentation(paths):

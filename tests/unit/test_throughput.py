@@ -363,7 +363,7 @@ class TestThroughput:
 
     @pytest.mark.long
     def test_exact_mode(self, model, rng):
-        """Decoded blocks of two UEs, of one and two layers, beside the probabilities of the fast mode."""
+        """Decoded blocks of two UEs, of one and two layers, compared with the probabilities of the fast mode."""
         sinr = np.full((1, 100, 1, 2, 2, 2), db_to_lin(6.0), np.float32)
         sinr *= db_to_lin(rng.normal(0, 1.5, (1, 100, 1, 1, 2, 1))).astype(np.float32)
         predicted = np.full_like(sinr, db_to_lin(6.0))

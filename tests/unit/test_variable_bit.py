@@ -212,7 +212,7 @@ def stub():
 
 
 def distilled(loss, task, target, student, share=1.0, alpha=0.3):
-    """Loss of every sample beside a teacher."""
+    """Loss of every sample with a teacher."""
     section = DistillSection(teacher="none", loss=loss, alpha=alpha, temperature=TAU)
     return array(Distillation(section, stub())(task, target, student, share))
 

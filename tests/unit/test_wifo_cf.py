@@ -237,7 +237,7 @@ def test_compressor_and_expander(rng):
     full = np.pad(x, [(0, 0), (0, 5), (0, 0)])
     np.testing.assert_array_equal(array(compressor(full)), z)
     assert expander(z).shape == (2, 24, 16)
-    # A first stage by hand: the zero of a stride of 2 is behind, not in front.
+    # A first stage by hand: the zero of a stride of 2 is at the end, not at the start.
     wide, narrow = array(compressor.wide[0](full[..., None])), compressor.narrow[0]
     hidden = np.maximum(array(compressor.norms[0](wide, training=False)), 0)
     one = np.pad(hidden, [(0, 0), (0, 1), (0, 1), (0, 0)])[:, 2:5, 4:7]
@@ -260,9 +260,9 @@ def test_other_sizes_are_padded_and_cropped_or_refused(rng):
     x = channels(rng, 2, 2, 8, 16)
     np.testing.assert_array_equal(array(padded(x)), array(model(x)))
     short = x[:, :, :6, :13]
-    behind = np.pad(short, [(0, 0), (0, 0), (0, 2), (0, 3), (0, 0)])
+    at_end = np.pad(short, [(0, 0), (0, 0), (0, 2), (0, 3), (0, 0)])
     assert padded(short).shape == short.shape
-    np.testing.assert_allclose(array(padded(short)), array(model(behind))[:, :, :6, :13], atol=1e-6)
+    np.testing.assert_allclose(array(padded(short)), array(model(at_end))[:, :, :6, :13], atol=1e-6)
     few = x[:, :, :4, :12]  # 3 tokens
     assert padded(few).shape == few.shape and padded.num_latents(4, 12) == 2
     for bad in (short, few, x[:, 0], x[..., :1]):
@@ -383,7 +383,7 @@ def test_every_weight_gets_a_gradient_through_the_quantiser(rng):
         loss = ops.mean(channel_error(x, model(x, 3, training=True)))
     gradients = tape.gradient(loss, [w.value for w in model.trainable_weights])
     dead = [w.path for w, g in zip(model.trainable_weights, gradients, strict=True) if g is None or not np.any(g)]
-    assert all("bias" in path for path in dead), dead  # in front of a normalisation they cannot matter
+    assert all("bias" in path for path in dead), dead  # before a normalisation they cannot matter
     encoder = [
         g for w, g in zip(model.trainable_weights, gradients, strict=True) if w.path == model.tokenisers[0].kernel.path
     ]

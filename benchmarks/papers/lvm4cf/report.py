@@ -122,7 +122,7 @@ def _search_us(book: StoredCodebook, environment: str, store: ChannelStore) -> f
 
 
 def _transfer(plan: dict[str, Any], stores: dict[str, ChannelStore], made: Made) -> pd.DataFrame:
-    """Test cosine of codebooks away from home, and of one for all environments, at the most bits that all have."""
+    """Test cosine of codebooks in other environments, and of one for all, at the most bits that all have."""
     ports = [stores[environment].layout.panel.num_ports for environment in stores]
     same = [environment for environment, n in zip(stores, ports, strict=True) if n == max(ports)]
     bits = max(b for b in plan["bits"] if all((environment, b, "lvm4cf-ds") in made for environment in same))
@@ -178,7 +178,7 @@ def cosine_figure(plan: dict[str, Any], table: pd.DataFrame, links: dict[str, pd
 
 
 def sum_rate_figure(plan: dict[str, Any], links: dict[str, pd.DataFrame], most: int) -> Figure:
-    """ZF sum rate against SNR (the paper's Fig. 9); the longest codebooks of every environment beside ``most`` bits."""
+    """ZF sum rate against SNR (the paper's Fig. 9); the longest codebooks of each environment, and ``most`` bits."""
     panels = [(environment, most) for environment in links]
     panels += [(extra["environment"], extra["bits"]) for extra in plan["extra"]]
     figure = Figure(figsize=(3.4 * len(panels), 4.2), layout="constrained")

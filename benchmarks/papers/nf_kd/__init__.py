@@ -1,1 +1,1 @@
-"""NF-KD: variable-bit feedback with knowledge distillation, measured beside the paper."""
+"""NF-KD: variable-bit feedback with knowledge distillation, measured and compared with the paper."""

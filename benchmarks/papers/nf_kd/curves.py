@@ -11,6 +11,7 @@ import pandas as pd
 from receivers.models.concrete import MASKED
 from receivers.training.data.images import ImageView, load_images
 from receivers.weights.folder import TrainedModel
+from simulator.core.units import lin_to_db
 from simulator.data.store import ChannelStore
 
 
@@ -41,7 +42,7 @@ def curves(plan: dict[str, Any], data: str, store: ChannelStore, out: Path) -> p
         bits = (trained.encode(x) > 0).astype(np.float32)
         for num_bits in plan["curve_bits"] if method != "teacher" else [bits.shape[1]]:
             nmse, rho = scores(x, decode_prefix(trained, bits, num_bits))
-            row = {"method": method, "seed": seed, "bits": num_bits, "nmse_db": 10 * np.log10(nmse), "rho": rho}
+            row = {"method": method, "seed": seed, "bits": num_bits, "nmse_db": lin_to_db(nmse), "rho": rho}
             rows.append(row)
     return pd.DataFrame(rows)
 

@@ -17,7 +17,7 @@ TEMPERATURE = 5.0
 
 
 def kl_share(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path) -> pd.DataFrame:
-    r"""Tau^2 KL of NF-KD beside half the variance of the difference to the teacher, mean over 500 test images.
+    r"""Tau^2 KL of NF-KD, and half the variance of the difference to the teacher, mean over 500 test images.
 
     Also their correlation over the images: 1 means that both losses order and weight all images alike.
     """

@@ -18,6 +18,7 @@ from benchmarks.papers.nf_kd.distance import kl_share
 from benchmarks.report.figures import PALETTE, RC
 from benchmarks.saved import save_figure, save_table
 from simulator.core.durable import write_bytes
+from simulator.core.units import lin_to_db
 from simulator.data.store import ChannelStore
 
 TITLES = {
@@ -164,7 +165,7 @@ def curve_figure(over_bits: pd.DataFrame) -> Figure:
 
 
 def link_figure(link: pd.DataFrame, plan: dict[str, Any]) -> Figure:
-    """True sum rate and outage of the users beside the rho^2 approximation; eType II at its own bits."""
+    """True sum rate and outage of the users next to the rho^2 approximation; eType II at its own bits."""
     figure = Figure(figsize=(11.5, 3.8), layout="constrained")
     panels = {
         "sum_rate_bpshz": f"ZF sum rate of {plan['link']['num_users']} users (bit/s/Hz)",
@@ -192,7 +193,7 @@ def link_figure(link: pd.DataFrame, plan: dict[str, Any]) -> Figure:
 
 
 def scale_figure(link: pd.DataFrame, plan: dict[str, Any]) -> Figure:
-    """What sees scale: NMSE against NMSE at the best scale, energy ratio, rate with power by believed gain."""
+    """Effect of scale: NMSE against NMSE at the best scale, energy ratio, rate with power by expected gain."""
     data = list(dict.fromkeys(link.data))
     figure = Figure(figsize=(10.5, 2.9 * len(data)), layout="constrained")
     for row, name in zip(figure.subplots(len(data), 3, squeeze=False), data, strict=True):
@@ -222,7 +223,7 @@ def convergence_figure(plan: dict[str, Any], stores: dict[str, ChannelStore], ou
         for method, seed, name in students(plan, data):
             epochs = json.loads((out / data / name / "history.json").read_text())["epochs"]
             label = TITLES[method] if seed in (plan["seeds"][data][0], plan["teacher"]["seed"]) else None
-            loss = 10 * np.log10([e["val_loss"] for e in epochs])
+            loss = lin_to_db([e["val_loss"] for e in epochs])
             axis.plot(np.arange(1, len(loss) + 1), loss, color=COLORS[method], lw=0.9, label=label)
         axis.set(xlabel="epoch", ylabel="validation MSE (dB), all lengths", title=plan["titles"][data])
     _legend(figure)

@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def load_plan(size: str) -> dict[str, Any]:
-    """The plan of a size; data ``like`` other data take over what they do not say."""
+    """The plan of a size; data ``like`` other data inherit the fields that they leave out."""
     plan = load_mapping(HERE / f"{size}.yaml")
     for name, section in plan["data"].items():
         if "like" in section:

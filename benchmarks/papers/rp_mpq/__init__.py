@@ -1,1 +1,1 @@
-"""RP-MPQ: mixed-precision encoders chosen report by report, measured beside the paper."""
+"""RP-MPQ: mixed-precision encoders chosen report by report, measured and compared with the paper."""

@@ -1,4 +1,4 @@
-"""The measurements behind the tables: networks, uniform widths, policies, controllers. Each is kept in one file."""
+"""Measurements for the tables: networks, uniform widths, policies, controllers. Each is kept in one file."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ from receivers.quantization.weight_bits import WIDTHS
 from receivers.training.pca import fit_pca, pca_nmse
 from receivers.weights.folder import TrainedModel
 from simulator.core.durable import renamed
+from simulator.core.units import lin_to_db
 from simulator.data.store import ChannelStore
 
 
 def structure(plan: dict[str, Any], data: str, store: ChannelStore, out: Path) -> pd.DataFrame:
-    """Tables II, III and VI: NMSE on the test split, cost counted in three ways, the linear code beside them."""
+    """Tables II, III and VI: NMSE on the test split, cost counted in three ways, with the linear code."""
     rows = []
     for model, ratio, name in networks(plan, data):
         trained = TrainedModel(str(out / data / name))
@@ -119,11 +120,11 @@ def uniform(plan: dict[str, Any], data: str, store: ChannelStore, out: Path) -> 
 
 def _decibel(ratio: np.ndarray) -> dict[str, float]:
     mean, half = ratio.mean(), half_width_of(ratio)
-    return {"nmse_db": 10 * np.log10(mean), "ci95": 10 / np.log(10) * half / mean}
+    return {"nmse_db": lin_to_db(mean), "ci95": 10 / np.log(10) * half / mean}
 
 
 def policies(plan: dict[str, Any], data: str, store: ChannelStore, out: Path) -> PolicySet:
-    """Offline stage of the scheduled network, and Fig. 1's table beside it."""
+    """Offline stage of the scheduled network, and the table of Fig. 1."""
     folder = out / data / plan["scheduled"]
     if not (folder / FILE).exists():
         recipe = parse_precision(plan["precision"])
@@ -248,5 +249,5 @@ def _score(picks, known, outcome, violation, weight, uniform_kappa, s, gamma) ->
         "ci95": half_width_of(outage, (0.0, 1.0)),
         "violation": float(np.mean([(weight * violation[pick, sample]).mean() for pick in picks])),
         "rate": float(np.mean([outcome.rate[pick, s, sample].mean() for pick in picks])),
-        "nmse_db": float(10 * np.log10(np.mean([outcome.nmse[pick, sample].mean() for pick in picks]))),
+        "nmse_db": float(lin_to_db(np.mean([outcome.nmse[pick, sample].mean() for pick in picks]))),
     }

@@ -21,6 +21,7 @@ from benchmarks.papers.rp_mpq.networks import networks
 from benchmarks.report.figures import PALETTE, RC
 from benchmarks.saved import save_figure, save_table
 from receivers.precision.policy_set import FILE, PolicySet
+from simulator.core.units import lin_to_db
 from simulator.data.store import ChannelStore
 
 NETWORKS = {
@@ -43,7 +44,7 @@ CONTROLLERS = {
 
 
 def report(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path) -> None:
-    """Everything below, as CSV and PNG in ``out``; what exists is not measured again."""
+    """Everything below, as CSV and PNG in ``out``; existing results are not measured again."""
     data = next(iter(stores))
     tables = {
         "table_2_3": _kept(out / "table_2_3.csv", lambda: experiments.structure(plan, data, stores[data], out)),
@@ -131,12 +132,12 @@ def budget_table(online: pd.DataFrame) -> pd.DataFrame:
 
 
 def ranking_figure(ranking: pd.DataFrame) -> Figure:
-    """Fig. 1: what the ILP and the divergence predict against the distortion that a policy causes."""
+    """Fig. 1: prediction by the ILP and the divergence against the distortion that a policy causes."""
     figure = Figure(figsize=(8.4, 3.6), layout="constrained")
     distinct = ranking.drop_duplicates(["omega", "kappa"])
     labels = {"omega": r"ILP objective $\sum\Omega_m(b_m)$", "kl": r"divergence $J(\pi)$ (nat)"}
     for axis, (key, label) in zip(figure.subplots(1, 2, sharey=True), labels.items(), strict=True):
-        points = axis.scatter(distinct[key], 10 * np.log10(distinct.nmse), c=distinct.kappa, s=14, cmap="viridis")
+        points = axis.scatter(distinct[key], lin_to_db(distinct.nmse), c=distinct.kappa, s=14, cmap="viridis")
         rank = spearmanr(distinct[key], distinct.nmse).statistic
         axis.set(xscale="log", xlabel=label, title=f"Spearman {rank:.2f}")
     figure.axes[0].set_ylabel("measured NMSE (dB)")
@@ -205,7 +206,7 @@ def convergence_figure(plan: dict[str, Any], stores: dict[str, ChannelStore], ou
         for model, ratio, name in networks(plan, data):
             epochs = json.loads((out / data / name / "history.json").read_text())["epochs"]
             style = {"color": COLORS[model], "ls": "-" if ratio == "1/4" else "--", "marker": "o", "ms": 3}
-            loss = 10 * np.log10([e["val_loss"] for e in epochs])
+            loss = lin_to_db([e["val_loss"] for e in epochs])
             axis.plot(np.arange(1, len(loss) + 1), loss, label=f"{NETWORKS[model]}, {ratio}", **style)
         axis.set(xlabel="epoch", ylabel="validation NMSE (dB)", title=plan["titles"][data])
     _legend(figure)

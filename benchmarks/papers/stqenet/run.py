@@ -13,6 +13,7 @@ from benchmarks.intervals import half_width_of
 from benchmarks.papers.command import parse
 from benchmarks.saved import save_figure, save_table
 from simulator.core.durable import write_bytes
+from simulator.core.units import db_to_amplitude
 
 HERE = Path(__file__).parent
 SNRS_DB = tuple(range(0, 21, 2))
@@ -171,7 +172,7 @@ def accuracy(plan: dict[str, Any], environment: str, out: Path) -> list[dict[str
             snrs = (np.inf, *SNRS_DB) if fixed else (np.inf,)
             codecs = {coder: LatentCodec(trained, None, bits, coder, "latent", "shipped", 1) for coder in coders}
             for snr_db in snrs:
-                latent = trained.encode(test + noise * np.float32(10 ** (-snr_db / 20)))
+                latent = trained.encode(test + noise * np.float32(db_to_amplitude(-snr_db)))
                 for coder, codec in codecs.items():
                     if np.isfinite(snr_db) and coder != "fixed":
                         continue
@@ -259,7 +260,19 @@ def link(plan: dict[str, Any], environment: str, out: Path) -> Any:
 
 
 def report(plan: dict[str, Any], tables: dict[str, Any], out: Path) -> None:
-    """Figures beside the tables."""
+    """Figures next to the tables."""
+    for name, figure in {
+        "fig3_nmse_vs_snr": noise_figure(tables),
+        "fig4_nmse_vs_bits": rate_figure(tables),
+        "sum_rate_vs_bits": link_figure(plan, tables),
+        "convergence": convergence(plan, list(tables), out),
+    }.items():
+        save_figure(figure, out / f"{name}.png", dpi=150)
+    print(f"figures and tables: {out}")
+
+
+def noise_figure(tables: dict[str, Any]) -> Any:
+    """NMSE against the SNR of the CSI, for all widths (the paper's Fig. 3)."""
     from matplotlib.figure import Figure
 
     from benchmarks.report.figures import PALETTE
@@ -282,8 +295,16 @@ def report(plan: dict[str, Any], tables: dict[str, Any], out: Path) -> None:
         axis.set(title=f"{name}-like", xlabel="SNR of the CSI (dB)", ylabel="NMSE (dB)")
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)
-    save_figure(figure, out / "fig3_nmse_vs_snr.png", dpi=150)
+    return figure
 
+
+def rate_figure(tables: dict[str, Any]) -> Any:
+    """NMSE against counted bits of all codes (the paper's Fig. 4)."""
+    from matplotlib.figure import Figure
+
+    from benchmarks.report.figures import PALETTE
+
+    names = list(tables)
     figure = Figure(figsize=(10, 4.8), layout="constrained")
     axes = figure.subplots(1, len(names))
     families = (
@@ -311,8 +332,16 @@ def report(plan: dict[str, Any], tables: dict[str, Any], out: Path) -> None:
         axis.set(title=f"{name}-like", xlabel="bits per real entry (counted, mean)", ylabel="NMSE (dB)", xlim=(0, 1.6))
         axis.grid(alpha=0.3)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncol=4, fontsize=8)
-    save_figure(figure, out / "fig4_nmse_vs_bits.png", dpi=150)
+    return figure
 
+
+def link_figure(plan: dict[str, Any], tables: dict[str, Any]) -> Any:
+    """Sum rate against bits of a report at the highest SNR."""
+    from matplotlib.figure import Figure
+
+    from benchmarks.report.figures import PALETTE
+
+    names = list(tables)
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     axes = figure.subplots(1, len(names))
     snr_db = max(plan["link"]["snr_db"])
@@ -345,9 +374,7 @@ def report(plan: dict[str, Any], tables: dict[str, Any], out: Path) -> None:
         )
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize=7)
-    save_figure(figure, out / "sum_rate_vs_bits.png", dpi=150)
-    save_figure(convergence(plan, names, out), out / "convergence.png", dpi=150)
-    print(f"figures and tables: {out}")
+    return figure
 
 
 def convergence(plan: dict[str, Any], names: list[str], out: Path) -> Any:

@@ -14,6 +14,7 @@ import pandas as pd
 from scipy.stats import t
 
 from benchmarks.papers.tiny_wifo.data import UNSEEN
+from simulator.core.units import db_to_lin, lin_to_db
 from simulator.data.store import ChannelStore
 
 TASKS = ("time", "frequency")
@@ -51,10 +52,10 @@ def feedback(stores: dict[str, ChannelStore], out: Path) -> pd.DataFrame:
             for uplink in [uplink for uplink in ("bits", "analog") if uplink in entry]:
                 group = keys[name] if keys[name] in UNSEEN else GROUPS[0]
                 row = {"network": path.parent.name, "parameters": card["parameters"], "group": group, "uplink": uplink}
-                rows.append({**row, "ratio": 10 ** (entry[uplink]["nmse_db"] / 10), "bits": entry["report_bits"]})
+                rows.append({**row, "ratio": db_to_lin(entry[uplink]["nmse_db"]), "bits": entry["report_bits"]})
     frame = pd.DataFrame(rows, columns=["network", "parameters", "group", "uplink", "ratio", "bits"])
     mean = frame.groupby(["network", "parameters", "group", "uplink"], as_index=False)[["ratio", "bits"]].mean()
-    return mean.assign(nmse_db=10 * np.log10(mean.ratio)).drop(columns="ratio")
+    return mean.assign(nmse_db=lin_to_db(mean.ratio)).drop(columns="ratio")
 
 
 def equal_epochs(out: Path) -> pd.DataFrame:
@@ -62,7 +63,7 @@ def equal_epochs(out: Path) -> pd.DataFrame:
     found = {}
     for path in sorted(out.glob("*/history.json")):
         epochs = json.loads(path.read_text())["epochs"]
-        found[path.parent.name] = {i: 10 * np.log10(e["val_loss"]) for i, e in enumerate(epochs, 1) if "val_loss" in e}
+        found[path.parent.name] = {i: lin_to_db(e["val_loss"]) for i, e in enumerate(epochs, 1) if "val_loss" in e}
     return pd.DataFrame(found).sort_index().T.rename_axis("network")
 
 
@@ -86,7 +87,7 @@ def _classical(key: str, x: np.ndarray, snr_db: float | None) -> pd.DataFrame:
     from receivers.training.fit_prediction import halves
     from simulator.core.types import Panel, RadioGeometry
 
-    geometry = RadioGeometry(1e9, Panel(1), 1, 1, 1, 1.0)  # none of them reads it
+    geometry = RadioGeometry(1e9, Panel(1), 1, 1, 1, 1.0)  # not used by any of them
     contenders = {
         "repeat": RepeatPredictor(geometry),
         "ar": ArPredictor(geometry, order=4),
@@ -157,7 +158,7 @@ def noisy(x: np.ndarray, snr_db: float | None, seed: int = 17) -> np.ndarray:
     if snr_db is None:
         return x
     noise = np.random.default_rng(seed).standard_normal(x.shape, np.float32)
-    return x + noise * np.float32((10 ** (-snr_db / 10) / 2) ** 0.5)
+    return x + noise * np.float32((float(db_to_lin(-snr_db)) / 2) ** 0.5)
 
 
 def _cell(scored: dict[str, float]) -> dict[str, float]:
@@ -167,10 +168,10 @@ def _cell(scored: dict[str, float]) -> dict[str, float]:
 def grouped(frame: pd.DataFrame) -> pd.DataFrame:
     """Mean ratio over D1 .. D16, and the unseen sets, by network: ``network, task, group, nmse_db``."""
     frame = frame.assign(
-        group=np.where(frame["set"].isin(UNSEEN), frame["set"], GROUPS[0]), ratio=10 ** (frame.nmse_db / 10)
+        group=np.where(frame["set"].isin(UNSEEN), frame["set"], GROUPS[0]), ratio=db_to_lin(frame.nmse_db)
     )
     mean = frame.groupby(["network", "parameters", "group", "task"], as_index=False).ratio.mean()
-    return mean.assign(nmse_db=10 * np.log10(mean.ratio))
+    return mean.assign(nmse_db=lin_to_db(mean.ratio))
 
 
 def over_seeds(frame: pd.DataFrame, methods: list[str], seeds: list[int], by: str = "task") -> pd.DataFrame:
@@ -186,7 +187,7 @@ def over_seeds(frame: pd.DataFrame, methods: list[str], seeds: list[int], by: st
 
 
 def paired(frame: pd.DataFrame, methods: list[str], seeds: list[int], by: str = "task") -> pd.DataFrame:
-    """What a method changes: dB values minus those of the first method with the same seed, by group and ``by``.
+    """Effect of a method: dB values minus those of the first method with the same seed, by group and ``by``.
 
     Mean and 95 % half-width by Student's t. A seed fixes the initial weights and the order of the data, so that much of
     the spread over seeds is common to all methods.
@@ -206,11 +207,11 @@ def paired(frame: pd.DataFrame, methods: list[str], seeds: list[int], by: str = 
 
 
 def retention(table: pd.DataFrame) -> pd.DataFrame:
-    """What students keep of the teacher: ratio of the dB values, and of the explained power 1 - NMSE, in percent."""
+    """Students relative to the teacher: ratio of the dB values, and of the explained power 1 - NMSE, in percent."""
     teacher = table[table.method == "teacher"].set_index(["group", "task"]).nmse_db
     students = table[table.method.isin(["none", "mcakd", "lmkd"])]
     base = np.array([teacher.loc[key] for key in zip(students.group, students.task, strict=True)])
-    explained = [1 - 10 ** (x / 10) for x in (students.nmse_db.to_numpy(), base)]
+    explained = [1 - db_to_lin(x) for x in (students.nmse_db.to_numpy(), base)]
     return students.assign(
         teacher_db=base, percent_of_db=100 * students.nmse_db / base, percent_of_power=100 * explained[0] / explained[1]
     )
@@ -236,7 +237,7 @@ def mobility(out: Path) -> pd.DataFrame:
 
 
 def recovered(results: pd.DataFrame) -> pd.DataFrame:
-    """Share of the ageing loss that a predictor wins back, by speed and delay.
+    """Share of the ageing loss that a predictor recovers, by speed and delay.
 
     :math:`(r_p - r_a) / (r_0 - r_a)` of mean relative rates: with prediction, aged, and without delay.
     """

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from benchmarks.papers.tiny_wifo import experiments
 from benchmarks.report.figures import PALETTE, RC
 from benchmarks.saved import save_figure, save_table
+from simulator.core.units import lin_to_db
 from simulator.data.store import ChannelStore
 
 NAMES = {
@@ -32,7 +33,7 @@ COLORS = dict(zip(NAMES, (*PALETTE[:7], "0.2", "0.5", "0.75"), strict=True))
 
 
 def report(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path, recorded: Path | None = None) -> None:
-    """Everything below, as CSV and PNG in ``out``; what exists is not measured again."""
+    """Everything below, as CSV and PNG in ``out``; existing results are not measured again."""
     single = by_set(plan, stores, out)
     grouped = experiments.grouped(single)
     table = experiments.over_seeds(grouped, list(plan["methods"]), plan["seeds"])
@@ -144,7 +145,7 @@ def convergence_figure(plan: dict[str, Any], out: Path) -> Figure:
             method = path.parent.name.rsplit("-s", 1)[0].split("-time")[0].split("-frequency")[0]
             if curve:
                 epoch, nmse = np.transpose(curve)
-                axis.plot(epoch, 10 * np.log10(nmse), color=COLORS.get(method, "0.8"), lw=1.2)
+                axis.plot(epoch, lin_to_db(nmse), color=COLORS.get(method, "0.8"), lw=1.2)
         axis.set(xlabel="epoch", title=f"prediction in {task}")
     figure.axes[0].set_ylabel("validation NMSE [dB], D1-D16")
     shown = [key for key in NAMES if key not in ("ar", "wiener", "repeat")]

@@ -1,1 +1,1 @@
-"""Samples that trainings see."""
+"""Training samples."""

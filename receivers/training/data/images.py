@@ -21,7 +21,7 @@ from simulator.maths.transforms import (
 
 @dataclass(frozen=True)
 class ImageView:
-    """How a recipe sees stored channels: angular-delay images, or subband eigenvectors.
+    """Images that a recipe takes from stored channels: angular-delay images, or subband eigenvectors.
 
     Args:
         layout: of the store.
@@ -89,7 +89,7 @@ def load_images(
     Args:
         store: channel store.
         split: name of the split.
-        view: what an image is.
+        view: definition of an image.
         max_samples: stop after this many.
 
     Returns:

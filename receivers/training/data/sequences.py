@@ -19,7 +19,7 @@ class PredictionBatches:
     Args:
         stores: data sets, of any sizes.
         split: name of the split.
-        batch_size: samples; what is left over at the end of a shard is left out.
+        batch_size: samples; an incomplete batch at the end of a shard is dropped.
         max_samples: stored samples of every data set at most.
     """
 

@@ -24,7 +24,7 @@ class StreamedImages:
     Args:
         store: channel store.
         split: name of the split.
-        view: what an image is.
+        view: definition of an image.
         buffer_images: images of the buffer.
     """
 

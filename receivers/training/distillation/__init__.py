@@ -1,1 +1,1 @@
-"""What a student learns from its teacher."""
+"""Knowledge distillation: losses between a teacher and a student."""

@@ -1,4 +1,4 @@
-"""CA-KS: which features of a wide teacher a narrow student learns from."""
+"""CA-KS: selection of the features of a wide teacher that a narrow student learns from."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from simulator.core.errors import ConfigError
 class CrossAttentionSelection(layers.Layer):
     r"""Cross-attention knowledge selection: the teacher's features that matter to the student's tokens.
 
-    The student asks (Q), the teacher answers (K, V): :math:`O = \operatorname{softmax}(Q K^T / \sqrt d) V`, heads side
-    by side, no biases and no output projection, so that O has one column for each teacher feature. Importance of
+    The student asks (Q), the teacher answers (K, V): :math:`O = \operatorname{softmax}(Q K^T / \sqrt d) V`, heads
+    concatenated, no biases and no output projection, so that O has one column for each teacher feature. Importance of
     feature j is :math:`s_j = \sum_l O_{lj}`; the ``student_dim`` most important ones are taken from the teacher's
     tokens as they are, in falling order of importance.
 
     Sorting has no gradient, so indices are constants; the projections learn through soft weights on the selected
     columns, :math:`\pi_j / \bar\pi_j` with :math:`\pi = \operatorname{softmax}(s / L)` and the bar a constant: exactly
     1 in the forward pass. Teacher and student tokens are constants here: the student learns from the distance alone,
-    not by changing what is asked of it.
+    not by changing its queries.
 
     The paper's formulas are not public; ours are: values start as the identity (importance starts as that of the raw
     features), every sample has its own indices, order by importance.
@@ -94,7 +94,7 @@ class CrossAttentionSelection(layers.Layer):
 
 
 class LinearMatch(layers.Layer):
-    """What stands in for the selection when it is left out: student tokens, linearly mapped to the teacher's width.
+    """Replacement of the selection when it is switched off: student tokens, linearly mapped to the teacher's width.
 
     Mapping the student up, and not the teacher down, leaves the target fixed (no collapse).
 

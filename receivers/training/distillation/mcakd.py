@@ -69,7 +69,7 @@ def token_loss(teacher, student):
 
 
 def check_kind(kind: str, teacher: Any, terms: Sequence[str], selection: str) -> None:
-    """ConfigError for a kind, terms or a selection that do not exist, or a teacher too many or too few."""
+    """ConfigError for a kind, terms or a selection that do not exist, or for a missing or surplus teacher."""
     if kind not in KINDS:
         raise ConfigError("kind", kind, ", ".join(KINDS))
     if (teacher is None) != (kind == "none"):
@@ -81,7 +81,7 @@ def check_kind(kind: str, teacher: Any, terms: Sequence[str], selection: str) ->
 
 
 def selection_layer(place: str, student: Any, teacher: Any, kind: str, scope: str) -> keras.layers.Layer:
-    """What compares tokens of a student and a teacher of other widths at one place of the networks.
+    """Layer that compares tokens of a student and a teacher of different widths at one place of the networks.
 
     Args:
         place: name of the place.
@@ -109,7 +109,7 @@ def selection_layers(terms: Sequence[str], student: Any, teacher: Any, kind: str
 
 
 def selected_loss(selection: keras.layers.Layer, teacher, student):
-    """:func:`token_loss` behind a layer of :func:`selection_layer`, float ``[batch]``."""
+    """:func:`token_loss` after a layer of :func:`selection_layer`, float ``[batch]``."""
     if isinstance(selection, LinearMatch):
         return token_loss(teacher, selection(student))
     return token_loss(selection(student, teacher), student)
@@ -121,7 +121,7 @@ class Mcakd(PhasedTraining):
     Autonomous epochs: :func:`masked_mse`, mean over the tasks. Passive epochs, with the same masks for teacher and
     student: :math:`L_{mse} + \lambda (L_{att} + L_{emb} + L_{hid})` ("mcakd") or :math:`L_{mse} + \lambda L_{lm}` with
     the mean squared error to the teacher's predictions of hidden tokens ("lmkd"). The teacher runs in passive epochs
-    only. Its tokens at the embedding (all of them, before positions and masks) and behind the last attention of encoder
+    only. Its tokens at the embedding (all of them, before positions and masks) and after the last attention of encoder
     and decoder pass a selection each, shared by the tasks; the two hidden states count one half each.
 
     Args:
@@ -129,7 +129,7 @@ class Mcakd(PhasedTraining):
         teacher: frozen network with the same patch and heads; neither trained nor saved with this model.
         kind: "mcakd", "lmkd", or "none" (no teacher).
         weight: :math:`\lambda`.
-        terms: of "attention", "embedding" and "hidden", those that count.
+        terms: terms in the loss, of "attention", "embedding" and "hidden".
         selection: "ca_ks", or "linear": without CA-KS, see :class:`~receivers.training.distillation.caks.LinearMatch`.
         scope: of the selection.
         autonomous: epochs without the teacher; 0: always with it (no AL-PL).
@@ -197,7 +197,7 @@ class Mcakd(PhasedTraining):
         super().set_step(epoch, step, (self._active, shape))
 
     def __call__(self, x, *args, **kwargs):
-        """As of ``keras.Model``, which would make another error of one that ``call`` raises."""
+        """Validate here: Keras would wrap a ConfigError raised in ``call``."""
         draw_masks(self.tasks, 1, self.student.grid(x.shape), 0, self.ratio, self.frequency_axis)
         return super().__call__(x, *args, **kwargs)
 

@@ -41,7 +41,7 @@ def z_score(v):
 
 
 class Distillation:
-    r"""Loss of a student beside a frozen teacher, :math:`(1 - \alpha) L_{task} + \alpha L_{KD}`.
+    r"""Loss of a student with a frozen teacher, :math:`(1 - \alpha) L_{task} + \alpha L_{KD}`.
 
     ======================  =================================================================================
     ``loss``                :math:`\alpha L_{KD}`
@@ -49,7 +49,7 @@ class Distillation:
     ``nf_kd``               :math:`\alpha` times :func:`kl_loss` of the raw images
     ``normalized_kd``       the same of z-scored images
     ``bit_adaptive``        :math:`\alpha_i` MSE to the teacher, :math:`\alpha_i = 0.5 (1 - b_i / b_{max})`
-    ``mse``                 :math:`\alpha / 2` MSE to the teacher: what ``nf_kd`` is to second order
+    ``mse``                 :math:`\alpha / 2` MSE to the teacher: ``nf_kd`` to second order
     ======================  =================================================================================
 
     Args:

@@ -45,5 +45,5 @@ class PhasedTraining(SteppedModel):
         self.select((self.passive, shape))
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Mean of what the call gives."""
+        """Mean of the losses from the call."""
         return ops.mean(y_pred)
