@@ -33,7 +33,8 @@ class AutoencoderFeedback(FeedbackScheme):
     Args:
         config: public configuration; panel and band must be those of the weights.
         weights: name in the zoo, or folder with ``card.json``.
-        quantizer: quantiser by name; None: that of the training. bits: bits of one index before entropy coding, 1..16;
+        quantizer: quantiser by name; None: that of the training.
+        bits: bits of one index before entropy coding, 1..16;
         None: those of the training.
         coder: entropy coder by name; its tables ship with the weights.
         prior: tables from the histogram of every "latent", of all "pooled", or from the "learned" density.

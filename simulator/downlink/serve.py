@@ -81,7 +81,8 @@ class Downlink:
         """SINR that the gNB expects if the channels were its effective rows, at a scale of their own for every SNR.
 
         Args:
-            rows: see :meth:`serve`. amplitude: of every row, complex64 ``[snr, ...]``, broadcast against ``rows``.
+            rows: see :meth:`serve`.
+            amplitude: of every row, complex64 ``[snr, ...]``, broadcast against ``rows``.
             precoder: see :meth:`serve`.
             shape: see :meth:`serve`.
 
