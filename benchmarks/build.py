@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,9 @@ from scenarios.channels import has_section
 from scenarios.schema import Feedback, Scenario
 from scenarios.sweep import Point
 from simulator.core import registry
-from simulator.core.errors import ConfigError, StoreError
+from simulator.core.errors import ConfigError, Faults, StoreError
 from simulator.core.finite import check_channels
-from simulator.core.interfaces import ChannelSource, Estimator, FeedbackScheme, Metric, Payload
+from simulator.core.interfaces import ChannelSource, Estimator, FeedbackScheme, Metric, Payload, Precoder
 from simulator.core.seeding import derive, derive_wide
 from simulator.downlink.scheduler import Scheduler
 from simulator.maths.transforms import unit_power
@@ -73,11 +73,17 @@ def check_parts(scenario: Scenario) -> Link:
     """Build all that a run of this point needs; Keras, TensorFlow and Sionna only where parts of guests import them.
 
     Raises:
-        CsilinkError: for the first part that cannot be built.
+        CsilinkError: for all parts that cannot be built.
     """
-    check_source(scenario.channel, scenario.geometry)
-    build_metrics(scenario)
-    return build_link(scenario)
+    faults = Faults()
+    with faults:
+        check_source(scenario.channel, scenario.geometry)
+    with faults:
+        build_metrics(scenario)
+    with faults:
+        link = build_link(scenario)
+    faults.throw()
+    return link
 
 
 def build_estimator(scenario: Scenario) -> Estimator:
@@ -115,31 +121,41 @@ def build_uplink(scenario: Scenario) -> Uplink:
 def _build_feedback(scenario: Scenario) -> dict[str, tuple[FeedbackScheme, Prediction | None, Uplink]]:
     """Schemes with their prediction and their uplink by label."""
     built: dict[str, tuple[FeedbackScheme, Prediction | None, Uplink]] = {}
-    common = build_uplink(scenario)
-    ideal = UplinkModel(on_loss=common.on_loss, delay_slots=common.delay_slots)
+    common, faults = build_uplink(scenario), Faults()
     for entry in scenario.feedback:
-        prediction = _build_prediction(scenario, entry)
-        suffix = "" if prediction is None else f"+{entry.predict.name}@{prediction.at}"
-        suffix += "+ideal" if entry.ideal_uplink else ""
-        for params in entry.variants():
-            seed = derive(scenario.seed, "feedback")
-            scheme = registry.build("feedback", entry.scheme, scenario.csi_config, seed=seed, **params)
-            if isinstance(scheme, PmiFeedback) and scenario.carrier.num_rb is not None:
-                check_subband(scenario.carrier.num_rb, scenario.carrier.subband_rb)
-            label = entry.label or scheme.label + suffix
-            if label in built:
-                raise ConfigError("feedback", label, "every scheme once; set a label to tell two apart")
-            uplink = ideal if entry.ideal_uplink else common.for_scheme(_payload(scenario, scheme), label)
-            slots = uplink.slots_per_report
-            need = scenario.time.history_slots + common.delay_slots + slots - 1
-            if scenario.time.num_slots < need:
-                allowed = f"at least {need} (history, delay, and {slots} slots for a report of {label})"
-                raise ConfigError("time.num_slots", scenario.time.num_slots, allowed)
-            if prediction is not None:
-                prediction.check(scheme, label, slots)
-                prediction.predictor.check(scenario.time.history_slots, common.delay_slots + slots - 1)
-            built[label] = scheme, prediction, uplink
+        with faults:
+            for label, parts in _build_line(scenario, entry, common):
+                if label in built:
+                    raise ConfigError("feedback", label, "every scheme once; set a label to tell two apart")
+                built[label] = parts
+    faults.throw()
     return built
+
+
+def _build_line(
+    scenario: Scenario, entry: Feedback, common: Uplink
+) -> Iterator[tuple[str, tuple[FeedbackScheme, Prediction | None, Uplink]]]:
+    """Schemes of one line by label."""
+    ideal = UplinkModel(on_loss=common.on_loss, delay_slots=common.delay_slots)
+    prediction = _build_prediction(scenario, entry)
+    suffix = "" if prediction is None else f"+{entry.predict.name}@{prediction.at}"
+    suffix += "+ideal" if entry.ideal_uplink else ""
+    for params in entry.variants():
+        seed = derive(scenario.seed, "feedback")
+        scheme = registry.build("feedback", entry.scheme, scenario.csi_config, seed=seed, **params)
+        if isinstance(scheme, PmiFeedback) and scenario.carrier.num_rb is not None:
+            check_subband(scenario.carrier.num_rb, scenario.carrier.subband_rb)
+        label = entry.label or scheme.label + suffix
+        uplink = ideal if entry.ideal_uplink else common.for_scheme(_payload(scenario, scheme), label)
+        slots = uplink.slots_per_report
+        need = scenario.time.history_slots + common.delay_slots + slots - 1
+        if scenario.time.num_slots < need:
+            allowed = f"at least {need} (history, delay, and {slots} slots for a report of {label})"
+            raise ConfigError("time.num_slots", scenario.time.num_slots, allowed)
+        if prediction is not None:
+            prediction.check(scheme, label, slots)
+            prediction.predictor.check(scenario.time.history_slots, common.delay_slots + slots - 1)
+        yield label, (scheme, prediction, uplink)
 
 
 def _build_prediction(scenario: Scenario, entry: Feedback) -> Prediction | None:
@@ -156,16 +172,21 @@ def build_link(scenario: Scenario) -> Link:
     """The link of one point."""
     from simulator.link import Link
 
-    precoders = {
-        entry.key: registry.build("precoders", entry.name, **entry.params) for entry in scenario.precoding.precoders
-    }
-    for precoder in precoders.values():
-        streams = scenario.served_users * scenario.precoding.layers_per_user
-        precoder.check(scenario.served_users, streams, scenario.panel.num_ports)
-    feedback = _build_feedback(scenario)
+    faults = Faults()
+    precoders: dict[str, Precoder] = {}
+    for entry in scenario.precoding.precoders:
+        with faults:
+            precoders[entry.key] = registry.build("precoders", entry.name, **entry.params)
+            streams = scenario.served_users * scenario.precoding.layers_per_user
+            precoders[entry.key].check(scenario.served_users, streams, scenario.panel.num_ports)
+    with faults:
+        feedback = _build_feedback(scenario)
+    with faults:
+        estimator = build_estimator(scenario)
+    faults.throw()
     return Link(
         config=scenario.csi_config,
-        estimator=build_estimator(scenario),
+        estimator=estimator,
         schemes={label: scheme for label, (scheme, *_) in feedback.items()},
         precoders=precoders,
         snr_db=scenario.snr_db,

@@ -48,10 +48,12 @@ Drops = Annotated[int | None, typer.Option(help="Number of channel drops; overri
 @app.command()
 def run(
     file: File,
-    out: Annotated[Path | None, typer.Option(callback=writable, help="Results folder [default: results/NAME].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(callback=writable, help="Results folder.", show_default="results/NAME")
+    ] = None,
     drops: Drops = None,
     set_: Overrides = None,
-    workers: Annotated[int | None, typer.Option(help="Worker processes [default: all CPUs, at most 8].")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes.", show_default="all CPUs, at most 8")] = None,
     engine: Annotated[str, typer.Option(help="local, or ray (extra `ray`).")] = "local",
     resume: Annotated[bool, typer.Option("--resume", help="Go on in a folder that holds results.")] = False,
 ) -> None:
@@ -114,12 +116,17 @@ def list_(
 def train(
     file: File,
     store: Annotated[
-        Path | None, typer.Option(help="Channel store [default: the recipe's dataset, a path or a name in datasets/].")
+        Path | None,
+        typer.Option(help="Channel store.", show_default="the recipe's dataset, a path or a name in datasets/"),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(callback=writable, help="Checkpoints, weights, card [default: checkpoints/NAME].")
+        Path | None,
+        typer.Option(callback=writable, help="Checkpoints, weights, card.", show_default="checkpoints/NAME"),
     ] = None,
-    backend: Annotated[str | None, typer.Option(help="Keras backend: tensorflow, jax or torch.")] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(help="Keras backend: tensorflow, jax or torch.", show_default="KERAS_BACKEND, or tensorflow"),
+    ] = None,
     set_: Overrides = None,
 ) -> None:
     """Train a model or make a codebook, resumable. The folder serves as `weights:` (`path:`) of a scenario."""
@@ -211,7 +218,7 @@ def export(
     format_: Annotated[str, typer.Option("--format", help="keras, savedmodel, onnx or litert.")] = "keras",
     int8: Annotated[bool, typer.Option("--int8", help="Weights and activations in 8 bits (onnx, litert).")] = False,
     out: Annotated[
-        Path | None, typer.Option(callback=writable, help="Folder [default: exports/NAME-SIDE-FORMAT].")
+        Path | None, typer.Option(callback=writable, help="Folder.", show_default="exports/NAME-SIDE-FORMAT")
     ] = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Run an exported folder against its golden vectors.")
@@ -239,7 +246,7 @@ def policies(
     weights: Annotated[str, typer.Argument(help="Zoo name or folder of weights.")],
     store: Annotated[Path, typer.Option(help="Channel store of their data set; its validation split calibrates.")],
     out: Annotated[
-        Path | None, typer.Option(callback=writable, help="File [default: precision.npz beside the weights].")
+        Path | None, typer.Option(callback=writable, help="File.", show_default="precision.npz next to the weights")
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="A=B", help="E.g. candidates=10.")] = None,
 ) -> None:
@@ -332,7 +339,7 @@ def main() -> None:
             raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
     except CsilinkError as error:
-        _fail(2, str(error))
+        _fail(2, *(each.text for each in error.all))
     except (KeyboardInterrupt, typer.Abort):
         _fail(130, "interrupted; run again with --resume to go on")
     except Exception as error:
@@ -388,8 +395,9 @@ def _over_stores(data: dict[str, Any], store: Path | None, out: Path | None) -> 
     typer.echo(f"weights and card: {folder}")
 
 
-def _fail(code: int, message: str) -> None:
-    print("csilink:", " ".join(message.splitlines()), file=sys.stderr)
+def _fail(code: int, *messages: str) -> None:
+    for message in messages:
+        print("csilink:", " ".join(message.splitlines()), file=sys.stderr)
     sys.stderr.flush()
     os._exit(code) if code == 130 else sys.exit(code)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from scenarios.sections import PluginSection, Section
-from simulator.core.errors import ConfigError
+from simulator.core.errors import ConfigError, missing
 from simulator.core.params import Count, Integer, Label, PositiveFloat, Probability, Real, SnrDb
 from simulator.nr.dmrs import Dmrs
 
@@ -51,7 +51,7 @@ class Uplink(Section):
                 raise ConfigError(f"uplink.{name}", value, f"no value with uplink.code: {self.code}")
         for name in ("snr_db", "num_re") if self.code == "uci" else ():
             if getattr(self, name) is None:
-                raise ConfigError(f"uplink.{name}", "nothing", "a value is required with uplink.code: uci")
+                raise missing(f"uplink.{name}", "with uplink.code: uci")
         return self
 
     @property

@@ -171,7 +171,7 @@ class WeightFolder:
             self.card: dict[str, Any] = read_json(inside(folder, CARD))
             self._card = self.schema.model_validate(self.card)
         except ValidationError as error:
-            raise StoreError(f"{folder / CARD}: not a model card ({config_error(error)})") from None
+            raise StoreError(f"{folder / CARD}: not a model card ({config_error(error).line})") from None
         except (OSError, ValueError) as error:
             raise StoreError(f"{folder / CARD}: not a model card ({error})") from None
         note(folder / CARD, sha256(folder / CARD))

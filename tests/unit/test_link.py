@@ -639,10 +639,10 @@ class TestBuildPrediction:
         [
             ({"at": "ue", "name": "lstm"}, r"feedback\.perfect\.predict\.name: got 'lstm'; allowed: repeat, ar"),
             ({"at": "gNB", "name": "ar"}, r"predict\.at: got 'gNB'; allowed: 'ue' or 'gnb'"),
-            ({"name": "ar"}, r"predict\.at: got 'nothing'"),
+            ({"name": "ar"}, r"predict\.at: required"),
             (
                 {"at": "ue", "name": "ar", "taps": 3},
-                r"predictors\.ar: got \['taps'\]; allowed: parameters order, loading",
+                r"predict: unknown: taps; allowed: order, loading",
             ),
             ({"at": "ue", "name": "ar", "order": 0}, r"predict\.order: got 0"),
             ({"at": "ue", "name": "ar", "order": 4}, r"time\.history_slots: got 4; allowed: at least 5"),
