@@ -11,11 +11,10 @@ import numpy as np
 
 from benchmarks.normalization import mean_power
 from benchmarks.stores import with_recipe
-from receivers.codebooks.pmi import check_subband
-from receivers.feedback.pmi import PmiFeedback
 from scenarios.channels import has_section
 from scenarios.schema import Feedback, Scenario
 from scenarios.sweep import Point
+from scenarios.transmission import PrecoderEntry
 from simulator.core import registry
 from simulator.core.errors import ConfigError, Faults, StoreError
 from simulator.core.finite import check_channels
@@ -66,7 +65,12 @@ def check_source(channel: Any, geometry: Any) -> None:
 def build_metrics(scenario: Scenario, always: Iterable[str] = ()) -> dict[str, Metric]:
     """Metrics of a scenario by name, all where it names none, after those that are computed ``always``."""
     names = scenario.metrics or tuple(registry.names("metrics"))
-    return {name: registry.build("metrics", name) for name in dict.fromkeys((*always, *names))}
+    metrics: dict[str, Metric] = {name: registry.build("metrics", name) for name in dict.fromkeys((*always, *names))}
+    for name in scenario.metrics or ():
+        for section in metrics[name].needs:
+            if getattr(scenario, section) is None:
+                raise ConfigError("metrics", name, f"{name} only with a {section} section")
+    return metrics
 
 
 def check_parts(scenario: Scenario) -> Link:
@@ -143,8 +147,8 @@ def _build_line(
     for params in entry.variants():
         seed = derive(scenario.seed, "feedback")
         scheme = registry.build("feedback", entry.scheme, scenario.csi_config, seed=seed, **params)
-        if isinstance(scheme, PmiFeedback) and scenario.carrier.num_rb is not None:
-            check_subband(scenario.carrier.num_rb, scenario.carrier.subband_rb)
+        if scenario.carrier.num_rb is not None:
+            scheme.check_band(scenario.carrier.num_rb, scenario.carrier.subband_rb)
         label = entry.label or scheme.label + suffix
         uplink = ideal if entry.ideal_uplink else common.for_scheme(_payload(scenario, scheme), label)
         slots = uplink.slots_per_report
@@ -176,9 +180,7 @@ def build_link(scenario: Scenario) -> Link:
     precoders: dict[str, Precoder] = {}
     for entry in scenario.precoding.precoders:
         with faults:
-            precoders[entry.key] = registry.build("precoders", entry.name, **entry.params)
-            streams = scenario.served_users * scenario.precoding.layers_per_user
-            precoders[entry.key].check(scenario.served_users, streams, scenario.panel.num_ports)
+            precoders[entry.key] = _build_precoder(scenario, entry)
     with faults:
         feedback = _build_feedback(scenario)
     with faults:
@@ -201,6 +203,17 @@ def build_link(scenario: Scenario) -> Link:
         adaptive_rank=scenario.precoding.rank == "adaptive",
         throughput=build_throughput(scenario),
     )
+
+
+def _build_precoder(scenario: Scenario, entry: PrecoderEntry) -> Precoder:
+    """Precoder that can serve the link."""
+    precoder: Precoder = registry.build("precoders", entry.name, **entry.params)
+    users = scenario.served_users
+    if precoder.single_user and users > 1:
+        allowed = f"{entry.name} serves one user; {scenario.users_field} is {users}"
+        raise ConfigError("precoding.precoders", entry.name, allowed)
+    precoder.check(users, users * scenario.precoding.layers_per_user, scenario.panel.num_ports)
+    return precoder
 
 
 def _build_detection(scenario: Scenario) -> Detection:

@@ -21,7 +21,6 @@ _MAX_SNRS = 1000
 # What both ends know of the amplitude of a channel [dB]: unit power, or any path gain, or that of UEs of one cell.
 _AMPLITUDE_RANGES_DB = {"per_sample": None, "per_dataset": (-120.0, 60.0), "none": (-200.0, 40.0)}
 _MAX_VARIANTS = 1000
-_OF_THROUGHPUT = ("bler", "goodput_bpshz", "mcs_mean", "user_goodput_bpshz")
 
 
 class Carrier(Section):
@@ -309,17 +308,13 @@ class Scenario(Radio):
     def _check_users(self) -> None:
         """Users and streams that the ports can serve."""
         users = self.served_users
-        field = "ue.num_users" if self.scheduling.num_selected is None else "scheduling.num_selected"
+        field = self.users_field
         if users > self.ue.num_users:
             raise ConfigError(field, users, f"at most ue.num_users = {self.ue.num_users}")
         streams, ports = users * self.precoding.layers_per_user, self.panel.num_ports
         if streams > ports:
             name = field.split(".")[1]
             raise ConfigError(field, streams, f"at most {ports} streams ({name} * layers_per_user) on {ports} ports")
-        for entry in self.precoding.precoders:
-            if users > 1 and entry.name in ("svd", "svd_water_filling"):
-                allowed = f"{entry.name} serves one user; {field} is {users}"
-                raise ConfigError("precoding.precoders", entry.name, allowed)
 
     def _check_stopping(self) -> None:
         """The watched metric is computed."""
@@ -355,17 +350,18 @@ class Scenario(Radio):
         return self.scheduling.num_selected or self.ue.num_users
 
     @property
+    def users_field(self) -> str:
+        """The field that says how many."""
+        return "ue.num_users" if self.scheduling.num_selected is None else "scheduling.num_selected"
+
+    @property
     def reports_cqi(self) -> bool:
         """Whether every report carries a wideband CQI: the gNB adapts its MCS to the reports."""
         return self.throughput is not None and self.throughput.cqi == "wideband"
 
     def _check_throughput(self) -> None:
-        """ConfigError for scores without transport blocks, and for blocks that the standard does not have."""
-        if self.throughput is None:
-            for name in self.metrics or ():
-                if name in _OF_THROUGHPUT:
-                    raise ConfigError("metrics", name, f"{name} only with a throughput section")
-        elif self.precoding.layers_per_user > MAX_LAYERS:
+        """ConfigError for blocks that the standard does not have."""
+        if self.throughput is not None and self.precoding.layers_per_user > MAX_LAYERS:
             allowed = f"1..{MAX_LAYERS} with a throughput section (one codeword)"
             raise ConfigError("precoding.layers_per_user", self.precoding.layers_per_user, allowed)
 

@@ -8,7 +8,17 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from scenarios.sections import PluginSection, Section
 from simulator.core.errors import ConfigError, missing
-from simulator.core.params import Count, Integer, Label, PositiveFloat, Probability, Real, SnrDb
+from simulator.core.params import (
+    Count,
+    Integer,
+    Label,
+    Overhead,
+    PositiveFloat,
+    Probability,
+    Real,
+    SnrDb,
+    TargetBler,
+)
 from simulator.nr.dmrs import Dmrs
 
 
@@ -176,9 +186,9 @@ class Throughput(Section):
     mode: Literal["eesm", "exact"] = "eesm"
     mcs_table: Annotated[Integer, Field(ge=1, le=3)] = 1
     cqi: Literal["wideband", "ideal"] = "wideband"
-    target_bler: Annotated[Real, Field(ge=1e-5, le=0.5)] = 0.1
+    target_bler: TargetBler = 0.1
     olla: bool = True
     olla_step_db: PositiveFloat = 1.0
     olla_warm_up_slots: Annotated[Integer, Field(ge=0, le=10_000)] = 100
-    overhead: Annotated[Real, Field(ge=0, le=0.9)] = 1 / 7
+    overhead: Overhead = 1 / 7
     num_iter: Annotated[Integer, Field(ge=1, le=100)] = 20

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_args
 
 import pydantic
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, validate_call
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    validate_call,
+)
 
 from simulator.core.errors import ConfigError, joined, missing, unknown
 
@@ -54,6 +64,8 @@ SystemCorrection = Literal[
 ]
 CdlCorrection = Literal["los-phase"]  # 7.7.1 with (7.5-29): the specular path of D and E has a phase of its own
 AngleSpread = Annotated[Real, Field(gt=0, le=15)]
+TargetBler = Annotated[Real, Field(ge=1e-5, le=0.5)]
+Overhead = Annotated[Real, Field(ge=0, le=0.9)]  # share of resource elements without data
 Speed = Annotated[Real, Field(ge=0, le=300)]
 Label = Annotated[str, Field(min_length=1, max_length=120), AfterValidator(_printable)]  # text of a table or figure
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
@@ -75,6 +87,19 @@ _RULES = {
     "string_pattern_mismatch": "text that matches {pattern}",
     "bool_type": "true or false",
 }
+
+
+def check_value(field: str, kind: Any, value: object) -> None:
+    """ConfigError unless the value of a field is of one of the types above."""
+    try:
+        _adapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise config_error(error, field) from None
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
 
 
 def validated(prefix: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -401,7 +401,6 @@ class TestScenario:
             ({"scheduling": {**TWO, "name": "best"}}, r"^scheduling\.name: got 'best'.*greedy"),
             ({"scheduling": {**TWO, "threshold": 0}}, r"^scheduling\.threshold: got 0"),
             ({"scheduling": {**TWO, "window_slots": 0.5}}, r"^scheduling\.window_slots: got 0\.5"),
-            ({"scheduling": TWO, "precoding": {"precoders": ["svd"]}}, r"^precoding\.precoders: got 'svd'.*is 2"),
             ({"scheduling": TWO, "precoding": {"rank": "best"}}, r"^precoding\.rank: got 'best'"),
         ],
         ids=str,
@@ -409,6 +408,11 @@ class TestScenario:
     def test_bad_input(self, changes, message):
         with pytest.raises(ConfigError, match=message):
             expand({**SCENARIO, **changes})
+
+    def test_svd_for_two(self):
+        scenario = expand({**SCENARIO, "scheduling": TWO, "precoding": {"precoders": ["svd"]}})[0].scenario
+        with pytest.raises(ConfigError, match=r"^precoding\.precoders: got 'svd'.*scheduling\.num_selected is 2"):
+            build_link(scenario)
 
 
 @pytest.mark.long
