@@ -12,6 +12,7 @@ import typer
 
 from benchmarks.cli_dataset import dataset
 from benchmarks.cli_verify import verify
+from benchmarks.quiet import quiet, quiet_imports
 from simulator.core.paths import nothing_left, writable
 
 app = typer.Typer(
@@ -193,7 +194,6 @@ def import_torch(
 ) -> None:
     """Published PyTorch weights to a folder that serves as `weights:` of a scenario."""
     from benchmarks.import_torch import import_checkpoint
-    from benchmarks.quiet import quiet
     from receivers.weights.folder import CARD
     from scenarios.load import apply_override
 
@@ -229,7 +229,6 @@ def export(
 ) -> None:
     """Encoder or decoder with quantiser, tables, card and golden vectors, for use in another link."""
     from benchmarks.export import export_model, verify_folder
-    from benchmarks.quiet import quiet
 
     folder = Path(weights)
     if not verify:
@@ -251,9 +250,7 @@ def policies(
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="A=B", help="E.g. candidates=10.")] = None,
 ) -> None:
     """Mixed-precision policies of an encoder for scheme rp-mpq (sensitivities, ILP, KL, tables)."""
-    from benchmarks.precision import make_policies
     from benchmarks.stores import open_store
-    from receivers.precision.offline import parse_precision
     from receivers.precision.policy_set import FILE
     from receivers.weights.folder import TrainedModel
     from scenarios.load import apply_override
@@ -261,9 +258,13 @@ def policies(
     params: dict[str, Any] = {}
     for assignment in set_ or ():
         apply_override(params, assignment)
+    path, channels = out or TrainedModel(weights).folder / FILE, open_store(store)
+    from receivers.precision.offline import parse_precision
+
     recipe = parse_precision(params)
-    path = out or TrainedModel(weights).folder / FILE
-    found, _ = make_policies(weights, open_store(store), recipe, typer.echo)
+    from benchmarks.precision import make_policies
+
+    found, _ = make_policies(weights, channels, recipe, typer.echo)
     found.save(path)
     typer.echo(f"{len(found.policies)} policies, cost {found.kappa.min():.3f}..{found.kappa.max():.3f}: {path}")
 
@@ -333,6 +334,7 @@ def main() -> None:
     from simulator.core.extras import EXTRAS, missing
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    quiet_imports()
     try:
         code = app(standalone_mode=False)
         if code == 130:  # Typer's answer to Ctrl-C

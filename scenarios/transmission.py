@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from scenarios.sections import PluginSection, Section
-from simulator.core.errors import ConfigError, missing
+from simulator.core.errors import ConfigError, required
 from simulator.core.params import (
     Count,
     Integer,
@@ -61,7 +61,7 @@ class Uplink(Section):
                 raise ConfigError(f"uplink.{name}", value, f"no value with uplink.code: {self.code}")
         for name in ("snr_db", "num_re") if self.code == "uci" else ():
             if getattr(self, name) is None:
-                raise missing(f"uplink.{name}", "with uplink.code: uci")
+                raise required(f"uplink.{name}", "with uplink.code: uci")
         return self
 
     @property

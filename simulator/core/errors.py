@@ -127,11 +127,11 @@ def unknown(field: str, name: str, known: Iterable[str]) -> ConfigError:
     known = list(known)
     allowed, near = ", ".join(known) or "no parameters", _nearest(name, known)
     error = ConfigError(field, name, allowed, f"unknown: {name}{_meant(name, known)}; allowed: {allowed}")
-    error.meant = near and missing(f"{field}.{near}" if field else near).text
+    error.meant = near and required(f"{field}.{near}" if field else near).text
     return error
 
 
-def missing(field: str, why: str = "") -> ConfigError:
+def required(field: str, why: str = "") -> ConfigError:
     """The error for a parameter without a value; ``why`` it needs one."""
     return ConfigError(field, None, "a value", f"required {why}".rstrip())
 

@@ -18,7 +18,7 @@ from pydantic import (
     validate_call,
 )
 
-from simulator.core.errors import ConfigError, joined, missing, unknown
+from simulator.core.errors import ConfigError, joined, required, unknown
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -140,7 +140,12 @@ def config_error(
     Each names field, value and rule.
     """
     found: dict[str, ConfigError] = {}
-    for entry in error.errors():
+    entries = error.errors()
+    for entry in entries:
+        # Pydantic counts the valid items of a list alone; the errors of the others say enough.
+        inside = (other["loc"][: len(entry["loc"])] == entry["loc"] for other in entries if other is not entry)
+        if entry["type"] == "too_short" and any(inside):
+            continue
         where = [str(part) for part in entry["loc"] if not str(part).startswith("function-")]
         # Of the branches of a union, the first one.
         fields = known if model is None else _fields(model, where)
@@ -155,7 +160,7 @@ def _config_error(entry: Any, where: list[str], fields: Iterable[str]) -> Config
         return cause.under(*where[1:-1])
     path = ".".join(part for part in where if part) or "document"
     if entry["type"] in _MISSING:
-        return missing(path)
+        return required(path)
     if entry["type"] in _UNKNOWN:
         return unknown(".".join(part for part in where[:-1] if part), where[-1], fields)
     rule = entry["msg"].removeprefix("Value error, ").removeprefix("Input should be ")

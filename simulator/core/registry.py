@@ -11,7 +11,7 @@ from typing import Any
 
 from simulator.core import interfaces
 from simulator.core.content import note_plugin
-from simulator.core.errors import ConfigError, CsilinkError, joined, missing, unknown
+from simulator.core.errors import ConfigError, CsilinkError, joined, required, unknown
 
 KINDS = (
     "channels",
@@ -123,7 +123,7 @@ def _misfits(field: str, signature: inspect.Signature, num_args: int, params: di
     legal = [p.name for p in theirs]
     return [
         *(unknown(field, name, legal) for name in params if name not in {p.name for p in taken}),
-        *(missing(f"{field}.{p.name}") for p in theirs if p.default is p.empty and p.name not in params),
+        *(required(f"{field}.{p.name}") for p in theirs if p.default is p.empty and p.name not in params),
     ]
 
 

@@ -313,7 +313,7 @@ def test_a_wrong_field(refused, assignment):
 TYPOS = {
     "estimation={name: csi_rs_ls}": "csilink: estimation.snr_db: required\n",
     "feedback=[{scheme: rvq, bit: 6}]": "csilink: feedback.rvq: unknown: bit (did you mean bits?); allowed: bits, freq",
-    "estimation={name: csi_rs_ls, snr: 10}": "estimation: unknown: snr (did you mean snr_db?); allowed: interpolation",
+    "estimation={name: csi_rs_ls, snr: 10}": "estimation: unknown: snr (did you mean snr_db?); allowed: snr_db",
     "estimation={name: csi_rs_lss}": "estimation.name: got 'csi_rs_lss' (did you mean csi_rs_ls?); allowed: csi_rs",
     "carrier={num_rbs: 4, num_rb: 4}": "carrier: unknown: num_rbs (did you mean num_rb?); allowed: carrier_hz",
     "seeds=1": "csilink: unknown: seeds (did you mean seed?); allowed: carrier, bs, ue",
@@ -356,7 +356,7 @@ SEVERAL = {
         [
             "unknown: runs (did you mean run?)",
             "carrier.num_rb: got 0",
-            "bs: unknown: n3 (did you mean n1?)",
+            "bs: unknown: n3; allowed: n1, n2, num_pol",
             "ue.num_users: got 'x'",
             "channel.profile: got 'F'",
             "channel: unknown: foo",
@@ -724,7 +724,7 @@ def test_a_network_of_bits_has_no_codec_to_export(refused):
 @pytest.mark.parametrize(
     ("assignment", "words"),
     [
-        ("foo=1", "csilink: unknown: foo; allowed: name, "),
+        ("foo=1", "csilink: unknown: foo; allowed: carrier, "),
         ("ue.num_users=2", "ue.num_users: got 2|1: every sample of a data set is one UE"),
         ("splits={train: 0}", "splits.train: got 0|greater than or equal to 1"),
         ("splits={}", "splits: got {}|at least 1"),
