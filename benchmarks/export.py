@@ -77,7 +77,7 @@ def export_model(weights: str, side: str, format_: str, folder: Path, *, int8: b
         raise ConfigError("--int8", format_, "onnx, litert")
     need("--format", *NEEDS.get(format_, ()))
     trained = TrainedModel(weights, alone=True)
-    if trained.card["model"]["name"] == "klt" or trained.codec is None:
+    if not trained.is_network or trained.codec is None:
         raise ConfigError("weights", weights, "weights of a network with a codec")
     folder = writable(folder.resolve())
     own_files(folder)  # refuse before the work

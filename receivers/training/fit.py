@@ -86,7 +86,7 @@ def _distillation(recipe: TrainingRecipe, shape: tuple[int, ...]) -> Distillatio
         teacher = TrainedModel(name)
     except ConfigError as error:
         raise ConfigError("distill.teacher", name, error.allowed) from None
-    if teacher.card["model"]["name"] == "klt":
+    if not teacher.is_network:
         raise ConfigError("distill.teacher", name, "weights of a network")
     ours = {key: getattr(recipe, key) for key in ("target", "domain", "scaling")}
     ours |= {"offset": 0.0, "scale": 1.0, "transposed": False}

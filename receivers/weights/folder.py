@@ -23,6 +23,7 @@ from simulator.core.readers import read_json, read_npz, reason
 from simulator.data.hdf5 import check_hdf5
 
 CARD = "card.json"
+_KERAS = ".weights.h5"
 
 
 class _File(BaseModel):
@@ -126,7 +127,7 @@ def _task(path: Path) -> str:
 
 def save_weights(network: Any, path: Path) -> None:
     """Weights of a Keras model to a file ``*.weights.h5``, whole or absent."""
-    with renamed(path, ".weights.h5") as temporary:
+    with renamed(path, _KERAS) as temporary:
         network.save_weights(temporary)
 
 
@@ -198,11 +199,16 @@ class WeightFolder:
         """Constructor arguments of the model."""
         return self.card["model"]["params"]
 
+    @property
+    def is_network(self) -> bool:
+        """Whether these are weights of a Keras model; a linear transform has none."""
+        return self.file.name.endswith(_KERAS)
+
     def load(self, model: Any) -> Any:
         """``model`` with the weights of this folder; StoreError if they are of another one."""
         # Keras reads other formats by their suffix: archives, and lists of further files.
-        if not self.file.name.endswith(".weights.h5"):
-            raise StoreError(f"{self.file}: no weights of the model in the card; allowed: a file *.weights.h5")
+        if not self.is_network:
+            raise StoreError(f"{self.file}: no weights of the model in the card; allowed: a file *{_KERAS}")
         try:
             check_hdf5(self.file)
             model.load_weights(self.file)

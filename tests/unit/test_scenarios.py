@@ -302,7 +302,7 @@ class TestPrecoderEntries:
         ("entry", "message"),
         [
             ({"nme": "zf"}, r"precoders\.0\.name: required"),
-            ({"name": "zff"}, r"precoders: got 'zff'; allowed: bd, mrt"),
+            ({"name": "zff"}, r"precoders: got 'zff' \(did you mean zf\?\); allowed: bd, mrt"),
             ({"name": "zf", "label": "a" * 121}, r"precoders\.0\.label: got "),
             (3, r"precoders\.0: got 3"),
         ],
