@@ -24,6 +24,7 @@ from simulator.downlink.scheduler import Scheduler
 from simulator.maths.transforms import unit_power
 from simulator.reporting.cqi_field import CqiField
 from simulator.reporting.prediction import Prediction
+from simulator.reporting.reporting import Reporting
 from simulator.reporting.uplink import Uplink, UplinkModel
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def build_estimator(scenario: Scenario) -> Estimator:
 
 def build_payloads(scenario: Scenario) -> dict[str, Payload]:
     """Reports of every scheme by label, in the order of the scenario, as the uplink carries them; imports no Keras."""
-    return payloads_of(scenario, {label: scheme for label, (scheme, *_) in _build_feedback(scenario).items()})
+    return payloads_of(scenario, {label: reporting.scheme for label, reporting in _build_reporting(scenario).items()})
 
 
 def payloads_of(scenario: Scenario, schemes: Mapping[str, FeedbackScheme]) -> dict[str, Payload]:
@@ -122,23 +123,21 @@ def build_uplink(scenario: Scenario) -> Uplink:
     return CodedUplink(**common, **section.coded)
 
 
-def _build_feedback(scenario: Scenario) -> dict[str, tuple[FeedbackScheme, Prediction | None, Uplink]]:
-    """Schemes with their prediction and their uplink by label."""
-    built: dict[str, tuple[FeedbackScheme, Prediction | None, Uplink]] = {}
+def _build_reporting(scenario: Scenario) -> dict[str, Reporting]:
+    """Schemes with their uplink and prediction by label."""
+    built: dict[str, Reporting] = {}
     common, faults = build_uplink(scenario), Faults()
     for entry in scenario.feedback:
         with faults:
-            for label, parts in _build_line(scenario, entry, common):
+            for label, reporting in _build_line(scenario, entry, common):
                 if label in built:
                     raise ConfigError("feedback", label, "every scheme once; set a label to tell two apart")
-                built[label] = parts
+                built[label] = reporting
     faults.throw()
     return built
 
 
-def _build_line(
-    scenario: Scenario, entry: Feedback, common: Uplink
-) -> Iterator[tuple[str, tuple[FeedbackScheme, Prediction | None, Uplink]]]:
+def _build_line(scenario: Scenario, entry: Feedback, common: Uplink) -> Iterator[tuple[str, Reporting]]:
     """Schemes of one line by label."""
     ideal = UplinkModel(on_loss=common.on_loss, delay_slots=common.delay_slots)
     prediction = _build_prediction(scenario, entry)
@@ -151,24 +150,20 @@ def _build_line(
             scheme.check_band(scenario.carrier.num_rb, scenario.carrier.subband_rb)
         label = entry.label or scheme.label + suffix
         uplink = ideal if entry.ideal_uplink else common.for_scheme(_payload(scenario, scheme), label)
-        slots = uplink.slots_per_report
-        need = scenario.time.history_slots + common.delay_slots + slots - 1
+        reporting = Reporting(scheme, uplink, prediction)
+        need = scenario.time.history_slots + reporting.lead
         if scenario.time.num_slots < need:
-            allowed = f"at least {need} (history, delay, and {slots} slots for a report of {label})"
+            allowed = f"at least {need} (history, delay, and {reporting.wait + 1} slots for a report of {label})"
             raise ConfigError("time.num_slots", scenario.time.num_slots, allowed)
-        if prediction is not None:
-            prediction.check(scheme, label, slots)
-            prediction.predictor.check(scenario.time.history_slots, common.delay_slots + slots - 1)
-        yield label, (scheme, prediction, uplink)
+        yield label, reporting
 
 
 def _build_prediction(scenario: Scenario, entry: Feedback) -> Prediction | None:
-    """Prediction of a line of schemes, checked against history and delay."""
+    """Prediction of a line of schemes."""
     section = entry.predict
     if section is None:
         return None
     predictor = registry.build("predictors", section.name, scenario.geometry, **(section.model_extra or {}))
-    predictor.check(scenario.time.history_slots, scenario.uplink.delay_slots)
     return Prediction(predictor, section.at)
 
 
@@ -182,22 +177,19 @@ def build_link(scenario: Scenario) -> Link:
         with faults:
             precoders[entry.key] = _build_precoder(scenario, entry)
     with faults:
-        feedback = _build_feedback(scenario)
+        reporting = _build_reporting(scenario)
     with faults:
         estimator = build_estimator(scenario)
     faults.throw()
     return Link(
         config=scenario.csi_config,
         estimator=estimator,
-        schemes={label: scheme for label, (scheme, *_) in feedback.items()},
+        reporting=reporting,
         precoders=precoders,
         snr_db=scenario.snr_db,
-        uplink=build_uplink(scenario),
-        uplinks={label: uplink for label, (*_, uplink) in feedback.items()},
         gammas=scenario.outage.gammas,
         rates_bpshz=scenario.outage.rates_bpshz,
         history_slots=scenario.time.history_slots,
-        predictions={label: prediction for label, (_, prediction, _) in feedback.items() if prediction is not None},
         detection=_build_detection(scenario),
         scheduler=_build_scheduler(scenario),
         adaptive_rank=scenario.precoding.rank == "adaptive",

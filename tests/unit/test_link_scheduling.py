@@ -14,10 +14,12 @@ from simulator.core.errors import ConfigError
 from simulator.core.types import CsiConfig, Panel
 from simulator.downlink import user_selection
 from simulator.downlink.scheduler import Scheduler, adaptive_layers, band_samples, expected_rates
-from simulator.link import Link, UplinkModel
+from simulator.link import Link
 from simulator.outcomes import LinkOutcome
 from simulator.precoding.linear import Rzf, Zf
 from simulator.precoding.wmmse import Wmmse
+from simulator.reporting.uplink import UplinkModel
+from tests.links import over
 
 PANEL = Panel(4, 1, 2)
 SNRS_DB = (-5.0, 20.0)
@@ -31,9 +33,10 @@ def config(rx=1, layers=1, subcarriers=4, panel=PANEL):
     return CsiConfig(panel, rx, subcarriers, 360e3, 2, layers)
 
 
-def link(cfg, precoders=("zf",), **fields):
+def link(cfg, precoders=("zf",), schemes=None, uplink=None, **fields):
     named = precoders if isinstance(precoders, dict) else {n: registry.build("precoders", n) for n in precoders}
-    defaults = dict(schemes={"perfect": PerfectFeedback(cfg)}, precoders=named, snr_db=SNRS_DB)
+    reporting = over(schemes or {"perfect": PerfectFeedback(cfg)}, uplink)
+    defaults = dict(reporting=reporting, precoders=named, snr_db=SNRS_DB)
     return Link(cfg, PerfectEstimator(), **{**defaults, **fields})
 
 
