@@ -136,6 +136,14 @@ def weight_folder(name: str) -> Path:
     return Path(name) if "/" in name or is_file(Path(name) / CARD) else zoo_folder() / name
 
 
+def named_weights(field: str, name: str, others: str = "") -> TrainedModel:
+    """Weights that a field of a recipe names; ConfigError with ``others`` that it may be, too."""
+    try:
+        return TrainedModel(name)
+    except ConfigError as error:
+        raise ConfigError(field, name, others + error.allowed) from None
+
+
 def note_weights(name: str) -> None:
     """Note the card of weights, which holds the hashes of their files; nothing where there are none."""
     card = weight_folder(name) / CARD

@@ -357,8 +357,10 @@ class Precoder(ABC):
         """This precoder for one scheme of a link: a new object where it needs the context, itself elsewhere."""
         return self
 
-    def check(self, num_users: int, num_streams: int, num_ports: int) -> None:  # noqa: B027 - most serve any link
+    def check(self, num_users: int, num_streams: int, num_ports: int) -> None:
         """Raise ConfigError when this precoder cannot serve the link."""
+        if self.single_user and num_users > 1:
+            raise ConfigError("precoding.precoders", type(self).__name__, f"one that serves {num_users} users")
 
 
 class Metric(ABC):

@@ -954,6 +954,9 @@ def test_help_list_and_check_stay_light():
     weights_folder(base=BIT_CARD)
     with_bits()
     commands = ["--help", "list", "check rvq_theory", "check s.yaml", "run --help", "run nowhere"]
+    commands += ["export transnet_250", "export csinet-100 --side x", "import-torch transnetz x --out y"]
+    commands += ["policies csinet-100 --store nowhere", "train csinet_250 --set model.name=x"]
+    commands += ["train csinet_250 --store nowhere", "dataset info nowhere", "list zo"]
     code = (
         "import sys; from benchmarks.cli import main\n"
         "for command in sys.argv[1:]:\n"

@@ -6,6 +6,7 @@ from keras import ops
 from tolerances import FLOAT32, INVERSE, SINGULAR, WATER_FILLING, assert_close
 
 from simulator.core import registry
+from simulator.core.errors import ConfigError
 from simulator.precoding import linear
 
 
@@ -279,7 +280,10 @@ class TestZfWaterFilling:
 
 @pytest.mark.parametrize("name", ["svd", "svd_water_filling"])
 def test_svd_serves_one_user(name):
-    assert registry.build("precoders", name).single_user
+    precoder = registry.build("precoders", name)
+    precoder.check(1, 2, 8)
+    with pytest.raises(ConfigError, match="serves 2 users"):
+        precoder.check(2, 2, 8)
 
 
 def inverse_of(a):
