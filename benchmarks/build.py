@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,20 +11,20 @@ import numpy as np
 
 from benchmarks.normalization import mean_power
 from benchmarks.stores import with_recipe
-from receivers.codebooks.pmi import check_subband
-from receivers.feedback.pmi import PmiFeedback
 from scenarios.channels import has_section
 from scenarios.schema import Feedback, Scenario
 from scenarios.sweep import Point
+from scenarios.transmission import PrecoderEntry
 from simulator.core import registry
-from simulator.core.errors import ConfigError, StoreError
+from simulator.core.errors import ConfigError, Faults, StoreError
 from simulator.core.finite import check_channels
-from simulator.core.interfaces import ChannelSource, Estimator, FeedbackScheme, Metric, Payload
+from simulator.core.interfaces import ChannelSource, Estimator, FeedbackScheme, Metric, Payload, Precoder
 from simulator.core.seeding import derive, derive_wide
 from simulator.downlink.scheduler import Scheduler
 from simulator.maths.transforms import unit_power
 from simulator.reporting.cqi_field import CqiField
 from simulator.reporting.prediction import Prediction
+from simulator.reporting.reporting import Reporting
 from simulator.reporting.uplink import Uplink, UplinkModel
 
 if TYPE_CHECKING:
@@ -66,18 +66,29 @@ def check_source(channel: Any, geometry: Any) -> None:
 def build_metrics(scenario: Scenario, always: Iterable[str] = ()) -> dict[str, Metric]:
     """Metrics of a scenario by name, all where it names none, after those that are computed ``always``."""
     names = scenario.metrics or tuple(registry.names("metrics"))
-    return {name: registry.build("metrics", name) for name in dict.fromkeys((*always, *names))}
+    metrics: dict[str, Metric] = {name: registry.build("metrics", name) for name in dict.fromkeys((*always, *names))}
+    for name in scenario.metrics or ():
+        for section in metrics[name].needs:
+            if getattr(scenario, section) is None:
+                raise ConfigError("metrics", name, f"{name} only with a {section} section")
+    return metrics
 
 
 def check_parts(scenario: Scenario) -> Link:
     """Build all that a run of this point needs; Keras, TensorFlow and Sionna only where parts of guests import them.
 
     Raises:
-        CsilinkError: for the first part that cannot be built.
+        CsilinkError: for all parts that cannot be built.
     """
-    check_source(scenario.channel, scenario.geometry)
-    build_metrics(scenario)
-    return build_link(scenario)
+    faults = Faults()
+    with faults:
+        check_source(scenario.channel, scenario.geometry)
+    with faults:
+        build_metrics(scenario)
+    with faults:
+        link = build_link(scenario)
+    faults.throw()
+    return link
 
 
 def build_estimator(scenario: Scenario) -> Estimator:
@@ -88,7 +99,7 @@ def build_estimator(scenario: Scenario) -> Estimator:
 
 def build_payloads(scenario: Scenario) -> dict[str, Payload]:
     """Reports of every scheme by label, in the order of the scenario, as the uplink carries them; imports no Keras."""
-    return payloads_of(scenario, {label: scheme for label, (scheme, *_) in _build_feedback(scenario).items()})
+    return payloads_of(scenario, {label: reporting.scheme for label, reporting in _build_reporting(scenario).items()})
 
 
 def payloads_of(scenario: Scenario, schemes: Mapping[str, FeedbackScheme]) -> dict[str, Payload]:
@@ -112,43 +123,47 @@ def build_uplink(scenario: Scenario) -> Uplink:
     return CodedUplink(**common, **section.coded)
 
 
-def _build_feedback(scenario: Scenario) -> dict[str, tuple[FeedbackScheme, Prediction | None, Uplink]]:
-    """Schemes with their prediction and their uplink by label."""
-    built: dict[str, tuple[FeedbackScheme, Prediction | None, Uplink]] = {}
-    common = build_uplink(scenario)
-    ideal = UplinkModel(on_loss=common.on_loss, delay_slots=common.delay_slots)
+def _build_reporting(scenario: Scenario) -> dict[str, Reporting]:
+    """Schemes with their uplink and prediction by label."""
+    built: dict[str, Reporting] = {}
+    common, faults = build_uplink(scenario), Faults()
     for entry in scenario.feedback:
-        prediction = _build_prediction(scenario, entry)
-        suffix = "" if prediction is None else f"+{entry.predict.name}@{prediction.at}"
-        suffix += "+ideal" if entry.ideal_uplink else ""
-        for params in entry.variants():
-            seed = derive(scenario.seed, "feedback")
-            scheme = registry.build("feedback", entry.scheme, scenario.csi_config, seed=seed, **params)
-            if isinstance(scheme, PmiFeedback) and scenario.carrier.num_rb is not None:
-                check_subband(scenario.carrier.num_rb, scenario.carrier.subband_rb)
-            label = entry.label or scheme.label + suffix
-            if label in built:
-                raise ConfigError("feedback", label, "every scheme once; set a label to tell two apart")
-            uplink = ideal if entry.ideal_uplink else common.for_scheme(_payload(scenario, scheme), label)
-            slots = uplink.slots_per_report
-            need = scenario.time.history_slots + common.delay_slots + slots - 1
-            if scenario.time.num_slots < need:
-                allowed = f"at least {need} (history, delay, and {slots} slots for a report of {label})"
-                raise ConfigError("time.num_slots", scenario.time.num_slots, allowed)
-            if prediction is not None:
-                prediction.check(scheme, label, slots)
-                prediction.predictor.check(scenario.time.history_slots, common.delay_slots + slots - 1)
-            built[label] = scheme, prediction, uplink
+        with faults:
+            for label, reporting in _build_line(scenario, entry, common):
+                if label in built:
+                    raise ConfigError("feedback", label, "every scheme once; set a label to tell two apart")
+                built[label] = reporting
+    faults.throw()
     return built
 
 
+def _build_line(scenario: Scenario, entry: Feedback, common: Uplink) -> Iterator[tuple[str, Reporting]]:
+    """Schemes of one line by label."""
+    ideal = UplinkModel(on_loss=common.on_loss, delay_slots=common.delay_slots)
+    prediction = _build_prediction(scenario, entry)
+    suffix = "" if prediction is None else f"+{entry.predict.name}@{prediction.at}"
+    suffix += "+ideal" if entry.ideal_uplink else ""
+    for params in entry.variants():
+        seed = derive(scenario.seed, "feedback")
+        scheme = registry.build("feedback", entry.scheme, scenario.csi_config, seed=seed, **params)
+        if scenario.carrier.num_rb is not None:
+            scheme.check_band(scenario.carrier.num_rb, scenario.carrier.subband_rb)
+        label = entry.label or scheme.label + suffix
+        uplink = ideal if entry.ideal_uplink else common.for_scheme(_payload(scenario, scheme), label)
+        reporting = Reporting(scheme, uplink, prediction)
+        need = scenario.time.history_slots + reporting.lead
+        if scenario.time.num_slots < need:
+            allowed = f"at least {need} (history, delay, and {reporting.wait + 1} slots for a report of {label})"
+            raise ConfigError("time.num_slots", scenario.time.num_slots, allowed)
+        yield label, reporting
+
+
 def _build_prediction(scenario: Scenario, entry: Feedback) -> Prediction | None:
-    """Prediction of a line of schemes, checked against history and delay."""
+    """Prediction of a line of schemes."""
     section = entry.predict
     if section is None:
         return None
     predictor = registry.build("predictors", section.name, scenario.geometry, **(section.model_extra or {}))
-    predictor.check(scenario.time.history_slots, scenario.uplink.delay_slots)
     return Prediction(predictor, section.at)
 
 
@@ -156,30 +171,41 @@ def build_link(scenario: Scenario) -> Link:
     """The link of one point."""
     from simulator.link import Link
 
-    precoders = {
-        entry.key: registry.build("precoders", entry.name, **entry.params) for entry in scenario.precoding.precoders
-    }
-    for precoder in precoders.values():
-        streams = scenario.served_users * scenario.precoding.layers_per_user
-        precoder.check(scenario.served_users, streams, scenario.panel.num_ports)
-    feedback = _build_feedback(scenario)
+    faults = Faults()
+    precoders: dict[str, Precoder] = {}
+    for entry in scenario.precoding.precoders:
+        with faults:
+            precoders[entry.key] = _build_precoder(scenario, entry)
+    with faults:
+        reporting = _build_reporting(scenario)
+    with faults:
+        estimator = build_estimator(scenario)
+    faults.throw()
     return Link(
         config=scenario.csi_config,
-        estimator=build_estimator(scenario),
-        schemes={label: scheme for label, (scheme, *_) in feedback.items()},
+        estimator=estimator,
+        reporting=reporting,
         precoders=precoders,
         snr_db=scenario.snr_db,
-        uplink=build_uplink(scenario),
-        uplinks={label: uplink for label, (*_, uplink) in feedback.items()},
         gammas=scenario.outage.gammas,
         rates_bpshz=scenario.outage.rates_bpshz,
         history_slots=scenario.time.history_slots,
-        predictions={label: prediction for label, (_, prediction, _) in feedback.items() if prediction is not None},
         detection=_build_detection(scenario),
         scheduler=_build_scheduler(scenario),
         adaptive_rank=scenario.precoding.rank == "adaptive",
         throughput=build_throughput(scenario),
     )
+
+
+def _build_precoder(scenario: Scenario, entry: PrecoderEntry) -> Precoder:
+    """Precoder that can serve the link."""
+    precoder: Precoder = registry.build("precoders", entry.name, **entry.params)
+    users = scenario.served_users
+    if precoder.single_user and users > 1:
+        allowed = f"{entry.name} serves one user; {scenario.users_field} is {users}"
+        raise ConfigError("precoding.precoders", entry.name, allowed)
+    precoder.check(users, users * scenario.precoding.layers_per_user, scenario.panel.num_ports)
+    return precoder
 
 
 def _build_detection(scenario: Scenario) -> Detection:

@@ -12,6 +12,7 @@ import typer
 
 from benchmarks.cli_dataset import dataset
 from benchmarks.cli_verify import verify
+from benchmarks.quiet import quiet, quiet_imports
 from simulator.core.paths import nothing_left, writable
 
 app = typer.Typer(
@@ -48,10 +49,12 @@ Drops = Annotated[int | None, typer.Option(help="Number of channel drops; overri
 @app.command()
 def run(
     file: File,
-    out: Annotated[Path | None, typer.Option(callback=writable, help="Results folder [default: results/NAME].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(callback=writable, help="Results folder.", show_default="results/NAME")
+    ] = None,
     drops: Drops = None,
     set_: Overrides = None,
-    workers: Annotated[int | None, typer.Option(help="Worker processes [default: all CPUs, at most 8].")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes.", show_default="all CPUs, at most 8")] = None,
     engine: Annotated[str, typer.Option(help="local, or ray (extra `ray`).")] = "local",
     resume: Annotated[bool, typer.Option("--resume", help="Go on in a folder that holds results.")] = False,
 ) -> None:
@@ -114,12 +117,17 @@ def list_(
 def train(
     file: File,
     store: Annotated[
-        Path | None, typer.Option(help="Channel store [default: the recipe's dataset, a path or a name in datasets/].")
+        Path | None,
+        typer.Option(help="Channel store.", show_default="the recipe's dataset, a path or a name in datasets/"),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(callback=writable, help="Checkpoints, weights, card [default: checkpoints/NAME].")
+        Path | None,
+        typer.Option(callback=writable, help="Checkpoints, weights, card.", show_default="checkpoints/NAME"),
     ] = None,
-    backend: Annotated[str | None, typer.Option(help="Keras backend: tensorflow, jax or torch.")] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(help="Keras backend: tensorflow, jax or torch.", show_default="KERAS_BACKEND, or tensorflow"),
+    ] = None,
     set_: Overrides = None,
 ) -> None:
     """Train a model or make a codebook, resumable. The folder serves as `weights:` (`path:`) of a scenario."""
@@ -186,7 +194,6 @@ def import_torch(
 ) -> None:
     """Published PyTorch weights to a folder that serves as `weights:` of a scenario."""
     from benchmarks.import_torch import import_checkpoint
-    from benchmarks.quiet import quiet
     from receivers.weights.folder import CARD
     from scenarios.load import apply_override
 
@@ -211,7 +218,7 @@ def export(
     format_: Annotated[str, typer.Option("--format", help="keras, savedmodel, onnx or litert.")] = "keras",
     int8: Annotated[bool, typer.Option("--int8", help="Weights and activations in 8 bits (onnx, litert).")] = False,
     out: Annotated[
-        Path | None, typer.Option(callback=writable, help="Folder [default: exports/NAME-SIDE-FORMAT].")
+        Path | None, typer.Option(callback=writable, help="Folder.", show_default="exports/NAME-SIDE-FORMAT")
     ] = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Run an exported folder against its golden vectors.")
@@ -222,7 +229,6 @@ def export(
 ) -> None:
     """Encoder or decoder with quantiser, tables, card and golden vectors, for use in another link."""
     from benchmarks.export import export_model, verify_folder
-    from benchmarks.quiet import quiet
 
     folder = Path(weights)
     if not verify:
@@ -239,14 +245,12 @@ def policies(
     weights: Annotated[str, typer.Argument(help="Zoo name or folder of weights.")],
     store: Annotated[Path, typer.Option(help="Channel store of their data set; its validation split calibrates.")],
     out: Annotated[
-        Path | None, typer.Option(callback=writable, help="File [default: precision.npz beside the weights].")
+        Path | None, typer.Option(callback=writable, help="File.", show_default="precision.npz next to the weights")
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="A=B", help="E.g. candidates=10.")] = None,
 ) -> None:
     """Mixed-precision policies of an encoder for scheme rp-mpq (sensitivities, ILP, KL, tables)."""
-    from benchmarks.precision import make_policies
     from benchmarks.stores import open_store
-    from receivers.precision.offline import parse_precision
     from receivers.precision.policy_set import FILE
     from receivers.weights.folder import TrainedModel
     from scenarios.load import apply_override
@@ -254,9 +258,13 @@ def policies(
     params: dict[str, Any] = {}
     for assignment in set_ or ():
         apply_override(params, assignment)
+    path, channels = out or TrainedModel(weights).folder / FILE, open_store(store)
+    from receivers.precision.offline import parse_precision
+
     recipe = parse_precision(params)
-    path = out or TrainedModel(weights).folder / FILE
-    found, _ = make_policies(weights, open_store(store), recipe, typer.echo)
+    from benchmarks.precision import make_policies
+
+    found, _ = make_policies(weights, channels, recipe, typer.echo)
     found.save(path)
     typer.echo(f"{len(found.policies)} policies, cost {found.kappa.min():.3f}..{found.kappa.max():.3f}: {path}")
 
@@ -326,13 +334,14 @@ def main() -> None:
     from simulator.core.extras import EXTRAS, missing
 
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    quiet_imports()
     try:
         code = app(standalone_mode=False)
         if code == 130:  # Typer's answer to Ctrl-C
             raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
     except CsilinkError as error:
-        _fail(2, str(error))
+        _fail(2, *(each.text for each in error.all))
     except (KeyboardInterrupt, typer.Abort):
         _fail(130, "interrupted; run again with --resume to go on")
     except Exception as error:
@@ -388,8 +397,9 @@ def _over_stores(data: dict[str, Any], store: Path | None, out: Path | None) -> 
     typer.echo(f"weights and card: {folder}")
 
 
-def _fail(code: int, message: str) -> None:
-    print("csilink:", " ".join(message.splitlines()), file=sys.stderr)
+def _fail(code: int, *messages: str) -> None:
+    for message in messages:
+        print("csilink:", " ".join(message.splitlines()), file=sys.stderr)
     sys.stderr.flush()
     os._exit(code) if code == 130 else sys.exit(code)
 

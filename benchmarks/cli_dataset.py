@@ -34,7 +34,7 @@ Seed = Annotated[int, typer.Option(min=0, help="Seed of the shuffle.")]
 def generate(
     file: Annotated[str, typer.Argument(help="YAML recipe, or the name of a shipped one.")],
     out: Annotated[
-        Path | None, typer.Option(callback=writable, help="Folder of the store [default: datasets/NAME].")
+        Path | None, typer.Option(callback=writable, help="Folder of the store.", show_default="datasets/NAME")
     ] = None,
     set_: Overrides = None,
 ) -> None:
@@ -111,9 +111,9 @@ def import_(
 @dataset.command()
 def info(
     store: Store,
-    split: Annotated[str | None, typer.Option(help="Split [default: the first].")] = None,
+    split: Annotated[str | None, typer.Option(help="Split.", show_default="the first")] = None,
     out: Annotated[
-        Path | None, typer.Option(callback=writable, help="PNG of an example [default: results/STORE.png].")
+        Path | None, typer.Option(callback=writable, help="PNG of an example.", show_default="results/STORE.png")
     ] = None,
     sample: Annotated[int, typer.Option(min=0, help="Which sample to draw.")] = 0,
     max_samples: Annotated[int, typer.Option(min=2, help="Samples that the statistics use.")] = 2000,

@@ -27,7 +27,7 @@ def precoding_seconds(scenario: Scenario, link: Link) -> float:
         precoder.num_solves * (len(scenario.snr_db) if precoder.noise_dependent else 1)
         for precoder in link.precoders.values()
     )
-    systems *= g.num_slots * g.num_subcarriers * (len(link.schemes) + 1)
+    systems *= g.num_slots * g.num_subcarriers * (len(link.reporting) + 1)
     return systems * streams**2 * (streams + g.panel.num_ports) / _RATE
 
 

@@ -205,7 +205,7 @@ def _remote_chunk(scenario_text: str, first: int, drops: int, content: dict[str,
     try:
         return compute(scenario_text, first, drops, content)
     except CsilinkError as error:
-        return str(error)
+        return error.line
 
 
 def check_engine(name: str, workers: int | None) -> None:

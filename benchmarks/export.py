@@ -76,15 +76,15 @@ def export_model(weights: str, side: str, format_: str, folder: Path, *, int8: b
     if int8 and format_ not in ("onnx", "litert"):
         raise ConfigError("--int8", format_, "onnx, litert")
     need("--format", *NEEDS.get(format_, ()))
+    trained = TrainedModel(weights, alone=True)
+    if not trained.is_network or trained.codec is None:
+        raise ConfigError("weights", weights, "weights of a network with a codec")
+    folder = writable(folder.resolve())
+    own_files(folder)  # refuse before the work
     import keras
 
     if keras.backend.backend() != "tensorflow":
         raise ConfigError("KERAS_BACKEND", keras.backend.backend(), "tensorflow, for export")
-    trained = TrainedModel(weights, alone=True)
-    if trained.card["model"]["name"] == "klt" or trained.codec is None:
-        raise ConfigError("weights", weights, "weights of a network with a codec")
-    folder = writable(folder.resolve())
-    own_files(folder)  # refuse before the work
     try:
         make_folder(folder.parent)
         sweep(folder.parent, folder.name)

@@ -15,7 +15,7 @@ from receivers.weights.folder import alone, save_weights
 from receivers.weights.torch import ARCHITECTURES, load_torch_weights
 from simulator.core import registry
 from simulator.core.content import own_version
-from simulator.core.errors import ConfigError, StoreError
+from simulator.core.errors import ConfigError, StoreError, required
 from simulator.core.extras import need
 from simulator.data.channel_version import channel_version
 from simulator.data.store import ChannelStore, sha256, write_json
@@ -62,7 +62,7 @@ def import_checkpoint(
     if model in ("wifo", "wifo_cf"):
         return (import_wifo if model == "wifo" else import_wifo_cf)(state, files, store, folder, params)
     if store is None:
-        raise ConfigError("--store", "nothing", "a store of truncated angular-delay images (import format cost2100)")
+        raise required("--store", "(a store of truncated angular-delay images, import format cost2100)")
     return _import_autoencoder(model, state, files, store, folder, params)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from receivers.weights.folder import save_weights
-from simulator.core.errors import ConfigError, StoreError
+from simulator.core.errors import ConfigError, StoreError, required
 from simulator.core.types import CsiConfig
 from simulator.data.channel_version import channel_version
 from simulator.data.store import ChannelStore, sha256, write_json
@@ -93,7 +93,7 @@ def import_wifo_cf(
     from receivers.weights.torch_wifo_cf import load_wifo_cf, wifo_cf_params
 
     if store is None:
-        raise ConfigError("--store", "nothing", "a store with the panel and band of the link")
+        raise required("--store", "(a store with the panel and band of the link)")
     told = {**wifo_cf_params(state), **params}
     if "top_k" not in told:
         raise ConfigError("--set", "no top_k", f"top_k=N, the experts of a token, of {told['num_experts']}")

@@ -119,7 +119,7 @@ def make_policies(
         ConfigError: weights of another kind, a store that does not fit, an infeasible budget.
     """
     trained = TrainedModel(weights)
-    if trained.codec is None or trained.input.target != "channel" or trained.card["model"]["name"] == "klt":
+    if trained.codec is None or trained.input.target != "channel" or not trained.is_network:
         raise ConfigError("weights", weights, "an autoencoder of channel images with a codec")
     data = calibration(store, "val", trained, recipe.samples, recipe.frequencies)
     encoder = MixedPrecisionEncoder(trained.model.encoder, **recipe.encoder_options)

@@ -15,7 +15,7 @@ from benchmarks.data_sets import is_data_set
 from benchmarks.intervals import half_width_of
 from benchmarks.saved import save_figure
 from receivers.training.recipe import TrainingRecipe
-from receivers.weights.folder import save_weights
+from receivers.weights.folder import named_weights, save_weights
 from simulator.core import registry
 from simulator.core.content import own_version
 from simulator.core.durable import renamed
@@ -42,6 +42,10 @@ def train(recipe: TrainingRecipe, store: ChannelStore, folder: Path, progress: A
     """
     if not is_data_set(store, recipe.dataset):
         raise ConfigError("--store", store.name, f"a store of the data set {recipe.dataset}")
+    if recipe.init not in ("random", "pca"):
+        named_weights("init", recipe.init, "random, pca, ")
+    if recipe.distill is not None:
+        named_weights("distill.teacher", recipe.distill.teacher)
     most = store.layout.entry_shape[-1]
     if recipe.domain == "angular_delay" and recipe.num_delays > most:
         raise ConfigError("num_delays", recipe.num_delays, f"1..{most} (delay taps that the store can give)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, StrictBool, ValidationError, model_serializer, model_validator
+from pydantic import BaseModel, Field, StrictBool, model_serializer, model_validator
 
 from scenarios.sections import PluginSection, Section, known
 from simulator.core import registry
@@ -22,7 +22,7 @@ from simulator.core.params import (
     Real,
     SystemCorrection,
     ZenithRange,
-    config_error,
+    parsed,
 )
 
 
@@ -207,7 +207,4 @@ def parse_channel(value: Any) -> Any:
     if not isinstance(value, dict) or not isinstance(value.get("model"), str):
         raise ConfigError("channel", value, f"a mapping with model: {', '.join(registry.names('channels'))}")
     known("channel.model", "channels", value["model"])
-    try:
-        return _CHANNELS.get(value["model"], GuestChannel).model_validate(value)
-    except ValidationError as error:
-        raise config_error(error, "channel") from None
+    return parsed(_CHANNELS.get(value["model"], GuestChannel), value, "channel")

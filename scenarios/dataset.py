@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from scenarios.channels import parse_channel
 from scenarios.schema import Radio
 from scenarios.sections import Section
 from simulator.core.errors import ConfigError
-from simulator.core.params import Count, FileName, Integer, PositiveFloat, config_error
+from simulator.core.params import Count, FileName, Integer, PositiveFloat, parsed
 
 
 class Part(Section):
@@ -63,8 +63,5 @@ class DatasetRecipe(Radio):
 
 
 def parse_recipe(data: dict[str, Any]) -> DatasetRecipe:
-    """Plain data to a validated recipe; the first problem as a ConfigError that names the field."""
-    try:
-        return DatasetRecipe.model_validate(data)
-    except ValidationError as error:
-        raise config_error(error) from None
+    """Plain data to a validated recipe; all problems as one ConfigError that names the fields."""
+    return parsed(DatasetRecipe, data)

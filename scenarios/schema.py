@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from scenarios.channels import RayleighChannel, parse_channel
 from scenarios.sections import PluginSection, Section, known
 from scenarios.transmission import Demodulation, Outage, Pilots, Precoding, Scheduling, Throughput, Uplink
 from simulator.core import registry
-from simulator.core.errors import ConfigError
-from simulator.core.params import Count, FileName, Integer, Label, PositiveFloat, Real, SnrDb, Speed, config_error
+from simulator.core.errors import ConfigError, Faults
+from simulator.core.params import Count, FileName, Integer, Label, PositiveFloat, Real, SnrDb, Speed, parsed
 from simulator.core.types import CsiConfig, Panel, RadioGeometry
 from simulator.nr.mcs import MAX_LAYERS
 
@@ -21,7 +21,6 @@ _MAX_SNRS = 1000
 # Channel amplitudes, range known at both ends [dB]: unit power, or any path gain, or that of UEs of one cell.
 _AMPLITUDE_RANGES_DB = {"per_sample": None, "per_dataset": (-120.0, 60.0), "none": (-200.0, 40.0)}
 _MAX_VARIANTS = 1000
-_OF_THROUGHPUT = ("bler", "goodput_bpshz", "mcs_mean", "user_goodput_bpshz")
 
 
 class Carrier(Section):
@@ -344,48 +343,72 @@ class Scenario(Radio):
 
     @model_validator(mode="after")
     def _consistent(self) -> Scenario:
-        known("estimation.name", "estimators", self.estimation.name)
-        for entry in self.feedback:
-            known("feedback.scheme", "feedback", entry.scheme)
-            if entry.predict is not None:
-                known(f"feedback.{entry.scheme}.predict.name", "predictors", entry.predict.name)
-            entry.variants()
-        users, metrics = self.served_users, self.metrics or ()
-        precoders = [entry.name for entry in self.precoding.precoders]
-        for field, kind, names in (
-            ("precoding.precoders", "precoders", precoders),
-            ("metrics", "metrics", metrics),
+        faults = Faults()
+        for check in (
+            self._check_names,
+            self._check_users,
+            self._check_throughput,
+            self._check_stopping,
+            lambda: self.check_channel(self.channel),
+            self._check_slots,
+            lambda: self.csi_config,  # raises for impossible layers
+            self._check_detection,
         ):
-            for name in names:
+            with faults:
+                check()
+        faults.throw()
+        return self
+
+    def _check_names(self) -> None:
+        """Known plug-ins, and no value twice in a list."""
+        faults = Faults()
+        named = [("estimation.name", "estimators", self.estimation.name)]
+        for entry in self.feedback:
+            named.append(("feedback.scheme", "feedback", entry.scheme))
+            if entry.predict is not None:
+                named.append((f"feedback.{entry.scheme}.predict.name", "predictors", entry.predict.name))
+            with faults:
+                entry.variants()
+        named += [("precoding.precoders", "precoders", entry.name) for entry in self.precoding.precoders]
+        named += [("metrics", "metrics", name) for name in self.metrics or ()]
+        for field, kind, name in named:
+            with faults:
                 known(field, kind, name)
-        _once("precoding.precoders", tuple(entry.key for entry in self.precoding.precoders))
-        _once("metrics", metrics)
-        _once("snr_db", self.snr_db)
-        _once("outage.gammas", self.outage.gammas)
-        _once("outage.rates_bpshz", self.outage.rates_bpshz)
-        field = "ue.num_users" if self.scheduling.num_selected is None else "scheduling.num_selected"
+        for field, values in (
+            ("precoding.precoders", tuple(entry.key for entry in self.precoding.precoders)),
+            ("metrics", self.metrics or ()),
+            ("snr_db", self.snr_db),
+            ("outage.gammas", self.outage.gammas),
+            ("outage.rates_bpshz", self.outage.rates_bpshz),
+        ):
+            with faults:
+                _once(field, values)
+        faults.throw()
+
+    def _check_users(self) -> None:
+        """Users and streams that the ports can serve."""
+        users = self.served_users
+        field = self.users_field
         if users > self.ue.num_users:
             raise ConfigError(field, users, f"at most ue.num_users = {self.ue.num_users}")
         streams, ports = users * self.precoding.layers_per_user, self.panel.num_ports
         if streams > ports:
             name = field.split(".")[1]
             raise ConfigError(field, streams, f"at most {ports} streams ({name} * layers_per_user) on {ports} ports")
-        for name in precoders:
-            if users > 1 and name in ("svd", "svd_water_filling"):
-                raise ConfigError("precoding.precoders", name, f"{name} serves one user; {field} is {users}")
-        self._check_throughput(metrics)
-        computed = metrics or registry.names("metrics")
+
+    def _check_stopping(self) -> None:
+        """The watched metric is computed."""
+        computed = self.metrics or registry.names("metrics")
         if self.run.ci_rel is not None and not self.run.ci_metric.startswith(tuple(computed)):
             raise ConfigError("run.ci_metric", self.run.ci_metric, ", ".join(computed))
-        self.check_channel(self.channel)
+
+    def _check_slots(self) -> None:
+        """Slots for history and delay."""
         need = self.time.history_slots + self.uplink.delay_slots
         if self.time.num_slots < need:
             raise ConfigError(
                 "time.num_slots", self.time.num_slots, f"at least {need} (time.history_slots + uplink.delay_slots)"
             )
-        self.csi_config  # noqa: B018 - raises for impossible layers
-        self._check_detection()
-        return self
 
     def _check_detection(self) -> None:
         """DM-RS need whole resource blocks and a port for every layer of a UE."""
@@ -407,17 +430,18 @@ class Scenario(Radio):
         return self.scheduling.num_selected or self.ue.num_users
 
     @property
+    def users_field(self) -> str:
+        """The field that says how many."""
+        return "ue.num_users" if self.scheduling.num_selected is None else "scheduling.num_selected"
+
+    @property
     def reports_cqi(self) -> bool:
         """Whether every report carries a wideband CQI: the gNB adapts its MCS to the reports."""
         return self.throughput is not None and self.throughput.cqi == "wideband"
 
-    def _check_throughput(self, metrics: tuple[str, ...]) -> None:
-        """ConfigError for scores without transport blocks, and for blocks that the standard does not have."""
-        if self.throughput is None:
-            for name in metrics:
-                if name in _OF_THROUGHPUT:
-                    raise ConfigError("metrics", name, f"{name} only with a throughput section")
-        elif self.precoding.layers_per_user > MAX_LAYERS:
+    def _check_throughput(self) -> None:
+        """ConfigError for blocks that the standard does not have."""
+        if self.throughput is not None and self.precoding.layers_per_user > MAX_LAYERS:
             allowed = f"1..{MAX_LAYERS} with a throughput section (one codeword)"
             raise ConfigError("precoding.layers_per_user", self.precoding.layers_per_user, allowed)
 
@@ -436,11 +460,8 @@ class Scenario(Radio):
 
 
 def parse_scenario(data: dict[str, Any]) -> Scenario:
-    """Plain data to a validated scenario; the first problem as a ConfigError that names the field."""
-    try:
-        return Scenario.model_validate(data)
-    except ValidationError as error:
-        raise config_error(error) from None
+    """Plain data to a validated scenario; all problems as one ConfigError that names the fields."""
+    return parsed(Scenario, data)
 
 
 def _once(field: str, values: tuple[Any, ...]) -> None:

@@ -7,8 +7,18 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from scenarios.sections import PluginSection, Section
-from simulator.core.errors import ConfigError
-from simulator.core.params import Count, Integer, Label, PositiveFloat, Probability, Real, SnrDb
+from simulator.core.errors import ConfigError, required
+from simulator.core.params import (
+    Count,
+    Integer,
+    Label,
+    Overhead,
+    PositiveFloat,
+    Probability,
+    Real,
+    SnrDb,
+    TargetBler,
+)
 from simulator.nr.dmrs import Dmrs
 
 
@@ -67,7 +77,7 @@ class Uplink(Section):
                 raise ConfigError(f"uplink.{name}", value, f"no value with uplink.code: {self.code}")
         for name in ("snr_db", "num_re") if self.code == "uci" else ():
             if getattr(self, name) is None:
-                raise ConfigError(f"uplink.{name}", "nothing", "a value is required with uplink.code: uci")
+                raise required(f"uplink.{name}", "with uplink.code: uci")
         return self
 
     @property
@@ -241,9 +251,9 @@ class Throughput(Section):
     mode: Literal["eesm", "exact"] = "eesm"
     mcs_table: Annotated[Integer, Field(ge=1, le=3)] = 1
     cqi: Literal["wideband", "ideal"] = "wideband"
-    target_bler: Annotated[Real, Field(ge=1e-5, le=0.5)] = 0.1
+    target_bler: TargetBler = 0.1
     olla: bool = True
     olla_step_db: PositiveFloat = 1.0
     olla_warm_up_slots: Annotated[Integer, Field(ge=0, le=10_000)] = 100
-    overhead: Annotated[Real, Field(ge=0, le=0.9)] = 1 / 7
+    overhead: Overhead = 1 / 7
     num_iter: Annotated[Integer, Field(ge=1, le=100)] = 20

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from simulator.core.backend import ops
-from simulator.core.errors import ConfigError
+from simulator.core.errors import ConfigError, Faults
 from simulator.core.finite import LARGEST_IN_LINK, check_channels
-from simulator.core.interfaces import Estimator, FeedbackScheme, Precoder
+from simulator.core.interfaces import Estimator, Precoder
 from simulator.core.seeding import derive_wide
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, PrecodingContext
 from simulator.downlink.detection import Detection
@@ -22,9 +22,8 @@ from simulator.maths import rates
 from simulator.maths.rates import known_rows
 from simulator.outcomes import CsiOutcome, LinkOutcome
 from simulator.reporting.cqi_field import CQI_BITS
-from simulator.reporting.prediction import Prediction, windows
+from simulator.reporting.prediction import windows
 from simulator.reporting.reporting import Known, Reporting
-from simulator.reporting.uplink import Uplink, UplinkModel
 from simulator.scores.subband import subband_directions
 from simulator.throughput.blocks import Throughput
 from simulator.throughput.cqi import Cqi
@@ -37,16 +36,13 @@ class Link:
     Args:
         config: public configuration.
         estimator: channel estimator of the UEs.
-        schemes: feedback schemes by label.
+        reporting: how CSI gets to the gNB, scheme by scheme, by label.
         precoders: precoders by name.
         snr_db: total transmit power over noise power per subcarrier [dB].
-        uplink: delay and impairments.
-        uplinks: the uplink of each scheme, by label, where it is not ``uplink``; its delay is the same.
         gammas: relative outage targets.
         rates_bpshz: absolute outage targets.
         history_slots: estimates that the UE knows when it reports, its current one included; reconstructions that a
             gNB which predicts knows.
-        predictions: how the delay is predicted away, by label of the scheme; a scheme without an entry does not.
         detection: how UEs demodulate.
         scheduler: selects the users of a slot from the CSI at the gNB; None: all users.
         adaptive_rank: the gNB chooses the layers of every user, up to ``config.num_layers``.
@@ -60,15 +56,12 @@ class Link:
 
     config: CsiConfig
     estimator: Estimator
-    schemes: Mapping[str, FeedbackScheme]
+    reporting: Mapping[str, Reporting]
     precoders: Mapping[str, Precoder]
     snr_db: tuple[float, ...]
-    uplink: Uplink = field(default_factory=UplinkModel)
-    uplinks: Mapping[str, Uplink] = field(default_factory=dict)
     gammas: tuple[float, ...] = (0.95,)
     rates_bpshz: tuple[float, ...] = (1.0,)
     history_slots: int = 1
-    predictions: Mapping[str, Prediction] = field(default_factory=dict)
     detection: Detection = field(default_factory=Detection)
     scheduler: Scheduler | None = None
     adaptive_rank: bool = False
@@ -76,11 +69,11 @@ class Link:
     throughput: Throughput | None = None
 
     def __post_init__(self) -> None:
-        for label in self.predictions:
-            if label not in self.schemes:
-                raise ConfigError("predictions", label, ", ".join(self.schemes))
-        for label in self.schemes:
-            self._reporting(label).check(label)
+        faults = Faults()
+        for label, reporting in self.reporting.items():
+            with faults:
+                reporting.check(label, self.history_slots)
+        faults.throw()
 
     def run(self, h: np.ndarray, *, seed: int) -> Iterator[tuple[str, str | None, CsiOutcome | LinkOutcome]]:
         """Outcomes of one block of drops, scheme by scheme.
@@ -100,13 +93,16 @@ class Link:
             raise ConfigError("time.num_slots", h.shape[4], f"at least {self.num_slots} (history, delay, segments)")
         warm_up, csi = self._estimates(h, seed)
         scored = cache(lambda slots: _Scored(self, h[..., -slots:, :], derive_wide(seed, "dmrs")))
-        for label in self.schemes:
+        for label in self.reporting:
             yield from self._run_scheme(label, scored(h.shape[4] - self._lead(label)), warm_up, csi, seed)
 
     def _run_scheme(
         self, label: str, scored: _Scored, warm_up: CsiEstimate | None, csi: CsiEstimate, seed: int
     ) -> Iterator[tuple[str, str | None, CsiOutcome | LinkOutcome]]:
-        known = self._reporting(label).run(warm_up, csi, scored.shape, seed=seed)
+        cqi = None if self._cqi is None else self._cqi.at_ue
+        known = self.reporting[label].run(
+            warm_up, csi, scored.shape, seed=seed, history_slots=self.history_slots, cqi=cqi
+        )
         rows_hat = known_rows(known.csi, self.config)
         correlation2 = ops.convert_to_numpy(rates.correlation2(scored.rows, rows_hat))
         reported = self._directions(lambda: known.csi)
@@ -136,29 +132,11 @@ class Link:
     @property
     def num_slots(self) -> int:
         """Slots that a drop has at least: history, delay, and the longest report."""
-        return 1 + max(map(self._lead, self.schemes))
+        return 1 + max(map(self._lead, self.reporting))
 
     def _lead(self, label: str) -> int:
         """Slots that are not scored: those that fill the history, the delay, and the first report."""
-        return self.history_slots - 1 + self.uplink.delay_slots + self._uplink(label).slots_per_report - 1
-
-    def _uplink(self, label: str) -> Uplink:
-        return self.uplinks.get(label, self.uplink)
-
-    def _reporting(self, label: str) -> Reporting:
-        return Reporting(
-            self.schemes[label],
-            self._gnb[label],
-            self._uplink(label),
-            self.history_slots,
-            self.predictions.get(label),
-            None if self._cqi is None else self._cqi.at_ue,
-        )
-
-    @cached_property
-    def _gnb(self) -> dict[str, FeedbackScheme]:
-        """Schemes at the gNB: objects of their own, so that nothing but bits gets there."""
-        return {label: scheme.twin() for label, scheme in self.schemes.items()}
+        return self.history_slots - 1 + self.reporting[label].lead
 
     @cached_property
     def _within_power(self) -> set[str]:
@@ -181,7 +159,8 @@ class Link:
 
     def _csi_outcome(self, label: str, known: Known, h: np.ndarray, correlation2: np.ndarray) -> CsiOutcome:
         """What metrics see of the CSI; ``correlation2 [batch * slot, subcarrier, user, layer]``."""
-        may_fail = self._uplink(label).may_fail
+        reporting = self.reporting[label]
+        may_fail = reporting.uplink.may_fail
         by_drop = (len(h), h.shape[4])
         h_hat = known.csi.h
         return CsiOutcome(
@@ -190,7 +169,7 @@ class Link:
             correlation2=correlation2.reshape(*by_drop, *correlation2.shape[1:]).transpose(0, 3, 4, 1, 2),
             num_bits=known.num_bits,
             snr_db=self.snr_db,
-            part1_bits=self.schemes[label].part1_bits + (0 if self._cqi is None else CQI_BITS),
+            part1_bits=reporting.scheme.part1_bits + (0 if self._cqi is None else CQI_BITS),
             ue_bops=known.bops,
             lost=~known.good if may_fail else None,
             wrong=known.wrong if may_fail else None,

@@ -116,7 +116,7 @@ class StoredCodebook:
         try:
             self.card = _Card.model_validate(read_json(inside(self.folder, CARD)))
         except ValidationError as error:
-            raise StoreError(f"{self.folder / CARD}: not the card of a codebook ({config_error(error)})") from None
+            raise StoreError(f"{self.folder / CARD}: not the card of a codebook ({config_error(error).line})") from None
         except (OSError, ValueError) as error:
             raise StoreError(f"{self.folder / CARD}: not the card of a codebook ({error})") from None
         note(self.folder / CARD, sha256(self.folder / CARD))  # the card holds the hashes of the codebooks

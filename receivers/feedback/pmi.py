@@ -6,7 +6,7 @@ from abc import abstractmethod
 
 import numpy as np
 
-from receivers.codebooks.pmi import PmiCodebook
+from receivers.codebooks.pmi import PmiCodebook, check_subband
 from simulator.core import bitfield
 from simulator.core.errors import ConfigError, PayloadError
 from simulator.core.interfaces import FeedbackScheme
@@ -50,6 +50,10 @@ class PmiFeedback(FeedbackScheme):
             raise ConfigError(f"feedback.{self.name}.rank", rank, allowed)
         self.codebooks = {r: self.codebook(r, self.ranks[-1]) for r in self.ranks}
         self._ri_bits = (len(self.ranks) - 1).bit_length()
+
+    def check_band(self, num_rb: int, subband_rb: int) -> None:
+        """Subbands of TS 38.214."""
+        check_subband(num_rb, subband_rb)
 
     @abstractmethod
     def codebook(self, rank: int, max_rank: int) -> PmiCodebook:

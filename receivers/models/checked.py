@@ -35,7 +35,7 @@ def build_checked(field: str, make: Callable[..., Built], params: Mapping[str, A
     try:
         return make(*args, **known, **params)
     except ConfigError as error:
-        raise ConfigError(f"{field}.{error.field}", error.received, error.allowed) from None
+        raise error.under(field) from None
     except (TypeError, ValueError, ArithmeticError, AttributeError, IndexError) as error:
         raise ConfigError(field, dict(params), f"what {make.__qualname__} takes ({error})") from None
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from receivers.models.mixed_precision import MixedPrecisionEncoder
 from receivers.precision.hessian import hessian_traces
 from receivers.precision.policies import Policy, best_policies, latent_kl, representatives
 from receivers.quantization.weight_bits import WIDTHS
 from receivers.training.losses import nmse_loss
-from simulator.core.params import Count, Integer, PositiveFloat, Real, config_error
+from simulator.core.params import Count, Integer, PositiveFloat, Real, parsed
 
 Gamma = Annotated[Real, Field(gt=0, lt=1)]
 
@@ -85,11 +85,8 @@ class PrecisionRecipe(BaseModel):
 
 
 def parse_precision(data: dict[str, Any]) -> PrecisionRecipe:
-    """Plain data to a validated recipe; the first problem as a ConfigError that names the field."""
-    try:
-        return PrecisionRecipe(**data)
-    except ValidationError as error:
-        raise config_error(error) from None
+    """Plain data to a validated recipe; all problems as one ConfigError that names the fields."""
+    return parsed(PrecisionRecipe, data)
 
 
 @dataclass(frozen=True)

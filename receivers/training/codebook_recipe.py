@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from receivers.training.refine import RefineSchedule
 from simulator.core.errors import ConfigError
-from simulator.core.params import Count, FileName, Integer, PositiveFloat, config_error
+from simulator.core.params import Count, FileName, Integer, PositiveFloat, parsed
 
 
 class _Section(BaseModel):
@@ -92,8 +92,5 @@ class CodebookRecipe(_Section):
 
 
 def parse_codebook(data: dict[str, Any]) -> CodebookRecipe:
-    """Plain data to a validated recipe; the first problem as a ConfigError that names the field."""
-    try:
-        return CodebookRecipe(**data)
-    except ValidationError as error:
-        raise config_error(error) from None
+    """Plain data to a validated recipe; all problems as one ConfigError that names the fields."""
+    return parsed(CodebookRecipe, data)

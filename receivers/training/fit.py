@@ -25,7 +25,7 @@ from receivers.training.optimizer import build_optimizer
 from receivers.training.pca import fit_pca, initialize_linear
 from receivers.training.recipe import StageSection, TrainingRecipe
 from receivers.training.tensorboard import TensorBoard
-from receivers.weights.folder import TrainedModel
+from receivers.weights.folder import named_weights
 from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.seeding import derive
@@ -53,10 +53,7 @@ def build_model(recipe: TrainingRecipe, train: np.ndarray | StreamedImages) -> T
     if recipe.init == "pca":
         initialize_linear(autoencoder, *fit_pca(head(train, 50000), autoencoder.num_latents))
     elif recipe.init != "random":
-        try:
-            start = TrainedModel(recipe.init)
-        except ConfigError as error:
-            raise ConfigError("init", recipe.init, f"random, pca, {error.allowed}") from None
+        start = named_weights("init", recipe.init, "random, pca, ")
         known, wanted = start.model.get_config(), autoencoder.get_config()
         if start.card["model"]["name"] != recipe.model.name or {**known, "num_latents": 0} != {
             **wanted,
@@ -82,11 +79,8 @@ def build_model(recipe: TrainingRecipe, train: np.ndarray | StreamedImages) -> T
 def _distillation(recipe: TrainingRecipe, shape: tuple[int, ...]) -> Distillation:
     """The recipe's teacher, which must know the student's images."""
     name = recipe.distill.teacher
-    try:
-        teacher = TrainedModel(name)
-    except ConfigError as error:
-        raise ConfigError("distill.teacher", name, error.allowed) from None
-    if teacher.card["model"]["name"] == "klt":
+    teacher = named_weights("distill.teacher", name)
+    if not teacher.is_network:
         raise ConfigError("distill.teacher", name, "weights of a network")
     ours = {key: getattr(recipe, key) for key in ("target", "domain", "scaling")}
     ours |= {"offset": 0.0, "scale": 1.0, "transposed": False}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from receivers.training.recipe import Finite, TrainingSection, known_plugin
 from receivers.training.stores_recipe import StoresRecipe
 from simulator.core.errors import ConfigError
-from simulator.core.params import Count, config_error
+from simulator.core.params import Count, parsed
 
 Task = Literal["random", "time", "frequency"]
 
@@ -69,8 +69,5 @@ class PredictionRecipe(StoresRecipe):
 
 
 def parse_prediction(data: dict[str, Any]) -> PredictionRecipe:
-    """Plain data to a validated recipe; the first problem as a ConfigError that names the field."""
-    try:
-        return PredictionRecipe(**data)
-    except ValidationError as error:
-        raise config_error(error) from None
+    """Plain data to a validated recipe; all problems as one ConfigError that names the fields."""
+    return parsed(PredictionRecipe, data)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from simulator.core import registry
 from simulator.core.errors import ConfigError
-from simulator.core.params import Count, FileName, Integer, PositiveFloat, Probability, Real, config_error
+from simulator.core.params import Count, FileName, Integer, PositiveFloat, Probability, Real, parsed
 
 NonNegative = Annotated[Real, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[Real, Field(allow_inf_nan=False)]
@@ -302,8 +302,5 @@ class TrainingRecipe(TrainingSection):
 
 
 def parse_training(data: dict[str, Any]) -> TrainingRecipe:
-    """Plain data to a validated recipe; the first problem as a ConfigError that names the field."""
-    try:
-        return TrainingRecipe(**data)
-    except ValidationError as error:
-        raise config_error(error) from None
+    """Plain data to a validated recipe; all problems as one ConfigError that names the fields."""
+    return parsed(TrainingRecipe, data)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from receivers.training.recipe import Finite, TrainingSection
 from receivers.training.stores_recipe import StoresRecipe
 from simulator.core.errors import ConfigError
-from simulator.core.params import Count, Integer, config_error
+from simulator.core.params import Count, Integer, parsed
 
 
 class WiFoCfSection(TrainingSection):
@@ -54,8 +54,5 @@ class WiFoCfRecipe(StoresRecipe):
 
 
 def parse_wifo_cf(data: dict[str, Any]) -> WiFoCfRecipe:
-    """Plain data to a validated recipe; the first problem as a ConfigError that names the field."""
-    try:
-        return WiFoCfRecipe(**data)
-    except ValidationError as error:
-        raise config_error(error) from None
+    """Plain data to a validated recipe; all problems as one ConfigError that names the fields."""
+    return parsed(WiFoCfRecipe, data)

@@ -23,6 +23,7 @@ from simulator.core.readers import read_json, read_npz, reason
 from simulator.data.hdf5 import check_hdf5
 
 CARD = "card.json"
+_KERAS = ".weights.h5"
 
 
 class _File(BaseModel):
@@ -188,13 +189,21 @@ def _task(path: Path) -> str:
 
 def save_weights(network: Any, path: Path) -> None:
     """Weights of a Keras model to a file ``*.weights.h5``, whole or absent."""
-    with renamed(path, ".weights.h5") as temporary:
+    with renamed(path, _KERAS) as temporary:
         network.save_weights(temporary)
 
 
 def weight_folder(name: str) -> Path:
     """Folder of weights by name in the zoo, or by path."""
     return Path(name) if "/" in name or is_file(Path(name) / CARD) else zoo_folder() / name
+
+
+def named_weights(field: str, name: str, others: str = "") -> TrainedModel:
+    """Weights that a field of a recipe names; ConfigError with ``others`` that it may be, too."""
+    try:
+        return TrainedModel(name)
+    except ConfigError as error:
+        raise ConfigError(field, name, others + error.allowed) from None
 
 
 def note_weights(name: str) -> None:
@@ -233,7 +242,7 @@ class WeightFolder:
             self.card: dict[str, Any] = read_json(inside(folder, CARD))
             self._card = self.schema.model_validate(self.card)
         except ValidationError as error:
-            raise StoreError(f"{folder / CARD}: not a model card ({config_error(error)})") from None
+            raise StoreError(f"{folder / CARD}: not a model card ({config_error(error).line})") from None
         except (OSError, ValueError) as error:
             raise StoreError(f"{folder / CARD}: not a model card ({error})") from None
         note(folder / CARD, sha256(folder / CARD))
@@ -260,11 +269,16 @@ class WeightFolder:
         """Constructor arguments of the model."""
         return self.card["model"]["params"]
 
+    @property
+    def is_network(self) -> bool:
+        """Whether these are weights of a Keras model; a linear transform has none."""
+        return self.file.name.endswith(_KERAS)
+
     def load(self, model: Any) -> Any:
         """``model`` with the weights of this folder; StoreError if they belong to another one."""
         # Keras reads other formats by their suffix: archives, and lists of further files.
-        if not self.file.name.endswith(".weights.h5"):
-            raise StoreError(f"{self.file}: no weights of the model in the card; allowed: a file *.weights.h5")
+        if not self.is_network:
+            raise StoreError(f"{self.file}: no weights of the model in the card; allowed: a file *{_KERAS}")
         try:
             check_hdf5(self.file)
             model.load_weights(self.file)

@@ -145,6 +145,9 @@ class FeedbackScheme(ABC):
         args, params = self._constructed_with
         return type(self)(*args, **params)
 
+    def check_band(self, num_rb: int, subband_rb: int) -> None:  # noqa: B027 - most serve any band
+        """Raise ConfigError when this scheme cannot report on ``num_rb`` resource blocks in such subbands."""
+
     @property
     @abstractmethod
     def label(self) -> str:
@@ -339,6 +342,7 @@ class Precoder(ABC):
     """Linear precoder on effective channel rows."""
 
     noise_dependent: ClassVar[bool] = False
+    single_user: ClassVar[bool] = False  # serves one user of a slot
 
     @property
     def num_solves(self) -> int:
@@ -353,8 +357,10 @@ class Precoder(ABC):
         """This precoder for one scheme of a link: a new object where it needs the context, itself elsewhere."""
         return self
 
-    def check(self, num_users: int, num_streams: int, num_ports: int) -> None:  # noqa: B027 - most serve any link
+    def check(self, num_users: int, num_streams: int, num_ports: int) -> None:
         """Raise ConfigError when this precoder cannot serve the link."""
+        if self.single_user and num_users > 1:
+            raise ConfigError("precoding.precoders", type(self).__name__, f"one that serves {num_users} users")
 
 
 class Metric(ABC):
@@ -364,6 +370,7 @@ class Metric(ABC):
     better: ClassVar[str]  # "higher", "lower", or "one": the nearer to 1
     scope: ClassVar[str]  # "csi": once per scheme; "link": per scheme, precoder and SNR
     reduce: ClassVar[str] = "mean"  # or "max", or a percentile of single reports as "p95"
+    needs: ClassVar[frozenset[str]] = frozenset()  # optional sections of a scenario without which it has no value
     bounds: ClassVar[tuple[float, float] | None] = None  # between which the value of a drop lies; None: unbounded
     alike: ClassVar[float] = 1e-6  # drops whose values differ by at most this share of the bounds count as equal
 

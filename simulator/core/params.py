@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, ParamSpec, TypeVar
+from collections.abc import Callable, Iterable
+from functools import cache
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_args
 
 import pydantic
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError, validate_call
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    validate_call,
+)
 
-from simulator.core.errors import ConfigError
+from simulator.core.errors import ConfigError, joined, required, unknown
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def _number(value: Any) -> Any:
@@ -53,6 +64,8 @@ SystemCorrection = Literal[
 ]
 CdlCorrection = Literal["los-phase"]  # 7.7.1 with (7.5-29): the specular path of D and E has a phase of its own
 AngleSpread = Annotated[Real, Field(gt=0, le=15)]
+TargetBler = Annotated[Real, Field(ge=1e-5, le=0.5)]
+Overhead = Annotated[Real, Field(ge=0, le=0.9)]  # share of resource elements without data
 Speed = Annotated[Real, Field(ge=0, le=300)]
 Label = Annotated[str, Field(min_length=1, max_length=120), AfterValidator(_printable)]  # text of a table or figure
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
@@ -60,10 +73,10 @@ SnrDb = Annotated[Real, Field(ge=-100, le=200, allow_inf_nan=False)]
 
 # Strict, so that a constructor takes no text or truth value for a number either.
 _call = validate_call(config=ConfigDict(arbitrary_types_allowed=True, strict=True))
+_MISSING = ("missing", "missing_argument", "missing_keyword_only_argument")
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 # Plain words where pydantic's own speak of Python types.
 _RULES = {
-    "extra_forbidden": "no such field here",
-    "unexpected_keyword_argument": "no such parameter",
     "invalid_key": "names of fields",
     "tuple_type": "a list",
     "too_short": "a list of at least {min_length}",
@@ -76,37 +89,99 @@ _RULES = {
 }
 
 
+def check_value(field: str, kind: Any, value: object) -> None:
+    """ConfigError unless the value of a field is of one of the types above."""
+    try:
+        _adapter(kind).validate_python(value)
+    except ValidationError as error:
+        raise config_error(error, field) from None
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
 def validated(prefix: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorator: check a constructor's annotated parameters; a violation becomes a ConfigError under ``prefix``."""
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         import functools
+        import inspect
 
-        checked = _call(function)
+        checked, names = _call(function), [*inspect.signature(function).parameters][1:]
+        known = [name for name in names if name not in ("config", "seed", "geometry")]
 
         @functools.wraps(function)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
             try:
                 return checked(*args, **kwargs)
             except ValidationError as error:
-                raise config_error(error, prefix) from None
+                raise config_error(error, prefix, known=known) from None
 
         return wrapper
 
     return decorate
 
 
-def config_error(error: pydantic.ValidationError, prefix: str = "") -> ConfigError:
-    """The first problem of a pydantic error as a ConfigError that names field, value and rule."""
-    first = error.errors()[0]
-    where = [str(part) for part in first["loc"] if not str(part).startswith("function-")]
-    cause = first.get("ctx", {}).get("error")
+def parsed(model: type[Model], data: object, prefix: str = "") -> Model:
+    """Plain data to a validated section; everything that is wrong in one ConfigError that names the fields."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise config_error(error, prefix, model) from None
+
+
+def config_error(
+    error: pydantic.ValidationError, prefix: str = "", model: type[BaseModel] | None = None, known: Iterable[str] = ()
+) -> ConfigError:
+    """A pydantic error, of a ``model`` or of ``known`` parameters, as a ConfigError with all others.
+
+    Each names field, value and rule.
+    """
+    found: dict[str, ConfigError] = {}
+    entries = error.errors()
+    for entry in entries:
+        # Pydantic counts the valid items of a list alone; the errors of the others say enough.
+        inside = (other["loc"][: len(entry["loc"])] == entry["loc"] for other in entries if other is not entry)
+        if entry["type"] == "too_short" and any(inside):
+            continue
+        where = [str(part) for part in entry["loc"] if not str(part).startswith("function-")]
+        # Of the branches of a union, the first one.
+        fields = known if model is None else _fields(model, where)
+        found.setdefault(".".join(where), _config_error(entry, [prefix, *where], fields))
+    return joined(each for first in found.values() for each in first.all)  # type: ignore[return-value]
+
+
+def _config_error(entry: Any, where: list[str], fields: Iterable[str]) -> ConfigError:
+    """One entry of a pydantic error; ``fields`` of the section in which it lies."""
+    cause = entry.get("ctx", {}).get("error")
     if isinstance(cause, ConfigError):  # it names its field, down from the section that it was raised for
-        return ConfigError(".".join((*where[:-1], cause.field)), cause.received, cause.allowed)
-    path = ".".join(part for part in (prefix, *where) if part) or "document"
-    if first["type"] == "missing":
-        return ConfigError(path, "nothing", "a value is required")
-    rule = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    if first["type"] in _RULES:
-        rule = _RULES[first["type"]].format(**first.get("ctx", {}))
-    return ConfigError(path, first.get("input"), rule)
+        return cause.under(*where[1:-1])
+    path = ".".join(part for part in where if part) or "document"
+    if entry["type"] in _MISSING:
+        return required(path)
+    if entry["type"] in _UNKNOWN:
+        return unknown(".".join(part for part in where[:-1] if part), where[-1], fields)
+    rule = entry["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    if entry["type"] in _RULES:
+        rule = _RULES[entry["type"]].format(**entry.get("ctx", {}))
+    return ConfigError(path, entry.get("input"), rule)
+
+
+def _fields(model: type[BaseModel], where: list[str]) -> list[str]:
+    """Fields of the section of a model in which ``where`` lies."""
+    models = [model]
+    for part in where[:-1]:  # indices and keys of mappings lead to the section below
+        for section in models:
+            if part in section.model_fields:
+                models = _models(section.model_fields[part].annotation)
+                break
+    return list(dict.fromkeys(name for section in models for name in section.model_fields))
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """Sections in an annotation such as ``tuple[Part, ...] | None``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)]

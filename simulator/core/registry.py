@@ -11,7 +11,7 @@ from typing import Any
 
 from simulator.core import interfaces
 from simulator.core.content import note_plugin
-from simulator.core.errors import ConfigError, CsilinkError
+from simulator.core.errors import ConfigError, CsilinkError, joined, required, unknown
 
 KINDS = (
     "channels",
@@ -38,6 +38,14 @@ INTERFACES = {
     "precoders": interfaces.Precoder,
     "predictors": interfaces.Predictor,
     "quantizers": interfaces.Quantizer,
+}
+# Where the parameters of a plug-in stand in a file; of other kinds ``<kind>.<name>``.
+_FIELDS = {
+    "channels": "channel",
+    "estimators": "estimation",
+    "importers": "import",
+    "precoders": "precoding.{}",
+    "predictors": "predict",
 }
 _OWN = ("benchmarks", "receivers", "scenarios", "simulator")
 
@@ -88,19 +96,13 @@ def load(kind: str, name: str) -> Any:
 
 
 def build(kind: str, name: str, *args: Any, **params: Any) -> Any:
-    """Object of a plug-in; an unknown or missing parameter is a ConfigError with the legal list.
+    """Object of a plug-in; unknown and missing parameters are one ConfigError with the legal list.
 
     An exception in the constructor of a guest is a ConfigError that names the plug-in, as in :func:`load`.
     """
     cls = load(kind, name)
-    signature = inspect.signature(cls)
-    try:
-        signature.bind(*args, **params)
-    except TypeError as error:
-        legal = [p for p in list(signature.parameters)[len(args) :] if p not in ("config", "seed", "geometry")]
-        raise ConfigError(
-            f"{kind}.{name}", sorted(params), f"parameters {', '.join(legal) or 'none'} ({error})"
-        ) from None
+    if faults := _misfits(_FIELDS.get(kind, f"{kind}.{{}}").format(name), inspect.signature(cls), len(args), params):
+        raise joined(faults)
     try:
         return cls(*args, **params)
     except (CsilinkError, MemoryError):
@@ -110,6 +112,19 @@ def build(kind: str, name: str, *args: Any, **params: Any) -> Any:
         if _package(point) in _OWN:
             raise
         raise _broken(kind, point, error, "a constructor that raises ConfigError for parameters") from error
+
+
+def _misfits(field: str, signature: inspect.Signature, num_args: int, params: dict[str, Any]) -> list[ConfigError]:
+    """Parameters that a constructor does not have, or that are missing, after ``num_args`` arguments of ours."""
+    taken = list(signature.parameters.values())[num_args:]
+    if any(p.kind is p.VAR_KEYWORD for p in taken):
+        return []
+    theirs = [p for p in taken if p.name not in ("config", "seed", "geometry") and p.kind is not p.VAR_POSITIONAL]
+    legal = [p.name for p in theirs]
+    return [
+        *(unknown(field, name, legal) for name in params if name not in {p.name for p in taken}),
+        *(required(f"{field}.{p.name}") for p in theirs if p.default is p.empty and p.name not in params),
+    ]
 
 
 def _point(kind: str, name: str) -> EntryPoint:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 from simulator.core.backend import ops
-from simulator.core.errors import ConfigError
 from simulator.core.interfaces import Precoder
 from simulator.core.params import PositiveFloat, validated
 from simulator.maths.hermitian import PIVOT_FLOOR, adjoint, hermitian_solve
@@ -215,10 +214,7 @@ class Rzf(Precoder):
 class Svd(Precoder):
     """Singular vectors of one user, see :func:`svd`."""
 
-    def check(self, num_users: int, num_streams: int, num_ports: int) -> None:
-        """One user only."""
-        if num_users > 1:
-            raise ConfigError("precoding.precoders", "svd", f"svd serves one user; ue.num_users is {num_users}")
+    single_user = True
 
     def weights(self, g: Any, noise_var: float) -> Any:
         """Precoder complex64 ``[..., port, stream]``."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,10 @@ from simulator.core.seeding import derive_wide
 from simulator.core.types import CsiEstimate, CsiReconstruction, CsiReport
 from simulator.reporting.cqi_field import CqiField
 from simulator.reporting.prediction import Prediction
-from simulator.reporting.uplink import Uplink, filled, last_good, take_slots
+from simulator.reporting.uplink import Uplink, UplinkModel, filled, last_good, take_slots
+
+# CQI [snr, batch * slot, user] of a UE, from its estimate and what its report says of it.
+CqiOfUe = Callable[[CsiEstimate, CsiReconstruction], np.ndarray]
 
 
 class Known(NamedTuple):
@@ -45,24 +49,21 @@ class Reporting:
 
     Args:
         scheme: feedback scheme of the UEs.
-        gnb: the object of the same scheme at the gNB.
         uplink: delay, impairments, slots of a report.
-        history_slots: reconstructions that a gNB which predicts knows.
         prediction: how the delay is predicted away, or None.
-        cqi: CQI ``[snr, batch * slot, user]`` that UEs put into their reports
-            (:class:`~simulator.reporting.cqi_field.CqiField`),
-            from their estimate and what their report says of it; None: no CQI.
 
     In slot t the gNB uses the report of slot ``t - delay_slots``. A report that takes n slots begins in every n-th
     slot, from the estimate there, and is used ``delay_slots`` after its last one.
     """
 
     scheme: FeedbackScheme
-    gnb: FeedbackScheme
-    uplink: Uplink
-    history_slots: int = 1
+    uplink: Uplink = field(default_factory=UplinkModel)
     prediction: Prediction | None = None
-    cqi: Callable[[CsiEstimate, CsiReconstruction], np.ndarray] | None = None
+
+    @cached_property
+    def gnb(self) -> FeedbackScheme:
+        """The scheme at the gNB: an object of its own, so that nothing but bits gets there."""
+        return self.scheme.twin()
 
     @property
     def wait(self) -> int:
@@ -74,13 +75,22 @@ class Reporting:
         """Slots from an estimate to its first use."""
         return self.uplink.delay_slots + self.wait
 
-    def check(self, label: str) -> None:
+    def check(self, label: str, history_slots: int) -> None:
         """ConfigError for a prediction that does not fit."""
         if self.prediction is not None:
-            self.prediction.predictor.check(self.history_slots, self.lead)
+            self.prediction.predictor.check(history_slots, self.lead)
             self.prediction.check(self.scheme, label, self.uplink.slots_per_report)
 
-    def run(self, warm_up: CsiEstimate | None, csi: CsiEstimate, shape: tuple[int, int], *, seed: int) -> Known:
+    def run(
+        self,
+        warm_up: CsiEstimate | None,
+        csi: CsiEstimate,
+        shape: tuple[int, int],
+        *,
+        seed: int,
+        history_slots: int = 1,
+        cqi: CqiOfUe | None = None,
+    ) -> Known:
         """Report, send, reconstruct.
 
         Args:
@@ -88,37 +98,40 @@ class Reporting:
             csi: estimates of all later slots, with their past.
             shape: batch and scored slots.
             seed: seeds impairments of the uplink.
+            history_slots: reconstructions that a predicting gNB has.
+            cqi: CQI that UEs put into their reports (:class:`~simulator.reporting.cqi_field.CqiField`); None: no CQI.
         """
         batch, slots = shape
         at_gnb = self.prediction is not None and self.prediction.at == "gnb"
         if self.prediction is not None and not at_gnb:
             csi = self.prediction.at_ue(csi, self.lead)
         period = self.uplink.slots_per_report
-        received = self._deliver(_every(csi, batch, period), batch, derive_wide(seed, "uplink"))
+        received = self._deliver(_every(csi, batch, period), batch, derive_wide(seed, "uplink"), cqi)
         # The newest report that had arrived a delay before each scored slot.
         newest = (self.wait + np.arange(slots) - (period - 1)) // period
         serving = [None if x is None else x[..., newest] for x in received[2:6]]
         if not at_gnb:
             return Known(self._held(received, newest), *serving, self._held_cqi(received, newest))
         if warm_up is not None:
-            received = _joined(self._deliver(warm_up, batch, derive_wide(seed, "uplink of the warm-up")), received)
-        scored = self.wait + self.history_slots - 1 + np.arange(slots)
-        return Known(self._expected(received, scored), *serving, self._held_cqi(received, scored))
+            early = self._deliver(warm_up, batch, derive_wide(seed, "uplink of the warm-up"), cqi)
+            received = _joined(early, received)
+        scored = self.wait + history_slots - 1 + np.arange(slots)
+        return Known(self._expected(received, scored, history_slots), *serving, self._held_cqi(received, scored))
 
-    def _deliver(self, csi: CsiEstimate, batch: int, seed: int) -> _Received:
+    def _deliver(self, csi: CsiEstimate, batch: int, seed: int, cqi_of_ue: CqiOfUe | None) -> _Received:
         """Report of every estimate ``[batch * slot, ...]``, over the uplink."""
         own = self.scheme.report(csi)
-        if self.cqi is None:
+        if cqi_of_ue is None:
             report, cqi = own, None
             arrived, lost = self.uplink.transmit(report, seed=seed)
             rec = self.gnb.reconstruct(arrived)
         else:
-            field, rec = CqiField(self.scheme), self.gnb.reconstruct(own)
-            cqi = self.cqi(csi, rec)
-            report = field.insert(own, cqi[0])
+            with_cqi, rec = CqiField(self.scheme), self.gnb.reconstruct(own)
+            cqi = cqi_of_ue(csi, rec)
+            report = with_cqi.insert(own, cqi[0])
             arrived, lost = self.uplink.transmit(report, seed=seed)
             if arrived is not report:
-                inner, first = field.extract(arrived)
+                inner, first = with_cqi.extract(arrived)
                 cqi = cqi ^ (first ^ cqi[0])  # an uplink error inverts the same bits at every SNR of the downlink
                 rec = self.gnb.reconstruct(inner)
             cqi = np.moveaxis(cqi.reshape(len(cqi), batch, -1, cqi.shape[-1]), 2, 3)
@@ -153,11 +166,11 @@ class Reporting:
         source = last_good(received.good, self.uplink.on_loss)[..., newest][None]
         return np.take_along_axis(received.cqi, np.maximum(source, 0), axis=-1)
 
-    def _expected(self, received: _Received, scored: np.ndarray) -> CsiReconstruction:
+    def _expected(self, received: _Received, scored: np.ndarray, history_slots: int) -> CsiReconstruction:
         """The same where the gNB predicts: lost reports leave gaps in its history, which the last good ones fill."""
         past = np.arange(self.wait, scored[-1] + 1)
         history = take_slots(received.value, filled(received.good)[..., past])
-        ahead = self.prediction.at_gnb(history, self.history_slots, self.uplink.delay_slots)
+        ahead = self.prediction.at_gnb(history, history_slots, self.uplink.delay_slots)
         # Without a report nothing is known, whatever a predictor makes of its history.
         known = last_good(received.good, self.uplink.on_loss)[..., scored] >= 0
         ahead = ahead * np.moveaxis(known, 2, 1)[..., None, None, None]

@@ -16,6 +16,7 @@ class _OfBlocks(Metric):
     """A score of transport blocks; nothing where the scenario has no throughput."""
 
     scope, alike = "link", 0.01  # probabilities of loss differ, however small, where nothing else does
+    needs = frozenset({"throughput"})
     key: ClassVar[str]
 
     def evaluate(self, outcome: LinkOutcome) -> dict[str, np.ndarray]:

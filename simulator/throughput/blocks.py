@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from simulator.core.errors import ConfigError
+from simulator.core.params import Overhead, TargetBler, check_value
 from simulator.core.seeding import derive_wide
 from simulator.core.units import db_to_lin
 from simulator.nr.mcs import MAX_DATA_SHARE, MAX_LAYERS, block_size, cqi_table, mcs_table
@@ -102,10 +103,8 @@ class Throughput:
     overhead: float = 1 / 7
 
     def __post_init__(self) -> None:
-        if not 0 <= self.overhead < 1:
-            raise ConfigError("throughput.overhead", self.overhead, "0 or more, below 1")
-        if not 0 < self.target_bler < 1:
-            raise ConfigError("throughput.target_bler", self.target_bler, "above 0 and below 1")
+        check_value("throughput.overhead", Overhead, self.overhead)
+        check_value("throughput.target_bler", TargetBler, self.target_bler)
         mcs_table(self.mcs)
         if self.cqi is not None:
             cqi_table(self.cqi)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from simulator.core.errors import ConfigError
+from simulator.core.params import PositiveFloat, TargetBler, check_value
 
 
 def highest_row(effective_db: ArrayLike, threshold_db: ArrayLike) -> NDArray[np.int64]:
@@ -35,7 +35,7 @@ class OuterLoop:
     so that it rests where the block error rate is the target p.
 
     Args:
-        target_bler: p, above 0 and below 1.
+        target_bler: p, 1e-5 to 0.5.
         step_up_db: :math:`\Delta_{up}` > 0 [dB].
         start_db: offset before the first block [dB].
         limits_db: least and greatest offset [dB].
@@ -51,10 +51,8 @@ class OuterLoop:
     warm_up_slots: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.target_bler < 1:
-            raise ConfigError("throughput.target_bler", self.target_bler, "above 0 and below 1")
-        if not self.step_up_db > 0:
-            raise ConfigError("throughput.olla_step_db", self.step_up_db, "above 0")
+        check_value("throughput.target_bler", TargetBler, self.target_bler)
+        check_value("throughput.olla_step_db", PositiveFloat, self.step_up_db)
 
     @property
     def step_down_db(self) -> float:

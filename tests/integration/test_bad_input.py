@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import typer
 import yaml
 
 from benchmarks import cli, engines
@@ -63,16 +64,18 @@ def _workplace(tmp_path, monkeypatch):
 
 @pytest.fixture
 def refused(monkeypatch, capsys):
-    """Run the command in this process; it must refuse in the agreed way. Returns the message."""
+    """Run the command in this process; it must refuse in the agreed way. Returns the message, a line for each error."""
 
-    def run(*argv):
+    def run(*argv, errors=1):
         before = tree()
         monkeypatch.setattr(sys, "argv", ["csilink", *map(str, argv)])
         with pytest.raises(SystemExit) as stop:
             cli.main()
         said = capsys.readouterr()
         assert (stop.value.code, said.out) == (2, ""), said
-        assert said.err.startswith("csilink: ") and said.err.count("\n") == 1, said.err
+        lines = said.err.splitlines()
+        assert said.err.endswith("\n") and len(lines) == errors, said.err
+        assert all(line.startswith("csilink: ") for line in lines), said.err
         assert tree() == before
         return said.err
 
@@ -132,24 +135,24 @@ def test_a_file_that_is_no_scenario(refused, name):
 # A field as `--set` takes it, and what the message must hold: field | received | allowed.
 SETTINGS = {
     # unknown fields
-    "foo=1": "foo: got 1|no such field",
-    "carrier.foo=1": "carrier.foo: got 1|no such field",
-    "bs.foo=1": "bs.foo: got 1|no such field",
-    "ue.foo=1": "ue.foo: got 1|no such field",
-    "time.foo=1": "time.foo: got 1|no such field",
-    "channel.foo=1": "csilink: channel.foo: got 1|no such field",
-    "uplink.foo=1": "uplink.foo: got 1|no such field",
-    "precoding.foo=1": "precoding.foo: got 1|no such field",
-    "outage.foo=1": "outage.foo: got 1|no such field",
-    "throughput.foo=1": "throughput.foo: got 1|no such field",
-    "run.foo=1": "run.foo: got 1|no such field",
-    "estimation.foo=1": "estimators.perfect|foo|parameters none",
-    "feedback.rvq.foo=1": "feedback.rvq|foo|parameters bits, frequency, codebooks",
+    "foo=1": "csilink: unknown: foo|allowed: ",
+    "carrier.foo=1": "carrier: unknown: foo|allowed: ",
+    "bs.foo=1": "bs: unknown: foo|allowed: ",
+    "ue.foo=1": "ue: unknown: foo|allowed: ",
+    "time.foo=1": "time: unknown: foo|allowed: ",
+    "channel.foo=1": "channel: unknown: foo|allowed: ",
+    "uplink.foo=1": "uplink: unknown: foo|allowed: ",
+    "precoding.foo=1": "precoding: unknown: foo|allowed: ",
+    "outage.foo=1": "outage: unknown: foo|allowed: ",
+    "throughput.foo=1": "throughput: unknown: foo|allowed: ",
+    "run.foo=1": "run: unknown: foo|allowed: ",
+    "estimation.foo=1": "estimation: unknown: foo; allowed: no parameters",
+    "feedback.rvq.foo=1": "feedback.rvq: unknown: foo; allowed: bits, frequency, codebooks",
     "feedback.rvq.seed=1": "feedback.0|'seed': 1|no parameter 'seed'",
     "feedback.rvq.name=x": "feedback.0|'name': 'x'|no parameter 'name'",
     "feedback.rvq.config=1": "feedback.0|'config': 1|no parameter 'config'",
     "estimation={name: noisy, snr_db: 10, kind: 1}": "estimation|'kind': 1|no parameter 'kind'",
-    "a..b=1": "a|no such field",
+    "a..b=1": "unknown: a; allowed: ",
     # wrong types
     "name=5": "name: got 5|text",
     "name=null": "name: got None|text",
@@ -240,13 +243,13 @@ SETTINGS = {
     "uplink.on_loss=foo": "uplink.on_loss: got 'foo'|'last' or 'none'",
     "feedback=[{scheme: dft, cophasing: foo}]": "feedback.dft.cophasing: got 'foo'|'wideband' or 'subband'",
     # missing
-    "channel={model: tdl}": "channel.profile: got 'nothing'|required",
-    "estimation.name=noisy": "estimators.noisy|snr_db",
+    "channel={model: tdl}": "channel.profile: required",
+    "estimation.name=noisy": "csilink: estimation.snr_db: required",
     "feedback=[]": "feedback: got []|at least 1",
-    "feedback=[{bits: 3}]": "feedback.0.scheme: got 'nothing'|required",
-    "feedback=[{scheme: rvq}]": "feedback.rvq|bits",
+    "feedback=[{bits: 3}]": "feedback.0.scheme: required",
+    "feedback=[{scheme: rvq}]": "feedback.rvq.bits: required",
     "feedback=[{scheme: rvq, bits: []}]": "feedback.rvq.bits: got []|non-empty",
-    "feedback=[{scheme: autoencoder, bits: 4}]": "feedback.autoencoder|weights",
+    "feedback=[{scheme: autoencoder, bits: 4}]": "feedback.autoencoder.weights: required",
     "precoding.precoders=[]": "precoding.precoders: got []|at least 1",
     "snr_db=[]": "snr_db: got []|at least 1",
     "metrics=[]": "metrics: got []|at least 1",
@@ -279,7 +282,7 @@ SETTINGS = {
     "snr_db={start: 0, stop: .inf, step: 1}": "snr_db|inf|a list of numbers",
     "snr_db={start: 0, stop: 1e12, step: 1}": "snr_db|1000000000000.0|at most 1000 values",
     # axes
-    "sweep={foo.bar: [1, 2]}": "foo|no such field",
+    "sweep={foo.bar: [1, 2]}": "unknown: foo; allowed: ",
     "sweep={bs.n1: []}": "sweep.bs.n1: got []|at least 1",
     "sweep={bs.n1: 4}": "sweep.bs.n1: got 4|a list",
     "sweep={bs.n1: [4, x]}": "bs.n1: got 'x'|a number",
@@ -304,6 +307,98 @@ SETTINGS = {
 @pytest.mark.parametrize("assignment", SETTINGS)
 def test_a_wrong_field(refused, assignment):
     tells(refused("run", written(SCENARIO), "--out", "out", "--set", assignment), SETTINGS[assignment])
+
+
+# Words that are nearly right.
+TYPOS = {
+    "estimation={name: csi_rs_ls}": "csilink: estimation.snr_db: required\n",
+    "feedback=[{scheme: rvq, bit: 6}]": "csilink: feedback.rvq: unknown: bit (did you mean bits?); allowed: bits, freq",
+    "estimation={name: csi_rs_ls, snr: 10}": "estimation: unknown: snr (did you mean snr_db?); allowed: snr_db",
+    "estimation={name: csi_rs_lss}": "estimation.name: got 'csi_rs_lss' (did you mean csi_rs_ls?); allowed: csi_rs",
+    "carrier={num_rbs: 4, num_rb: 4}": "carrier: unknown: num_rbs (did you mean num_rb?); allowed: carrier_hz",
+    "seeds=1": "csilink: unknown: seeds (did you mean seed?); allowed: carrier, bs, ue",
+    "channel={model: rayleigh, tap: 1}": "channel: unknown: tap (did you mean taps?); allowed: model, taps",
+    "channel.model=raleigh": "channel.model: got 'raleigh' (did you mean rayleigh?)",
+    "normalization=per_samples": "normalization: got 'per_samples' (did you mean per_sample?)",
+    "precoding.precoders=[ZF]": "precoding.precoders: got 'ZF' (did you mean zf?)",
+    "precoding.precoders=[{name: wmmse, iterations: 3}]": "precoding.wmmse: unknown: iterations (did you mean num_it",
+    "metrics=[sum_rate]": "metrics: got 'sum_rate' (did you mean sum_rate_bpshz?)",
+    "feedback=[{scheme: RVQ, bits: 4}]": "feedback.scheme: got 'RVQ' (did you mean rvq?)",
+    "feedback=[{scheme: dft, predict: {name: ar, at: uee}}]": "predict.at: got 'uee' (did you mean ue?)",
+    "feedback.rvk.bits=3": "feedback.rvk.bits: got 'rvk' (did you mean rvq?)",
+}
+
+
+@pytest.mark.parametrize("assignment", TYPOS)
+def test_a_word_that_is_nearly_right(refused, assignment):
+    tells(refused("run", written(SCENARIO), "--out", "out", "--set", assignment), TYPOS[assignment])
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ("run quikstart", "file: got 'quikstart' (did you mean quickstart?)"),
+        ("list zo", "kind: got 'zo' (did you mean zoo?)"),
+        ("export transnet_250", "weights: got 'transnet_250' (did you mean transnet-250?)"),
+        ("export csinet-100 --side ues", "--side: got 'ues' (did you mean ue?)"),
+        ("import-torch transnetz x --out y", "model: got 'transnetz' (did you mean transnet?)"),
+        ("run quickstart --drop 5", "--drop|--drops"),
+    ],
+)
+def test_a_name_that_is_nearly_right(refused, argv, words):
+    tells(refused(*argv.split()), words)
+
+
+# All errors of a file at once: the changes, and the beginning of every line.
+SEVERAL = {
+    "fields of sections": (
+        ["carrier.num_rb=0", "ue.num_users=x", "runs=1", "channel={model: tdl, profile: F, foo: 1}", "bs.n3=1"],
+        [
+            "unknown: runs (did you mean run?)",
+            "carrier.num_rb: got 0",
+            "bs: unknown: n3; allowed: n1, n2, num_pol",
+            "ue.num_users: got 'x'",
+            "channel.profile: got 'F'",
+            "channel: unknown: foo",
+        ],
+    ),
+    "names and values together": (
+        ["estimation.name=perfekt", "metrics=[sgsc, bler]", "precoding.precoders=[zf, zf]", "snr_db=[0, 0]",
+         "channel.taps=9"],
+        [
+            "estimation.name: got 'perfekt' (did you mean perfect?)",
+            "metrics: got 'sgsc' (did you mean sgcs?)",
+            "precoding.precoders: got ['zf', 'zf']",
+            "snr_db: got [0.0, 0.0]",
+            "channel.taps: got 9",
+        ],
+    ),
+    "parts": (
+        [
+            "estimation={name: noisy, snr: 3, foo: 1}",
+            "feedback=[{scheme: rvq, bit: 4}, {scheme: dft, cophasing: x}, {scheme: klt, weights: klt-mixd, bits: 9}]",
+            "precoding.precoders=[{name: wmmse, iterations: 3}, {name: rzf, foo: 1}]",
+        ],
+        [
+            "precoding.wmmse: unknown: iterations",
+            "precoding.rzf: unknown: foo",
+            "feedback.rvq: unknown: bit (did you mean bits?)",
+            "feedback.dft.cophasing: got 'x'",
+            "weights: got 'klt-mixd' (did you mean klt-mixed?)",
+            "estimation: unknown: snr (did you mean snr_db?)",
+            "estimation: unknown: foo",
+        ],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_all_errors_of_a_file_at_once(refused, name):
+    assignments, lines = SEVERAL[name]
+    sets = [part for assignment in assignments for part in ("--set", assignment)]
+    said = refused("run", written(SCENARIO), "--out", "out", *sets, errors=len(lines)).splitlines()
+    missing = [line for line in lines if not any(each.startswith(f"csilink: {line}") for each in said)]
+    assert not missing, said
 
 
 @pytest.mark.parametrize("scheme", ["{scheme: rvq, bits: 4}", "{scheme: dft}"])
@@ -493,7 +588,7 @@ def test_the_fake_weights_pass_the_checks(monkeypatch, capsys):
         ({"levels": "foo"}, "feedback.autoencoder.levels: got 'foo'|'shipped' or 'nominal'"),
         ({"scale_bits": 17}, "feedback.autoencoder.scale_bits: got 17|less than or equal to 16"),
         ({"scale_bits": True}, "feedback.autoencoder.scale_bits: got True|integer"),
-        ({"foo": 1}, "feedback.autoencoder|foo|parameters weights, quantizer, bits"),
+        ({"foo": 1}, "feedback.autoencoder: unknown: foo; allowed: weights, quantizer, bits"),
     ],
 )
 def test_a_wrong_parameter_of_the_autoencoder(refused, params, words):
@@ -525,16 +620,16 @@ def test_weights_of_another_panel_or_band(refused, assignment, words):
         ({"card": ""}, "weights/card.json: not a model card"),
         ({"card": "{"}, "weights/card.json: not a model card"),
         ({"card": "[]"}, "weights/card.json: not a model card|a mapping of fields"),
-        ({"card": "{}"}, "weights/card.json: not a model card|name: got 'nothing'"),
+        ({"card": "{}"}, "weights/card.json: not a model card|name: required"),
         ({"weights__sha256": 5}, "weights/card.json: not a model card|weights.sha256: got 5|text"),
         ({"weights__sha256": "0" * 64}, "weights/model.weights.h5: damaged, SHA-256|000000000000"),
         ({"weights__file": "gone.h5"}, "weights/gone.h5: file named in the card is missing"),
-        ({"input": {}}, "weights/card.json: not a model card|input.n1: got 'nothing'"),
+        ({"input": {}}, "weights/card.json: not a model card|input.n1: required"),
         ({"input__num_latents": "8"}, "weights/card.json: not a model card|input.num_latents: got '8'"),
         ({"tables": []}, "weights/card.json: not a model card|tables: got []"),
         ({"tables__sha256": "0" * 64}, "weights/tables.npz: damaged, SHA-256"),
         ({"tables__file": "gone.npz"}, "weights/gone.npz: file named in the card is missing"),
-        ({"codec": {}}, "weights/card.json: not a model card|codec.quantizer: got 'nothing'"),
+        ({"codec": {}}, "weights/card.json: not a model card|codec.quantizer: required"),
         ({"codec__bits": 17}, "weights/card.json: not a model card|codec.bits: got 17"),
         ({"arrays": {"x": 1}}, "weights/tables.npz: no tables of this model"),
         ({"arrays": {**TABLES, "mu_law-b2/counts": np.ones((8, 3), int)}}, "tables.mu_law-b2.counts: got|(8, 4)"),
@@ -584,7 +679,7 @@ def test_the_fake_weights_of_a_network_of_bits_pass_the_checks(monkeypatch, caps
         ({"bits": 9}, None, "feedback.variable-bit.bits: got 9|1..8, what the weights fake have"),
         ({"bits": True}, None, "feedback.variable-bit.bits: got True|integer"),
         ({"noisy": 1}, None, "feedback.variable-bit.noisy: got 1|true or false"),
-        ({"foo": 1}, None, "feedback.variable-bit|foo|parameters weights, bits, noisy"),
+        ({"foo": 1}, None, "feedback.variable-bit: unknown: foo; allowed: weights, bits, noisy"),
         ({}, "bs.n1=8", "bs.n1: got 8|4, what the weights fake were trained for"),
         ({}, "ue.num_rx_ant=2", "ue.num_rx_ant: got 2|1, what the weights fake were trained for"),
         ({}, "carrier.num_rb=8", "carrier (frequency samples): got 8|4, what the weights"),
@@ -629,7 +724,7 @@ def test_a_network_of_bits_has_no_codec_to_export(refused):
 @pytest.mark.parametrize(
     ("assignment", "words"),
     [
-        ("foo=1", "foo: got 1|no such field"),
+        ("foo=1", "csilink: unknown: foo; allowed: carrier, "),
         ("ue.num_users=2", "ue.num_users: got 2|1: every sample of a data set is one UE"),
         ("splits={train: 0}", "splits.train: got 0|greater than or equal to 1"),
         ("splits={}", "splits: got {}|at least 1"),
@@ -684,7 +779,7 @@ def store():
 @pytest.mark.parametrize(
     ("assignment", "words"),
     [
-        ("foo=1", "foo: got 1|no such field"),
+        ("foo=1", "csilink: unknown: foo; allowed: name, "),
         ("model.name=foo", "model.name: got 'foo'|csinet"),
         ("model=csinet", "model: got 'csinet'|a mapping of fields"),
         ("model.params.foo=1", "model.params|'foo': 1|what CsiNet takes"),
@@ -716,7 +811,7 @@ def store():
         ("restarts={first_epochs: 1, multiplier: 0.5}", "restarts.multiplier: got 0.5|greater than or equal to 1"),
         ("distill={teacher: x, alpha: 1.1}", "distill.alpha: got 1.1|less than or equal to 1"),
         ("distill={teacher: x, loss: kl}", "distill.loss: got 'kl'|'nf_kd', 'normalized_kd', 'bit_adaptive' or 'mse'"),
-        ("distill={alpha: 0.5}", "distill.teacher: got 'nothing'|required"),
+        ("distill={alpha: 0.5}", "distill.teacher: required"),
         ("distill={teacher: nowhere}", "distill.teacher: got 'nowhere'|csinet-100|a folder with card.json"),
         ("distill={teacher: ./x}", "distill.teacher: got './x'|an existing folder"),
         ("distill={teacher: klt-mixed}", "distill.teacher: got 'klt-mixed'|weights of a network"),
@@ -859,6 +954,9 @@ def test_help_list_and_check_stay_light():
     weights_folder(base=BIT_CARD)
     with_bits()
     commands = ["--help", "list", "check rvq_theory", "check s.yaml", "run --help", "run nowhere"]
+    commands += ["export transnet_250", "export csinet-100 --side x", "import-torch transnetz x --out y"]
+    commands += ["policies csinet-100 --store nowhere", "train csinet_250 --set model.name=x"]
+    commands += ["train csinet_250 --store nowhere", "dataset info nowhere", "list zo"]
     code = (
         "import sys; from benchmarks.cli import main\n"
         "for command in sys.argv[1:]:\n"
@@ -871,3 +969,35 @@ def test_help_list_and_check_stay_light():
     done = subprocess.run([sys.executable, "-c", code, *commands], capture_output=True, text=True, timeout=120)
     told = [line for line in done.stdout.splitlines() if line.startswith("HEAVY")]
     assert told == [f"HEAVY {command} []" for command in commands], done
+
+
+def _commands(group, path=()):
+    for name, command in group.commands.items():
+        yield (*path, name), command
+        if hasattr(command, "commands"):
+            yield from _commands(command, (*path, name))
+
+
+COMMANDS = dict(_commands(typer.main.get_command(cli.app)))
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help_shows_every_word(path, monkeypatch, capsys):
+    """Markup swallows nothing: words of all texts, and defaults, stand in the help."""
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr(sys, "argv", ["csilink", *path, "--help"])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    said = capsys.readouterr().out
+    assert stop.value.code == 0
+    command = COMMANDS[path]
+    for param in command.params:
+        texts = [param.help or ""] if hasattr(param, "help") else []
+        texts += [param.show_default] if isinstance(getattr(param, "show_default", None), str) else []
+        for word in " ".join(texts).split():
+            assert word in said, (param.name, word)
+        assert "[default" not in (getattr(param, "help", None) or ""), f"{param.name}: show_default= is the way"
+        if param.default is not None and param.default != () and not param.required and not param.is_flag:
+            assert "[default: " in said, param.name
+    for word in (command.help or "").split():
+        assert word in said, word

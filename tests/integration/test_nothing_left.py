@@ -52,9 +52,9 @@ def tree():
 # A part that only its constructor refuses, each of another kind.
 REFUSED = {
     "precoding.precoders=[{name: wmmse, num_iterations: 0}]": r"precoding\.wmmse\.num_iterations: got 0",
-    "precoding.precoders=[{name: zf, foo: 1}]": r"precoders\.zf: got \['foo'\]",
+    "precoding.precoders=[{name: zf, foo: 1}]": r"precoding\.zf: unknown: foo",
     "precoding.precoders=[{name: rzf, loading: -1}]": r"precoding\.rzf\.loading: got -1",
-    "estimation={name: noisy, snr: 3}": r"estimators\.noisy",
+    "estimation={name: noisy, snr: 3}": r"estimation: unknown: snr \(did you mean snr_db",
     "feedback=[{scheme: rvq, bit: 3}]": r"feedback\.rvq",
     "feedback=[{scheme: rvq, bits: 4, predict: {name: ar, order: 0, at: ue}}]": r"order: got 0",
     "channel={model: recorded, store: nowhere}": r"nowhere/manifest\.json: no finished store",

@@ -16,6 +16,7 @@ from simulator.link import Link
 from simulator.maths import rates
 from simulator.precoding import linear
 from simulator.scores.csi import Sgcs
+from tests.links import over
 
 pytestmark = pytest.mark.statistical
 
@@ -31,7 +32,7 @@ def config(num_ports):
 
 def link(cfg, schemes, precoders=("mrt",), snr_db=(10.0,)):
     named = {name: registry.build("precoders", name) for name in precoders}
-    return Link(cfg, PerfectEstimator(), schemes, named, snr_db)
+    return Link(cfg, PerfectEstimator(), over(schemes), named, snr_db)
 
 
 @pytest.mark.parametrize("num_ports", [4, 8, 32])

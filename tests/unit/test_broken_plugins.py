@@ -146,7 +146,7 @@ def test_a_parameter_of_a_guest_channel_is_checked(guest):
         "    def __init__(self, geometry, *, scale=1.0):\n        super().__init__(geometry)\n",
     )
     assert check("s.yaml", ["channel={model: guest, scale: 2}"])
-    with pytest.raises(ConfigError, match=r"channels\.guest: got \['scal'\]; allowed: parameters scale"):
+    with pytest.raises(ConfigError, match=r"channel: unknown: scal \(did you mean scale\?\); allowed: scale"):
         check("s.yaml", ["channel={model: guest, scal: 2}"])
 
 

@@ -289,7 +289,7 @@ class TestLmmse:
             ({"row": 18}, "csi_rs.row: got 18; allowed: 6, 7, 8"),
             ({"density": 0.5}, "csi_rs.density: got 0.5"),
             ({"density": 2}, "estimation.density: got 2"),
-            ({"foo": 1}, "estimation.foo: got 1; allowed: no such parameter"),
+            ({"foo": 1}, "estimation: unknown: foo; allowed: "),
         ],
     )
     def test_bad_parameters(self, options, message):

@@ -20,10 +20,12 @@ from scenarios.schema import parse_scenario
 from scenarios.sweep import expand
 from simulator.core.errors import ConfigError
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReport, Panel
-from simulator.link import Link, UplinkModel
+from simulator.link import Link
 from simulator.nr import uci
 from simulator.reporting.coded_uplink import CodedUplink
 from simulator.reporting.cqi_field import CqiField
+from simulator.reporting.reporting import Reporting
+from simulator.reporting.uplink import UplinkModel
 
 CONFIG = CsiConfig(Panel(8, 2, 2), 2, 52, 360e3, 4, num_layers=2)
 
@@ -163,9 +165,8 @@ def test_segments_are_used_when_the_last_has_come(rng, coded):
     uplink = CodedUplink(snr_db=30, num_re=300, **common) if coded else UplinkModel(**common)
     own = uplink.for_scheme(scheme, "perfect")
     assert scheme.max_bits == 512 and own.slots_per_report == 3
-    schemes = {"perfect": scheme, "ideal": scheme}
-    link = Link(config, PerfectEstimator(), schemes, {}, (10.0,), uplink=uplink,
-                uplinks={"perfect": own, "ideal": UplinkModel(delay_slots=1)})  # fmt: skip
+    reporting = {"perfect": Reporting(scheme, own), "ideal": Reporting(scheme, UplinkModel(delay_slots=1))}
+    link = Link(config, PerfectEstimator(), reporting, {}, (10.0,))
     result = outcome(link, h, "perfect")
     assert link.num_slots == 1 + 1 + 2 and result.h.shape[4] == 9
     for k in range(9):
@@ -231,8 +232,8 @@ def test_ideal_uplink_of_one_line():
     data = scenario(uplink={"code": "uci", "snr_db": -100, "num_re": 150, "delay_slots": 2})
     data["feedback"] = [data["feedback"][0], {"scheme": "perfect", "ideal_uplink": True}]
     link = build_link(parse_scenario(data))
-    assert list(link.schemes) == ["etype2-pc2", "perfect+ideal"]
-    ideal = link.uplinks["perfect+ideal"]
+    assert list(link.reporting) == ["etype2-pc2", "perfect+ideal"]
+    ideal = link.reporting["perfect+ideal"].uplink
     assert isinstance(ideal, UplinkModel) and ideal.delay_slots == 2 and not ideal.may_fail
 
 
@@ -338,8 +339,8 @@ CODED = {"code": "uci", "snr_db": 0, "num_re": 150}
     [
         ({"snr_db": 3}, r"^uplink\.snr_db: got 3.*; allowed: no value with uplink\.code: none"),
         ({"fading": "rayleigh"}, r"^uplink\.fading: got 'rayleigh'"),
-        ({"code": "uci", "num_re": 50}, r"^uplink\.snr_db: got 'nothing'"),
-        ({"code": "uci", "snr_db": 0}, r"^uplink\.num_re: got 'nothing'"),
+        ({"code": "uci", "num_re": 50}, r"^uplink\.snr_db: required with"),
+        ({"code": "uci", "snr_db": 0}, r"^uplink\.num_re: required with"),
         ({"code": "turbo"}, r"^uplink\.code: got 'turbo'"),
         ({**CODED, "loss_probability": 0.1}, r"^uplink\.loss_probability: got 0\.1"),
         ({**CODED, "list_size": 6}, r"^uplink\.list_size: got 6; allowed: a power of two"),
@@ -366,6 +367,6 @@ def test_a_gnb_that_predicts_wants_a_report_in_every_slot():
     data = scenario(uplink={"max_bits": 4000, "over_budget": "segment"}, time={"num_slots": 12})
     data["feedback"] = [{"scheme": "perfect", "predict": {"name": "repeat", "at": "gnb"}}]
     with pytest.raises(ConfigError, match=r"predict\.at: got 'gnb'; allowed: ue; .* these take 5"):
-        build_payloads(parse_scenario(data))
+        build_link(parse_scenario(data))
     data["feedback"][0]["predict"]["at"] = "ue"
     assert build_link(parse_scenario(data)).num_slots == 5

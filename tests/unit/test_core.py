@@ -94,7 +94,7 @@ class TestRegistry:
         with pytest.raises(ConfigError) as caught:
             registry.build("feedback", "rvq", _config(), seed=1, bitz=4)
         assert caught.value.field == "feedback.rvq" and "bitz" in str(caught.value)
-        assert caught.value.allowed.startswith("parameters bits, frequency, codebooks")
+        assert caught.value.allowed.startswith("bits, frequency, codebooks")
 
     def test_missing_parameter(self):
         with pytest.raises(ConfigError, match=r"feedback\.rvq.*bits"):

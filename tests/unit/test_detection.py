@@ -22,6 +22,7 @@ from simulator.downlink.detection import (
 from simulator.link import Link
 from simulator.maths import rates
 from simulator.nr.dmrs import Dmrs
+from tests.links import over
 
 NOISE = np.float32(0.1)
 
@@ -253,7 +254,7 @@ class TestPilots:
 
 def linked(cfg, precoders=("zf",), **fields):
     named = {name: registry.build("precoders", name) for name in precoders}
-    return Link(cfg, PerfectEstimator(), {"perfect": PerfectFeedback(cfg)}, named, (0.0, 20.0), **fields)
+    return Link(cfg, PerfectEstimator(), over({"perfect": PerfectFeedback(cfg)}), named, (0.0, 20.0), **fields)
 
 
 def only(link, h):

@@ -26,11 +26,12 @@ from simulator.core.errors import ConfigError
 from simulator.core.interfaces import Precoder
 from simulator.core.seeding import derive_wide
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport, Panel, RadioGeometry
-from simulator.link import Link, UplinkModel
+from simulator.link import Link
 from simulator.outcomes import LinkOutcome
 from simulator.phy.rayleigh import Rayleigh
 from simulator.precoding.linear import Mrt
-from simulator.reporting.prediction import Prediction
+from simulator.reporting.uplink import UplinkModel
+from tests.links import over
 
 PANEL = Panel(4, 1, 2)
 SNRS_DB = (-10.0, 5.0, 25.0)
@@ -45,14 +46,14 @@ def config(rx=1, layers=1, subcarriers=5, panel=PANEL):
     return CsiConfig(panel, rx, subcarriers, 360e3, subband_size=2, num_layers=layers)
 
 
-def link(cfg, schemes=("perfect",), precoders=("mrt", "zf", "rzf"), **fields):
+def link(cfg, schemes=("perfect",), precoders=("mrt", "zf", "rzf"), uplink=None, **fields):
     built = {"perfect": PerfectFeedback(cfg)}
     if cfg.num_layers == 1:
         built["rvq"] = RvqFeedback(cfg, bits=5, frequency="subband", seed=3)
         built["dft"] = DftFeedback(cfg, cophasing="subband")
-    chosen = {name: built[name] for name in schemes}
+    chosen = over({name: built[name] for name in schemes}, uplink)
     named = {name: registry.build("precoders", name) for name in precoders}
-    defaults = dict(config=cfg, estimator=PerfectEstimator(), schemes=chosen, precoders=named, snr_db=SNRS_DB)
+    defaults = dict(config=cfg, estimator=PerfectEstimator(), reporting=chosen, precoders=named, snr_db=SNRS_DB)
     return Link(**{**defaults, **fields})
 
 
@@ -125,7 +126,7 @@ class TestRates:
         name = "mrt" if scheme == "dft" else "zf"
         outcome = outcomes(link(cfg, (scheme,), precoders=(name,)), h)[scheme, name]
         slots_first = np.moveaxis(h, 4, 1).reshape(-1, *h.shape[1:4], 5)
-        plugged = link(cfg, (scheme,)).schemes[scheme]
+        plugged = link(cfg, (scheme,)).reporting[scheme].scheme
         w = plugged.reconstruct(plugged.report(CsiEstimate(slots_first, np.zeros((6, 3), np.float32)))).w
         w = w.reshape(3, 2, *w.shape[1:]).astype(np.complex128)  # [batch, slot, user, port, layer, subband]
 
@@ -380,10 +381,9 @@ def test_feedback_delay_and_history(rng, history, delay):
         config(),
         precoders=("zf",),
         history_slots=history,
-        uplink=UplinkModel(delay_slots=delay),
         estimator=NoisyEstimator(snr_db=20.0),
     )
-    a_link = dataclasses.replace(a_link, schemes={"perfect": scheme})
+    a_link = dataclasses.replace(a_link, reporting=over({"perfect": scheme}, UplinkModel(delay_slots=delay)))
     found = outcomes(a_link, h)
     first = history - 1 + delay
     csi, scored = found["perfect", None], range(first, 6)
@@ -450,15 +450,15 @@ def moving(rng, turns, slots, batch=12, users=2):
 
 def predicting(history=6, delay=2, cfg=None, scheme=PerfectFeedback, fields=None, **predictions):
     """Link with one entry without prediction, ``aged``, and one for each ``(predictor, side)``, by label."""
-    cfg = cfg or config()
+    cfg, fields = cfg or config(), dict(fields or {})
+    uplink = fields.pop("uplink", UplinkModel(delay_slots=delay))
     return Link(
         config=cfg,
         estimator=PerfectEstimator(),
-        schemes={label: scheme(cfg) for label in ("aged", *predictions)},
+        reporting=over({label: scheme(cfg) for label in ("aged", *predictions)}, uplink, predictions),
         precoders={"zf": registry.build("precoders", "zf")},
         snr_db=SNRS_DB,
-        **{"uplink": UplinkModel(delay_slots=delay), "history_slots": history, **(fields or {})},
-        predictions={label: Prediction(*pair) for label, pair in predictions.items()},
+        **{"history_slots": history, **fields},
     )
 
 
@@ -588,9 +588,9 @@ class TestPrediction:
             ConfigError, match=r"time\.history_slots: got 4; allowed: at least 5, which ArPredictor needs"
         ):
             predicting(history=4, ar=pair)
-        with pytest.raises(ConfigError, match=r"predictions: got 'b'; allowed: aged, a"):
-            a_link = predicting(a=pair)
-            dataclasses.replace(a_link, predictions={"b": Prediction(*pair)})
+        with pytest.raises(ConfigError) as caught:  # of all schemes at once
+            predicting(history=4, ar=pair, rate=(ArPredictor(GEOMETRY, order=5), "ue"))
+        assert [e.allowed.split(",")[0] for e in caught.value.all] == ["at least 5", "at least 6"]
 
 
 @pytest.fixture
@@ -619,10 +619,10 @@ class TestBuildPrediction:
             {"scheme": "rvq", "bits": 4, "predict": {"at": "ue", "name": "ar"}, "label": "mine"},
         )
         labels = ["perfect", "perfect+repeat@gnb", "rvq-b4+ar@ue", "rvq-b6+ar@ue", "mine"]
-        assert list(a_link.schemes) == list(build_payloads(scenario)) == labels
-        assert list(a_link.predictions) == labels[1:]
-        assert [p.predictor.num_history for p in a_link.predictions.values()] == [1, 4, 4, 3]
-        assert a_link.predictions["perfect+repeat@gnb"].at == "gnb"
+        assert list(a_link.reporting) == list(build_payloads(scenario)) == labels
+        first, *ahead = [reporting.prediction for reporting in a_link.reporting.values()]
+        assert first is None and [p.predictor.num_history for p in ahead] == [1, 4, 4, 3]
+        assert ahead[0].at == "gnb"
         found = outcomes(a_link, ChannelDraw(expand(json.loads(scenario.model_dump_json()))[0]).block(0, 3))
         assert {scheme for scheme, _ in found} == set(labels)
         np.testing.assert_array_equal(found["perfect+repeat@gnb", None].h_hat, found["perfect", None].h_hat)
@@ -638,11 +638,11 @@ class TestBuildPrediction:
         ("predict", "message"),
         [
             ({"at": "ue", "name": "lstm"}, r"feedback\.perfect\.predict\.name: got 'lstm'; allowed: repeat, ar"),
-            ({"at": "gNB", "name": "ar"}, r"predict\.at: got 'gNB'; allowed: 'ue' or 'gnb'"),
-            ({"name": "ar"}, r"predict\.at: got 'nothing'"),
+            ({"at": "gNB", "name": "ar"}, r"predict\.at: got 'gNB' \(did you mean gnb\?\); allowed: 'ue' or 'gnb'"),
+            ({"name": "ar"}, r"predict\.at: required"),
             (
                 {"at": "ue", "name": "ar", "taps": 3},
-                r"predictors\.ar: got \['taps'\]; allowed: parameters order, loading",
+                r"predict: unknown: taps; allowed: order, loading",
             ),
             ({"at": "ue", "name": "ar", "order": 0}, r"predict\.order: got 0"),
             ({"at": "ue", "name": "ar", "order": 4}, r"time\.history_slots: got 4; allowed: at least 5"),
@@ -672,7 +672,7 @@ def test_what_a_scheme_keeps_at_the_ue_does_not_get_to_the_gnb(rng):
     """UE and gNB are two objects: the trick that would score as perfect scores as a constant."""
     cfg = config()
     a_link = link(cfg, schemes=("perfect",), precoders=("zf",))
-    a_link = dataclasses.replace(a_link, schemes={"perfect": PerfectFeedback(cfg), "trick": Keeping(cfg)})
+    a_link = dataclasses.replace(a_link, reporting=over({"perfect": PerfectFeedback(cfg), "trick": Keeping(cfg)}))
     found = outcomes(a_link, channel(rng))
     assert found["perfect", None].correlation2.min() > 0.999
     assert found["trick", None].correlation2.mean() < 0.4

@@ -14,10 +14,12 @@ from simulator.core.errors import ConfigError
 from simulator.core.types import CsiConfig, Panel
 from simulator.downlink import user_selection
 from simulator.downlink.scheduler import Scheduler, adaptive_layers, band_samples, expected_rates
-from simulator.link import Link, UplinkModel
+from simulator.link import Link
 from simulator.outcomes import LinkOutcome
 from simulator.precoding.linear import Rzf, Zf
 from simulator.precoding.wmmse import Wmmse
+from simulator.reporting.uplink import UplinkModel
+from tests.links import over
 
 PANEL = Panel(4, 1, 2)
 SNRS_DB = (-5.0, 20.0)
@@ -31,9 +33,10 @@ def config(rx=1, layers=1, subcarriers=4, panel=PANEL):
     return CsiConfig(panel, rx, subcarriers, 360e3, 2, layers)
 
 
-def link(cfg, precoders=("zf",), **fields):
+def link(cfg, precoders=("zf",), schemes=None, uplink=None, **fields):
     named = precoders if isinstance(precoders, dict) else {n: registry.build("precoders", n) for n in precoders}
-    defaults = dict(schemes={"perfect": PerfectFeedback(cfg)}, precoders=named, snr_db=SNRS_DB)
+    reporting = over(schemes or {"perfect": PerfectFeedback(cfg)}, uplink)
+    defaults = dict(reporting=reporting, precoders=named, snr_db=SNRS_DB)
     return Link(cfg, PerfectEstimator(), **{**defaults, **fields})
 
 
@@ -401,7 +404,6 @@ class TestScenario:
             ({"scheduling": {**TWO, "name": "best"}}, r"^scheduling\.name: got 'best'.*greedy"),
             ({"scheduling": {**TWO, "threshold": 0}}, r"^scheduling\.threshold: got 0"),
             ({"scheduling": {**TWO, "window_slots": 0.5}}, r"^scheduling\.window_slots: got 0\.5"),
-            ({"scheduling": TWO, "precoding": {"precoders": ["svd"]}}, r"^precoding\.precoders: got 'svd'.*is 2"),
             ({"scheduling": TWO, "precoding": {"rank": "best"}}, r"^precoding\.rank: got 'best'"),
         ],
         ids=str,
@@ -409,6 +411,11 @@ class TestScenario:
     def test_bad_input(self, changes, message):
         with pytest.raises(ConfigError, match=message):
             expand({**SCENARIO, **changes})
+
+    def test_svd_for_two(self):
+        scenario = expand({**SCENARIO, "scheduling": TWO, "precoding": {"precoders": ["svd"]}})[0].scenario
+        with pytest.raises(ConfigError, match=r"^precoding\.precoders: got 'svd'.*scheduling\.num_selected is 2"):
+            build_link(scenario)
 
 
 @pytest.mark.long

@@ -16,6 +16,7 @@ from simulator.precoding.linear import Mrt, Zf
 from simulator.reporting.uplink import UplinkModel
 from simulator.throughput.blocks import Throughput
 from simulator.throughput.cqi import alone
+from tests.links import over
 
 CONFIG = CsiConfig(Panel(4, 2, 2), 2, 13, 360e3, 4, num_layers=2)
 
@@ -31,11 +32,11 @@ def channel(rng, batch=6, users=2, rx=2, slots=4, ports=16, samples=13):
     return np.ascontiguousarray(np.broadcast_to(h / np.float32(2**0.5), (batch, users, rx, ports, slots, samples)))
 
 
-def link(model, config=CONFIG, schemes=None, precoders=None, snr_db=(5.0, 12.0), cqi=1, **more):
+def link(model, config=CONFIG, schemes=None, precoders=None, snr_db=(5.0, 12.0), cqi=1, uplink=None, **more):
     return Link(
         config=config,
         estimator=PerfectEstimator(),
-        schemes=schemes or {"perfect": PerfectFeedback(config)},
+        reporting=over(schemes or {"perfect": PerfectFeedback(config)}, uplink),
         precoders=precoders or {"zf": Zf()},
         snr_db=snr_db,
         throughput=Throughput(model, 13 * 12, cqi=cqi, olla=None),

@@ -20,6 +20,7 @@ from simulator.precoding.bd import Bd, bd
 from simulator.precoding.rzf_robust import RzfRobust, rzf_robust
 from simulator.precoding.slnr import Slnr, slnr
 from simulator.precoding.wmmse import Wmmse, wmmse, wmmse_convergence
+from tests.links import over
 
 # Few iterations: eager steps are slow.
 PRECODERS = (Bd(), Slnr(), Wmmse(3), RzfRobust())
@@ -350,7 +351,7 @@ class TestInTheLink:
     @staticmethod
     def rates(rng, estimator, precoders, layers=1, users=3):
         config = CsiConfig(Panel(4, 1, 2), 2, 3, 360e3, subband_size=2, num_layers=layers)
-        link = Link(config, estimator, {"perfect": PerfectFeedback(config)}, precoders, (0.0, 30.0))
+        link = Link(config, estimator, over({"perfect": PerfectFeedback(config)}), precoders, (0.0, 30.0))
         h = channel(rng, 20, users, 2, 8, 1, 3)
         found = {name: o for _, name, o in link.run(h, seed=1) if name}
         return {name: (o.rate.mean(axis=(1, 2, 3)), o.rate_ref.mean(axis=(1, 2, 3))) for name, o in found.items()}

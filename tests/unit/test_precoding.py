@@ -282,7 +282,7 @@ class TestZfWaterFilling:
 def test_svd_serves_one_user(name):
     precoder = registry.build("precoders", name)
     precoder.check(1, 2, 8)
-    with pytest.raises(ConfigError, match="one user"):
+    with pytest.raises(ConfigError, match="serves 2 users"):
         precoder.check(2, 2, 8)
 
 

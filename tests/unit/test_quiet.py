@@ -1,10 +1,13 @@
 """What libraries write to the terminal by themselves is discarded, in C too; errors pass, and debugging shows it."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
-from benchmarks.quiet import quiet
+from benchmarks import quiet as quiet_module
+from benchmarks.quiet import quiet, quiet_imports
 
 
 def noise():
@@ -29,3 +32,29 @@ def test_silence(capfd, monkeypatch):
     with quiet():
         noise()
     assert "from C" in capfd.readouterr().out
+
+
+def test_imports_are_silent_whoever_makes_them(capfd, monkeypatch, tmp_path):
+    """A library that writes while it is imported, by a plug-in say; its errors pass."""
+    monkeypatch.delenv("CSILINK_DEBUG", raising=False)
+    text = "import os\nos.write(2, b'cudart\\n')\nprint('hello')\nvalue = 3\n"
+    (tmp_path / "talkative_library.py").write_text(text)
+    (tmp_path / "talkative_broken.py").write_text(text + "raise ValueError('seen')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    monkeypatch.setattr(quiet_module, "_TALKATIVE", ("talkative_library", "talkative_broken"))
+    quiet_imports()
+    quiet_imports()
+    assert sum(isinstance(finder, quiet_module._Quiet) for finder in sys.meta_path) == 1
+    import talkative_library
+
+    with pytest.raises(ValueError, match="seen"):
+        import talkative_broken  # noqa: F401
+    assert talkative_library.value == 3 and capfd.readouterr() == ("", "")
+
+
+def test_tensorflow_is_among_them():
+    """In a process of its own, as the command line starts it: nothing but our own words."""
+    code = "from benchmarks.quiet import quiet_imports; quiet_imports(); import tensorflow; print(tensorflow.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("tensorflow\n", "")

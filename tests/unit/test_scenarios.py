@@ -241,7 +241,7 @@ def test_ue_panels():
 
 
 def test_errors_carry_the_whole_path():
-    with pytest.raises(ConfigError, match=r"^feedback\.1\.scheme: got 'nothing'"):
+    with pytest.raises(ConfigError, match=r"^feedback\.1\.scheme: required"):
         parse_scenario(small(feedback=[{"scheme": "dft"}, {"bits": 2}]))
     with pytest.raises(ConfigError, match=r"^parts\.1\.channel\.profile: got 'F'"):
         parse_recipe(
@@ -301,8 +301,8 @@ class TestPrecoderEntries:
     @pytest.mark.parametrize(
         ("entry", "message"),
         [
-            ({"nme": "zf"}, r"precoders\.0\.name: got 'nothing'"),
-            ({"name": "zff"}, r"precoders: got 'zff'; allowed: bd, mrt"),
+            ({"nme": "zf"}, r"precoders\.0\.name: required"),
+            ({"name": "zff"}, r"precoders: got 'zff' \(did you mean zf\?\); allowed: bd, mrt"),
             ({"name": "zf", "label": "a" * 121}, r"precoders\.0\.label: got "),
             (3, r"precoders\.0: got 3"),
         ],
@@ -314,7 +314,7 @@ class TestPrecoderEntries:
     @pytest.mark.parametrize(
         ("params", "message"),
         [
-            ({"iterations": 3}, r"iterations.*parameters num_iterations"),
+            ({"iterations": 3}, r"precoding\.wmmse: unknown: iterations \(did you mean num_iterations\?\)"),
             ({"num_iterations": -3}, r"num_iterations: got -3"),
         ],
     )

@@ -19,6 +19,7 @@ from simulator.scores.subband import (
     subband_directions,
     subspace_correlation2,
 )
+from tests.links import over
 
 
 def channel(rng, *shape):
@@ -29,8 +30,8 @@ def config(rx=2, layers=2, subcarriers=10, size=4):
     return CsiConfig(Panel(2, 2, 2), rx, subcarriers, 360e3, size, layers)
 
 
-def run(h, scheme, config, **changes):
-    link = Link(config, PerfectEstimator(None), {"x": scheme}, {"svd": Svd()}, (10.0,), **changes)
+def run(h, scheme, config, uplink=None, **changes):
+    link = Link(config, PerfectEstimator(None), over({"x": scheme}, uplink), {"svd": Svd()}, (10.0,), **changes)
     return next(outcome for _, precoder, outcome in link.run(h, seed=1) if precoder is None)
 
 
@@ -225,7 +226,7 @@ class TestThroughTheLink:
         calls = []
         monkeypatch.setattr(subband, "subband_eigenvectors", lambda *args: calls.append(1) or np.ones((12, 2, 2, 3, 8)))
         schemes = {name: PerfectFeedback(config()) for name in "ab"}
-        link = Link(config(), PerfectEstimator(None), schemes, {"svd": Svd()}, (10.0,))
+        link = Link(config(), PerfectEstimator(None), over(schemes), {"svd": Svd()}, (10.0,))
         for _, precoder, outcome in link.run(h, seed=1):
             if precoder is None:
                 before = len(calls)

@@ -233,6 +233,30 @@ class TestLinkAdaptation:
         with pytest.raises(ConfigError, match=f"throughput.{field}"):
             OuterLoop(*values)
 
+    @pytest.mark.parametrize(
+        ("field", "legal", "illegal"),
+        [
+            ("target_bler", (1e-5, 0.5), (0.99e-5, 0.51, 0.0, float("nan"))),
+            ("overhead", (0.0, 0.9), (-0.01, 0.91)),
+            ("olla_step_db", (1e-9, 50.0), (0.0, -1.0, float("inf"))),
+        ],
+    )
+    def test_limits_are_the_same_wherever_they_are_checked(self, model, field, legal, illegal):
+        base = {"name": "x", "carrier": {"num_rb": 4}, "channel": {"model": "rayleigh"}}
+        base |= {"feedback": [{"scheme": "perfect"}], "snr_db": 0}
+        takers = [
+            ("target_bler overhead olla_step_db", lambda x: parse_scenario({**base, "throughput": {field: x}})),
+            ("target_bler overhead", lambda x: Throughput(model, 24 * 12, **{field: x})),
+            ("target_bler", OuterLoop),
+            ("olla_step_db", lambda x: OuterLoop(step_up_db=x)),
+        ]
+        for take in (take for fields, take in takers if field in fields.split()):
+            for value in legal:
+                take(value)
+            for value in illegal:
+                with pytest.raises(ConfigError, match=f"^throughput.{field}: got"):
+                    take(value)
+
 
 def fast(model, **changes):
     return Throughput(model, **{"num_subcarriers": 24 * 12, **changes})
