@@ -35,7 +35,7 @@ class AutoencoderFeedback(FeedbackScheme):
         weights: name in the zoo, or folder with ``card.json``.
         quantizer: quantiser by name; None: that of the training.
         bits: bits of one index before entropy coding, 1..16;
-        None: those of the training.
+            None: those of the training.
         coder: entropy coder by name; its tables ship with the weights.
         prior: tables from the histogram of every "latent", of all "pooled", or from the "learned" density.
         levels: "shipped" reads a cell as the table of the weights says (for most the mean of the training latents in
