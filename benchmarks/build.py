@@ -112,6 +112,18 @@ def build_uplink(scenario: Scenario) -> Uplink:
     return CodedUplink(**common, **section.coded)
 
 
+def build_scheme(scenario: Scenario, name: str | type[FeedbackScheme], params: Mapping[str, Any]) -> FeedbackScheme:
+    """A feedback scheme by name, or of a class, for the public configuration of a scenario."""
+    config, seed = scenario.csi_config, derive(scenario.seed, "feedback")
+    if isinstance(name, str):
+        scheme = registry.build("feedback", name, config, seed=seed, **params)
+    else:
+        scheme = registry.checked("feedback", name)(config, seed=seed, **params)
+    if isinstance(scheme, PmiFeedback) and scenario.carrier.num_rb is not None:
+        check_subband(scenario.carrier.num_rb, scenario.carrier.subband_rb)
+    return scheme
+
+
 def _build_feedback(scenario: Scenario) -> dict[str, tuple[FeedbackScheme, Prediction | None, Uplink]]:
     """Schemes with their prediction and their uplink by label."""
     built: dict[str, tuple[FeedbackScheme, Prediction | None, Uplink]] = {}
@@ -122,10 +134,7 @@ def _build_feedback(scenario: Scenario) -> dict[str, tuple[FeedbackScheme, Predi
         suffix = "" if prediction is None else f"+{entry.predict.name}@{prediction.at}"
         suffix += "+ideal" if entry.ideal_uplink else ""
         for params in entry.variants():
-            seed = derive(scenario.seed, "feedback")
-            scheme = registry.build("feedback", entry.scheme, scenario.csi_config, seed=seed, **params)
-            if isinstance(scheme, PmiFeedback) and scenario.carrier.num_rb is not None:
-                check_subband(scenario.carrier.num_rb, scenario.carrier.subband_rb)
+            scheme = build_scheme(scenario, entry.scheme, params)
             label = entry.label or scheme.label + suffix
             if label in built:
                 raise ConfigError("feedback", label, "every scheme once; set a label to tell two apart")
@@ -243,12 +252,14 @@ class ChannelDraw:
         distinct = self._source.num_distinct
         return np.inf if distinct is None else distinct / self._point.scenario.ue.num_users
 
-    def block(self, first: int, drops: int) -> np.ndarray:
+    def block(self, first: int, drops: int, seed: int | None = None) -> np.ndarray:
         """Channels of the drops ``first``, ..., complex64 ``[drop, user, rx_ant, port, slot, subcarrier]``.
 
-        The seed leaves out all but the root: points that differ elsewhere share the random numbers of their drops.
+        The seed leaves out all but the root (that of the scenario unless given): points that differ elsewhere share the
+        random numbers of their drops.
         """
-        h = self._source.sample(drops, seed=derive_wide(self._point.scenario.seed, "channel"), first=first)
+        root = self._point.scenario.seed if seed is None else seed
+        h = self._source.sample(drops, seed=derive_wide(root, "channel"), first=first)
         check_channels(h, first=first)
         kind = self._point.scenario.normalization
         if kind == "per_sample":
