@@ -104,8 +104,8 @@ def channel(name: str, **params: Any) -> Channel:
 
     Example:
         >>> import csilink
-        >>> umi = csilink.channel("umi", panel=(4, 2, 2), num_users=2, num_rb=13)
-        >>> h = umi.sample(3, seed=7)
+        >>> tdl = csilink.channel("tdl", profile="A", panel=(4, 2, 2), num_users=2, num_rb=13)
+        >>> h = tdl.sample(3, seed=7)
         >>> h.shape  # [batch, user, rx_ant, port, subcarrier]
         (3, 2, 1, 16, 13)
         >>> bool(abs((abs(h) ** 2).mean() - 1) < 1e-5)

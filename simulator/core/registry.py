@@ -102,8 +102,8 @@ def register(kind: str, name: str, cls: type) -> type:
     """
     if name in _points(kind) or ":" in name:
         raise ConfigError("name", name, f"a name without a colon that is none of {', '.join(_points(kind))}")
-    point = EntryPoint(name, f"{cls.__module__}:{cls.__qualname__}", f"csilink.{kind}")
-    _registered[kind, name] = point, checked(kind, cls)
+    value = f"{checked(kind, cls).__module__}:{cls.__qualname__}"
+    _registered[kind, name] = EntryPoint(name, value, f"csilink.{kind}"), cls
     return cls
 
 
