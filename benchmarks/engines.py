@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Protocol
 
 from benchmarks.store import Unit
@@ -86,7 +87,7 @@ class LocalEngine:
 
     def _start(self, number: int) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker"],
+            [sys.executable, "-P", "-m", "benchmarks.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -122,8 +123,9 @@ class LocalEngine:
 
 
 def _path() -> str:
-    """Where this process finds modules, so that workers find those of dotted paths too."""
-    return os.pathsep.join(dict.fromkeys(os.path.abspath(place) for place in sys.path))
+    """Where this process finds modules, so that workers find the same: those of dotted paths, and csilink's own."""
+    places = [*sys.path, str(Path(__file__).parents[1])]
+    return os.pathsep.join(dict.fromkeys(map(os.path.abspath, places)))
 
 
 def _ask(process: subprocess.Popen[str], unit: Unit) -> dict[str, str] | None:

@@ -15,6 +15,7 @@ Nothing heavy is imported until it is used. The command line is ``csilink`` or `
 from __future__ import annotations
 
 import os
+import sys
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,8 +23,14 @@ from typing import TYPE_CHECKING, Any
 
 
 def _check_rooms() -> None:
-    """ImportError when another module than csilink's own goes by the name of one of its packages."""
+    """ImportError when another module than csilink's own goes by the name of one of its packages.
+
+    A mere folder of that name, without ``__init__.py``, hides the packages of an editable installation unless their root
+    is in ``sys.path``.
+    """
     root = Path(__file__).resolve().parents[1]
+    if str(root) not in sys.path:
+        sys.path.append(str(root))
     for room in ("simulator", "receivers", "scenarios", "benchmarks"):
         spec = find_spec(room)
         places = list(spec.submodule_search_locations or [spec.origin]) if spec is not None else []

@@ -21,11 +21,20 @@ import simulator  # noqa: F401  (before Keras: right products under TensorFlow)
 from simulator.core import registry
 from simulator.core.backend import ops
 from simulator.core.errors import ConfigError, PayloadError
-from simulator.core.interfaces import FeedbackScheme, Precoder
-from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport, Panel
+from simulator.core.interfaces import ChannelSource, FeedbackScheme, Precoder
+from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport, Panel, RadioGeometry
 
-__all__ = ["FEEDBACK_CHECKS", "PRECODER_CHECKS", "check_feedback_scheme", "check_precoder", "plane_waves"]
+__all__ = [
+    "FEEDBACK_CHECKS",
+    "PRECODER_CHECKS",
+    "check_channel",
+    "check_feedback_scheme",
+    "check_model",
+    "check_precoder",
+    "plane_waves",
+]
 
+GEOMETRY = RadioGeometry(3.5e9, Panel(3, 2, 2), 2, 2, 5, 360e3, num_slots=2, speed_mps=3.0)
 CONFIG = CsiConfig(Panel(3, 2, 2), num_rx_ant=2, num_subcarriers=7, spacing_hz=360e3, subband_size=3)
 _BATCH, _USERS = 3, 2
 _UNIT = 1e-5  # norms in float32
@@ -79,6 +88,87 @@ def check_precoder(precoder: str | type[Precoder] | Precoder, **params: Any) -> 
     elif isinstance(precoder, type):
         precoder = registry.checked("precoders", precoder)(**params)
     _run(PRECODER_CHECKS, precoder)
+
+
+def check_channel(source: str | type[ChannelSource], *, geometry: RadioGeometry = GEOMETRY, **params: Any) -> None:
+    """Shapes, seeds and drops of a channel source, as the runner uses it: one object, many seeds.
+
+    Args:
+        source: class, name of a plug-in, or dotted path.
+        geometry: carrier, antennas, users, time; by default 12 ports (3, 2, 2), two users with two antennas, two slots,
+            five frequency samples.
+        **params: of the constructor.
+
+    Raises:
+        AssertionError: what the source does and must not.
+        ConfigError: it cannot be constructed.
+
+    Example:
+        >>> from csilink.testing import check_channel
+        >>> check_channel("rayleigh")
+    """
+    if isinstance(source, str):
+        made = registry.build("channels", source, geometry, **params)
+    else:
+        made = registry.checked("channels", source)(geometry, **params)
+    g = geometry
+    drop = (g.num_users, g.num_rx_ant, g.panel.num_ports, g.num_slots, g.num_subcarriers)
+    h = made.sample(3, seed=1)
+    assert isinstance(h, np.ndarray) and h.dtype == np.complex64, f"sample() returns {getattr(h, 'dtype', type(h))}"
+    assert h.shape == (3, *drop), f"channels of shape {h.shape}, not {(3, *drop)}"
+    assert np.isfinite(h).all(), "NaN or infinity"
+    power = np.sum(np.abs(h) ** 2, axis=(2, 3, 4, 5))
+    assert (power > 0).all(), "a channel of zeros"
+    none = made.sample(0, seed=1)
+    assert none.shape == (0, *drop), f"no drops have the shape {none.shape}"
+    assert all(len(value) == 0 for value in made.labels(0, seed=1).values()), "labels of no drops"
+    other = made.sample(3, seed=2)
+    assert (np.abs(other - h) ** 2).sum(axis=(2, 3, 4, 5)).min() > 1e-3 * power.min(), "another seed, the same channel"
+    again = made.sample(3, seed=1)
+    assert np.array_equal(again, h), "another channel for the same seed"
+    assert not np.shares_memory(again, h), "two samples share their memory"
+    assert (h[0] != h[1]).any(), "all drops are alike"
+    later = made.sample(3, seed=1, first=2)
+    # Rounding of a product depends on the place in the batch; random numbers do not.
+    assert np.abs(later[0] - h[2]).max() < 1e-5 * np.abs(h[2]).max(), "a drop depends on those before it"
+    assert (later[1] != h[0]).any() and (later[1] != h[1]).any(), "drops repeat"
+
+
+def check_model(model: str | type, *, shape: tuple[int, int] = (8, 12), **params: Any) -> None:
+    """Encoder, decoder and configuration of a network of ``csilink.models``.
+
+    Args:
+        model: class derived from ``receivers.models.autoencoder.Autoencoder``, or name of a plug-in.
+        shape: height (delay taps) and width (ports) of an image.
+        **params: of the constructor.
+
+    Raises:
+        AssertionError: what the network does and must not.
+        ConfigError: it cannot be constructed, or is of another base class.
+
+    Example:
+        >>> from csilink.testing import check_model
+        >>> check_model("csinet", num_latents=16)
+    """
+    from receivers.models.checked import autoencoder_class
+
+    cls = autoencoder_class(model) if isinstance(model, str) else model
+    network = cls(height=shape[0], width=shape[1], **params)
+    images = np.random.default_rng(1).standard_normal((5, *shape, 2)).astype(np.float32)
+    latents = np.asarray(ops.convert_to_numpy(network.encoder(images, training=False)))
+    assert latents.shape == (5, network.num_latents), f"latents of shape {latents.shape}, not (5, num_latents)"
+    assert np.isfinite(latents).all(), "NaN or infinity in the latents"
+    assert np.ptp(latents, axis=0).max() > 0, "latents do not depend on the image"
+    decoded = np.asarray(ops.convert_to_numpy(network.decoder(latents, training=False)))
+    assert decoded.shape == images.shape, f"images of shape {decoded.shape}, not {images.shape}"
+    assert np.isfinite(decoded).all(), "NaN or infinity in the images"
+    again = cls(**network.get_config())
+    assert len(again.weights) == len(network.weights), "get_config() builds another network"
+    for one, two in zip(again.weights, network.weights, strict=True):
+        assert one.shape == two.shape, f"get_config() builds another network: {one.path} {one.shape}, {two.shape}"
+        one.assign(two)
+    rebuilt = np.asarray(ops.convert_to_numpy(again.encoder(images, training=False)))
+    assert np.allclose(rebuilt, latents, rtol=1e-5, atol=1e-6), "the network of get_config() computes something else"
 
 
 def _run(checks: Iterable[Callable[..., None]], subject: Any) -> None:

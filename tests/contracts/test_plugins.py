@@ -683,8 +683,6 @@ class TestPredictors:
 
 @pytest.mark.parametrize(("name", "params"), cases("channels"))
 def test_channels(name, params, tmp_path, monkeypatch, rng):
-    """As the runner uses them: compiled, many seeds, one batch size."""
-    geometry = RadioGeometry(3.5e9, Panel(3, 2, 2), 2, 2, 5, 360e3, num_slots=2, speed_mps=3.0)
     if name == "site":
         try:
             working_llvm()
@@ -692,29 +690,13 @@ def test_channels(name, params, tmp_path, monkeypatch, rng):
             pytest.skip(str(error))
         monkeypatch.setenv("CSILINK_CACHE", str(tmp_path))
     if name == "recorded":
-        layout = ChannelLayout.of(geometry)
+        layout = ChannelLayout.of(testing.GEOMETRY)
         with StoreWriter(tmp_path / "s", layout, name="s") as writer:
             writer.add("test", noise(rng, 200, *layout.entry_shape).astype(np.complex64))
             writer.finish({})
         params = {**params, "store": str(tmp_path / "s")}
-    source = made("channels", name, geometry, **params)
-    h = source.sample(3, seed=1)
-    assert isinstance(h, np.ndarray) and h.dtype == np.complex64 and h.shape == (3, 2, 2, 12, 2, 5)
-    assert np.isfinite(h).all()
-    power = np.sum(np.abs(h) ** 2, axis=(2, 3, 4, 5))
-    assert (power > 0).all()
-    assert source.sample(0, seed=1).shape == (0, 2, 2, 12, 2, 5)
-    assert all(len(value) == 0 for value in source.labels(0, seed=1).values())
-    other = source.sample(3, seed=2)
-    assert (np.abs(other - h) ** 2).sum(axis=(2, 3, 4, 5)).min() > 1e-3 * power.min()
-    again = source.sample(3, seed=1)
-    np.testing.assert_array_equal(again, h)
-    assert not np.shares_memory(again, h)
-    assert (h[0] != h[1]).any(), "all drops are alike"
-    later = source.sample(3, seed=1, first=2)
-    # Rounding of a product depends on the place in the batch; random numbers do not.
-    assert np.abs(later[0] - h[2]).max() < 1e-5 * np.abs(h[2]).max(), "a drop depends on those before it"
-    assert (later[1] != h[0]).any() and (later[1] != h[1]).any()
+    made("channels", name, testing.GEOMETRY, **params)
+    testing.check_channel(name, **params)
 
 
 # Metrics -------------------------------------------------------------------------------------------------------------

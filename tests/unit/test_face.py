@@ -24,6 +24,7 @@ from simulator.core.content import noting
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import FeedbackScheme, Precoder
 from simulator.core.types import CsiEstimate, CsiReconstruction, CsiReport
+from simulator.phy.rayleigh import Rayleigh
 from simulator.precoding.linear import Mrt, Zf
 
 SMALL = {
@@ -37,6 +38,7 @@ SMALL = {
     "snr_db": [0],
     "run": {"drops": 4},
 }
+GUEST_CHECKS = [name for name in testing.__all__ if name.startswith("check_")]
 QUESTIONS = ("Args:", "Raises:", "Example:")
 
 
@@ -64,13 +66,13 @@ def test_nothing_heavy_is_imported():
     assert done.stdout.startswith("[] ") and "'channel'" in done.stdout and not done.stderr
 
 
-@pytest.mark.parametrize("name", [*csilink.__all__, *testing.__all__[2:4]])
+@pytest.mark.parametrize("name", [*csilink.__all__, *GUEST_CHECKS])
 def test_every_public_name_says_what_it_takes(name):
     text = (getattr(csilink, name, None) or getattr(testing, name)).__doc__
     assert all(question in text for question in QUESTIONS) and ">>> " in text
 
 
-@pytest.mark.parametrize("name", ["", *csilink.__all__, *testing.__all__[2:4]])
+@pytest.mark.parametrize("name", ["", *csilink.__all__, *GUEST_CHECKS])
 def test_examples_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     thing = getattr(csilink, name, None) or getattr(testing, name) if name else csilink
@@ -84,12 +86,13 @@ def test_examples_run(name, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["simulator.py", "benchmarks/__init__.py", "scenarios/readme.txt"])
 def test_a_module_of_the_same_name_is_explained(name, tmp_path):
-    """A file, a package, and a folder without Python, which hides csilink's own where that is installed editable."""
+    """A file, a package, and a folder without Python, which does no harm."""
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("x = 1\n")
     done = python("import csilink; print(csilink.__version__)", path=tmp_path)
     room = name.split("/")[0].removesuffix(".py")
-    if name.endswith("txt") and not done.returncode:
+    if name.endswith("txt"):
+        assert done.returncode == 0, done.stderr
         return
     assert done.returncode == 1
     said = done.stderr.splitlines()[-1]
@@ -396,6 +399,9 @@ def test_what_cards_of_weights_name_is_no_dotted_path(kind):
 def test_workers_find_the_modules_of_dotted_paths(tmp_path, monkeypatch):
     folder = tmp_path / "elsewhere"
     folder.mkdir()
+    (tmp_path / "scenarios").mkdir()  # folders that people have
+    (tmp_path / "benchmarks.py").write_text("1 / 0\n")
+    monkeypatch.chdir(tmp_path)
     (folder / "my_remote_precoders.py").write_text(MODULE)
     monkeypatch.syspath_prepend(folder)
     scenario = {**SMALL, "precoding": {"precoders": ["my_remote_precoders:Mine", "mrt"]}}
@@ -574,3 +580,40 @@ def test_faulty_precoders_are_found():
     ):
         with pytest.raises(AssertionError, match=said):
             testing.check_precoder(cls)
+
+
+def test_faulty_sources_are_found():
+    class Counts(Rayleigh):
+        """Random numbers of a drop by its place in the batch."""
+
+        def sample(self, batch_size, *, seed, first=0):
+            return super().sample(batch_size, seed=seed)
+
+    class Ignores(Rayleigh):
+        """The same for every seed."""
+
+        def sample(self, batch_size, *, seed, first=0):
+            return super().sample(batch_size, seed=0, first=first)
+
+    class OneSlot(Rayleigh):
+        """No slot axis."""
+
+        def sample(self, batch_size, *, seed, first=0):
+            return super().sample(batch_size, seed=seed, first=first)[..., 0, :]
+
+    for cls, said in ((Counts, "those before it"), (Ignores, "another seed"), (OneSlot, "channels of shape")):
+        with pytest.raises(AssertionError, match=said):
+            testing.check_channel(cls)
+
+
+def test_faulty_networks_are_found():
+    from receivers.models.csinet import CsiNet
+
+    class Forgets(CsiNet):
+        """A configuration of another size."""
+
+        def get_config(self):
+            return super().get_config() | {"num_latents": 3}
+
+    with pytest.raises(AssertionError, match="builds another network"):
+        testing.check_model(Forgets, num_latents=16)
