@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 def _check_rooms() -> None:
     """ImportError when another module than csilink's own goes by the name of one of its packages.
 
-    A mere folder of that name, without ``__init__.py``, hides the packages of an editable installation unless their root
-    is in ``sys.path``.
+    A mere folder of that name, without ``__init__.py``, hides a package of an editable installation unless the root of
+    that is in ``sys.path``.
     """
     root = Path(__file__).resolve().parents[1]
     if str(root) not in sys.path:
