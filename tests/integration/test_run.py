@@ -180,7 +180,7 @@ def test_memory_of_a_worker_does_not_grow_with_drops(tmp_path):
 
     def peak_mib(first, last):
         for index in range(first, last):
-            job = {"scenario": point.scenario.model_dump_json(), "first": 64 * index, "drops": 64}
+            job = {"scenario": point.scenario.model_dump_json(), "first": 64 * index, "drops": 64, "point": point.key, "content": {}}
             process.stdin.write(json.dumps({**job, "path": str(tmp_path / f"{index}.npz")}) + "\n")
             process.stdin.flush()
             assert "done" in json.loads(process.stdout.readline())

@@ -45,7 +45,8 @@ def drops_of(channel):
     metrics = {name: registry.build("metrics", name) for name in registry.names("metrics")}
     values, bounds = {}, {}
     for batch in range(BATCHES):
-        h = draw.chunk(batch, 2 * SEEDS * DROPS // BATCHES)
+        drops = 2 * SEEDS * DROPS // BATCHES
+        h = draw.block(batch * drops, drops)
         for scheme, precoder, outcome in link.run(h, seed=derive(1, "coverage", batch)):
             for name, metric in metrics.items():
                 if metric.scope != ("csi" if precoder is None else "link") or name in WITHOUT:

@@ -96,12 +96,12 @@ def test_of_a_store(tmp_path):
 def test_of_a_sector_without_path_loss(changes):
     """Element gains, K-factors and polarisations: moderate spread, so that plain draws say something."""
     source = registry.build("channels", "umi", geometry(**changes), pathloss=False)
-    h = source.sample(8000, seed=5)
+    h = source.sample(3000, seed=5)
     power = np.mean(np.abs(h) ** 2, axis=(1, 2, 3, 4, 5))
     found = list(islice(source.power_estimates(), 12))
     error = np.hypot(power.std() / np.sqrt(len(power)), np.std(found, ddof=1) / np.sqrt(12))
     assert abs(power.mean() - np.mean(found)) < SIGMAS * error
-    assert error / power.mean() < 0.05
+    assert error / power.mean() < 0.08
 
 
 @pytest.mark.long
@@ -208,7 +208,7 @@ def test_seeds_agree():
     rates, scales = [], []
     for draw in draws:
         draw._source = draws[0]._source  # compiled once
-        h = draw.block(0, 300)
+        h = draw.block(0, 150)
         scales.append(draw._scale)
         rates.append(np.log2(1 + 100 * np.sum(np.abs(h[:, 0, 0, :, 0, 0]) ** 2, axis=1)))
     assert len(set(scales)) == 1

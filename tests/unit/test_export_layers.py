@@ -23,7 +23,7 @@ SIZES = {
     "stnet": {"height": 32, "width": 32}, "stqenet": {"height": 32, "width": 32},
 }  # fmt: skip
 OURS = {name for name in registry.names("models") if registry.target("models", name).startswith("receivers.")} - {"klt"}
-PLAIN = {"csinet", "csinet_plus", "crnet", "clnet"}
+PLAIN = {"attention_csinet", "csinet", "csinet_plus", "crnet", "clnet"}
 
 
 def networks(name):

@@ -301,3 +301,11 @@ def test_short_codes_tell_all_payloads_apart_where_they_are_admitted(num_bits):
         assert shortest == 17
         with pytest.raises(ConfigError, match=r"^uci\.num_bits: got 11; allowed: 1\.\.10 in 16 coded bits"):
             uci.UciCode(11, 16)
+
+
+def test_reliabilities_are_those_of_sionna():
+    """Table 5.3.1.2-1 of TS 38.212, typed by two hands, and its rule for shorter codes."""
+    from sionna.phy.fec.polar.utils import generate_5g_ranking
+
+    for size in (32, 64, 128, 256, 512, 1024):
+        np.testing.assert_array_equal(polar._reliability(size), generate_5g_ranking(0, size, sort=False)[0])
