@@ -35,13 +35,16 @@ class Precoding:
         self._num_layers = num_layers if config is None else config.num_layers
         self._precoder = registry.build("precoders", name, **params)
 
-    def __call__(self, known: Any, snr_db: float | None = None) -> NDArray[np.complex64]:
+    def __call__(
+        self, known: Any, snr_db: float | None = None, *, relative_error: float = 0.0
+    ) -> NDArray[np.complex64]:
         """Precoder of every drop and frequency sample.
 
         Args:
             known: reconstruction of :meth:`Feedback.reconstruct`, or channels complex
                 ``[batch, user, rx_ant, port, (slot,) subcarrier]``.
             snr_db: total transmit power over noise power per subcarrier [dB]; for precoders that depend on the noise.
+            relative_error: variance of the error of ``known`` over its power, linear; for "rzf_robust".
 
         Returns:
             ``w`` complex64 ``[batch, subcarrier, port, stream]``, sum of ``|w|^2`` over ports and streams at most 1;
@@ -60,7 +63,7 @@ class Precoding:
         if snr_db is None and self._precoder.noise_dependent:
             raise ConfigError("snr_db", None, f"a number [dB]: {self.name} depends on the noise")
         noise_var = float(rates.noise_powers((0.0 if snr_db is None else float(snr_db),))[0])
-        made = self._precoder.for_link(PrecodingContext(users))
+        made = self._precoder.for_link(PrecodingContext(users, relative_error))
         w = made.weights(ops.reshape(rows, (batch, samples, users * layers, ports)), noise_var)
         return _checked_precoder(ops.convert_to_numpy(w), self.name)
 

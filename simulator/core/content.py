@@ -112,8 +112,8 @@ def _source(module: str) -> str:
 
 
 def _class_source(cls: type) -> str:
-    """SHA-256 of the text of a class; of nothing where it has none (typed into an interpreter)."""
-    text = ""
+    """SHA-256 of the text of a class; without one (typed into an interpreter) every object is another class."""
+    text = f"{cls.__qualname__} {id(cls)}"
     with suppress(OSError, TypeError):
         text = inspect.getsource(cls)
     return hashlib.sha256(text.encode()).hexdigest()

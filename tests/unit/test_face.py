@@ -72,7 +72,10 @@ def test_every_public_name_says_what_it_takes(name):
     assert all(question in text for question in QUESTIONS) and ">>> " in text
 
 
-@pytest.mark.parametrize("name", ["", *csilink.__all__, *GUEST_CHECKS])
+LONG = [pytest.param(name, marks=pytest.mark.long) for name in ("channel", "run")]  # a compilation, a worker process
+
+
+@pytest.mark.parametrize("name", ["", *sorted({*csilink.__all__} - {"channel", "run"}), *GUEST_CHECKS, *LONG])
 def test_examples_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     thing = getattr(csilink, name, None) or getattr(testing, name) if name else csilink
@@ -347,7 +350,12 @@ def test_a_registered_class_runs(tmp_path):
     assert frame.scheme.tolist() == ["first-port"] and frame.value[0] > 0
     with pytest.raises(ConfigError, match="known to this process alone"):
         csilink.run(scenario, out=tmp_path / "s", workers=2)
-    csilink.register("feedback", "first-port", FirstPort)  # a cell of a notebook is run again
+    # A cell of a notebook is run again: a class without a text, another port, another result.
+    second = {"reconstruct": lambda s, r: CsiReconstruction(w=np.roll(FirstPort.reconstruct(s, r).w, 1, 2))}
+    other = type("Other", (FirstPort,), second)
+    csilink.register("feedback", "first-port", other)
+    again = csilink.run(scenario, out=tmp_path / "t", report=False)
+    assert again.value[0] != frame.value[0]
     for kind, name, cls, said in (
         ("feedback", "rvq", FirstPort, "none of"),
         ("feedback", "mine", Mrt, "class Mrt"),
@@ -438,6 +446,24 @@ def test_a_network_of_ones_own(amplitude, rng):
         assert found == pytest.approx(10 * np.log10(wanted), abs=0.2)
     else:
         assert found < -20  # with the amplitude in steps of about 1 dB
+
+
+def test_outputs_of_pytorch(rng):
+    """Tensors that keep a gradient or lie on a device, by the two methods that are called."""
+
+    class Tensor:
+        def __init__(self, x):
+            self.x = x
+
+        def detach(self):
+            return self
+
+        def cpu(self):
+            return self.x
+
+    cls = type("Torch", (Taps,), {"encode": lambda self, images: Tensor(Taps.encode(self, images))})
+    estimate = testing.plane_waves(testing.CONFIG, rng)
+    np.testing.assert_array_equal(*(c(testing.CONFIG).report(estimate).bits for c in (cls, Taps)))
 
 
 def test_a_network_of_ones_own_keeps_the_contract():
