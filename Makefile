@@ -41,7 +41,7 @@ lint: $(VENV)/.dev  ## formatting, style, import rules, declared packages, types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
-	$(BIN)/deptry simulator receivers scenarios benchmarks
+	$(BIN)/deptry simulator receivers scenarios benchmarks csilink
 	$(BIN)/deptry tests docs --exclude '^$$' --ignore DEP002,DEP004  # these may use the development set
 	$(BIN)/mypy
 

@@ -43,8 +43,8 @@ wheel() {
   "$work/wheel/bin/csilink" run quickstart --drops 8 --out short
   test -s short/report.html
   "$work/wheel/bin/python" "$here/surface.py"
-  # All files of the four rooms are in it, but the papers' prose and results.
-  (cd "$work/checkout" && find simulator receivers scenarios benchmarks -type f ! -path '*/__pycache__/*' \
+  # All files of the packages are in it, but the papers' prose and results.
+  (cd "$work/checkout" && find simulator receivers scenarios benchmarks csilink -type f ! -path '*/__pycache__/*' \
     ! -path 'benchmarks/papers/*/results/*' ! -path 'benchmarks/papers/*/README.md' | sort) > "$work/wanted"
   "$work/wheel/bin/python" -m zipfile --list "$work"/dist/*.whl | awk '{print $1}' | sort > "$work/packed"
   if comm -23 "$work/wanted" "$work/packed" | grep .; then

@@ -25,7 +25,7 @@ GUARDED = [
     ("torch", "import-torch crnet x.pth --store store --out out"),
     ("jax", "train csinet_100 --backend jax"),
 ]
-ROOMS = ("simulator", "receivers", "scenarios", "benchmarks")
+ROOMS = ("simulator", "receivers", "scenarios", "benchmarks", "csilink")
 
 
 def call(*command, code=0):

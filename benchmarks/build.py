@@ -123,6 +123,18 @@ def build_uplink(scenario: Scenario) -> Uplink:
     return CodedUplink(**common, **section.coded)
 
 
+def build_scheme(scenario: Scenario, name: str | type[FeedbackScheme], params: Mapping[str, Any]) -> FeedbackScheme:
+    """A feedback scheme by name, or of a class, for the public configuration of a scenario."""
+    config, seed = scenario.csi_config, derive(scenario.seed, "feedback")
+    if isinstance(name, str):
+        scheme = registry.build("feedback", name, config, seed=seed, **params)
+    else:
+        scheme = registry.checked("feedback", name)(config, seed=seed, **params)
+    if scenario.carrier.num_rb is not None:
+        scheme.check_band(scenario.carrier.num_rb, scenario.carrier.subband_rb)
+    return scheme
+
+
 def _build_reporting(scenario: Scenario) -> dict[str, Reporting]:
     """Schemes with their uplink and prediction by label."""
     built: dict[str, Reporting] = {}
@@ -144,10 +156,7 @@ def _build_line(scenario: Scenario, entry: Feedback, common: Uplink) -> Iterator
     suffix = "" if prediction is None else f"+{entry.predict.name}@{prediction.at}"
     suffix += "+ideal" if entry.ideal_uplink else ""
     for params in entry.variants():
-        seed = derive(scenario.seed, "feedback")
-        scheme = registry.build("feedback", entry.scheme, scenario.csi_config, seed=seed, **params)
-        if scenario.carrier.num_rb is not None:
-            scheme.check_band(scenario.carrier.num_rb, scenario.carrier.subband_rb)
+        scheme = build_scheme(scenario, entry.scheme, params)
         label = entry.label or scheme.label + suffix
         uplink = ideal if entry.ideal_uplink else common.for_scheme(_payload(scenario, scheme), label)
         reporting = Reporting(scheme, uplink, prediction)
@@ -269,12 +278,14 @@ class ChannelDraw:
         distinct = self._source.num_distinct
         return np.inf if distinct is None else distinct / self._point.scenario.ue.num_users
 
-    def block(self, first: int, drops: int) -> np.ndarray:
+    def block(self, first: int, drops: int, seed: int | None = None) -> np.ndarray:
         """Channels of the drops ``first``, ..., complex64 ``[drop, user, rx_ant, port, slot, subcarrier]``.
 
-        The seed leaves out all but the root: points that differ elsewhere share the random numbers of their drops.
+        The seed leaves out all but the root (that of the scenario unless given): points that differ elsewhere share the
+        random numbers of their drops.
         """
-        h = self._source.sample(drops, seed=derive_wide(self._point.scenario.seed, "channel"), first=first)
+        root = self._point.scenario.seed if seed is None else seed
+        h = self._source.sample(drops, seed=derive_wide(root, "channel"), first=first)
         check_channels(h, first=first)
         kind = self._point.scenario.normalization
         if kind == "per_sample":

@@ -19,7 +19,6 @@ app = typer.Typer(
     name="csilink",
     help="Link-level simulator of CSI feedback: every scheme in one link, at equal measured bits.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 bench = typer.Typer(help="Measurements compared with peers.", no_args_is_help=True)
@@ -44,6 +43,23 @@ _DISK = (
 File = Annotated[str, typer.Argument(help="YAML file, or the name of a shipped one.")]
 Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override one field; repeatable.")]
 Drops = Annotated[int | None, typer.Option(help="Number of channel drops; overrides run.drops.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from simulator.core.content import own_version
+
+        typer.echo(f"csilink {own_version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def csilink(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """Link-level simulator of CSI feedback: every scheme in one link, at equal measured bits."""
 
 
 @app.command()

@@ -9,9 +9,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Protocol
 
 from benchmarks.store import Unit
+from simulator.core import registry
 from simulator.core.errors import ConfigError, CsilinkError
 from simulator.core.extras import need
 from simulator.core.onednn import VARIABLE
@@ -85,12 +87,12 @@ class LocalEngine:
 
     def _start(self, number: int) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker"],
+            [sys.executable, "-P", "-m", "benchmarks.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env={**os.environ, "PYTHONHASHSEED": "0", "KERAS_BACKEND": "tensorflow"},
+            env={**os.environ, "PYTHONHASHSEED": "0", "KERAS_BACKEND": "tensorflow", "PYTHONPATH": _path()},
         )
         self._processes[number] = process
         return process
@@ -120,6 +122,12 @@ class LocalEngine:
             process.wait()
 
 
+def _path() -> str:
+    """Where this process finds modules, so that workers find the same: those of dotted paths, and csilink's own."""
+    places = [*sys.path, str(Path(__file__).parents[1])]
+    return os.pathsep.join(dict.fromkeys(map(os.path.abspath, places)))
+
+
 def _ask(process: subprocess.Popen[str], unit: Unit) -> dict[str, str] | None:
     """Answer of a worker, or None when it died."""
     job = {"scenario": unit.scenario_text, "first": unit.first, "drops": unit.drops, "path": str(unit.path)}
@@ -142,6 +150,31 @@ def _judge(answer: dict[str, str] | None, unit: Unit) -> Unit | Exception:
     if "error" in answer:
         return CsilinkError(answer["error"]) if answer["user"] else WorkerFault(answer["trace"])
     return unit
+
+
+class HereEngine:
+    """This process, for classes that no other one knows (:func:`simulator.core.registry.register`)."""
+
+    slots = 1
+
+    def __init__(self) -> None:
+        self._waiting: list[Unit] = []
+
+    def submit(self, unit: Unit) -> None:
+        """Queue a unit."""
+        self._waiting.append(unit)
+
+    def next_done(self) -> Unit:
+        """Compute the next unit and store it."""
+        from benchmarks.worker import compute
+
+        unit = self._waiting.pop(0)
+        unit.write(compute(unit.scenario_text, unit.first, unit.drops, unit.point.content))
+        return unit
+
+    def close(self) -> None:
+        """Forget what waits."""
+        self._waiting.clear()
 
 
 class RayEngine:
@@ -216,11 +249,16 @@ def check_engine(name: str, workers: int | None) -> None:
         raise ConfigError("--engine", name, "local, ray")
     if name == "ray":
         need("--engine", "ray")
+    if registry.has_registered() and (name, workers or 1) != ("local", 1):
+        allowed = "local with 1 worker: registered classes are known to this process alone (or a dotted path to each)"
+        raise ConfigError("--engine", f"{name}, {workers} workers", allowed)
 
 
 def make_engine(name: str, workers: int | None) -> Engine:
     """Engine by name: "local" or "ray"."""
     check_engine(name, workers)
+    if registry.has_registered():
+        return HereEngine()
     return RayEngine(workers) if name == "ray" else LocalEngine(workers or min(os.cpu_count() or 1, 8))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import platform
 import sys
@@ -27,7 +28,7 @@ from benchmarks.reads import note_parts
 from benchmarks.results_folder import claimed_results, everything_read
 from benchmarks.store import TABLES, Accumulator, Unit, cdf_frame, tidy_frame, write_tables
 from benchmarks.sweep_notes import equal_axes, idle_axes, seen_along
-from scenarios.load import apply_override, find_file, load_mapping
+from scenarios.load import apply_override, find_file, load_mapping, set_field
 from scenarios.schema import Run, Scenario
 from scenarios.sweep import Point, content_hash, expand
 from simulator.core.content import noting, sha256
@@ -43,17 +44,27 @@ SNR_DEFINITION = (
 _PACKAGES = ("csilink", "sionna", "tensorflow", "keras", "numpy", "scipy", "pandas")
 
 
+# A scenario: path of a YAML file, name of a preset, mapping of fields, or validated.
+Source = str | Path | Mapping[str, Any] | Scenario
+# ``["ue.num_users=2", ...]`` with values in YAML, or ``{"ue.num_users": 2, ...}``.
+Overrides = Sequence[str] | Mapping[str, Any]
+
+
 def load_points(
-    file: str | Path, overrides: Sequence[str] = (), drops: int | None = None
+    file: Source, overrides: Overrides = (), drops: int | None = None
 ) -> tuple[dict[str, Any], list[Point]]:
-    """A scenario file with overrides as plain data, and its validated points.
+    """A scenario with overrides as plain data, and its validated points.
 
     Raises:
         ConfigError: for the first fault.
     """
-    data = load_mapping(find_file(file))
-    for assignment in overrides:
-        apply_override(data, assignment)
+    data = _plain(file)
+    if isinstance(overrides, Mapping):
+        for path, value in overrides.items():
+            set_field(data, path, copy.deepcopy(value))
+    else:
+        for assignment in [overrides] if isinstance(overrides, str) else overrides:
+            apply_override(data, assignment)
     if drops is not None:
         run = data.setdefault("run", {})
         if isinstance(run, dict):
@@ -63,8 +74,38 @@ def load_points(
     return data, expand(data)
 
 
-def check(file: str | Path, overrides: Sequence[str] = (), drops: int | None = None) -> list[Point]:
-    """Validate a scenario and build all that :func:`run` builds, with the same errors; computes and writes nothing."""
+def _plain(file: Source) -> dict[str, Any]:
+    """Fields of a scenario as plain data of our own."""
+    if isinstance(file, Scenario):
+        return file.model_dump(mode="json")
+    if isinstance(file, Mapping):
+        return copy.deepcopy(dict(file))
+    if not isinstance(file, str | Path):
+        allowed = "a path, the name of a preset, a mapping of fields, or a Scenario"
+        raise ConfigError("scenario", f"a {type(file).__name__}", allowed)
+    return load_mapping(find_file(file))
+
+
+def check(file: Source, overrides: Overrides = (), drops: int | None = None) -> list[Point]:
+    """Validate a scenario and build all that :func:`run` builds, with the same errors; computes and writes nothing.
+
+    Args:
+        file: path of a YAML file, name of a shipped preset, mapping of fields, or a ``Scenario``.
+        overrides: ``{"ue.num_users": 2}``, or ``["ue.num_users=2"]`` with values in YAML.
+        drops: overrides ``run.drops``.
+
+    Returns:
+        the points, one for each combination of the swept axes; ``.scenario`` and ``.axes`` say what each is.
+
+    Raises:
+        CsilinkError: for the first thing that is wrong.
+
+    Example:
+        >>> import csilink
+        >>> points = csilink.check("quickstart", {"sweep": {"ue.num_users": [1, 2]}, "feedback": [{"scheme": "dft"}]})
+        >>> [point.axes for point in points]
+        [{'ue.num_users': 1}, {'ue.num_users': 2}]
+    """
     _, points = load_points(file, overrides, drops)
     for point in points:
         _sized(point)
@@ -73,11 +114,11 @@ def check(file: str | Path, overrides: Sequence[str] = (), drops: int | None = N
 
 
 def run(
-    file: str | Path,
+    file: Source,
     *,
     out: str | Path | None = None,
     drops: int | None = None,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     workers: int | None = None,
     engine: str = "local",
     resume: bool = False,
@@ -86,10 +127,10 @@ def run(
     """Run a scenario and return its results.
 
     Args:
-        file: YAML file, or name of a shipped preset.
+        file: path of a YAML file, name of a shipped preset, mapping of fields, or a ``Scenario``.
         out: results folder, by default ``results/<name>``.
         drops: overrides ``run.drops``.
-        overrides: ``field=value`` assignments.
+        overrides: ``{"ue.num_users": 2}``, or ``["ue.num_users=2"]`` with values in YAML.
         workers: processes (local; None takes all CPUs, at most 8) or tasks in flight (ray; None takes the cluster).
         engine: "local" or "ray".
         resume: go on in a folder that already holds results of this scenario; what it reads must be the same, too.
@@ -100,6 +141,21 @@ def run(
 
     Raises:
         CsilinkError: for wrong input; nothing was computed then.
+
+    Example:
+        >>> import csilink, tempfile
+        >>> scenario = {
+        ...     "name": "small",
+        ...     "carrier": {"num_rb": 4},
+        ...     "bs": {"n1": 4, "n2": 1, "num_pol": 1},
+        ...     "channel": {"model": "rayleigh"},
+        ...     "feedback": [{"scheme": "rvq", "bits": 4}],
+        ...     "snr_db": [0, 10],
+        ... }
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> frame = csilink.run(scenario, out=folder.name, drops=8, workers=1, report=False)
+        >>> frame[frame.metric == "sum_rate_bpshz"].snr_db.tolist()
+        [0.0, 10.0]
     """
     from benchmarks.report.report import read_results, write_report
 

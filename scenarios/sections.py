@@ -46,6 +46,6 @@ class PluginSection(_Hashed):
 
 
 def known(field: str, kind: str, name: str) -> None:
-    """ConfigError unless ``name`` is a registered plug-in of the kind."""
-    if name not in registry.names(kind):
+    """ConfigError unless ``name`` is a registered plug-in of the kind, or a dotted path to one."""
+    if not registry.is_known(kind, name):
         raise ConfigError(field, name, ", ".join(registry.names(kind)))

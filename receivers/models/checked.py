@@ -9,6 +9,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
+from simulator.core import registry
 from simulator.core.errors import ConfigError
 from simulator.core.params import config_error
 
@@ -38,6 +39,24 @@ def build_checked(field: str, make: Callable[..., Built], params: Mapping[str, A
         raise error.under(field) from None
     except (TypeError, ValueError, ArithmeticError, AttributeError, IndexError) as error:
         raise ConfigError(field, dict(params), f"what {make.__qualname__} takes ({error})") from None
+
+
+def autoencoder_class(name: str) -> Any:
+    """The network of a name in ``csilink.models``.
+
+    Raises:
+        ConfigError: unknown, or not derived from :class:`receivers.models.autoencoder.Autoencoder`.
+    """
+    from receivers.models.autoencoder import Autoencoder
+
+    found = registry.load("models", name)
+    if not issubclass(found, Autoencoder):
+        allowed = (
+            "a class derived from receivers.models.autoencoder.Autoencoder, whose encoder and decoder are models of "
+            "their own; a network of any other form, trained elsewhere, goes into a subclass of csilink.NetworkFeedback"
+        )
+        raise ConfigError("model.name", f"{name} ({found.__module__}.{found.__qualname__})", allowed)
+    return found
 
 
 @cache

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from receivers.models.checked import build_checked
+from receivers.models.checked import autoencoder_class, build_checked
 from receivers.training.bottleneck import Bottleneck
 from receivers.training.checkpoint import flush_denormals, load_variables, read_history, save_variables
 from receivers.training.concrete import ConcreteBottleneck, with_lengths
@@ -26,7 +26,6 @@ from receivers.training.pca import fit_pca, initialize_linear
 from receivers.training.recipe import StageSection, TrainingRecipe
 from receivers.training.tensorboard import TensorBoard
 from receivers.weights.folder import named_weights
-from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.seeding import derive
 from simulator.data.layout import ChannelLayout
@@ -48,7 +47,7 @@ def build_loss(recipe: TrainingRecipe, layout: ChannelLayout) -> Callable[[Any, 
 def build_model(recipe: TrainingRecipe, train: np.ndarray | StreamedImages) -> TrainingModel:
     """Fresh training model of a recipe, initialised (from weights with another number of latents: all but theirs)."""
     keras.utils.set_random_seed(recipe.seed)
-    make, sizes = registry.load("models", recipe.model.name), {"height": train.shape[1], "width": train.shape[2]}
+    make, sizes = autoencoder_class(recipe.model.name), {"height": train.shape[1], "width": train.shape[2]}
     autoencoder = build_checked("model.params", make, recipe.model.params, **sizes)
     if recipe.init == "pca":
         initialize_linear(autoencoder, *fit_pca(head(train, 50000), autoencoder.num_latents))

@@ -376,6 +376,34 @@ class TrainedModel(WeightFolder):
         )
 
 
+def weights(name: str) -> WeightFolder:
+    """Trained weights by name or folder, for whichever task they are: verified, the network built on first use.
+
+    Args:
+        name: name in the zoo (`csilink list zoo`), or path of a folder with ``card.json``.
+
+    Returns:
+        :class:`TrainedModel`, :class:`TrainedPredictor` or :class:`TrainedEstimator` with ``card`` (plain data: recipe,
+        costs, scores) and ``model`` (Keras). A TrainedModel also has ``encode(images)`` and ``decode(latents)`` on
+        float32 ``[sample, delay, port, 2]`` of unit power and ``[sample, latent]``.
+
+    Raises:
+        ConfigError: no such weights.
+        StoreError: card or weights missing, damaged, or not those of the card.
+
+    Example:
+        >>> import csilink
+        >>> csilink.weights("transnet-250").card["model"]["name"]
+        'transnet'
+    """
+    card = weight_folder(name) / CARD
+    task = _task(card) if is_file(card) else "feedback"
+    for cls in (TrainedPredictor, TrainedEstimator):
+        if task == cls.task:
+            return cls(name)
+    return TrainedModel(name)
+
+
 def alone(params: dict[str, Any]) -> dict[str, Any]:
     """Constructor arguments of the same network in batches of one, if it attends over the batch."""
     return {**params, "attention_axis": "alone"} if params.get("attention_axis") == "batch" else params

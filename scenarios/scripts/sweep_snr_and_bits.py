@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from benchmarks import run
 from benchmarks.report import figures
+from csilink import run
 
 SCHEMES = "feedback=[{scheme: perfect}, {scheme: dft}, {scheme: rvq, bits: [2, 4, 6, 8, 10, 12]}]"
 

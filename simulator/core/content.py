@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -73,11 +74,15 @@ def is_noting() -> bool:
     return _notes.get() is not None or _expected.get() is not None
 
 
-def note_plugin(kind: str, point: EntryPoint) -> None:
-    """Note distribution, version and source text of a plug-in of another package; csilink's own have its version."""
-    if not is_noting() or point.dist is None or point.dist.name.lower() == "csilink":
+def note_plugin(kind: str, point: EntryPoint, cls: type | None = None) -> None:
+    """Note distribution, version and source text of a plug-in of another package; csilink's own have its version.
+
+    A plug-in without a distribution (a dotted path) is its source text, a class of this process (``cls``) its own.
+    """
+    if not is_noting() or (point.dist is not None and point.dist.name.lower() == "csilink"):
         return
-    note(f"{kind}.{point.name}", f"{point.dist.name} {point.dist.version} {_source(point.module)}")
+    package = "" if point.dist is None else f"{point.dist.name} {point.dist.version} "
+    note(f"{kind}.{point.name}", package + (_source(point.module) if cls is None else _class_source(cls)))
 
 
 def note_files(data: Any) -> None:
@@ -104,6 +109,14 @@ def _source(module: str) -> str:
             for file in files:
                 digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def _class_source(cls: type) -> str:
+    """SHA-256 of the text of a class; without one (typed into an interpreter) every object is another class."""
+    text = f"{cls.__qualname__} {id(cls)}"
+    with suppress(OSError, TypeError):
+        text = inspect.getsource(cls)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from functools import cache
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar, get_args
@@ -25,8 +26,16 @@ R = TypeVar("R")
 Model = TypeVar("Model", bound=BaseModel)
 
 
+_EXPONENT = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$", re.ASCII)  # numbers that YAML 1.1 takes for text
+
+
 def _number(value: Any) -> Any:
-    """Refuse text and truth values, which would be converted silently; 4.0 and 1e4 stand for integers too."""
+    """Refuse text and truth values, which would be converted silently; 4.0 and 1e4 stand for integers too.
+
+    ``3.5e9`` is a number in YAML 1.2 and text for parsers of YAML 1.1 (``yaml.safe_load``): it is read as the number.
+    """
+    if isinstance(value, str) and _EXPONENT.match(value):
+        value = float(value)
     if isinstance(value, bool | str):
         raise ValueError("a number")
     return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -47,6 +47,10 @@ _FIELDS = {
     "precoders": "precoding.{}",
     "predictors": "predict",
 }
+# What a scenario may name by a dotted path ``package.module:Class`` too. Not what cards of weights name: those may come
+# from strangers.
+_DOTTED = ("channels", "estimators", "feedback", "metrics", "precoders", "predictors")
+_registered: dict[tuple[str, str], tuple[EntryPoint, type]] = {}  # classes of this process
 _OWN = ("benchmarks", "receivers", "scenarios", "simulator")
 
 
@@ -69,7 +73,59 @@ def _points(kind: str) -> dict[str, EntryPoint]:
 
 def names(kind: str) -> list[str]:
     """Known names of a kind, sorted; nothing is imported."""
-    return list(_points(kind))
+    return sorted({*_points(kind), *(name for of, name in _registered if of == kind)})
+
+
+def is_known(kind: str, name: str) -> bool:
+    """Whether a name can be asked for: a known one, or a dotted path ``package.module:Class`` where a kind takes it."""
+    return name in names(kind) or _is_dotted(kind, name)
+
+
+def register(kind: str, name: str, cls: type) -> type:
+    """Give a class of this process a name, as an entry point gives it to one of an installed package.
+
+    Such a name lives as long as the process; registering it again replaces the class. While there are such classes,
+    :func:`csilink.run` computes in this process.
+
+    Args:
+        kind: kind of plug-in, e.g. "feedback", "precoders", "channels".
+        name: the name that scenarios and :func:`csilink.feedback` use.
+        cls: class derived from the interface of its kind in ``simulator.core.interfaces``.
+
+    Returns:
+        ``cls``.
+
+    Raises:
+        ConfigError: unknown kind, the name of an installed plug-in, or no class of this kind.
+
+    Example:
+        >>> import csilink
+        >>> from simulator.precoding.linear import Mrt
+        >>> class Mine(Mrt):
+        ...     "Maximum ratio transmission under another name."
+        >>> csilink.register("precoders", "mine", Mine)
+        <class '...Mine'>
+        >>> csilink.precoder("mine").name
+        'mine'
+    """
+    if name in _points(kind) or ":" in name:
+        raise ConfigError("name", name, f"a name without a colon that is none of {', '.join(_points(kind))}")
+    value = f"{checked(kind, cls).__module__}:{cls.__qualname__}"
+    _registered[kind, name] = EntryPoint(name, value, f"csilink.{kind}"), cls
+    return cls
+
+
+def checked(kind: str, cls: Any) -> Any:
+    """A class that was given as such; ConfigError unless it is one of its kind."""
+    fault = _unfit(kind, cls)
+    if fault is not None:
+        raise ConfigError(kind, _Text(fault[0]), fault[1])
+    return cls
+
+
+def has_registered() -> bool:
+    """Whether classes were registered that other processes do not know."""
+    return bool(_registered)
 
 
 def target(kind: str, name: str) -> str:
@@ -86,7 +142,7 @@ def load(kind: str, name: str) -> Any:
     """
     point = _point(kind, name)
     try:
-        found = point.load()
+        found = _registered[kind, name][1] if (kind, name) in _registered else point.load()
     except (Exception, SystemExit) as error:
         raise _broken(kind, point, error, "a module that can be imported") from error
     fault = _unfit(kind, found)
@@ -128,11 +184,23 @@ def _misfits(field: str, signature: inspect.Signature, num_args: int, params: di
 
 
 def _point(kind: str, name: str) -> EntryPoint:
+    if (kind, name) in _registered:
+        point, cls = _registered[kind, name]
+        note_plugin(kind, point, cls)
+        return point
     points = _points(kind)
     if name not in points:
-        raise ConfigError(kind, name, ", ".join(points) or "none installed")
+        if not _is_dotted(kind, name):
+            raise ConfigError(kind, name, ", ".join(names(kind)) or "none installed")
+        points = {name: EntryPoint(name, name, f"csilink.{kind}")}
     note_plugin(kind, points[name])
     return points[name]
+
+
+def _is_dotted(kind: str, name: str) -> bool:
+    module, colon, attribute = name.partition(":")
+    parts = (*module.split("."), *attribute.split("."))
+    return kind in _DOTTED and bool(colon) and all(part.isidentifier() for part in parts)
 
 
 def _unfit(kind: str, found: Any) -> tuple[str, str] | None:

@@ -17,9 +17,10 @@ from tempfile import mkdtemp
 import numpy as np
 import pytest
 from keras import ops
-from tolerances import FLOAT32, assert_close
+from tolerances import assert_close
 
 from benchmarks.percentiles import percentile
+from csilink import testing
 from receivers.codebooks.rvq import rvq_codebook
 from receivers.codebooks.stored import write_codebook
 from receivers.models.wifo_cf import WiFoCf
@@ -38,7 +39,7 @@ from simulator.core.interfaces import (
     Quantizer,
     ScalarQuantizer,
 )
-from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport, Panel, RadioGeometry
+from simulator.core.types import CsiConfig, CsiEstimate, CsiReport, Panel, RadioGeometry
 from simulator.data.layout import ChannelLayout
 from simulator.data.writer import StoreWriter
 from simulator.outcomes import CsiOutcome, LinkOutcome
@@ -308,37 +309,11 @@ def scheme_of(name, params):
 
 
 def csi(scheme, rng, batch=3, users=2):
-    """Three plane waves per receive antenna: channels that a code for channels has a codeword for."""
-    c, lead = scheme.config, (batch, users, scheme.config.num_rx_ant)
-    h = np.zeros((*lead, c.panel.num_ports, c.num_subcarriers), np.complex64)
-    for _ in range(3):
-        u, v, delay = rng.random((3, *lead, 1)) * np.array([1, 1, 0.15]).reshape(3, 1, 1, 1, 1)
-        beam = (
-            np.exp(2j * np.pi * u * np.arange(c.panel.n1))[..., None]
-            * np.exp(2j * np.pi * v * np.arange(c.panel.n2))[..., None, :]
-        )
-        ports = noise(rng, *lead, c.panel.num_pol)[..., None] * beam.reshape(*lead, 1, -1)
-        h += ports.reshape(*lead, -1, 1) * np.exp(-2j * np.pi * delay * np.arange(c.num_subcarriers))[..., None, :]
-    return CsiEstimate(h.astype(np.complex64), np.zeros((batch, users), np.float32))
+    return testing.plane_waves(scheme.config, rng, batch, users)
 
 
 def value(known):
     return known.h if known.w is None else known.w
-
-
-def check_reconstruction(scheme, known, batch, users):
-    """Shape, dtype, finite everywhere, unit norm of valid directions."""
-    c = scheme.config
-    assert isinstance(known, CsiReconstruction) and (known.h is not None) == scheme.explicit
-    valid = np.ones((batch, users), bool) if known.valid is None else known.valid
-    assert valid.shape == (batch, users) and valid.dtype == bool
-    assert value(known).dtype == np.complex64 and np.isfinite(value(known)).all()
-    if known.w is None:
-        assert known.h.shape == (batch, users, c.num_rx_ant, c.panel.num_ports, c.num_subcarriers)
-    else:
-        assert known.w.shape == (batch, users, c.panel.num_ports, c.num_layers, c.num_subbands)
-        np.testing.assert_allclose(np.linalg.norm(known.w, axis=2)[valid], 1, rtol=FLOAT32)
-    return valid
 
 
 @pytest.mark.parametrize(("name", "params"), cases("feedback"))
@@ -367,44 +342,13 @@ class TestFeedback:
         assert np.abs(ratio_db[:, 0] - ratio_db[:, 1]).max() < step_db + 3
         assert np.abs(np.median(ratio_db)) < step_db + 15, "the scale is lost"
 
-    def test_report(self, name, params, rng):
-        scheme = scheme_of(name, params)
-        estimate = csi(scheme, rng)
-        before = estimate.h_hat.copy()
-        report = scheme.report(estimate)
-        np.testing.assert_array_equal(estimate.h_hat, before)
-        assert report.bits.shape[:2] == report.num_bits.shape == (3, 2)
-        assert isinstance(scheme.max_bits, int) and 0 < report.num_bits.max() <= scheme.max_bits
-        beyond = np.arange(report.bits.shape[2]) >= report.num_bits[..., None]
-        assert not report.bits[beyond].any(), "padding is not zero"
-        assert check_reconstruction(scheme, scheme.reconstruct(report), 3, 2).all(), "its own report is invalid"
-
-    def test_ue_cost(self, name, params, rng):
-        """Bit operations of every report, or None from a scheme without a network."""
-        scheme = scheme_of(name, params)
-        bops = scheme.ue_bops(csi(scheme, rng))
-        if bops is not None:
-            assert bops.shape == (3, 2) and bops.dtype == np.float64 and (bops > 0).all()
-
-    def test_deterministic(self, name, params, rng):
-        scheme, fresh = scheme_of(name, params), new_scheme(name, params)
-        estimate = csi(scheme, rng)
-        report = scheme.report(estimate)
-        scheme.report(csi(scheme, rng))
-        assert scheme.label and scheme.label == fresh.label and scheme.max_bits == fresh.max_bits
-        for again in (scheme.report(estimate), fresh.report(estimate)):
-            np.testing.assert_array_equal(again.bits, report.bits)
-            np.testing.assert_array_equal(again.num_bits, report.num_bits)
+    @pytest.mark.parametrize("check", [c for c in testing.FEEDBACK_CHECKS if c is not testing.wrong_length])
+    def test_contract(self, name, params, check, rng):
+        check(scheme_of(name, params), rng)
 
     def test_labels_tell_variants_apart(self, name, params):
         labels = [scheme_of(name, other).label for other in PARAMS["feedback"].get(name, [{}])]
         assert len(set(labels)) == len(labels)
-
-    def test_reports_depend_on_the_channel(self, name, params, rng):
-        scheme = scheme_of(name, params)
-        one, two = scheme.report(csi(scheme, rng, batch=20)), scheme.report(csi(scheme, rng, batch=20))
-        width = min(one.bits.shape[2], two.bits.shape[2])
-        assert (one.bits[..., :width] != two.bits[..., :width]).any(axis=2).mean() > 0.5
 
     def test_bits_alone_in_another_process(self, name, params, rng, gnb, tmp_path):
         """What crosses the uplink are bytes and a length; the gNB is a process that has never seen the channel."""
@@ -424,56 +368,13 @@ class TestFeedback:
             assert there["valid"].all()
             assert_close(there["value"], value(here), 1e-6)
 
-    def test_a_report_depends_on_the_channel_of_its_ue_alone(self, name, params, rng):
-        """Another channel of one UE leaves the reports of the others in its batch as they are."""
-        scheme = scheme_of(name, params)
-        one = csi(scheme, rng)
-        h_hat = one.h_hat.copy()
-        h_hat[1, 1] = csi(scheme, rng).h_hat[1, 1]
-        history = None
-        if one.history is not None:
-            history = one.history.copy()
-            history[1, 1] = history[0, 0]
-        other = dataclasses.replace(one, h_hat=h_hat, history=history)
-        first, second = scheme.report(one), scheme.report(other)
-        same = np.ones((3, 2), bool)
-        same[1, 1] = False
-        np.testing.assert_array_equal(first.num_bits[same], second.num_bits[same])
-        width = min(first.bits.shape[2], second.bits.shape[2])
-        np.testing.assert_array_equal(first.bits[same][:, :width], second.bits[same][:, :width])
-
-    @pytest.mark.parametrize("lead", [(0, 2), (3, 0)])
-    def test_empty_batch(self, name, params, lead):
-        """No drop, or no user: a report and a reconstruction of that shape."""
-        if lead == (3, 0) and "user_bits" in params:  # the number of users is fixed
-            return
-        scheme = scheme_of(name, params)
-        c = scheme.config
-        none = np.zeros((*lead, c.num_rx_ant, c.panel.num_ports, c.num_subcarriers), np.complex64)
-        estimate = CsiEstimate(none, np.zeros(lead, np.float32))
-        report, bops = scheme.report(estimate), scheme.ue_bops(estimate)
-        assert report.bits.shape[:2] == report.num_bits.shape == lead and report.bits.dtype == np.uint8
-        assert bops is None or bops.shape == lead
-        bare = CsiReport(np.zeros((*lead, 0), np.uint8), np.zeros(lead, int))
-        for sent in (report, scheme.omit(report, 1), bare):
-            check_reconstruction(scheme, scheme.reconstruct(sent), *lead)
+    def test_no_users(self, name, params, rng):
+        if "user_bits" not in params:  # the number of users is fixed
+            testing.empty_batch(scheme_of(name, params), rng, (3, 0))
 
     @pytest.mark.parametrize("change", ["shorter", "longer", "empty", "without columns"])
     def test_a_wrong_length_is_refused(self, name, params, change, rng):
-        """PayloadError where all reports have one length, else reports marked as no codeword."""
-        scheme = scheme_of(name, params)
-        if scheme.nested and change in ("shorter", "longer"):
-            pytest.skip("every prefix is a report")
-        report = scheme.report(csi(scheme, rng))
-        bits = np.pad(report.bits, ((0, 0), (0, 0), (0, scheme.max_bits + 1 - report.bits.shape[2])))
-        num_bits = {"shorter": report.num_bits - 1, "longer": np.full((3, 2), scheme.max_bits + 1)}
-        num_bits["empty"] = num_bits["without columns"] = np.zeros((3, 2), int)
-        bits = bits[..., :0] if change == "without columns" else bits
-        try:
-            known = scheme.reconstruct(CsiReport(bits, num_bits[change]))
-        except PayloadError:
-            return
-        assert not check_reconstruction(scheme, known, 3, 2).any()
+        testing.wrong_length(scheme_of(name, params), rng, (change,))
 
     def test_every_prefix_of_a_nested_report_is_a_report(self, name, params, rng):
         """As are the longest reports that a scheme of this kind sends; longer ones are refused."""
@@ -486,24 +387,10 @@ class TestFeedback:
         report = longest.report(csi(longest, rng, longest.max_bits, 1))
         lengths = np.minimum(report.num_bits, 1 + np.arange(longest.max_bits)[:, None])
         known = scheme.reconstruct(CsiReport(report.bits, lengths))
-        assert check_reconstruction(scheme, known, longest.max_bits, 1).all()
+        assert testing.checked_reconstruction(scheme, known, longest.max_bits, 1).all()
         beyond = longest.max_bits + 1
         with pytest.raises(PayloadError):
             scheme.reconstruct(CsiReport(np.zeros((1, 1, beyond), np.uint8), np.full((1, 1), beyond)))
-
-    def test_random_bits(self, name, params, rng):
-        """300 patterns of lengths that occur, then of any length: a finite reconstruction or PayloadError."""
-        scheme = scheme_of(name, params)
-        usual = scheme.report(csi(scheme, rng, batch=20)).num_bits.ravel()
-        bits = rng.integers(0, 2, (150, 2, scheme.max_bits), dtype=np.uint8)
-        bits[:5], bits[5:10] = 0, 1
-        for num_bits in (rng.choice(usual, (150, 2)), rng.integers(0, scheme.max_bits + 1, (150, 2))):
-            sent = bits * (np.arange(scheme.max_bits) < num_bits[..., None]).astype(np.uint8)
-            try:
-                known = scheme.reconstruct(CsiReport(sent, num_bits))
-            except PayloadError:
-                continue
-            check_reconstruction(scheme, known, 150, 2)
 
 
 # Quantisers and coders -----------------------------------------------------------------------------------------------
@@ -645,64 +532,9 @@ class TestCoders:
 
 
 @pytest.mark.parametrize(("name", "params"), cases("precoders"))
-class TestPrecoders:
-    def streams(self, precoder):
-        """Numbers of one-layer users that this precoder serves."""
-        served = []
-        for users in (1, 2, 5, 8):
-            try:
-                precoder.check(users, users, 8)
-            except ConfigError:
-                continue
-            served.append(users)
-        assert served, "check() refuses every link"
-        return served
-
-    def test_total_power(self, name, params, rng):
-        precoder = made("precoders", name, **params)
-        for users in self.streams(precoder):
-            for noise_var in (1e-4, 0.1, 100.0):
-                w = np.asarray(ops.convert_to_numpy(precoder.weights(noise(rng, 3, 4, users, 8), noise_var)))
-                assert w.shape == (3, 4, 8, users) and w.dtype == np.complex64
-                np.testing.assert_allclose(np.sum(np.abs(w) ** 2, axis=(2, 3)), 1, rtol=1e-4)
-
-    @pytest.mark.parametrize("lead", [(0,), (0, 4), (3, 0)])
-    def test_empty_batch(self, name, params, lead):
-        precoder = made("precoders", name, **params)
-        for users in self.streams(precoder):
-            w = ops.convert_to_numpy(precoder.weights(ops.zeros((*lead, users, 8), "complex64"), 0.1))
-            assert w.shape == (*lead, 8, users) and w.dtype == np.complex64
-
-    def test_total_power_of_layers(self, name, params, rng):
-        """One user with several orthogonal layers of falling strength."""
-        precoder = made("precoders", name, **params)
-        u = np.linalg.svd(noise(rng, 6, 8, 8))[0][:, :4].astype(np.complex64)
-        g = u * np.float32([3, 1, 0.3, 0.01])[:, None]
-        for noise_var in (1e-4, 1.0, 100.0):
-            w = np.asarray(ops.convert_to_numpy(precoder.weights(g, noise_var)))
-            np.testing.assert_allclose(np.sum(np.abs(w) ** 2, axis=(1, 2)), 1, rtol=1e-4)
-
-    def test_degenerate_groups_stay_finite(self, name, params, rng):
-        precoder = made("precoders", name, **params)
-        for users in self.streams(precoder):
-            g = noise(rng, 4, users, 8)
-            g[0] = 0
-            g[1, 0] = 0
-            g[2] = g[2, :1]
-            for noise_var in (1e-9, 0.1):
-                w = np.asarray(ops.convert_to_numpy(precoder.weights(g, noise_var)))
-                power = np.sum(np.abs(w) ** 2, axis=(1, 2))
-                assert np.isfinite(w).all() and (power <= 1 + 1e-4).all()
-                assert (w[0] == 0).all() and (w[1, :, 0] == 0).all(), "power for users of whom nothing is known"
-                np.testing.assert_allclose(power[1 if users > 1 else 2 :], 1, rtol=1e-4)
-
-    def test_noise_dependence_is_declared(self, name, params, rng):
-        precoder = made("precoders", name, **params)
-        if precoder.noise_dependent:
-            return
-        g = noise(rng, 5, max(self.streams(precoder)), 8)
-        one, two = (np.asarray(ops.convert_to_numpy(precoder.weights(g, v))) for v in (0.0, 10.0))
-        np.testing.assert_array_equal(one, two)
+@pytest.mark.parametrize("check", testing.PRECODER_CHECKS)
+def test_precoders(name, params, check, rng):
+    check(made("precoders", name, **params), rng)
 
 
 @pytest.mark.parametrize(("name", "params"), cases("estimators"))
@@ -851,8 +683,6 @@ class TestPredictors:
 
 @pytest.mark.parametrize(("name", "params"), cases("channels"))
 def test_channels(name, params, tmp_path, monkeypatch, rng):
-    """As the runner uses them: compiled, many seeds, one batch size."""
-    geometry = RadioGeometry(3.5e9, Panel(3, 2, 2), 2, 2, 5, 360e3, num_slots=2, speed_mps=3.0)
     if name == "site":
         try:
             working_llvm()
@@ -860,29 +690,13 @@ def test_channels(name, params, tmp_path, monkeypatch, rng):
             pytest.skip(str(error))
         monkeypatch.setenv("CSILINK_CACHE", str(tmp_path))
     if name == "recorded":
-        layout = ChannelLayout.of(geometry)
+        layout = ChannelLayout.of(testing.GEOMETRY)
         with StoreWriter(tmp_path / "s", layout, name="s") as writer:
             writer.add("test", noise(rng, 200, *layout.entry_shape).astype(np.complex64))
             writer.finish({})
         params = {**params, "store": str(tmp_path / "s")}
-    source = made("channels", name, geometry, **params)
-    h = source.sample(3, seed=1)
-    assert isinstance(h, np.ndarray) and h.dtype == np.complex64 and h.shape == (3, 2, 2, 12, 2, 5)
-    assert np.isfinite(h).all()
-    power = np.sum(np.abs(h) ** 2, axis=(2, 3, 4, 5))
-    assert (power > 0).all()
-    assert source.sample(0, seed=1).shape == (0, 2, 2, 12, 2, 5)
-    assert all(len(value) == 0 for value in source.labels(0, seed=1).values())
-    other = source.sample(3, seed=2)
-    assert (np.abs(other - h) ** 2).sum(axis=(2, 3, 4, 5)).min() > 1e-3 * power.min()
-    again = source.sample(3, seed=1)
-    np.testing.assert_array_equal(again, h)
-    assert not np.shares_memory(again, h)
-    assert (h[0] != h[1]).any(), "all drops are alike"
-    later = source.sample(3, seed=1, first=2)
-    # Rounding of a product depends on the place in the batch; random numbers do not.
-    assert np.abs(later[0] - h[2]).max() < 1e-5 * np.abs(h[2]).max(), "a drop depends on those before it"
-    assert (later[1] != h[0]).any() and (later[1] != h[1]).any()
+    made("channels", name, testing.GEOMETRY, **params)
+    testing.check_channel(name, **params)
 
 
 # Metrics -------------------------------------------------------------------------------------------------------------
