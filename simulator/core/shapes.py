@@ -21,4 +21,4 @@ def flat_lead(x: NDArray[Any], lead: int = 2) -> NDArray[Any]:
 
 def per_drop(x: Any, lead: int = 1) -> NDArray[np.float64]:
     """Mean over all axes but the first ``lead``, float64."""
-    return flat_tail(np.asarray(x, np.float64), lead).mean(axis=-1)
+    return np.asarray(flat_tail(np.asarray(x, np.float64), lead).mean(axis=-1))
