@@ -681,6 +681,22 @@ class TestPredictors:
 # Channels ------------------------------------------------------------------------------------------------------------
 
 
+def models():
+    """Networks that compress images, with what they need beside the number of latents; klt is fitted, not trained."""
+    special = {"stnet": {"shape": (32, 32), "num_latents": 16}, "learned_transform": {}}
+    slow = ("attention_csinet", "stqenet", "evt", "stnet")
+    return [
+        pytest.param(name, special.get(name, {"num_latents": 16}), marks=[pytest.mark.long] if name in slow else [])
+        for name in registry.names("models")
+        if name != "klt"
+    ]
+
+
+@pytest.mark.parametrize(("name", "params"), models())
+def test_models(name, params):
+    testing.check_model(name, **{"shape": (16, 16), **params})
+
+
 @pytest.mark.parametrize(("name", "params"), cases("channels"))
 def test_channels(name, params, tmp_path, monkeypatch, rng):
     if name == "site":
