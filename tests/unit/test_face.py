@@ -135,7 +135,7 @@ def test_samples_are_those_of_a_run():
 
 @pytest.mark.parametrize(
     ("params", "field"),
-    [({"num_users": 0}, "ue.num_users"), ({"panel": (8, 2)}, "panel"), ({"tap": 3}, "channel.tap")],
+    [({"num_users": 0}, "ue.num_users"), ({"panel": (8, 2)}, "panel"), ({"tap": 3}, "channel")],
 )
 def test_wrong_channels_are_named(params, field):
     with pytest.raises(ConfigError) as error:

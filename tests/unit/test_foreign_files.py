@@ -676,6 +676,7 @@ OPENERS = {
             "benchmarks/bler_table.py",
             "benchmarks/channels/profiles.py",
             "benchmarks/normalization.py",
+            "simulator/nr/polar.py",
             "simulator/phy/bler.py",
         ),
     },

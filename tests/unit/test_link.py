@@ -637,7 +637,7 @@ class TestBuildPrediction:
     @pytest.mark.parametrize(
         ("predict", "message"),
         [
-            ({"at": "ue", "name": "lstm"}, r"feedback\.perfect\.predict\.name: got 'lstm'; allowed: repeat, ar"),
+            ({"at": "ue", "name": "lstm"}, r"feedback\.perfect\.predict\.name: got 'lstm'; allowed: ar, repeat"),
             ({"at": "gNB", "name": "ar"}, r"predict\.at: got 'gNB' \(did you mean gnb\?\); allowed: 'ue' or 'gnb'"),
             ({"name": "ar"}, r"predict\.at: required"),
             (

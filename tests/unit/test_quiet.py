@@ -41,7 +41,7 @@ def test_imports_are_silent_whoever_makes_them(capfd, monkeypatch, tmp_path):
     (tmp_path / "talkative_library.py").write_text(text)
     (tmp_path / "talkative_broken.py").write_text(text + "raise ValueError('seen')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, quiet_module._Quiet)])
     monkeypatch.setattr(quiet_module, "_TALKATIVE", ("talkative_library", "talkative_broken"))
     quiet_imports()
     quiet_imports()
