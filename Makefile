@@ -28,7 +28,7 @@ quickstart: $(VENV)/.run  ## install, run the first scenario, say where the repo
 # A worker takes whole files, in their order; ARGS adds options of pytest: `make test ARGS="-p randomly --randomly-dont-reset-seed"`.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test: $(VENV)/.dev  ## install and run the quick tests (about 6 minutes on 2 cores)
+test: $(VENV)/.dev  ## install and run the quick tests (about 4 minutes on 2 cores)
 	$(PYTEST) -m "not long and not slow" $(ARGS)
 
 test-all: $(VENV)/.dev  ## all tests, as continuous integration does (about 20 minutes)
