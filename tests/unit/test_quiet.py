@@ -43,13 +43,14 @@ def test_imports_are_silent_whoever_makes_them(capfd, monkeypatch, tmp_path):
     (tmp_path / "talkative_broken.py").write_text(text + "raise ValueError('seen')\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, quiet_module._Quiet)])
-    monkeypatch.setattr(quiet_module, "_TALKATIVE", ("talkative_library", "talkative_broken"))
+    names = ("talkative_library", "talkative_broken")
+    monkeypatch.setattr(quiet_module, "_TALKATIVE", names)
     quiet_imports()
     quiet_imports()
     assert sum(isinstance(finder, quiet_module._Quiet) for finder in sys.meta_path) == 1
-    library = import_module("talkative_library")
+    library = import_module(names[0])
     with pytest.raises(ValueError, match="seen"):
-        import_module("talkative_broken")
+        import_module(names[1])
     assert library.value == 3 and capfd.readouterr() == ("", "")
 
 
