@@ -17,7 +17,7 @@ from receivers.training.codebook_recipe import CodebookRecipe
 from receivers.training.prediction_recipe import PredictionRecipe
 from receivers.training.recipe import TrainingRecipe
 from receivers.training.wifo_cf_recipe import WiFoCfRecipe
-from receivers.weights import folder
+from receivers.weights.card import EstimationCard, FeedbackCard, PredictionCard
 from scenarios import channels
 from scenarios.dataset import DatasetRecipe
 from scenarios.schema import Scenario
@@ -47,11 +47,11 @@ DOCUMENTS: list[tuple[str, str, type[BaseModel], tuple[type[BaseModel], ...]]] =
     (
         "Card of a feedback network",
         "`card.json` in a folder of weights. Further fields (recipe, data, training, costs, scores) are for readers.",
-        folder._FeedbackCard,
+        FeedbackCard,
         (),
     ),
-    ("Card of a prediction network", "`card.json` with `task: prediction`.", folder._PredictionCard, ()),
-    ("Card of an estimation network", "`card.json` with `task: estimation`.", folder._EstimationCard, ()),
+    ("Card of a prediction network", "`card.json` with `task: prediction`.", PredictionCard, ()),
+    ("Card of an estimation network", "`card.json` with `task: estimation`.", EstimationCard, ()),
     ("Card of a codebook", "`card.json` in a folder of a codebook.", stored._Card, ()),
 ]
 _SIGNS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}"}

@@ -7,149 +7,24 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import BaseModel, Field, FiniteFloat, ValidationError
+from pydantic import ValidationError
 
 from receivers.recipes import how_to_make
+from receivers.weights.card import Card, EstimationCard, FeedbackCard, File, PredictionCard
 from simulator.core import registry
 from simulator.core.content import note, sha256
 from simulator.core.durable import renamed
 from simulator.core.errors import ConfigError, StoreError
-from simulator.core.params import Count, Label, PositiveFloat, config_error
+from simulator.core.params import config_error
 from simulator.core.paths import inside, is_file
 from simulator.core.readers import read_json, read_npz, reason
 from simulator.data.hdf5 import check_hdf5
 
 CARD = "card.json"
 _KERAS = ".weights.h5"
-
-
-class _File(BaseModel):
-    """A file of the folder.
-
-    Args:
-        file: name within the folder.
-        sha256: SHA-256 of its content, hexadecimal.
-    """
-
-    file: str
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-
-
-class _Network(BaseModel):
-    """A network by name.
-
-    Args:
-        name: plug-in.
-        params: arguments of its constructor.
-    """
-
-    name: str
-    params: dict[str, Any]
-
-
-class _Input(BaseModel):
-    """What a network takes.
-
-    Args:
-        n1: columns of the panel.
-        n2: rows of the panel.
-        num_pol: polarisations.
-        num_subcarriers: frequency samples of the band.
-        spacing_hz: distance of two of them [Hz].
-        num_delays: delay taps of an image.
-        num_latents: latents of an image.
-        num_rx_ant: UE antennas of an image, target mimo.
-        target: what an image holds.
-        domain: axes of the image.
-        scaling: power of an image.
-        subband_size: frequency samples of a subband, target eigenvector.
-        offset: added to the pixels of unit-power images, after the scale.
-        scale: factor of the pixels.
-        transposed: delay and angle are exchanged.
-    """
-
-    n1: Count
-    n2: Count
-    num_pol: Count
-    num_subcarriers: Count
-    spacing_hz: PositiveFloat
-    num_delays: Count
-    num_latents: Count
-    num_rx_ant: Count = 1
-    target: Literal["channel", "mimo", "eigenvector"] = "channel"
-    domain: Literal["angular_delay", "antenna_frequency"] = "angular_delay"
-    scaling: Literal["per_sample", "none"] = "per_sample"
-    subband_size: Count = 1
-    offset: FiniteFloat = 0.0
-    scale: PositiveFloat = 1.0
-    transposed: bool = False
-
-
-class _Codec(BaseModel):
-    """Quantiser between encoder and decoder.
-
-    Args:
-        quantizer: quantiser of the latents.
-        bits: of one index.
-        params: its parameters.
-        scale_bits: bits of the scale of a report; 0: none.
-    """
-
-    quantizer: str
-    bits: Annotated[int, Field(ge=1, le=16)]
-    params: dict[str, Any] = {}
-    scale_bits: Annotated[int, Field(ge=0, le=16)] = 0
-
-
-class _Card(BaseModel):
-    """What every card says.
-
-    Args:
-        name: of the weights.
-        model: network.
-        weights: file of the weights.
-        channels: corrections of the channels that it was trained on; null: not known.
-    """
-
-    name: Label
-    model: _Network
-    weights: _File
-    channels: Annotated[str, Field(min_length=1)] | None = None  # channel version of the training; absent in old cards
-
-
-class _FeedbackCard(_Card):
-    """What the link needs of a network that compresses CSI.
-
-    Args:
-        tables: levels and counts of the quantisers; null: latents are bits.
-        input: images, panel and band.
-        codec: quantiser of the default report; null: latents are bits.
-    """
-
-    tables: _File | None = None
-    input: _Input
-    codec: _Codec | None = None
-
-
-class _EstimationCard(_Card):
-    """Card sections of a network that denoises pilots."""
-
-
-class _PredictionCard(_Card):
-    """What the link needs of a network that predicts.
-
-    Args:
-        history_slots: slots of history that the network needs.
-        max_history_slots: longest history that it was trained on.
-        horizon_slots: slots that it looks ahead, at most.
-    """
-
-    history_slots: Count
-    max_history_slots: Count
-    horizon_slots: Count
 
 
 @dataclass(frozen=True)
@@ -226,7 +101,7 @@ class WeightFolder:
 
     task: ClassVar[str]
     kind: ClassVar[str]  # plug-in kind of the network
-    schema: ClassVar[type[_Card]]
+    schema: ClassVar[type[Card]]
 
     def __init__(self, name: str):
         folder = weight_folder(name)
@@ -250,7 +125,7 @@ class WeightFolder:
             registry.target(self.kind, self._card.model.name)  # noted
         self.name, self.file = self._card.name, self._intact(self._card.weights)
 
-    def _intact(self, entry: _File) -> Path:
+    def _intact(self, entry: File) -> Path:
         path = inside(self.folder, entry.file)
         if not is_file(path):
             raise StoreError(f"{path}: file named in the card is missing")
@@ -299,7 +174,7 @@ class TrainedModel(WeightFolder):
         alone: a network with attention along the batch sees batches of one, so that no report depends on another.
     """
 
-    task, kind, schema = "feedback", "models", _FeedbackCard
+    task, kind, schema = "feedback", "models", FeedbackCard
 
     def __init__(self, name: str, alone: bool = False):
         super().__init__(name)
@@ -412,7 +287,7 @@ def alone(params: dict[str, Any]) -> dict[str, Any]:
 class TrainedPredictor(WeightFolder):
     """Weights of a network of ``csilink.prediction_models``."""
 
-    task, kind, schema = "prediction", "prediction_models", _PredictionCard
+    task, kind, schema = "prediction", "prediction_models", PredictionCard
 
     @property
     def history_slots(self) -> int:
@@ -433,4 +308,4 @@ class TrainedPredictor(WeightFolder):
 class TrainedEstimator(WeightFolder):
     """Weights of a network of ``csilink.estimation_models``."""
 
-    task, kind, schema = "estimation", "estimation_models", _EstimationCard
+    task, kind, schema = "estimation", "estimation_models", EstimationCard

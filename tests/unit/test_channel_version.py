@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from benchmarks.dataset import make_dataset
-from receivers.weights.folder import _Card, zoo_folder
+from receivers.weights.card import Card
+from receivers.weights.folder import zoo_folder
 from scenarios.channels import parse_channel
 from scenarios.dataset import parse_recipe
 from simulator.core.errors import ConfigError, StoreError
@@ -89,6 +90,6 @@ def test_shipped_cards_say_on_which_channels(name):
 
 def test_the_card_schema_knows_the_field():
     card = {"name": "n", "model": {"name": "m", "params": {}}, "weights": {"file": "f", "sha256": "0" * 64}}
-    assert _Card.model_validate({**card, "channels": "recorded"}).channels == "recorded"
+    assert Card.model_validate({**card, "channels": "recorded"}).channels == "recorded"
     with pytest.raises(ValidationError):
-        _Card.model_validate({**card, "channels": ""})
+        Card.model_validate({**card, "channels": ""})

@@ -1,0 +1,135 @@
+"""Schemas of ``card.json``: what a folder of weights states."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, FiniteFloat
+
+from simulator.core.params import Count, Label, PositiveFloat
+
+
+class File(BaseModel):
+    """A file of the folder.
+
+    Args:
+        file: name within the folder.
+        sha256: SHA-256 of its content, hexadecimal.
+    """
+
+    file: str
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Network(BaseModel):
+    """A network by name.
+
+    Args:
+        name: plug-in.
+        params: arguments of its constructor.
+    """
+
+    name: str
+    params: dict[str, Any]
+
+
+class Input(BaseModel):
+    """What a network takes.
+
+    Args:
+        n1: columns of the panel.
+        n2: rows of the panel.
+        num_pol: polarisations.
+        num_subcarriers: frequency samples of the band.
+        spacing_hz: distance of two of them [Hz].
+        num_delays: delay taps of an image.
+        num_latents: latents of an image.
+        num_rx_ant: UE antennas of an image, target mimo.
+        target: what an image holds.
+        domain: axes of the image.
+        scaling: power of an image.
+        subband_size: frequency samples of a subband, target eigenvector.
+        offset: added to the pixels of unit-power images, after the scale.
+        scale: factor of the pixels.
+        transposed: delay and angle are exchanged.
+    """
+
+    n1: Count
+    n2: Count
+    num_pol: Count
+    num_subcarriers: Count
+    spacing_hz: PositiveFloat
+    num_delays: Count
+    num_latents: Count
+    num_rx_ant: Count = 1
+    target: Literal["channel", "mimo", "eigenvector"] = "channel"
+    domain: Literal["angular_delay", "antenna_frequency"] = "angular_delay"
+    scaling: Literal["per_sample", "none"] = "per_sample"
+    subband_size: Count = 1
+    offset: FiniteFloat = 0.0
+    scale: PositiveFloat = 1.0
+    transposed: bool = False
+
+
+class Codec(BaseModel):
+    """Quantiser between encoder and decoder.
+
+    Args:
+        quantizer: quantiser of the latents.
+        bits: of one index.
+        params: its parameters.
+        scale_bits: bits of the scale of a report; 0: none.
+    """
+
+    quantizer: str
+    bits: Annotated[int, Field(ge=1, le=16)]
+    params: dict[str, Any] = {}
+    scale_bits: Annotated[int, Field(ge=0, le=16)] = 0
+
+
+class Card(BaseModel):
+    """What every card says.
+
+    Args:
+        name: of the weights.
+        model: network.
+        weights: file of the weights.
+        channels: corrections of the channels that it was trained on; null: not known.
+    """
+
+    name: Label
+    model: Network
+    weights: File
+    channels: Annotated[str, Field(min_length=1)] | None = None  # channel version of the training; absent in old cards
+
+
+class FeedbackCard(Card):
+    """What the link needs of a network that compresses CSI.
+
+    Args:
+        tables: levels and counts of the quantisers; null: latents are bits.
+        input: images, panel and band.
+        codec: quantiser of the default report; null: latents are bits.
+    """
+
+    tables: File | None = None
+    input: Input
+    codec: Codec | None = None
+
+
+class EstimationCard(Card):
+    """Card sections of a network that denoises pilots."""
+
+
+class PredictionCard(Card):
+    """What the link needs of a network that predicts.
+
+    Args:
+        history_slots: slots of history that the network needs.
+        max_history_slots: longest history that it was trained on.
+        horizon_slots: slots that it looks ahead, at most.
+    """
+
+    history_slots: Count
+    max_history_slots: Count
+    horizon_slots: Count
