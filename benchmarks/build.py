@@ -49,8 +49,10 @@ def build_source(channel: Any, geometry: Any) -> ChannelSource:
 
 
 def check_source(channel: Any, geometry: Any) -> None:
-    """Checks of a channel source without TensorFlow: shipped sources of ``simulator.phy`` take what their
-    sections in ``scenarios.channels`` allow, and a site needs its rays or the means to trace them. Others are built.
+    """Check a channel source without TensorFlow.
+
+    Shipped sources of ``simulator.phy`` take what their sections in ``scenarios.channels`` allow, and a site needs its
+    rays or the means to trace them. Others are built.
 
     Raises:
         CsilinkError: as :func:`build_source`.

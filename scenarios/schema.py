@@ -256,7 +256,7 @@ class Radio(Section):
 
     @property
     def panel(self) -> Panel:
-        """gNB panel."""
+        """GNB panel."""
         return Panel(self.bs.n1, self.bs.n2, self.bs.num_pol)
 
     @property

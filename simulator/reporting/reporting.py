@@ -178,7 +178,7 @@ class Reporting:
 
 
 def _differs(sent: CsiReport, arrived: CsiReport) -> np.ndarray:
-    """bool ``[batch, user]``: a received bit differs from the one sent."""
+    """Bool ``[batch, user]``: a received bit differs from the one sent."""
     if arrived.bits is sent.bits:
         return np.zeros(sent.num_bits.shape, bool)
     inside = np.arange(sent.bits.shape[-1]) < np.asarray(arrived.num_bits)[..., None]

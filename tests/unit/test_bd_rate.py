@@ -32,7 +32,7 @@ def test_an_offset_in_quality():
 
 
 def test_straight_lines():
-    """ln B = a + c q with two slopes: the mean difference is that in the middle of the common range."""
+    """Ln B = a + c q with two slopes: the mean difference is that in the middle of the common range."""
     q, q2 = np.array([0.2, 0.4, 0.5, 0.8]), np.array([0.1, 0.3, 0.6])
     found = bd_difference(np.exp(3 + 2 * q), q, np.exp(2.5 + 4 * q2), q2)
     assert found.rate_percent == pytest.approx(100 * np.expm1(-0.5 + 2 * 0.4), rel=1e-12)

@@ -1,5 +1,4 @@
-"""Every importer against an independent loop on files made here; third-party files where their folder is given; and bad
-files, each a clear error."""
+"""Every importer against an independent loop on files made here, third-party files, bad files."""
 
 import io
 import json
@@ -655,8 +654,11 @@ def test_deepmimo_parts_of_a_base_station_and_transmit_power(tmp_path, rng):
 
 
 def test_deepmimo_generator_output_and_folder_agree(tmp_path, rng):
-    """The official array [user, UE antenna, antenna, subcarrier]: n1 runs fastest, divided by sqrt(subcarriers), from
-    the carrier upwards, without paths longer than a symbol (16 / 10 MHz here); made by the loop of rays."""
+    """The official array is [user, UE antenna, antenna, subcarrier]; here the loop of rays makes it.
+
+    n1 runs fastest, divided by sqrt(subcarriers), from the carrier upwards, without paths longer than a symbol
+    (16 / 10 MHz here).
+    """
     matrices, _ = native_folder(tmp_path / "d", rng, counts=(3, 2, 1, 7))
     official = np.zeros((4, 1, 6, 16), np.complex64)
     for user, matrix in enumerate(matrices):

@@ -240,8 +240,11 @@ def test_the_divergence_is_half_the_variance_of_the_error(rng):
 
 
 def test_normalised_images_have_lost_their_scale(rng):
-    r"""NF-KD, Eqs. (3), (4): :math:`d/da` of the divergence to ``a * student`` is
-    :math:`\tau \sum_i (P_{S,i} - P_{T,i}) s_i` for raw images, 0 for z-scored ones."""
+    r"""NF-KD, Eqs. (3), (4).
+
+    :math:`d/da` of the divergence to ``a * student`` is
+    :math:`\tau \sum_i (P_{S,i} - P_{T,i}) s_i` for raw images, 0 for z-scored ones.
+    """
     teacher, student = images(rng, 4.0), images(rng, 6.0)
     raw, scored = (
         np.stack([array(kl_loss(change(teacher), change(np.float32(a) * student), TAU)) for a in (0.98, 1.0, 1.02)])
