@@ -15,6 +15,7 @@ from simulator.core.finite import LARGEST_IN_LINK, check_channels
 from simulator.core.interfaces import Estimator, Precoder
 from simulator.core.seeding import derive_wide
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, PrecodingContext
+from simulator.core.views import band_last, by_drop, by_sample, by_slot
 from simulator.downlink.detection import Detection
 from simulator.downlink.scheduler import Scheduler
 from simulator.downlink.serve import Downlink, Served
@@ -121,13 +122,15 @@ class Link:
     def _estimates(self, h: np.ndarray, seed: int) -> tuple[CsiEstimate | None, CsiEstimate]:
         """Estimates ``[batch * slot, ...]`` of the history slots, then of all later slots with their history."""
         csi = self.estimator.estimate(h, seed=derive_wide(seed, "estimation"))
-        h_hat, error_var = np.moveaxis(csi.h_hat, 4, 1), np.moveaxis(csi.error_var, 2, 1)
         past = self.history_slots - 1
+
+        def part(slots: slice) -> CsiEstimate:
+            return CsiEstimate(by_slot(csi.h_hat[..., slots, :], 4), by_slot(csi.error_var[..., slots], 2))
+
         if not past:
-            return None, CsiEstimate(_flat(h_hat), _flat(error_var))
-        warm_up = CsiEstimate(_flat(h_hat[:, :past]), _flat(error_var[:, :past]))
-        history = _flat(windows(h_hat, self.history_slots))
-        return warm_up, CsiEstimate(np.ascontiguousarray(history[..., -1, :]), _flat(error_var[:, past:]), history)
+            return None, part(slice(None))
+        history = by_slot(windows(csi.h_hat, self.history_slots, 4), 4)
+        return part(slice(past)), replace(part(slice(past, None)), history=history)
 
     @property
     def num_slots(self) -> int:
@@ -161,12 +164,11 @@ class Link:
         """What metrics see of the CSI; ``correlation2 [batch * slot, subcarrier, user, layer]``."""
         reporting = self.reporting[label]
         may_fail = reporting.uplink.may_fail
-        by_drop = (len(h), h.shape[4])
         h_hat = known.csi.h
         return CsiOutcome(
             h=h,
-            h_hat=None if h_hat is None else np.moveaxis(h_hat.reshape(*by_drop, *h_hat.shape[1:]), 1, 4),
-            correlation2=correlation2.reshape(*by_drop, *correlation2.shape[1:]).transpose(0, 3, 4, 1, 2),
+            h_hat=None if h_hat is None else by_drop(h_hat, len(h), 4),
+            correlation2=by_drop(band_last(correlation2), len(h), 3),
             num_bits=known.num_bits,
             snr_db=self.snr_db,
             part1_bits=reporting.scheme.part1_bits + (0 if self._cqi is None else CQI_BITS),
@@ -183,8 +185,8 @@ class Link:
         blocks = None
         if self.throughput is not None:
             true = ops.convert_to_numpy(served.sinr)
-            by_drop = (len(true), *served.rate.shape[1::2], *true.shape[2:])
-            true, expected = (x.reshape(by_drop) for x in (true, true if expected is None else expected))
+            batch = served.rate.shape[1]
+            true, expected = (by_drop(x, batch, 2, lead=1) for x in (true, true if expected is None else expected))
             blocks = self.throughput.run(true, expected, seed=derive_wide(seed, "blocks"))
         return LinkOutcome(
             served.rate,
@@ -211,10 +213,9 @@ class _Scored:
 
     def __init__(self, link: Link, h: np.ndarray, seed: int):
         self.h, self.shape = h, (len(h), h.shape[4])
-        # [batch * slot, subcarrier, user, rx_ant, port]
-        channel = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(_flat(np.moveaxis(h, 4, 1)), -1, 1)))
+        channel = ops.convert_to_tensor(by_sample(by_slot(h, 4)))
         self.rows = rates.effective_rows(channel, link.config.num_layers)  # [bt, n, user, layer, port]
-        self.directions = link._directions(lambda: CsiReconstruction(h=_flat(np.moveaxis(h, 4, 1))))
+        self.directions = link._directions(lambda: CsiReconstruction(h=by_slot(h, 4)))
         self.streams = PrecodingContext(h.shape[1] if link.scheduler is None else link.scheduler.num_selected)
         self.serve = partial(link._downlink.serve, channel, shape=self.shape, seed=seed)
         for name, precoder in link.precoders.items():
@@ -240,8 +241,3 @@ def relative_error(correlation2: np.ndarray) -> np.ndarray:
     mean = np.sum(correlation2, axis=(0, 1, 2), dtype=np.float64) / np.maximum(np.sum(present, axis=(0, 1, 2)), 1)
     perfect = (mean == 0) | (mean > 1 - 1e-6)  # no CSI, or rounding alone
     return np.where(perfect, 0.0, 1.0 / np.where(perfect, 1.0, mean) - 1.0).astype(np.float32)
-
-
-def _flat(x: np.ndarray) -> np.ndarray:
-    """``[batch, slot, ...]`` to ``[batch * slot, ...]``."""
-    return np.ascontiguousarray(x).reshape(-1, *x.shape[2:])

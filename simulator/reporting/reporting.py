@@ -12,6 +12,7 @@ import numpy as np
 from simulator.core.interfaces import FeedbackScheme
 from simulator.core.seeding import derive_wide
 from simulator.core.types import CsiEstimate, CsiReconstruction, CsiReport
+from simulator.core.views import by_drop, by_slot
 from simulator.reporting.cqi_field import CqiField
 from simulator.reporting.prediction import Prediction
 from simulator.reporting.uplink import Uplink, UplinkModel, filled, last_good, take_slots
@@ -134,14 +135,14 @@ class Reporting:
                 inner, first = with_cqi.extract(arrived)
                 cqi = cqi ^ (first ^ cqi[0])  # an uplink error inverts the same bits at every SNR of the downlink
                 rec = self.gnb.reconstruct(inner)
-            cqi = np.moveaxis(cqi.reshape(len(cqi), batch, -1, cqi.shape[-1]), 2, 3)
+            cqi = by_drop(cqi, batch, 3, lead=1)
         good = ~lost if rec.valid is None else ~lost & rec.valid
         value = rec.h if rec.w is None else rec.w
         return _Received(
-            value.reshape(batch, -1, *value.shape[1:]),
+            by_drop(value, batch, 1),
             rec.w is None,
             *(
-                None if x is None else np.moveaxis(x.reshape(batch, -1, x.shape[1]), 1, 2)
+                None if x is None else by_drop(x, batch, 2)
                 for x in (
                     np.asarray(arrived.num_bits),
                     good,
@@ -156,7 +157,7 @@ class Reporting:
         """CSI that the gNB uses in every scored slot: the last good report, or zeros without one."""
         source = last_good(received.good, self.uplink.on_loss)[..., newest]
         used = received.value[:, newest] if received.good.all() else take_slots(received.value, source)
-        used = used.reshape(-1, *used.shape[2:])
+        used = by_slot(used, 1)
         return CsiReconstruction(h=used) if received.explicit else CsiReconstruction(w=used)
 
     def _held_cqi(self, received: _Received, newest: np.ndarray) -> np.ndarray | None:
@@ -174,7 +175,7 @@ class Reporting:
         # Without a report nothing is known, whatever a predictor makes of its history.
         known = last_good(received.good, self.uplink.on_loss)[..., scored] >= 0
         ahead = ahead * np.moveaxis(known, 2, 1)[..., None, None, None]
-        return CsiReconstruction(h=ahead.reshape(-1, *ahead.shape[2:]))
+        return CsiReconstruction(h=by_slot(ahead, 1))
 
 
 def _differs(sent: CsiReport, arrived: CsiReport) -> np.ndarray:
@@ -200,9 +201,5 @@ def _every(csi: CsiEstimate, batch: int, period: int) -> CsiEstimate:
     """Estimates ``[batch * slot, ...]`` of slots 0, ``period``, 2 ``period``, ..."""
     if period == 1:
         return csi
-
-    def first_of_period(x: np.ndarray) -> np.ndarray:
-        kept = x.reshape(batch, -1, *x.shape[1:])[:, ::period]
-        return np.ascontiguousarray(kept).reshape(-1, *x.shape[1:])
-
-    return replace(csi, **{name: first_of_period(x) for name, x in vars(csi).items() if x is not None})
+    first = {name: by_slot(by_drop(x, batch, 1)[:, ::period], 1) for name, x in vars(csi).items() if x is not None}
+    return replace(csi, **first)
