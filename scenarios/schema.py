@@ -350,7 +350,6 @@ class Scenario(Radio):
             self._check_throughput,
             self._check_stopping,
             lambda: self.check_channel(self.channel),
-            self._check_slots,
             lambda: self.csi_config,  # raises for impossible layers
             self._check_detection,
         ):
@@ -401,14 +400,6 @@ class Scenario(Radio):
         computed = self.metrics or registry.names("metrics")
         if self.run.ci_rel is not None and not self.run.ci_metric.startswith(tuple(computed)):
             raise ConfigError("run.ci_metric", self.run.ci_metric, ", ".join(computed))
-
-    def _check_slots(self) -> None:
-        """Slots for history and delay."""
-        need = self.time.history_slots + self.uplink.delay_slots
-        if self.time.num_slots < need:
-            raise ConfigError(
-                "time.num_slots", self.time.num_slots, f"at least {need} (time.history_slots + uplink.delay_slots)"
-            )
 
     def _check_detection(self) -> None:
         """DM-RS need whole resource blocks and a port for every layer of a UE."""

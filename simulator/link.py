@@ -1,4 +1,7 @@
-"""One link: channel -> estimate -> report -> uplink -> reconstruct -> precode -> rate. Knows no scheme."""
+"""One link: channel -> estimate -> report -> uplink -> reconstruct -> precode -> rate. Knows no scheme.
+
+Takes channels and gives outcomes by drop; in between they are by slot and by sample (:mod:`simulator.core.views`).
+"""
 
 from __future__ import annotations
 
@@ -24,10 +27,12 @@ from simulator.maths.rates import known_rows
 from simulator.outcomes import CsiOutcome, LinkOutcome
 from simulator.reporting.cqi_field import CQI_BITS
 from simulator.reporting.prediction import windows
-from simulator.reporting.reporting import Known, Reporting
+from simulator.reporting.reporting import Known, Reporting, check_slots
 from simulator.scores.subband import subband_directions
 from simulator.throughput.blocks import Throughput
 from simulator.throughput.cqi import Cqi
+
+_BY_DROP = "[batch, user, rx_ant, port, slot, subcarrier]"
 
 
 @dataclass(frozen=True)
@@ -87,11 +92,13 @@ class Link:
             ``(scheme, None, CsiOutcome)``, then ``(scheme, precoder, LinkOutcome)`` for every precoder.
 
         Raises:
-            ConfigError: a channel with entries that are not finite or above 1e6; it names drop and user.
+            ConfigError: no drops, too few slots, or a channel with entries that are not finite or above 1e6; the last
+                names drop and user.
         """
+        if h.ndim != 6 or not h.size:
+            raise ConfigError("h", list(h.shape), f"{_BY_DROP}, each at least 1")
         check_channels(h, LARGEST_IN_LINK)
-        if h.shape[4] < self.num_slots:
-            raise ConfigError("time.num_slots", h.shape[4], f"at least {self.num_slots} (history, delay, segments)")
+        check_slots(self.reporting, h.shape[4], self.history_slots)
         warm_up, csi = self._estimates(h, seed)
         scored = cache(lambda slots: _Scored(self, h[..., -slots:, :], derive_wide(seed, "dmrs")))
         for label in self.reporting:
@@ -120,7 +127,7 @@ class Link:
             yield label, name, self._link_outcome(served, scored.reference[name], expected, seed)
 
     def _estimates(self, h: np.ndarray, seed: int) -> tuple[CsiEstimate | None, CsiEstimate]:
-        """Estimates ``[batch * slot, ...]`` of the history slots, then of all later slots with their history."""
+        """Estimates by slot: of the history slots, then of all later slots with their history."""
         csi = self.estimator.estimate(h, seed=derive_wide(seed, "estimation"))
         past = self.history_slots - 1
 
@@ -131,11 +138,6 @@ class Link:
             return None, part(slice(None))
         history = by_slot(windows(csi.h_hat, self.history_slots, 4), 4)
         return part(slice(past)), replace(part(slice(past, None)), history=history)
-
-    @property
-    def num_slots(self) -> int:
-        """Slots that a drop has at least: history, delay, and the longest report."""
-        return 1 + max(map(self._lead, self.reporting))
 
     def _lead(self, label: str) -> int:
         """Slots that are not scored: those that fill the history, the delay, and the first report."""

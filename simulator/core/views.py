@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-
 def by_slot(x: NDArray[Any], slot: int, lead: int = 0) -> NDArray[Any]:
     """By drop to by slot: every slot of every drop on its own.
 
