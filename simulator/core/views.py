@@ -70,5 +70,5 @@ def by_user(sinr: NDArray[Any]) -> NDArray[Any]:
 
 
 def layer_rows(w: NDArray[Any]) -> NDArray[Any]:
-    """Precoders ``[..., user, port, layer, n]`` with layers in the place of antennas ``[..., user, layer, port, n]``."""
+    """Precoders ``[..., user, port, layer, n]`` with layers as antennas ``[..., user, layer, port, n]``."""
     return np.swapaxes(w, -3, -2)

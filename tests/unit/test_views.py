@@ -27,7 +27,7 @@ def test_channel_by_drop_slot_and_sample(rng):
 
 @pytest.mark.parametrize("lead", [0, 1, 2])
 def test_axes_before_the_batch_stay(rng, lead):
-    x = rng.standard_normal((2, 3)[:lead] + (B, U, T))
+    x = rng.standard_normal((*(2, 3)[:lead], B, U, T))
     slots = by_slot(x, lead + 2, lead=lead)
     for b, t in np.ndindex(B, T):
         np.testing.assert_array_equal(slots[..., b * T + t, :], x[..., b, :, t])
