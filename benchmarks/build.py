@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmarks.normalization import mean_power
 from benchmarks.data_sets import with_recipe
+from benchmarks.normalization import mean_power
 from scenarios.channels import has_section
 from scenarios.schema import Feedback, Scenario
 from scenarios.sweep import Point
