@@ -12,7 +12,8 @@ import numpy as np
 from benchmarks.data_sets import with_recipe
 from benchmarks.normalization import mean_power
 from scenarios.channels import has_section
-from scenarios.schema import Feedback, Scenario
+from scenarios.feedback import Feedback
+from scenarios.schema import Scenario
 from scenarios.sweep import Point
 from scenarios.transmission import PrecoderEntry
 from simulator.core import registry
