@@ -1,7 +1,7 @@
 """What the gNB decides from the rows that it knows: the users of a slot, and their numbers of layers.
 
-``rows`` are complex64 ``[drop * slot, subcarrier, user, layer, port]``, strongest layer first. Decisions hold for the
-whole band.
+``rows`` are by sample, complex64 ``[drop * slot, subcarrier, user, layer, port]``, strongest layer first. Decisions
+hold for the whole band.
 """
 
 from __future__ import annotations

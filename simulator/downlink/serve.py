@@ -1,4 +1,7 @@
-"""From the CSI at the gNB to the signals at the UEs: schedule, choose ranks, precode, detect."""
+"""From the CSI at the gNB to the signals at the UEs: schedule, choose ranks, precode, detect.
+
+Channels and rows are by sample, rates and ranks that come out by drop (:mod:`simulator.core.views`).
+"""
 
 from __future__ import annotations
 

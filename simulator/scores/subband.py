@@ -1,4 +1,7 @@
-"""Squared cosines by subband, as 3GPP compares CSI feedback: layer by layer, and of the space that the layers span."""
+"""Squared cosines by subband, as 3GPP compares CSI feedback: layer by layer, and of the space that the layers span.
+
+Directions are taken of CSI by slot.
+"""
 
 from __future__ import annotations
 

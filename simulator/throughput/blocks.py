@@ -1,4 +1,4 @@
-"""Throughput of transport blocks with link adaptation, from post-detection SINRs."""
+"""Throughput of transport blocks with link adaptation, from post-detection SINRs by sample; outcomes are by drop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Channel quality as the CQI reports it: SINR of a user by itself, and its use at the gNB for several users."""
+"""Channel quality as the CQI reports it: SINR of a user by itself, and its use at the gNB for several users.
+
+Estimates come by slot, rows by sample, CQIs of received reports by drop (:mod:`simulator.core.views`).
+"""
 
 from __future__ import annotations
 
