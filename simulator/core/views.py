@@ -29,9 +29,11 @@ def by_slot(x: NDArray[Any], slot: int, lead: int = 0) -> NDArray[Any]:
         lead: axes before the batch.
 
     Returns:
-        ``[*lead, batch * slot, ...]``, contiguous; no copy where x is, and the slots follow the batch.
+        ``[*lead, batch * slot, ...]``: a contiguous copy; where the slots follow the batch already, ``x`` in its own
+        memory order, on which the last bits of products depend.
     """
-    x = np.ascontiguousarray(np.moveaxis(x, slot, lead + 1))
+    if slot != lead + 1:
+        x = np.ascontiguousarray(np.moveaxis(x, slot, lead + 1))
     return x.reshape(*x.shape[:lead], x.shape[lead] * x.shape[lead + 1], *x.shape[lead + 2 :])
 
 

@@ -54,7 +54,7 @@ class Prediction:
         Returns:
             complex64 ``[batch, slot, user, rx_ant, port, subcarrier]``, from the first slot with a full history on.
         """
-        history = by_slot(windows(held, history_slots, 1), 1)
+        history = by_slot(np.ascontiguousarray(windows(held, history_slots, 1)), 1)
         return by_drop(self.predictor.predict(history, num_slots), len(held), 1)
 
 
