@@ -138,7 +138,7 @@ def _parameters(cls: type) -> list[str]:
     names: dict[str, None] = {}
     for base in cls.__mro__:
         if "__init__" in vars(base):
-            taken = list(signature(base.__init__).parameters.values())[1:]
+            taken = list(signature(vars(base)["__init__"]).parameters.values())[1:]
             names |= dict.fromkeys(p.name for p in taken if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL))
             if not any(p.kind is p.VAR_KEYWORD for p in taken):
                 break
