@@ -147,8 +147,7 @@ def train(
     set_: Overrides = None,
 ) -> None:
     """Train a model or make a codebook, resumable. The folder serves as `weights:` (`path:`) of a scenario."""
-    from benchmarks.data_sets import store_folder
-    from benchmarks.stores import open_store
+    from benchmarks.data_sets import open_store, store_folder
     from receivers.training.recipe import parse_training
     from scenarios.load import apply_override, find_file, load_mapping
     from simulator.core.errors import ConfigError
@@ -266,7 +265,7 @@ def policies(
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="A=B", help="E.g. candidates=10.")] = None,
 ) -> None:
     """Mixed-precision policies of an encoder for scheme rp-mpq (sensitivities, ILP, KL, tables)."""
-    from benchmarks.stores import open_store
+    from benchmarks.data_sets import open_store
     from receivers.precision.policy_set import FILE
     from receivers.weights.folder import TrainedModel
     from scenarios.load import apply_override
@@ -325,8 +324,7 @@ def main() -> None:
 def _codebook(data: dict[str, Any], store: Path | None, out: Path | None) -> None:
     """`csilink train` with the recipe of a codebook."""
     from benchmarks.codebook import make_codebook
-    from benchmarks.data_sets import store_folder
-    from benchmarks.stores import open_store
+    from benchmarks.data_sets import open_store, store_folder
     from receivers.training.codebook_recipe import parse_codebook
     from simulator.core.errors import ConfigError
 
@@ -342,8 +340,7 @@ def _codebook(data: dict[str, Any], store: Path | None, out: Path | None) -> Non
 
 def _over_stores(data: dict[str, Any], store: Path | None, out: Path | None) -> None:
     """`csilink train` with the recipe of a network that learns from several data sets in the folder ``store``."""
-    from benchmarks.data_sets import store_folder
-    from benchmarks.stores import open_store
+    from benchmarks.data_sets import open_store, store_folder
     from benchmarks.train_prediction import train_prediction
     from benchmarks.train_wifo_cf import train_wifo_cf
     from receivers.training.prediction_recipe import parse_prediction
