@@ -117,7 +117,7 @@ class Link:
         outcome = self._csi_outcome(label, known, scored.h, correlation2)
         yield label, None, replace(outcome, directions=lambda: (scored.directions(), reported()))
         context = PrecodingContext(scored.streams.num_users, relative_error(correlation2))
-        amplitude = None if self._cqi is None else self._cqi.amplitude(rows_hat, known.cqi)
+        amplitude = None if self._cqi is None or known.cqi is None else self._cqi.amplitude(rows_hat, known.cqi)
         for name, precoder in self.precoders.items():
             used = precoder.for_link(context)
             served = scored.serve(rows_hat, used)

@@ -107,21 +107,31 @@ class Reporting:
             cqi: CQI that UEs put into their reports (:class:`~simulator.reporting.cqi_field.CqiField`); None: no CQI.
         """
         batch, slots = shape
-        at_gnb = self.prediction is not None and self.prediction.at == "gnb"
-        if self.prediction is not None and not at_gnb:
+        at_gnb = self.prediction if self.prediction is not None and self.prediction.at == "gnb" else None
+        if self.prediction is not None and at_gnb is None:
             csi = self.prediction.at_ue(csi, self.lead)
         period = self.uplink.slots_per_report
         received = self._deliver(_every(csi, batch, period), batch, derive_wide(seed, "uplink"), cqi)
         # The newest report that had arrived a delay before each scored slot.
         newest = (self.wait + np.arange(slots) - (period - 1)) // period
-        serving = [None if x is None else x[..., newest] for x in received[2:6]]
-        if not at_gnb:
-            return Known(self._held(received, newest), *serving, self._held_cqi(received, newest))
-        if warm_up is not None:
-            early = self._deliver(warm_up, batch, derive_wide(seed, "uplink of the warm-up"), cqi)
-            received = _joined(early, received)
-        scored = self.wait + history_slots - 1 + np.arange(slots)
-        return Known(self._expected(received, scored, history_slots), *serving, self._held_cqi(received, scored))
+        serving = received
+        if at_gnb is None:
+            csi_hat, cqi_hat = self._held(received, newest), self._held_cqi(received, newest)
+        else:
+            if warm_up is not None:
+                early = self._deliver(warm_up, batch, derive_wide(seed, "uplink of the warm-up"), cqi)
+                received = _joined(early, received)
+            scored = self.wait + history_slots - 1 + np.arange(slots)
+            csi_hat = self._expected(at_gnb, received, scored, history_slots)
+            cqi_hat = self._held_cqi(received, scored)
+        return Known(
+            csi=csi_hat,
+            num_bits=serving.num_bits[..., newest],
+            good=serving.good[..., newest],
+            wrong=serving.wrong[..., newest],
+            bops=None if serving.bops is None else serving.bops[..., newest],
+            cqi=cqi_hat,
+        )
 
     def _deliver(self, csi: CsiEstimate, batch: int, seed: int, cqi_of_ue: CqiOfUe | None) -> _Received:
         """Report of every estimate ``[batch * slot, ...]``, over the uplink."""
@@ -141,20 +151,15 @@ class Reporting:
                 rec = self._where_changed(rec, own, inner)
             cqi = by_drop(cqi, batch, 3, lead=1)
         good = ~lost if rec.valid is None else ~lost & rec.valid
-        value = rec.h if rec.w is None else rec.w
+        bops = self.scheme.ue_bops(csi)
         return _Received(
-            by_drop(value, batch, 1),
-            rec.w is None,
-            *(
-                None if x is None else by_drop(x, batch, 2)
-                for x in (
-                    np.asarray(arrived.num_bits),
-                    good,
-                    good & _differs(report, arrived),
-                    self.scheme.ue_bops(csi),
-                )
-            ),
-            cqi,
+            value=by_drop(rec.value, batch, 1),
+            explicit=rec.h is not None,
+            num_bits=by_drop(np.asarray(arrived.num_bits), batch, 2),
+            good=by_drop(good, batch, 2),
+            wrong=by_drop(good & _differs(report, arrived), batch, 2),
+            bops=None if bops is None else by_drop(bops, batch, 2),
+            cqi=cqi,
         )
 
     def _where_changed(self, rec: CsiReconstruction, own: CsiReport, arrived: CsiReport) -> CsiReconstruction:
@@ -180,11 +185,13 @@ class Reporting:
         source = last_good(received.good, self.uplink.on_loss)[..., newest][None]
         return np.take_along_axis(received.cqi, np.maximum(source, 0), axis=-1)
 
-    def _expected(self, received: _Received, scored: np.ndarray, history_slots: int) -> CsiReconstruction:
+    def _expected(
+        self, at_gnb: Prediction, received: _Received, scored: np.ndarray, history_slots: int
+    ) -> CsiReconstruction:
         """The same where the gNB predicts: lost reports leave gaps in its history, which the last good ones fill."""
         past = np.arange(self.wait, scored[-1] + 1)
         history = take_slots(received.value, filled(received.good)[..., past])
-        ahead = self.prediction.at_gnb(history, history_slots, self.uplink.delay_slots)
+        ahead = at_gnb.at_gnb(history, history_slots, self.uplink.delay_slots)
         # Without a report nothing is known, whatever a predictor makes of its history.
         known = last_good(received.good, self.uplink.on_loss)[..., scored] >= 0
         return CsiReconstruction(h=by_slot(ahead, 1) * by_slot(known, 2)[..., None, None, None])
@@ -205,7 +212,8 @@ def _differs(sent: CsiReport, arrived: CsiReport) -> np.ndarray:
     if arrived.bits is sent.bits:
         return np.zeros(sent.num_bits.shape, bool)
     inside = np.arange(sent.bits.shape[-1]) < np.asarray(arrived.num_bits)[..., None]
-    return np.any((arrived.bits != sent.bits) & inside, axis=-1)
+    different: np.ndarray = np.any((arrived.bits != sent.bits) & inside, axis=-1)
+    return different
 
 
 def _put(x: np.ndarray | None, rows: np.ndarray, new: np.ndarray | None) -> np.ndarray | None:
