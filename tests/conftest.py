@@ -84,6 +84,15 @@ def backends():
 
 
 @pytest.fixture
+def eager():
+    """Draws without graphs, for tests that draw a few times."""
+    from eager import eagerly
+
+    with eagerly():
+        yield
+
+
+@pytest.fixture
 def run_here(monkeypatch):
     """Scenarios run in this process."""
     from inline import Inline

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -203,9 +204,10 @@ def test_stores_of_standard_channels_are_reproducible_over_processes(tmp_path):
     models = [{"model": "tdl", "profile": "A"}, {"model": "cdl", "profile": "C"}, {"model": "umi"}]
     parts = [{"channel": model} for model in models]
     recipe = {**RECIPE, "parts": parts, "splits": {"train": 30}, "shard_samples": 15}
-    for name in ("a", "b"):
-        command = [sys.executable, "-m", "benchmarks.cli", "dataset", written(tmp_path / "r.yaml", recipe)]
-        subprocess.run([*command, "--out", tmp_path / name], check=True, capture_output=True, timeout=300)
+    make_dataset(parse_recipe(recipe), tmp_path / "a")
+    command = [sys.executable, "-m", "benchmarks.cli", "dataset", written(tmp_path / "r.yaml", recipe)]
+    environment = {**os.environ, "PYTHONHASHSEED": "1"}
+    subprocess.run([*command, "--out", tmp_path / "b"], env=environment, check=True, capture_output=True, timeout=300)
     assert hashes(tmp_path / "a") == hashes(tmp_path / "b")
 
 

@@ -639,7 +639,7 @@ count = len(model.get_weights())
 model.set_weights(weights[:count])
 teacher.set_weights(weights[count:])
 out = {}
-model.compile(optimizer=keras.optimizers.SGD(0.1))
+model.compile(optimizer=keras.optimizers.SGD(0.1), jit_compile=keras.backend.backend() == "jax")  # as trainings do
 steps = []
 for epoch in range(3):
     model.set_step(epoch)

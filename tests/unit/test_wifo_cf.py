@@ -498,7 +498,7 @@ def test_a_small_network_learns_64_samples_by_heart(rng):
     x = np.stack([np.cos(phase), np.sin(phase)], -1).astype(np.float32)
     model = small(dim=32, patch_dim=64, conv_dim=8, num_heads=4, patches=((4, 4),))
     training = WiFoCfTraining(model, bits=6, spread=1)
-    training.compile(keras.optimizers.Adam(3e-3))
+    training.compile(keras.optimizers.Adam(3e-3), jit_compile=keras.backend.backend() == "jax")  # as trainings do
     losses = [float(np.asarray(training.train_on_batch(x))) for _ in range(50)]
     first, last = np.mean(losses[:3]), np.mean(losses[-3:])
     assert last < 0.5 * first, losses
@@ -718,7 +718,7 @@ teacher.load_weights(sys.argv[1] + "/teacher.weights.h5")
 training = WiFoCfTraining(student, teacher, "mcakd", selection="linear", autonomous=1, passive=1, spread=0)
 for layer in training.selections.values():
     layer.matrix.assign(np.eye(*layer.matrix.shape))
-training.compile(keras.optimizers.SGD(0.05))
+training.compile(keras.optimizers.SGD(0.05), jit_compile=keras.backend.backend() == "jax")  # as trainings do
 out = {"prediction": keras.ops.convert_to_numpy(student(x, [4, 6]))}
 for epoch in range(4):
     training.set_step(epoch)
