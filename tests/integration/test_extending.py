@@ -14,6 +14,7 @@ import pytest
 from keras import ops
 
 from benchmarks.runner import run
+from csilink import testing
 from receivers.models.codeword_refiner import from_tokens, to_tokens
 from simulator.core import registry
 from simulator.core.errors import ConfigError, PayloadError, StoreError
@@ -122,6 +123,39 @@ def test_every_kind_has_a_section_with_its_base_class(guests):
         assert row in {
             f"{base.__module__.replace('keras.src.models.model', 'keras')}.{base.__name__}" for base in cls.__mro__
         }, row
+
+
+CONTRACTS = {
+    "channels": lambda name: testing.check_channel(name, sector_deg=100),
+    "estimators": lambda name: testing.check_estimator(name, snr_db=0, observations=5),
+    "estimation_models": testing.check_estimation_model,
+    "feedback": testing.check_feedback_scheme,
+    "quantizers": testing.check_quantizer,
+    "refiners": testing.check_refiner,
+    "coders": testing.check_coder,
+    "models": testing.check_model,
+    "prediction_models": lambda name: testing.check_prediction_model(name, group=4),
+    "precoders": testing.check_precoder,
+    "metrics": testing.check_metric,
+    "predictors": testing.check_predictor,
+}
+
+
+def test_the_table_names_the_check_of_every_kind():
+    for kind in registry.KINDS:
+        (check,) = re.findall(rf"^\| \[{kind}\]\(#{kind}\) \|.*\| `(\w+)` \|$", PAGE, flags=re.M)
+        assert check in testing.__all__
+
+
+@pytest.mark.parametrize("kind", CONTRACTS)
+def test_contract(guests, kind):
+    CONTRACTS[kind](guests[kind])
+
+
+def test_contract_of_importers(guests, tmp_path, rng):
+    np.save(tmp_path / "h.npy", noise(rng, 6, 4, 5))
+    testing.check_importer(guests["importers"], tmp_path / "h.npy", spacing_hz=15e3)
+    assert set(CONTRACTS) | {"importers"} == set(registry.KINDS)
 
 
 def test_channel(guests, link):
