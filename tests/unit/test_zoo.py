@@ -60,6 +60,7 @@ def test_every_weight_set_has_stored_scores():
     assert set(STORED) == set(zoo_scores.NAMES) == set(zoo_names()) | set(zoo_names("prediction")) | {"csirs-conv"}
 
 
+@pytest.mark.backend
 @pytest.mark.parametrize(
     "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.long) for n in zoo_scores.NAMES]
 )
