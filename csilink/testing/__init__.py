@@ -413,10 +413,10 @@ def total_power(precoder: Precoder, rng: np.random.Generator) -> None:
 
 def no_matrices(precoder: Precoder, rng: np.random.Generator, leads: Any = ((0,), (0, 4), (3, 0))) -> None:
     """An empty batch has an empty precoder."""
-    for lead in leads:
-        for users in served_users(precoder):
-            w = _weights(precoder, ops.zeros((*lead, users, 8), "complex64"), 0.1)
-            assert w.shape == (*lead, 8, users) and w.dtype == np.complex64, f"{w.dtype} {w.shape} for {lead}"
+    served = served_users(precoder)
+    for users, lead in [*((n, leads[0]) for n in served), *((served[-1], lead) for lead in leads[1:])]:
+        w = _weights(precoder, ops.zeros((*lead, users, 8), "complex64"), 0.1)
+        assert w.shape == (*lead, 8, users) and w.dtype == np.complex64, f"{w.dtype} {w.shape} for {lead}"
 
 
 def power_of_layers(precoder: Precoder, rng: np.random.Generator) -> None:

@@ -630,10 +630,10 @@ def learned():
     params = {**SMALL, "pad": True, "depth": 1, "decoder_depth": 1}
     model = Mcakd(WiFo(16, **params), teacher := WiFo(32, **params), tasks=("time",), autonomous=1)
     for network in (model, teacher):
-        network.set_weights([drawn_weight(w, rng) for w in network.get_weights()])
+        network.set_weights([drawn_weight(w, rng, 0.5) for w in network.get_weights()])
     x = channels(rng, 3, 5, 6, 4)
     # XLA as trainings have it.
-    model.compile(optimizer=keras.optimizers.SGD(0.1), jit_compile=keras.backend.backend() == "jax")
+    model.compile(optimizer=keras.optimizers.SGD(0.02), jit_compile=keras.backend.backend() == "jax")
     before, losses, steps = model.get_weights(), [], []
     for epoch in range(3):
         model.set_step(epoch)
