@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from eager import eagerly
 
 from benchmarks import precision
 from benchmarks.dataset import make_dataset
@@ -36,7 +37,8 @@ def store(tmp_path_factory):
         "splits": {"val": 130, "test": 60},
         "shard_samples": 100,
     }
-    return make_dataset(parse_recipe(recipe), tmp_path_factory.mktemp("precision") / "store")
+    with eagerly():
+        return make_dataset(parse_recipe(recipe), tmp_path_factory.mktemp("precision") / "store")
 
 
 @pytest.fixture(scope="module")

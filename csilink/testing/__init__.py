@@ -12,12 +12,23 @@ codeword for them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
-import simulator  # noqa: F401  (before Keras: right products under TensorFlow)
+from csilink.testing.coding import CODER_CHECKS, QUANTIZER_CHECKS, check_coder, check_quantizer
+from csilink.testing.common import Part, array, noise, run
+from csilink.testing.estimator import (
+    ESTIMATION_MODEL_CHECKS,
+    ESTIMATOR_CHECKS,
+    check_estimation_model,
+    check_estimator,
+)
+from csilink.testing.importer import IMPORTER_CHECKS, check_importer
+from csilink.testing.metric import METRIC_CHECKS, check_metric
+from csilink.testing.prediction_model import PREDICTION_MODEL_CHECKS, check_prediction_model
+from csilink.testing.predictor import PREDICTOR_CHECKS, check_predictor
+from csilink.testing.refiner import REFINER_CHECKS, check_refiner
 from simulator.core import registry
 from simulator.core.backend import ops
 from simulator.core.errors import ConfigError, PayloadError
@@ -25,12 +36,31 @@ from simulator.core.interfaces import ChannelSource, FeedbackScheme, Precoder
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport, Panel, RadioGeometry
 
 __all__ = [
+    "CODER_CHECKS",
+    "ESTIMATION_MODEL_CHECKS",
+    "ESTIMATOR_CHECKS",
     "FEEDBACK_CHECKS",
+    "IMPORTER_CHECKS",
+    "METRIC_CHECKS",
     "PRECODER_CHECKS",
+    "PREDICTION_MODEL_CHECKS",
+    "PREDICTOR_CHECKS",
+    "QUANTIZER_CHECKS",
+    "REFINER_CHECKS",
+    "Part",
     "check_channel",
+    "check_coder",
+    "check_estimation_model",
+    "check_estimator",
     "check_feedback_scheme",
+    "check_importer",
+    "check_metric",
     "check_model",
     "check_precoder",
+    "check_prediction_model",
+    "check_predictor",
+    "check_quantizer",
+    "check_refiner",
     "plane_waves",
 ]
 
@@ -65,7 +95,7 @@ def check_feedback_scheme(
         scheme = registry.build("feedback", scheme, config, seed=seed, **params)
     elif isinstance(scheme, type):
         scheme = registry.checked("feedback", scheme)(config, seed=seed, **params)
-    _run(FEEDBACK_CHECKS, scheme)
+    run(FEEDBACK_CHECKS, scheme)
 
 
 def check_precoder(precoder: str | type[Precoder] | Precoder, **params: Any) -> None:
@@ -87,7 +117,7 @@ def check_precoder(precoder: str | type[Precoder] | Precoder, **params: Any) -> 
         precoder = registry.build("precoders", precoder, **params)
     elif isinstance(precoder, type):
         precoder = registry.checked("precoders", precoder)(**params)
-    _run(PRECODER_CHECKS, precoder)
+    run(PRECODER_CHECKS, precoder)
 
 
 def check_channel(source: str | type[ChannelSource], *, geometry: RadioGeometry = GEOMETRY, **params: Any) -> None:
@@ -155,11 +185,11 @@ def check_model(model: str | type, *, shape: tuple[int, int] = (8, 12), **params
     cls = autoencoder_class(model) if isinstance(model, str) else model
     network = cls(height=shape[0], width=shape[1], **params)
     images = np.random.default_rng(1).standard_normal((5, *shape, 2)).astype(np.float32)
-    latents = np.asarray(ops.convert_to_numpy(network.encoder(images, training=False)))
+    latents = array(network.encoder(images, training=False))
     assert latents.shape == (5, network.num_latents), f"latents of shape {latents.shape}, not (5, num_latents)"
     assert np.isfinite(latents).all(), "NaN or infinity in the latents"
     assert np.ptp(latents, axis=0).max() > 0, "latents do not depend on the image"
-    decoded = np.asarray(ops.convert_to_numpy(network.decoder(latents, training=False)))
+    decoded = array(network.decoder(latents, training=False))
     assert decoded.shape == images.shape, f"images of shape {decoded.shape}, not {images.shape}"
     assert np.isfinite(decoded).all(), "NaN or infinity in the images"
     again = cls(**network.get_config())
@@ -167,20 +197,8 @@ def check_model(model: str | type, *, shape: tuple[int, int] = (8, 12), **params
     for one, two in zip(again.weights, network.weights, strict=True):
         assert one.shape == two.shape, f"get_config() builds another network: {one.path} {one.shape}, {two.shape}"
         one.assign(two)
-    rebuilt = np.asarray(ops.convert_to_numpy(again.encoder(images, training=False)))
+    rebuilt = array(again.encoder(images, training=False))
     assert np.allclose(rebuilt, latents, rtol=1e-5, atol=1e-6), "the network of get_config() computes something else"
-
-
-def _run(checks: Iterable[Callable[..., None]], subject: Any) -> None:
-    for check in checks:
-        try:
-            check(subject, np.random.default_rng(1))
-        except AssertionError as error:
-            raise AssertionError(f"{type(subject).__qualname__}, {check.__doc__.splitlines()[0]} {error}") from error
-
-
-def _noise(rng: np.random.Generator, *shape: int) -> np.ndarray:
-    return (rng.standard_normal((*shape, 2)) @ [1, 1j] / np.sqrt(2)).astype(np.complex64)
 
 
 # Feedback ------------------------------------------------------------------------------------------------------------
@@ -203,7 +221,7 @@ def plane_waves(config: CsiConfig, rng: np.random.Generator, batch: int = _BATCH
             np.exp(2j * np.pi * u * np.arange(panel.n1))[..., None]
             * np.exp(2j * np.pi * v * np.arange(panel.n2))[..., None, :]
         )
-        ports = _noise(rng, *lead, panel.num_pol)[..., None] * beam.reshape(*lead, 1, -1)
+        ports = noise(rng, *lead, panel.num_pol)[..., None] * beam.reshape(*lead, 1, -1)
         h += ports.reshape(*lead, -1, 1) * np.exp(-2j * np.pi * delay * np.arange(config.num_subcarriers))[..., None, :]
     return CsiEstimate(h.astype(np.complex64), np.zeros((batch, users), np.float32))
 
@@ -375,7 +393,7 @@ def served_users(precoder: Precoder) -> list[int]:
 
 
 def _weights(precoder: Precoder, g: np.ndarray, noise_var: float) -> np.ndarray:
-    return np.asarray(ops.convert_to_numpy(precoder.weights(g, noise_var)))
+    return array(precoder.weights(g, noise_var))
 
 
 def _has_unit_power(w: np.ndarray) -> None:
@@ -387,7 +405,7 @@ def total_power(precoder: Precoder, rng: np.random.Generator) -> None:
     """Shape, type and total power 1 at any noise."""
     for users in served_users(precoder):
         for noise_var in (1e-4, 0.1, 100.0):
-            w = _weights(precoder, _noise(rng, 3, 4, users, 8), noise_var)
+            w = _weights(precoder, noise(rng, 3, 4, users, 8), noise_var)
             assert w.shape == (3, 4, 8, users), f"w of shape {w.shape}, not {(3, 4, 8, users)}"
             assert w.dtype == np.complex64, f"w of {w.dtype}"
             _has_unit_power(w)
@@ -395,15 +413,15 @@ def total_power(precoder: Precoder, rng: np.random.Generator) -> None:
 
 def no_matrices(precoder: Precoder, rng: np.random.Generator, leads: Any = ((0,), (0, 4), (3, 0))) -> None:
     """An empty batch has an empty precoder."""
-    for lead in leads:
-        for users in served_users(precoder):
-            w = _weights(precoder, ops.zeros((*lead, users, 8), "complex64"), 0.1)
-            assert w.shape == (*lead, 8, users) and w.dtype == np.complex64, f"{w.dtype} {w.shape} for {lead}"
+    served = served_users(precoder)
+    for users, lead in [*((n, leads[0]) for n in served), *((served[-1], lead) for lead in leads[1:])]:
+        w = _weights(precoder, ops.zeros((*lead, users, 8), "complex64"), 0.1)
+        assert w.shape == (*lead, 8, users) and w.dtype == np.complex64, f"{w.dtype} {w.shape} for {lead}"
 
 
 def power_of_layers(precoder: Precoder, rng: np.random.Generator) -> None:
     """Total power 1 for one user with several orthogonal layers of falling strength."""
-    u = np.linalg.svd(_noise(rng, 6, 8, 8))[0][:, :4].astype(np.complex64)
+    u = np.linalg.svd(noise(rng, 6, 8, 8))[0][:, :4].astype(np.complex64)
     for noise_var in (1e-4, 1.0, 100.0):
         _has_unit_power(_weights(precoder, u * np.float32([3, 1, 0.3, 0.01])[:, None], noise_var))
 
@@ -411,7 +429,7 @@ def power_of_layers(precoder: Precoder, rng: np.random.Generator) -> None:
 def degenerate_groups(precoder: Precoder, rng: np.random.Generator) -> None:
     """Users without CSI get no power, equal users leave it finite."""
     for users in served_users(precoder):
-        g = _noise(rng, 4, users, 8)
+        g = noise(rng, 4, users, 8)
         g[0] = 0
         g[1, 0] = 0
         g[2] = g[2, :1]
@@ -426,7 +444,7 @@ def degenerate_groups(precoder: Precoder, rng: np.random.Generator) -> None:
 def declared_noise_dependence(precoder: Precoder, rng: np.random.Generator) -> None:
     """The noise changes nothing unless ``noise_dependent`` says so."""
     if not precoder.noise_dependent:
-        g = _noise(rng, 5, max(served_users(precoder)), 8)
+        g = noise(rng, 5, max(served_users(precoder)), 8)
         assert np.array_equal(_weights(precoder, g, 0.0), _weights(precoder, g, 10.0)), "noise_dependent is False"
 
 
