@@ -233,7 +233,7 @@ def checked_reconstruction(scheme: FeedbackScheme, known: CsiReconstruction, bat
     assert (known.h is not None) == scheme.explicit, "explicit says h or w, reconstruct() returns the other"
     valid = np.ones((batch, users), bool) if known.valid is None else known.valid
     assert valid.shape == (batch, users) and valid.dtype == bool, f"valid is {valid.dtype} {valid.shape}"
-    value = known.h if known.w is None else known.w
+    value = known.value
     assert value.dtype == np.complex64, f"reconstruction of {value.dtype}, not complex64"
     assert np.isfinite(value).all(), "NaN or infinity in the reconstruction"
     if known.w is None:
@@ -294,7 +294,7 @@ def bits_alone(scheme: FeedbackScheme, rng: np.random.Generator) -> None:
     """A twin that has seen no channel reconstructs the same from the bits."""
     report = scheme.report(plane_waves(scheme.config, rng))
     here, there = (end.reconstruct(report) for end in (scheme, scheme.twin()))
-    one, two = (x.h if x.w is None else x.w for x in (here, there))
+    one, two = (x.value for x in (here, there))
     assert np.abs(one - two).max() <= 1e-6 * np.abs(one).max(), "the gNB needs more than the bits"
 
 
