@@ -382,7 +382,7 @@ class TestFeedback:
         assert np.abs(ratio_db[:, 0] - ratio_db[:, 1]).max() < step_db + 3
         assert np.abs(np.median(ratio_db)) < step_db + 15, "the scale is lost"
 
-    @pytest.mark.parametrize("check", [c for c in testing.FEEDBACK_CHECKS if c is not testing.wrong_length])
+    @pytest.mark.parametrize("check", [c for c in testing.FEEDBACK_CHECKS if c is not testing.feedback.wrong_length])
     def test_contract(self, name, params, check, rng):
         check(scheme_of(name, params), rng)
 
@@ -410,11 +410,11 @@ class TestFeedback:
 
     def test_no_users(self, name, params, rng):
         if "user_bits" not in params:  # the number of users is fixed
-            testing.empty_batch(scheme_of(name, params), rng, (3, 0))
+            testing.feedback.empty_batch(scheme_of(name, params), rng, (3, 0))
 
     @pytest.mark.parametrize("change", ["shorter", "longer", "empty", "without columns"])
     def test_a_wrong_length_is_refused(self, name, params, change, rng):
-        testing.wrong_length(scheme_of(name, params), rng, (change,))
+        testing.feedback.wrong_length(scheme_of(name, params), rng, (change,))
 
     def test_every_prefix_of_a_nested_report_is_a_report(self, name, params, rng, files):
         """As are the longest reports that a scheme of this kind sends; longer ones are refused."""
@@ -427,7 +427,7 @@ class TestFeedback:
         report = longest.report(csi(longest, rng, longest.max_bits, 1))
         lengths = np.minimum(report.num_bits, 1 + np.arange(longest.max_bits)[:, None])
         known = scheme.reconstruct(CsiReport(report.bits, lengths))
-        assert testing.checked_reconstruction(scheme, known, longest.max_bits, 1).all()
+        assert testing.feedback.checked_reconstruction(scheme, known, longest.max_bits, 1).all()
         beyond = longest.max_bits + 1
         with pytest.raises(PayloadError):
             scheme.reconstruct(CsiReport(np.zeros((1, 1, beyond), np.uint8), np.full((1, 1), beyond)))

@@ -454,7 +454,7 @@ def part(kind, cls, tmp_path, rng):
     _, args, params = RIGHT[kind]
     if kind == "importers":
         args = (tmp_path / "h.npy",)
-        np.save(args[0], testing.noise(rng, 8, 4, 5))
+        np.save(args[0], testing.common.noise(rng, 8, 4, 5))
     return testing.Part(kind, cls, *args, **params)
 
 
@@ -464,7 +464,7 @@ def test_every_check_has_a_wrong_plug_in():
 
 @pytest.mark.parametrize("kind", RIGHT)
 def test_the_right_one_passes(kind, tmp_path, rng):
-    testing.run(CHECKS[kind], part(kind, RIGHT[kind][0], tmp_path, rng))
+    testing.common.run(CHECKS[kind], part(kind, RIGHT[kind][0], tmp_path, rng))
 
 
 @pytest.mark.parametrize(
