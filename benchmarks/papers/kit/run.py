@@ -2,8 +2,8 @@
 
 A paper is a folder ``benchmarks/papers/<key>`` with a plan for each size (``small.yaml``, ...) and two modules:
 
-- ``experiments``: ``trainings(run)``, all :class:`Training`, in order; ``TABLES``, a function of the run for each table;
-  optionally ``sections(plan)``, the sections of its data by name, ``plan["data"]`` without it.
+- ``experiments``: ``trainings(run)``, all :class:`Training`, in order; ``TABLES``, a function of the run for each
+  table; optionally ``sections(plan)``, the sections of its data by name, ``plan["data"]`` without it.
 - ``figures``: ``FIGURES``, a function of the run for each figure; ``README``, a function of the folder ``results`` for
   each table of the README (:mod:`benchmarks.papers.kit.readme`).
 """
@@ -67,7 +67,7 @@ class Run:
     def kept(self, name: str, make: Callable[[Path], Any], read: Callable[[Path], T]) -> T:
         """What ``read`` finds in the file ``out/<name>``, which ``make`` writes if it is missing or of other inputs.
 
-        Inputs are the plan, the data, csilink's version and the source text of the paper and of this kit, figures left out.
+        Inputs are the plan, the data, csilink's version, and the source text of paper and kit without that of figures.
         """
         path, index = self.out / name, self.out / _KEPT
         known = read_json(index) if index.exists() else {}

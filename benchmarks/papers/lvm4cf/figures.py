@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks.papers.kit.figures import legend, row_of_panels
+from benchmarks.papers.kit.readme import grid
 from benchmarks.papers.kit.run import Run
 from benchmarks.report.figures import PALETTE
 
@@ -94,27 +95,18 @@ def _style(code: str) -> dict[str, Any]:
 
 FIGURES = {"cosine_vs_bits": cosine_figure, "sum_rate_vs_snr": sum_rate_figure, "cost": cost_figure}
 
-NAMES = {"rvq": "RVQ", "coloured": "coloured RVQ", "lbg": "LBG", "fc": "FC", "transformer": "Transformer"}
-NAMES |= {"gpt2": "GPT-2", "lvm4cf": "LVM4CF", "mlp": "MLP"}
+NAMES = {"rvq": "RVQ", "coloured": "coloured RVQ", "lbg": "LBG"}
+NETWORKS = {"fc": "FC", "transformer": "Transformer", "gpt2": "GPT-2", "lvm4cf": "LVM4CF", "mlp": "MLP"}
+NAMES |= {f"{key}-{side}": f"{name}, {side.upper()}" for side in ("ds", "ss") for key, name in NETWORKS.items()}
 PLACES = {"uma28": "UMa 28 GHz", "rma3g5": "RMa 3.5 GHz", "munich3g5": "site"}
 
 
 def codebook_table(results: Path) -> pd.DataFrame:
-    """Cosine and sum rate at 20 dB of every code of 128 ports, by environment and bits; "-" was not trained."""
-    table = pd.read_csv(results / "codebooks.csv").set_index(["code", "environment", "bits"])
-    cells = {key: f"{row.cosine:.3f}, {row.sum_rate_20db:.1f}".removeprefix("0") for key, row in table.iterrows()}
-    columns = {
-        (place, bits): f"{name}, {bits} bits"
-        for place, name in PLACES.items()
-        for bits in sorted({b for _, e, b in cells if e == place})
-    }
-    codes = sorted(dict.fromkeys(code for code, _, _ in cells), key=lambda code: code.endswith("-ss"))
-    rows = []
-    for code in codes:
-        network, _, side = code.partition("-")
-        name = NAMES[network] + (f", {side.upper()}" if side else "")
-        rows.append({"code": name, **{title: cells.get((code, *key), "-") for key, title in columns.items()}})
-    return pd.DataFrame(rows)
+    """Cosine and sum rate at 20 dB of every code of 128 ports, by environment and bits."""
+    table = pd.read_csv(results / "codebooks.csv")
+    table = pd.concat([table[table.environment == place].sort_values("bits", kind="stable") for place in PLACES])
+    case = [f"{PLACES[row.environment]}, {row.bits} bits" for row in table.itertuples()]
+    return grid(table.assign(case=case), "code", "case", "{cosine:.3f}, {sum_rate_20db:.1f}", NAMES, "code")
 
 
 README = {"codebooks": codebook_table}

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.papers.kit.figures import Curve, convergence, legend, loss_curve, row_of_panels
+from benchmarks.papers.kit.readme import grid, listed
 from benchmarks.papers.kit.run import Run
 from benchmarks.papers.nf_kd.experiments import at_table_snr, students
 from benchmarks.report.figures import PALETTE
@@ -129,73 +130,40 @@ FIGURES = {
 }
 
 
+# By method and length; mean and standard deviation over the seeds.
+MEAN_RHO = "{nmse_db:.2f} ± {nmse_db std:.2f}; {rho:.3f} ± {rho std:.3f}"
+LINK = "{rho_bf_gain_loss_db:.2f}, {rho_se_bpshz:.2f}, {sum_rate_bpshz:.1f} ± {sum_rate_bpshz std:.1f}, {outage:.2f}"
+STANDARD = {"bits": "{bits:.0f}", "ZF sum rate": "{sum_rate_bpshz:.1f}", "outage": "{outage:.2f}"}
+
+
 def table_3(results: Path) -> pd.DataFrame:
-    """NMSE and rho by bits, next to the paper's: mean and standard deviation over the seeds."""
-    table = pd.read_csv(results / "table_3_4.csv")
+    """NMSE and rho by bits, next to the paper's."""
     paper = pd.read_csv(results / "paper_table_3.csv")
-    given = {(f"{r.method} (paper)", r.bits): f"{r.nmse_db:.2f}; {_share(r.rho, 4)}" for r in paper.itertuples()}
-    ours = {
-        (r["method"], r["bits"]): "; ".join((_mean(r, "nmse_db", 2), _mean(r, "rho", 3))) for _, r in table.iterrows()
-    }
-    names = {**{f"{m} (paper)": f"{TITLES[m]} (paper)" for m in dict.fromkeys(paper.method)}, **TITLES}
-    return _by_bits({**given, **ours}, names)
-
-
-def table_4(results: Path) -> pd.DataFrame:
-    """Beamforming-gain loss, rate by rho^2, ZF sum rate, outage, by bits."""
-    table = pd.read_csv(results / "table_3_4.csv")
-    cells = {
-        (
-            r["method"],
-            r["bits"],
-        ): f"{r.rho_bf_gain_loss_db:.2f}, {r.rho_se_bpshz:.2f}, {_mean(r, 'sum_rate_bpshz', 1)}, "
-        f"{_share(r['outage_gamma_0.5'], 2)}"
-        for _, r in table.iterrows()
-    }
-    return _by_bits(cells, TITLES)
+    paper = paper.assign(method=paper.method + " (paper)")
+    names = {**{f"{method} (paper)": f"{title} (paper)" for method, title in TITLES.items()}, **TITLES}
+    return _by_bits(pd.concat([paper, pd.read_csv(results / "table_3_4.csv")]), MEAN_RHO, names)
 
 
 def standard(results: Path) -> pd.DataFrame:
     """Bits, sum rate and outage of enhanced Type II."""
-    table = pd.read_csv(results / "table_3_4.csv")
-    rows = table[table.method.str.startswith("etype2")]
-    cells = {
-        "combination": rows.method.str.removeprefix("etype2-pc"),
-        "bits": rows.bits.map("{:.0f}".format),
-        "ZF sum rate": rows.sum_rate_bpshz.map("{:.1f}".format),
-        "outage": rows["outage_gamma_0.5"].map(lambda x: _share(x, 2)),
-    }
-    return pd.DataFrame(cells)
+    table = pd.read_csv(results / "table_3_4.csv").rename(columns={"outage_gamma_0.5": "outage"})
+    return listed(table[table.method.str.startswith("etype2")], STANDARD)
 
 
 def differences(results: Path) -> pd.DataFrame:
     """NMSE minus that without a teacher, same seed: mean and 95 % half-width over the seeds of the first data set."""
     table = pd.read_csv(results / "paired.csv")
-    table = table[(table.metric == "nmse_db") & (table.seeds > 1)]
-    return _by_bits({(r.method, r.bits): f"{r.difference:+.2f} ± {r.ci95:.2f}" for r in table.itertuples()}, TITLES)
+    return _by_bits(table[(table.metric == "nmse_db") & (table.seeds > 1)], "{difference:+.2f} ± {ci95:.2f}", TITLES)
 
 
-def _by_bits(cells: dict[tuple[str, float], str], names: dict[str, str]) -> pd.DataFrame:
-    """A row for each of ``names``, in order, a column for each length."""
-    lengths = sorted({bits for method, bits in cells if method in names})
-    rows = [
-        {"model": title, **{f"{bits:.0f} bits": cells.get((method, bits), "") for bits in lengths}}
-        for method, title in names.items()
-        if any((method, bits) in cells for bits in lengths)
-    ]
-    return pd.DataFrame(rows)
+def _by_bits(table: pd.DataFrame, cell: str, names: dict[str, str] = TITLES) -> pd.DataFrame:
+    table = table.rename(columns={"outage_gamma_0.5": "outage"}).sort_values("bits", kind="stable")
+    return grid(table.assign(size=table.bits.map("{:.0f} bits".format)), "method", "size", cell, names, "model")
 
 
-def _mean(row: Any, metric: str, digits: int) -> str:
-    """Mean and standard deviation over the seeds, where there are several."""
-    write = (lambda x: _share(x, digits)) if metric == "rho" else f"{{:.{digits}f}}".format
-    spread = row[f"{metric} std"]
-    return write(row[metric]) + ("" if pd.isna(spread) else f" ± {write(spread)}")
-
-
-def _share(value: float, digits: int) -> str:
-    """A number below one without its zero."""
-    return f"{value:.{digits}f}".removeprefix("0")
-
-
-README = {"table_3": table_3, "table_4": table_4, "standard": standard, "differences": differences}
+README = {
+    "table_3": table_3,
+    "table_4": lambda results: _by_bits(pd.read_csv(results / "table_3_4.csv"), LINK),
+    "standard": standard,
+    "differences": differences,
+}

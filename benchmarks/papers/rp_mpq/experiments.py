@@ -372,7 +372,7 @@ def encoder_times(weights: str, rounds: int = 50) -> pd.DataFrame:
         rounds: calls of every encoder.
 
     Returns:
-        milliseconds of one image (median, 10 % and 90 % quantile), deviation of the latents (relative root mean square).
+        milliseconds of one image: median, 10 % and 90 % quantile; relative root mean square deviation of the latents.
     """
     from benchmarks.export import _images
     from benchmarks.export_graph import side_graph

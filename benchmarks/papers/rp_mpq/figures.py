@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
 from benchmarks.papers.kit.figures import convergence, legend, loss_curve, row_of_panels
+from benchmarks.papers.kit.readme import listed
 from benchmarks.papers.kit.run import Run
 from benchmarks.papers.rp_mpq.experiments import networks, policies, ranking
 from benchmarks.report.figures import PALETTE
@@ -129,108 +130,68 @@ FIGURES = {
 }
 
 
-def table_2_3(results: Path) -> pd.DataFrame:
-    """NMSE, unquantised and with 8 bits, at both compressions; cost."""
-    table = pd.read_csv(results / "table_2_3.csv").set_index(["network", "compression"])
+NMSE = "{nmse_db:.2f} ± {ci95:.2f}"
+MACS = "{encoder_published_M:.2f} / {encoder_thop_M:.2f} / {encoder_all_M:.2f}"
+
+
+def named(results: Path, table: str) -> pd.DataFrame:
+    """A table with the title of each network in place of its key, with the paper's NMSE where that is known."""
+    frame = pd.read_csv(results / f"{table}.csv")
     paper = pd.read_csv(results / "paper_table_2.csv").set_index("network").nmse_db
-    rows = []
-    for network in dict.fromkeys(table.index.get_level_values(0)):
-        full = table.loc[(network, "1/4")]
-        rows.append(
-            {
-                "network": NETWORKS[network] + (f" (paper {paper[network]:.2f})" if network in paper else ""),
-                **{f"{r}: NMSE, 8 bit": _accuracy(table.loc[(network, r)]) for r in ("1/4", "1/8")},
-                "encoder 1/4": _macs(full),
-                "total 1/4, everything": f"{full.total_all_M:.1f}",
-                "bits 1/4: fixed, range": ""
-                if pd.isna(full.bits_fixed)
-                else f"{full.bits_fixed:.0f}, {full.bits_range:.0f}",
-            }
-        )
-    return pd.DataFrame(rows)
+    return frame.assign(paper=frame.network.map(paper), network=frame.network.map(NETWORKS))
 
 
-def _accuracy(row: pd.Series) -> str:
-    eight = "" if pd.isna(row.nmse_8bit_db) else f", {row.nmse_8bit_db:.2f}"
-    return f"{row.nmse_db:.2f} ± {row.ci95:.2f}{eight}"
+def table_2_3(results: Path) -> pd.DataFrame:
+    """NMSE, unquantised and with 8 bits, cost and bits of a report."""
+    cells = {"network": "{network}", "compression": "{compression}", "the paper": "{paper:.2f}", "NMSE": NMSE}
+    cells |= {"8 bit": "{nmse_8bit_db:.2f}", "encoder [M]": MACS, "total, everything [M]": "{total_all_M:.1f}"}
+    cells |= {"bits: fixed, range": "{bits_fixed:.0f}, {bits_range:.0f}"}
+    frame = named(results, "table_2_3")
+    return listed(frame.assign(paper=frame.paper.where(frame.compression == "1/4")), cells)
 
 
-def _macs(row: pd.Series) -> str:
-    """Multiply-accumulates of the encoder [M]: published, thop, everything; one number where they agree."""
-    return f"{row.encoder_published_M:.2f} / {row.encoder_thop_M:.2f} / {row.encoder_all_M:.2f}"
+def table_4(results: Path) -> pd.DataFrame:
+    """Table IV: NMSE with weights of equal width, by way of rounding."""
+    frame = named(results, "table_4")
+    wide = frame.pivot_table(index=["network", "rounding"], columns="weight_bits", values="nmse_db", sort=False)
+    unrounded = wide[32].dropna().droplevel("rounding")
+    wide = wide.drop(columns=32).dropna().reset_index()
+    cells = {"network": "{network}", "rounding": "{rounding}", "float": "{float:.2f}"}
+    wide = wide.assign(float=wide.network.map(unrounded)).rename(columns={bits: f"w{bits}" for bits in (16, 8, 4, 2)})
+    return listed(wide, {**cells, **{f"{bits} bit": f"{{w{bits}:.2f}}" for bits in (16, 8, 4, 2)}})
 
 
 def table_6(results: Path) -> pd.DataFrame:
     """NMSE by profile of one network for all of them, and the cost of its encoder."""
-    table = pd.read_csv(results / "table_6.csv")
-    parts = [column for column in table if column.startswith("nmse_tdl")]
-    rows = [
-        {
-            "network": NETWORKS[row["network"]],
-            "all profiles": f"{row['nmse_db']:.2f} ± {row['ci95']:.2f}",
-            **{part[5:-3].upper(): "" if pd.isna(row[part]) else f"{row[part]:.2f}" for part in parts},
-            "encoder [M]": _macs(row),
-            "encoder [MB]": f"{row['encoder_MB']:.1f}",
-        }
-        for _, row in table.iterrows()
-    ]
-    return pd.DataFrame(rows)
-
-
-def table_4(results: Path) -> pd.DataFrame:
-    """Table IV: NMSE with weights of equal width, by way of rounding; BOPs with 16-bit activations."""
-    table = pd.read_csv(results / "table_4.csv")
-    rows = []
-    for (network, rounding), part in table.groupby(["network", "rounding"], sort=False):
-        nmse = {f"{r.weight_bits} bit": f"{r.nmse_db:.2f}" for r in part.itertuples() if rounding != "float"}
-        if rounding == "float":
-            unrounded = f"{part.nmse_db.iloc[0]:.2f}"
-        rows += [{"network": NETWORKS[network], "rounding": rounding, "float": unrounded, **nmse}] if nmse else []
-    return pd.DataFrame(rows)
-
-
-def table_5(results: Path) -> pd.DataFrame:
-    """Target and achieved cost of the online controller."""
-    table = pd.read_csv(results / "table_5.csv")
-    columns = {"target": 3, "achieved": 3, "deviation_%": 1, "worst_%": 1, "largest_possible": 3}
-    return pd.DataFrame({name.replace("_", " "): table[name].map(f"{{:.{n}f}}".format) for name, n in columns.items()})
+    cells = {"network": "{network}", "all profiles": NMSE}
+    cells |= {profile: f"{{nmse_{profile.lower()}_db:.2f}}" for profile in ("tdl-A", "tdl-B", "tdl-C")}
+    frame = named(results, "table_6").rename(columns=str.lower)
+    cells |= {"encoder [M]": MACS.lower(), "encoder [MB]": "{encoder_mb:.1f}"}
+    return listed(frame, cells).rename(columns=lambda title: title.replace("tdl", "TDL"))
 
 
 def ranks(results: Path) -> pd.DataFrame:
     """Rank correlations with the measured NMSE, of Fig. 1."""
     table = pd.read_csv(results / "fig1_spearman.csv")
     names = {"omega": "ILP objective", "kl": "divergence", "kl_softmax": "divergence, released softmax"}
-    rows = [
-        {
-            "rank by": names[row["rank by"]],
-            "all candidates": f"{row['all candidates']:.2f}",
-            "within a budget": f"{row['within a budget']:.2f} ± {row['ci95']:.2f} ({row['budgets']} budgets)",
-        }
-        for _, row in table[table.against == "nmse"].iterrows()
-    ]
-    return pd.DataFrame(rows)
+    cells = {"rank by": "{rank by}", "all candidates": "{all candidates:.2f}"}
+    cells |= {"within a budget": "{within a budget:.2f} ± {ci95:.2f}", "budgets": "{budgets}"}
+    return listed(table[table.against == "nmse"].replace({"rank by": names}), cells)
 
 
-def table_7(results: Path) -> pd.DataFrame:
-    """Milliseconds of one image."""
-    table = pd.read_csv(results / "table_7.csv")
-    rows = [
-        {
-            "component": row.component,
-            "median": f"{row.ms:.2g}" if row.ms < 1 else f"{row.ms:.1f}",
-            "10 %, 90 %": ", ".join(f"{x:.2g}" if row.ms < 1 else f"{x:.1f}" for x in (row.low, row.high)),
-            "deviation (rms)": "" if pd.isna(row.deviation) else f"{row.deviation:.2g}",
-        }
-        for row in table.itertuples()
-    ]
-    return pd.DataFrame(rows)
-
-
+BUDGETS = {
+    "target": "{target:.3f}",
+    "achieved": "{achieved:.3f}",
+    "deviation, worst [%]": "{deviation_%:.1f}, {worst_%:.1f}",
+}
+TIMES = {"component": "{component}", "median": "{ms:.3g}", "10 %, 90 %": "{low:.3g}, {high:.3g}"}
 README = {
     "table_2_3": table_2_3,
     "table_4": table_4,
-    "table_5": table_5,
+    "table_5": lambda results: listed(pd.read_csv(results / "table_5.csv"), BUDGETS),
     "table_6": table_6,
-    "table_7": table_7,
+    "table_7": lambda results: listed(
+        pd.read_csv(results / "table_7.csv"), {**TIMES, "deviation (rms)": "{deviation:.2g}"}
+    ),
     "ranks": ranks,
 }

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks.papers.kit.figures import Curve, convergence, history, legend, row_of_panels
+from benchmarks.papers.kit.readme import grid
 from benchmarks.papers.kit.run import Run
 from benchmarks.papers.stqenet.experiments import rate_name
 from benchmarks.report.figures import PALETTE
@@ -108,16 +109,11 @@ FIGURES = {
 def accuracy_table(results: Path) -> pd.DataFrame:
     """Counted bits per real entry and NMSE of all codes, up to 1.6 bits."""
     table = pd.read_csv(results / "accuracy.csv")
-    rows = []
-    for family, (label, _) in FAMILIES.items():
-        row = {"code (bits per real entry: NMSE in dB)": label}
-        for environment in dict.fromkeys(table.environment):
-            curve = _noise_free(table, environment, family)
-            row[f"{environment}-like"] = "; ".join(
-                f"{r.bpp:.2f}: {r.nmse_db:.1f}" for r in curve[curve.bpp < 1.6].itertuples()
-            )
-        rows.append(row)
-    return pd.DataFrame(rows)
+    table = table[np.isinf(table.snr_db) & (table.bpp < 1.6)].sort_values("bpp")
+    points = table.assign(text=[f"{r.bpp:.2f}: {r.nmse_db:.1f}" for r in table.itertuples()])
+    cells = points.groupby(["environment", "family"], as_index=False).text.agg("; ".join)
+    names = {family: label for family, (label, _) in FAMILIES.items()}
+    return grid(cells, "family", "environment", "{text}", names, "code (bits per real entry: NMSE in dB)")
 
 
 README = {"accuracy": accuracy_table}

@@ -11,8 +11,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from benchmarks.papers.kit.figures import convergence, history, loss_curve
+from benchmarks.papers.kit.readme import grid, listed, text
 from benchmarks.papers.kit.run import Run
-from benchmarks.papers.kit.seeds import by_seed
 from benchmarks.papers.tiny_wifo.experiments import GROUPS, TASKS, grouped, over_seeds
 from benchmarks.report.figures import PALETTE
 
@@ -117,103 +117,96 @@ LABELS = {
     "no-ca-ks": "linear maps in place of CA-KS",
 }
 SEEDS, TRAINED = (1, 2, 3), ("none", "mcakd", "lmkd")
+MEAN = "{nmse_db:.2f} ({std:.2f})"
+
+
+def by_group(
+    frame: pd.DataFrame, names: dict[str, str], cell: str = MEAN, cases: Iterable[str] = TASKS, mark: str = ", "
+) -> pd.DataFrame:
+    """A row for each of ``names``, a column for each group; a cell holds the texts of all ``cases``.
+
+    Args:
+        frame: columns ``method, group, case`` and those of ``cell``.
+        names: titles of methods.
+        cell: template of one case.
+        cases: in order.
+        mark: between them.
+    """
+    parts = {(row["method"], row["group"], row["case"]): text(cell, row) for _, row in frame.iterrows()}
+    joined = [
+        (method, group, mark.join(parts[method, group, case] for case in cases if (method, group, case) in parts))
+        for method in names
+        for group in GROUPS
+    ]
+    filled = pd.DataFrame([row for row in joined if row[2]], columns=["method", "group", "text"])
+    return grid(filled, "method", "group", "{text}", names, "network")
 
 
 def nmse_table(results: Path) -> pd.DataFrame:
     """NMSE by network and group, time and frequency: means and standard deviations where there are several seeds."""
     single = grouped(pd.read_csv(results / "nmse_by_set.csv"))
-    students = over_seeds(single, list(TRAINED), list(SEEDS))
     others = single.rename(columns={"network": "method"}).assign(std=np.nan, seeds=1)
-    table = pd.concat([students, others], ignore_index=True)
-    cells = {(r.method, r.group, r.task): _spread(r.nmse_db, r.std) for r in table.itertuples()}
-    rows = []
-    for method in [method for method in LABELS if (method, GROUPS[0], "time") in cells and "no-" not in method]:
-        first = table[(table.method == method) & (table.task == "time")].iloc[0]
-        seeds = f", {first.seeds} seeds" if first.seeds > 1 else ""
-        row = {"network": LABELS[method] + seeds, "parameters": f"{first.parameters:,}" if first.parameters else ""}
-        rows.append({**row, **{group: _by_case(cells, method, group) for group in GROUPS}})
-    return pd.DataFrame(rows)
-
-
-def _by_case(cells: dict[tuple[str, ...], str], method: str, group: str, cases: Iterable[str] = TASKS) -> str:
-    """Cells of a method in one group, those that there are."""
-    return ", ".join(cells[method, group, case] for case in cases if (method, group, case) in cells)
-
-
-def _spread(mean: float, std: float) -> str:
-    return f"{mean:.2f}" + ("" if pd.isna(std) else f" ({std:.2f})")
-
-
-def small(make: Callable[[Path], pd.DataFrame]) -> Callable[[Path], pd.DataFrame]:
-    """The same table of the plan `small`."""
-    return lambda results: make(results / "small")
+    frame = pd.concat([over_seeds(single, list(TRAINED), list(SEEDS)), others], ignore_index=True)
+    first = frame[frame.task == "time"].drop_duplicates("method").set_index("method")
+    names = {key: label for key, label in LABELS.items() if key in first.index and not key.startswith("no-")}
+    table = by_group(frame.rename(columns={"task": "case"}), names)
+    table.insert(1, "parameters", [f"{n:,}" if n else "" for n in first.parameters[list(names)]])
+    table.insert(
+        2, "seeds", [str(n) if p else "" for n, p in zip(first.seeds[list(names)], table.parameters, strict=True)]
+    )
+    return table
 
 
 def paired_table(results: Path) -> pd.DataFrame:
     """Differences to the student without KD of the same seed, time and frequency, with half-widths."""
-    table = pd.read_csv(results / "paired.csv")
-    cells = {(r.method, r.group, r.task): f"{r.difference:+.2f} ({r.ci95:.2f})" for r in table.itertuples()}
-    rows = [
-        {"method": method.upper(), **{group: _by_case(cells, method, group) for group in GROUPS}}
-        for method in dict.fromkeys(table.method)
-    ]
-    return pd.DataFrame(rows)
+    frame = pd.read_csv(results / "paired.csv").rename(columns={"task": "case"})
+    return by_group(frame, LABELS, "{difference:+.2f} ({ci95:.2f})")
 
 
 def parts_table(results: Path) -> pd.DataFrame:
     """MCAKD without one of its parts, time and frequency, one seed."""
-    table = pd.read_csv(results / "table_2.csv").set_index("network")
-    names = {"none-s1": "without KD", "mcakd-s1": "MCAKD"}
-    names |= {key: label for key, label in LABELS.items() if key.startswith("no-")}
-    rows = [
-        {"student": label, **{g: ", ".join(f"{table.loc[key, f'{g} {task}']:.2f}" for task in TASKS) for g in GROUPS}}
-        for key, label in names.items()
-        if key in table.index
-    ]
-    return pd.DataFrame(rows)
+    cell = ", ".join(f"{{GROUP {task}:.2f}}" for task in TASKS)
+    frame = pd.read_csv(results / "table_2.csv")
+    frame = frame.assign(network=frame.network.str.replace("-s1", "").map(LABELS))
+    return listed(frame, {"network": "{network}", **{group: cell.replace("GROUP", group) for group in GROUPS}})
 
 
 def feedback_table(results: Path) -> pd.DataFrame:
     """WiFo-CF: NMSE from reports in bits / from the same codeword as analog values."""
     frame = pd.read_csv(results / "feedback.csv")
-    methods = {"cf-teacher": "teacher", "cf-none": "student without KD", "cf-mcakd": "student, MCAKD"}
-    teacher = frame[frame.network == "cf-teacher"].assign(method="cf-teacher")
-    table = pd.concat([teacher, by_seed(frame, list(methods)[1:], SEEDS)])
-    rows = []
-    for method, part in table.groupby("method", sort=False):
-        row = {"network": methods[method], "parameters": f"{part.parameters.iloc[0]:,}"}
-        for group in GROUPS:
-            values = [part[(part.group == group) & (part.uplink == uplink)].nmse_db for uplink in ("bits", "analog")]
-            row[group] = " / ".join(_spread(v.mean(), v.std(ddof=1) if len(v) > 1 else np.nan) for v in values)
-        rows.append(row)
-    order = list(methods.values())
-    return pd.DataFrame(sorted(rows, key=lambda row: order.index(row["network"])))
+    names = {"cf-teacher": "teacher", "cf-none": "student without KD", "cf-mcakd": "student, MCAKD"}
+    students = over_seeds(frame, list(names)[1:], list(SEEDS), "uplink")
+    frame = pd.concat([frame.rename(columns={"network": "method"}).assign(std=np.nan), students])
+    table = by_group(frame.rename(columns={"uplink": "case"}), names, MEAN, ("bits", "analog"), " / ")
+    sizes = frame.drop_duplicates("method").set_index("method").parameters
+    table.insert(1, "parameters", [f"{sizes[key]:,}" for key in names if key in sizes])
+    return table
 
 
 def mobility_table(results: Path) -> pd.DataFrame:
-    """Relative rate by speed and delay; in brackets the share of the ageing loss that is won back."""
-    table = pd.read_csv(results / "recovered.csv").set_index(["scheme", "speed_mps", "delay_slots"])
-    quantised = ["160 bit, aged", "160 bit, WiFo at UE", "160 bit, AR at UE", "160 bit, AR at gNB"]
+    """Relative rate by speed and delay; in brackets the share of the ageing loss that is won back [%]."""
+    frame = pd.read_csv(results / "recovered.csv")
     points = [(8.3, 2), (8.3, 4), (8.3, 10), (16.7, 2), (16.7, 4), (33.3, 2), (33.3, 4), (83.3, 4), (0.83, 4)]
-    rows = []
-    for speed, delay in points:
-        row = {"speed, delay": f"{3.6 * speed:.0f} km/h, {delay} slots"}
-        for scheme in ("aged", "WiFo", "Tiny-WiFo", "LSTM", "AR"):
-            rate, share = table.loc[(scheme, speed, delay), ["relative_rate", "recovered"]]
-            won = "" if scheme == "aged" or pd.isna(share) else f" ({100 * share:.0f} %)"
-            row[scheme] = f"{rate:.3f}{won}"
-        row |= {scheme: f"{table.loc[(scheme, speed, delay), 'relative_rate']:.3f}" for scheme in quantised}
-        rows.append(row)
-    return pd.DataFrame(rows)
+    names = {point: f"{3.6 * point[0]:.0f} km/h, {point[1]} slots" for point in points}
+    schemes = ["aged", "WiFo", "Tiny-WiFo", "LSTM", "AR"]
+    schemes += ["160 bit, aged", "160 bit, WiFo at UE", "160 bit, AR at UE", "160 bit, AR at gNB"]
+    frame = pd.concat([frame[frame.scheme == scheme] for scheme in schemes])
+    unquantised = ~frame.scheme.str.contains("aged|bit")
+    frame = frame.assign(
+        point=list(zip(frame.speed_mps, frame.delay_slots, strict=True)),
+        percent=(100 * frame.recovered).where(unquantised),
+    )
+    return grid(frame, "point", "scheme", "{relative_rate:.3f} ({percent:.0f})", names, "speed, delay")
 
 
 def printed(name: str) -> Callable[[Path], pd.DataFrame]:
     """A table whose run left no other file than this: texts, with the README that they come from."""
+    return lambda results: pd.read_csv(results / f"{name}.csv", dtype=str).drop(columns="source")
 
-    def make(results: Path) -> pd.DataFrame:
-        return pd.read_csv(results / f"{name}.csv", dtype=str).drop(columns="source")
 
-    return make
+def small(make: Callable[[Path], pd.DataFrame]) -> Callable[[Path], pd.DataFrame]:
+    """The same table of the plan `small`."""
+    return lambda results: make(results / "small")
 
 
 README = {
