@@ -4,6 +4,7 @@ import ast
 import re
 import shlex
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -33,7 +34,7 @@ def test_no_table_of_results_is_written_by_hand(key):
     """Outside the markers only tables of words: what differs from the paper, its claims, plans and data."""
     text = re.sub(r"<!-- table: .*?<!-- /table -->", "", (PAPERS / key / "README.md").read_text(), flags=re.S)
     lines = text.splitlines()
-    heads = {line for line, rule in zip(lines, lines[1:], strict=False) if rule.startswith(("|---", "| ---"))}
+    heads = {line for line, rule in pairwise(lines) if rule.startswith(("|---", "| ---"))}
     words = (
         "| paper | here |",
         "| paper or its code | here |",
