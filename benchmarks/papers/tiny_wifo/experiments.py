@@ -144,7 +144,7 @@ def networks(run: Run) -> pd.DataFrame:
 
 def by_set(run: Run) -> pd.DataFrame:
     """NMSE of every predictor, trained or not, on every data set; the tasks of one baseline under one name."""
-    frame = pd.concat([networks(run), classical(run)], ignore_index=True)
+    frame = pd.concat([networks(run), classical(test_samples(run))], ignore_index=True)
     for name in run.plan["baselines"]:
         frame.loc[frame.network.str.startswith(f"{name}-"), "network"] = name
     return frame
@@ -177,15 +177,32 @@ def equal_epochs(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def classical(run: Run, snr_db: float | None = None) -> pd.DataFrame:
-    """Predictors without training on the test samples, all future slots: columns as :func:`networks`.
+def classical(samples: dict[str, np.ndarray], snr_db: float | None = None) -> pd.DataFrame:
+    """Predictors without training, all future slots: columns as :func:`networks`; noisy histories with ``snr_db``."""
+    return pd.concat([_classical(key, x, snr_db) for key, x in samples.items()], ignore_index=True)
 
-    With ``snr_db`` the history is noisy.
-    """
+
+def in_time(run: Run, samples: dict[str, np.ndarray], snr_db: float | None = None) -> pd.DataFrame:
+    """Networks and predictors without training, prediction in time: columns as :func:`networks`."""
+    from benchmarks.train_prediction import score
+    from receivers.training.fit_prediction import prediction_nmse
+    from receivers.weights.folder import TrainedPredictor
+
+    rows = []
+    for name in scored_networks(run):
+        network = TrainedPredictor(str(run.out / name)).model
+        for key, x in samples.items():
+            scored = score(prediction_nmse(network, x, "time", noisy(x, snr_db)))
+            row = {"network": name, "parameters": network.count_params(), "set": key, "task": "time"}
+            rows.append({**row, **_cell(scored)})
+    return pd.concat([pd.DataFrame(rows), classical(samples, snr_db)], ignore_index=True)
+
+
+def test_samples(run: Run) -> dict[str, np.ndarray]:
+    """Samples of the test splits by data set."""
     from receivers.training.fit_prediction import split_samples
 
-    samples = {key: split_samples(store, "test") for key, store in run.stores.items()}
-    return pd.concat([_classical(key, x, snr_db) for key, x in samples.items()], ignore_index=True)
+    return {key: split_samples(store, "test") for key, store in run.stores.items()}
 
 
 def _classical(key: str, x: np.ndarray, snr_db: float | None) -> pd.DataFrame:
@@ -215,21 +232,18 @@ def _classical(key: str, x: np.ndarray, snr_db: float | None) -> pd.DataFrame:
 
 
 def recorded(run: Run) -> pd.DataFrame:
-    """NMSE in time, networks and predictors without training, on recorded sets in WiFo's file layout.
+    """Results of :func:`in_time` on recorded sets in WiFo's file layout.
 
     The plan's ``recorded`` is a folder of ``D*/X_test.mat``; without one the table is empty. Every n-th subcarrier is
     taken, so that a slot has at most ``data.max_entries`` entries (at least 8 subcarriers), as in training; samples are
     scaled to unit power.
     """
-    from benchmarks.train_prediction import score
     from receivers.models.history import to_history
-    from receivers.training.fit_prediction import prediction_nmse
-    from receivers.weights.folder import TrainedPredictor
     from simulator.data.arrays import ArrayFile
     from simulator.data.wifo import WiFo
     from simulator.maths.transforms import unit_power
 
-    frames = []
+    samples = {}
     for path in sorted(Path(run.plan["recorded"]).glob("D*/X_test.mat")) if "recorded" in run.plan else []:
         antennas = next(iter(ArrayFile(path).shapes.values()))[3]
         importer = WiFo(path, n1=antennas, spacing_hz=1.0, slot_s=1.0)
@@ -237,31 +251,13 @@ def recorded(run: Run) -> pd.DataFrame:
         step = 1
         while h.shape[-1] // (2 * step) >= 8 and h.shape[-1] // step * antennas > run.plan["data"]["max_entries"]:
             step *= 2
-        x, key = to_history(unit_power(h[..., ::step], num_lead=1)), path.parent.name
-        frames.append(_classical(key, x, None))
-        for name in scored_networks(run):
-            network = TrainedPredictor(str(run.out / name)).model
-            cell = _cell(score(prediction_nmse(network, x, "time")))
-            row = {"network": name, "parameters": network.count_params(), "set": key, "task": "time", **cell}
-            frames.append(pd.DataFrame([row]))
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["network", "set", "nmse_db"])
+        samples[path.parent.name] = to_history(unit_power(h[..., ::step], num_lead=1))
+    return in_time(run, samples) if samples else pd.DataFrame(columns=["network", "set", "nmse_db"])
 
 
 def noise(run: Run) -> pd.DataFrame:
     """NMSE in time from histories with noise, by predictor and group of data sets."""
-    from benchmarks.train_prediction import score
-    from receivers.training.fit_prediction import prediction_nmse, split_samples
-    from receivers.weights.folder import TrainedPredictor
-
-    rows = []
-    for name in scored_networks(run):
-        network = TrainedPredictor(str(run.out / name)).model
-        for key, store in run.stores.items():
-            x = split_samples(store, "test")
-            scored = score(prediction_nmse(network, x, "time", noisy(x, NOISE_SNR_DB)))
-            row = {"network": name, "parameters": network.count_params(), "set": key, "task": "time"}
-            rows.append({**row, **_cell(scored)})
-    frame = grouped(pd.concat([pd.DataFrame(rows), classical(run, NOISE_SNR_DB)], ignore_index=True))
+    frame = grouped(in_time(run, test_samples(run), NOISE_SNR_DB))
     return frame.pivot_table(index="network", columns="group", values="nmse_db").reset_index()
 
 
