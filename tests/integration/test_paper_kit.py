@@ -167,7 +167,8 @@ def test_pairs_by_hand():
 
 
 def test_the_kit_names_no_plug_in():
-    names = {name for kind in registry.KINDS for name in registry.names(kind)} - {"transformer", "network", "fixed"}
+    """Nothing that papers compare: of the plug-ins, the kit knows stored channels and the NMSE alone."""
+    names = {name for kind in registry.KINDS for name in registry.names(kind)} - {"recorded", "nmse_db"}
     for path in sorted((PAPERS / "kit").glob("*.py")):
         texts = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
-        assert not names & texts, path
+        assert not names & {text for text in texts if isinstance(text, str)}, path
