@@ -98,9 +98,10 @@ def test_unknown_papers_sizes_and_trainings_are_named(tmp_path):
     with pytest.raises(ConfigError, match="full, small"):
         load_plan("stqenet", "medium")
     assert load_plan("nf_kd", overrides=["seeds.gain=[4]"])["seeds"] == {"scaled": [1, 2, 3], "gain": [4]}
-    plan = {**load_plan("stqenet"), "data": {"indoor": {"store": stored(tmp_path).folder}}}
-    with pytest.raises(ConfigError, match="indoor/klt"):
-        run_paper("stqenet", plan, tmp_path, ["x"])
+    for key, name in (("stqenet", "indoor/klt"), ("tiny_wifo", "cf-teacher"), ("lvm4cf", "rma3g5/b4/lbg")):
+        with pytest.raises(ConfigError, match=name):
+            run_paper(key, load_plan(key), tmp_path, ["x"])
+    assert not any(tmp_path.iterdir()), "channels are drawn for what is trained"
 
 
 def test_a_table_is_kept_for_its_plan_and_code(tmp_path, monkeypatch):
@@ -137,16 +138,16 @@ def stored(folder):
 def test_a_finished_training_is_not_repeated_and_belongs_to_its_recipe(tmp_path):
     store = stored(tmp_path)
     recipe = {"name": "k", "dataset": "data", "num_delays": 4, "batch_size": 2}
-    training = Training("k", {**recipe, "model": {"name": "klt", "params": {"num_components": 8}}}, {"data": store})
+    training = Training("k", {**recipe, "model": {"name": "klt", "params": {"num_components": 8}}}, {"data": "a"})
     assert not finished(tmp_path / "k")
-    train(training, tmp_path)
+    train(training, {"a": store}, tmp_path)
     assert finished(tmp_path / "k")
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "k").iterdir()}
-    train(training, tmp_path)
+    train(training, {"a": store}, tmp_path)
     assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "k").iterdir()}
     other = {**recipe, "model": {"name": "klt", "params": {"num_components": 4}}}
     with pytest.raises(StoreError, match="num_components: 8 -> 4"):
-        train(replace(training, recipe=other), tmp_path)
+        train(replace(training, recipe=other), {"a": store}, tmp_path)
 
 
 def test_a_network_without_test_scores_is_not_finished(tmp_path):

@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import yaml
 
 from benchmarks.papers.kit.training import Training, train
-from benchmarks.papers.stores import paper_store
+from benchmarks.papers.stores import PaperStores
 from benchmarks.saved import save_figure, save_table
 from scenarios.load import apply_override, load_mapping
 from simulator.core.content import own_version
 from simulator.core.durable import write_bytes
 from simulator.core.errors import ConfigError
 from simulator.core.readers import read_json
-from simulator.data.store import ChannelStore, write_json
+from simulator.data.store import write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +53,7 @@ class Run:
     key: str
     plan: dict[str, Any]
     out: Path
-    stores: dict[str, ChannelStore]
+    stores: PaperStores
 
     def table(self, name: str) -> pd.DataFrame:
         """A table of the paper, from ``out/<name>.csv`` if that is of this plan and code."""
@@ -126,10 +126,9 @@ def load_plan(key: str, size: str = "small", overrides: Sequence[str] = ()) -> d
 
 
 def prepare(key: str, plan: dict[str, Any], out: Path) -> Run:
-    """A run with its channels, which are drawn on first use."""
+    """A run; its channels are drawn on first use."""
     sections = getattr(_part(key, "experiments"), "sections", lambda plan: plan["data"])(plan)
-    stores = {name: paper_store(section, out / "stores" / name) for name, section in sections.items()}
-    return Run(key, plan, out, stores)
+    return Run(key, plan, out, PaperStores(sections, out / "stores"))
 
 
 def trainings(run: Run, only: Sequence[str] = ()) -> Iterator[Training]:
@@ -166,7 +165,7 @@ def run_paper(
     if not wanted:
         raise ConfigError("--only", " ".join(only), ", ".join(t.folder for t in trainings(run)))
     for training in wanted:
-        train(training, out, progress)
+        train(training, run.stores, out, progress)
     if only or train_only:
         return run
     for name in _part(key, "experiments").TABLES:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +20,28 @@ class Training:
     Args:
         folder: of its weights, relative to the results folder.
         recipe: as plain data.
-        stores: channels by the names that the recipe has for them, in its order.
-        unseen: further data sets that the weights are tested on.
+        data: section of the plan's data for each name that the recipe has for channels, in its order.
+        unseen: sections that the weights are tested on, too.
     """
 
     folder: str
     recipe: dict[str, Any]
-    stores: dict[str, ChannelStore]
-    unseen: Sequence[ChannelStore] = field(default=())
+    data: dict[str, str]
+    unseen: Sequence[str] = ()
 
 
-def train(training: Training, out: Path, progress: Callable[[str], Any] = print) -> None:
+def train(
+    training: Training, channels: Mapping[str, ChannelStore], out: Path, progress: Callable[[str], Any] = print
+) -> None:
     """Train, or finish training, into ``out/<folder>``; a finished folder is only compared with the recipe.
 
     Raises:
         StoreError: the folder is of another recipe or of other stores.
     """
-    folder = out / training.folder
-    recipe, make = _parsed(training)
+    folder, stores = out / training.folder, {name: channels[key] for name, key in training.data.items()}
+    recipe, make = _parsed(training.recipe, stores, [channels[key] for key in training.unseen])
     if finished(folder):
-        with claimed(folder, training_inputs(recipe, training.stores)):
+        with claimed(folder, training_inputs(recipe, stores)):
             return
     make(folder, lambda line: progress(f"{training.folder}: {line}"))
 
@@ -52,9 +54,10 @@ def finished(folder: Path) -> bool:
     return "test" in card or "epochs" not in card.get("training", {})
 
 
-def _parsed(training: Training) -> tuple[Any, Callable[[Path, Any], Any]]:
+def _parsed(
+    data: dict[str, Any], stores: dict[str, ChannelStore], unseen: Sequence[ChannelStore]
+) -> tuple[Any, Callable[[Path, Any], Any]]:
     """The recipe as its task reads it, and what trains it into a folder: the only place that knows how."""
-    data, stores = training.recipe, training.stores
     if "environments" in data:
         from benchmarks.codebook import make_codebook
         from receivers.training.codebook_recipe import parse_codebook
@@ -75,4 +78,4 @@ def _parsed(training: Training) -> tuple[Any, Callable[[Path, Any], Any]]:
         from benchmarks.train_wifo_cf import train_wifo_cf as over_stores
         from receivers.training.wifo_cf_recipe import parse_wifo_cf as parse
     more = parse(data)
-    return more, lambda folder, say: over_stores(more, list(stores.values()), folder, say, training.unseen)
+    return more, lambda folder, say: over_stores(more, list(stores.values()), folder, say, unseen)

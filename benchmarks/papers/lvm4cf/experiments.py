@@ -58,7 +58,7 @@ def trainings(run: Run) -> Iterator[Training]:
     """All codebooks."""
     for environment, bits, code in codebooks(run.plan):
         recipe = recipe_of(run.plan, environment, bits, code)
-        yield Training(folder_of(environment, bits, code), recipe, {environment: run.stores[environment]})
+        yield Training(folder_of(environment, bits, code), recipe, {environment: environment})
 
 
 def book_label(code: str, bits: int) -> str:

@@ -29,9 +29,9 @@ TEMPERATURE = 5.0
 
 def trainings(run: Run) -> Iterator[Training]:
     """Teacher and students on every data set."""
-    for data, store in run.stores.items():
-        for recipe in recipes(run.plan, data, store.name, str(run.out / data / "teacher")):
-            yield Training(f"{data}/{recipe['name']}", recipe, {store.name: store})
+    for data in run.stores:
+        for recipe in recipes(run.plan, data, run.stores.data_set(data), str(run.out / data / "teacher")):
+            yield Training(f"{data}/{recipe['name']}", recipe, {recipe["dataset"]: data})
 
 
 def recipes(plan: dict[str, Any], data: str, dataset: str, teacher: str) -> list[dict[str, Any]]:

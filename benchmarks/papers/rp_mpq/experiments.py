@@ -43,9 +43,9 @@ def networks(plan: dict[str, Any], data: str) -> list[tuple[str, str, str]]:
 
 def trainings(run: Run) -> Iterator[Training]:
     """All networks of all data sets."""
-    for data, store in run.stores.items():
-        for recipe in recipes(run.plan, data, store.name):
-            yield Training(f"{data}/{recipe['name']}", recipe, {store.name: store})
+    for data in run.stores:
+        for recipe in recipes(run.plan, data, run.stores.data_set(data)):
+            yield Training(f"{data}/{recipe['name']}", recipe, {recipe["dataset"]: data})
 
 
 def recipes(plan: dict[str, Any], data: str, dataset: str) -> list[dict[str, Any]]:

@@ -28,11 +28,12 @@ SNRS_DB = tuple(range(0, 21, 2))
 
 def trainings(run: Run) -> Iterator[Training]:
     """The KLT and all networks of every environment; a network that starts at another one follows it."""
-    for environment, store in run.stores.items():
-        for recipe in [klt_recipe(run.plan, store.name), *recipes(run.plan, store.name)]:
+    for environment in run.stores:
+        name = run.stores.data_set(environment)
+        for recipe in [klt_recipe(run.plan, name), *recipes(run.plan, name)]:
             if recipe.get("init", "random") not in ("random", "pca"):
                 recipe = {**recipe, "init": str(run.out / environment / recipe["init"])}
-            yield Training(f"{environment}/{recipe['name']}", recipe, {store.name: store})
+            yield Training(f"{environment}/{recipe['name']}", recipe, {name: environment})
 
 
 def klt_recipe(plan: dict[str, Any], dataset: str) -> dict[str, Any]:

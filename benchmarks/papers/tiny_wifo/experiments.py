@@ -73,8 +73,8 @@ def _recipe(key: str, row: dict[str, Any], section: dict[str, Any]) -> dict[str,
 
 def trainings(run: Run) -> Iterator[Training]:
     """All networks, on the data sets that are seen; tested on all."""
-    seen = {store.name: store for key, store in run.stores.items() if key not in UNSEEN}
-    unseen = [store for key, store in run.stores.items() if key in UNSEEN]
+    seen = {run.stores.data_set(key): key for key in run.stores if key not in UNSEEN}
+    unseen = [key for key in run.stores if key in UNSEEN]
     for recipe in [*recipes(run.plan, list(seen), run.out), *feedback_recipes(run.plan, list(seen), run.out)]:
         yield Training(recipe["name"], recipe, seen, unseen)
 
