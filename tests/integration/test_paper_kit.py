@@ -1,6 +1,5 @@
 """Numbers of the papers' READMEs are those of their files; what is kept, trained once, and compared by pairs."""
 
-import ast
 import re
 import shlex
 from dataclasses import replace
@@ -16,7 +15,6 @@ from benchmarks.papers.kit.readme import grid, listed, markdown, readme, text, w
 from benchmarks.papers.kit.run import PAPERS, Run, load_plan, papers, run_paper, sizes
 from benchmarks.papers.kit.seeds import paired
 from benchmarks.papers.kit.training import Training, finished, train
-from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.types import Panel
 from simulator.data.layout import ChannelLayout
@@ -165,11 +163,3 @@ def test_pairs_by_hand():
     assert (row.method, row.bits, row.difference, row.seeds) == ("b", 4, 0.0, 2)
     assert row.ci95 == pytest.approx(12.7062 * np.std([-0.5, 0.5], ddof=1) / 2**0.5, rel=1e-4)
     assert np.isnan(paired(frame[frame.seed == 1], ["a", "b"], ["bits"]).ci95[0])
-
-
-def test_the_kit_names_no_plug_in():
-    """Nothing that papers compare: of the plug-ins, the kit knows stored channels and the NMSE alone."""
-    names = {name for kind in registry.KINDS for name in registry.names(kind)} - {"recorded", "nmse_db"}
-    for path in sorted((PAPERS / "kit").glob("*.py")):
-        texts = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
-        assert not names & {text for text in texts if isinstance(text, str)}, path
