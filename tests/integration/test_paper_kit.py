@@ -112,6 +112,8 @@ def test_a_table_is_kept_for_its_plan_and_code(tmp_path, monkeypatch):
 
         return int(run.kept(name, make, pd.read_csv).x[0])
 
+    training = Training("k", {}, {})
+    monkeypatch.setattr("benchmarks.papers.kit.run.trainings", lambda run: [training])
     run = Run("stqenet", {"a": 1}, tmp_path, {})
     assert kept(run) == kept(run) == 1
     assert kept(run, "u.csv") == 2 and kept(run) == 1
@@ -122,6 +124,9 @@ def test_a_table_is_kept_for_its_plan_and_code(tmp_path, monkeypatch):
     assert kept(replace(run, key="nf_kd")) == 6
     monkeypatch.setattr("benchmarks.papers.kit.run.own_version", lambda: "another")
     assert kept(replace(run, key="nf_kd")) == 7
+    (tmp_path / "k").mkdir()
+    (tmp_path / "k" / "card.json").write_text("{}")
+    assert kept(replace(run, key="nf_kd")) == kept(replace(run, key="nf_kd")) == 8
 
 
 def stored(folder):

@@ -25,7 +25,7 @@ from benchmarks.papers.kit.training import Training, train
 from benchmarks.papers.stores import PaperStores
 from benchmarks.saved import save_figure, save_table
 from scenarios.load import apply_override, load_mapping
-from simulator.core.content import own_version
+from simulator.core.content import own_version, sha256
 from simulator.core.durable import write_bytes
 from simulator.core.errors import ConfigError
 from simulator.core.readers import read_json
@@ -67,7 +67,8 @@ class Run:
     def kept(self, name: str, make: Callable[[Path], Any], read: Callable[[Path], T]) -> T:
         """What ``read`` finds in the file ``out/<name>``, which ``make`` writes if it is missing or of other inputs.
 
-        Inputs are the plan, the data, csilink's version, and the source text of paper and kit without that of figures.
+        Inputs are the plan, the data, the cards of the trainings, csilink's version, and the source text of paper and
+        kit without that of figures.
         """
         path, index = self.out / name, self.out / _KEPT
         known = read_json(index) if index.exists() else {}
@@ -96,7 +97,9 @@ class Run:
         files = [path for place in (self.key, "kit") for path in sorted((PAPERS / place).glob("*.py"))]
         sources = [path.read_text() for path in files if path.stem not in ("figures", "readme")]
         stores = {name: store.hash for name, store in self.stores.items()}
-        what = json.dumps([own_version(), self.plan, stores, sources], sort_keys=True)
+        cards = [self.out / training.folder / "card.json" for training in trainings(self)]
+        trained = [sha256(card) for card in cards if card.exists()]
+        what = json.dumps([own_version(), self.plan, stores, trained, sources], sort_keys=True)
         return hashlib.sha256(what.encode()).hexdigest()
 
 
