@@ -60,7 +60,7 @@ class Run:
         import pandas as pd
 
         def make(path: Path) -> None:
-            save_table(_part(self.key, "experiments").TABLES[name](self), path, index=False, float_format="%.6g")
+            save_table(_part(self.key, "experiments").TABLES[name](self), path, index=False, float_format="%.8g")
 
         return self.kept(f"{name}.csv", make, pd.read_csv)
 
