@@ -12,6 +12,7 @@ import typer
 
 from benchmarks.cli_bench import bench
 from benchmarks.cli_dataset import dataset
+from benchmarks.cli_paper import paper
 from benchmarks.cli_verify import verify
 from benchmarks.quiet import quiet, quiet_imports
 from simulator.core.paths import nothing_left, writable
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.add_typer(bench, name="bench")
 app.add_typer(dataset, name="dataset")
 app.command()(verify)
+app.command()(paper)
 
 # Faults of the disk, not of the program.
 _DISK = (

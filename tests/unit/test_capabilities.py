@@ -17,6 +17,8 @@ SHARED = (
     "benchmarks/cli.py",
     "benchmarks/export.py",
     "benchmarks/memory.py",
+    *(f"benchmarks/papers/{name}.py" for name in ("stores", "kit/run", "kit/training", "kit/seeds", "kit/latency")),
+    *(f"benchmarks/papers/kit/{name}.py" for name in ("figures", "readme")),
     "benchmarks/precision.py",
     "benchmarks/runner.py",
     "simulator/link.py",
@@ -31,6 +33,7 @@ ALLOWED = {
     "benchmarks/chunk.py": {"bits_mean", "bits_max"},
     "benchmarks/cli.py": {"nmse_db", "sgcs_subband", "bits_mean"},
     "benchmarks/export.py": {"eigenvector", "huffman"},
+    "benchmarks/papers/kit/seeds.py": {"nmse_db"},
 }
 FIELDS = {"range", "fixed", "uniform"}  # coders and quantisers called like other things
 
