@@ -205,8 +205,7 @@ def _scores(test: dict[str, Any], name: str = "") -> list[str]:
     """Scores of a card in lines: every section that has a mean with its half-width."""
     lines = []
     if "ci95" in test:
-        value = {k: v for k, v in test.items() if not isinstance(v, dict)}
-        metric = next(key for key in value if key not in ("bits_mean", "bits_max", "num_samples", "ci95"))
+        metric = next(k for k, v in test.items() if isinstance(v, float) and k != "ci95" and not k.startswith("bits"))
         bits = f"{test['bits_mean']} bit, " if "bits_mean" in test else ""
         lines.append(f"{name}: {bits}{_value(metric, test)}")
         for key, entry in test.items():
