@@ -185,7 +185,7 @@ def train(
             return
         for line in _scores(card.get("test", {})):
             typer.echo(f"test, {line}")
-        typer.echo(f"weights and card: {folder}" if "weights" in card else f"codebook and card: {folder}")
+        typer.echo(f"{card.get('kind', 'weights')} and card: {folder}")
         before = folder
 
 
