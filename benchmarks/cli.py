@@ -172,14 +172,14 @@ def train(
     from benchmarks.train import train as run_training
     from receivers.training.loop import Paused
 
-    before = None
+    before, seconds = None, float("inf") if minutes is None else 60 * minutes
     for variant in recipe.variants():
         folder = (out / variant.name if out and variant is not recipe else out) or Path("checkpoints") / variant.name
         if before is not None:
             variant = variant.model_copy(update={"init": str(before)})
         try:
             with nothing_left(folder):
-                card = run_training(variant, stores, folder, typer.echo, seconds=60 * (minutes or float("inf")))
+                card = run_training(variant, stores, folder, typer.echo, seconds=seconds)
         except Paused as pause:
             typer.echo(f"{pause}; the same command goes on")
             return
