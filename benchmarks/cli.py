@@ -214,7 +214,8 @@ def _scores(test: dict[str, Any], name: str = "") -> list[str]:
         return lines
     for key, entry in test.items():
         if isinstance(entry, dict):
-            lines += _scores(entry, f"{name}, {key}" if name else key)
+            group = key == "codecs" or key.startswith("by_")  # of entries that have names of their own
+            lines += _scores(entry, name if group else f"{name}, {key}" if name else key)
     return lines
 
 

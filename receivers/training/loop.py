@@ -119,7 +119,7 @@ class _Run:
             self._write(None, name)
             values = {k: v for k, v in entry.items() if k not in ("seconds", "stage")}
             self.log.scalars(epoch + 1, **values)
-            said = ", ".join(f"{key.removeprefix('val_')} {self._text(key, value)}" for key, value in values.items())
+            said = ", ".join(f"{key} {self._text(key, value)}" for key, value in values.items())
             self.progress(f"epoch {epoch + 1}/{sum(s.epochs for s in task.stages)}: {said}, {entry['seconds']} s")
 
     def _epoch(self, number: int, epoch: int) -> dict[str, float]:

@@ -145,7 +145,7 @@ def test_the_command_pauses_and_prints_scores(tmp_path, monkeypatch, capsys):
         cli.app(["train", "klt_mixed", "--out", str(tmp_path / "k"), *options], standalone_mode=False)
     first, *rest = capsys.readouterr().out.splitlines()
     assert first.endswith("paused in epoch 1 after 3 steps; the same command goes on")
-    assert rest[0] == "test, codecs, a: 62.5 bit, nmse -3.5 dB (klt at these bits: nmse -3.5 dB)"
+    assert rest[0] == "test, a: 62.5 bit, nmse -3.5 dB (klt at these bits: nmse -3.5 dB)"
     assert rest[1] == f"weights and card: {tmp_path / 'k'}"
     assert given == [("klt", "klt-mixed", ["datasets/mixed_3g5_32ports"], s) for s in (30, float("inf"))]
 
