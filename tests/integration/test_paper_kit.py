@@ -14,7 +14,7 @@ from benchmarks.cli import app
 from benchmarks.papers.kit.readme import grid, listed, markdown, readme, text, with_tables
 from benchmarks.papers.kit.run import PAPERS, Run, load_plan, papers, run_paper, sizes
 from benchmarks.papers.kit.seeds import paired
-from benchmarks.papers.kit.training import Training, finished, train
+from benchmarks.papers.kit.training import Training, train
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.types import Panel
 from simulator.data.layout import ChannelLayout
@@ -140,24 +140,15 @@ def stored(folder):
 
 def test_a_finished_training_is_not_repeated_and_belongs_to_its_recipe(tmp_path):
     store = stored(tmp_path)
-    recipe = {"name": "k", "dataset": "data", "num_delays": 4, "batch_size": 2}
+    recipe = {"task": "klt", "name": "k", "dataset": "data", "num_delays": 4}
     training = Training("k", {**recipe, "model": {"name": "klt", "params": {"num_components": 8}}}, {"data": "a"})
-    assert not finished(tmp_path / "k")
     train(training, {"a": store}, tmp_path)
-    assert finished(tmp_path / "k")
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "k").iterdir()}
     train(training, {"a": store}, tmp_path)
     assert files == {path: path.stat().st_mtime_ns for path in (tmp_path / "k").iterdir()}
     other = {**recipe, "model": {"name": "klt", "params": {"num_components": 4}}}
     with pytest.raises(StoreError, match="num_components: 8 -> 4"):
         train(replace(training, recipe=other), {"a": store}, tmp_path)
-
-
-def test_a_network_without_test_scores_is_not_finished(tmp_path):
-    (tmp_path / "card.json").write_text('{"training": {"epochs": 3}}')
-    assert not finished(tmp_path)
-    (tmp_path / "card.json").write_text('{"training": {"epochs": 3}, "test": {}}')
-    assert finished(tmp_path)
 
 
 def test_pairs_by_hand():

@@ -10,11 +10,11 @@ from scipy.integrate import quad
 from scipy.special import rel_entr, softmax
 from scipy.stats import norm
 
+from receivers.models.losses import mse_loss
 from receivers.precision import hessian
 from receivers.precision.hessian import hessian_traces
 from receivers.precision.policies import best_policies, latent_kl, representatives
 from receivers.quantization.weight_bits import WIDTHS, channel_axes, quantize_weight
-from receivers.training.losses import mse_loss
 from simulator.core.errors import ConfigError
 from tests.tolerances import SIGMAS
 

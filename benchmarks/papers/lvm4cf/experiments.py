@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.codebook import center_rows
 from benchmarks.papers.kit.run import Run
 from benchmarks.papers.kit.training import Training
 from receivers.codebooks.lbg import lbg_codebook
 from receivers.codebooks.search import best_codeword
 from receivers.codebooks.stored import StoredCodebook
 from receivers.training.refine import directions, mean_cosine
+from receivers.training.tasks.codebook import center_rows
 from simulator.core.seeding import derive
 from simulator.data.store import ChannelStore
 
@@ -41,7 +41,8 @@ def codebooks(plan: dict[str, Any]) -> list[tuple[str, int, str]]:
 
 def recipe_of(plan: dict[str, Any], environment: str, bits: int, code: str) -> dict[str, Any]:
     """Recipe of ``rvq``, ``coloured``, ``lbg`` or ``<network>-ds``, ``<network>-ss``."""
-    common = {"name": code, "seed": plan["seed"], "environments": {environment: environment}, "bits": bits}
+    common = {"task": "codebook", "name": code, "seed": plan["seed"], "bits": bits}
+    common["environments"] = {environment: environment}
     network, _, side = code.partition("-")
     if not side:
         return {**common, "method": code}

@@ -11,17 +11,13 @@ import pandas as pd
 from benchmarks.intervals import half_width_of
 from benchmarks.papers.kit.run import Run
 from benchmarks.papers.kit.training import Training
-from benchmarks.train import KLT_LIMIT
-from receivers.coding.range_coder import RangeCoder
 from receivers.feedback.latents import LatentCodec
-from receivers.feedback.sparse import SparseFeedback
 from receivers.models.klt import Klt
+from receivers.training.codecs import klt_code, sparse_code
 from receivers.training.data.images import ImageView, load_images
 from receivers.weights.folder import TrainedModel
-from simulator.core.types import CsiConfig, CsiEstimate
 from simulator.core.units import db_to_amplitude
 from simulator.data.store import ChannelStore
-from simulator.maths.transforms import from_angular_delay, to_angular_delay, to_complex, to_real
 
 SNRS_DB = tuple(range(0, 21, 2))
 
@@ -39,7 +35,7 @@ def trainings(run: Run) -> Iterator[Training]:
 def klt_recipe(plan: dict[str, Any], dataset: str) -> dict[str, Any]:
     """Recipe of the KLT."""
     params = {"num_components": min(512, plan["antennas"] * plan["num_delays"])}
-    common = {"name": "klt", "dataset": dataset, "num_delays": plan["num_delays"]}
+    common = {"task": "klt", "name": "klt", "dataset": dataset, "num_delays": plan["num_delays"]}
     return {**common, "model": {"name": "klt", "params": params}}
 
 
@@ -144,27 +140,12 @@ def _accuracy(run: Run, environment: str, store: ChannelStore) -> pd.DataFrame:
                     add(code, family, snr_db, trained.decode(received), num_bits)
     klt = Klt.load(folder / "klt" / "klt.npz")
     for bits in plan["klt_bits"]:
-        step = klt.step_for(bits, KLT_LIMIT)
-        cells = klt.cells(klt.coefficients(test), step, KLT_LIMIT)
-        range_coder = RangeCoder(2 * KLT_LIMIT + 1, **RangeCoder.fit(klt.counts(step, KLT_LIMIT)))
-        _, num_bits = range_coder.encode(cells)
-        add(f"klt-{bits}", "KLT", np.inf, klt.images(klt.values(cells, step, KLT_LIMIT), *test.shape[1:3]), num_bits)
+        x_hat, num_bits = klt_code(klt, test, bits)
+        add(f"klt-{bits}", "KLT", np.inf, x_hat, num_bits)
     for bits in plan["sparse_bits"]:
-        x_hat, num_bits = _sparse(test, store, bits, plan["num_delays"])
+        x_hat, num_bits = sparse_code(store, test, bits)
         add(f"sparse-{bits}", "sparse", np.inf, x_hat, num_bits)
     return pd.DataFrame(rows)
-
-
-def _sparse(test: Any, store: Any, bits: int, num_delays: int) -> tuple[Any, Any]:
-    """Images after the sparse code, and its bits."""
-    layout = store.layout
-    config = CsiConfig(layout.panel, 1, layout.num_subcarriers, layout.spacing_hz, 4)
-    scheme = SparseFeedback(config, bits=bits, num_delays=num_delays)
-    gain = np.float32((layout.num_subcarriers / num_delays) ** 0.5)
-    h = gain * from_angular_delay(to_complex(test), layout.panel, layout.num_subcarriers)
-    report = scheme.report(CsiEstimate(h[:, None, None], np.zeros((len(h), 1), np.float32)))
-    back = scheme.reconstruct(report).h[:, 0, 0] / gain
-    return to_real(to_angular_delay(back, layout.panel, num_delays)), report.num_bits
 
 
 def link(run: Run) -> pd.DataFrame:

@@ -184,15 +184,16 @@ def classical(samples: dict[str, np.ndarray], snr_db: float | None = None) -> pd
 
 def in_time(run: Run, samples: dict[str, np.ndarray], snr_db: float | None = None) -> pd.DataFrame:
     """Networks and predictors without training, prediction in time: columns as :func:`networks`."""
-    from benchmarks.train_prediction import score
-    from receivers.training.fit_prediction import prediction_nmse
+    from benchmarks.train import score
+    from receivers.training.task import Samples
+    from receivers.training.tasks.prediction import prediction_nmse
     from receivers.weights.folder import TrainedPredictor
 
     rows = []
     for name in scored_networks(run):
         network = TrainedPredictor(str(run.out / name)).model
         for key, x in samples.items():
-            scored = score(prediction_nmse(network, x, "time", noisy(x, snr_db)))
+            scored = score(Samples(prediction_nmse(network, x, "time", noisy(x, snr_db))))
             row = {"network": name, "parameters": network.count_params(), "set": key, "task": "time"}
             rows.append({**row, **_cell(scored)})
     return pd.concat([pd.DataFrame(rows), classical(samples, snr_db)], ignore_index=True)
@@ -200,18 +201,19 @@ def in_time(run: Run, samples: dict[str, np.ndarray], snr_db: float | None = Non
 
 def test_samples(run: Run) -> dict[str, np.ndarray]:
     """Samples of the test splits by data set."""
-    from receivers.training.fit_prediction import split_samples
+    from receivers.training.stores import split_samples
 
     return {key: split_samples(store, "test") for key, store in run.stores.items()}
 
 
 def _classical(key: str, x: np.ndarray, snr_db: float | None) -> pd.DataFrame:
-    from benchmarks.train_prediction import score
+    from benchmarks.train import score
     from receivers.models.history import from_history
     from receivers.prediction.ar import ArPredictor
     from receivers.prediction.repeat import RepeatPredictor
     from receivers.prediction.wiener_doppler import WienerDopplerPredictor
-    from receivers.training.fit_prediction import halves
+    from receivers.training.task import Samples
+    from receivers.training.tasks.prediction import halves
     from simulator.core.types import Panel, RadioGeometry
 
     geometry = RadioGeometry(1e9, Panel(1), 1, 1, 1, 1.0)  # not used by any of them
@@ -227,7 +229,9 @@ def _classical(key: str, x: np.ndarray, snr_db: float | None) -> pd.DataFrame:
         ahead = range(1, future.shape[4] + 1)
         predicted = np.stack([predictor.predict(history, step) for step in ahead], axis=4)
         error, power = (np.sum(np.abs(y) ** 2, axis=(1, 2, 3, 4, 5)) for y in (predicted - future, future))
-        rows.append({"network": name, "parameters": 0, "set": key, "task": "time", **_cell(score(error / power))})
+        rows.append(
+            {"network": name, "parameters": 0, "set": key, "task": "time", **_cell(score(Samples(error / power)))}
+        )
     return pd.DataFrame(rows)
 
 
