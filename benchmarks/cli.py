@@ -119,7 +119,7 @@ def list_(
         "presets": sorted(p.stem for p in (Path(str(files("scenarios"))) / "presets").glob("*.yaml")),
         "datasets": sorted(p.stem for p in (Path(str(files("scenarios"))) / "datasets").glob("*.yaml")),
         "recipes": sorted(p.stem for p in (Path(str(files("receivers"))) / "training" / "recipes").glob("*.yaml")),
-        "zoo": zoo_names() + zoo_names("prediction") + zoo_names("estimation"),
+        "zoo": zoo_names() + zoo_names("prediction") + zoo_names("estimation") + zoo_names("refinement"),
     }
     if kind is not None and kind not in (*registry.KINDS, *shipped):
         raise ConfigError("kind", kind, ", ".join((*registry.KINDS, *shipped)))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field
 
 from receivers.codebooks.etype2 import EnhancedTypeTwoCodebook
+from receivers.codebooks.pmi import Pmi
 from receivers.feedback.pmi import PmiFeedback
+from receivers.feedback.refinement import ReportRefinement
 from simulator.core.errors import ConfigError
 from simulator.core.params import SnrDb, validated
 from simulator.core.types import CsiConfig
@@ -22,6 +25,7 @@ class EnhancedTypeTwoFeedback(PmiFeedback):
         r: R, PMI subbands in a subband, 1 or 2 (with 2 the subband must have an even number of samples).
         rank: 1..4, or "auto".
         snr_db: SNR that the UE assumes for the RI [dB].
+        refine: weights (zoo name or folder) with which the gNB refines what it decodes; None: the PMI as it is.
         seed: not used.
 
     Source: TS 38.214 (Rel. 16), 5.2.2.2.5.
@@ -38,6 +42,7 @@ class EnhancedTypeTwoFeedback(PmiFeedback):
         r: Literal[1, 2] = 1,
         rank: Annotated[int, Field(ge=1, le=4)] | Literal["auto"] = "auto",
         snr_db: SnrDb = 10.0,
+        refine: str | None = None,
         seed: int = 0,
     ):
         if config.subband_size % r:
@@ -45,14 +50,19 @@ class EnhancedTypeTwoFeedback(PmiFeedback):
         self.combination, self._r, self._rank = combination, r, rank
         ranks = range(1, 3 if combination >= 7 else 5)
         super().__init__(config, rank, snr_db, ranks)
+        book = self.codebooks[self.ranks[0]]
+        field = "feedback.etype2-r16.refine"
+        self._refine = None if refine is None else ReportRefinement(field, refine, book.size, book.num_units)
 
     @property
     def label(self) -> str:
-        """``etype2-pc<combination>``, with the suffixes ``-R2`` and ``-rank<n>`` where these were asked for."""
+        """``etype2-pc<combination>``, with the suffixes ``-R2``, ``-rank<n>`` and ``-<weights>`` where these
+        were asked for."""
         return (
             f"etype2-pc{self.combination}"
             + ("-R2" if self._r == 2 else "")
             + ("" if self._rank == "auto" else f"-rank{self._rank}")
+            + ("" if self._refine is None else f"-{self._refine.name}")
         )
 
     def codebook(self, rank: int, max_rank: int) -> EnhancedTypeTwoCodebook:
@@ -61,3 +71,9 @@ class EnhancedTypeTwoFeedback(PmiFeedback):
         return EnhancedTypeTwoCodebook(
             self.config.panel, self.config.num_subcarriers, unit, rank, self.combination, max_rank, self._r == 2
         )
+
+    def directions(self, book: EnhancedTypeTwoCodebook, pmi: Pmi) -> np.ndarray:
+        """Refined, where that is asked for."""
+        if self._refine is None:
+            return super().directions(book, pmi)
+        return book.combine(pmi["group"], self._refine(book.beam_delay(pmi)))

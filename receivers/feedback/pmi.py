@@ -6,7 +6,7 @@ from abc import abstractmethod
 
 import numpy as np
 
-from receivers.codebooks.pmi import PmiCodebook, check_subband
+from receivers.codebooks.pmi import Pmi, PmiCodebook, check_subband
 from simulator.core import bitfield
 from simulator.core.errors import ConfigError, PayloadError
 from simulator.core.interfaces import FeedbackScheme
@@ -58,6 +58,10 @@ class PmiFeedback(FeedbackScheme):
     @abstractmethod
     def codebook(self, rank: int, max_rank: int) -> PmiCodebook:
         """Codebook of one rank."""
+
+    def directions(self, book: PmiCodebook, pmi: Pmi) -> np.ndarray:
+        """What the gNB takes a PMI for: unit-norm directions complex64 ``[report, port, layer, unit]``."""
+        return book.precoder(pmi)
 
     @property
     def part1_bits(self) -> int:
@@ -150,7 +154,7 @@ class PmiFeedback(FeedbackScheme):
             part1 = bits[rows, start : start + book.part1_bits]
             part2 = bits[rows, self.part1_bits : self.part1_bits + book.part2_bits]
             pmi, good = book.unpack(part1, part2, num_bits[rows] - self.part1_bits)
-            directions = book.precoder(pmi) * good[:, None, None, None]
+            directions = self.directions(book, pmi) * good[:, None, None, None]
             if fine:
                 directions = directions[..., np.arange(samples) // book.unit]
             w[rows, :, :rank] = directions

@@ -121,6 +121,16 @@ class EstimationCard(Card):
     """Card sections of a network that denoises pilots."""
 
 
+class RefinementCard(Card):
+    """What the link needs of a network that refines decoded reports.
+
+    Args:
+        num_layers: strongest layers of a report that it may change; further ones stay as decoded.
+    """
+
+    num_layers: Count = 1
+
+
 class PredictionCard(Card):
     """What the link needs of a network that predicts.
 

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from receivers.recipes import how_to_make
-from receivers.weights.card import Card, EstimationCard, FeedbackCard, File, PredictionCard
+from receivers.weights.card import Card, EstimationCard, FeedbackCard, File, PredictionCard, RefinementCard
 from simulator.core import registry
 from simulator.core.content import note, sha256
 from simulator.core.durable import renamed
@@ -50,7 +50,7 @@ def zoo_folder() -> Path:
 
 
 def zoo_names(task: str = "feedback") -> list[str]:
-    """Names of the shipped weights for a task, "feedback", "prediction" or "estimation"."""
+    """Names of the shipped weights for a task: "feedback", "prediction", "estimation" or "refinement"."""
     cards = {path.parent.name: path for path in zoo_folder().glob(f"*/{CARD}")}
     return sorted(name for name, path in cards.items() if _task(path) == task)
 
@@ -258,8 +258,8 @@ def weights(name: str) -> WeightFolder:
         name: name in the zoo (`csilink list zoo`), or path of a folder with ``card.json``.
 
     Returns:
-        :class:`TrainedModel`, :class:`TrainedPredictor` or :class:`TrainedEstimator` with ``card`` (plain data: recipe,
-        costs, scores) and ``model`` (Keras). A TrainedModel also has ``encode(images)`` and ``decode(latents)`` on
+        :class:`TrainedModel`, :class:`TrainedPredictor`, :class:`TrainedEstimator` or :class:`TrainedRefiner` with
+        ``card`` (plain data: recipe, costs, scores) and ``model`` (Keras). A TrainedModel also has ``encode(images)`` and ``decode(latents)`` on
         float32 ``[sample, delay, port, 2]`` of unit power and ``[sample, latent]``.
 
     Raises:
@@ -273,7 +273,7 @@ def weights(name: str) -> WeightFolder:
     """
     card = weight_folder(name) / CARD
     task = _task(card) if is_file(card) else "feedback"
-    for cls in (TrainedPredictor, TrainedEstimator):
+    for cls in (TrainedPredictor, TrainedEstimator, TrainedRefiner):
         if task == cls.task:
             return cls(name)
     return TrainedModel(name)
@@ -309,3 +309,14 @@ class TrainedEstimator(WeightFolder):
     """Weights of a network of ``csilink.estimation_models``."""
 
     task, kind, schema = "estimation", "estimation_models", EstimationCard
+
+
+class TrainedRefiner(WeightFolder):
+    """Weights of a network of ``csilink.report_refiners``."""
+
+    task, kind, schema = "refinement", "report_refiners", RefinementCard
+
+    @property
+    def num_layers(self) -> int:
+        """Strongest layers of a report that it may change."""
+        return self._card.num_layers
