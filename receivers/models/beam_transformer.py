@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import layers, ops
 
@@ -32,7 +34,7 @@ class BeamTransformer(keras.Model):
 
     num_features = FEATURES
 
-    def __init__(self, dim: int = 128, num_layers: int = 3, num_heads: int = 4, hidden: int = 256, **kwargs):
+    def __init__(self, dim: int = 128, num_layers: int = 3, num_heads: int = 4, hidden: int = 256, **kwargs: Any):
         super().__init__(**kwargs)
         self.sizes = {"dim": dim, "num_layers": num_layers, "num_heads": num_heads, "hidden": hidden}
         self.embedding = layers.Dense(dim, name="embedding")
@@ -47,7 +49,7 @@ class BeamTransformer(keras.Model):
             layer.build((None, None, dim))
         self.built = True
 
-    def call(self, tokens, training=False):
+    def call(self, tokens: Any, training: bool = False) -> Any:
         """Decoded coefficients and their correction."""
         x = self.embedding(tokens)
         for layer in self.stack:
@@ -55,6 +57,6 @@ class BeamTransformer(keras.Model):
         body = ops.reshape(tokens[..., : 6 * TAPS], (*ops.shape(tokens)[:2], 2 * TAPS, 3))[..., :2]
         return ops.reshape(body, (*ops.shape(tokens)[:2], 4 * TAPS)) + self.head(self.norm(x))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, int]:
         """Constructor arguments."""
         return dict(self.sizes)

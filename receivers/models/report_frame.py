@@ -28,7 +28,7 @@ class ReportFrame:
 
     def __init__(self, size: tuple[int, int, int], num_units: int):
         self.size, self.num_units = size, num_units
-        pol, n2, n1 = size
+        _, n2, n1 = size
         low = min(num_units // 2, TAPS // 2)
         taps = np.arange(-low, low + (1 if num_units > 2 * low else 0))
         self._offsets = _offsets(n2), _offsets(n1)
@@ -109,7 +109,7 @@ class ReportFrame:
         return out
 
     def coefficients(self, y: np.ndarray, report: BeamDelayReport) -> np.ndarray:
-        """Refined coefficients complex64, shape of ``report.x``, from the output ``[report * layer, beam, 2, 13, 2]``."""
+        """Refined coefficients complex64, shape of ``report.x``, from outputs ``[report * layer, beam, 2, 13, 2]``."""
         x = report.x.reshape(-1, *report.x.shape[2:])
         flat, origin = x.reshape(len(x), -1).copy(), self.origin(x)
         top = np.take_along_axis(flat, origin[:, None], axis=1)[:, 0]
@@ -124,7 +124,7 @@ class ReportFrame:
         return flat.reshape(report.x.shape)
 
     def target(self, v: np.ndarray, origin: np.ndarray) -> np.ndarray:
-        """Directions to learn, float32 ``[layer, beam, 2, unit, 2]``, of beam coefficients complex ``[layer, row, unit]``."""
+        """Directions to learn, float32 ``[layer, beam, 2, unit, 2]``, of beams complex ``[layer, row, unit]``."""
         rows = self.rows(origin)
         n, pol, beams = rows.shape
         c = np.take_along_axis(v, rows.reshape(n, -1, 1), axis=1).reshape(n, pol, beams, -1) * self.beam_phase[:, None]

@@ -259,8 +259,8 @@ def weights(name: str) -> WeightFolder:
 
     Returns:
         :class:`TrainedModel`, :class:`TrainedPredictor`, :class:`TrainedEstimator` or :class:`TrainedRefiner` with
-        ``card`` (plain data: recipe, costs, scores) and ``model`` (Keras). A TrainedModel also has ``encode(images)`` and ``decode(latents)`` on
-        float32 ``[sample, delay, port, 2]`` of unit power and ``[sample, latent]``.
+        ``card`` (plain data: recipe, costs, scores) and ``model`` (Keras). A TrainedModel also has ``encode(images)``
+        and ``decode(latents)`` on float32 ``[sample, delay, port, 2]`` of unit power and ``[sample, latent]``.
 
     Raises:
         ConfigError: no such weights.
