@@ -56,7 +56,7 @@ class EnhancedTypeTwoFeedback(PmiFeedback):
 
     @property
     def label(self) -> str:
-        """``etype2-pc<combination>``, with suffixes ``-R2``, ``-rank<n>``, ``-<weights>`` where these were asked for."""
+        """``etype2-pc<combination>``, with ``-R2``, ``-rank<n>``, ``-<weights>`` where these were asked for."""
         return (
             f"etype2-pc{self.combination}"
             + ("-R2" if self._r == 2 else "")
