@@ -237,6 +237,10 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
         threshold = np.where(size > 0, size, np.inf).min(axis=(2, 3))
         return BeamDelayReport(pmi["group"], x, sent, threshold, logarithmic=True)
 
+    def project(self, group: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """Beam coefficients complex64 ``[report, layer, row, unit]`` of directions ``[report, layer, unit, port]``."""
+        return self._groups.project(group, v)
+
     def combine(self, group: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Unit-norm directions complex64 ``[report, port, layer, unit]`` of coefficients as of :meth:`beam_delay`."""
         turns = np.exp(2j * np.pi / self.num_units * np.outer(*[np.arange(self.num_units)] * 2)).astype(np.complex64)
