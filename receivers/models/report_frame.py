@@ -133,6 +133,12 @@ class ReportFrame:
         return out
 
 
+def decoded(tokens: np.ndarray) -> np.ndarray:
+    """Coefficients as decoded, float32 ``[layer, beam, 52]``, of tokens."""
+    body = tokens[..., : 6 * TAPS].reshape(*tokens.shape[:2], 2 * TAPS, 3)[..., :2]
+    return np.ascontiguousarray(body).reshape(*tokens.shape[:2], 4 * TAPS)
+
+
 def _offsets(n: int) -> np.ndarray:
     """Signed offsets of n orthogonal beams around the first."""
     return np.arange(n) - n // 2

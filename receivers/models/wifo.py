@@ -80,6 +80,8 @@ class WiFo(keras.Model):
         subcarriers: released weights want the axes slot, antenna, subcarrier.
     """
 
+    masked = True  # learns from masks
+
     def __init__(
         self,
         size: str | int = "small",

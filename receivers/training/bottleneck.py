@@ -122,3 +122,15 @@ class Bottleneck(keras.layers.Layer):
         ends = np.repeat(borders[:, None], self.prior.num_latents, axis=1).astype(np.float32) / self.step
         p = np.float64(ops.convert_to_numpy(self.prior(ends[:-1], ends[1:]))).T
         return p / p.sum(axis=1, keepdims=True)
+
+
+class RateOf(keras.layers.Layer):
+    """Rate of latents as output; only the prior trains."""
+
+    def __init__(self, bottleneck: Bottleneck):
+        super().__init__()
+        self.bottleneck = bottleneck
+
+    def call(self, latent, training=False):
+        """Rate [bit]."""
+        return self.bottleneck.bits(latent, training)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
@@ -57,32 +58,18 @@ class ConcreteBottleneck(keras.layers.Layer):
         return (1 + np.arange(count) * self.num_latents // count).astype(np.int32)
 
 
-def with_lengths(batches: Any, bottleneck: ConcreteBottleneck, seed: int, epoch: int) -> Any:
+def with_lengths(batches: Iterable[Any], bottleneck: ConcreteBottleneck, seed: int, epoch: int) -> Iterator[Any]:
     """Batches ``((images, num_bits), images)`` of one epoch; lengths depend on seed, epoch and step only.
 
     Args:
-        batches: ``(images, images)``, a ``PyDataset`` or an iterator.
+        batches: ``(images, images)``.
         bottleneck: draws the lengths.
         seed: of the run.
         epoch: index from 0.
     """
-    if isinstance(batches, keras.utils.PyDataset):
-        return _WithLengths(batches, bottleneck, [seed, epoch, 1])
     return (_add(batch, bottleneck, [seed, epoch, 1, step]) for step, batch in enumerate(batches))
 
 
 def _add(batch: tuple[Any, Any], bottleneck: ConcreteBottleneck, key: list[int]) -> tuple[Any, Any]:
     x, y = batch
     return (x, bottleneck.lengths(len(x), np.random.default_rng(key))), y
-
-
-class _WithLengths(keras.utils.PyDataset):
-    def __init__(self, batches: keras.utils.PyDataset, bottleneck: ConcreteBottleneck, key: list[int]):
-        super().__init__()
-        self._batches, self._bottleneck, self._key = batches, bottleneck, key
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __getitem__(self, index: int):
-        return _add(self._batches[index], self._bottleneck, [*self._key, index])

@@ -1,46 +1,25 @@
-"""Training losses in ``keras.ops``, one value per sample."""
-
-from __future__ import annotations
-
-from keras import ops
-
-
-def mse_loss(y_true, y_pred):
-    """Mean squared error over all entries of a sample, float ``[batch]``; arguments float ``[batch, ...]``."""
-    axes = tuple(range(1, len(y_true.shape)))
-    return ops.mean(ops.square(ops.convert_to_tensor(y_true) - y_pred), axis=axes)
-
-
-def nmse_loss(y_true, y_pred):
-    r"""Per-sample normalised squared error :math:`\|x - \hat x\|^2 / \|x\|^2`.
+def report_loss(kernel):
+    """One minus SGCS of refined reports, as a function of directions and coefficients.
 
     Args:
-        y_true: float ``[batch, ...]``.
-        y_pred: float, same shape.
+        kernel: float32 ``[26, 2 * unit]`` of :meth:`receivers.models.report_frame.ReportFrame.kernel`.
 
     Returns:
-        float ``[batch]``; 1 for the zero predictor.
+        ``loss(y_true, y_pred) -> [layer]`` of directions ``[layer, beam, 2, unit, 2]`` and coefficients
+        ``[layer, beam, 52]``.
     """
-    axes = tuple(range(1, len(y_true.shape)))
-    y_true = ops.convert_to_tensor(y_true)
-    error = ops.sum(ops.square(y_true - y_pred), axis=axes)
-    return error / ops.maximum(ops.sum(ops.square(y_true), axis=axes), 1e-12)
+    turns = np.asarray(kernel)
+    units = turns.shape[1] // 2
 
+    def loss(y_true, y_pred):
+        count = ops.shape(y_pred)[0]
+        rows = ops.shape(y_pred)[1] * 2
+        spectra = ops.matmul(ops.reshape(y_pred, (count * rows, turns.shape[0])), ops.convert_to_tensor(turns))
+        a = ops.reshape(ops.convert_to_tensor(y_true), (count, rows, units, 2))
+        b = ops.reshape(spectra, (count, rows, units, 2))
+        real = ops.sum(a * b, axis=(1, 3))
+        imag = ops.sum(a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0], axis=1)
+        power = ops.sum(ops.square(a), axis=(1, 3)) * ops.sum(ops.square(b), axis=(1, 3))
+        return 1.0 - ops.mean((ops.square(real) + ops.square(imag)) / ops.maximum(power, 1e-12), axis=-1)
 
-def sgcs_loss(y_true, y_pred):
-    r"""One minus the squared generalised cosine similarity, :math:`1 - |w^H \hat w|^2 / (\|w\|^2 \|\hat w\|^2)`.
-
-    Args:
-        y_true: directions, float ``[batch, subband, port, 2]`` (real, imaginary).
-        y_pred: float, same shape; any norm and phase.
-
-    Returns:
-        float ``[batch]`` in [0, 1], mean over the subbands.
-
-    Source: 3GPP TR 38.843, 6.2.2 (SGCS).
-    """
-    a, b = ops.convert_to_tensor(y_true), y_pred
-    real = ops.sum(a * b, axis=(-2, -1))
-    imag = ops.sum(a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0], axis=-1)
-    power = ops.sum(ops.square(a), axis=(-2, -1)) * ops.sum(ops.square(b), axis=(-2, -1))
-    return 1.0 - ops.mean((ops.square(real) + ops.square(imag)) / ops.maximum(power, 1e-12), axis=-1)
+    return loss

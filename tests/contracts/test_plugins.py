@@ -24,7 +24,7 @@ from csilink import testing
 from receivers.codebooks.rvq import rvq_codebook
 from receivers.codebooks.stored import write_codebook
 from receivers.models.wifo_cf import WiFoCf
-from receivers.training.wifo_cf import write_weights
+from receivers.training.tasks.wifo_cf import write_weights
 from receivers.weights.folder import TrainedModel, zoo_names
 from simulator.core import registry
 from simulator.core.errors import ConfigError, PayloadError, StoreError

@@ -14,9 +14,7 @@ from benchmarks.papers.tiny_wifo import experiments
 from benchmarks.papers.tiny_wifo import run as tiny_wifo
 from benchmarks.papers.tiny_wifo.data import UNSEEN, data_sets
 from receivers.precision.offline import parse_precision
-from receivers.training.prediction_recipe import parse_prediction
 from receivers.training.recipe import parse_training
-from receivers.training.wifo_cf_recipe import parse_wifo_cf
 from scenarios.dataset import parse_recipe
 from scenarios.load import load_mapping
 
@@ -33,7 +31,7 @@ def test_nf_kd_compares_every_method_with_every_seed(size, tmp_path):
         assert len(students) == len(plan["seeds"][data]) * len(plan["methods_of"][data])
         for student in students:
             assert student.concrete.variable and student.scaling == teacher.scaling
-            assert student.model_copy(update={"concrete": None}).model == teacher.model
+            assert student.model == teacher.model
             assert (student.distill is None) == student.name.startswith("baseline")
             assert student.distill is None or student.distill.teacher == str(tmp_path / data / "teacher")
         weights = {r.name: (r.distill.loss, r.distill.alpha) for r in students if r.distill is not None}
@@ -136,8 +134,8 @@ def test_recipes_of_tiny_wifo(size, num_recipes):
     for recipe in sets.values():
         parse_recipe(recipe)
     stores = {key: _Named(recipe["name"]) for key, recipe in sets.items()}
-    found = [parse_prediction(r) for r in tiny_wifo.recipes(plan, stores, Path("out"))]
-    found += [parse_wifo_cf(r) for r in tiny_wifo.feedback_recipes(plan, stores, Path("out"))]
+    found = [parse_training(r) for r in tiny_wifo.recipes(plan, stores, Path("out"))]
+    found += [parse_training(r) for r in tiny_wifo.feedback_recipes(plan, stores, Path("out"))]
     names = [recipe.name for recipe in found]
     assert len(set(names)) == len(names) == num_recipes
     seen = tuple(recipe["name"] for key, recipe in sets.items() if key not in UNSEEN)

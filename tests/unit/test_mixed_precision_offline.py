@@ -11,11 +11,11 @@ from scipy.integrate import quad
 from scipy.special import rel_entr, softmax
 from scipy.stats import norm
 
+from receivers.models.losses import mse_loss
 from receivers.precision import hessian
 from receivers.precision.hessian import hessian_traces
 from receivers.precision.policies import best_policies, latent_kl, representatives
 from receivers.quantization.weight_bits import WIDTHS, channel_axes, quantize_weight
-from receivers.training.losses import mse_loss
 from simulator.core.errors import ConfigError
 from tests.tolerances import SIGMAS
 
@@ -494,7 +494,7 @@ import sys
 import numpy as np
 import keras
 from receivers.precision.hessian import hessian_traces
-from receivers.training.losses import mse_loss
+from receivers.models.losses import mse_loss
 from tests.unit.test_mixed_precision_offline import deep_model
 
 model, x, y = deep_model(np.random.default_rng(7))

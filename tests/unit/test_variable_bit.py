@@ -24,7 +24,7 @@ from receivers.models.variable_bit import VariableBitTransformer
 from receivers.training.concrete import ConcreteBottleneck, with_lengths
 from receivers.training.data.images import EpochBatches, ImageView
 from receivers.training.distillation.outputs import Distillation, kl_loss, z_score
-from receivers.training.fit import build_model
+from receivers.training.images import build_model
 from receivers.training.recipe import ConcreteSection, DistillSection, parse_training
 from receivers.training.schedules import WarmRestarts
 from receivers.weights.folder import TrainedModel
@@ -323,6 +323,7 @@ STORE = {
 }
 BITS, TAPS = 12, 6
 RECIPE = {
+    "task": "variable_bit",
     "name": "vb",
     "seed": 2,
     "dataset": "pairs",
@@ -516,6 +517,13 @@ def test_noisy_bits_flip_with_the_probability_of_their_log_odds(store, trained, 
         assert_mean(bits[..., bit] != (x > 0), expit(-abs(x)))
 
 
+def untrained(data, images):
+    """Training model of a recipe on some images."""
+    recipe = parse_training(data)
+    layer = ConcreteBottleneck(recipe.concrete, BITS)
+    return build_model(recipe, images, lambda autoencoder: layer)
+
+
 @pytest.mark.long
 def test_teachers_of_other_images_are_refused(store, trained):
     """Before anything is trained: what the teacher knows, and what it should know."""
@@ -523,11 +531,11 @@ def test_teachers_of_other_images_are_refused(store, trained):
     section = {"teacher": teacher}
     blank = np.zeros((20, 12, 16, 2), np.float32)
     fitting = {**RECIPE, "domain": "antenna_frequency", "distill": section}
-    assert build_model(parse_training(fitting), blank).distillation.teacher.num_latents == BITS
+    assert untrained(fitting, blank).distillation.teacher.num_latents == BITS
     for changes, shape, words in (
         ({"domain": "angular_delay"}, (12, 16), r"distill\.teacher.*domain antenna_frequency.*domain angular_delay$"),
         ({"scaling": "none"}, (12, 16), r"distill\.teacher.*scaling per_sample.*scaling none$"),
         ({}, (12, 32), r"distill\.teacher.*image 12 x 16.*image 12 x 32$"),
     ):
         with pytest.raises(ConfigError, match=words):
-            build_model(parse_training({**fitting, **changes}), np.zeros((20, *shape, 2), np.float32))
+            untrained({**fitting, **changes}, np.zeros((20, *shape, 2), np.float32))

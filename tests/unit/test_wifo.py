@@ -23,8 +23,9 @@ from receivers.models.masking import (
 from receivers.models.patches import from_patches, to_patches, valid_entries
 from receivers.models.spatiotemporal_position import split_dim, stf_position
 from receivers.models.wifo import SIZES, WiFo
+from receivers.training.distillation.base import attention_loss, cosine_distance, matched_layers, token_loss
 from receivers.training.distillation.caks import CrossAttentionSelection
-from receivers.training.distillation.mcakd import Mcakd, attention_loss, cosine_distance, matched_layers, token_loss
+from receivers.training.distillation.mcakd import Mcakd
 from receivers.training.distillation.phases import is_passive
 from receivers.training.masked import add_noise, draw_masks, masked_mse
 from receivers.weights.torch import _wifo_pairs, load_wifo

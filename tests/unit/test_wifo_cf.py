@@ -17,7 +17,8 @@ from receivers.models.token_codec import Compressor, Expander
 from receivers.models.user_embedding import user_embedding
 from receivers.models.wifo_cf import SIZES, WiFoCf
 from receivers.quantization.unit_interval import UnitQuantizer
-from receivers.training.wifo_cf import WiFoCfTraining, channel_error, noise_scale, write_weights
+from receivers.training.tasks.wifo_cf import write_weights
+from receivers.training.wifo_cf import WiFoCfTraining, channel_error, noise_scale
 from simulator.core import bitfield, registry
 from simulator.core.errors import ConfigError, PayloadError, StoreError
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReport, Panel

@@ -13,13 +13,13 @@ import yaml
 from matplotlib.figure import Figure
 
 from benchmarks import run
-from benchmarks.codebook import center_rows
 from benchmarks.report.figures import PALETTE, RC
 from benchmarks.saved import save_figure, save_table
 from receivers.codebooks.lbg import lbg_codebook
 from receivers.codebooks.search import best_codeword
 from receivers.codebooks.stored import StoredCodebook
 from receivers.training.refine import directions, mean_cosine
+from receivers.training.tasks.codebook import center_rows
 from simulator.core.durable import write_bytes
 from simulator.core.seeding import derive
 from simulator.data.store import ChannelStore

@@ -8,11 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.codebook import make_codebook
 from benchmarks.papers.command import parse
 from benchmarks.papers.lvm4cf.report import report
 from benchmarks.papers.stores import paper_store
-from receivers.training.codebook_recipe import parse_codebook
+from benchmarks.train import train
+from receivers.codebooks.stored import StoredCodebook
+from receivers.training.recipe import parse_training
 from scenarios.load import load_mapping
 
 HERE = Path(__file__).parent
@@ -29,9 +30,10 @@ def main() -> None:
     stores = {name: paper_store(section, out / "stores" / name) for name, section in plan["datasets"].items()}
     made = {}
     for environment, bits, code in codebooks(plan):
-        folder, data = out / environment / f"b{bits}" / code, {environment: stores[environment]}
-        recipe = parse_codebook(recipe_of(plan, environment, bits, code))
-        made[environment, bits, code] = make_codebook(recipe, data, folder, lambda line: print(line, flush=True))
+        folder = out / environment / f"b{bits}" / code
+        recipe = parse_training(recipe_of(plan, environment, bits, code))
+        train(recipe, stores[environment], folder, lambda line: print(line, flush=True))
+        made[environment, bits, code] = StoredCodebook(folder)
     if not arguments.train_only:
         report(plan, stores, made, out)
 
@@ -57,7 +59,13 @@ def codebooks(plan: dict[str, Any]) -> list[tuple[str, int, str]]:
 
 def recipe_of(plan: dict[str, Any], environment: str, bits: int, code: str) -> dict[str, Any]:
     """Recipe of ``rvq``, ``coloured``, ``lbg`` or ``<network>-ds``, ``<network>-ss``."""
-    common = {"name": code, "seed": plan["seed"], "environments": {environment: environment}, "bits": bits}
+    common = {
+        "task": "codebook",
+        "name": code,
+        "seed": plan["seed"],
+        "environments": {environment: environment},
+        "bits": bits,
+    }
     network, _, side = code.partition("-")
     if not side:
         return {**common, "method": code}

@@ -104,7 +104,7 @@ def train_all(plan: dict[str, Any], environment: str, out: Path) -> None:
 
     store = store_of(plan, environment, out)
     folder = out / environment
-    klt = {"name": "klt", "dataset": store.name, "num_delays": plan["num_delays"], "model": {"name": "klt"}}
+    klt = {"task": "klt", "name": "klt", "dataset": store.name, "num_delays": plan["num_delays"]}
     pixels = plan["antennas"] * plan["num_delays"]
     klt["model"] = {"name": "klt", "params": {"num_components": min(512, pixels)}}
     for data in [klt, *recipes(plan, store.name)]:
@@ -181,8 +181,8 @@ def accuracy(plan: dict[str, Any], environment: str, out: Path) -> list[dict[str
                     code = f"{data['name']}-b{bits}-{coder}" if fixed else data["name"]
                     family = f"{data['name']} ({coder})" if fixed else data["name"].rpartition("-l")[0]
                     add(code, family, snr_db, trained.decode(received), num_bits)
-    from benchmarks.train import KLT_LIMIT
     from receivers.coding.range_coder import RangeCoder
+    from receivers.training.codecs import KLT_LIMIT
 
     klt = Klt.load(out / environment / "klt" / "klt.npz")
     for bits in plan["klt_bits"]:

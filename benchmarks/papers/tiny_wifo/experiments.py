@@ -72,19 +72,20 @@ def classical(stores: dict[str, ChannelStore], snr_db: float | None = None) -> p
 
     With ``snr_db`` the history is noisy.
     """
-    from receivers.training.fit_prediction import split_samples
+    from receivers.training.stores import split_samples
 
     samples = {key: split_samples(store, "test") for key, store in stores.items()}
     return pd.concat([_classical(key, x, snr_db) for key, x in samples.items()], ignore_index=True)
 
 
 def _classical(key: str, x: np.ndarray, snr_db: float | None) -> pd.DataFrame:
-    from benchmarks.train_prediction import score
+    from benchmarks.train import score
     from receivers.models.history import from_history
     from receivers.prediction.ar import ArPredictor
     from receivers.prediction.repeat import RepeatPredictor
     from receivers.prediction.wiener_doppler import WienerDopplerPredictor
-    from receivers.training.fit_prediction import halves
+    from receivers.training.task import Samples
+    from receivers.training.tasks.prediction import halves
     from simulator.core.types import Panel, RadioGeometry
 
     geometry = RadioGeometry(1e9, Panel(1), 1, 1, 1, 1.0)  # not used by any of them
@@ -100,7 +101,9 @@ def _classical(key: str, x: np.ndarray, snr_db: float | None) -> pd.DataFrame:
         ahead = range(1, future.shape[4] + 1)
         predicted = np.stack([predictor.predict(history, step) for step in ahead], axis=4)
         error, power = (np.sum(np.abs(y) ** 2, axis=(1, 2, 3, 4, 5)) for y in (predicted - future, future))
-        rows.append({"network": name, "parameters": 0, "set": key, "task": "time", **_cell(score(error / power))})
+        rows.append(
+            {"network": name, "parameters": 0, "set": key, "task": "time", **_cell(score(Samples(error / power)))}
+        )
     return pd.DataFrame(rows)
 
 
@@ -110,9 +113,10 @@ def recorded(folder: Path, out: Path, names: list[str], max_entries: int) -> pd.
     Every n-th subcarrier is taken, so that a slot has at most ``max_entries`` entries (at least 8 subcarriers), as in
     training; samples are scaled to unit power.
     """
-    from benchmarks.train_prediction import score
+    from benchmarks.train import score
     from receivers.models.history import to_history
-    from receivers.training.fit_prediction import prediction_nmse
+    from receivers.training.task import Samples
+    from receivers.training.tasks.prediction import prediction_nmse
     from receivers.weights.folder import TrainedPredictor
     from simulator.data.arrays import ArrayFile
     from simulator.data.wifo import WiFo
@@ -130,7 +134,7 @@ def recorded(folder: Path, out: Path, names: list[str], max_entries: int) -> pd.
         frames.append(_classical(key, x, None))
         for name in names:
             network = TrainedPredictor(str(out / name)).model
-            cell = _cell(score(prediction_nmse(network, x, "time")))
+            cell = _cell(score(Samples(prediction_nmse(network, x, "time"))))
             row = {"network": name, "parameters": network.count_params(), "set": key, "task": "time", **cell}
             frames.append(pd.DataFrame([row]))
     return pd.concat(frames, ignore_index=True)
@@ -138,8 +142,10 @@ def recorded(folder: Path, out: Path, names: list[str], max_entries: int) -> pd.
 
 def noisy_networks(stores: dict[str, ChannelStore], out: Path, names: list[str], snr_db: float) -> pd.DataFrame:
     """Trained networks on noisy histories, prediction in time: columns as :func:`networks`."""
-    from benchmarks.train_prediction import score
-    from receivers.training.fit_prediction import prediction_nmse, split_samples
+    from benchmarks.train import score
+    from receivers.training.stores import split_samples
+    from receivers.training.task import Samples
+    from receivers.training.tasks.prediction import prediction_nmse
     from receivers.weights.folder import TrainedPredictor
 
     rows = []
@@ -147,7 +153,7 @@ def noisy_networks(stores: dict[str, ChannelStore], out: Path, names: list[str],
         network = TrainedPredictor(str(out / name)).model
         for key, store in stores.items():
             x = split_samples(store, "test")
-            scored = score(prediction_nmse(network, x, "time", noisy(x, snr_db)))
+            scored = score(Samples(prediction_nmse(network, x, "time", noisy(x, snr_db))))
             row = {"network": name, "parameters": network.count_params(), "set": key, "task": "time"}
             rows.append({**row, **_cell(scored)})
     return pd.DataFrame(rows)

@@ -86,10 +86,8 @@ def feedback_recipes(plan: dict[str, Any], stores: dict[str, ChannelStore], out:
 
 
 def _train(recipe: dict[str, Any], stores: dict[str, ChannelStore], folder: Path) -> None:
-    from benchmarks.train_prediction import train_prediction
-    from benchmarks.train_wifo_cf import train_wifo_cf
-    from receivers.training.prediction_recipe import parse_prediction
-    from receivers.training.wifo_cf_recipe import parse_wifo_cf
+    from benchmarks.train import train
+    from receivers.training.recipe import parse_training
 
     if (folder / "card.json").exists():
         return
@@ -99,10 +97,7 @@ def _train(recipe: dict[str, Any], stores: dict[str, ChannelStore], folder: Path
     def progress(line: str) -> None:
         print(f"{recipe['name']}: {line}", flush=True)
 
-    if recipe["model"]["name"] == "wifo_cf":
-        train_wifo_cf(parse_wifo_cf(recipe), seen, folder, progress, unseen)
-    else:
-        train_prediction(parse_prediction(recipe), seen, folder, progress, unseen)
+    train(parse_training(recipe), seen, folder, progress, unseen)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import keras
 import numpy as np
 
 from simulator.core.errors import ConfigError
@@ -119,7 +118,7 @@ def scale_images(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x / scale[:, None, None, None], scale
 
 
-class EpochBatches(keras.utils.PyDataset):
+class EpochBatches:
     """Batches of one epoch; order and phases depend on seed and epoch only, so that a resumed run sees the same.
 
     Args:
@@ -131,7 +130,6 @@ class EpochBatches(keras.utils.PyDataset):
     """
 
     def __init__(self, images: np.ndarray, batch_size: int, seed: int, epoch: int, random_phase: bool = True):
-        super().__init__()
         rng = np.random.default_rng([seed, epoch])
         self._images, self._batch = images, batch_size
         self._order = rng.permutation(len(images))
@@ -139,6 +137,9 @@ class EpochBatches(keras.utils.PyDataset):
 
     def __len__(self) -> int:
         return len(self._images) // self._batch
+
+    def __iter__(self):
+        return (self[index] for index in range(len(self)))
 
     def __getitem__(self, index: int):
         pick = self._order[index * self._batch : (index + 1) * self._batch]

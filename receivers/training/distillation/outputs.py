@@ -7,7 +7,7 @@ from typing import Any
 from keras import ops
 
 from receivers.models.autoencoder import Autoencoder
-from receivers.training.losses import mse_loss
+from receivers.models.losses import mse_loss
 from receivers.training.recipe import DistillSection
 
 
