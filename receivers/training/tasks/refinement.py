@@ -207,7 +207,7 @@ class RefinementTask(Task):
         """Muon on inner matrices, AdamW on the rest."""
         import keras
 
-        from receivers.training.losses import report_loss
+        from receivers.models.report_loss import report_loss
         from receivers.training.schedules import Trapezoid
 
         recipe, steps = self.recipe, self.recipe.epochs * self.recipe.num_steps
@@ -267,7 +267,7 @@ def refined_sgcs(network: Any, reports: ReportSet) -> tuple[np.ndarray, np.ndarr
     from keras import ops
 
     from receivers.models.report_frame import decoded
-    from receivers.training.losses import report_loss
+    from receivers.models.report_loss import report_loss
 
     loss, found = report_loss(reports.frame.kernel()), []
     for start in range(0, len(reports), _SCORED):

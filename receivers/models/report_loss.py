@@ -1,4 +1,15 @@
-def report_loss(kernel):
+"""Loss of refined reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+
+def report_loss(kernel: np.ndarray) -> Callable[[Any, Any], Any]:
     """One minus SGCS of refined reports, as a function of directions and coefficients.
 
     Args:
@@ -11,7 +22,7 @@ def report_loss(kernel):
     turns = np.asarray(kernel)
     units = turns.shape[1] // 2
 
-    def loss(y_true, y_pred):
+    def loss(y_true: Any, y_pred: Any) -> Any:
         count = ops.shape(y_pred)[0]
         rows = ops.shape(y_pred)[1] * 2
         spectra = ops.matmul(ops.reshape(y_pred, (count * rows, turns.shape[0])), ops.convert_to_tensor(turns))
