@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 
 from receivers.training.checkpoint import flush_denormals, load_variables, machine, read_history, save_variables
@@ -122,27 +123,57 @@ class _Run:
             self.progress(f"epoch {epoch + 1}/{sum(s.epochs for s in task.stages)}: {said}, {entry['seconds']} s")
 
     def _epoch(self, number: int, epoch: int) -> dict[str, float]:
-        """Steps of an epoch that are left; their mean loss and their time."""
-        part, started = self.state.get("part") or {"losses": [], "seconds": 0.0}, time.monotonic()
-        losses = list(part["losses"])
-        if not losses:  # otherwise the checkpoint has what this sets
+        """Steps of an epoch that are left; the mean loss of all, and their time."""
+        part = self.state.get("part") or {"steps": 0, "loss": 0.0, "seconds": 0.0}
+        done, started = part["steps"], time.monotonic()
+        if not done:  # otherwise the checkpoint has what this sets
             self.task.start_epoch(self.model, epoch)
-        announce = getattr(self.model, "set_step", None)
-        for step, batch in enumerate(islice(self.task.batches(epoch), len(losses), None), len(losses)):
+
+        def mean(loss: float, steps: int) -> float:
+            """Of all steps, from that of the last ones."""
+            return float((done * part["loss"] + steps * loss) / (done + steps))
+
+        def after(steps: int, loss: Callable[[], float]) -> None:
+            """Called after each step, with the number of steps and their mean loss: checkpoint, limit of time."""
+            now = time.monotonic()
+            if now - self.saved <= self.every and now <= self.deadline:
+                return
+            name = f"part-{epoch:04d}-{done + steps:07d}.npz"
+            self._save(name)
+            entry = {"steps": done + steps, "loss": mean(loss(), steps), "seconds": part["seconds"] + now - started}
+            self._write({"stage": number, "file": name, **entry}, name)
+            if now > self.deadline:
+                raise Paused(f"{self.folder}: paused in epoch {epoch + 1} after {done + steps} steps")
+
+        left = self.task.num_steps - done
+        batches = (batch for batch in islice(self.task.batches(epoch), done, None))  # Keras takes a generator alone
+        loss = part["loss"]
+        if left:
+            steps = self._by_batch if self.task.by_batch else self._by_fit
+            loss = mean(steps(batches, left, epoch, after), left)
+        return {"loss": loss, "seconds": round(part["seconds"] + time.monotonic() - started, 1)}
+
+    def _by_fit(self, batches: Iterator[Any], left: int, epoch: int, after: Any) -> float:
+        """One compiled step for all batches, which are made while others run."""
+        watch = keras.callbacks.LambdaCallback(
+            on_train_batch_end=lambda step, logs: after(step + 1, lambda: _loss(logs))
+        )
+        history = self.model.fit(batches, steps_per_epoch=left, verbose=0, shuffle=False, callbacks=[watch]).history
+        return float(_loss(history)[0])
+
+    def _by_batch(self, batches: Iterator[Any], left: int, epoch: int, after: Any) -> float:
+        """Compiled steps for each shape; a model with ``set_step`` hears what comes."""
+        announce, losses = getattr(self.model, "set_step", None), []
+        for step, batch in enumerate(batches, self.task.num_steps - left):
             if announce is not None:
                 announce(epoch, step, np.shape(batch[0]))
-            logs = self.model.train_on_batch(*batch, return_dict=True)
-            losses.append(float(logs.get("distortion", logs["loss"])))
-            now = time.monotonic()
-            if now - self.saved > self.every or now > self.deadline:
-                seconds, name = part["seconds"] + now - started, f"part-{epoch:04d}-{step + 1:07d}.npz"
-                self._save(name)
-                self._write({"stage": number, "file": name, "losses": losses, "seconds": seconds}, name)
-            if now > self.deadline:
-                raise Paused(f"{self.folder}: paused in epoch {epoch + 1} after {step + 1} steps")
-        return {"loss": float(np.mean(losses)), "seconds": round(part["seconds"] + time.monotonic() - started, 1)}
+            losses.append(float(_loss(self.model.train_on_batch(*batch, return_dict=True))))
+            after(len(losses), lambda: float(np.mean(losses)))
+        return float(np.mean(losses))
 
     def _save(self, name: str) -> None:
+        if sync := getattr(self.model, "jax_state_sync", None):  # inside `fit` under JAX the variables are behind
+            sync()
         self.files[name] = save_variables(self.model, self.folder / name)
         self.saved = time.monotonic()
 
@@ -167,6 +198,11 @@ class _Run:
 
 def _name(epochs: int) -> str:
     return f"epoch-{epochs:04d}.npz"
+
+
+def _loss(logs: Any) -> Any:
+    """What the history shows as loss: the distortion alone, where a model has it."""
+    return logs.get("distortion", logs.get("loss"))
 
 
 def _stalled(epochs: list[dict[str, float]], patience: float) -> bool:

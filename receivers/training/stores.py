@@ -97,6 +97,7 @@ class StoresTask(Task):
     """
 
     schema: ClassVar[type[StoresRecipe]]
+    by_batch = True
 
     @property
     def validate_every(self) -> int:  # type: ignore[override]

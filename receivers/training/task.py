@@ -56,6 +56,7 @@ class Task(ABC):
 
     schema: ClassVar[type[Recipe]]
     curve: ClassVar[tuple[str, ...]] = ("loss", "val_loss")  # what the learning curve shows, where it is there
+    by_batch: ClassVar[bool] = False  # shapes or tasks differ from batch to batch: compiled steps for each
     patience: float = math.inf  # scores without a better one before a stage ends
     validate_every: int = 1  # epochs between two scores; the last epoch of a stage has one, too
 

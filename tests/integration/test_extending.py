@@ -14,11 +14,18 @@ import pytest
 from keras import ops
 
 from benchmarks.runner import run
+from benchmarks.train import train
 from receivers.models.codeword_refiner import from_tokens, to_tokens
+from receivers.training.data.images import ImageView, load_images
+from receivers.training.recipe import parse_training
+from receivers.weights.folder import TrainedModel
 from simulator.core import registry
 from simulator.core.errors import ConfigError, PayloadError, StoreError
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReport, Panel, RadioGeometry
 from simulator.data.importer import import_store
+from simulator.data.layout import ChannelLayout
+from simulator.data.store import ChannelStore
+from simulator.data.writer import StoreWriter
 from simulator.outcomes import LinkOutcome
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "extending.md").read_text()
@@ -326,3 +333,25 @@ def test_importer(guests, link, tmp_path, rng):
     importer = registry.build("importers", guests["importers"], tmp_path / "h.npy", spacing_hz=360e3)
     with pytest.raises(StoreError, match="first 7"):
         import_store(importer, tmp_path / "other", name="plain", origin={})
+
+
+def test_task(guests, tmp_path, rng):
+    """The loss is the mean of the root of the NMSE; recipes name the task by name or by dotted path."""
+    h = noise(rng, 60, 1, 4, 1, 8)
+    with StoreWriter(tmp_path / "data", ChannelLayout(Panel(4), 8, 360e3), name="data") as writer:
+        for split, part in zip(("train", "val", "test"), np.split(h, 3), strict=True):
+            writer.add(split, part)
+        writer.finish({})
+    store = ChannelStore(tmp_path / "data")
+    data = {"task": guests["tasks"], "name": "net", "dataset": "data", "num_delays": 4, "epochs": 1, "batch_size": 10}
+    data["model"] = {"name": guests["models"], "params": {"num_latents": 6}}
+    recipe = parse_training(data)
+    assert recipe.exponent == 0.5 and parse_training({**data, "task": "my_package.parts:RobustTask"}).exponent == 0.5
+    card = train(recipe, store, tmp_path / "net", lambda line: None)
+    assert card["recipe"]["task"] == guests["tasks"] and card["recipe"]["exponent"] == 0.5
+    trained = TrainedModel(str(tmp_path / "net"))
+    x = load_images(store, "val", ImageView(store.layout, 4))[0]
+    ratio = np.sum((trained.decode(trained.encode(x)) - x) ** 2, axis=(1, 2, 3)) / np.sum(x**2, axis=(1, 2, 3))
+    assert card["training"]["curve"][0]["val_loss"] == pytest.approx(np.mean(np.sqrt(ratio)), abs=2e-5)
+    with pytest.raises(ConfigError, match="exponent"):
+        parse_training({**data, "exponent": 0})

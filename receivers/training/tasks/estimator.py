@@ -151,6 +151,7 @@ class EstimatorTask(Task):
     """Network on least-squares pilots in white noise; the epoch with the lowest error over that of least squares."""
 
     schema = EstimatorRecipe
+    by_batch = True
 
     @cached_property
     def sources(self) -> dict[str, Any]:
