@@ -23,8 +23,11 @@ from benchmarks.percentiles import percentile
 from csilink import testing
 from receivers.codebooks.rvq import rvq_codebook
 from receivers.codebooks.stored import write_codebook
+from receivers.models.klt_mixture import KltMixture
 from receivers.models.wifo_cf import WiFoCf
+from receivers.training.data.clusters import random_clusters
 from receivers.training.tasks.wifo_cf import write_weights
+from receivers.weights.card import file_entry, write_card
 from receivers.weights.folder import TrainedModel, zoo_names
 from simulator.core import registry
 from simulator.core.errors import ConfigError, PayloadError, StoreError
@@ -42,6 +45,7 @@ from simulator.core.interfaces import (
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReport, Panel, RadioGeometry
 from simulator.data.layout import ChannelLayout
 from simulator.data.writer import StoreWriter
+from simulator.maths.transforms import subband_eigenvectors, to_eigenvector_image
 from simulator.outcomes import CsiOutcome, LinkOutcome
 from simulator.phy.llvm import working_llvm
 from simulator.throughput.blocks import ThroughputOutcome
@@ -78,6 +82,25 @@ def untrained_wifo_cf(path):
     return str(path)
 
 
+def klt_mixture(path):
+    """A folder of two classes of random clusters."""
+    path.mkdir()
+    panel = Panel(4, 1, 2)
+    h = random_clusters(np.random.default_rng(1), 200, panel, 8, 360e3)[:, None]
+    images = to_eigenvector_image(subband_eigenvectors(h, 4, 1)[:, 0], panel)
+    KltMixture.fit(images, 2, 12, 100, 30.0, 2).save(path / "klt.npz")
+    sizes = {"n1": 4, "n2": 1, "num_pol": 2, "num_subcarriers": 8, "spacing_hz": 360e3, "subband_size": 4}
+    card = {
+        "name": "mixture",
+        "model": {"name": "klt_mixture", "params": {}},
+        "weights": file_entry(path / "klt.npz"),
+        "input": {**sizes, "num_delays": 8, "num_latents": 24, "target": "eigenvector"},
+    }
+    write_card(path, card)
+    return str(path)
+
+
+KLT_MIXTURE = klt_mixture(CODEBOOKS / "mixture")
 WIFO_CF = untrained_wifo_cf(CODEBOOKS / "wifo-cf")
 CONFIG = CsiConfig(PANEL, num_rx_ant=2, num_subcarriers=7, spacing_hz=360e3, subband_size=3)
 SEED = 77
@@ -119,6 +142,10 @@ PARAMS = {
         "type1": [{}, {"mode": 2, "rank": 1}],
         "type2-r15": [{"beams": 3, "psk": 4}, {"subband_amplitude": True}],
         "etype2-r16": [{"combination": 3}, {"combination": 5, "rank": 1}],
+        "klt-mixture": [
+            {"weights": KLT_MIXTURE, "bits": 50},
+            {"weights": KLT_MIXTURE, "bits": 30, "coding": "fixed"},
+        ],
         "klt": [{"weights": WEIGHTS["klt"], "bits": 1500}, {"weights": WEIGHTS["klt"], "bits": 90, "coding": "fixed"}],
         "eigenvector": [
             {"weights": WEIGHTS["evt"]},
@@ -688,7 +715,7 @@ def models():
     return [
         pytest.param(name, special.get(name, {"num_latents": 16}), marks=[pytest.mark.long] if name in slow else [])
         for name in registry.names("models")
-        if name != "klt"
+        if name not in ("klt", "klt_mixture")
     ]
 
 
