@@ -715,7 +715,7 @@ def models():
     return [
         pytest.param(name, special.get(name, {"num_latents": 16}), marks=[pytest.mark.long] if name in slow else [])
         for name in registry.names("models")
-        if name not in ("klt", "klt_mixture")
+        if name != "klt"
     ]
 
 
