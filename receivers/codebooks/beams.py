@@ -55,9 +55,8 @@ class BeamGroups:
             rows are (polarisation, beam).
         """
         num_reports, layers, subbands, ports = v.shape
-        x = v.reshape(num_reports, layers * subbands * 2, ports // 2)
-        c = x @ np.swapaxes(self.vectors[group].conj(), 1, 2)
-        return np.swapaxes(c.reshape(num_reports, layers, subbands, 2 * self.num_beams), 2, 3)
+        c = v.reshape(num_reports, -1, self.vectors.shape[2]) @ np.swapaxes(self.vectors[group].conj(), 1, 2)
+        return np.swapaxes(c.reshape(num_reports, layers, subbands, ports), 2, 3)
 
     def combine(self, group: np.ndarray, beams: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Unit-norm sums of beams, complex64 ``[report, port, layer, subband]``.
