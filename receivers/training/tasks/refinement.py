@@ -91,6 +91,7 @@ class RefinementRecipe(Recipe):
         decay: share of all steps in which the rate falls.
         val_samples: samples of the validation split.
         mixed: matrix products of the training in bfloat16.
+        num_layers: strongest layers of a report that the link refines; all learn from the strongest.
     """
 
     task: Literal["refinement"]
@@ -107,6 +108,7 @@ class RefinementRecipe(Recipe):
     decay: Probability = 0.3
     val_samples: Count = 500
     mixed: bool = False
+    num_layers: Count = 1
 
     @property
     def data(self) -> dict[str, str]:
@@ -250,7 +252,7 @@ class RefinementTask(Task):
             "model": {"name": self.recipe.model.name, "params": model.get_config()},
             "parameters": model.count_params(),
             "weights": file_entry(folder / "model.weights.h5"),
-            "num_layers": 1,
+            "num_layers": self.recipe.num_layers,
         }
 
     def score(self, model: keras.Model, folder: Path) -> dict[str, Any]:
