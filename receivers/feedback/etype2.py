@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import numpy as np
 from pydantic import Field
 
 from receivers.codebooks.etype2 import EnhancedTypeTwoCodebook
-from receivers.codebooks.pmi import Pmi
 from receivers.feedback.pmi import PmiFeedback
-from receivers.feedback.refinement import ReportRefinement
 from simulator.core.errors import ConfigError
 from simulator.core.params import SnrDb, validated
 from simulator.core.types import CsiConfig
@@ -50,9 +47,7 @@ class EnhancedTypeTwoFeedback(PmiFeedback):
         self.combination, self._r, self._rank = combination, r, rank
         ranks = range(1, 3 if combination >= 7 else 5)
         super().__init__(config, rank, snr_db, ranks)
-        book = self.codebooks[self.ranks[0]]
-        field = "feedback.etype2-r16.refine"
-        self._refine = None if refine is None else ReportRefinement(field, refine, book.size, book.num_units)
+        self.refine_with(refine)
 
     @property
     def label(self) -> str:
@@ -61,7 +56,7 @@ class EnhancedTypeTwoFeedback(PmiFeedback):
             f"etype2-pc{self.combination}"
             + ("-R2" if self._r == 2 else "")
             + ("" if self._rank == "auto" else f"-rank{self._rank}")
-            + ("" if self._refine is None else f"-{self._refine.name}")
+            + self.refined
         )
 
     def codebook(self, rank: int, max_rank: int) -> EnhancedTypeTwoCodebook:
@@ -70,9 +65,3 @@ class EnhancedTypeTwoFeedback(PmiFeedback):
         return EnhancedTypeTwoCodebook(
             self.config.panel, self.config.num_subcarriers, unit, rank, self.combination, max_rank, self._r == 2
         )
-
-    def directions(self, book: EnhancedTypeTwoCodebook, pmi: Pmi) -> np.ndarray:
-        """Refined, where that is asked for."""
-        if self._refine is None:
-            return super().directions(book, pmi)
-        return book.combine(pmi["group"], self._refine(book.beam_delay(pmi)))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 import numpy as np
 
 from receivers.codebooks.pmi import Pmi, PmiCodebook, check_subband
+from receivers.feedback.refinement import ReportRefinement
 from simulator.core import bitfield
 from simulator.core.errors import ConfigError, PayloadError
 from simulator.core.interfaces import FeedbackScheme
@@ -59,9 +61,29 @@ class PmiFeedback(FeedbackScheme):
     def codebook(self, rank: int, max_rank: int) -> PmiCodebook:
         """Codebook of one rank."""
 
-    def directions(self, book: PmiCodebook, pmi: Pmi) -> np.ndarray:
+    _refinement: ReportRefinement | None = None
+
+    def refine_with(self, weights: str | None) -> None:
+        """Refine what the gNB decodes with these weights (see docs/refinement.md); None: do not.
+
+        Codebooks then have ``size``, ``num_units``, ``beam_delay`` and ``combine``.
+        """
+        if weights is not None:
+            book = self.codebooks[self.ranks[0]]
+            field = f"feedback.{self.name}.refine"
+            self._refinement = ReportRefinement(field, weights, book.size, book.num_units)
+
+    @property
+    def refined(self) -> str:
+        """Suffix of the label: ``-<weights>`` of a refinement."""
+        return "" if self._refinement is None else f"-{self._refinement.name}"
+
+    def directions(self, book: Any, pmi: Pmi) -> np.ndarray:
         """What the gNB takes a PMI for: unit-norm directions complex64 ``[report, port, layer, unit]``."""
-        return book.precoder(pmi)
+        if self._refinement is None:
+            return book.precoder(pmi)
+        report = book.beam_delay(pmi)
+        return book.combine(report.group, self._refinement(report))
 
     @property
     def part1_bits(self) -> int:

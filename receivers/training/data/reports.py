@@ -11,7 +11,7 @@ from receivers.models.report_frame import ReportFrame
 
 
 class ReportSet:
-    """Reports of one codebook on given directions, kept as PMIs.
+    """Reports of one codebook on given directions, kept as PMIs that the gNB decodes.
 
     Args:
         book: codebook with ``beam_delay``, ``project``, ``size`` and ``num_units``.
@@ -21,7 +21,8 @@ class ReportSet:
 
     def __init__(self, book: PmiCodebook, v: np.ndarray, h: np.ndarray):
         self.book, self.v = book, v
-        self.pmi: Pmi = {key: _small(value) for key, value in book.select(h).items()}
+        decoded, _ = book.unpack(*book.pack(book.select(h)))
+        self.pmi: Pmi = {key: _small(value) for key, value in decoded.items()}
         self.frame = ReportFrame(book.size, book.num_units)
 
     def __len__(self) -> int:
