@@ -67,8 +67,9 @@ class WarmRestarts(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable(package="csilink")
 class Trapezoid(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear rise, plateau, linear fall to zero: the plateau can be left at any time, so that runs of several lengths
-    share their beginning.
+    """Linear rise, plateau, linear fall to zero.
+
+    The plateau can be left at any time: runs of several lengths share their beginning.
 
     Args:
         peak: of the plateau.

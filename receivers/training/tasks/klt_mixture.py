@@ -65,7 +65,8 @@ class KltMixtureTask(Task):
 
         (store,) = self.stores
         view = ImageView(store.layout, self.recipe.num_delays, self.recipe.subband_size, "eigenvector")
-        return {split: load_images(store, split, view, self.recipe.max_samples)[0] for split in ("train", "val", "test")}
+        splits = ("train", "val", "test")
+        return {split: load_images(store, split, view, self.recipe.max_samples)[0] for split in splits}
 
     def build(self, folder: Path, progress: Callable[[str], None]) -> Any:
         """The fitted mixture."""
