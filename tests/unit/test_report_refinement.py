@@ -144,6 +144,13 @@ class TestNetwork:
         again = refine(BeamDelayReport(sent.group, moved, moved != 0, sent.threshold, True))
         np.testing.assert_allclose(again, np.roll(found, 3, axis=3) * turn, atol=1e-4)
 
+    def test_blocks_of_reports_make_no_difference(self, trained, rng, monkeypatch):
+        sent = report(rng, reports=5)
+        refine = ReportRefinement("refine", trained, (2, 2, 4), 13)
+        whole = refine(sent)
+        monkeypatch.setattr("receivers.feedback.refinement._CHUNK", 2)
+        np.testing.assert_allclose(refine(sent), whole, atol=1e-5)
+
     def test_order_of_beams_is_no_matter_of_the_network(self, network, rng):
         tokens = ReportFrame((2, 2, 4), 13).tokens(report(rng))
         network.head.kernel.assign(rng.standard_normal(network.head.kernel.shape))
