@@ -60,7 +60,7 @@ def training_inputs(recipe: Any, stores: Mapping[str, ChannelStore]) -> dict[str
     """
     distill, network = getattr(recipe, "distill", None), getattr(recipe, "network", None)
     with noting() as reads:
-        for name in (getattr(recipe, "init", "random"), distill and distill.teacher):
+        for name in (getattr(recipe, "init", "random"), distill and distill.teacher, getattr(recipe, "weights", None)):
             if name not in (None, "random", "pca"):
                 note_weights(name)
         if network is not None and network.pretrained is not None:

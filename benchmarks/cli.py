@@ -12,6 +12,7 @@ import typer
 
 from benchmarks.cli_bench import bench
 from benchmarks.cli_dataset import dataset
+from benchmarks.cli_paper import paper
 from benchmarks.cli_verify import verify
 from benchmarks.quiet import quiet, quiet_imports
 from simulator.core.paths import nothing_left, writable
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.add_typer(bench, name="bench")
 app.add_typer(dataset, name="dataset")
 app.command()(verify)
+app.command()(paper)
 
 # Faults of the disk, not of the program.
 _DISK = (
@@ -170,22 +172,22 @@ def train(
     recipe = parse_training(data)
     stores = _stores(list(recipe.data.values()), store)
     from benchmarks.train import train as run_training
-    from receivers.training.loop import Paused
+    from receivers.training.loop import PausedError
 
-    before = None
+    before, seconds = None, float("inf") if minutes is None else 60 * minutes
     for variant in recipe.variants():
         folder = (out / variant.name if out and variant is not recipe else out) or Path("checkpoints") / variant.name
         if before is not None:
             variant = variant.model_copy(update={"init": str(before)})
         try:
             with nothing_left(folder):
-                card = run_training(variant, stores, folder, typer.echo, seconds=60 * (minutes or float("inf")))
-        except Paused as pause:
+                card = run_training(variant, stores, folder, typer.echo, seconds=seconds)
+        except PausedError as pause:
             typer.echo(f"{pause}; the same command goes on")
             return
         for line in _scores(card.get("test", {})):
             typer.echo(f"test, {line}")
-        typer.echo(f"weights and card: {folder}" if "weights" in card else f"codebook and card: {folder}")
+        typer.echo(f"{card.get('kind', 'weights')} and card: {folder}")
         before = folder
 
 
@@ -205,8 +207,7 @@ def _scores(test: dict[str, Any], name: str = "") -> list[str]:
     """Scores of a card in lines: every section that has a mean with its half-width."""
     lines = []
     if "ci95" in test:
-        value = {k: v for k, v in test.items() if not isinstance(v, dict)}
-        metric = next(key for key in value if key not in ("bits_mean", "bits_max", "num_samples", "ci95"))
+        metric = next(k for k, v in test.items() if isinstance(v, float) and k != "ci95" and not k.startswith("bits"))
         bits = f"{test['bits_mean']} bit, " if "bits_mean" in test else ""
         lines.append(f"{name}: {bits}{_value(metric, test)}")
         for key, entry in test.items():
@@ -215,7 +216,8 @@ def _scores(test: dict[str, Any], name: str = "") -> list[str]:
         return lines
     for key, entry in test.items():
         if isinstance(entry, dict):
-            lines += _scores(entry, f"{name}, {key}" if name else key)
+            group = key == "codecs" or key.startswith("by_")  # of entries that have names of their own
+            lines += _scores(entry, name if group else f"{name}, {key}" if name else key)
     return lines
 
 
@@ -296,7 +298,7 @@ def policies(
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="A=B", help="E.g. candidates=10.")] = None,
 ) -> None:
     """Mixed-precision policies of an encoder for scheme rp-mpq (sensitivities, ILP, KL, tables)."""
-    from benchmarks.stores import open_store
+    from benchmarks.data_sets import open_store
     from receivers.precision.policy_set import FILE
     from receivers.weights.folder import TrainedModel
     from scenarios.load import apply_override

@@ -53,7 +53,7 @@ def train(
         ConfigError: the stores are not the data sets that the recipe names, or do not fit.
         StoreError: ``folder`` holds a training with another recipe, store or start, or another process writes
             there.
-        Paused: after ``seconds``; the same call goes on.
+        PausedError: after ``seconds``; the same call goes on.
     """
     stores = [stores] if isinstance(stores, ChannelStore) else list(stores)
     names = recipe.data

@@ -39,7 +39,7 @@ DOCUMENTS: list[tuple[str, str, type[BaseModel], tuple[type[BaseModel], ...]]] =
     *(
         (f"Recipe of task {name}", f"`csilink train FILE`, with `task: {name}`.", task_of(name).schema, ())
         for name in registry.names("tasks")
-        if registry.target("tasks", name).startswith("receivers.")
+        if registry.target("tasks", name).startswith(("receivers.", "benchmarks."))
     ),
     ("Options of policies", "`csilink policies WEIGHTS --store STORE --set FIELD=VALUE`.", PrecisionRecipe, ()),
     (

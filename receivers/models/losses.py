@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from keras import ops
 
+from simulator.core.backend import Tensor
 
-def mse_loss(y_true, y_pred):
+
+def mse_loss(y_true: Tensor, y_pred: Tensor) -> Tensor:
     """Mean squared error over all entries of a sample, float ``[batch]``; arguments float ``[batch, ...]``."""
     axes = tuple(range(1, len(y_true.shape)))
     return ops.mean(ops.square(ops.convert_to_tensor(y_true) - y_pred), axis=axes)
 
 
-def nmse_loss(y_true, y_pred):
+def nmse_loss(y_true: Tensor, y_pred: Tensor) -> Tensor:
     r"""Per-sample normalised squared error :math:`\|x - \hat x\|^2 / \|x\|^2`.
 
     Args:
@@ -27,7 +29,7 @@ def nmse_loss(y_true, y_pred):
     return error / ops.maximum(ops.sum(ops.square(y_true), axis=axes), 1e-12)
 
 
-def sgcs_loss(y_true, y_pred):
+def sgcs_loss(y_true: Tensor, y_pred: Tensor) -> Tensor:
     r"""One minus the squared generalised cosine similarity, :math:`1 - |w^H \hat w|^2 / (\|w\|^2 \|\hat w\|^2)`.
 
     Args:

@@ -59,6 +59,10 @@ class SelectiveScan(layers.Layer):
         )
         self.skip = self.add_weight(shape=(directions, channels), initializer="ones", name="d_factor")
 
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        """Shape of the input; without this method Keras traces the whole call to learn it."""
+        return shape
+
     def call(self, x: Tensor) -> Tensor:
         """Project and scan."""
         dt, b, c = ops.split(_project(x, self.x_proj), (self.dt_rank, self.dt_rank + self.state), axis=-1)
@@ -118,6 +122,10 @@ class Mamba(layers.Layer):
         self.scan.build((shape[0], 1, shape[1], inner))
         self.out_proj.build((*shape[:-1], inner))
 
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        """Shape of the input; without this method Keras traces the whole call to learn it."""
+        return shape
+
     def call(self, x: Tensor) -> Tensor:
         """Output of every token from this and earlier tokens."""
         u, gate = ops.split(self.in_proj(x), 2, axis=-1)
@@ -168,6 +176,10 @@ class Mamba2D(layers.Layer):
         self.scan.build((shape[0], 4, shape[1] * shape[2], inner))
         self.norm.build(inside)
         self.out_proj.build(inside)
+
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        """Shape of the input; without this method Keras traces the whole call to learn it."""
+        return shape
 
     def call(self, x: Tensor) -> Tensor:
         """Output of every pixel from all pixels."""

@@ -32,6 +32,10 @@ class StateNorm(layers.Layer):
         self.gamma = self.add_weight(shape=(shape[-1],), initializer="ones", name="gamma")
         self.beta = self.add_weight(shape=(shape[-1],), initializer="zeros", name="beta")
 
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        """Shape of the input; without this method Keras traces the whole call to learn it."""
+        return shape
+
     def call(self, x: Tensor) -> Tensor:
         """Normalise."""
         mean = ops.mean(x, axis=(1, 2), keepdims=True)
@@ -67,6 +71,10 @@ class ResidualMamba(layers.Layer):
         self.norm.build(shape)
         self.mamba.build(shape)
         self.gain = self.add_weight(shape=(1,), initializer=keras.initializers.Constant(0.5), name="branch_factor")
+
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        """Shape of the input; without this method Keras traces the whole call to learn it."""
+        return shape
 
     def call(self, x: Tensor) -> Tensor:
         """Add the branch."""

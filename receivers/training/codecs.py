@@ -142,19 +142,30 @@ def codec_scores(
 
 
 def klt_score(klt: Any, test: np.ndarray, bits: float) -> dict[str, Any]:
-    """Score of the range-coded KLT whose mean report on the training samples has ``bits``."""
+    """Score of :func:`klt_code`."""
+    x_hat, num_bits = klt_code(klt, test, bits)
+    return {"bits_mean": round(float(num_bits.mean()), 1), "score": error_samples(test, x_hat)}
+
+
+def klt_code(klt: Any, test: np.ndarray, bits: float) -> tuple[np.ndarray, np.ndarray]:
+    """Images after the range-coded KLT whose mean report on the training samples has ``bits``, and bits of each."""
     from receivers.coding.range_coder import RangeCoder
 
     step = klt.step_for(bits, KLT_LIMIT)
     cells = klt.cells(klt.coefficients(test), step, KLT_LIMIT)
     coder = RangeCoder(2 * KLT_LIMIT + 1, **RangeCoder.fit(klt.counts(step, KLT_LIMIT)))
     _, num_bits = coder.encode(cells)
-    x_hat = klt.images(klt.values(cells, step, KLT_LIMIT), *test.shape[1:3])
-    return {"bits_mean": round(float(num_bits.mean()), 1), "score": error_samples(test, x_hat)}
+    return klt.images(klt.values(cells, step, KLT_LIMIT), *test.shape[1:3]), num_bits
 
 
 def sparse_score(store: ChannelStore, test: np.ndarray, bits: float) -> dict[str, Any]:
-    """Score of the sparse angular-delay code of ``bits`` bits, on images float32 ``[sample, delay, port, 2]``."""
+    """Score of :func:`sparse_code`, of the fewest bits that it takes at least."""
+    x_hat, num_bits = sparse_code(store, test, max(round(bits), (test[0].size // 2).bit_length() + 16))
+    return {"bits_mean": int(num_bits[0]), "score": error_samples(test, x_hat)}
+
+
+def sparse_code(store: ChannelStore, test: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images float32 ``[sample, delay, port, 2]`` after the sparse angular-delay code, and bits of each."""
     from receivers.feedback.sparse import SparseFeedback
     from simulator.core.types import CsiConfig, CsiEstimate
     from simulator.maths.transforms import from_angular_delay, to_angular_delay, to_complex, to_real
@@ -162,16 +173,16 @@ def sparse_score(store: ChannelStore, test: np.ndarray, bits: float) -> dict[str
     layout, delays = store.layout, test.shape[1]
     samples = max(layout.num_subcarriers, delays)
     config = CsiConfig(layout.panel, 1, samples, layout.spacing_hz, 1)
-    scheme = SparseFeedback(config, bits=max(round(bits), (test[0].size // 2).bit_length() + 16), num_delays=delays)
+    scheme = SparseFeedback(config, bits=bits, num_delays=delays)
     gain = np.float32((samples / delays) ** 0.5)
-    x_hat, num_bits = [], 0
+    x_hat, num_bits = [], []
     for start in range(0, len(test), 1000):
         h = gain * from_angular_delay(to_complex(test[start : start + 1000]), layout.panel, samples)
         report = scheme.report(CsiEstimate(h[:, None, None], np.zeros((len(h), 1), np.float32)))
         back = scheme.reconstruct(report).h[:, 0, 0] / gain
         x_hat.append(to_real(to_angular_delay(back, layout.panel, delays)))
-        num_bits = int(report.num_bits[0, 0])
-    return {"bits_mean": num_bits, "score": error_samples(test, np.concatenate(x_hat))}
+        num_bits.append(np.asarray(report.num_bits)[:, 0])
+    return np.concatenate(x_hat), np.concatenate(num_bits)
 
 
 def image_error(x: np.ndarray, x_hat: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 
 from receivers.models.concrete import concrete_temperature, hard_bits, mask_bits, soft_bits
 from receivers.training.recipe import ConcreteSection
+from simulator.core.backend import Tensor
 from simulator.core.seeding import derive
 
 
@@ -31,7 +32,7 @@ class ConcreteBottleneck(keras.layers.Layer):
 
     prior = None
 
-    def __init__(self, section: ConcreteSection, num_latents: int, seed: int = 0, **kwargs):
+    def __init__(self, section: ConcreteSection, num_latents: int, seed: int = 0, **kwargs: Any):
         super().__init__(**kwargs)
         self.section, self.num_latents = section, num_latents
         self._noise = keras.random.SeedGenerator(derive(seed, "bottleneck"))
@@ -44,7 +45,7 @@ class ConcreteBottleneck(keras.layers.Layer):
         section = self.section
         self.temperature.assign(concrete_temperature(progress, section.start_temperature, section.end_temperature))
 
-    def call(self, latent, num_bits=None, training=False):
+    def call(self, latent: Tensor, num_bits: Tensor = None, training: bool = False) -> Tensor:
         """Relax or decide, then mask."""
         bits = soft_bits(latent, self.temperature, self._noise) if training else hard_bits(latent)
         return bits if num_bits is None else mask_bits(bits, num_bits)

@@ -23,7 +23,7 @@ from simulator.data.store import write_json
 CHECKPOINT_S = 600.0
 
 
-class Paused(Exception):
+class PausedError(Exception):
     """The limit of wall time was reached; a checkpoint is written, and the same call goes on from there."""
 
 
@@ -55,7 +55,7 @@ def run(
 
     Raises:
         StoreError: the folder belongs to another recipe or cannot be written, or training diverged.
-        Paused: after ``seconds``.
+        PausedError: after ``seconds``.
     """
     if not task.stages:
         return task.build(folder, progress), {}
@@ -119,7 +119,7 @@ class _Run:
             self._write(None, name)
             values = {k: v for k, v in entry.items() if k not in ("seconds", "stage")}
             self.log.scalars(epoch + 1, **values)
-            said = ", ".join(f"{key.removeprefix('val_')} {self._text(key, value)}" for key, value in values.items())
+            said = ", ".join(f"{key} {self._text(key, value)}" for key, value in values.items())
             self.progress(f"epoch {epoch + 1}/{sum(s.epochs for s in task.stages)}: {said}, {entry['seconds']} s")
 
     def _epoch(self, number: int, epoch: int) -> dict[str, float]:
@@ -143,7 +143,7 @@ class _Run:
             entry = {"steps": done + steps, "loss": mean(loss(), steps), "seconds": part["seconds"] + now - started}
             self._write({"stage": number, "file": name, **entry}, name)
             if now > self.deadline:
-                raise Paused(f"{self.folder}: paused in epoch {epoch + 1} after {done + steps} steps")
+                raise PausedError(f"{self.folder}: paused in epoch {epoch + 1} after {done + steps} steps")
 
         left = self.task.num_steps - done
         batches = (batch for batch in islice(self.task.batches(epoch), done, None))  # Keras takes a generator alone

@@ -11,6 +11,7 @@ from keras import ops
 from receivers.models.wifo_cf import Trace, WiFoCf
 from receivers.quantization.unit_interval import MAX_BITS
 from receivers.training.distillation.base import Taught, attention_loss, matched_layers
+from simulator.core.backend import Tensor
 from simulator.core.errors import ConfigError
 from simulator.core.units import db_to_lin
 
@@ -70,7 +71,7 @@ class WiFoCfTraining(Taught):
         commitment: float = 0.1,
         encoder_balance: float = 0.01,
         decoder_balance: float = 0.01,
-        **options,
+        **options: Any,
     ):
         super().__init__(student, teacher, kind, **options)
         if spread < 0 or not 1 <= bits - spread <= bits + spread <= MAX_BITS:
@@ -90,12 +91,12 @@ class WiFoCfTraining(Taught):
             if network.attention != "token":
                 raise ConfigError(f"{name}.attention", network.attention, "token, for the distance of attention maps")
 
-    def __call__(self, x, *args, **kwargs):
+    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Validate here: Keras would wrap a ConfigError raised in ``call``."""
         self.student.grid(x.shape)
         return super().__call__(x, *args, **kwargs)
 
-    def losses_of(self, x, training=False) -> dict[str, Any]:
+    def losses_of(self, x: Tensor, training: bool = False) -> dict[str, Any]:
         """Terms of the loss, weighted: they add up to the loss.
 
         Args:
@@ -125,7 +126,7 @@ class WiFoCfTraining(Taught):
             terms |= {name: self.weight * value for name, value in self._taught(x, theirs, ours).items()}
         return terms
 
-    def _uplink(self, lead, sizes):
+    def _uplink(self, lead: Tensor, sizes: Any) -> Any:
         """Noise on codewords, the same at every call of the function returned; None without."""
         if self.uplink_snr_db is None:
             return None
@@ -133,11 +134,11 @@ class WiFoCfTraining(Taught):
         noise = keras.random.normal((*lead, latents), seed=self._seed)
         return lambda z: z + noise * noise_scale(z, self.uplink_snr_db)
 
-    def _taught(self, x, theirs: Trace, ours: Trace) -> dict[str, Any]:
+    def _taught(self, x: Tensor, theirs: Trace, ours: Trace) -> dict[str, Any]:
         """Terms that a passive epoch adds."""
         users = x.shape[1]
 
-        def per_sample(loss):  # [batch * user]
+        def per_sample(loss: Any) -> Tensor:  # [batch * user]
             return ops.mean(ops.reshape(loss, (-1, users)), axis=1)
 
         if self.kind == "lmkd":
@@ -160,7 +161,7 @@ class WiFoCfTraining(Taught):
         return [*self.student.tokenisers[1:], *self.student.heads[1:]]
 
 
-def channel_error(h, h_hat, kind: str = "nmse"):
+def channel_error(h: Tensor, h_hat: Tensor, kind: str = "nmse") -> Tensor:
     """Error of channels, mean over the UEs.
 
     Args:
@@ -177,7 +178,7 @@ def channel_error(h, h_hat, kind: str = "nmse"):
     return ops.mean(error, axis=1) / (h.shape[2] * h.shape[3])
 
 
-def noise_scale(z, snr_db: float):
+def noise_scale(z: Tensor, snr_db: float) -> Tensor:
     """Deviation ``[..., 1]`` of white noise on codewords ``[..., latent]`` at an SNR over the mean square of each."""
     power = ops.mean(ops.square(ops.stop_gradient(z)), axis=-1, keepdims=True)
     return ops.sqrt(power * float(db_to_lin(-snr_db)))

@@ -49,8 +49,8 @@ _FIELDS = {
     "precoders": "precoding.{}",
     "predictors": "predict",
 }
-# What a scenario or a recipe may name by a dotted path ``package.module:Class`` too. Not what cards of weights name: those may come
-# from strangers.
+# What a scenario or a recipe may name by a dotted path ``package.module:Class`` too. Not what cards of weights name:
+# those may come from strangers.
 _DOTTED = ("channels", "estimators", "feedback", "metrics", "precoders", "predictors", "tasks")
 _registered: dict[tuple[str, str], tuple[EntryPoint, type]] = {}  # classes of this process
 _OWN = ("benchmarks", "receivers", "scenarios", "simulator")

@@ -22,7 +22,7 @@ def port_order(panel: Panel) -> np.ndarray:
 
 
 def bs_array(geometry: RadioGeometry) -> PanelArray:
-    """GNB panel: ``n2`` rows and ``n1`` columns, half a wavelength apart, +-45 degrees when dual-polarised."""
+    """gNB panel: ``n2`` rows and ``n1`` columns, half a wavelength apart, +-45 degrees when dual-polarised."""
     dual = geometry.panel.num_pol == 2
     return PanelArray(
         num_rows_per_panel=geometry.panel.n2,

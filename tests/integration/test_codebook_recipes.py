@@ -161,11 +161,11 @@ def test_unknown_refiners_and_missing_weights_are_named(stores, tmp_path, monkey
 
 @pytest.mark.parametrize("size", ["small", "full"])
 def test_the_recipes_of_the_paper_are_legal(size):
-    from benchmarks.papers.lvm4cf import run as paper
-    from scenarios.load import load_mapping
+    from benchmarks.papers.kit.run import load_plan
+    from benchmarks.papers.lvm4cf import experiments as paper
 
-    plan = load_mapping(paper.HERE / f"{size}.yaml")
-    for dataset in plan["datasets"].values():
+    plan = load_plan("lvm4cf", size)
+    for dataset in plan["data"].values():
         parse_recipe({k: v for k, v in dataset.items() if k not in ("split_by", "shares")})
     made = paper.codebooks(plan)
     assert len(set(made)) == len(made)

@@ -15,6 +15,7 @@ from keras import ops
 
 from benchmarks.runner import run
 from benchmarks.train import train
+from csilink import testing
 from receivers.models.codeword_refiner import from_tokens, to_tokens
 from receivers.training.data.images import ImageView, load_images
 from receivers.training.recipe import parse_training
@@ -131,6 +132,40 @@ def test_every_kind_has_a_section_with_its_base_class(guests):
         }, row
 
 
+CONTRACTS = {
+    "channels": lambda name: testing.check_channel(name, sector_deg=100),
+    "estimators": lambda name: testing.check_estimator(name, snr_db=0, observations=5),
+    "estimation_models": testing.check_estimation_model,
+    "feedback": testing.check_feedback_scheme,
+    "quantizers": testing.check_quantizer,
+    "refiners": testing.check_refiner,
+    "report_refiners": testing.check_report_refiner,
+    "coders": testing.check_coder,
+    "models": testing.check_model,
+    "prediction_models": lambda name: testing.check_prediction_model(name, group=4),
+    "precoders": testing.check_precoder,
+    "metrics": testing.check_metric,
+    "predictors": testing.check_predictor,
+}
+
+
+def test_the_table_names_the_check_of_every_kind():
+    for kind in registry.KINDS:
+        (check,) = re.findall(rf"^\| \[{kind}\]\(#{kind}\) \|.*\| `(\w+)` \|$", PAGE, flags=re.M)
+        assert check in testing.__all__
+
+
+@pytest.mark.parametrize("kind", CONTRACTS)
+def test_contract(guests, kind):
+    CONTRACTS[kind](guests[kind])
+
+
+def test_contract_of_importers(guests, tmp_path, rng):
+    np.save(tmp_path / "h.npy", noise(rng, 6, 4, 5))
+    testing.check_importer(guests["importers"], tmp_path / "h.npy", spacing_hz=15e3)
+    assert set(CONTRACTS) | {"importers"} == set(registry.KINDS)
+
+
 def test_channel(guests, link):
     """Steering vectors of the drawn azimuth; one plane wave gives MRT the full array gain: log2(1 + 4 * 10 / 1)."""
     source = registry.build("channels", guests["channels"], GEOMETRY, sector_deg=100)
@@ -220,7 +255,7 @@ def test_refiner(guests, rng):
     assert network(np.zeros((0, 2, 8), np.float32)).shape == (0, 2, 8)
     assert network.get_config() == {"num_ports": 8, "num_pol": 2}
     target = to_tokens(np.roll(words, 1, axis=0), 2)
-    network.compile(keras.optimizers.SGD(0.1), "mse")
+    network.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
     first, last = (network.train_on_batch(to_tokens(words, 2), target) for _ in range(2))
     assert last < first
 

@@ -162,7 +162,7 @@ class TestTraining:
         command = ["train", str(path), "--store", str(stores[0].folder.parent), "--out", str(tmp_path / "net")]
         cli.app(command, standalone_mode=False)
         out = capsys.readouterr().out
-        assert "epoch 1/1: loss" in out and "test, two: time" in out
+        assert "epoch 1/1: loss" in out and "test, two, time: nmse -" in out
 
 
 @pytest.mark.long

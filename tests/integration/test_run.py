@@ -106,7 +106,7 @@ def gone(group):
 
 
 @pytest.mark.long
-def test_interrupted_then_killed_then_resumed_is_byte_identical(finished, tmp_path):
+def test_interrupted_then_killed_then_resumed_is_byte_identical(finished, tmp_path, run_here):
     process = started(tmp_path)
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
@@ -125,7 +125,7 @@ def test_interrupted_then_killed_then_resumed_is_byte_identical(finished, tmp_pa
     # Files of a process that was killed while writing are not taken for results.
     (done[0].parent / f".chunk-{BLOCK * (CHUNKS - 1):08d}-{BLOCK}.npz.4711").write_bytes(b"half")
 
-    benchmarks.run(tmp_path / "s.yaml", out=tmp_path / "out", workers=2, resume=True, report=False)
+    benchmarks.run(tmp_path / "s.yaml", out=tmp_path / "out", resume=True, report=False)
     assert (tmp_path / "out" / "results.csv").read_bytes() == finished
     assert {path: path.stat().st_mtime_ns for path in done} == times  # nothing was computed twice
 

@@ -7,9 +7,10 @@ import keras
 import numpy as np
 import pytest
 
+from benchmarks import cli
 from benchmarks.train import summary
 from receivers.training import loop
-from receivers.training.loop import Paused, run
+from receivers.training.loop import PausedError, run
 from receivers.training.recipe import Recipe, StageSection, parse_training, task_of
 from receivers.training.task import Samples, Task
 from receivers.weights.card import read_card, write_card
@@ -118,7 +119,7 @@ def test_a_run_killed_at_any_step_ends_with_the_same_weights(tmp_path, monkeypat
 
 
 def test_a_limit_of_wall_time_pauses(tmp_path):
-    with pytest.raises(Paused, match="paused in epoch 1 after 1 steps"):
+    with pytest.raises(PausedError, match="paused in epoch 1 after 1 steps"):
         run(Line(), tmp_path / "a", quiet, seconds=0)
     state = json.loads((tmp_path / "a" / "history.json").read_text())
     assert state["part"]["file"] == "part-0000-0000001.npz" and state["part"]["steps"] == 1
@@ -126,6 +127,27 @@ def test_a_limit_of_wall_time_pauses(tmp_path):
     model, _ = run(Line(), tmp_path / "a", quiet)
     np.testing.assert_array_equal(weights(model), weights(run(Line(), tmp_path / "b", quiet)[0]))
     assert not list((tmp_path / "a").glob("part*"))
+
+
+def test_the_command_pauses_and_prints_scores(tmp_path, monkeypatch, capsys):
+    given = []
+
+    def trained(recipe, stores, folder, progress, seconds):
+        given.append((recipe.task, recipe.name, stores, seconds))
+        if len(given) == 1:
+            raise PausedError(f"{folder}: paused in epoch 1 after 3 steps")
+        score = {"nmse_db": -3.5, "ci95": 0.1, "bits_mean": 62.5, "bits_max": 70, "num_samples": 4}
+        return {"weights": {}, "test": {"metric": "nmse", "codecs": {"a": {**score, "klt_at_these_bits": score}}}}
+
+    monkeypatch.setattr("benchmarks.train.train", trained)
+    monkeypatch.setattr("benchmarks.stores.open_store", str)
+    for options in (["--minutes", "0.5"], []):
+        cli.app(["train", "klt_mixed", "--out", str(tmp_path / "k"), *options], standalone_mode=False)
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first.endswith("paused in epoch 1 after 3 steps; the same command goes on")
+    assert rest[0] == "test, a: 62.5 bit, nmse -3.5 dB (klt at these bits: nmse -3.5 dB)"
+    assert rest[1] == f"weights and card: {tmp_path / 'k'}"
+    assert given == [("klt", "klt-mixed", ["datasets/mixed_3g5_32ports"], s) for s in (30, float("inf"))]
 
 
 def test_the_best_epoch_counts_and_patience_ends(tmp_path):

@@ -171,21 +171,21 @@ def test_lengths_are_uniform_in_training_and_spread_in_validation():
 
 
 def test_lengths_of_a_step_depend_on_seed_and_epoch_alone(rng):
-    """The same from a data set in memory, read in any order, and from a stream."""
+    """The same from a data set in memory and from a stream."""
     images, layer = rng.standard_normal((60, 2, 3, 2)).astype(np.float32), bottleneck()
     plain = EpochBatches(images, 20, 1, 4)
-    batches = with_lengths(plain, layer, 1, 4)
+    batches = list(with_lengths(plain, layer, 1, 4))
     streamed = list(with_lengths(iter([plain[i] for i in range(3)]), layer, 1, 4))
-    assert len(batches) == len(streamed) == 3
-    lengths = {}
-    for index in (2, 0, 1):
-        (x, lengths[index]), y = batches[index]
+    assert len(batches) == len(streamed) == len(plain) == 3
+    for index, ((x, lengths), y) in enumerate(batches):
         np.testing.assert_array_equal(x, plain[index][0])
         np.testing.assert_array_equal(y, plain[index][1])
-        np.testing.assert_array_equal(lengths[index], streamed[index][0][1])
-    others = [with_lengths(plain, layer, seed, epoch)[0][0][1] for seed, epoch in ((2, 4), (1, 5))]
-    for other in (*others, lengths[1], lengths[2]):
-        assert (other != lengths[0]).any()
+        np.testing.assert_array_equal(lengths, streamed[index][0][1])
+    first, *rest = (lengths for (_, lengths), _ in batches)
+    for seed, epoch in ((2, 4), (1, 5)):
+        rest.append(next(with_lengths(plain, layer, seed, epoch))[0][1])
+    for other in rest:
+        assert (other != first).any()
 
 
 # Distillation --------------------------------------------------------------------------------------------------------

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from simulator.core.backend import Tensor
 from simulator.core.errors import ConfigError
 from simulator.data.layout import ChannelLayout
 from simulator.data.store import ChannelStore
@@ -138,10 +141,10 @@ class EpochBatches:
     def __len__(self) -> int:
         return len(self._images) // self._batch
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Any]:
         return (self[index] for index in range(len(self)))
 
-    def __getitem__(self, index: int):
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         pick = self._order[index * self._batch : (index + 1) * self._batch]
         x = turned(self._images[pick], self._phase[pick])
         return x, x

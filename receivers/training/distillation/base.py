@@ -11,6 +11,7 @@ from keras import ops
 from receivers.training.distillation.caks import CrossAttentionSelection, LinearMatch
 from receivers.training.distillation.phases import PhasedTraining
 from receivers.training.steps import Untracked
+from simulator.core.backend import Tensor
 from simulator.core.errors import ConfigError
 from simulator.core.seeding import derive
 
@@ -19,7 +20,7 @@ KINDS = ("mcakd", "lmkd", "none")
 SELECTIONS = ("ca_ks", "linear")
 
 
-def cosine_distance(a, b):
+def cosine_distance(a: Tensor, b: Tensor) -> Tensor:
     r""":math:`1 - a^T b / (\|a\| \|b\|)` over the last axis of float ``[..., feature]``: ``[...]`` in [0, 2].
 
     The distance to a vector of zeros is 1, without a gradient.
@@ -40,7 +41,7 @@ def matched_layers(teacher: int, student: int) -> list[int]:
     return [(i + 1) * teacher // student - 1 for i in range(student)]
 
 
-def attention_loss(teacher: Sequence[Any], student: Sequence[Any]):
+def attention_loss(teacher: Sequence[Any], student: Sequence[Any]) -> Tensor:
     r"""Mean over layers and heads of the cosine distance between attention maps, each flattened to a vector.
 
     Args:
@@ -57,7 +58,7 @@ def attention_loss(teacher: Sequence[Any], student: Sequence[Any]):
     return sum(losses) / len(losses)
 
 
-def token_loss(teacher, student):
+def token_loss(teacher: Tensor, student: Tensor) -> Tensor:
     """Cosine distance between tokens float ``[batch, token, feature]``, mean over tokens: float ``[batch]``.
 
     Source: Tiny-WiFo, Eqs. (5), (6), whose form is not public: every token counts the same, whatever its length.
@@ -105,7 +106,7 @@ def selection_layers(terms: Sequence[str], student: Any, teacher: Any, kind: str
     return {place: selection_layer(place, student, teacher, kind, scope) for place in places}
 
 
-def selected_loss(selection: keras.layers.Layer, teacher, student):
+def selected_loss(selection: keras.layers.Layer, teacher: Tensor, student: Tensor) -> Tensor:
     """:func:`token_loss` after a layer of :func:`selection_layer`, float ``[batch]``."""
     if isinstance(selection, LinearMatch):
         return token_loss(teacher, selection(student))
@@ -153,7 +154,7 @@ class Taught(PhasedTraining):
         autonomous: int = 4,
         passive: int = 1,
         seed: int = 0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(kind != "none", autonomous, passive, **kwargs)
         check_kind(kind, teacher, terms, selection)
@@ -190,7 +191,7 @@ class Taught(PhasedTraining):
     def check_maps(self, teacher: Any) -> None:
         """ConfigError unless the attention maps of student and teacher can be compared."""
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
         """Loss of every sample."""
         idle = [*self.idle(), *([] if self.passive else self.selections.values())]
         # A gradient of zero where a step does not use weights: so all backends step alike.
@@ -201,7 +202,7 @@ class Taught(PhasedTraining):
         """Layers of the student that a step does not use."""
         return []
 
-    def losses_of(self, x, training=False) -> dict[str, Any]:
+    def losses_of(self, x: Tensor, training: bool = False) -> dict[str, Any]:
         """Terms of the loss, weighted, by name, float ``[batch]`` each: they add up to the loss."""
         raise NotImplementedError
 

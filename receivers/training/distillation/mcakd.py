@@ -12,6 +12,7 @@ from receivers.models.masking import TASKS, hidden_tokens
 from receivers.models.wifo import Trace, WiFo
 from receivers.training.distillation.base import Taught, attention_loss, matched_layers
 from receivers.training.masked import add_noise, draw_masks, masked_mse
+from simulator.core.backend import Tensor
 from simulator.core.errors import ConfigError
 
 
@@ -60,7 +61,7 @@ class Mcakd(Taught):
         ratio: float = 0.85,
         frequency_axis: int = 1,
         noise_snr_db: float | None = None,
-        **options,
+        **options: Any,
     ):
         super().__init__(student, teacher, kind, **options)
         if not tasks or not set(tasks) <= set(TASKS):
@@ -74,12 +75,12 @@ class Mcakd(Taught):
         self._active = (self.tasks[step % len(self.tasks)],) if self.rotate else self.tasks
         super().set_step(epoch, step, (self._active, shape))
 
-    def __call__(self, x, *args, **kwargs):
+    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Validate here: Keras would wrap a ConfigError raised in ``call``."""
         draw_masks(self.tasks, 1, self.student.grid(x.shape), 0, self.ratio, self.frequency_axis)
         return super().__call__(x, *args, **kwargs)
 
-    def losses_of(self, x, training=False) -> dict[str, Any]:
+    def losses_of(self, x: Tensor, training: bool = False) -> dict[str, Any]:
         """Terms of the loss, mean over the tasks, weighted: they add up to the loss.
 
         Args:
@@ -103,7 +104,9 @@ class Mcakd(Taught):
                 total[name] = total.get(name, 0.0) + value / len(masks)
         return total
 
-    def _task(self, x, visible, axis, target, hidden, valid) -> dict[str, Any]:
+    def _task(
+        self, x: Tensor, visible: Tensor, axis: int, target: Tensor, hidden: Tensor, valid: Tensor
+    ) -> dict[str, Any]:
         """Terms under one mask."""
         if not self.passive:
             return {"mse": masked_mse(target, self.student(x, visible, axis=axis), hidden, valid)}
