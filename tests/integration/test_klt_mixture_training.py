@@ -41,7 +41,7 @@ def weights(tmp_path_factory):
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("coding", ["entropy", "fixed"])
 def test_more_bits_higher_similarity(weights, coding, layers):
-    folder, task = weights
+    folder, _ = weights
     h = random_clusters(np.random.default_rng(9), layers * 60, PANEL, 8, 360e3).reshape(60, layers, 8, 8)[:, None]
     config = config_of(layers)
     scores, csi = [], CsiEstimate(h, np.zeros((60, 1), np.float32))

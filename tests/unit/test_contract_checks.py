@@ -388,7 +388,7 @@ class SmallTransformer(BeamTransformer):
 
 
 class Doubled(SmallTransformer):
-    call = lambda self, tokens, training=False: 2 * super(Doubled, self).call(tokens)  # noqa: E731
+    call = lambda self, tokens, training=False: 2 * super().call(tokens)  # noqa: E731
 
 
 class SixBeams(SmallTransformer):
