@@ -67,6 +67,7 @@ class BeamDelayCoder:
         ends = np.cumsum(tables.frequency, axis=1)
         self._start = (ends - tables.frequency).astype(np.uint64).ravel()
         self._frequency = tables.frequency.astype(np.uint64).ravel()
+        self._lengths = tables.lengths
         self._ends = (ends + TOTAL * np.arange(len(ends))[:, None]).ravel()
         cells = np.concatenate([[0], np.cumsum(tables.origin)])
         self._origins = []  # ends of the sizes 0, 1, ... of the origin, for every step
@@ -106,9 +107,9 @@ class BeamDelayCoder:
             found[rows] = PRECISION - np.log2(self._origins[step][size] - self._origins[step][size - 1])
         return found
 
-    def ideal_bits(self, content: Content) -> np.ndarray:
-        """Ideal length of the coefficients after their contexts, float ``[place, report, layer]``."""
-        lengths = self.tables.lengths[self.bins(content), _symbols(content)]
+    def ideal_bits(self, content: Content, bins: np.ndarray | None = None) -> np.ndarray:
+        """Ideal length of the coefficients, float ``[place, report, layer]``, in their own contexts or these tables."""
+        lengths = self._lengths[self.bins(content) if bins is None else bins, _symbols(content)]
         for part in (np.abs(content.real), np.abs(content.imag)):
             beyond = part >= CAP
             lengths[beyond] += 2 * np.floor(np.log2(part[beyond] - CAP + 1)) + 1

@@ -1,0 +1,185 @@
+"""Rate-distortion optimised quantisation of beam-delay cells with the true code lengths of the entropy coder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from receivers.beamdelay.coder import BeamDelayCoder, Content
+from receivers.beamdelay.contexts import CAP
+from receivers.beamdelay.frame import Frame
+from receivers.beamdelay.tables import LEVEL_UNIT
+
+SLOPE = 0.06  # squared steps that a bit is worth
+_OFFSET = 0.36  # of the first, plain decision: a part is rounded up from 1 - 0.36 on
+
+
+@dataclass(frozen=True)
+class Target:
+    """Directions in the frame, before quantisation.
+
+    Args:
+        group: ``[report]``.
+        row: of the origins, ``[report, layer]``.
+        c: aligned coefficients complex64 ``[report, layer, row, subband]``.
+        cells: the same around the origins, complex64 ``[place, report, layer]``.
+    """
+
+    group: np.ndarray
+    row: np.ndarray
+    c: np.ndarray
+    cells: np.ndarray
+
+
+class Quantizer:
+    """Decides on the parts of every coefficient.
+
+    A coefficient takes the pair of whole parts, each rounded, one less, or 0, of least :math:`|x - q|^2 + \\mu \\ell`,
+    :math:`\\ell` being its code length in the contexts of the decisions so far. Contexts and phases of the subbands are
+    then brought up to date, and everything is decided anew.
+
+    Args:
+        frame: of the directions.
+        coder: entropy coder.
+        steps: sizes of the steps, by their index.
+        slope: mu, squared steps for a bit; 0 switches the optimisation off.
+        rounds: decisions with contexts.
+        refit: fit the phases of the subbands to the decisions.
+    """
+
+    def __init__(
+        self,
+        frame: Frame,
+        coder: BeamDelayCoder,
+        steps: list[float],
+        *,
+        slope: float = SLOPE,
+        rounds: int = 2,
+        refit: bool = True,
+    ):
+        self.frame, self.coder, self.steps = frame, coder, np.array(steps, np.float32)
+        self.slope, self.rounds, self._refit = slope, rounds, refit
+        self._lengths = coder.tables.lengths
+        self._levels = (coder.tables.levels / LEVEL_UNIT).astype(np.float32)
+
+    def target(self, v: np.ndarray, step: np.ndarray) -> Target:
+        """Directions complex64 ``[report, layer, subband, port]`` in the frame, sparse at a step ``[report]``."""
+        group, c = self.frame.beams(v)
+        return self.aligned(group, c, step)
+
+    def aligned(self, group: np.ndarray, c: np.ndarray, step: np.ndarray) -> Target:
+        """Coefficients of beams complex64 ``[report, layer, row, subband]`` with the phases for a step ``[report]``."""
+        flat = c.reshape(-1, *c.shape[2:])
+        flat = self.frame.align(flat, np.repeat(step, c.shape[1]))
+        row, cells = self.frame.to_origin(flat)
+        row, flat = row.reshape(c.shape[:2]), flat.reshape(c.shape)
+        return Target(group, row, flat, self._places(cells, row.shape))
+
+    def _places(self, cells: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        return np.ascontiguousarray(cells.reshape(*shape, -1)[..., self.coder.grid.order].transpose(2, 0, 1))
+
+    def plain(self, target: Target, step: np.ndarray) -> Content:
+        """Parts with a dead zone, for steps by index ``[report]``."""
+        y = target.cells / self.steps[step][:, None]
+        real, imag = (np.sign(x) * np.floor(np.abs(x) + np.float32(_OFFSET)) for x in (y.real, y.imag))
+        return self._content(target, step, real.astype(np.int32), imag.astype(np.int32))
+
+    def _content(self, target: Target, step: np.ndarray, real: np.ndarray, imag: np.ndarray) -> Content:
+        size = np.round(target.cells[0].real / self.steps[step][:, None]).astype(np.int32)
+        real[0], imag[0] = self.coder.limit_origin(size, step), 0
+        return Content(target.group, step, target.row, real, imag)
+
+    def __call__(self, target: Target, step: np.ndarray) -> Content:
+        """Content of reports with these steps, by index ``[report]``."""
+        content = self.plain(target, step)
+        if not self.slope:
+            return content
+        for number in range(self.rounds):
+            bins = self.coder.bins(content)
+            content = self.decide(target, step, bins, np.full(len(step), self.slope))
+            if self._refit and number < self.rounds - 1:
+                target = self.refit(target, content, bins)
+        return content
+
+    def refit(self, target: Target, content: Content, bins: np.ndarray) -> Target:
+        """The target with the phases that fit the content best."""
+        values = self.coder.values(content, bins, self.steps)
+        flat = target.c.reshape(-1, *target.c.shape[2:])
+        cells = self.frame.refit(flat, target.row.ravel(), values.reshape(len(flat), -1))
+        return replace(target, cells=self._places(cells, target.row.shape))
+
+    def decide(self, target: Target, step: np.ndarray, bins: np.ndarray, slope: np.ndarray) -> Content:
+        """Best parts of all coefficients, their tables given.
+
+        Args:
+            target: directions.
+            step: index ``[report]``.
+            bins: tables ``[place, report, layer]``.
+            slope: squared steps for a bit, ``[report]``.
+        """
+        candidates = self.candidates(target, step, bins)
+        real, imag = np.zeros((2, *target.cells.shape), np.int32)
+        real[candidates.at], imag[candidates.at] = candidates.best(slope)
+        return self._content(target, step, real, imag)
+
+    def candidates(self, target: Target, step: np.ndarray, bins: np.ndarray) -> Candidates:
+        """What the coefficients that are not 0 anyway may become."""
+        y = target.cells / self.steps[step][:, None]
+        parts = [np.abs(y.real), np.abs(y.imag)]
+        at = np.nonzero(np.maximum(*parts) > 0.5)
+        at = tuple(x[at[0] > 0] for x in at)
+        table = bins[at]
+        levels = self._levels[table]
+        rows = np.arange(len(table))
+        sizes, errors = [], []
+        for part in parts:
+            x = part[at]
+            high = np.round(x).astype(np.int32)
+            size = np.stack([high, np.maximum(high - 1, 0), np.zeros_like(high)])
+            level = np.where(size >= CAP, size, levels[rows, np.minimum(size, CAP)])
+            sizes.append(size)
+            errors.append(np.square(x - level))
+        distortion = errors[0][:, None] + errors[1]  # [real, imag, coefficient]
+        symbol = np.minimum(sizes[0], CAP)[:, None] * (CAP + 1) + np.minimum(sizes[1], CAP)
+        length = self._lengths[table, symbol]
+        for size in (sizes[0][:, None], sizes[1]):
+            beyond = np.maximum(size - CAP, 0) + 1
+            length = length + np.where(size >= CAP, 2 * np.floor(np.log2(beyond)) + 1, 0)
+        signs = [np.sign(x[at]).astype(np.int32) for x in (y.real, y.imag)]
+        return Candidates(at, sizes, signs, distortion.reshape(9, -1), length.reshape(9, -1), self._lengths[table, 0])
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Nine pairs of parts for every coefficient, with squared errors [steps^2] and code lengths [bit].
+
+    Args:
+        at: place, report and layer of the coefficients.
+        sizes: real and imaginary sizes, each ``[3, coefficient]``.
+        signs: of the parts.
+        distortion: ``[9, coefficient]``.
+        length: ``[9, coefficient]``.
+        zero: code length of a 0.
+    """
+
+    at: tuple[np.ndarray, ...]
+    sizes: list[np.ndarray]
+    signs: list[np.ndarray]
+    distortion: np.ndarray
+    length: np.ndarray
+    zero: np.ndarray
+
+    def choice(self, slope: np.ndarray) -> np.ndarray:
+        """Number of the best pair for slopes ``[report]``."""
+        return (self.distortion + slope[self.at[1]].astype(np.float32) * self.length).argmin(axis=0)
+
+    def nonzero(self, pair: np.ndarray) -> np.ndarray:
+        """Whether these pairs have a part that is not 0."""
+        rows = np.arange(len(pair))
+        return (self.sizes[0][pair // 3, rows] > 0) | (self.sizes[1][pair % 3, rows] > 0)
+
+    def best(self, slope: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Best parts for slopes ``[report]``."""
+        pair, rows = self.choice(slope), np.arange(len(self.zero))
+        return self.signs[0] * self.sizes[0][pair // 3, rows], self.signs[1] * self.sizes[1][pair % 3, rows]
