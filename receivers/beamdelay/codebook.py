@@ -58,15 +58,11 @@ class BeamDelayCodebook(PmiCodebook):
         if self._search is not None:
             return _pmi(self._search(v))
         target = self._quantizer.target(v, np.full(len(v), self.steps[0], np.float32))
-        return _pmi(self._quantizer(target, np.zeros(len(v), np.int64)))
+        return _pmi(self._quantizer(target, np.zeros(len(v), np.int64))[0])
 
     def pack(self, pmi: Pmi) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Part 1 (nothing), part 2 with the length of a report cut to ``bits``, and its length."""
-        found, num_bits = self.coder.encode(_content(pmi))
-        bits = np.zeros((len(found), self.part2_bits), np.uint8)
-        width = min(found.shape[1], self.part2_bits)
-        bits[:, :width] = found[:, :width]
-        num_bits = np.minimum(num_bits, self.part2_bits)
+        bits, num_bits = self.coder.encode(_content(pmi), self.part2_bits)
         if self._search is not None:
             num_bits[:] = self.part2_bits
         return np.zeros((len(bits), 0), np.uint8), bits, num_bits

@@ -38,6 +38,20 @@ class Content:
         places = (slice(None), reports)
         return Content(self.group[reports], self.step[reports], self.row[reports], self.real[places], self.imag[places])
 
+    def mixed(self, reports: np.ndarray, other: Content) -> Content:
+        """``other`` in some reports, bool ``[report]``, this elsewhere."""
+        step = np.where(reports, other.step, self.step)
+        real, imag = (
+            np.where(reports[:, None], y, x) for x, y in ((self.real, other.real), (self.imag, other.imag))
+        )  # fmt: skip
+        return Content(self.group, step, self.row, real, imag)
+
+    def replaced(self, reports: np.ndarray, other: Content) -> Content:
+        """The same with other coefficients in some reports."""
+        real, imag = self.real.copy(), self.imag.copy()
+        real[:, reports], imag[:, reports] = other.real, other.imag
+        return Content(self.group, self.step, self.row, real, imag)
+
 
 class BeamDelayCoder:
     r"""Range code of group, step, origins and coefficients, these in the order of their importance.
@@ -87,7 +101,7 @@ class BeamDelayCoder:
         symbols = _symbols(content)
         energy = np.repeat(self.energies[content.step], self.rank)
         flat = symbols.reshape(len(symbols), -1)
-        step = max(1, 2**22 // (NUM_FEATURES * len(symbols)))
+        step = max(1, 2**20 // (NUM_FEATURES * len(symbols)))
         found = [
             self.contexts.bins(self.contexts.features(flat[:, i : i + step], energy[i : i + step]))
             for i in range(0, flat.shape[1], step)
@@ -116,17 +130,20 @@ class BeamDelayCoder:
         lengths[0] = self.origin_bits(content)
         return lengths
 
-    def encode(self, content: Content) -> tuple[np.ndarray, np.ndarray]:
-        """Bits uint8 ``[report, bit]``, zero padded, and their number ``[report]``."""
-        parts = [self._encode(content.of(slice(i, i + _REPORTS))) for i in range(0, len(content.group), _REPORTS)]
-        num_bits = np.concatenate([part[1] for part in parts])
-        bits = np.zeros((len(num_bits), num_bits.max()), np.uint8)
-        for index, (octets, _) in enumerate(parts):
-            part = np.unpackbits(octets, axis=1)[:, : bits.shape[1]]
-            bits[index * _REPORTS : index * _REPORTS + len(part), : part.shape[1]] = part
-        return bits, num_bits
+    def encode(self, content: Content, most_bits: int) -> tuple[np.ndarray, np.ndarray]:
+        """Bits uint8 ``[report, most_bits]``, zero padded, and their number ``[report]``.
 
-    def _encode(self, content: Content) -> tuple[np.ndarray, np.ndarray]:
+        Of a report whose code is longer the first coefficients are sent, as many as ``most_bits`` determine: all, if
+        what remains are zeros and the code up to them has ``most_bits - 1`` bits.
+        """
+        parts = [
+            self._encode(content.of(slice(i, i + _REPORTS)), most_bits)
+            for i in range(0, len(content.group), _REPORTS)
+        ]  # fmt: skip
+        bits, num_bits = zip(*parts, strict=True)
+        return np.concatenate(bits), np.concatenate(num_bits)
+
+    def _encode(self, content: Content, most_bits: int) -> tuple[np.ndarray, np.ndarray]:
         encoder = RangeEncoder(len(content.group))
         for size, value in zip(self._heads, (content.group, content.step, *content.row.T), strict=True):
             if size > 1:
@@ -153,7 +170,13 @@ class BeamDelayCoder:
                     if beyond[at].any():
                         for part in (content.real, content.imag):
                             _put_escape(encoder, np.abs(part[at]) - CAP)
-        return encoder.finish()
+        cut = encoder.lower_ends(most_bits)
+        octets, num_bits = encoder.finish()
+        bits = np.zeros_like(cut)
+        whole = np.unpackbits(octets, axis=1)[:, :most_bits]
+        bits[:, : whole.shape[1]] = whole
+        bits = np.where((num_bits <= most_bits)[:, None], bits, cut)
+        return bits, np.minimum(num_bits, most_bits)
 
     def decode(self, bits: np.ndarray, num_bits: np.ndarray) -> tuple[Content, np.ndarray]:
         """Content of reports uint8 ``[report, bit]``, and the tables of their coefficients."""
@@ -232,16 +255,23 @@ class BeamDelayCoder:
             bins: :meth:`bins`.
             steps: sizes of the steps, by their index.
         """
-        parts = []
-        for part in (content.real, content.imag):
-            size = np.abs(part)
-            level = self.tables.levels[bins, np.minimum(size, CAP)] / np.float32(LEVEL_UNIT)
-            parts.append(np.sign(part) * np.where(size >= CAP, size, level))
-        x = (parts[0] + 1j * parts[1]) * np.asarray(steps)[content.step][:, None]
-        x[0] = content.real[0] * np.asarray(steps)[content.step][:, None]
-        cells = np.empty(x.shape, np.complex64)
-        cells[self.grid.order] = x
+        cells = np.empty((len(content.real), *content.row.shape), np.complex64)
+        cells[self.grid.order] = self.values_by_place(content, bins, steps)
         return np.moveaxis(cells, 0, 2)
+
+    def values_by_place(self, content: Content, bins: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """:meth:`values`, complex64 ``[place, report, layer]``."""
+        step = np.asarray(steps, np.float32)[content.step][:, None]
+        at = np.nonzero((content.real != 0) | (content.imag != 0))
+        parts = []
+        for part in (content.real[at], content.imag[at]):
+            size = np.abs(part)
+            level = self.tables.levels[bins[at], np.minimum(size, CAP)] / np.float32(LEVEL_UNIT)
+            parts.append(np.sign(part) * np.where(size >= CAP, size, level))
+        x = np.zeros(content.real.shape, np.complex64)
+        x[at] = parts[0] + 1j * parts[1]
+        x[0] = content.real[0]
+        return x * step
 
 
 class _State:

@@ -49,7 +49,8 @@ class Contexts:
 
     def __init__(self, grid: Grid, network: dict[str, np.ndarray]):
         self.grid = grid
-        self.w1, self.w2, self.w3 = (network[key].astype(np.float32) for key in ("w1", "w2", "w3"))
+        self._in = np.concatenate([network["w1"], network["w3"][:, None]], axis=1).T.astype(np.float32).copy()
+        self._out = network["w2"].astype(np.float32)
         self.b1 = np.ascontiguousarray(network["b1"].astype(np.float32)[grid.kind].T)  # [hidden, place]
         self.b2 = network["b2"].astype(np.float32)[grid.kind]
         self._rows = _Groups(grid.row, grid.num_rows)
@@ -77,13 +78,15 @@ class Contexts:
     def bins(self, features: np.ndarray, place: Any = slice(None)) -> np.ndarray:
         """Number of the table, 0..63, int32 ``[place, item]``."""
         shape = features.shape[1:]
-        flat = features.reshape(NUM_FEATURES, -1)
-        hidden = (self.w1.T @ flat).reshape(-1, *shape)
+        found = (self._in @ features.reshape(NUM_FEATURES, -1)).reshape(-1, *shape)
+        hidden, score = found[:-1], found[-1]
         hidden += self.b1[:, place, None]
         hidden *= np.float32(1 / 32)
-        np.clip(np.floor(hidden, out=hidden), 0, 255, out=hidden)
-        score = (self.w2 @ hidden.reshape(len(hidden), -1) + self.w3 @ flat).reshape(shape) + self.b2[place, None]
-        return np.clip((score + 7168) * np.float32(1 / 256), 0, NUM_BINS - 1).astype(np.int32)
+        np.floor(hidden, out=hidden)
+        np.clip(hidden, 0, 255, out=hidden)
+        score += (self._out @ hidden.reshape(len(hidden), -1)).reshape(shape)
+        score += self.b2[place, None] + np.float32(7168)
+        return np.clip(score * np.float32(1 / 256), 0, NUM_BINS - 1).astype(np.int32)
 
 
 class _Groups:

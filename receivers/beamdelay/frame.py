@@ -10,7 +10,7 @@ from simulator.core.types import Panel
 
 _STRONG = 4  # beams whose energy chooses the group
 _MANY = 4  # elements along an axis from which its beams may be rotated
-_KEPT = 0.7  # coefficients above this many steps decide on the phases
+_KEPT = 0.85  # coefficients above this many steps decide on the phases
 _ROUNDS, _FIRST_ROUNDS = 8, 3  # of the phases: all, and those before the best start is chosen
 
 

@@ -31,6 +31,10 @@ class Target:
     c: np.ndarray
     cells: np.ndarray
 
+    def of(self, reports: np.ndarray) -> Target:
+        """Some of the reports."""
+        return Target(self.group[reports], self.row[reports], self.c[reports], self.cells[:, reports])
+
 
 class Quantizer:
     """Decides on the parts of every coefficient.
@@ -90,17 +94,20 @@ class Quantizer:
         real[0], imag[0] = self.coder.limit_origin(size, step), 0
         return Content(target.group, step, target.row, real, imag)
 
-    def __call__(self, target: Target, step: np.ndarray) -> Content:
-        """Content of reports with these steps, by index ``[report]``."""
+    def __call__(self, target: Target, step: np.ndarray) -> tuple[Content, Target]:
+        """Content of reports with these steps, by index ``[report]``, and the target with the phases fitted to it."""
         content = self.plain(target, step)
-        if not self.slope:
-            return content
-        for number in range(self.rounds):
+        for number in range(self.rounds if self.slope else 0):
             bins = self.coder.bins(content)
-            content = self.decide(target, step, bins, np.full(len(step), self.slope))
-            if self._refit and number < self.rounds - 1:
+            if self._refit and number:
                 target = self.refit(target, content, bins)
-        return content
+            content = self.decide(target, step, bins, np.full(len(step), self.slope))
+        return content, target
+
+    def error(self, target: Target, content: Content, bins: np.ndarray) -> np.ndarray:
+        """Squared error of every report, the energy of a layer being 1."""
+        x = target.cells - self.coder.values_by_place(content, bins, self.steps)
+        return np.sum(np.square(x.real) + np.square(x.imag), axis=(0, 2))
 
     def refit(self, target: Target, content: Content, bins: np.ndarray) -> Target:
         """The target with the phases that fit the content best."""
@@ -119,8 +126,12 @@ class Quantizer:
             slope: squared steps for a bit, ``[report]``.
         """
         candidates = self.candidates(target, step, bins)
+        return self.chosen(target, step, candidates, candidates.choice(slope))
+
+    def chosen(self, target: Target, step: np.ndarray, candidates: Candidates, pair: np.ndarray) -> Content:
+        """Content with one pair of parts for every candidate."""
         real, imag = np.zeros((2, *target.cells.shape), np.int32)
-        real[candidates.at], imag[candidates.at] = candidates.best(slope)
+        real[candidates.at], imag[candidates.at] = candidates.parts(pair)
         return self._content(target, step, real, imag)
 
     def candidates(self, target: Target, step: np.ndarray, bins: np.ndarray) -> Candidates:
@@ -179,7 +190,7 @@ class Candidates:
         rows = np.arange(len(pair))
         return (self.sizes[0][pair // 3, rows] > 0) | (self.sizes[1][pair % 3, rows] > 0)
 
-    def best(self, slope: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Best parts for slopes ``[report]``."""
-        pair, rows = self.choice(slope), np.arange(len(self.zero))
+    def parts(self, pair: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Parts of these pairs."""
+        rows = np.arange(len(pair))
         return self.signs[0] * self.sizes[0][pair // 3, rows], self.signs[1] * self.sizes[1][pair % 3, rows]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from math import isqrt
 
 import numpy as np
@@ -15,6 +14,10 @@ _SPACING = 2  # of energies that a report may name, in quarters of an octave
 _PER_COEFFICIENT = 6.8  # bits, for the first guess of the step
 _LEAST, _MOST = 0.02, 1.0  # slopes between which the budget is filled [squared steps per bit]
 _HALVINGS = 7
+_CHANGES = 4  # single changes that use up what the slope leaves
+_TRIED = 2  # steps, from the predicted one on to finer ones
+_PASSES = 2  # with contexts brought up to date
+_TRUST = 4.0  # bits by which a report may grow because its contexts came out cheaper than planned
 _SPARE = 1.0  # bit, which the range coder may need on top of the ideal length
 _SLACK = 1.06  # a step may ask for this share of the budget at the usual slope
 
@@ -40,8 +43,8 @@ class BudgetSearch:
     """Content of reports whose code, up to the last coefficient that is not 0, fits in a number of bits.
 
     The step: the finest whose length, predicted from the number of coefficients and then corrected by the true length
-    at one step, is within the budget. The decisions: the least slope that fits, by bisection, twice, with phases and
-    contexts brought up to date in between.
+    at one step, is within the budget. The decisions: the least slope that fits, by bisection, then single changes of
+    most gain that still fit; again with phases and contexts brought up to date.
 
     Args:
         quantizer: of the reports.
@@ -53,32 +56,40 @@ class BudgetSearch:
 
     def __call__(self, v: np.ndarray) -> Content:
         """Content for directions complex64 ``[report, layer, subband, port]``."""
-        q = self._quantizer
-        middle = len(q.steps) // 2
-        target = q.target(v, np.full(len(v), q.steps[middle]))
+        q, reports = self._quantizer, len(v)
+        target = q.target(v, np.full(reports, q.steps[len(q.steps) // 2]))
         guess = self._guess(target)
         step = self._finest(guess)
-        content = q.plain(target, step)
+        usual = np.full(reports, q.slope)
+        content = q.decide(target, step, self._coder.bins(q.plain(target, step)), usual)
         bins = self._coder.bins(content)
-        slope = np.full(len(v), q.slope)
-        content = q.decide(target, step, bins, slope)
         length = self._length(content, bins)
-        better = self._finest(guess * (length / np.take_along_axis(guess, step[None], axis=0)[0]))
-        moved = better != step
-        step = better
+        step = self._finest(guess * (length / np.take_along_axis(guess, step[None], axis=0)[0]))
         target = q.refit(target, content, bins)
-        if moved.any():
-            content = _mixed(moved, q.plain(target, step), replace(content, step=step))
+        best, least = None, np.full(reports, np.inf)
+        for finer in range(_TRIED):
+            tried = np.minimum(step + finer, len(q.steps) - 1)
+            content, error = self._filled(target, tried, bins)
+            better = error < least
+            least = np.where(better, error, least)
+            best = content if best is None else best.mixed(better, content)
+        return best
+
+    def _filled(self, target: Target, step: np.ndarray, bins: np.ndarray) -> tuple[Content, np.ndarray]:
+        """Content with given steps, and its squared error."""
+        q, most = self._quantizer, self.bits - _SPARE
+        bins = self._coder.bins(q.decide(target, step, bins, np.full(len(step), q.slope)))
+        budget = np.full(len(step), most)
+        for _ in range(_PASSES):
+            content, planned = self._fill(target, step, bins, budget)
             bins = self._coder.bins(content)
-        budget = np.full(len(v), self.bits - _SPARE)
-        for last in (False, True):
-            content = q.decide(target, step, bins, self._slope(target, step, bins, budget))
-            planned = self._length(content, bins)
-            if not last:
-                bins = self._coder.bins(content)
-                target = q.refit(target, content, bins)
-                budget = budget - np.clip(self._length(content, bins) - planned, -4, 4) / 2
-        return content
+            length = self._length(content, bins)
+            budget = most - np.maximum(length - planned, -_TRUST)
+        rows = np.flatnonzero(length > most)
+        if rows.size:
+            shorter, _ = self._fill(target.of(rows), step[rows], bins[:, rows], budget[rows] - 1)
+            content = content.replaced(rows, shorter)
+        return content, q.error(target, content, bins)
 
     def _guess(self, target: Target) -> np.ndarray:
         """Predicted lengths ``[step, report]``."""
@@ -97,31 +108,43 @@ class BudgetSearch:
         last = len(flat) - 1 - found[::-1].argmax(axis=0)
         return self._coder.head_bits() + np.cumsum(flat, axis=0)[last, np.arange(flat.shape[1])]
 
-    def _slope(self, target: Target, step: np.ndarray, bins: np.ndarray, budget: np.ndarray) -> np.ndarray:
-        """Least slope ``[report]`` whose decisions fit in ``budget``, their tables given."""
+    def _fill(
+        self, target: Target, step: np.ndarray, bins: np.ndarray, budget: np.ndarray
+    ) -> tuple[Content, np.ndarray]:
+        """Content that fits in ``budget [report]``, the tables given, and its length with them."""
         candidates = self._quantizer.candidates(target, step, bins)
         place, report, layer = candidates.at
-        layers = bins.shape[2]
-        zero = np.moveaxis(self._coder.tables.lengths[bins, 0], 1, 2).reshape(-1, bins.shape[1])
+        layers, reports = bins.shape[2], np.arange(len(step))
+        zero = np.moveaxis(self._coder.tables.lengths[bins, 0], 1, 2).reshape(-1, len(step))
         zero[:layers] = self._coder.origin_bits(self._quantizer.plain(target, step)).T
         zero = np.cumsum(zero, axis=0) + self._coder.head_bits()
-        order = place * layers + layer
+        order, rows = place * layers + layer, np.arange(len(place))
+
+        def length(pair: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            last = np.full(len(step), layers - 1)
+            np.maximum.at(last, report, np.where(candidates.nonzero(pair), order, 0))
+            more = candidates.length[pair, rows] - candidates.zero
+            return zero[last, reports] + np.bincount(report, more, len(step)), last
+
         low, high = np.full(len(step), np.log(_LEAST)), np.full(len(step), np.log(_MOST))
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            pair = candidates.choice(np.exp(middle))
-            more = candidates.length[pair, np.arange(len(pair))] - candidates.zero
-            last = np.full(len(step), layers - 1)
-            np.maximum.at(last, report, np.where(candidates.nonzero(pair), order, 0))
-            length = zero[last, np.arange(len(step))] + np.bincount(report, more, len(step))
-            fits = length <= budget
+            fits = length(candidates.choice(np.exp(middle)))[0] <= budget
             high, low = np.where(fits, middle, high), np.where(fits, low, middle)
-        return np.exp(high)
-
-
-def _mixed(rows: np.ndarray, one: Content, other: Content) -> Content:
-    """``one`` in these reports, ``other`` elsewhere."""
-    real, imag = (
-        np.where(rows[:, None], a, b) for a, b in ((one.real, other.real), (one.imag, other.imag))
-    )  # fmt: skip
-    return replace(one, real=real, imag=imag)
+        pair = candidates.choice(np.exp(high))
+        for _ in range(_CHANGES):
+            used, last = length(pair)
+            gain = candidates.distortion[pair, rows] - candidates.distortion
+            cost = candidates.length - candidates.length[pair, rows]
+            cost = cost + np.where(order > last[report], zero[order, report] - zero[last[report], report], 0)
+            gain = np.where(cost <= (budget - used)[report], gain, 0)
+            most = np.zeros(len(step), np.float32)
+            np.maximum.at(most, report, gain.max(axis=0))
+            now = (gain.max(axis=0) == most[report]) & (most[report] > 1e-4)
+            if not now.any():
+                break
+            first = np.full(len(step), len(place))
+            np.minimum.at(first, report[now], rows[now])
+            now = first[first < len(place)]
+            pair[now] = gain[:, now].argmax(axis=0)
+        return self._quantizer.chosen(target, step, candidates, pair), length(pair)[0]

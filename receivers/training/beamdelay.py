@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from receivers.beamdelay.coder import BeamDelayCoder
 from receivers.beamdelay.contexts import CAP, NUM_BINS, NUM_FEATURES, NUM_SYMBOLS, Contexts, energy_table
 from receivers.beamdelay.frame import Frame
 from receivers.beamdelay.grid import BEAM_1, BEAM_2, NUM_CLASSES, TAP, Grid
+from receivers.beamdelay.quantizer import SLOPE, Quantizer
 from receivers.beamdelay.tables import LEVEL_UNIT, ORIGIN_CELLS, Tables, shares
 from receivers.coding.range_coder import TOTAL
+from simulator.core.content import sha256
+from simulator.core.types import Panel
+from simulator.data.store import ChannelStore, write_json
+from simulator.maths.transforms import subband_eigenvectors
 
 _ENERGIES = np.array([1, 2, 4, 8, 16, 32, 64, 128])  # least energies of the ordered classes of the network
 _FEATURE, _HIDDEN, _WEIGHT = 16, 32, 64  # whole numbers that stand for 1
 _SCORE = _FEATURE * _WEIGHT
 _MOST_HIDDEN = 255 / _HIDDEN
 _BATCH = 4096
+_STEPS = (0.03, 0.36)  # of the training, for a layer of energy 1
 
 
 @dataclass(frozen=True)
@@ -49,20 +57,128 @@ class Cells:
 
 
 def quantized(
-    frame: Frame, v: np.ndarray, rng: np.random.Generator, steps: tuple[float, float], offset: float = 0.36
+    frame: Frame, v: np.ndarray, rng: np.random.Generator, steps: tuple[float, float], tables: Tables | None = None
 ) -> Cells:
-    """Directions complex64 ``[item, subband, port]`` with steps drawn log-uniformly, and a dead zone."""
-    step = np.exp(rng.uniform(*np.log(steps), len(v))).astype(np.float32)
+    """Directions complex64 ``[item, subband, port]`` with one of 16 steps, drawn at random.
+
+    With a dead zone; with tables by the rate-distortion optimised quantiser that uses them.
+    """
+    sizes = np.geomspace(*steps, 16)
+    index = rng.integers(0, len(sizes), len(v))
+    idle = tables or _idle()
+    coder = BeamDelayCoder(Grid(frame.shape, idle.importance), idle, frame.num_groups, 1, _energies(sizes))
+    quantizer = Quantizer(frame, coder, list(sizes), slope=0 if tables is None else SLOPE)
     parts = []
     for start in range(0, len(v), 512):
-        rows = slice(start, start + 512)
-        _, c = frame.beams(v[rows, None])
-        parts.append(frame.to_origin(frame.align(c[:, 0], step[rows]))[1])
-    x = np.concatenate(parts) / step[:, None]
-    q = np.stack([x.real, x.imag])
-    q = (np.sign(q) * np.floor(np.abs(q) + offset)).astype(np.int16)
-    q[0, :, 0] = np.maximum(q[0, :, 0], 1)
-    return Cells(frame.shape, step, x, q)
+        step = index[start : start + 512]
+        target = quantizer.target(v[start : start + 512, None], quantizer.steps[step])
+        content, target = quantizer(target, step)
+        parts.append(np.stack([target.cells, content.real + 1j * content.imag])[..., 0])
+    found = np.empty((2, len(v), coder.grid.size), np.complex64)
+    found[:, :, coder.grid.order] = np.swapaxes(np.concatenate(parts, axis=2), 1, 2)
+    step = quantizer.steps[index]
+    q = np.stack([found[1].real, found[1].imag]).astype(np.int16)
+    return Cells(frame.shape, step, found[0] / step[:, None], q)
+
+
+def _energies(sizes: np.ndarray) -> list[int]:
+    return [round(1 / size**2) for size in sizes]
+
+
+def _idle() -> Tables:
+    """Tables that say nothing."""
+    one = np.ones((NUM_BINS, NUM_SYMBOLS))
+    return Tables(
+        importance=np.zeros(NUM_CLASSES, int), **_idle_network(), frequency=shares(one, TOTAL),
+        origin=shares(one[0, :ORIGIN_CELLS], TOTAL, 64)[0],
+        levels=np.tile(np.arange(CAP + 1) * LEVEL_UNIT, (NUM_BINS, 1)),
+    )  # fmt: skip
+
+
+def _idle_network() -> dict[str, np.ndarray]:
+    shapes = {"w1": (NUM_FEATURES, 1), "b1": (NUM_CLASSES, 1), "w2": 1, "w3": NUM_FEATURES, "b2": NUM_CLASSES}
+    return {key: np.zeros(shape, np.int64) for key, shape in shapes.items()}
+
+
+def train_tables(
+    store: ChannelStore, folder: Path, *, name: str, split: str = "train", subband_size: int = 4,
+    samples: int = 12000, hidden: int = 12, epochs: float = 4, seed: int = 1, start: Tables | None = None,
+    log: Callable[[str], Any] = print,
+) -> Tables:  # fmt: skip
+    """Learn tables from a store and write them with their card.
+
+    Twice: from coefficients quantised with a dead zone, then from those of the quantiser that uses the first tables.
+    Most samples are seen as they are stored; the others with other subbands and fewer antennas, so that every class of
+    cells occurs.
+
+    Args:
+        store: channels over the subcarriers.
+        folder: new folder of weights.
+        name: of the tables.
+        split: of the store.
+        subband_size: frequency samples of a subband.
+        samples: stored samples.
+        hidden: units of the network, 1..64.
+        epochs: passes over all coefficients, of each of the two trainings.
+        seed: of steps, order and initial weights.
+        start: tables of the first quantiser; None: learn them from a quarter of the samples.
+        log: takes lines of progress.
+    """
+    h = _channels(store, split, samples)
+    rng = np.random.default_rng(seed)
+    tables = start
+    for count in ([] if start else [max(1, samples // 4)]) + [samples]:
+        cells = [
+            quantized(Frame(panel, v.shape[1]), v, rng, _STEPS, tables)
+            for panel, v in views(h[:count], store.layout.panel, subband_size)
+        ]
+        log(f"{sum(c.q[0].size for c in cells)} coefficients")
+        tables = learn(cells, hidden=hidden, epochs=epochs, seed=seed, log=log)
+    write_tables(folder, tables, name, {"name": store.name, "store_sha256": store.hash, "samples": samples})
+    return tables
+
+
+def _channels(store: ChannelStore, split: str, samples: int) -> np.ndarray:
+    """``[sample * slot, rx_ant, port, subcarrier]``."""
+    parts, total = [], 0
+    for h, _ in store.read(split):
+        parts.append(np.moveaxis(h, 3, 1).reshape(-1, h.shape[1], h.shape[2], h.shape[4]))
+        total += len(parts[-1])
+        if total >= samples:
+            break
+    return np.concatenate(parts)[:samples]
+
+
+def views(h: np.ndarray, panel: Panel, subband_size: int) -> list[tuple[Panel, np.ndarray]]:
+    """Panels and directions complex64 ``[item, subband, port]``, all layers, of channels ``[sample, rx, port, sc]``.
+
+    Six parts of ten as they are; one each with subbands of twice and half the size, with half of the columns, and with
+    one row; a part in twenty with subbands of one sample.
+    """
+    shape = panel.num_pol, panel.n1, panel.n2
+    cut = np.cumsum([0, *(int(len(h) * share) for share in (0.6, 0.1, 0.1, 0.1, 0.05))])
+    whole = (panel, subband_size)
+    half, row = Panel(max(1, panel.n1 // 2), panel.n2, panel.num_pol), Panel(panel.n1, 1, panel.num_pol)
+    kinds = [whole, (panel, 2 * subband_size), (half, subband_size), (row, subband_size), (panel, 1)]
+    found = []
+    for (kept, unit), first, last in zip(kinds, cut[:-1], cut[1:], strict=True):
+        part = h[first:last].reshape(last - first, h.shape[1], *shape, h.shape[3])[..., : kept.n1, : kept.n2, :]
+        part = part.reshape(last - first, h.shape[1], kept.num_ports, h.shape[3])
+        if last > first:
+            v = subband_eigenvectors(part, unit, min(h.shape[1], kept.num_ports))
+            found.append((kept, v.reshape(-1, *v.shape[2:])))
+    return found
+
+
+def write_tables(folder: Path, tables: Tables, name: str, dataset: dict[str, Any]) -> None:
+    """A folder of weights: ``tables.npz`` and ``card.json``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tables.save(folder / "tables.npz")
+    card = {
+        "name": name, "task": "beamdelay", "model": {"name": "beamdelay", "params": {}}, "dataset": dataset,
+        "weights": {"file": "tables.npz", "sha256": sha256(folder / "tables.npz")},
+    }  # fmt: skip
+    write_json(folder / "card.json", card)
 
 
 def learn(
@@ -141,9 +257,7 @@ def _rows(c: Cells, grid: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features uint8 ``[row, feature]``, class and ordered energy of every coefficient but the origins."""
     symbols = c.symbols(grid)
     level = np.searchsorted(_ENERGIES, energy_table()[symbols[1:]], side="right")
-    idle = {"w1": np.zeros((NUM_FEATURES, 1)), "b1": np.zeros((NUM_CLASSES, 1)), "w2": np.zeros(1),
-            "w3": np.zeros(NUM_FEATURES), "b2": np.zeros(NUM_CLASSES)}  # fmt: skip
-    contexts = Contexts(grid, idle)
+    contexts = Contexts(grid, _idle_network())
     x = np.empty((grid.size - 1, len(c.step), NUM_FEATURES), np.uint8)
     for start in range(0, len(c.step), 256):
         part = contexts.features(symbols[:, start : start + 256], c.energy[start : start + 256])
