@@ -60,11 +60,11 @@ class BeamDelayCodebook(PmiCodebook):
         target = self._quantizer.target(v, np.full(len(v), self.steps[0], np.float32))
         return _pmi(self._quantizer(target, np.zeros(len(v), np.int64))[0])
 
-    def pack(self, pmi: Pmi) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Part 1 (nothing), part 2 with the length of a report cut to ``bits``, and its length."""
-        bits, num_bits = self.coder.encode(_content(pmi), self.part2_bits)
+    def pack(self, pmi: Pmi, most_bits: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Part 1 (nothing), part 2 of at most ``bits``, or ``most_bits``, and its length."""
+        bits, num_bits = self.coder.encode(_content(pmi), self.part2_bits if most_bits is None else most_bits)
         if self._search is not None:
-            num_bits[:] = self.part2_bits
+            num_bits[:] = bits.shape[1]
         return np.zeros((len(bits), 0), np.uint8), bits, num_bits
 
     def unpack(self, part1: np.ndarray, part2: np.ndarray, num_bits: np.ndarray) -> tuple[Pmi, np.ndarray]:

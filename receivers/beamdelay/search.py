@@ -26,12 +26,12 @@ def energies_for(bits: int) -> list[int]:
     r"""Energies of a layer in squared steps, of which a report of ``bits`` per layer names one.
 
     .. math:: E_k = \lfloor 2^{(j + 2 k) / 4} \rfloor, \quad
-        j = \lfloor 51 \lfloor 8 \log_2 B \rfloor / 64 \rfloor - 28, \quad k = 0..7
+        j = \lfloor 51 \lfloor 8 \log_2 B \rfloor / 64 \rfloor - 26, \quad k = 0..7
 
     made increasing from 1 on; integer arithmetic, so that both ends agree. The size of a step is
     :math:`E_k^{-1/2}` for a layer of energy 1.
     """
-    first = 51 * ((max(bits, 1) ** 8).bit_length() - 1) // 64 - 21 - 7 * _SPACING // 2
+    first = 51 * ((max(bits, 1) ** 8).bit_length() - 1) // 64 - 26
     energies: list[int] = []
     for k in range(NUM_STEPS):
         energy = isqrt(isqrt(2 ** max(first + _SPACING * k, 0)))

@@ -10,8 +10,9 @@ from pydantic import Field
 from receivers.beamdelay.codebook import MOST_BITS, BeamDelayCodebook
 from receivers.beamdelay.tables import Tables
 from receivers.feedback.pmi import PmiFeedback
-from receivers.weights.folder import WeightFolder
 from receivers.weights.card import Card
+from receivers.weights.folder import WeightFolder
+from simulator.core import bitfield
 from simulator.core.errors import ConfigError
 from simulator.core.params import Integer, SnrDb, validated
 from simulator.core.types import CsiConfig, CsiReport
@@ -107,10 +108,21 @@ class BeamDelayFeedback(PmiFeedback):
         return self.part1_bits + 1
 
     def omit(self, report: CsiReport, max_bits: int) -> CsiReport:
-        """The first ``max_bits`` bits: the coefficients come in the order of their importance."""
-        num_bits = np.minimum(report.num_bits, max(max_bits, self.min_bits))
-        sent = np.arange(report.bits.shape[-1]) < num_bits[..., None]
-        return CsiReport(report.bits * sent.astype(np.uint8), num_bits)
+        """As many of the first coefficients as ``max_bits`` bits hold: they come in the order of their importance."""
+        batch, users, width = report.bits.shape
+        bits = report.bits.reshape(-1, width).copy()
+        num_bits = np.array(report.num_bits, np.int64).reshape(-1)
+        most = max(max_bits, self.min_bits)
+        ranks = bitfield.unpack(bits[:, : self.part1_bits], self.part1_bits)[:, 0] if self.part1_bits else 0 * num_bits
+        for number, book in enumerate(self.codebooks.values()):
+            rows = np.flatnonzero((ranks == number) & (num_bits > most))
+            if rows.size:
+                pmi, _ = book.unpack(bits[rows, :0], bits[rows, self.part1_bits :], num_bits[rows] - self.part1_bits)
+                kept = book.pack(pmi, most - self.part1_bits)[1]
+                bits[rows, self.part1_bits :] = 0
+                bits[rows, self.part1_bits : self.part1_bits + kept.shape[1]] = kept
+                num_bits[rows] = most
+        return CsiReport(bits.reshape(batch, users, width), num_bits.reshape(batch, users))
 
 
 _DEFAULTS = {"slope": 0.06, "refit": True}

@@ -119,6 +119,7 @@ PARAMS = {
         "type1": [{}, {"mode": 2, "rank": 1}],
         "type2-r15": [{"beams": 3, "psk": 4}, {"subband_amplitude": True}],
         "etype2-r16": [{"combination": 3}, {"combination": 5, "rank": 1}],
+        "beamdelay": [{"bits": 70}, {"step": 0.2, "bits": 70}],
         "klt": [{"weights": WEIGHTS["klt"], "bits": 1500}, {"weights": WEIGHTS["klt"], "bits": 90, "coding": "fixed"}],
         "eigenvector": [
             {"weights": WEIGHTS["evt"]},
