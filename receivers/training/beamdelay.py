@@ -101,40 +101,41 @@ def _idle_network() -> dict[str, np.ndarray]:
 
 
 def train_tables(
-    store: ChannelStore, folder: Path, *, name: str, split: str = "train", subband_size: int = 4,
-    samples: int = 12000, hidden: int = 12, epochs: float = 4, seed: int = 1, start: Tables | None = None,
+    stores: Sequence[tuple[ChannelStore, int]], folder: Path, *, name: str, split: str = "train",
+    subband_size: int = 4, hidden: int = 12, epochs: float = 4, seed: int = 1, start: Tables | None = None,
     log: Callable[[str], Any] = print,
 ) -> Tables:  # fmt: skip
-    """Learn tables from a store and write them with their card.
+    """Learn tables from stores and write them with their card.
 
     Twice: from coefficients quantised with a dead zone, then from those of the quantiser that uses the first tables.
-    Most samples are seen as they are stored; the others with other subbands and fewer antennas, so that every class of
-    cells occurs.
+    Most samples are seen as they are stored; the others with other subbands and fewer antennas (:func:`views`), so that
+    every class of cells occurs.
 
     Args:
-        store: channels over the subcarriers.
+        stores: channels over the subcarriers, with the samples taken from each.
         folder: new folder of weights.
         name: of the tables.
-        split: of the store.
+        split: of the stores.
         subband_size: frequency samples of a subband.
-        samples: stored samples.
         hidden: units of the network, 1..64.
         epochs: passes over all coefficients, of each of the two trainings.
         seed: of steps, order and initial weights.
         start: tables of the first quantiser; None: learn them from a quarter of the samples.
         log: takes lines of progress.
     """
-    h = _channels(store, split, samples)
-    rng = np.random.default_rng(seed)
-    tables = start
-    for count in ([] if start else [max(1, samples // 4)]) + [samples]:
+    rng, tables = np.random.default_rng(seed), start
+    for share in (1,) if start else (4, 1):
         cells = [
             quantized(Frame(panel, v.shape[1]), v, rng, _STEPS, tables)
-            for panel, v in views(h[:count], store.layout.panel, subband_size)
-        ]
+            for store, samples in stores
+            for panel, v in views(
+                _channels(store, split, -(-samples // share)), store.layout.panel, subband_size
+            )
+        ]  # fmt: skip
         log(f"{sum(c.q[0].size for c in cells)} coefficients")
         tables = learn(cells, hidden=hidden, epochs=epochs, seed=seed, log=log)
-    write_tables(folder, tables, name, {"name": store.name, "store_sha256": store.hash, "samples": samples})
+    sources = [{"name": store.name, "store_sha256": store.hash, "samples": samples} for store, samples in stores]
+    write_tables(folder, tables, name, sources)
     return tables
 
 
@@ -170,12 +171,12 @@ def views(h: np.ndarray, panel: Panel, subband_size: int) -> list[tuple[Panel, n
     return found
 
 
-def write_tables(folder: Path, tables: Tables, name: str, dataset: dict[str, Any]) -> None:
+def write_tables(folder: Path, tables: Tables, name: str, datasets: list[dict[str, Any]]) -> None:
     """A folder of weights: ``tables.npz`` and ``card.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     tables.save(folder / "tables.npz")
     card = {
-        "name": name, "task": "beamdelay", "model": {"name": "beamdelay", "params": {}}, "dataset": dataset,
+        "name": name, "task": "beamdelay", "model": {"name": "beamdelay", "params": {}}, "datasets": datasets,
         "weights": {"file": "tables.npz", "sha256": sha256(folder / "tables.npz")},
     }  # fmt: skip
     write_json(folder / "card.json", card)
@@ -242,8 +243,8 @@ def _importance(cells: Sequence[Cells]) -> np.ndarray:
 def _filled(x: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """``x [2, beam 2, beam 1, tap, ...]`` with classes that were not seen as their neighbour nearer to the origin."""
     x, seen = x.copy(), seen.copy()
-    for axis, places in ((3, [*range(TAP + 1, 2 * TAP + 1)]), (3, [*range(TAP - 1, -1, -1)]), (2, [*range(1, BEAM_1 + 1)]),
-                         (1, [*range(1, BEAM_2 + 1)]), (0, [1])):  # fmt: skip
+    later, earlier = range(TAP + 1, 2 * TAP + 1), range(TAP - 1, -1, -1)
+    for axis, places in ((3, later), (3, earlier), (2, range(1, BEAM_1 + 1)), (1, range(1, BEAM_2 + 1)), (0, [1])):
         for place in places:
             before = place - 1 if axis < 3 or place > TAP else place + 1
             at, near = [(slice(None),) * axis + (p,) for p in (place, before)]

@@ -1,4 +1,4 @@
-"""Beam-delay code: transform, contexts and coder against loops, budgets, prefixes, golden bitstreams, damaged tables."""
+"""Beam-delay code: transform, contexts and coder against loops, budgets, prefixes, golden streams, damaged tables."""
 
 import dataclasses
 import json
@@ -30,11 +30,8 @@ def tables():
     return Tables.load(zoo_folder() / "beamdelay-urban" / "tables.npz")
 
 
-PANEL = Panel(4, 2, 2)
-
-
-def config(panel=PANEL, num_rx_ant=1, num_subcarriers=28, subband_size=4, num_layers=1):
-    return CsiConfig(panel, num_rx_ant, num_subcarriers, 360e3, subband_size, num_layers)
+def config(panel=None, num_rx_ant=1, num_subcarriers=28, subband_size=4, num_layers=1):
+    return CsiConfig(panel or Panel(4, 2, 2), num_rx_ant, num_subcarriers, 360e3, subband_size, num_layers)
 
 
 def channels(c, batch, seed=1, paths=3):
@@ -486,7 +483,7 @@ def test_damaged_tables(tmp_path):
     }.items():  # fmt: skip
         with pytest.raises(StoreError, match=key):
             Tables(**{**good, key: change(good[key])})
-    write_tables(tmp_path / "mine", tables(), "mine", {"name": "none"})
+    write_tables(tmp_path / "mine", tables(), "mine", [{"name": "none"}])
     BeamDelayFeedback(config(), bits=40, weights=str(tmp_path / "mine"))
     file = tmp_path / "mine" / "tables.npz"
     file.write_bytes(file.read_bytes()[:-100])
