@@ -183,18 +183,29 @@ def write_tables(folder: Path, tables: Tables, name: str, datasets: list[dict[st
 
 
 def learn(
-    cells: Sequence[Cells], *, hidden: int = 24, epochs: float = 4, rate: float = 0.01, seed: int = 1,
+    cells: Sequence[Cells], *, hidden: int = 12, epochs: float = 4, rate: float = 0.01, seed: int = 1,
+    visible: Sequence[int] | None = None,
     log: Callable[[str], Any] = print,
 ) -> Tables:  # fmt: skip
     """Tables from quantised directions, of one or several panels and bands.
 
     Network: ordinal regression of the energy of a coefficient, :math:`P(n \\ge T_k) = \\sigma(s - \\theta_k)`, by Adam;
     its weights are rounded, and the probabilities are then counted with the rounded network.
+
+    Args:
+        cells: what is counted.
+        hidden: units of the network.
+        epochs: passes over all coefficients.
+        rate: highest learning rate.
+        seed: of weights and order.
+        visible: features that the network sees, in addition to the class; None: all.
+        log: takes lines of progress.
     """
     importance = _importance(cells)
     rows = [_rows(c, Grid(c.shape, importance)) for c in cells]
     x, kind, level = (np.concatenate(parts) for parts in zip(*rows, strict=True))
-    network = _fit(x, kind, level, hidden, epochs, rate, np.random.default_rng(seed), log)
+    seen = np.isin(np.arange(NUM_FEATURES), np.arange(NUM_FEATURES) if visible is None else np.array(visible))
+    network = _fit(x, kind, level, hidden, epochs, rate, np.random.default_rng(seed), seen, log)
     counts = np.zeros((NUM_BINS, NUM_SYMBOLS))
     sums, numbers = np.zeros((2, NUM_BINS, CAP + 1))
     origin = np.zeros(ORIGIN_CELLS)
@@ -269,7 +280,7 @@ def _rows(c: Cells, grid: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _fit(
     x: np.ndarray, kind: np.ndarray, level: np.ndarray, hidden: int, epochs: float, rate: float,
-    rng: np.random.Generator, log: Callable[[str], Any],
+    rng: np.random.Generator, seen: np.ndarray, log: Callable[[str], Any],
 ) -> dict[str, np.ndarray]:  # fmt: skip
     share = (np.bincount(kind, level > 0, NUM_CLASSES) + 0.05) / (np.bincount(kind, minlength=NUM_CLASSES) + 1)
     weights = {
@@ -279,12 +290,13 @@ def _fit(
     }  # fmt: skip
     weights = {key: value.astype(np.float32) for key, value in weights.items()}
     first, second = ({key: np.zeros_like(value) for key, value in weights.items()} for _ in range(2))
+    weights["w1"][~seen] = 0
     total = max(1, int(epochs * len(x) / _BATCH))
     order = rng.permutation(len(x))
     loss = 0.0
     for number in range(total):
         rows = np.take(order, np.arange(number * _BATCH, (number + 1) * _BATCH), mode="wrap")
-        bits, gradient = _gradient(weights, x[rows] / np.float32(_FEATURE), kind[rows], level[rows])
+        bits, gradient = _gradient(weights, x[rows] * (seen / _FEATURE).astype(np.float32), kind[rows], level[rows])
         loss += bits
         pace = rate * min(1, (number + 1) / 100) * (0.5 + 0.5 * np.cos(np.pi * number / total) + 0.01)
         for key, value in weights.items():
@@ -297,11 +309,11 @@ def _fit(
         if (number + 1) % 500 == 0:
             log(f"{number + 1}/{total}: {loss / 500:.5f} bit per coefficient")
             loss = 0.0
-    seen = np.bincount(kind, minlength=NUM_CLASSES) > 0
+    occurs = np.bincount(kind, minlength=NUM_CLASSES) > 0
     shape = 2, BEAM_2 + 1, BEAM_1 + 1, 2 * TAP + 1
     for key in ("b1", "b2"):
         value = weights[key].reshape(*shape, *weights[key].shape[1:])
-        weights[key] = _filled(value, seen.reshape(shape)).reshape(weights[key].shape)
+        weights[key] = _filled(value, occurs.reshape(shape)).reshape(weights[key].shape)
     scale = {"w1": _WEIGHT, "b1": _SCORE, "w2": _SCORE / _HIDDEN, "w3": _WEIGHT, "b2": _SCORE}
     return {key: np.round(weights[key] * factor).astype(np.int64) for key, factor in scale.items()}
 
