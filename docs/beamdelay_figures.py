@@ -91,7 +91,11 @@ def draw(found: dict, path: Path) -> None:
 
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
     base = found["etype2"]
-    names = {"etype2": "enhanced Type II, pc 1..8", "step": "beamdelay, step: x (mean bits)", "bits": "beamdelay, bits: B"}
+    names = {
+        "etype2": "enhanced Type II, pc 1..8",
+        "step": "beamdelay, step: x (mean bits)",
+        "bits": "beamdelay, bits: B",
+    }
     for key, name in names.items():
         points = sorted(found[key], key=lambda p: p["bits"])
         saved = "" if key == "etype2" else f": BD-rate {100 * rate(points, base):+.0f} %"

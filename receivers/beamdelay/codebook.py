@@ -57,8 +57,7 @@ class BeamDelayCodebook(PmiCodebook):
         v = subband_eigenvectors(h, self.unit, self.rank)
         if self._search is not None:
             return _pmi(self._search(v))
-        target = self._quantizer.target(v, np.full(len(v), self.steps[0], np.float32))
-        return _pmi(self._quantizer(target, np.zeros(len(v), np.int64))[0])
+        return _pmi(self._quantizer(v, np.zeros(len(v), np.int64))[0])
 
     def pack(self, pmi: Pmi, most_bits: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Part 1 (nothing), part 2 of at most ``bits``, or ``most_bits``, and its length."""

@@ -40,11 +40,12 @@ class Content:
 
     def mixed(self, reports: np.ndarray, other: Content) -> Content:
         """``other`` in some reports, bool ``[report]``, this elsewhere."""
-        step = np.where(reports, other.step, self.step)
+        group, step = (np.where(reports, y, x) for x, y in ((self.group, other.group), (self.step, other.step)))
+        row = np.where(reports[:, None], other.row, self.row)
         real, imag = (
             np.where(reports[:, None], y, x) for x, y in ((self.real, other.real), (self.imag, other.imag))
         )  # fmt: skip
-        return Content(self.group, step, self.row, real, imag)
+        return Content(group, step, row, real, imag)
 
     def replaced(self, reports: np.ndarray, other: Content) -> Content:
         """The same with other coefficients in some reports."""

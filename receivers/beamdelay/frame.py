@@ -8,7 +8,7 @@ from receivers.codebooks.alignment import aligned, delay_turns, with_phases_of
 from receivers.codebooks.beams import BeamGroups
 from simulator.core.types import Panel
 
-_STRONG = 4  # beams whose energy chooses the group
+_GROUPS = 2  # that are tried
 _MANY = 4  # elements along an axis from which its beams may be rotated
 _KEPT = 0.85  # coefficients above this many steps decide on the phases
 _ROUNDS, _FIRST_ROUNDS = 8, 3  # of the phases: all, and those before the best start is chosen
@@ -38,24 +38,31 @@ class Frame:
         self._turns = delay_turns(num_subbands) * np.float32(num_subbands**-0.5)  # [tap, subband]
         self._axes = [np.arange(n) for n in self.shape]
 
-    def beams(self, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Group with the most energy in its four strongest beams, and the coefficients of every subband in its beams.
+    def beams(self, v: np.ndarray, step: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        r"""The most promising groups, and the coefficients of every subband in their beams.
+
+        Groups are ordered by :math:`\sum_i \ln(1 + P_i / \Delta^2)` over the energies of their rows, the least first.
 
         Args:
             v: unit-norm directions complex64 ``[report, layer, subband, port]``.
+            step: of the quantiser, ``[report]``.
 
         Returns:
-            group ``[report]``; complex64 ``[report, layer, row, subband]`` of energy 1, rows by polarisation, n2, n1.
+            two pairs, or one where there is one group: group ``[report]``, and complex64
+            ``[report, layer, row, subband]`` of energy 1, rows by polarisation, n2, n1.
         """
         reports, layers, subbands, ports = v.shape
         pol, beams = self.panel.num_pol, self._groups.num_beams
         x = v.reshape(reports, layers * subbands * pol, ports // pol)
         c = x @ self._groups.vectors.reshape(-1, ports // pol).conj().T  # [report, layer * subband * pol, group * beam]
-        power = np.sum(np.square(c.real) + np.square(c.imag), axis=1).reshape(reports, self.num_groups, beams)
-        group = np.sort(power, axis=2)[:, :, -_STRONG:].sum(axis=2).argmax(axis=1)
-        c = c.reshape(reports, layers, subbands, pol, self.num_groups, beams)[np.arange(reports), :, :, :, group]
-        c = np.moveaxis(c, 2, 4).reshape(reports, layers, ports, subbands)
-        return group, c * np.float32(subbands**-0.5)
+        c = c.reshape(reports, layers, subbands, pol, self.num_groups, beams) * np.float32(subbands**-0.5)
+        power = np.sum(np.square(c.real) + np.square(c.imag), axis=2)  # [report, layer, pol, group, beam]
+        order = np.sum(np.log1p(power / np.square(step)[:, None, None, None, None]), axis=(1, 2, 4)).argsort(axis=1)
+        found = []
+        for group in order.T[:_GROUPS]:
+            chosen = np.moveaxis(c[np.arange(reports), :, :, :, group], 2, 4)
+            found.append((group, chosen.reshape(reports, layers, ports, subbands)))
+        return found
 
     def align(self, c: np.ndarray, step: np.ndarray) -> np.ndarray:
         """``c`` complex64 ``[item, row, subband]`` with phases that make it sparse at a step ``[item]``."""

@@ -35,6 +35,16 @@ class Target:
         """Some of the reports."""
         return Target(self.group[reports], self.row[reports], self.c[reports], self.cells[:, reports])
 
+    def mixed(self, reports: np.ndarray, other: Target) -> Target:
+        """``other`` in some reports, bool ``[report]``, this elsewhere."""
+        one = reports[:, None]
+        return Target(
+            np.where(reports, other.group, self.group),
+            np.where(one, other.row, self.row),
+            np.where(one[:, :, None, None], other.c, self.c),
+            np.where(one, other.cells, self.cells),
+        )
+
 
 class Quantizer:
     """Decides on the parts of every coefficient.
@@ -67,10 +77,27 @@ class Quantizer:
         self._lengths = coder.tables.lengths
         self._levels = (coder.tables.levels / LEVEL_UNIT).astype(np.float32)
 
-    def target(self, v: np.ndarray, step: np.ndarray) -> Target:
-        """Directions complex64 ``[report, layer, subband, port]`` in the frame, sparse at a step ``[report]``."""
-        group, c = self.frame.beams(v)
-        return self.aligned(group, c, step)
+    def start(self, v: np.ndarray, step: np.ndarray) -> tuple[Target, Content, np.ndarray]:
+        """The better of two groups: target, first decisions, and the tables that they were made with.
+
+        Args:
+            v: directions complex64 ``[report, layer, subband, port]``.
+            step: index ``[report]``.
+        """
+        slope = self.slope or SLOPE
+        best, least = None, np.full(len(v), np.inf)
+        for group, c in self.frame.beams(v, self.steps[step]):
+            target = self.aligned(group, c, self.steps[step])
+            bins = self.coder.bins(self.plain(target, step))
+            content = self.decide(target, step, bins, np.full(len(v), slope))
+            cost = self.error(target, content, bins)
+            length = np.sum(self.coder.ideal_bits(content, bins), axis=(0, 2))
+            cost = cost + slope * np.square(self.steps[step]) * length
+            found = target, content, bins
+            best = found if best is None else _mixed(cost < least, found, best)
+            least = np.minimum(cost, least)
+        assert best is not None
+        return best
 
     def aligned(self, group: np.ndarray, c: np.ndarray, step: np.ndarray) -> Target:
         """Coefficients of beams complex64 ``[report, layer, row, subband]`` with the phases for a step ``[report]``."""
@@ -94,13 +121,15 @@ class Quantizer:
         real[0], imag[0] = self.coder.limit_origin(size, step), 0
         return Content(target.group, step, target.row, real, imag)
 
-    def __call__(self, target: Target, step: np.ndarray) -> tuple[Content, Target]:
+    def __call__(self, v: np.ndarray, step: np.ndarray) -> tuple[Content, Target]:
         """Content of reports with these steps, by index ``[report]``, and the target with the phases fitted to it."""
-        content = self.plain(target, step)
-        for number in range(self.rounds if self.slope else 0):
-            bins = self.coder.bins(content)
-            if self._refit and number:
+        target, content, bins = self.start(v, step)
+        if not self.slope:
+            return self.plain(target, step), target
+        for _ in range(self.rounds - 1):
+            if self._refit:
                 target = self.refit(target, content, bins)
+            bins = self.coder.bins(content)
             content = self.decide(target, step, bins, np.full(len(step), self.slope))
         return content, target
 
@@ -159,6 +188,13 @@ class Quantizer:
             length = length + np.where(size >= CAP, 2 * np.floor(np.log2(beyond)) + 1, 0)
         signs = [np.sign(x[at]).astype(np.int32) for x in (y.real, y.imag)]
         return Candidates(at, sizes, signs, distortion.reshape(9, -1), length.reshape(9, -1), self._lengths[table, 0])
+
+
+def _mixed(
+    rows: np.ndarray, one: tuple[Target, Content, np.ndarray], other: tuple[Target, Content, np.ndarray]
+) -> tuple[Target, Content, np.ndarray]:
+    """``one`` in some reports, bool ``[report]``, ``other`` elsewhere."""
+    return one[0].mixed(~rows, other[0]), one[1].mixed(~rows, other[1]), np.where(rows[:, None], one[2], other[2])
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ _PER_COEFFICIENT = 6.8  # bits, for the first guess of the step
 _LEAST, _MOST = 0.02, 1.0  # slopes between which the budget is filled [squared steps per bit]
 _HALVINGS = 7
 _CHANGES = 4  # single changes that use up what the slope leaves
-_TRIED = 2  # steps, from the predicted one on to finer ones
+_TRIED = 3  # steps, from the predicted one on to finer ones
 _PASSES = 2  # with contexts brought up to date
 _TRUST = 4.0  # bits by which a report may grow because its contexts came out cheaper than planned
 _SPARE = 1.0  # bit, which the range coder may need on top of the ideal length
@@ -57,14 +57,11 @@ class BudgetSearch:
     def __call__(self, v: np.ndarray) -> Content:
         """Content for directions complex64 ``[report, layer, subband, port]``."""
         q, reports = self._quantizer, len(v)
-        target = q.target(v, np.full(reports, q.steps[len(q.steps) // 2]))
+        middle = np.full(reports, len(q.steps) // 2)
+        target, content, bins = q.start(v, middle)
         guess = self._guess(target)
-        step = self._finest(guess)
-        usual = np.full(reports, q.slope)
-        content = q.decide(target, step, self._coder.bins(q.plain(target, step)), usual)
-        bins = self._coder.bins(content)
-        length = self._length(content, bins)
-        step = self._finest(guess * (length / np.take_along_axis(guess, step[None], axis=0)[0]))
+        length = self._length(content, self._coder.bins(content))
+        step = self._finest(guess * (length / guess[middle[0]]))
         target = q.refit(target, content, bins)
         best, least = None, np.full(reports, np.inf)
         for finer in range(_TRIED):

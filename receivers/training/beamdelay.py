@@ -71,8 +71,7 @@ def quantized(
     parts = []
     for start in range(0, len(v), 512):
         step = index[start : start + 512]
-        target = quantizer.target(v[start : start + 512, None], quantizer.steps[step])
-        content, target = quantizer(target, step)
+        content, target = quantizer(v[start : start + 512, None], step)
         parts.append(np.stack([target.cells, content.real + 1j * content.imag])[..., 0])
     found = np.empty((2, len(v), coder.grid.size), np.complex64)
     found[:, :, coder.grid.order] = np.swapaxes(np.concatenate(parts, axis=2), 1, 2)
