@@ -10,13 +10,14 @@ from receivers.beamdelay.coder import Content
 from receivers.beamdelay.quantizer import Quantizer, Target
 
 NUM_STEPS = 8
+_START = 3  # index of the step with which the search begins
 _SPACING = 2  # of energies that a report may name, in quarters of an octave
 _PER_COEFFICIENT = 6.8  # bits, for the first guess of the step
 _LEAST, _MOST = 0.02, 1.0  # slopes between which the budget is filled [squared steps per bit]
-_HALVINGS = 7
+_HALVINGS = 9
 _CHANGES = 4  # single changes that use up what the slope leaves
-_TRIED = 3  # steps, from the predicted one on to finer ones
-_PASSES = 2  # with contexts brought up to date
+_TRIED = 2  # steps, from the predicted one on to finer ones
+_PASSES = 3  # with contexts brought up to date, the first with all steps
 _TRUST = 4.0  # bits by which a report may grow because its contexts came out cheaper than planned
 _SPARE = 1.0  # bit, which the range coder may need on top of the ideal length
 _SLACK = 1.06  # a step may ask for this share of the budget at the usual slope
@@ -57,36 +58,37 @@ class BudgetSearch:
     def __call__(self, v: np.ndarray) -> Content:
         """Content for directions complex64 ``[report, layer, subband, port]``."""
         q, reports = self._quantizer, len(v)
-        middle = np.full(reports, len(q.steps) // 2)
+        middle = np.full(reports, _START)
         target, content, bins = q.start(v, middle)
         guess = self._guess(target)
         length = self._length(content, self._coder.bins(content))
         step = self._finest(guess * (length / guess[middle[0]]))
         target = q.refit(target, content, bins)
-        best, least = None, np.full(reports, np.inf)
-        for finer in range(_TRIED):
-            tried = np.minimum(step + finer, len(q.steps) - 1)
-            content, error = self._filled(target, tried, bins)
-            better = error < least
-            least = np.where(better, error, least)
-            best = content if best is None else best.mixed(better, content)
-        return best
-
-    def _filled(self, target: Target, step: np.ndarray, bins: np.ndarray) -> tuple[Content, np.ndarray]:
-        """Content with given steps, and its squared error."""
-        q, most = self._quantizer, self.bits - _SPARE
-        bins = self._coder.bins(q.decide(target, step, bins, np.full(len(step), q.slope)))
-        budget = np.full(len(step), most)
-        for _ in range(_PASSES):
-            content, planned = self._fill(target, step, bins, budget)
-            bins = self._coder.bins(content)
-            length = self._length(content, bins)
-            budget = most - np.maximum(length - planned, -_TRUST)
-        rows = np.flatnonzero(length > most)
+        usual = np.full(reports, q.slope)
+        tried = [np.minimum(step + finer, len(q.steps) - 1) for finer in range(_TRIED)]
+        best = [self._pass(target, t, self._coder.bins(q.decide(target, t, bins, usual))) for t in tried]
+        for number in range(_PASSES):
+            best = [self._pass(target, t, *b[1:]) for t, b in zip(tried, best, strict=True)]
+            if number == 0:
+                chosen = np.argmin([b[0] for b in best], axis=0)
+                tried = [np.choose(chosen, tried)]
+                best = [_chosen(chosen, best)]
+        error, bins, budget, content = best[0]
+        rows = np.flatnonzero(self._length(content, bins) > self.bits - _SPARE)
         if rows.size:
-            shorter, _ = self._fill(target.of(rows), step[rows], bins[:, rows], budget[rows] - 1)
+            shorter = self._fill(target.of(rows), tried[0][rows], bins[:, rows], budget[rows] - 1)[0]
             content = content.replaced(rows, shorter)
-        return content, q.error(target, content, bins)
+        return content
+
+    def _pass(
+        self, target: Target, step: np.ndarray, bins: np.ndarray, budget: np.ndarray | None = None, *_: Content
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Content]:
+        """Squared error, tables, budget of the next pass, and content that fits in the budget with tables ``bins``."""
+        most = self.bits - _SPARE
+        content, planned = self._fill(target, step, bins, np.full(len(step), most) if budget is None else budget)
+        bins = self._coder.bins(content)
+        excess = self._length(content, bins) - planned
+        return self._quantizer.error(target, content, bins), bins, most - np.maximum(excess, -_TRUST), content
 
     def _guess(self, target: Target) -> np.ndarray:
         """Predicted lengths ``[step, report]``."""
@@ -145,3 +147,13 @@ class BudgetSearch:
             now = first[first < len(place)]
             pair[now] = gain[:, now].argmax(axis=0)
         return self._quantizer.chosen(target, step, candidates, pair), length(pair)[0]
+
+
+def _chosen(which: np.ndarray, found: list[tuple[np.ndarray, np.ndarray, np.ndarray, Content]]) -> tuple:
+    """For every report one of several results of a pass."""
+    error, bins, budget, content = found[0]
+    for number, other in enumerate(found[1:], 1):
+        rows = which == number
+        error, budget = np.where(rows, other[0], error), np.where(rows, other[2], budget)
+        bins, content = np.where(rows[:, None], other[1], bins), content.mixed(rows, other[3])
+    return error, bins, budget, content
