@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from receivers.coding.range_coder import PRECISION, TOTAL, RangeDecoder, RangeEn
 
 _LONGEST_ESCAPE = 20  # bits of its length
 _REPORTS = 512  # in lockstep
+_ROUNDING = 0.01  # bit, of ideal lengths
 
 
 @dataclass(frozen=True)
@@ -134,8 +135,8 @@ class BeamDelayCoder:
     def encode(self, content: Content, most_bits: int) -> tuple[np.ndarray, np.ndarray]:
         """Bits uint8 ``[report, most_bits]``, zero padded, and their number ``[report]``.
 
-        Of a report whose code is longer the first coefficients are sent, as many as ``most_bits`` determine: all, if
-        what remains are zeros and the code up to them has ``most_bits - 1`` bits.
+        Of a report whose code is longer the first coefficients are sent, those whose code ends within
+        ``most_bits - 1`` bits; zeros after the last of them need none.
         """
         parts = [
             self._encode(content.of(slice(i, i + _REPORTS)), most_bits)
@@ -145,12 +146,39 @@ class BeamDelayCoder:
         return np.concatenate(bits), np.concatenate(num_bits)
 
     def _encode(self, content: Content, most_bits: int) -> tuple[np.ndarray, np.ndarray]:
+        content, bins, begins, fits = self._cut(content, most_bits)
+        cut, raised, octets, num_bits = self._coded(content, bins, most_bits, fits)
+        whole = np.unpackbits(octets, axis=1)[:, :most_bits]
+        bits = np.zeros_like(cut)
+        bits[:, : whole.shape[1]] = whole
+        bits = np.where((num_bits <= most_bits)[:, None], bits, cut)
+        # After the last coefficient the decoder must not meet a zero whose range ends before the rounded lower end.
+        width = np.exp2(np.clip(most_bits - begins, -60, 60))  # of the range before every coefficient
+        after = np.append(begins[1:], begins[-1:], axis=0)
+        missed = (width >= 0.99 * (raised + 1)) & (np.exp2(np.clip(most_bits - after, -60, 60)) <= 1.01 * raised)
+        some = _in_order((content.real != 0) | (content.imag != 0))
+        last = len(some) - 1 - some[::-1].argmax(axis=0)
+        missed[-1] = False
+        missed &= np.arange(len(some))[:, None] > last
+        rows = np.flatnonzero(missed.any(axis=0) & (num_bits > most_bits) & (last >= self.rank))
+        if rows.size:
+            kept = np.moveaxis((np.arange(len(some))[:, None] < last[rows]).reshape(-1, self.rank, len(rows)), 1, 2)
+            part = content.of(rows)
+            bits[rows], num_bits[rows] = self._encode(
+                replace(part, real=part.real * kept, imag=part.imag * kept), most_bits
+            )
+        return bits, np.minimum(num_bits, most_bits)
+
+    def _coded(
+        self, content: Content, bins: np.ndarray, most_bits: int, fits: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Lower ends of so many bits and by how much they were raised; octets and length of the whole code."""
         encoder = RangeEncoder(len(content.group))
         for size, value in zip(self._heads, (content.group, content.step, *content.row.T), strict=True):
             if size > 1:
                 ends = np.arange(size + 1) * TOTAL // size
                 encoder.put(ends[value].astype(np.uint64), np.diff(ends)[value].astype(np.uint64))
-        bins, symbols = self.bins(content), _symbols(content)
+        symbols = _symbols(content)
         index = bins * NUM_SYMBOLS + symbols
         start, frequency = self._start[index], self._frequency[index]
         for step in np.unique(content.step):
@@ -171,13 +199,26 @@ class BeamDelayCoder:
                     if beyond[at].any():
                         for part in (content.real, content.imag):
                             _put_escape(encoder, np.abs(part[at]) - CAP)
-        cut = encoder.lower_ends(most_bits)
-        octets, num_bits = encoder.finish()
-        bits = np.zeros_like(cut)
-        whole = np.unpackbits(octets, axis=1)[:, :most_bits]
-        bits[:, : whole.shape[1]] = whole
-        bits = np.where((num_bits <= most_bits)[:, None], bits, cut)
-        return bits, np.minimum(num_bits, most_bits)
+        return *encoder.lower_ends(most_bits, fits), *encoder.finish()
+
+    def _cut(self, content: Content, most_bits: int) -> tuple[Content, np.ndarray, np.ndarray, np.ndarray]:
+        """Content with 0 for coefficients whose code ends beyond ``most_bits - 1``.
+
+        Returns:
+            content; its tables; ideal length before every coefficient in the order of coding
+            ``[place * layer, report]``; whether the origins fit ``[report]``.
+        """
+        while True:
+            bins = self.bins(content)
+            length = _in_order(self.ideal_bits(content, bins))
+            begins = np.cumsum(length, axis=0) + self.head_bits() - length
+            drop = (begins + length > most_bits - 1 - _ROUNDING) & _in_order((content.real != 0) | (content.imag != 0))
+            fits = ~drop[: self.rank].any(axis=0)
+            drop[: self.rank] = False
+            if not drop.any():
+                return content, bins, begins, fits
+            kept = np.moveaxis(~drop.reshape(len(content.real), self.rank, -1), 1, 2)
+            content = replace(content, real=content.real * kept, imag=content.imag * kept)
 
     def decode(self, bits: np.ndarray, num_bits: np.ndarray) -> tuple[Content, np.ndarray]:
         """Content of reports uint8 ``[report, bit]``, and the tables of their coefficients."""
@@ -299,6 +340,11 @@ class _State:
         self._row[self._grid.row[place]] += power
         self._tap[self._grid.tap[place]] += power
         self._total += power
+
+
+def _in_order(x: np.ndarray) -> np.ndarray:
+    """``x [place, report, layer]`` in the order of coding, ``[place * layer, report]``."""
+    return np.moveaxis(x, 1, 2).reshape(-1, x.shape[1])
 
 
 def _symbols(content: Content) -> np.ndarray:

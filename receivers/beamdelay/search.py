@@ -73,7 +73,7 @@ class BudgetSearch:
                 chosen = np.argmin([b[0] for b in best], axis=0)
                 tried = [np.choose(chosen, tried)]
                 best = [_chosen(chosen, best)]
-        error, bins, budget, content = best[0]
+        _, bins, budget, content = best[0]
         rows = np.flatnonzero(self._length(content, bins) > self.bits - _SPARE)
         if rows.size:
             shorter = self._fill(target.of(rows), tried[0][rows], bins[:, rows], budget[rows] - 1)[0]

@@ -202,11 +202,14 @@ class RangeEncoder:
             span[short] <<= _BYTE
             position[short] += 1
 
-    def lower_ends(self, num_bits: int) -> NDArray[np.uint8]:
-        """Lower ends of the final ranges, rounded up to so many bits, uint8 ``[report, num_bits]``.
+    def lower_ends(self, num_bits: int, up: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+        """Lower ends of the final ranges, uint8 ``[report, num_bits]``, rounded up or down ``[report]``.
 
         A symbol that starts its table leaves the lower end as it is. Of a report that ends in such symbols a decoder of
-        ``num_bits`` bits determines all before them, if their ideal length is at most ``num_bits - 1``.
+        ``num_bits`` bits determines all before them, if it is rounded up and they have ``num_bits - 1`` bits or fewer.
+
+        Returns:
+            the bits, and by how much they were raised, ``[report]`` in units of the last bit.
         """
         digits = np.pad(self._digits, ((0, 0), (0, max(0, num_bits // 8 + 1 - self._digits.shape[1]) + 8)))
         tail = (self._low[:, None] >> np.arange(40, -1, -8, dtype=np.uint64)) & np.uint64(255)
@@ -214,12 +217,13 @@ class RangeEncoder:
         for column in range(digits.shape[1] - 1, 0, -1):
             digits[:, column - 1] += digits[:, column] >> 8
         bits = np.unpackbits((digits & 255).astype(np.uint8), axis=1)
-        bits, rest = bits[:, :num_bits], bits[:, num_bits:].any(axis=1)
-        raised = np.flatnonzero(rest & (bits == 0).any(axis=1))
+        rest = bits[:, num_bits : num_bits + 40] @ 0.5 ** np.arange(1, 1 + bits[:, num_bits : num_bits + 40].shape[1])
+        bits = bits[:, :num_bits]
+        raised = np.flatnonzero(up & (rest > 0) & (bits == 0).any(axis=1))
         place = num_bits - 1 - (bits[raised, ::-1] == 0).argmax(axis=1)
         bits[raised] *= (np.arange(num_bits) < place[:, None]).astype(np.uint8)
         bits[raised, place] = 1
-        return bits
+        return bits, np.where(up & (rest > 0), 1 - rest, 0)
 
     def finish(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Octets uint8 ``[report, octet]``, zero padded, and the bits of every report.
