@@ -18,6 +18,7 @@ from receivers.beamdelay.tables import LEVEL_UNIT, ORIGIN_CELLS, Tables, shares
 from receivers.coding.range_coder import TOTAL
 from simulator.core.content import sha256
 from simulator.core.types import Panel
+from simulator.data.channel_version import channel_version
 from simulator.data.store import ChannelStore, write_json
 from simulator.maths.transforms import subband_eigenvectors
 
@@ -134,7 +135,8 @@ def train_tables(
         log(f"{sum(c.q[0].size for c in cells)} coefficients")
         tables = learn(cells, hidden=hidden, epochs=epochs, seed=seed, log=log)
     sources = [{"name": store.name, "store_sha256": store.hash, "samples": samples} for store, samples in stores]
-    write_tables(folder, tables, name, sources)
+    channels = "; ".join(dict.fromkeys(channel_version(store.origin) for store, _ in stores))
+    write_tables(folder, tables, name, {"datasets": sources, "channels": channels})
     return tables
 
 
@@ -170,12 +172,12 @@ def views(h: np.ndarray, panel: Panel, subband_size: int) -> list[tuple[Panel, n
     return found
 
 
-def write_tables(folder: Path, tables: Tables, name: str, datasets: list[dict[str, Any]]) -> None:
-    """A folder of weights: ``tables.npz`` and ``card.json``."""
+def write_tables(folder: Path, tables: Tables, name: str, data: dict[str, Any]) -> None:
+    """A folder of weights: ``tables.npz`` and ``card.json``, which holds ``data`` too."""
     folder.mkdir(parents=True, exist_ok=True)
     tables.save(folder / "tables.npz")
     card = {
-        "name": name, "task": "beamdelay", "model": {"name": "beamdelay", "params": {}}, "datasets": datasets,
+        "name": name, "task": "beamdelay", "model": {"name": "beamdelay", "params": {}}, **data,
         "weights": {"file": "tables.npz", "sha256": sha256(folder / "tables.npz")},
     }  # fmt: skip
     write_json(folder / "card.json", card)

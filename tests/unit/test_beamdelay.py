@@ -491,7 +491,7 @@ def test_damaged_tables(tmp_path):
     }.items():  # fmt: skip
         with pytest.raises(StoreError, match=key):
             Tables(**{**good, key: change(good[key])})
-    write_tables(tmp_path / "mine", tables(), "mine", [{"name": "none"}])
+    write_tables(tmp_path / "mine", tables(), "mine", {"channels": "recorded"})
     BeamDelayFeedback(config(), bits=40, weights=str(tmp_path / "mine"))
     file = tmp_path / "mine" / "tables.npz"
     file.write_bytes(file.read_bytes()[:-100])
