@@ -1,4 +1,4 @@
-"""Measure docs/beamdelay.md on a store: python docs/beamdelay_figures.py STORE [SAMPLES]. Writes beamdelay.json, .png.
+"""Measure docs/beamdelay.md on a store: python docs/beamdelay_figures.py STORE [SAMPLES]. Writes beamdelay.json and beamdelay_figures.png.
 
 The store is the shipped data set urban_3g5_32ports; its test split is used, and its training split for the ablation of
 the contexts.
@@ -127,7 +127,7 @@ def main() -> None:
     for name, points in found["ablations"].items():
         print(name, [(round(p["bits"], 1), round(p["sgcs"], 4)) for p in points],
               f"{100 * rate(points, found['ablations']['all']):+.1f} %")  # fmt: skip
-    draw(found, path.with_suffix(".png"))
+    draw(found, Path(__file__).with_suffix(".png"))
 
 
 if __name__ == "__main__":
