@@ -9,9 +9,8 @@ import numpy as np
 from receivers.beamdelay.coder import Content
 from receivers.beamdelay.quantizer import Quantizer, Target
 
-NUM_STEPS = 8
 _START = 3  # index of the step with which the search begins
-_SPACING = 2  # of energies that a report may name, in quarters of an octave
+_OFFSETS = (0, 2, 4, 6, 8, 10, 13, 17)  # of energies that a report may name, in quarters of an octave
 _PER_COEFFICIENT = 6.8  # bits, for the first guess of the step
 _LEAST, _MOST = 0.02, 1.0  # slopes between which the budget is filled [squared steps per bit]
 _HALVINGS = 9
@@ -26,16 +25,16 @@ _SLACK = 1.06  # a step may ask for this share of the budget at the usual slope
 def energies_for(bits: int) -> list[int]:
     r"""Energies of a layer in squared steps, of which a report of ``bits`` per layer names one.
 
-    .. math:: E_k = \lfloor 2^{(j + 2 k) / 4} \rfloor, \quad
-        j = \lfloor 51 \lfloor 8 \log_2 B \rfloor / 64 \rfloor - 26, \quad k = 0..7
+    .. math:: E_k = \lfloor 2^{(j + o_k) / 4} \rfloor, \quad o = 0, 2, 4, 6, 8, 10, 13, 17, \quad
+        j = \lfloor 51 \lfloor 8 \log_2 B \rfloor / 64 \rfloor - 26
 
     made increasing from 1 on; integer arithmetic, so that both ends agree. The size of a step is
     :math:`E_k^{-1/2}` for a layer of energy 1.
     """
     first = 51 * ((max(bits, 1) ** 8).bit_length() - 1) // 64 - 26
     energies: list[int] = []
-    for k in range(NUM_STEPS):
-        energy = isqrt(isqrt(2 ** max(first + _SPACING * k, 0)))
+    for offset in _OFFSETS:
+        energy = isqrt(isqrt(2 ** max(first + offset, 0)))
         energies.append(max(energy, energies[-1] + 1 if energies else 1))
     return energies
 

@@ -374,7 +374,7 @@ def test_steps_of_a_budget_are_whole_and_increase():
     assert energies_for(112) == ENERGIES_112
 
 
-ENERGIES_112 = [19, 26, 38, 53, 76, 107, 152, 215]  # floor(2 ** ((17 + 2 k) / 4))
+ENERGIES_112 = [19, 26, 38, 53, 76, 107, 181, 362]  # floor(2 ** ((17 + o) / 4)), o = 0, 2, 4, 6, 8, 10, 13, 17
 
 
 def sgcs(scheme, csi):
