@@ -1,7 +1,7 @@
-"""Measure docs/beamdelay.md on a store: python docs/beamdelay_figures.py STORE [SAMPLES]. Writes beamdelay.json and beamdelay_figures.png.
+"""Measure docs/beamdelay.md: python docs/beamdelay_figures.py STORE [SAMPLES] [--ablations].
 
-The store is the shipped data set urban_3g5_32ports; its test split is used, and its training split for the ablation of
-the contexts.
+Writes beamdelay.json and beamdelay_figures.png. The store is the shipped data set urban_3g5_32ports; its test split is
+used, and its training split for the ablation of the contexts.
 """
 
 import dataclasses
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.bd_rate import bd_rate
+from benchmarks.report.bd_rate import bd_difference
 from receivers.beamdelay import frame as frames
 from receivers.beamdelay.codebook import BeamDelayCodebook
 from receivers.beamdelay.tables import LEVEL_UNIT, Tables
@@ -58,8 +58,9 @@ def curve(make: Callable, values, h) -> list[dict[str, float]]:
 
 
 def rate(one: list[dict], two: list[dict]) -> float:
-    """BD-rate of ``one`` against ``two``."""
-    return bd_rate(*(np.array([p[key] for p in points]) for points in (one, two) for key in ("bits", "sgcs")))
+    """BD-rate of ``one`` against ``two`` [%]."""
+    curves = [np.array([p[key] for p in points]) for points in (two, one) for key in ("bits", "sgcs")]
+    return bd_difference(*curves).rate_percent
 
 
 def ablations(store: ChannelStore, h: np.ndarray, tables: Tables) -> dict[str, list[dict[str, float]]]:
@@ -98,7 +99,7 @@ def draw(found: dict, path: Path) -> None:
     }
     for key, name in names.items():
         points = sorted(found[key], key=lambda p: p["bits"])
-        saved = "" if key == "etype2" else f": BD-rate {100 * rate(points, base):+.0f} %"
+        saved = "" if key == "etype2" else f": BD-rate {rate(points, base):+.0f} %"
         x, y, half = (np.array([p[k] for p in points]) for k in ("bits", "sgcs", "half"))
         axes.errorbar(x, y, half, fmt=".-" if key != "etype2" else "s--", capsize=2, label=name + saved)
     axes.set(xlabel="bits of a report (without RI and CQI)", ylabel="SGCS by subband", xlim=(0, 350))
@@ -123,10 +124,10 @@ def main() -> None:
     for key in ("etype2", "bits", "step"):
         print(key, [(round(p["bits"], 1), p["most"], round(p["sgcs"], 4), round(p["half"], 4)) for p in found[key]])
     for key in ("bits", "step"):
-        print(f"BD-rate of {key}: {100 * rate(found[key], found['etype2']):+.1f} %")
+        print(f"BD-rate of {key}: {rate(found[key], found['etype2']):+.1f} %")
     for name, points in found["ablations"].items():
         print(name, [(round(p["bits"], 1), round(p["sgcs"], 4)) for p in points],
-              f"{100 * rate(points, found['ablations']['all']):+.1f} %")  # fmt: skip
+              f"{rate(points, found['ablations']['all']):+.1f} %")  # fmt: skip
     draw(found, Path(__file__).with_suffix(".png"))
 
 
