@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= results/quickstart
 
-.PHONY: help quickstart test test-all test-slow lint reference clean
+.PHONY: help quickstart test test-all test-slow test-backends lint reference clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -33,6 +33,15 @@ test: $(VENV)/.dev  ## install and run the quick tests (about 4 minutes on 2 cor
 
 test-all: $(VENV)/.dev  ## all tests, as continuous integration does (about 20 minutes)
 	$(PYTEST) $(ARGS)
+	$(MAKE) test-backends
+
+# TensorFlow is that of the other tests.
+test-backends: $(VENV)/.dev  ## tests of mark "backend" under JAX and PyTorch, where they are installed
+	@for backend in jax torch; do \
+	  if $(BIN)/python -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('$$backend') is None)"; then \
+	    echo "KERAS_BACKEND=$$backend"; KERAS_BACKEND=$$backend $(BIN)/python -m pytest -m backend $(ARGS) || exit 1; \
+	  else echo "left out: tests under $$backend, which is not installed"; fi; \
+	done
 
 test-slow: $(VENV)/.dev  ## only the slowest of them
 	$(PYTEST) -m slow $(ARGS)

@@ -5,7 +5,6 @@ Run it with the Python of the installation to check, from any folder: `python .c
 
 import os
 import pkgutil
-import re
 import subprocess
 import sys
 import tempfile
@@ -84,13 +83,13 @@ def guarded(entry):
     expect(f"pip install 'csilink[{EXTRAS[package]}]'", said, f"csilink {command}")
 
 
-def paper(module):
-    """The command line of a paper's experiments, and a plan for each of its sizes."""
-    from scenarios.load import load_mapping
+def paper(key):
+    """The plans of a paper, and a wrong size by name."""
+    from benchmarks.papers.kit.run import load_plan, sizes
 
-    said = call(sys.executable, "-m", module, "--help")
-    for size in re.search(r"--size \{([\w,]+)\}", said).group(1).split(","):
-        load_mapping(Path(import_module(module).HERE) / f"{size}.yaml")
+    for size in sizes(key):
+        load_plan(key, size)
+    expect("small", csilink("paper", key, "--size", "none", code=2), f"csilink paper {key}")
 
 
 def all_of(what, function, entries):
@@ -125,4 +124,6 @@ if __name__ == "__main__":
         lines = "\n".join(f"import {module}" for module in modules if not module.endswith("__main__"))
         all_of("imports in one process", lambda code: call(sys.executable, "-c", code), [lines])
         print(f"  of {len(modules)} modules")
-        all_of("papers", paper, [m for m in modules if re.fullmatch(r"benchmarks\.papers\.\w+\.run", m)])
+        from benchmarks.papers.kit.run import papers
+
+        all_of("papers", paper, papers())

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.data_sets import with_recipe
 from benchmarks.normalization import mean_power
-from benchmarks.stores import with_recipe
 from scenarios.channels import has_section
-from scenarios.schema import Feedback, Scenario
+from scenarios.feedback import Feedback
+from scenarios.schema import Scenario
 from scenarios.sweep import Point
 from scenarios.transmission import PrecoderEntry
 from simulator.core import registry
@@ -24,7 +25,7 @@ from simulator.downlink.scheduler import Scheduler
 from simulator.maths.transforms import unit_power
 from simulator.reporting.cqi_field import CqiField
 from simulator.reporting.prediction import Prediction
-from simulator.reporting.reporting import Reporting
+from simulator.reporting.reporting import Reporting, check_slots
 from simulator.reporting.uplink import Uplink, UplinkModel
 
 if TYPE_CHECKING:
@@ -49,8 +50,10 @@ def build_source(channel: Any, geometry: Any) -> ChannelSource:
 
 
 def check_source(channel: Any, geometry: Any) -> None:
-    """Checks of a channel source without TensorFlow: shipped sources of ``simulator.phy`` take what their
-    sections in ``scenarios.channels`` allow, and a site needs its rays or the means to trace them. Others are built.
+    """Check a channel source without TensorFlow.
+
+    Shipped sources of ``simulator.phy`` take what their sections in ``scenarios.channels`` allow, and a site needs its
+    rays or the means to trace them. Others are built.
 
     Raises:
         CsilinkError: as :func:`build_source`.
@@ -145,6 +148,9 @@ def _build_reporting(scenario: Scenario) -> dict[str, Reporting]:
                 if label in built:
                     raise ConfigError("feedback", label, "every scheme once; set a label to tell two apart")
                 built[label] = reporting
+    if built:
+        with faults:
+            check_slots(built, scenario.time.num_slots, scenario.time.history_slots)
     faults.throw()
     return built
 
@@ -159,12 +165,7 @@ def _build_line(scenario: Scenario, entry: Feedback, common: Uplink) -> Iterator
         scheme = build_scheme(scenario, entry.scheme, params)
         label = entry.label or scheme.label + suffix
         uplink = ideal if entry.ideal_uplink else common.for_scheme(_payload(scenario, scheme), label)
-        reporting = Reporting(scheme, uplink, prediction)
-        need = scenario.time.history_slots + reporting.lead
-        if scenario.time.num_slots < need:
-            allowed = f"at least {need} (history, delay, and {reporting.wait + 1} slots for a report of {label})"
-            raise ConfigError("time.num_slots", scenario.time.num_slots, allowed)
-        yield label, reporting
+        yield label, Reporting(scheme, uplink, prediction)
 
 
 def _build_prediction(scenario: Scenario, entry: Feedback) -> Prediction | None:

@@ -55,18 +55,20 @@ def training_inputs(recipe: Any, stores: Mapping[str, ChannelStore]) -> dict[str
     """Recipe, hashes of the stores, and hashes of the weights that the recipe starts at or learns from.
 
     Args:
-        recipe: of a training or a codebook.
-        stores: by data set or environment.
+        recipe: of any task.
+        stores: by the names of ``recipe.data``.
     """
     distill, network = getattr(recipe, "distill", None), getattr(recipe, "network", None)
     with noting() as reads:
-        for name in (getattr(recipe, "init", "random"), distill and distill.teacher):
+        for name in (getattr(recipe, "init", "random"), distill and distill.teacher, getattr(recipe, "weights", None)):
             if name not in (None, "random", "pca"):
                 note_weights(name)
         if network is not None and network.pretrained is not None:
             for file in sorted(Path(network.pretrained).glob("*.safetensors")):
                 note(file, sha256(file))
-        for kind, section in (("models", "model"), ("prediction_models", "model"), ("refiners", "network")):
+        registry.target("tasks", recipe.task)
+        kinds = {"models": "model", "prediction_models": "model", "estimation_models": "model", "refiners": "network"}
+        for kind, section in kinds.items():
             if (plugin := getattr(getattr(recipe, section, None), "name", None)) in registry.names(kind):
                 registry.target(kind, plugin)  # noted if it is of another package
     hashes = {name: store.hash for name, store in stores.items()}

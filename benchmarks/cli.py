@@ -12,6 +12,7 @@ import typer
 
 from benchmarks.cli_bench import bench
 from benchmarks.cli_dataset import dataset
+from benchmarks.cli_paper import paper
 from benchmarks.cli_verify import verify
 from benchmarks.quiet import quiet, quiet_imports
 from simulator.core.paths import nothing_left, writable
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.add_typer(bench, name="bench")
 app.add_typer(dataset, name="dataset")
 app.command()(verify)
+app.command()(paper)
 
 # Faults of the disk, not of the program.
 _DISK = (
@@ -111,6 +113,7 @@ def list_(
         return
     from importlib.resources import files
 
+    from receivers.weights.card import SCHEMAS
     from receivers.weights.folder import zoo_names
     from simulator.core import registry
     from simulator.core.errors import ConfigError
@@ -119,7 +122,7 @@ def list_(
         "presets": sorted(p.stem for p in (Path(str(files("scenarios"))) / "presets").glob("*.yaml")),
         "datasets": sorted(p.stem for p in (Path(str(files("scenarios"))) / "datasets").glob("*.yaml")),
         "recipes": sorted(p.stem for p in (Path(str(files("receivers"))) / "training" / "recipes").glob("*.yaml")),
-        "zoo": zoo_names() + zoo_names("prediction") + zoo_names("estimation"),
+        "zoo": [name for task in SCHEMAS for name in zoo_names(task)],
     }
     if kind is not None and kind not in (*registry.KINDS, *shipped):
         raise ConfigError("kind", kind, ", ".join((*registry.KINDS, *shipped)))
@@ -134,7 +137,10 @@ def train(
     file: File,
     store: Annotated[
         Path | None,
-        typer.Option(help="Channel store.", show_default="the recipe's dataset, a path or a name in datasets/"),
+        typer.Option(
+            help="Channel store; of a recipe with several data sets their folder.",
+            show_default="the recipe's data sets, paths or names in datasets/",
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -144,11 +150,12 @@ def train(
         str | None,
         typer.Option(help="Keras backend: tensorflow, jax or torch.", show_default="KERAS_BACKEND, or tensorflow"),
     ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Pause after this wall time; the same command goes on.")
+    ] = None,
     set_: Overrides = None,
 ) -> None:
     """Train a model or make a codebook, resumable. The folder serves as `weights:` (`path:`) of a scenario."""
-    from benchmarks.data_sets import store_folder
-    from benchmarks.stores import open_store
     from receivers.training.recipe import parse_training
     from scenarios.load import apply_override, find_file, load_mapping
     from simulator.core.errors import ConfigError
@@ -162,32 +169,60 @@ def train(
     data = load_mapping(find_file(file, "training/recipes", room="receivers"))
     for assignment in set_ or ():
         apply_override(data, assignment)
-    if "environments" in data:
-        _codebook(data, store, out)
-        return
-    if "datasets" in data:
-        _over_stores(data, store, out)
-        return
     recipe = parse_training(data)
-    channels = open_store(store or store_folder(recipe.dataset))
+    stores = _stores(list(recipe.data.values()), store)
     from benchmarks.train import train as run_training
+    from receivers.training.loop import PausedError
 
-    before = None
-    for variant in recipe.by_weight():
+    before, seconds = None, float("inf") if minutes is None else 60 * minutes
+    for variant in recipe.variants():
         folder = (out / variant.name if out and variant is not recipe else out) or Path("checkpoints") / variant.name
         if before is not None:
             variant = variant.model_copy(update={"init": str(before)})
-        with nothing_left(folder):
-            card = run_training(variant, channels, folder, typer.echo)
-        for name, entry in card.get("test", {}).get("codecs", {}).items():
-            yardstick = entry.get("klt_at_these_bits")
-            reference = f" (KLT at these bits: {yardstick['nmse_db']} dB)" if yardstick else ""
-            score = f"{entry['nmse_db']} dB" if "nmse_db" in entry else f"SGCS by subband {entry['sgcs_subband']}"
-            typer.echo(f"test, {name}: {entry['bits_mean']} bit, {score}{reference}")
-        for num_bits, entry in card.get("test", {}).get("by_bits", {}).items():
-            typer.echo(f"test, {num_bits} bit: {entry['nmse_db']} dB")
-        typer.echo(f"weights and card: {folder}")
+        try:
+            with nothing_left(folder):
+                card = run_training(variant, stores, folder, typer.echo, seconds=seconds)
+        except PausedError as pause:
+            typer.echo(f"{pause}; the same command goes on")
+            return
+        for line in _scores(card.get("test", {})):
+            typer.echo(f"test, {line}")
+        typer.echo(f"{card.get('kind', 'weights')} and card: {folder}")
         before = folder
+
+
+def _stores(names: list[str], given: Path | None) -> list[Any]:
+    """Stores of the data sets of a recipe: ``given`` is the one store, or the folder of all by name."""
+    from benchmarks.data_sets import store_folder
+    from benchmarks.stores import open_store
+    from simulator.core.paths import is_file
+    from simulator.data.store import MANIFEST
+
+    if given is not None and len(names) == 1 and (is_file(given / MANIFEST) or not (given / names[0]).is_dir()):
+        return [open_store(given)]
+    return [open_store(store_folder(name, given)) for name in names]
+
+
+def _scores(test: dict[str, Any], name: str = "") -> list[str]:
+    """Scores of a card in lines: every section that has a mean with its half-width."""
+    lines = []
+    if "ci95" in test:
+        metric = next(k for k, v in test.items() if isinstance(v, float) and k != "ci95" and not k.startswith("bits"))
+        bits = f"{test['bits_mean']} bit, " if "bits_mean" in test else ""
+        lines.append(f"{name}: {bits}{_value(metric, test)}")
+        for key, entry in test.items():
+            if key.endswith("_at_these_bits"):
+                lines[-1] += f" ({key.removesuffix('_at_these_bits')} at these bits: {_value(metric, entry)})"
+        return lines
+    for key, entry in test.items():
+        if isinstance(entry, dict):
+            group = key == "codecs" or key.startswith("by_")  # of entries that have names of their own
+            lines += _scores(entry, name if group else f"{name}, {key}" if name else key)
+    return lines
+
+
+def _value(metric: str, entry: dict[str, Any]) -> str:
+    return f"{metric.removesuffix('_db')} {entry[metric]}" + " dB" * metric.endswith("_db")
 
 
 @app.command(name="import-torch")
@@ -210,7 +245,7 @@ def import_torch(
 ) -> None:
     """Published PyTorch weights to a folder that serves as `weights:` of a scenario."""
     from benchmarks.import_torch import import_checkpoint
-    from receivers.weights.folder import CARD
+    from receivers.weights.card import CARD
     from scenarios.load import apply_override
 
     params: dict[str, object] = {}
@@ -219,11 +254,8 @@ def import_torch(
     with nothing_left(out, kept=CARD) as claimed, quiet():
         claimed()
         test = import_checkpoint(model, files, store, out, params).get("test", {})
-    if "unquantized" in test:
-        typer.echo(f"test NMSE unquantised {test['unquantized']['nmse_db']} dB")
-    for name, entries in test.get("by_data_set", {}).items():
-        scored = {key: entry["nmse_db"] for key, entry in entries.items() if isinstance(entry, dict)}
-        typer.echo(f"test, {name}: " + ", ".join(f"{key} {value} dB" for key, value in scored.items()))
+    for line in _scores(test):
+        typer.echo(f"test, {line}")
     typer.echo(f"weights and card: {out}")
 
 
@@ -266,7 +298,7 @@ def policies(
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="A=B", help="E.g. candidates=10.")] = None,
 ) -> None:
     """Mixed-precision policies of an encoder for scheme rp-mpq (sensitivities, ILP, KL, tables)."""
-    from benchmarks.stores import open_store
+    from benchmarks.data_sets import open_store
     from receivers.precision.policy_set import FILE
     from receivers.weights.folder import TrainedModel
     from scenarios.load import apply_override
@@ -320,46 +352,6 @@ def main() -> None:
             raise
         lines = str(error).strip().splitlines() or [""]
         _fail(1, f"internal fault: {type(error).__name__}: {lines[-1]} (CSILINK_DEBUG=1 shows the trace)")
-
-
-def _codebook(data: dict[str, Any], store: Path | None, out: Path | None) -> None:
-    """`csilink train` with the recipe of a codebook."""
-    from benchmarks.codebook import make_codebook
-    from benchmarks.data_sets import store_folder
-    from benchmarks.stores import open_store
-    from receivers.training.codebook_recipe import parse_codebook
-    from simulator.core.errors import ConfigError
-
-    recipe = parse_codebook(data)
-    if store is not None and len(recipe.environments) > 1:
-        raise ConfigError("--store", str(store), "nothing with several environments: their data sets are in datasets/")
-    stores = {name: open_store(store or store_folder(dataset)) for name, dataset in recipe.environments.items()}
-    folder = out or Path("checkpoints") / recipe.name
-    with nothing_left(folder):
-        stored = make_codebook(recipe, stores, folder, typer.echo)
-    typer.echo(f"codebook and card: {stored.folder}")
-
-
-def _over_stores(data: dict[str, Any], store: Path | None, out: Path | None) -> None:
-    """`csilink train` with the recipe of a network that learns from several data sets in the folder ``store``."""
-    from benchmarks.data_sets import store_folder
-    from benchmarks.stores import open_store
-    from benchmarks.train_prediction import train_prediction
-    from benchmarks.train_wifo_cf import train_wifo_cf
-    from receivers.training.prediction_recipe import parse_prediction
-    from receivers.training.wifo_cf_recipe import parse_wifo_cf
-
-    model = data.get("model")
-    compresses = isinstance(model, dict) and model.get("name") == "wifo_cf"
-    recipe: Any = (parse_wifo_cf if compresses else parse_prediction)(data)
-    stores = [open_store(store_folder(name, store)) for name in recipe.datasets]
-    folder = out or Path("checkpoints") / recipe.name
-    with nothing_left(folder):
-        card = (train_wifo_cf if compresses else train_prediction)(recipe, stores, folder, typer.echo)
-    for name, entries in card["test"]["by_data_set"].items():
-        scored = {key: entry["nmse_db"] for key, entry in entries.items() if isinstance(entry, dict)}
-        typer.echo(f"test, {name}: " + ", ".join(f"{key} {value} dB" for key, value in scored.items()))
-    typer.echo(f"weights and card: {folder}")
 
 
 def _fail(code: int, *messages: str) -> None:

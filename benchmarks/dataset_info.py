@@ -37,47 +37,80 @@ def describe(store: ChannelStore, split: str, max_samples: int = 2000) -> pd.Dat
     Labels of the store stand after the quantity that they name. Truncated angular-delay images are expanded first; a
     row says so. Memory is that of a chunk of 64 MiB.
     """
-    layout, panel = store.layout, store.layout.panel
     labels = store.labels(split)
     rows = _spread_rows(store, split, max_samples)
     chunks = [_per_sample(h, store) for h in _chunks(store, split, rows)]
     found = {key: np.concatenate([chunk[key] for chunk in chunks]) for key in chunks[0]}
-    table: list[dict[str, Any]] = []
+    table = _Table()
+    table.fact("samples", ", ".join(f"{name} {store.num_samples(name)}" for name in store.shards))
+    table.fact("used here", f"{len(rows)} of {split}")
+    _layout_rows(table, store.layout, labels)
+    power = found["power"]
+    table.fact("mean power per entry", f"{round(10 * np.log10(power.mean()), 2) + 0.0:.2f}", "dB")
+    table.spread("power per entry", 10 * np.log10(power), "dB")
+    if store.layout.num_delays is not None:
+        _truncation_rows(table, store)
+    shown = {"rms_delay_spread_s", "los"} & set(labels)
+    _statistic_rows(table, found, store.layout, {key: labels[key][rows] for key in shown})
+    if store.layout.num_slots > 1:
+        _coherence_rows(table, found["rho"], found["lag"], store.layout)
+    for share in _SHARES:
+        ports = store.layout.panel.num_ports
+        table.spread(f"directions with {share:.0%} of the energy (of {ports})", found[f"directions{share}"], "")
+    if "condition" in found:
+        table.spread("condition number over UE antennas", found["condition"], "dB")
+    for key, value in labels.items():
+        if key not in (*shown, *_NAMES) and value.ndim == 1 and value.dtype.kind in "fiub":
+            table.spread(f"{key}, label in the store", value[rows].astype(float), "")
+    return pd.DataFrame(table.rows)
 
-    def fact(quantity: str, value: Any, unit: str = "") -> None:
-        table.append({"quantity": quantity, "value": value, "p10": "", "p90": "", "unit": unit})
 
-    def spread(quantity: str, values: np.ndarray, unit: str) -> None:
+class _Table:
+    """Rows of :func:`describe`."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def fact(self, quantity: str, value: Any, unit: str = "", low: str = "", high: str = "") -> None:
+        """One value, with percentiles where they are given."""
+        self.rows.append({"quantity": quantity, "value": value, "p10": low, "p90": high, "unit": unit})
+
+    def spread(self, quantity: str, values: np.ndarray, unit: str) -> None:
+        """Median and percentiles of the finite values; nothing where there is none."""
         values = values[np.isfinite(values)]
         if len(values):
             low, middle, high = (f"{x:.3g}" if abs(x) > 5e-4 else "0" for x in np.percentile(values, (10, 50, 90)))
-            table.append({"quantity": quantity, "value": middle, "p10": low, "p90": high, "unit": unit})
+            self.fact(quantity, middle, unit, low, high)
 
-    fact("samples", ", ".join(f"{name} {store.num_samples(name)}" for name in store.shards))
-    fact("used here", f"{len(rows)} of {split}")
+
+def _layout_rows(table: _Table, layout: ChannelLayout, labels: dict[str, np.ndarray]) -> None:
+    panel = layout.panel
     axes = "rx_ant, angle, slot, delay" if layout.num_delays is not None else "rx_ant, port, slot, subcarrier"
-    fact(f"shape [{axes}]", " x ".join(map(str, layout.entry_shape)))
-    fact("panel n1 x n2 x pol", f"{panel.n1} x {panel.n2} x {panel.num_pol}")
-    fact("bandwidth", f"{layout.bandwidth_hz / 1e6:.4g}", "MHz")
-    fact("carrier", "unknown" if layout.carrier_hz is None else f"{layout.carrier_hz / 1e9:.4g}", "GHz")
-    fact("labels", ", ".join(labels) or "-")
-    power = found.pop("power")
-    fact("mean power per entry", f"{round(10 * np.log10(power.mean()), 2) + 0.0:.2f}", "dB")
-    spread("power per entry", 10 * np.log10(power), "dB")
-    shown = {"rms_delay_spread_s", "los"} & set(labels)
-    if layout.num_delays is not None:
-        fact(
-            "truncated",
-            f"{layout.num_delays} of {layout.num_subcarriers} taps kept, no path after "
-            f"{layout.num_delays / layout.bandwidth_hz * 1e6:.3g} us",
-        )
-        lost = store.origin.get("truncation") or {}
-        if "nmse_db" in lost:
-            fact("lost by truncation (test split)", f"NMSE {lost['nmse_db']} dB, rho {lost['rho']}")
-        if "rms_delay_spread_ns" in lost:
-            low, middle, high = (f"{x:.3g}" for x in lost["rms_delay_spread_ns"])
-            table.append({"quantity": "rms delay spread before truncation (test split)", "value": middle, "p10": low,
-                          "p90": high, "unit": "ns"})  # fmt: skip
+    table.fact(f"shape [{axes}]", " x ".join(map(str, layout.entry_shape)))
+    table.fact("panel n1 x n2 x pol", f"{panel.n1} x {panel.n2} x {panel.num_pol}")
+    table.fact("bandwidth", f"{layout.bandwidth_hz / 1e6:.4g}", "MHz")
+    table.fact("carrier", "unknown" if layout.carrier_hz is None else f"{layout.carrier_hz / 1e9:.4g}", "GHz")
+    table.fact("labels", ", ".join(labels) or "-")
+
+
+def _truncation_rows(table: _Table, store: ChannelStore) -> None:
+    """What truncation to the first taps left, and what it took."""
+    layout, lost = store.layout, store.origin.get("truncation") or {}
+    latest_us = layout.num_delays / layout.bandwidth_hz * 1e6
+    table.fact(
+        "truncated", f"{layout.num_delays} of {layout.num_subcarriers} taps kept, no path after {latest_us:.3g} us"
+    )
+    if "nmse_db" in lost:
+        table.fact("lost by truncation (test split)", f"NMSE {lost['nmse_db']} dB, rho {lost['rho']}")
+    if "rms_delay_spread_ns" in lost:
+        low, middle, high = (f"{x:.3g}" for x in lost["rms_delay_spread_ns"])
+        table.fact("rms delay spread before truncation (test split)", middle, "ns", low, high)
+
+
+def _statistic_rows(
+    table: _Table, found: dict[str, np.ndarray], layout: ChannelLayout, labels: dict[str, np.ndarray]
+) -> None:
+    """Delays, K-factor and angles, each with the label of the store that it estimates."""
     kept = "" if layout.num_delays is None else " of the kept taps (too low)"
     for key, (name, unit, scale) in {
         "delay_spread": (f"rms delay spread{kept}", "ns", 1e9),
@@ -87,27 +120,16 @@ def describe(store: ChannelStore, split: str, max_samples: int = 2000) -> pd.Dat
         "below": ("below the horizon, if rows count upwards (mean)", "%", 100.0),
     }.items():
         if key == "below" and key in found:
-            fact(name, f"{100 * np.mean(found[key]):.0f}", unit)
+            table.fact(name, f"{100 * np.mean(found[key]):.0f}", unit)
         elif key in found:
-            spread(name, scale * found[key], unit)
-        if key == "delay_spread" and "rms_delay_spread_s" in shown:
-            label = labels["rms_delay_spread_s"][rows].astype(float)
-            spread("rms delay spread, label in the store", 1e9 * label, "ns")
+            table.spread(name, scale * found[key], unit)
+        if key == "delay_spread" and "rms_delay_spread_s" in labels:
+            label = labels["rms_delay_spread_s"].astype(float)
+            table.spread("rms delay spread, label in the store", 1e9 * label, "ns")
             if key in found and (label > 0).any():
-                spread("estimate / label", found[key][label > 0] / label[label > 0], "")
-        if key == "k_factor" and "los" in shown:
-            fact("line of sight, label in the store (mean)", f"{100 * np.mean(labels['los'][rows] > 0):.0f}", "%")
-    if layout.num_slots > 1:
-        _coherence_rows(found["rho"], found["lag"], layout, fact, spread)
-    for share in _SHARES:
-        key = f"directions{share}"
-        spread(f"directions with {share:.0%} of the energy (of {panel.num_ports})", found[key], "")
-    if "condition" in found:
-        spread("condition number over UE antennas", found["condition"], "dB")
-    for key, value in labels.items():
-        if key not in (*shown, *_NAMES) and value.ndim == 1 and value.dtype.kind in "fiub":
-            spread(f"{key}, label in the store", value[rows].astype(float), "")
-    return pd.DataFrame(table)
+                table.spread("estimate / label", found[key][label > 0] / label[label > 0], "")
+        if key == "k_factor" and "los" in labels:
+            table.fact("line of sight, label in the store (mean)", f"{100 * np.mean(labels['los'] > 0):.0f}", "%")
 
 
 def _per_sample(h: np.ndarray, store: ChannelStore) -> dict[str, np.ndarray]:
@@ -134,16 +156,16 @@ def _per_sample(h: np.ndarray, store: ChannelStore) -> dict[str, np.ndarray]:
     return found
 
 
-def _coherence_rows(rho: np.ndarray, lag: np.ndarray, layout: ChannelLayout, fact: Any, spread: Any) -> None:
+def _coherence_rows(table: _Table, rho: np.ndarray, lag: np.ndarray, layout: ChannelLayout) -> None:
     slot_s = layout.slot_s or float("nan")
-    spread("correlation over one slot", rho, "")
+    table.spread("correlation over one slot", rho, "")
     within = lag < layout.num_slots
     label = "coherence time (|rho| < 0.5)"
     if within.mean() < 0.9:
         most = (layout.num_slots - 1) * slot_s * 1e3
-        fact(label, f"over {most:.3g} in {100 * (1 - within.mean()):.0f} % of samples", "ms")
+        table.fact(label, f"over {most:.3g} in {100 * (1 - within.mean()):.0f} % of samples", "ms")
     if within.any():
-        spread(label, lag[within] * slot_s * 1e3, "ms")
+        table.spread(label, lag[within] * slot_s * 1e3, "ms")
 
 
 def draw_example(store: ChannelStore, split: str, index: int, path: Path) -> None:
@@ -166,50 +188,63 @@ def draw_example(store: ChannelStore, split: str, index: int, path: Path) -> Non
         mean_beams = mean_beams + beam_power(part, layout.panel).sum(axis=0) / len(rows)
     figure = Figure(figsize=(13, 4), layout="constrained")
     left, middle, right = figure.subplots(1, 3, width_ratios=(1.1, 1, 1))
+    _draw_magnitude(figure, left, h, layout)
+    left.set_title(f"|h| of {split} sample {index}", parse_math=False)
+    profiles = {f"mean of {len(rows)} samples": mean_profile, "this sample": _unit_profile(h)}
+    _draw_profiles(middle, profiles, layout)
+    _draw_spectrum(figure, right, mean_beams, beam_power(h, layout.panel)[0])
+    figure.suptitle(store.name, parse_math=False)
+    save_figure(figure, path, dpi=130)
+
+
+def _draw_magnitude(figure: Any, axes: Any, h: np.ndarray, layout: ChannelLayout) -> None:
+    """|h| of the first antenna and slot over ports and frequency."""
     magnitude = 20 * np.log10(np.maximum(np.abs(h[0, 0, :, 0]), 1e-30))
     top = magnitude.max()
     edges = layout.bandwidth_hz / 2e6
-    picture = left.imshow(
+    picture = axes.imshow(
         magnitude, aspect="auto", origin="lower", cmap="viridis", vmin=top - 40, vmax=top, interpolation="nearest",
         extent=(-edges, edges, -0.5, len(magnitude) - 0.5),
     )  # fmt: skip
-    figure.colorbar(picture, ax=left, label="|h| [dB]")
-    left.set(xlabel="frequency offset [MHz]", ylabel="port")
-    left.set_title(f"|h| of {split} sample {index}", parse_math=False)
-    early = h.shape[-1] // 16  # the last taps are those before delay 0
-    delays_us = (np.arange(h.shape[-1]) - early) / layout.bandwidth_hz * 1e6
+    figure.colorbar(picture, ax=axes, label="|h| [dB]")
+    axes.set(xlabel="frequency offset [MHz]", ylabel="port")
+
+
+def _draw_profiles(axes: Any, profiles: dict[str, np.ndarray], layout: ChannelLayout) -> None:
+    """Power delay profiles by label, the last one in colour."""
+    taps = len(next(iter(profiles.values())))
+    early = taps // 16  # the last taps are those before delay 0
+    delays_us = (np.arange(taps) - early) / layout.bandwidth_hz * 1e6
     latest = early
-    for profile, label, style in (
-        (mean_profile, f"mean of {len(rows)} samples", {"color": "0.6"}),
-        (_unit_profile(h), "this sample", {}),
-    ):
+    for label, profile in profiles.items():
         profile_db = np.roll(10 * np.log10(np.maximum(profile / profile.max(), 1e-6)), early)
         latest = max(latest, int(np.flatnonzero(profile_db > -40)[-1]))
-        middle.plot(delays_us, profile_db, label=label, **style)
+        axes.plot(delays_us, profile_db, label=label, **({"color": "0.6"} if "mean" in label else {}))
     first = delays_us[0] if layout.num_delays is None else -0.1 * delays_us[latest]
-    middle.set(xlabel="delay [µs]", ylabel="power [dB]", title="Power delay profile", ylim=(-40, 2))
-    if h.shape[-1] > 1:
-        middle.set_xlim(first, delays_us[min(latest + 1, h.shape[-1] - 1)])
-    middle.grid(alpha=0.3)
-    middle.legend(frameon=False)
-    spectra = [(mean_beams, "mean"), (beam_power(h, layout.panel)[0], "this sample")]
-    if layout.panel.n2 > 1:
-        spectrum = 10 * np.log10(np.maximum(spectra[1][0] / spectra[1][0].max(), 1e-6))
-        picture = right.imshow(
+    axes.set(xlabel="delay [µs]", ylabel="power [dB]", title="Power delay profile", ylim=(-40, 2))
+    if taps > 1:
+        axes.set_xlim(first, delays_us[min(latest + 1, taps - 1)])
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+
+
+def _draw_spectrum(figure: Any, axes: Any, mean: np.ndarray, own: np.ndarray) -> None:
+    """Power over directions ``[horizontal, vertical]``: of one sample as a map, or with the mean along one axis."""
+    if own.shape[1] > 1:
+        spectrum = 10 * np.log10(np.maximum(own / own.max(), 1e-6))
+        picture = axes.imshow(
             spectrum.T, aspect="auto", origin="lower", cmap="magma", vmin=-30, vmax=0, extent=(-1, 1, -1, 1)
         )
-        figure.colorbar(picture, ax=right, label="power [dB]")
-        right.set(xlabel="horizontal direction cosine", ylabel="vertical direction cosine", title="Angular spectrum")
-    else:
-        for spectrum, label in spectra:
-            u = np.linspace(-1, 1, len(spectrum), endpoint=False)
-            style = {"color": "0.6"} if label == "mean" else {}
-            right.plot(u, 10 * np.log10(np.maximum(spectrum[:, 0] / spectrum.max(), 1e-6)), label=label, **style)
-        right.set(xlabel="direction cosine", ylabel="power [dB]", title="Angular spectrum", ylim=(-40, 2))
-        right.grid(alpha=0.3)
-        right.legend(frameon=False)
-    figure.suptitle(store.name, parse_math=False)
-    save_figure(figure, path, dpi=130)
+        figure.colorbar(picture, ax=axes, label="power [dB]")
+        axes.set(xlabel="horizontal direction cosine", ylabel="vertical direction cosine", title="Angular spectrum")
+        return
+    for spectrum, label in ((mean, "mean"), (own, "this sample")):
+        u = np.linspace(-1, 1, len(spectrum), endpoint=False)
+        style = {"color": "0.6"} if label == "mean" else {}
+        axes.plot(u, 10 * np.log10(np.maximum(spectrum[:, 0] / spectrum.max(), 1e-6)), label=label, **style)
+    axes.set(xlabel="direction cosine", ylabel="power [dB]", title="Angular spectrum", ylim=(-40, 2))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
 
 
 def _unit_profile(h: np.ndarray) -> np.ndarray:

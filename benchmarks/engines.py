@@ -23,7 +23,7 @@ _RETRIES = 2
 MAX_WORKERS = 1024
 
 
-class WorkerFault(RuntimeError):
+class WorkerError(RuntimeError):
     """A worker failed in a way that is not the user's; the trace is the message."""
 
 
@@ -101,7 +101,7 @@ class LocalEngine:
         try:
             self._work(number)
         except Exception as error:  # no process can be started; without this the run would wait for ever
-            self._done.put(WorkerFault(f"a worker process cannot be started ({error})"))
+            self._done.put(WorkerError(f"a worker process cannot be started ({error})"))
 
     def _work(self, number: int) -> None:
         process: subprocess.Popen[str] | None = None
@@ -143,12 +143,12 @@ def _ask(process: subprocess.Popen[str], unit: Unit) -> dict[str, str] | None:
 
 def _judge(answer: dict[str, str] | None, unit: Unit) -> Unit | Exception:
     if answer is None:
-        return WorkerFault(
+        return WorkerError(
             f"the worker died {1 + _RETRIES} times on drops {unit.first} to {unit.first + unit.drops - 1} "
             "(out of memory?); resume with fewer --workers"
         )
     if "error" in answer:
-        return CsilinkError(answer["error"]) if answer["user"] else WorkerFault(answer["trace"])
+        return CsilinkError(answer["error"]) if answer["user"] else WorkerError(answer["trace"])
     return unit
 
 
@@ -217,7 +217,7 @@ class RayEngine:
         try:
             result = self._ray.get(ready[0])
         except self._ray.exceptions.RayError as error:
-            raise WorkerFault(str(error)) from None
+            raise WorkerError(str(error)) from None
         if isinstance(result, str):
             raise CsilinkError(result)
         unit.write(result)

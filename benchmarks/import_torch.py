@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.import_wifo import import_wifo, import_wifo_cf
-from benchmarks.train import fit_tables, test_scores, write_tables
-from receivers.training.recipe import parse_training
+from benchmarks.train import summary
+from receivers.training.codecs import codec_scores, fit_tables, write_tables
+from receivers.training.recipe import QuantizerSection, parse_training
+from receivers.weights.card import file_entry, write_card
 from receivers.weights.folder import alone, save_weights
 from receivers.weights.torch import ARCHITECTURES, load_torch_weights
 from simulator.core import registry
@@ -18,7 +20,7 @@ from simulator.core.content import own_version
 from simulator.core.errors import ConfigError, StoreError, required
 from simulator.core.extras import need
 from simulator.data.channel_version import channel_version
-from simulator.data.store import ChannelStore, sha256, write_json
+from simulator.data.store import ChannelStore, sha256
 
 # Networks whose checkpoints show all parameters, and those whose checkpoints show the number of latents.
 MODELS = (*ARCHITECTURES, "mamba_transformer", "wifo", "wifo_cf")
@@ -103,7 +105,13 @@ def _import_autoencoder(
         low, high = _range(store)
         offset, scale = -low / (high - low), scale / (high - low)
     recipe = parse_training(
-        {"name": folder.name, "dataset": store.name, "num_delays": delays, "model": {"name": model, "params": params}}
+        {
+            "task": "autoencoder",
+            "name": folder.name,
+            "dataset": store.name,
+            "num_delays": delays,
+            "model": {"name": model, "params": params},
+        }
     )
     folder.mkdir(parents=True, exist_ok=True)
     seen = np.swapaxes(train[:30000], 1, 2) * np.float32(scale) + np.float32(offset)
@@ -128,8 +136,8 @@ def _import_autoencoder(
             "transposed": True,
         },
         "codec": {"quantizer": "mu_law", "bits": 4, "scale_bits": 8},
-        "weights": {"file": "model.weights.h5", "sha256": sha256(folder / "model.weights.h5")},
-        "tables": {"file": "tables.npz", "sha256": sha256(folder / "tables.npz")},
+        "weights": file_entry(folder / "model.weights.h5"),
+        "tables": file_entry(folder / "tables.npz"),
         "channels": f"weights: unknown; tables: {channel_version(store.origin)}",
         "dataset": {
             "name": store.name,
@@ -142,24 +150,18 @@ def _import_autoencoder(
             "csilink": own_version(),
         },
     }
-    write_json(folder / "card.json", card)
-    quantised = recipe.model_copy(update={"quantizer": _section()})
+    write_card(folder, card)
+    section = QuantizerSection(name="mu_law", bits=(2, 4, 6, 8), scale_bits=8)
+    quantised = recipe.model_copy(update={"quantizer": section})
     names = store.origin.get("parts", [store.name])
-    card["test"] = test_scores(folder, store, train[:50000], test, part, names, quantised)
-    write_json(folder / "card.json", card)
-    return card
+    scores = codec_scores(folder, store, train[:50000], test, part, names, quantised)
+    return write_card(folder, {**card, "test": summary(scores)})
 
 
 def _range(store: ChannelStore) -> tuple[float, float]:
     """Smallest and largest real or imaginary part of the training split."""
     ends = [(part.min(), part.max()) for h, _ in store.read("train") for part in (h.real, h.imag)]
     return float(min(low for low, _ in ends)), float(max(high for _, high in ends))
-
-
-def _section() -> Any:
-    from receivers.training.recipe import QuantizerSection
-
-    return QuantizerSection(name="mu_law", bits=(2, 4, 6, 8), scale_bits=8)
 
 
 class _Scaled:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
+from benchmarks.train import score, summary
+from receivers.training.stores import split_samples
+from receivers.training.task import Samples
+from receivers.weights.card import file_entry, write_card
 from receivers.weights.folder import save_weights
 from simulator.core.errors import ConfigError, StoreError, required
 from simulator.core.types import CsiConfig
 from simulator.data.channel_version import channel_version
-from simulator.data.store import ChannelStore, sha256, write_json
+from simulator.data.store import ChannelStore, sha256
 
 # Slots of the published data sets, of which the second half is predicted.
 _PUBLISHED_SLOTS = 24
@@ -31,10 +34,9 @@ def import_wifo(
     Raises:
         StoreError: tensors that do not fit.
     """
-    from benchmarks.train_prediction import test_scores
     from receivers.models.checked import build_checked
     from receivers.models.wifo import WiFo
-    from receivers.training.fit_prediction import known_entries
+    from receivers.training.tasks.prediction import known_entries, prediction_scores
     from receivers.weights.torch import load_wifo
 
     shapes = {name: np.shape(tensor) for name, tensor in state.items()}
@@ -64,15 +66,14 @@ def import_wifo(
         "history_slots": network.num_history,
         "max_history_slots": history_slots,
         "horizon_slots": max(slots - history_slots, 1),
-        "weights": {"file": "model.weights.h5", "sha256": sha256(folder / "model.weights.h5")},
+        "weights": file_entry(folder / "model.weights.h5"),
         "channels": "weights: unknown",
         "training": _training(files),
     }
     if store is not None:
         network.pad = True
-        card["test"] = test_scores(network, SimpleNamespace(tasks=("time",)), [store])
-    write_json(folder / "card.json", card)
-    return card
+        card["test"] = summary(prediction_scores(network, [store], ("time",)))
+    return write_card(folder, card)
 
 
 def import_wifo_cf(
@@ -84,12 +85,9 @@ def import_wifo_cf(
         ConfigError: no store, or sizes that the network does not take.
         StoreError: tensors that do not fit.
     """
-    from benchmarks.train_prediction import score
     from receivers.models.checked import build_checked
     from receivers.models.wifo_cf import WiFoCf
-    from receivers.training.fit_prediction import split_samples
-    from receivers.training.fit_wifo_cf import images, wifo_cf_nmse
-    from receivers.training.wifo_cf import write_weights
+    from receivers.training.tasks.wifo_cf import images, wifo_cf_nmse, write_weights
     from receivers.weights.torch_wifo_cf import load_wifo_cf, wifo_cf_params
 
     if store is None:
@@ -116,14 +114,13 @@ def import_wifo_cf(
             "bits": bits,
             "by_data_set": {
                 store.name: {
-                    "bits": score(wifo_cf_nmse(scored, x, bits)),
+                    "bits": score(Samples(wifo_cf_nmse(scored, x, bits), counted=True)),
                     "report_bits": network.num_latents(*x.shape[2:4]) * bits,
                 }
             },
         },
     }
-    write_weights(folder, folder.name, network, config, bits=bits, num_delays=layout.num_delays, details=details)
-    return details
+    return write_weights(folder, folder.name, network, config, bits=bits, num_delays=layout.num_delays, details=details)
 
 
 def _count(shapes: Mapping[str, Any], start: str) -> int:

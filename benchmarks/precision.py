@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
@@ -12,14 +13,17 @@ from benchmarks.progress import track
 from receivers.feedback.latents import LatentCodec
 from receivers.models.mixed_precision import MixedPrecisionEncoder
 from receivers.precision.offline import Offline, PrecisionRecipe, offline_stage
-from receivers.precision.policy_set import PolicySet
+from receivers.precision.policy_set import FILE, PolicySet
 from receivers.precision.violation import Surrogate, hoyer_sparsity, mrt_rate, violation_cost
 from receivers.quantization.weight_bits import WIDTHS
 from receivers.training.data.images import ImageView
+from receivers.training.recipe import Recipe
+from receivers.training.task import Task
+from receivers.weights.card import CARD, file_entry
 from receivers.weights.folder import TrainedModel
 from simulator.core.content import own_version
 from simulator.core.errors import ConfigError
-from simulator.data.store import ChannelStore
+from simulator.data.store import ChannelStore, write_json
 from simulator.maths.transforms import from_angular_delay, to_complex
 
 # Samples that are decoded and turned into channels at once.
@@ -162,3 +166,46 @@ def make_policies(
         surrogates=tuple(tables),
     )
     return found, offline
+
+
+class PoliciesRecipe(Recipe):
+    """Mixed-precision policies of an encoder.
+
+    Args:
+        task: this one.
+        weights: name or folder of the weights.
+        dataset: their data set; its validation split calibrates.
+        precision: how policies are found.
+    """
+
+    task: Literal["policies"]
+    weights: str
+    dataset: str
+    precision: PrecisionRecipe = PrecisionRecipe()
+
+    @property
+    def data(self) -> dict[str, str]:
+        """Its data set."""
+        return {self.dataset: self.dataset}
+
+
+class PoliciesTask(Task):
+    """Policies in ``precision.npz`` of the folder, for ``policies:`` of scheme ``rp-mpq``; found in one go."""
+
+    schema = PoliciesRecipe
+
+    def build(self, folder: Path, progress: Callable[[str], None]) -> PolicySet:
+        """The policies."""
+        return make_policies(self.recipe.weights, self.stores[0], self.recipe.precision, progress)[0]
+
+    def write(self, model: PolicySet, folder: Path) -> dict[str, Any]:
+        """Their file."""
+        folder.mkdir(parents=True, exist_ok=True)
+        model.save(folder / FILE)
+        return {"kind": "policies", "name": self.recipe.name, "policies": file_entry(folder / FILE), **model.meta}
+
+    def card(self, model: PolicySet, history: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        """Facts of the policies, which are no weights; the scheme reads their file alone."""
+        card = self.write(model, folder)
+        write_json(folder / CARD, card)
+        return card

@@ -32,6 +32,7 @@ def sealed(data: bytes, identity: Identity) -> bytes:
 
     Args:
         data: the file; its archive has no comment yet.
+        identity: the chunk and its run.
     """
     comment = json.dumps({**asdict(identity), "sha256": hashlib.sha256(data).hexdigest()}).encode()
     return data[:-2] + len(comment).to_bytes(2, "little") + comment

@@ -33,7 +33,7 @@ def _check_rooms() -> None:
         sys.path.append(str(root))
     for room in ("simulator", "receivers", "scenarios", "benchmarks"):
         spec = find_spec(room)
-        places = list(spec.submodule_search_locations or [spec.origin]) if spec is not None else []
+        places = list(spec.submodule_search_locations or [spec.origin or ""]) if spec else []
         if not any(place and Path(place).resolve() == root / room for place in places):
             found = os.fspath(places[0]) if places else "nothing"
             raise ImportError(

@@ -13,10 +13,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from receivers.codebooks import stored
 from receivers.precision.offline import PrecisionRecipe
-from receivers.training.codebook_recipe import CodebookRecipe
-from receivers.training.prediction_recipe import PredictionRecipe
-from receivers.training.recipe import TrainingRecipe
-from receivers.training.wifo_cf_recipe import WiFoCfRecipe
+from receivers.training.recipe import task_of
 from receivers.weights.card import EstimationCard, FeedbackCard, PredictionCard
 from scenarios import channels
 from scenarios.dataset import DatasetRecipe
@@ -39,10 +36,11 @@ DOCUMENTS: list[tuple[str, str, type[BaseModel], tuple[type[BaseModel], ...]]] =
         (*dict.fromkeys(channels._CHANNELS.values()), channels.GuestChannel),
     ),
     ("Data set recipe", "`csilink dataset FILE`. Channels are those of a scenario.", DatasetRecipe, ()),
-    ("Recipe of an autoencoder", "`csilink train FILE`, with `dataset`.", TrainingRecipe, ()),
-    ("Recipe of a prediction network", "`csilink train FILE`, with `datasets`.", PredictionRecipe, ()),
-    ("Recipe of WiFo-CF", "`csilink train FILE`, with `model: {name: wifo_cf}`.", WiFoCfRecipe, ()),
-    ("Recipe of a codebook", "`csilink train FILE`, with `environments`.", CodebookRecipe, ()),
+    *(
+        (f"Recipe of task {name}", f"`csilink train FILE`, with `task: {name}`.", task_of(name).schema, ())
+        for name in registry.names("tasks")
+        if registry.target("tasks", name).startswith(("receivers.", "benchmarks."))
+    ),
     ("Options of policies", "`csilink policies WEIGHTS --store STORE --set FIELD=VALUE`.", PrecisionRecipe, ()),
     (
         "Card of a feedback network",

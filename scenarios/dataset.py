@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from scenarios.channels import parse_channel
-from scenarios.schema import Radio
+from scenarios.radio import Radio
 from scenarios.sections import Section
 from simulator.core.errors import ConfigError
 from simulator.core.params import Count, FileName, Integer, PositiveFloat, parsed

@@ -29,7 +29,7 @@ class _Loader(yaml.SafeLoader):
         self._sizes: dict[int, int] = {}  # nodes below a node, and itself
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        line = self.peek_event().start_mark.line + 1
+        line = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call]
         alias = self.check_event(yaml.AliasEvent)
         before = self._nodes
         self._depth, self._aliases = self._depth + 1, self._aliases + alias
@@ -150,7 +150,8 @@ def set_field(data: dict[str, Any], path: str, value: Any) -> None:
 def _assign(node: Any, parts: list[str], value: Any, path: str) -> None:
     if not isinstance(node, dict | list):
         raise ConfigError(path, parts[0], "a path of existing sections")
-    for key in _items(node, parts[0], path) if isinstance(node, list) else [parts[0]]:
+    keys: list[Any] = [*_items(node, parts[0], path)] if isinstance(node, list) else [parts[0]]
+    for key in keys:
         if len(parts) == 1:
             node[key] = value
         else:

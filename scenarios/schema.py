@@ -7,195 +7,20 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from scenarios.channels import RayleighChannel, parse_channel
-from scenarios.sections import PluginSection, Section, known
+from scenarios.channels import parse_channel
+from scenarios.feedback import Estimation, Feedback
+from scenarios.radio import Radio
+from scenarios.sections import Section, known
 from scenarios.transmission import Demodulation, Outage, Pilots, Precoding, Scheduling, Throughput, Uplink
 from simulator.core import registry
 from simulator.core.errors import ConfigError, Faults
-from simulator.core.params import Count, FileName, Integer, Label, PositiveFloat, Real, SnrDb, Speed, parsed
-from simulator.core.types import CsiConfig, Panel, RadioGeometry
+from simulator.core.params import FileName, Integer, PositiveFloat, Real, SnrDb, parsed
+from simulator.core.types import CsiConfig
 from simulator.nr.mcs import MAX_LAYERS
 
-_Polarisations = Annotated[Integer, Field(ge=1, le=2)]
 _MAX_SNRS = 1000
 # Channel amplitudes, range known at both ends [dB]: unit power, or any path gain, or that of UEs of one cell.
 _AMPLITUDE_RANGES_DB = {"per_sample": None, "per_dataset": (-120.0, 60.0), "none": (-200.0, 40.0)}
-_MAX_VARIANTS = 1000
-
-
-class Carrier(Section):
-    """Carrier and the frequency grid on which the channel is computed.
-
-    ``granularity: rb`` computes one frequency sample per resource block (12 subcarriers), ``subcarrier`` all of them.
-
-    Args:
-        carrier_hz: carrier frequency [Hz].
-        num_rb: resource blocks of the band; this or ``num_subcarriers``.
-        num_subcarriers: subcarriers of the band, with ``granularity: subcarrier``.
-        subcarrier_spacing_hz: distance of two subcarriers [Hz].
-        granularity: frequency samples of the channel: one per resource block, or every subcarrier.
-        subband_rb: resource blocks of a subband; the last subband may be smaller.
-    """
-
-    carrier_hz: Annotated[Real, Field(ge=1e8, le=1e11)] = 3.5e9
-    num_rb: Annotated[Integer, Field(ge=1, le=275)] | None = None
-    num_subcarriers: Annotated[Integer, Field(ge=1, le=4096)] | None = None
-    subcarrier_spacing_hz: Annotated[Real, Field(ge=1e3, le=1e8, allow_inf_nan=False)] = 30e3
-    granularity: Literal["rb", "subcarrier"] = "rb"
-    subband_rb: Count = 4
-
-    @model_validator(mode="after")
-    def _one_width(self) -> Carrier:
-        if (self.num_rb is None) == (self.num_subcarriers is None):
-            raise ValueError("exactly one of num_rb and num_subcarriers")
-        if self.num_subcarriers is not None and self.granularity == "rb":
-            raise ValueError("granularity 'subcarrier' when num_subcarriers is given")
-        if (bandwidth := self.num_samples * self.spacing_hz) >= 2 * self.carrier_hz:
-            allowed = f"a bandwidth below 2 * carrier.carrier_hz, not {bandwidth:g} Hz"
-            raise ConfigError("carrier.subcarrier_spacing_hz", self.subcarrier_spacing_hz, allowed)
-        return self
-
-    @property
-    def num_samples(self) -> int:
-        """Frequency samples of ``h``."""
-        if self.num_subcarriers is not None:
-            return self.num_subcarriers
-        return int(self.num_rb or 0) * (1 if self.granularity == "rb" else 12)
-
-    @property
-    def samples_per_rb(self) -> int:
-        """Frequency samples of one resource block."""
-        return 1 if self.granularity == "rb" else 12
-
-    @property
-    def spacing_hz(self) -> float:
-        """Distance of two frequency samples [Hz]."""
-        return self.subcarrier_spacing_hz * (12 if self.granularity == "rb" else 1)
-
-    @property
-    def subband_size(self) -> int:
-        """Frequency samples of one subband."""
-        return min(self.subband_rb * (1 if self.granularity == "rb" else 12), self.num_samples)
-
-
-class BaseStation(Section):
-    """gNB panel: ``n1`` columns, ``n2`` rows, one CSI-RS port per element and polarisation.
-
-    Args:
-        n1: columns of the panel (horizontal).
-        n2: rows of the panel (vertical).
-        num_pol: polarisations.
-        antenna_pattern: pattern of an element: that of TR 38.901, Table 7.3-1, or "omni".
-    """
-
-    n1: Annotated[Integer, Field(ge=1, le=64)] = 8
-    n2: Annotated[Integer, Field(ge=1, le=64)] = 2
-    num_pol: _Polarisations = 2
-    antenna_pattern: Literal["38.901", "omni"] = "38.901"
-
-
-class UserEquipment(Section):
-    """The UEs of a drop; antennas of a UE stand in ``num_rows`` rows (``pol, column, row``, rows upwards).
-
-    With ``max_speed_mps`` every UE has a speed of its own, uniform from ``speed_mps`` up to it.
-
-    Args:
-        num_users: UEs of a drop.
-        num_rx_ant: antennas of a UE, a multiple of ``num_pol * num_rows``.
-        num_pol: polarisations of the UE array.
-        num_rows: rows of the UE array.
-        speed_mps: speed of every UE, or the least one [m/s].
-        max_speed_mps: the greatest speed [m/s]; null: all UEs have ``speed_mps``.
-    """
-
-    younger_fields = frozenset({"num_rows", "max_speed_mps"})
-
-    num_users: Annotated[Integer, Field(ge=1, le=64)] = 1
-    num_rx_ant: Annotated[Integer, Field(ge=1, le=16)] = 1
-    num_pol: _Polarisations = 1
-    num_rows: Annotated[Integer, Field(ge=1, le=16)] = 1
-    speed_mps: Speed = 0.0
-    max_speed_mps: Speed | None = None
-
-    @model_validator(mode="after")
-    def _speeds(self) -> UserEquipment:
-        if self.max_speed_mps is not None and self.max_speed_mps < self.speed_mps:
-            raise ConfigError("ue.max_speed_mps", self.max_speed_mps, f"at least ue.speed_mps = {self.speed_mps}")
-        return self
-
-
-class Time(Section):
-    """Slots of a drop; the channel is sampled once per slot. A UE knows its last ``history_slots`` estimates.
-
-    Args:
-        num_slots: slots of a drop, at least ``history_slots + uplink.delay_slots``.
-        history_slots: estimates that a UE keeps, the present one included.
-        slot_s: time between two slots [s].
-    """
-
-    num_slots: Annotated[Integer, Field(ge=1, le=1000)] = 1
-    history_slots: Annotated[Integer, Field(ge=1, le=1000)] = 1
-    slot_s: PositiveFloat = 5e-4
-
-
-class Estimation(PluginSection):
-    """Channel estimator at the UE and its parameters.
-
-    Args:
-        name: estimator; its parameters stand next to it.
-    """
-
-    name: str = "perfect"
-
-
-class Predict(PluginSection):
-    """Prediction over ``uplink.delay_slots``: at the UE before it reports, or at the gNB from past reconstructions.
-
-    Args:
-        name: predictor; its parameters stand next to it.
-        at: end of the uplink that predicts.
-    """
-
-    name: str
-    at: Literal["ue", "gnb"]
-
-
-class Feedback(PluginSection):
-    """One line of schemes; a parameter given as a list stands for one scheme per value.
-
-    With ``ideal_uplink`` their reports arrive as they are, of any length, after ``uplink.delay_slots``.
-
-    Args:
-        scheme: feedback scheme; its parameters stand next to it.
-        label: name in results, of one scheme; null: made of the parameters.
-        predict: prediction over the delay of the uplink; null: none.
-        ideal_uplink: reports of this line arrive as they are.
-    """
-
-    younger_fields = frozenset({"predict", "ideal_uplink"})
-
-    scheme: str
-    label: Label | None = None
-    predict: Predict | None = None
-    ideal_uplink: bool = False
-
-    def variants(self) -> list[dict[str, Any]]:
-        """Parameter sets, the product over all list-valued parameters in the order written."""
-        sets: list[dict[str, Any]] = [{}]
-        for key, value in (self.model_extra or {}).items():
-            values = value if isinstance(value, list) else [value]
-            if not values:
-                raise ConfigError(f"feedback.{self.scheme}.{key}", value, "a value or a non-empty list of values")
-            if len(sets) * len(values) > _MAX_VARIANTS:
-                raise ConfigError(
-                    f"feedback.{self.scheme}.{key}", f"{len(sets) * len(values)} schemes", f"at most {_MAX_VARIANTS}"
-                )
-            sets = [{**chosen, key: item} for chosen in sets for item in values]
-        if self.label is not None and len(sets) > 1:
-            raise ConfigError(
-                f"feedback.{self.scheme}.label", self.label, "no label where a parameter has several values"
-            )
-        return sets
 
 
 class Run(Section):
@@ -224,60 +49,6 @@ class Run(Section):
         if self.max_drops is not None and self.max_drops < self.drops:
             raise ValueError(f"max_drops >= drops = {self.drops}")
         return self
-
-
-class Radio(Section):
-    """Carrier, antennas, users and time: the part that scenarios and data set recipes share.
-
-    Args:
-        carrier: carrier and frequency grid.
-        bs: panel of the gNB.
-        ue: the UEs.
-        time: slots of a drop.
-    """
-
-    carrier: Carrier
-    bs: BaseStation = BaseStation()
-    ue: UserEquipment = UserEquipment()
-    time: Time = Time()
-
-    @model_validator(mode="after")
-    def _whole_pairs(self) -> Radio:
-        column = self.ue.num_pol * self.ue.num_rows
-        if self.ue.num_rx_ant % column:
-            allowed = f"a multiple of ue.num_pol * ue.num_rows = {column}"
-            raise ConfigError("ue.num_rx_ant", self.ue.num_rx_ant, allowed)
-        return self
-
-    def check_channel(self, channel: Any, field: str = "channel") -> None:
-        """ConfigError when a channel section does not fit the frequency grid."""
-        if isinstance(channel, RayleighChannel) and channel.taps > self.carrier.num_samples:
-            raise ConfigError(f"{field}.taps", channel.taps, f"1..{self.carrier.num_samples} (frequency samples)")
-
-    @property
-    def panel(self) -> Panel:
-        """gNB panel."""
-        return Panel(self.bs.n1, self.bs.n2, self.bs.num_pol)
-
-    @property
-    def geometry(self) -> RadioGeometry:
-        """Radio geometry for the channel source."""
-        return RadioGeometry(
-            carrier_hz=self.carrier.carrier_hz,
-            panel=self.panel,
-            num_users=self.ue.num_users,
-            num_rx_ant=self.ue.num_rx_ant,
-            num_subcarriers=self.carrier.num_samples,
-            spacing_hz=self.carrier.spacing_hz,
-            num_slots=self.time.num_slots,
-            slot_s=self.time.slot_s,
-            speed_mps=self.ue.speed_mps,
-            max_speed_mps=self.ue.max_speed_mps,
-            ue_num_pol=self.ue.num_pol,
-            ue_num_rows=self.ue.num_rows,
-            antenna_pattern=self.bs.antenna_pattern,
-            subcarriers_per_sample=12 if self.carrier.granularity == "rb" else 1,
-        )
 
 
 class Scenario(Radio):
@@ -350,7 +121,6 @@ class Scenario(Radio):
             self._check_throughput,
             self._check_stopping,
             lambda: self.check_channel(self.channel),
-            self._check_slots,
             lambda: self.csi_config,  # raises for impossible layers
             self._check_detection,
         ):
@@ -401,14 +171,6 @@ class Scenario(Radio):
         computed = self.metrics or registry.names("metrics")
         if self.run.ci_rel is not None and not self.run.ci_metric.startswith(tuple(computed)):
             raise ConfigError("run.ci_metric", self.run.ci_metric, ", ".join(computed))
-
-    def _check_slots(self) -> None:
-        """Slots for history and delay."""
-        need = self.time.history_slots + self.uplink.delay_slots
-        if self.time.num_slots < need:
-            raise ConfigError(
-                "time.num_slots", self.time.num_slots, f"at least {need} (time.history_slots + uplink.delay_slots)"
-            )
 
     def _check_detection(self) -> None:
         """DM-RS need whole resource blocks and a port for every layer of a UE."""

@@ -1,4 +1,7 @@
-"""One link: channel -> estimate -> report -> uplink -> reconstruct -> precode -> rate. Knows no scheme."""
+"""One link: channel -> estimate -> report -> uplink -> reconstruct -> precode -> rate. Knows no scheme.
+
+Takes channels and gives outcomes by drop; in between they are by slot and by sample (:mod:`simulator.core.views`).
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from simulator.core.finite import LARGEST_IN_LINK, check_channels
 from simulator.core.interfaces import Estimator, Precoder
 from simulator.core.seeding import derive_wide
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, PrecodingContext
+from simulator.core.views import band_last, by_drop, by_sample, by_slot
 from simulator.downlink.detection import Detection
 from simulator.downlink.scheduler import Scheduler
 from simulator.downlink.serve import Downlink, Served
@@ -23,10 +27,12 @@ from simulator.maths.rates import known_rows
 from simulator.outcomes import CsiOutcome, LinkOutcome
 from simulator.reporting.cqi_field import CQI_BITS
 from simulator.reporting.prediction import windows
-from simulator.reporting.reporting import Known, Reporting
+from simulator.reporting.reporting import Known, Reporting, check_slots
 from simulator.scores.subband import subband_directions
 from simulator.throughput.blocks import Throughput
 from simulator.throughput.cqi import Cqi
+
+_BY_DROP = "[batch, user, rx_ant, port, slot, subcarrier]"
 
 
 @dataclass(frozen=True)
@@ -86,11 +92,13 @@ class Link:
             ``(scheme, None, CsiOutcome)``, then ``(scheme, precoder, LinkOutcome)`` for every precoder.
 
         Raises:
-            ConfigError: a channel with entries that are not finite or above 1e6; it names drop and user.
+            ConfigError: no drops, too few slots, or a channel with entries that are not finite or above 1e6; the last
+                names drop and user.
         """
+        if h.ndim != 6 or not h.size:
+            raise ConfigError("h", list(h.shape), f"{_BY_DROP}, each at least 1")
         check_channels(h, LARGEST_IN_LINK)
-        if h.shape[4] < self.num_slots:
-            raise ConfigError("time.num_slots", h.shape[4], f"at least {self.num_slots} (history, delay, segments)")
+        check_slots(self.reporting, h.shape[4], self.history_slots)
         warm_up, csi = self._estimates(h, seed)
         scored = cache(lambda slots: _Scored(self, h[..., -slots:, :], derive_wide(seed, "dmrs")))
         for label in self.reporting:
@@ -109,7 +117,7 @@ class Link:
         outcome = self._csi_outcome(label, known, scored.h, correlation2)
         yield label, None, replace(outcome, directions=lambda: (scored.directions(), reported()))
         context = PrecodingContext(scored.streams.num_users, relative_error(correlation2))
-        amplitude = None if self._cqi is None else self._cqi.amplitude(rows_hat, known.cqi)
+        amplitude = None if self._cqi is None or known.cqi is None else self._cqi.amplitude(rows_hat, known.cqi)
         for name, precoder in self.precoders.items():
             used = precoder.for_link(context)
             served = scored.serve(rows_hat, used)
@@ -119,20 +127,17 @@ class Link:
             yield label, name, self._link_outcome(served, scored.reference[name], expected, seed)
 
     def _estimates(self, h: np.ndarray, seed: int) -> tuple[CsiEstimate | None, CsiEstimate]:
-        """Estimates ``[batch * slot, ...]`` of the history slots, then of all later slots with their history."""
+        """Estimates by slot: of the history slots, then of all later slots with their history."""
         csi = self.estimator.estimate(h, seed=derive_wide(seed, "estimation"))
-        h_hat, error_var = np.moveaxis(csi.h_hat, 4, 1), np.moveaxis(csi.error_var, 2, 1)
         past = self.history_slots - 1
-        if not past:
-            return None, CsiEstimate(_flat(h_hat), _flat(error_var))
-        warm_up = CsiEstimate(_flat(h_hat[:, :past]), _flat(error_var[:, :past]))
-        history = _flat(windows(h_hat, self.history_slots))
-        return warm_up, CsiEstimate(np.ascontiguousarray(history[..., -1, :]), _flat(error_var[:, past:]), history)
 
-    @property
-    def num_slots(self) -> int:
-        """Slots that a drop has at least: history, delay, and the longest report."""
-        return 1 + max(map(self._lead, self.reporting))
+        def part(slots: slice) -> CsiEstimate:
+            return CsiEstimate(by_slot(csi.h_hat[..., slots, :], 4), by_slot(csi.error_var[..., slots], 2))
+
+        if not past:
+            return None, part(slice(None))
+        history = by_slot(windows(csi.h_hat, self.history_slots, 4), 4)
+        return part(slice(past)), replace(part(slice(past, None)), history=history)
 
     def _lead(self, label: str) -> int:
         """Slots that are not scored: those that fill the history, the delay, and the first report."""
@@ -161,12 +166,11 @@ class Link:
         """What metrics see of the CSI; ``correlation2 [batch * slot, subcarrier, user, layer]``."""
         reporting = self.reporting[label]
         may_fail = reporting.uplink.may_fail
-        by_drop = (len(h), h.shape[4])
         h_hat = known.csi.h
         return CsiOutcome(
             h=h,
-            h_hat=None if h_hat is None else np.moveaxis(h_hat.reshape(*by_drop, *h_hat.shape[1:]), 1, 4),
-            correlation2=correlation2.reshape(*by_drop, *correlation2.shape[1:]).transpose(0, 3, 4, 1, 2),
+            h_hat=None if h_hat is None else by_drop(h_hat, len(h), 4),
+            correlation2=by_drop(band_last(correlation2), len(h), 3),
             num_bits=known.num_bits,
             snr_db=self.snr_db,
             part1_bits=reporting.scheme.part1_bits + (0 if self._cqi is None else CQI_BITS),
@@ -183,8 +187,8 @@ class Link:
         blocks = None
         if self.throughput is not None:
             true = ops.convert_to_numpy(served.sinr)
-            by_drop = (len(true), *served.rate.shape[1::2], *true.shape[2:])
-            true, expected = (x.reshape(by_drop) for x in (true, true if expected is None else expected))
+            batch = served.rate.shape[1]
+            true, expected = (by_drop(x, batch, 2, lead=1) for x in (true, true if expected is None else expected))
             blocks = self.throughput.run(true, expected, seed=derive_wide(seed, "blocks"))
         return LinkOutcome(
             served.rate,
@@ -211,10 +215,9 @@ class _Scored:
 
     def __init__(self, link: Link, h: np.ndarray, seed: int):
         self.h, self.shape = h, (len(h), h.shape[4])
-        # [batch * slot, subcarrier, user, rx_ant, port]
-        channel = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(_flat(np.moveaxis(h, 4, 1)), -1, 1)))
+        channel = ops.convert_to_tensor(by_sample(by_slot(h, 4)))
         self.rows = rates.effective_rows(channel, link.config.num_layers)  # [bt, n, user, layer, port]
-        self.directions = link._directions(lambda: CsiReconstruction(h=_flat(np.moveaxis(h, 4, 1))))
+        self.directions = link._directions(lambda: CsiReconstruction(h=by_slot(h, 4)))
         self.streams = PrecodingContext(h.shape[1] if link.scheduler is None else link.scheduler.num_selected)
         self.serve = partial(link._downlink.serve, channel, shape=self.shape, seed=seed)
         for name, precoder in link.precoders.items():
@@ -240,8 +243,3 @@ def relative_error(correlation2: np.ndarray) -> np.ndarray:
     mean = np.sum(correlation2, axis=(0, 1, 2), dtype=np.float64) / np.maximum(np.sum(present, axis=(0, 1, 2)), 1)
     perfect = (mean == 0) | (mean > 1 - 1e-6)  # no CSI, or rounding alone
     return np.where(perfect, 0.0, 1.0 / np.where(perfect, 1.0, mean) - 1.0).astype(np.float32)
-
-
-def _flat(x: np.ndarray) -> np.ndarray:
-    """``[batch, slot, ...]`` to ``[batch * slot, ...]``."""
-    return np.ascontiguousarray(x).reshape(-1, *x.shape[2:])

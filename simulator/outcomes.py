@@ -1,4 +1,4 @@
-"""Input of the metrics for one chunk: CSI of one scheme, and the link of one scheme and precoder."""
+"""Input of the metrics for one chunk, by drop: CSI of one scheme, and the link of one scheme and precoder."""
 
 from __future__ import annotations
 

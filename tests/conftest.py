@@ -6,7 +6,10 @@ import sys
 import zlib
 from pathlib import Path
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+if os.environ.setdefault("KERAS_BACKEND", "tensorflow") != "tensorflow":  # tests of mark "backend": make test-backends
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")  # compiles in half the time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "agg")
 # What is found once for a channel law stays for later sessions, and out of the cache of the user.
@@ -18,7 +21,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one core each; NumPy, TensorFlow and 
 
 import numpy as np
 import pytest
-from backends import Backends
 from skips import SkipList
 
 import simulator  # noqa: F401  (before Keras: right products under TensorFlow)
@@ -75,12 +77,13 @@ def rng(request):
     return np.random.default_rng(zlib.crc32(request.node.name.encode()))
 
 
-@pytest.fixture(scope="session")
-def backends():
-    """Runs code under the other backends of Keras, one process for each in a session."""
-    processes = Backends()
-    yield processes
-    processes.close()
+@pytest.fixture
+def eager():
+    """Draws without graphs, for tests that draw a few times."""
+    from eager import eagerly
+
+    with eagerly():
+        yield
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from keras import ops
 
-from benchmarks.train_estimator import example
 from receivers.feedback.latents import LatentCodec
 from receivers.models.concrete import MASKED
 from receivers.models.klt import Klt
+from receivers.training.tasks.estimator import example
 from receivers.weights.folder import TrainedEstimator, TrainedModel, TrainedPredictor, zoo_folder, zoo_names
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -55,11 +55,11 @@ def _merged(table: dict[str, Any], key: str) -> np.ndarray:
 def check_profile(
     kind: str, name: str, drops: int, table: dict[str, Any] | None = None, corrections: Iterable[str] | None = None
 ) -> list[dict[str, Any]]:
-    """Tap or cluster powers and rms delay spread of a TDL or CDL; phase of a specular path; angles of a CDL.
+    r"""Tap or cluster powers and rms delay spread of a TDL or CDL; phase of a specular path; angles of a CDL.
 
     The angles of cluster c at either end show in the correlation of neighbouring elements,
-    :math:`E[h_{m+1} h_m^*] / P_c = E[e^{j\\pi \\sin\\theta \\sin\\phi}]` over columns and
-    :math:`E[e^{j\\pi \\cos\\theta}]` over rows, with every azimuth ray coupled to every zenith ray equally often. The
+    :math:`E[h_{m+1} h_m^*] / P_c = E[e^{j\pi \sin\theta \sin\phi}]` over columns and
+    :math:`E[e^{j\pi \cos\theta}]` over rows, with every azimuth ray coupled to every zenith ray equally often. The
     UE faces the gNB: its panel is turned by 180 degrees.
 
     Args:

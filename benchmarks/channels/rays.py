@@ -18,11 +18,11 @@ STATES = ("los", "nlos", "o2i")
 def check_rays(
     kind: str, state: str, drops: int, carrier_hz: float = 3.5e9, corrections: Iterable[str] | None = None
 ) -> list[dict[str, Any]]:
-    """Rays of drops of two UEs in one state.
+    r"""Rays of drops of two UEs in one state.
 
     Angles are compared through cosines, which are free of wrapping at 360 degrees and of folding at the poles: with
-    sign X, spread part :math:`\\theta'` and normal part Y,
-    :math:`E\\cos(c + X\\theta' + Y) = \\cos c \\cos\\theta' e^{-\\sigma^2/2}`.
+    sign X, spread part :math:`\theta'` and normal part Y,
+    :math:`E\cos(c + X\theta' + Y) = \cos c \cos\theta' e^{-\sigma^2/2}`.
 
     Args:
         kind: "umi", "uma" or "rma".
@@ -171,7 +171,7 @@ def delay_spread(delays: np.ndarray, powers: np.ndarray) -> np.ndarray:
 
 
 def _reference_spread(kind: str, ds: np.ndarray, fc: float) -> np.ndarray:
-    """lg of the realised rms delay spread for drawn DS [s]: clusters, sub-clusters of the two strongest, 20 rays."""
+    """Logarithm of the realised rms delay spread for drawn DS [s]: clusters, the two strongest split, 20 rays."""
     table = ref.TABLE[kind, "nlos"]
     n, r_tau = table["clusters"], table["r_tau"]
     rng = generator(kind)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from benchmarks.face.link import LINK_ARGUMENTS, link_of
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import FeedbackScheme
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport
+
+if TYPE_CHECKING:
+    from benchmarks.face.block import FeedbackBlock
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,11 @@ class Feedback:
     def max_bits(self) -> int:
         """Largest length of one report [bit]."""
         return self._ue.max_bits
+
+    @property
+    def explicit(self) -> bool:
+        """Whether a report describes the channel ``h``; directions ``w`` otherwise."""
+        return self._ue.explicit
 
     @property
     def config(self) -> CsiConfig:
@@ -87,6 +95,16 @@ class Feedback:
         """
         known = self._gnb.reconstruct(report)
         return Reconstruction(h=known.h, w=known.w, valid=known.valid, config=self.config)
+
+    def block(self, symbol: int = 0) -> FeedbackBlock:
+        """The scheme as a ``sionna.phy.Block`` for a Sionna link of one's own, with Sionna's axes and antenna order.
+
+        Args:
+            symbol: OFDM symbol whose channel is reported.
+        """
+        from benchmarks.face.block import FeedbackBlock
+
+        return FeedbackBlock(self, symbol)
 
     def __repr__(self) -> str:
         return f"<feedback {self.label}: at most {self.max_bits} bits, {self.config}>"

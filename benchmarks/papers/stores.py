@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,33 @@ from benchmarks.dataset import make_dataset
 from scenarios.dataset import parse_recipe
 from simulator.data.rearrange import split_store
 from simulator.data.store import MANIFEST, ChannelStore
+
+
+class PaperStores(Mapping[str, ChannelStore]):
+    """Channels of a plan by the names of their sections, drawn when they are first used.
+
+    Args:
+        sections: see :func:`paper_store`.
+        folder: of the stores.
+    """
+
+    def __init__(self, sections: Mapping[str, dict[str, Any]], folder: Path) -> None:
+        self.sections, self.folder, self._open = sections, folder, dict[str, ChannelStore]()
+
+    def __getitem__(self, key: str) -> ChannelStore:
+        if key not in self._open:
+            self._open[key] = paper_store(self.sections[key], self.folder / key)
+        return self._open[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.sections)
+
+    def __len__(self) -> int:
+        return len(self.sections)
+
+    def data_set(self, key: str) -> str:
+        """Name of a data set, which recipes use; nothing is drawn for it."""
+        return self.sections[key].get("name") or self[key].name
 
 
 def paper_store(section: dict[str, Any], folder: Path) -> ChannelStore:

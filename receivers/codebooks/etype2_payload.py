@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -180,26 +181,7 @@ class EnhancedTypeTwoPayload:
         layers, rows, taps = self.shape
         size = layers * rows * taps
         high = max(-(-count // 2) - layers, 0)
-        low = count - layers - high
-        widths = [
-            self._group_bits, self._beam_bits, layers * self._strongest_bits(count), self._window_bits,
-            layers * self._tap_bits, size - count // 2, 4 * layers, 3 * high, 4 * high, count // 2, 3 * low, 4 * low,
-        ]  # fmt: skip
-        parts = np.split(bits, np.cumsum(widths)[:-1], axis=1)
-        group, beams, strongest, window, tap_rank = (
-            bitfield.unpack(part, width)
-            for part, width in zip(
-                parts[:5],
-                (self._group_bits, self._beam_bits, self._strongest_bits(count), self._window_bits, self._tap_bits),
-                strict=True,
-            )
-        )
-        group, beams, window = (
-            x[:, 0] if x.shape[1] else np.zeros(len(bits), np.int64) for x in (group, beams, window)
-        )
-        strongest, tap_rank = (
-            x if x.shape[1] else np.zeros((len(bits), layers), np.int64) for x in (strongest, tap_rank)
-        )
+        parts, group, beams, strongest, window, tap_rank = self._fields(bits, count, high)
         good = beams < math.comb(self.group_size, self.num_beams)
         good &= (tap_rank < math.comb(self.pool - 1, taps - 1)).all(axis=1) & (window < 2 * taps)
         pmi: Pmi = {
@@ -220,13 +202,8 @@ class EnhancedTypeTwoPayload:
         pmi["bitmap"] = self._unflat(sorted_bitmap, order)
         good &= (pmi["bitmap"].sum(axis=(2, 3)) <= self.budget).all(axis=1)
         first_tap = self._unflat(np.where(np.arange(size) < known, sorted_bitmap, 1), order)[..., 0]
-        if self.rank == 1:
-            good &= strongest[:, 0] < first_tap.sum(axis=(1, 2))
-            strongest = np.argmax(np.cumsum(first_tap, axis=2) == strongest[..., None] + 1, axis=2)
-        else:
-            good &= (strongest < rows).all(axis=1)
-            strongest = np.minimum(strongest, rows - 1)
-            good &= np.take_along_axis(first_tap, strongest[..., None], axis=2).all(axis=(1, 2))
+        strongest, fits = self._strongest_rows(strongest, first_tap)
+        good &= fits
         pmi["strongest"] = strongest
         np.put_along_axis(pmi["bitmap"][..., 0], strongest[..., None], 1, axis=2)
         sorted_bitmap = np.take_along_axis(self._flat(pmi["bitmap"]), order, axis=1)
@@ -243,6 +220,45 @@ class EnhancedTypeTwoPayload:
             full[first] = empty
             pmi[key] = self._unflat(full, order)
         return pmi, good
+
+    def _fields(self, bits: np.ndarray, count: int, high: int) -> tuple[Any, ...]:
+        """Bits of every field, and the five fields of group 0: group, beams, strongest, window, tap combination."""
+        layers, rows, taps = self.shape
+        size = layers * rows * taps
+        low = count - layers - high
+        widths = [
+            self._group_bits, self._beam_bits, layers * self._strongest_bits(count), self._window_bits,
+            layers * self._tap_bits, size - count // 2, 4 * layers, 3 * high, 4 * high, count // 2, 3 * low, 4 * low,
+        ]  # fmt: skip
+        parts = np.split(bits, np.cumsum(widths)[:-1], axis=1)
+        group, beams, strongest, window, tap_rank = (
+            bitfield.unpack(part, width)
+            for part, width in zip(
+                parts[:5],
+                (self._group_bits, self._beam_bits, self._strongest_bits(count), self._window_bits, self._tap_bits),
+                strict=True,
+            )
+        )
+        group, beams, window = (
+            x[:, 0] if x.shape[1] else np.zeros(len(bits), np.int64) for x in (group, beams, window)
+        )
+        strongest, tap_rank = (
+            x if x.shape[1] else np.zeros((len(bits), layers), np.int64) for x in (strongest, tap_rank)
+        )
+        return parts, group, beams, strongest, window, tap_rank
+
+    def _strongest_rows(self, strongest: np.ndarray, first_tap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Row of the strongest coefficient of every layer, and whether the bitmap of its tap has a coefficient there.
+
+        Of rank 1 the indicator counts the coefficients of the first tap, of higher ranks all rows.
+        """
+        if self.rank == 1:
+            good = strongest[:, 0] < first_tap.sum(axis=(1, 2))
+            return np.argmax(np.cumsum(first_tap, axis=2) == strongest[..., None] + 1, axis=2), good
+        rows = self.shape[1]
+        good = (strongest < rows).all(axis=1)
+        strongest = np.minimum(strongest, rows - 1)
+        return strongest, good & np.take_along_axis(first_tap, strongest[..., None], axis=2).all(axis=(1, 2))
 
     @property
     def _beam_bits(self) -> int:

@@ -78,7 +78,9 @@ def check_subband(num_rb: int, subband_rb: int) -> None:
 
     Below 24 resource blocks there is one band. Source: TS 38.214, Table 5.2.1.4-2.
     """
-    sizes = next((pair for most, pair in ((72, (4, 8)), (144, (8, 16)), (275, (16, 32))) if num_rb <= most), ())
+    sizes: tuple[int, ...] = next(
+        (pair for most, pair in ((72, (4, 8)), (144, (8, 16)), (275, (16, 32))) if num_rb <= most), ()
+    )
     if num_rb < 24:
         sizes = (num_rb,)
     if min(subband_rb, num_rb) not in sizes:

@@ -80,7 +80,9 @@ class TypeOneCodebook(PmiCodebook):
             return [(k * o1, 0) for k in range(1, {2: 2, 4: 4, 6: 5}[n1])]
         return [(o1, 0), (0, o2), (o1, o2), *([(2 * o1, 0)] if n1 == 3 else [])]
 
-    def _matrix(self, i11, i12, i13, i2: int, halved: bool, quarter: bool) -> np.ndarray:
+    def _matrix(
+        self, i11: np.ndarray, i12: np.ndarray, i13: np.ndarray, i2: int, halved: bool, quarter: bool
+    ) -> np.ndarray:
         """Precoders ``[wideband index, port, layer]`` of one i_2."""
         phases = 4 if self.rank == 1 else 2
         neighbour, n = divmod(i2, phases)
@@ -110,7 +112,7 @@ class TypeOneCodebook(PmiCodebook):
         w = np.stack(columns, axis=2)
         return (w / np.linalg.norm(w, axis=1, keepdims=True)).astype(np.complex64)
 
-    def _beam(self, column, row, half: bool = False) -> np.ndarray:
+    def _beam(self, column: np.ndarray, row: np.ndarray, half: bool = False) -> np.ndarray:
         """v_{l,m} (l: column, m: row), ``half``: of the first half of the columns; complex ``[index, element]``."""
         (o1, o2), n1, n2 = self._over, self._panel.n1, self._panel.n2
         first = dft_beams(n1, o1)[column % (o1 * n1)]

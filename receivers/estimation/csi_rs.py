@@ -45,13 +45,13 @@ class CsiRsEstimator(Estimator):
         period_slots: slots from one CSI-RS to the next.
         density: 3, 1 or 0.5 elements per port and resource block; None: 1, or the density of the row.
         row: of TS 38.211, Table 7.4.1.5.3-1; None: the one with the largest CDM groups.
-        interpolation: between pilots over frequency; without effect on LMMSE, which has a filter for it.
 
     Raises:
         ConfigError: the panel has no CSI-RS (ports, density, row), or the band is too narrow for it.
     """
 
     _extrapolates = False  # over slots; otherwise the last estimate is held
+    _between_pilots: Literal["nearest", "linear"] = "linear"  # over frequency; set before __init__
 
     @validated("estimation")
     def __init__(
@@ -63,7 +63,6 @@ class CsiRsEstimator(Estimator):
         period_slots: Period = 1,
         density: Literal[3, 1, 0.5] | None = None,
         row: Annotated[Integer, Field(ge=1, le=18)] | None = None,
-        interpolation: Literal["nearest", "linear"] = "linear",
     ):
         resource = CsiRs(geometry.panel.num_ports, row=row, density=density)
         self.geometry, self.signal = geometry, CsiRsSignal(resource, geometry)
@@ -71,9 +70,9 @@ class CsiRsEstimator(Estimator):
         self._interference_var = 0.0 if inr_db is None else self.noise_var * float(db_to_lin(inr_db))
         self._period = period_slots
         positions = self.signal.positions
-        self.interpolation = Interpolation(positions, geometry.num_subcarriers, interpolation)
+        self.interpolation = Interpolation(positions, geometry.num_subcarriers, self._between_pilots)
         self.spacing = float(positions[0, 1] - positions[0, 0]) if positions.shape[1] > 1 else 1.0
-        order = 1 if interpolation == "nearest" else 2
+        order = 1 if self._between_pilots == "nearest" else 2
         count = positions.shape[1]
         self._lost = ErrorFilter(lambda t: self.interpolation.spectrum(t)[0], order, self.spacing, count)
         # The other half of the ports of a CDM group leaves sin^2(pi tau) of its power on a pilot.

@@ -41,7 +41,8 @@ class DenoisingEstimator(CsiRsEstimator):
         interpolation: Literal["nearest", "linear"] = "linear",
         **csi_rs: Any,
     ):
-        super().__init__(geometry, interpolation=interpolation, **csi_rs)
+        self._between_pilots = interpolation
+        super().__init__(geometry, **csi_rs)
         self._threshold = float(db_to_lin(threshold_db))
         # Delays of the taps in cycles per frequency sample, the upper half before zero.
         delays = np.fft.fftfreq(self.signal.positions.shape[1], self.spacing)

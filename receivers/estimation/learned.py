@@ -44,7 +44,8 @@ class LearnedEstimator(CsiRsEstimator):
         interpolation: Literal["nearest", "linear"] = "linear",
         **csi_rs: Any,
     ):
-        super().__init__(geometry, interpolation=interpolation, **csi_rs)
+        self._between_pilots = interpolation
+        super().__init__(geometry, **csi_rs)
         self._trained = TrainedEstimator(weights)
 
     def _denoise(self, z: np.ndarray, noise_var: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -24,5 +24,6 @@ class LeastSquaresEstimator(CsiRsEstimator):
     def __init__(
         self, geometry: RadioGeometry, *, interpolation: Literal["nearest", "linear", "2d"] = "linear", **csi_rs: Any
     ):
-        super().__init__(geometry, interpolation="nearest" if interpolation == "nearest" else "linear", **csi_rs)
+        self._between_pilots = "nearest" if interpolation == "nearest" else "linear"
+        super().__init__(geometry, **csi_rs)
         self._extrapolates = interpolation == "2d"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import layers, ops
 
+from simulator.core.backend import Shape, Tensor
 from simulator.core.errors import ConfigError
 
 AXES = ("token", "batch", "alone")
 
 
-def attend(q, k, v, scale: float, drop=None, causal: bool = False):
+def attend(q: Tensor, k: Tensor, v: Tensor, scale: float, drop: Any = None, causal: bool = False) -> Tensor:
     r"""Scaled dot-product attention :math:`\operatorname{softmax}(s\, q k^T) v`.
 
     Args:
@@ -39,7 +42,7 @@ def attend(q, k, v, scale: float, drop=None, causal: bool = False):
     return y if lead is None else ops.reshape(y, (-1, *lead, *y.shape[-2:]))
 
 
-def gelu(x):
+def gelu(x: Tensor) -> Tensor:
     r"""Exact GELU :math:`x\, \Phi(x)` by ``erf``, which every export format has.
 
     Source: Hendrycks, Gimpel, arXiv:1606.08415, Sec. 2.
@@ -69,14 +72,14 @@ class MultiHeadAttention(layers.Layer):
         float32, shape of ``x``.
     """
 
-    def __init__(self, num_heads: int, axis: str = "token", dropout: float = 0.0, causal: bool = False, **kwargs):
+    def __init__(self, num_heads: int, axis: str = "token", dropout: float = 0.0, causal: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         if axis not in AXES:
             raise ConfigError("attention_axis", axis, ", ".join(AXES))
         self.num_heads, self.axis, self.dropout, self.causal = num_heads, axis, dropout, causal
         self.drop = layers.Dropout(dropout) if dropout else None
 
-    def build(self, x_shape, memory_shape=None):
+    def build(self, x_shape: Shape, memory_shape: Shape | None = None) -> None:
         """Kernels of width ``dim``."""
         dim = x_shape[-1]
         if dim % self.num_heads:
@@ -86,7 +89,7 @@ class MultiHeadAttention(layers.Layer):
         self.out_kernel = self.add_weight(shape=(dim, dim), initializer="glorot_uniform", name="out_kernel")
         self.out_bias = self.add_weight(shape=(dim,), initializer="zeros", name="out_bias")
 
-    def call(self, x, memory=None, training=False, keep=False):
+    def call(self, x: Tensor, memory: Tensor = None, training: bool = False, keep: bool = False) -> Tensor:
         """Attend."""
         if self.axis == "alone":
             return self._alone(x if memory is None else memory, keep)
@@ -111,7 +114,7 @@ class MultiHeadAttention(layers.Layer):
         y = ops.swapaxes(y, 0, 1) if self.axis == "batch" else y
         return (y, weights) if keep else y
 
-    def _alone(self, x, keep: bool):
+    def _alone(self, x: Tensor, keep: bool) -> Tensor:
         """Attention of one query to one key, whose weight is 1."""
         dim = x.shape[-1]
         v = ops.matmul(x, self.in_kernel[:, 2 * dim :]) + self.in_bias[2 * dim :]
@@ -121,11 +124,11 @@ class MultiHeadAttention(layers.Layer):
         eye = ops.cast(ops.eye(x.shape[1]), y.dtype)
         return y, ops.broadcast_to(eye, (ops.shape(x)[0], self.num_heads, *eye.shape))
 
-    def _heads(self, x, dim: int):
+    def _heads(self, x: Tensor, dim: int) -> Tensor:
         shape = ops.shape(x)
         return ops.swapaxes(ops.reshape(x, (shape[0], shape[1], self.num_heads, dim // self.num_heads)), 1, 2)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         own = ("num_heads", "axis", "dropout", "causal")
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}
@@ -166,7 +169,7 @@ class TransformerLayer(layers.Layer):
         axis: str = "token",
         dropout: float = 0.0,
         causal: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.num_heads, self.hidden, self.cross = num_heads, hidden, cross
@@ -176,7 +179,7 @@ class TransformerLayer(layers.Layer):
         self.drop = layers.Dropout(dropout) if dropout else None
         self.norms = [layers.LayerNormalization(epsilon=1e-5) for _ in range(3 if cross else 2)]
 
-    def build(self, x_shape, memory_shape=None):
+    def build(self, x_shape: Shape, memory_shape: Shape | None = None) -> None:
         """Sublayers of the width of ``x``."""
         dim = x_shape[-1]
         self.up = layers.Dense(self.hidden, kernel_initializer="glorot_uniform")
@@ -189,11 +192,11 @@ class TransformerLayer(layers.Layer):
         for norm in self.norms:
             norm.build(x_shape)
 
-    def call(self, x, memory=None, training=False):
+    def call(self, x: Tensor, memory: Tensor = None, training: bool = False) -> Tensor:
         """Branches one after the other."""
         activation = {"relu": ops.relu, "gelu": gelu, "gelu_tanh": ops.gelu}[self.activation]
 
-        def drop(y):
+        def drop(y: Tensor) -> Tensor:
             return y if self.drop is None else self.drop(y, training=training)
 
         branches = [lambda y: self.self_attn(y, training=training)]
@@ -204,7 +207,7 @@ class TransformerLayer(layers.Layer):
             x = norm(x + drop(branch(x))) if self.norm == "post" else x + drop(branch(norm(x)))
         return x
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         own = ("num_heads", "hidden", "cross", "norm", "activation", "axis", "dropout", "causal")
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}

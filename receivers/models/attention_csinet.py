@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import layers, ops
 
 from receivers.models.autoencoder import Autoencoder, arguments
 from receivers.models.blocks import conv_bn, flatten, leaky, pass_image, unflatten
+from simulator.core.backend import Tensor
 
 
 @keras.saving.register_keras_serializable(package="csilink")
@@ -33,7 +36,7 @@ class AttentionCsiNet(Autoencoder):
         latent_activation: str = "linear",
         image_activation: str = "leaky_relu",
         output_activation: str = "sigmoid",
-        **kwargs,
+        **kwargs: Any,
     ):
         config = arguments(locals())
         image = keras.Input((height, width, 2), name="image")
@@ -56,7 +59,7 @@ class AttentionCsiNet(Autoencoder):
         )
 
 
-def channel_attention(x, name: str):
+def channel_attention(x: Tensor, name: str) -> Tensor:
     """Weight of every map from the means of all (Hu, Shen, Sun, CVPR 2018, Eq. 2-4)."""
     maps = x.shape[-1]
     weight = layers.Dense(maps // (1 if maps == 2 else 4), "relu", name=f"{name}-squeeze")(

@@ -8,6 +8,7 @@ import keras
 from keras import layers
 
 from receivers.models.concrete import hard_bits
+from simulator.core.backend import Tensor
 
 
 class Autoencoder(keras.Model):
@@ -45,7 +46,7 @@ class Autoencoder(keras.Model):
         *,
         latent_gain: float = 1.0,
         offset_layers: int = 0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.num_latents = int(encoder.output_shape[-1])
@@ -60,12 +61,12 @@ class Autoencoder(keras.Model):
         self.encoder, self.decoder = encoder, decoder
         self.built = True
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
         """Encode and decode; binary latents are all sent."""
         latent = self.encoder(x, training=training)
         return self.decoder(hard_bits(latent) if self.binary else latent, training=training)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return dict(self._config)
 

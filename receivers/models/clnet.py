@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import layers, ops
 
@@ -36,7 +38,7 @@ class ClNet(Autoencoder):
         latent_activation: str = "linear",
         image_activation: str = "leaky_relu",
         output_activation: str = "hard_sigmoid",
-        **kwargs,
+        **kwargs: Any,
     ):
         config = arguments(locals())
         image = keras.Input((height, width, 2), name="image")

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from simulator.core.backend import Tensor
+
 
 def to_tokens(codewords: np.ndarray, num_pol: int) -> np.ndarray:
     """Tokens [Re; Im] of each polarisation, float32 ``[..., pol, 2 * port / pol]``, of complex ``[..., port]``.
@@ -21,8 +23,9 @@ def to_tokens(codewords: np.ndarray, num_pol: int) -> np.ndarray:
 def from_tokens(tokens: np.ndarray) -> np.ndarray:
     """Unit-norm codewords complex64 ``[..., port]`` of tokens of any scale (Eq. 22; the output has none of its own)."""
     real, imag = np.split(np.asarray(tokens), 2, axis=-1)
-    words = (real + 1j * imag).reshape(*real.shape[:-2], -1)
-    return (words / np.maximum(np.linalg.norm(words, axis=-1, keepdims=True), 1e-20)).astype(np.complex64)
+    words: np.ndarray = (real + 1j * imag).reshape(*real.shape[:-2], -1)
+    unit: np.ndarray = words / np.maximum(np.linalg.norm(words, axis=-1, keepdims=True), 1e-20)
+    return unit.astype(np.complex64)
 
 
 class CodewordRefiner(keras.Model):
@@ -34,13 +37,13 @@ class CodewordRefiner(keras.Model):
         backbone: layers that :meth:`freeze_backbone` freezes.
     """
 
-    def __init__(self, network: keras.Model, config: dict[str, Any], backbone: list[Any] | None = None, **kwargs):
+    def __init__(self, network: keras.Model, config: dict[str, Any], backbone: list[Any] | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.network, self.backbone = network, backbone or []
         self._config = {**config}
         self.built = True
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
         """Refine."""
         if x.shape[0] == 0:  # layers of some backends take no empty batch
             return x
@@ -55,7 +58,7 @@ class CodewordRefiner(keras.Model):
                 for weight in norm.weights:
                     weight.trainable = True
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return dict(self._config)
 
@@ -74,11 +77,11 @@ class WholeCodebook(keras.Model):
         float32 ``[batch, pol, 2 * port / pol]``, equal to ``refiner(words[index])``.
     """
 
-    def __init__(self, refiner: CodewordRefiner, words: np.ndarray, **kwargs):
+    def __init__(self, refiner: CodewordRefiner, words: np.ndarray, **kwargs: Any):
         super().__init__(**kwargs)
         self.refiner, self._words = refiner, np.asarray(words, np.float32)
         self.built = True
 
-    def call(self, index, training=False):
+    def call(self, index: Tensor, training: bool = False) -> Tensor:
         """Refine all, pick."""
         return ops.take(self.refiner(self._words, training=training), ops.reshape(index, (-1,)), axis=0)

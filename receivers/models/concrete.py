@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import ops
+
+from simulator.core.backend import Tensor
 
 # Value that the decoder reads in place of a bit that was not sent.
 MASKED = -1.0
@@ -17,7 +21,7 @@ def concrete_temperature(progress: float, start: float = 10.0, end: float = 0.01
     return start * (end / start) ** progress
 
 
-def soft_bits(logit, temperature, seed):
+def soft_bits(logit: Tensor, temperature: Tensor, seed: Any) -> Tensor:
     r"""Relaxed random bits :math:`\sigma((x + L) / T)`, L logistic: the first of two Gumbel-softmax components.
 
     With two logits :math:`x = \ell_0 - \ell_1`; the difference of two Gumbel variables is logistic.
@@ -36,12 +40,12 @@ def soft_bits(logit, temperature, seed):
     return ops.sigmoid((logit + ops.log(u) - ops.log1p(-u)) / temperature)
 
 
-def hard_bits(logit):
+def hard_bits(logit: Tensor) -> Tensor:
     """Bits 0.0 or 1.0 of log-odds ``[...]``: the more probable value."""
     return ops.cast(logit > 0, "float32")
 
 
-def mask_bits(bits, num_bits):
+def mask_bits(bits: Tensor, num_bits: Tensor) -> Tensor:
     """The first ``num_bits`` int ``[batch]`` of ``bits`` float ``[batch, bit]``; the others are -1 (FBMU)."""
     sent = ops.arange(bits.shape[-1]) < ops.cast(num_bits, "int32")[:, None]
     return ops.where(sent, bits, MASKED)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import layers, ops
 
 from receivers.models.autoencoder import arguments
+from simulator.core.backend import Tensor
 from simulator.core.errors import ConfigError
 
 FACTS = 4  # inputs that describe a UE: logarithm of the noise, three correlations
@@ -28,7 +31,7 @@ class ConvDenoiser(keras.Model):
         float32 ``[sequence, pilot, 2]``, the noise in units of its standard deviation per complex entry.
     """
 
-    def __init__(self, width: int = 24, kernel: int = 5, dilations: tuple[int, ...] = (1, 2, 4, 8), **kwargs):
+    def __init__(self, width: int = 24, kernel: int = 5, dilations: tuple[int, ...] = (1, 2, 4, 8), **kwargs: Any):
         config = arguments(locals())
         super().__init__(**kwargs)
         if min(width, kernel, *dilations) < 1:
@@ -48,7 +51,7 @@ class ConvDenoiser(keras.Model):
             layer.build((None, FACTS))
         self.built = True
 
-    def call(self, pilots, facts, training=False):
+    def call(self, pilots: Tensor, facts: Tensor, training: bool = False) -> Tensor:
         """Blocks are gated by the facts of the UE."""
         repeated = ops.repeat(facts[:, None], ops.shape(pilots)[1], axis=1)
         x = self.embed(ops.concatenate([pilots, repeated], axis=-1))
@@ -56,6 +59,6 @@ class ConvDenoiser(keras.Model):
             x = x + block(ops.silu(x)) * ops.sigmoid(scale(facts))[:, None]
         return self.head(ops.silu(x))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return dict(self._config)

@@ -175,7 +175,6 @@ _KINDS: list[tuple[type, Callable[[Any, Any, Any], list[Work]]]] = [
 @contextmanager
 def _counting(work: list[Work], unknown: list[Any]) -> Iterator[None]:
     """Count in every call of the layers that multiply; list those with weights that are not known."""
-
     originals = [(cls, cls.call) for cls, _ in _KINDS]
     products, run_layer = attention.attend, layers.Layer.__call__
     counted: set[int] = set()

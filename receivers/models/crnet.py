@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import layers
@@ -46,7 +48,7 @@ class CrNet(Autoencoder):
         latent_activation: str = "linear",
         image_activation: str = "leaky_relu",
         output_activation: str = "sigmoid",
-        **kwargs,
+        **kwargs: Any,
     ):
         config = arguments(locals())
         image = keras.Input((height, width, 2), name="image")

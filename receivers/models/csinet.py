@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import layers
 
 from receivers.models.autoencoder import Autoencoder, arguments
 from receivers.models.blocks import identity_conv, identity_norm, pass_image, silence
+from simulator.core.backend import Tensor
 
 
 @keras.saving.register_keras_serializable(package="csilink")
@@ -45,7 +48,7 @@ class CsiNet(Autoencoder):
         latent_activation: str = "linear",
         image_activation: str = "leaky_relu",
         output_activation: str = "linear",
-        **kwargs,
+        **kwargs: Any,
     ):
         config = arguments(locals())
         image = keras.Input((height, width, 2), name="image")
@@ -90,6 +93,6 @@ class CsiNet(Autoencoder):
         return (1, 2, 3), gain
 
 
-def _conv(filters: int, x):
+def _conv(filters: int, x: Tensor) -> Tensor:
     x = layers.Conv2D(filters, 3, padding="same")(x)
     return layers.BatchNormalization(momentum=0.95, epsilon=1e-5)(x)

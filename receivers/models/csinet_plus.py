@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import layers
 
@@ -47,7 +49,7 @@ class CsiNetPlus(Autoencoder):
         latent_activation: str = "linear",
         image_activation: str = "leaky_relu",
         head_activation: str = "sigmoid",
-        **kwargs,
+        **kwargs: Any,
     ):
         config = arguments(locals())
         image = keras.Input((height, width, 2), name="image")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import layers
 
 from receivers.models.attention import TransformerLayer
 from receivers.models.autoencoder import Autoencoder, arguments
 from receivers.models.position import Position
+from simulator.core.backend import Tensor
 
 
 @keras.saving.register_keras_serializable(package="csilink")
@@ -44,11 +47,11 @@ class EigenvectorTransformer(Autoencoder):
         encoder_layers: int = 2,
         decoder_layers: int = 3,
         latent_activation: str = "tanh",
-        **kwargs,
+        **kwargs: Any,
     ):
         config = arguments(locals())
 
-        def stack(x, count: int, name: str):
+        def stack(x: Tensor, count: int, name: str) -> Tensor:
             x = Position(name=f"{name}-position")(x)
             for index in range(count):
                 x = TransformerLayer(num_heads, hidden, norm="pre", activation="gelu", name=f"{name}-layer{index}")(x)

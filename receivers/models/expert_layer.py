@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import layers
 
 from receivers.models.attention import MultiHeadAttention
 from receivers.models.mixture_of_experts import MixtureOfExperts
+from simulator.core.backend import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="csilink")
@@ -48,7 +51,7 @@ class ExpertLayer(layers.Layer):
         axis: str = "token",
         expert_input: str = "residual",
         dropout: float = 0.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self._config = {
@@ -68,16 +71,18 @@ class ExpertLayer(layers.Layer):
         self.norms = [layers.RMSNormalization(epsilon=1e-5) for _ in range(3 if cross else 2)]
         self.drop = layers.Dropout(dropout) if dropout else None
 
-    def build(self, x_shape, memory_shape=None):
+    def build(self, x_shape: Shape, memory_shape: Shape | None = None) -> None:
         """Sublayers of the width of ``x``."""
         for layer in (*self.attentions, self.experts, *self.norms):
             layer.build(x_shape)
             layer.built = True
 
-    def call(self, x, memory=None, training=False, keep=False):
+    def call(
+        self, x: Tensor, memory: Tensor = None, training: bool = False, keep: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Branches one after the other."""
 
-        def drop(y):
+        def drop(y: Tensor) -> Tensor:
             return y if self.drop is None else self.drop(y, training=training)
 
         maps, branch = [], x
@@ -90,6 +95,6 @@ class ExpertLayer(layers.Layer):
         y, balance = self.experts(x if self.expert_input == "residual" else branch)
         return self.norms[-1](x + drop(y)), balance, x, maps
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {**super().get_config(), **self._config}

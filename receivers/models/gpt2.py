@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import layers
 
 from receivers.models.attention import TransformerLayer
+from simulator.core.backend import Tensor
 from simulator.core.errors import ConfigError
 
 
@@ -41,7 +44,7 @@ class Gpt2Body(layers.Layer):
         num_positions: int = 1024,
         dropout: float = 0.1,
         bidirectional: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if num_heads < 1 or dim < 1 or dim % num_heads:
@@ -63,7 +66,7 @@ class Gpt2Body(layers.Layer):
         )
         self.built = True
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
         """Positions, layers, norm."""
         x = x + self.table[: x.shape[1]]
         if self.drop is not None:
@@ -81,7 +84,7 @@ class Gpt2Body(layers.Layer):
                 for weight in norm.weights:
                     weight.trainable = True
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         own = ("dim", "num_layers", "num_heads", "num_positions", "dropout", "bidirectional")
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}

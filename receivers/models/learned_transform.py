@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import layers
 
@@ -36,7 +38,7 @@ class LearnedTransform(Autoencoder):
         latent_maps: int = 64,
         num_stages: int = 4,
         gain: float = 1.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         config = arguments(locals())
         step = 2**num_stages

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import layers, ops
 
 from receivers.models.attention import attend
+from simulator.core.backend import Shape, Tensor
 
 
-def rotary(x, base: float = 10000.0):
+def rotary(x: Tensor, base: float = 10000.0) -> Tensor:
     r"""Rotate pairs :math:`(x_i, x_{i + d/2})` of token t by :math:`t \cdot base^{-2 i / d}` (halves, as published).
 
     Args:
@@ -44,11 +47,11 @@ class LlamaLayer(layers.Layer):
     Source: Touvron et al., arXiv:2302.13971, Sec. 2.2; LVM4CF, arXiv:2505.08566, Eq. (20).
     """
 
-    def __init__(self, num_heads: int, hidden: int, causal: bool = False, **kwargs):
+    def __init__(self, num_heads: int, hidden: int, causal: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         self.num_heads, self.hidden, self.causal = num_heads, hidden, causal
 
-    def build(self, x_shape):
+    def build(self, x_shape: Shape) -> None:
         """Six kernels and two scales; no biases."""
         dim = x_shape[-1]
         if dim % (2 * self.num_heads):
@@ -63,14 +66,14 @@ class LlamaLayer(layers.Layer):
         for norm in self.norms:
             norm.build(x_shape)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         """Attention and feed-forward network, each with a skip."""
         x = x + self._attention(self.norms[0](x))
         y = self.norms[1](x)
         gate = ops.silu(ops.matmul(y, self.kernels["gate"])) * ops.matmul(y, self.kernels["up"])
         return x + ops.matmul(gate, self.kernels["down"])
 
-    def _attention(self, y):
+    def _attention(self, y: Tensor) -> Tensor:
         shape, dim = ops.shape(y), y.shape[-1]
         depth = dim // self.num_heads
         q, k, v = (
@@ -86,7 +89,7 @@ class LlamaLayer(layers.Layer):
             out = attend(q, k, v, depth**-0.5)
         return ops.matmul(ops.reshape(ops.swapaxes(out, 1, 2), shape), self.kernels["o"])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         own = ("num_heads", "hidden", "causal")
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}

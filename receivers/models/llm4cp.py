@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -11,6 +13,7 @@ from receivers.models.autoencoder import arguments
 from receivers.models.gpt2 import Gpt2Body
 from receivers.models.sequence_predictor import SequencePredictor
 from receivers.models.spatiotemporal_position import axis_code
+from simulator.core.backend import Shape, Tensor
 from simulator.core.errors import ConfigError
 
 # Entries of GPT-2's vocabulary table, which the published parameter count includes and the network never reads.
@@ -71,7 +74,7 @@ class Llm4cp(SequencePredictor):
         bidirectional: bool = False,
         delay_layout: str = "paired",
         freeze: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ):
         config = arguments(locals())
         super().__init__(group, config, **kwargs)
@@ -105,7 +108,7 @@ class Llm4cp(SequencePredictor):
             self.body.freeze()
         self.built = True
 
-    def check(self, shape, num_future):
+    def check(self, shape: Shape, num_future: int) -> None:
         """Raise the error that a call with a history of this shape would raise."""
         super().check(shape, num_future)
         if shape[1] < self.num_history:
@@ -113,7 +116,7 @@ class Llm4cp(SequencePredictor):
         if num_future > self.num_future:
             raise ConfigError("num_future", num_future, f"at most {self.num_future}, for which the network was made")
 
-    def call(self, history, num_future, training=False):
+    def call(self, history: Tensor, num_future: int, training: bool = False) -> Tensor:
         """Branches, GPT-2, heads."""
         x = history[:, -self.num_history :]
         y = 0.0
@@ -154,7 +157,7 @@ def delay_matrix(size: int, layout: str = "paired") -> NDArray[np.float32]:
     return matrix.reshape(2 * size, 2 * size).astype(np.float32)
 
 
-def _on_slots(layer, x):
+def _on_slots(layer: keras.layers.Layer, x: Tensor) -> Tensor:
     """A dense layer along axis 1 of ``[batch, slot, feature]``."""
     return ops.swapaxes(layer(ops.swapaxes(x, 1, 2)), 1, 2)
 
@@ -162,7 +165,7 @@ def _on_slots(layer, x):
 def _branch(shape: tuple[int, int, int], width: int, num_blocks: int, name: str) -> keras.Model:
     """Convolutions of one branch, ``[batch, slot, entry, 2]`` to the same shape."""
 
-    def conv(channels: int):
+    def conv(channels: int) -> layers.Layer:
         return layers.Conv2D(channels, 3, padding="same", data_format="channels_last")
 
     x = keras.Input(shape)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import layers, ops
 
 from receivers.models.autoencoder import arguments
 from receivers.models.sequence_predictor import SequencePredictor
+from simulator.core.backend import Tensor
 from simulator.core.errors import ConfigError
 
 
@@ -30,7 +33,7 @@ class LstmPredictor(SequencePredictor):
         publish its widths and has no residual.
     """
 
-    def __init__(self, group: int = 48, width: int = 256, num_layers: int = 2, residual: bool = True, **kwargs):
+    def __init__(self, group: int = 48, width: int = 256, num_layers: int = 2, residual: bool = True, **kwargs: Any):
         config = arguments(locals())
         super().__init__(group, config, **kwargs)
         if min(width, num_layers) < 1:
@@ -46,7 +49,7 @@ class LstmPredictor(SequencePredictor):
             layer.build((None, None, width))
         self.built = True
 
-    def call(self, history, num_future, training=False):
+    def call(self, history: Tensor, num_future: int, training: bool = False) -> Tensor:
         """Read the history at once, then the predictions step by step."""
         y, states = self.embed(history), []
         for layer in self.recurrent:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import layers
 
@@ -39,7 +41,7 @@ class Lvm4cf(CodewordRefiner):
         num_heads: int = 4,
         num_layers: int = 2,
         causal: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ):
         config = arguments(locals())
         width = 2 * num_ports // num_pol

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
 from keras import initializers, layers, ops
 
 from receivers.models.selective_scan import selective_scan
+from simulator.core.backend import Shape, Tensor
 
 # Range of the steps at the start, and their least value (released code).
 _DT_MIN, _DT_MAX, _DT_FLOOR = 1e-3, 0.1, 1e-4
@@ -34,11 +36,11 @@ class SelectiveScan(layers.Layer):
         float32, same shape, see :func:`selective_scan`.
     """
 
-    def __init__(self, state: int, dt_rank: int, **kwargs):
+    def __init__(self, state: int, dt_rank: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.state, self.dt_rank = state, dt_rank
 
-    def build(self, shape):
+    def build(self, shape: Shape) -> None:
         """Weights; steps start log-uniform in [0.001, 0.1], A at -1 .. -N."""
         directions, channels = shape[1], shape[3]
         uniform = initializers.RandomUniform(-(self.dt_rank**-0.5), self.dt_rank**-0.5)
@@ -57,13 +59,17 @@ class SelectiveScan(layers.Layer):
         )
         self.skip = self.add_weight(shape=(directions, channels), initializer="ones", name="d_factor")
 
-    def call(self, x):
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        """Shape of the input; without this method Keras traces the whole call to learn it."""
+        return shape
+
+    def call(self, x: Tensor) -> Tensor:
         """Project and scan."""
         dt, b, c = ops.split(_project(x, self.x_proj), (self.dt_rank, self.dt_rank + self.state), axis=-1)
         dt = ops.softplus(_project(dt, self.dt_proj) + self.dt_bias[:, None])
         return selective_scan(x, dt, -ops.exp(self.a_log), b, c, self.skip)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {**super().get_config(), "state": self.state, "dt_rank": self.dt_rank}
 
@@ -97,13 +103,13 @@ class Mamba(layers.Layer):
         dt_rank: int | None = None,
         bias: bool = False,
         conv_bias: bool = True,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.state, self.width, self.expand, self.dt_rank = state, width, expand, dt_rank
         self.bias, self.conv_bias = bias, conv_bias
 
-    def build(self, shape):
+    def build(self, shape: Shape) -> None:
         """Sublayers."""
         channels = shape[-1]
         inner = self.expand * channels
@@ -116,14 +122,18 @@ class Mamba(layers.Layer):
         self.scan.build((shape[0], 1, shape[1], inner))
         self.out_proj.build((*shape[:-1], inner))
 
-    def call(self, x):
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        """Shape of the input; without this method Keras traces the whole call to learn it."""
+        return shape
+
+    def call(self, x: Tensor) -> Tensor:
         """Output of every token from this and earlier tokens."""
         u, gate = ops.split(self.in_proj(x), 2, axis=-1)
         u = ops.silu(self.conv(ops.pad(u, ((0, 0), (self.width - 1, 0), (0, 0)))))
         y = self.scan(u[:, None])[:, 0]
         return self.out_proj(y * ops.silu(gate))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         own = ("state", "width", "expand", "dt_rank", "bias", "conv_bias")
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}
@@ -147,11 +157,11 @@ class Mamba2D(layers.Layer):
     Source: Liu et al., "VMamba: visual state space model", NeurIPS 2024, Sec. 4.2.
     """
 
-    def __init__(self, state: int = 16, expand: int = 2, dt_rank: int | None = None, **kwargs):
+    def __init__(self, state: int = 16, expand: int = 2, dt_rank: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.state, self.expand, self.dt_rank = state, expand, dt_rank
 
-    def build(self, shape):
+    def build(self, shape: Shape) -> None:
         """Sublayers."""
         channels = shape[-1]
         inner = self.expand * channels
@@ -167,7 +177,11 @@ class Mamba2D(layers.Layer):
         self.norm.build(inside)
         self.out_proj.build(inside)
 
-    def call(self, x):
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        """Shape of the input; without this method Keras traces the whole call to learn it."""
+        return shape
+
+    def call(self, x: Tensor) -> Tensor:
         """Output of every pixel from all pixels."""
         height, width = x.shape[1:3]
         u, gate = ops.split(self.in_proj(x), 2, axis=-1)
@@ -182,12 +196,12 @@ class Mamba2D(layers.Layer):
         y = y + ops.swapaxes(ops.reshape(columns, (-1, width, height, inner)), 1, 2)
         return self.out_proj(self.norm(y) * ops.silu(gate))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {**super().get_config(), "state": self.state, "expand": self.expand, "dt_rank": self.dt_rank}
 
 
-def _project(x, kernel):
+def _project(x: Tensor, kernel: Tensor) -> Tensor:
     """``[batch, direction, token, channel]`` times a kernel for each direction; see :mod:`simulator.core.onednn`."""
     if kernel.shape[0] == 1:
         return ops.matmul(x[:, 0], kernel[0])[:, None]
@@ -197,7 +211,7 @@ def _project(x, kernel):
 class _StepBias(initializers.Initializer):
     """Inverse softplus of steps drawn log-uniform."""
 
-    def __call__(self, shape, dtype=None):
+    def __call__(self, shape: Shape, dtype: Any = None) -> Tensor:
         low, high = math.log(_DT_MIN), math.log(_DT_MAX)
         dt = ops.maximum(ops.exp(keras.random.uniform(shape, low, high, dtype=dtype)), _DT_FLOOR)
         return dt + ops.log(-ops.expm1(-dt))

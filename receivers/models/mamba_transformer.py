@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -10,6 +12,7 @@ from receivers.models.attention import TransformerLayer, silence_layer
 from receivers.models.autoencoder import Autoencoder, arguments
 from receivers.models.blocks import unflatten
 from receivers.models.mamba import Mamba2D
+from simulator.core.backend import Shape, Tensor
 from simulator.core.errors import ConfigError
 
 
@@ -24,12 +27,16 @@ class StateNorm(layers.Layer):
         float32, same shape.
     """
 
-    def build(self, shape):
+    def build(self, shape: Shape) -> None:
         """Gain 1 and offset 0."""
         self.gamma = self.add_weight(shape=(shape[-1],), initializer="ones", name="gamma")
         self.beta = self.add_weight(shape=(shape[-1],), initializer="zeros", name="beta")
 
-    def call(self, x):
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        """Shape of the input; without this method Keras traces the whole call to learn it."""
+        return shape
+
+    def call(self, x: Tensor) -> Tensor:
         """Normalise."""
         mean = ops.mean(x, axis=(1, 2), keepdims=True)
         variance = ops.mean(ops.square(x - mean), axis=(1, 2), keepdims=True)
@@ -53,23 +60,27 @@ class ResidualMamba(layers.Layer):
         float32, same shape.
     """
 
-    def __init__(self, state: int = 16, expand: int = 2, chunk: int | None = None, **kwargs):
+    def __init__(self, state: int = 16, expand: int = 2, chunk: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.state, self.expand, self.chunk = state, expand, chunk
         self.norm = StateNorm(name="norm")
         self.mamba = Mamba2D(state, expand, name="mamba")
 
-    def build(self, shape):
+    def build(self, shape: Shape) -> None:
         """Branch and its gain."""
         self.norm.build(shape)
         self.mamba.build(shape)
         self.gain = self.add_weight(shape=(1,), initializer=keras.initializers.Constant(0.5), name="branch_factor")
 
-    def call(self, x):
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        """Shape of the input; without this method Keras traces the whole call to learn it."""
+        return shape
+
+    def call(self, x: Tensor) -> Tensor:
         """Add the branch."""
         return x + self.gain * self._chunked(ops.silu(self.norm(x)))
 
-    def _chunked(self, x):
+    def _chunked(self, x: Tensor) -> Tensor:
         """The block on every square by itself."""
         height, width, maps = x.shape[1:]
         side = self.chunk
@@ -80,7 +91,7 @@ class ResidualMamba(layers.Layer):
         y = ops.reshape(self.mamba(ops.reshape(x, (-1, side, side, maps))), (-1, rows, columns, side, side, maps))
         return ops.reshape(ops.transpose(y, (0, 1, 3, 2, 4, 5)), (-1, height, width, maps))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {**super().get_config(), "state": self.state, "expand": self.expand, "chunk": self.chunk}
 
@@ -134,7 +145,7 @@ class MambaTransformer(Autoencoder):
         attention_axis: str = "token",
         cross_attention: str = "memory",
         chunk: int | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         config = arguments(locals())
         size = 2 * height * width

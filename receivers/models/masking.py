@@ -9,13 +9,14 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from simulator.core.backend import Tensor
 from simulator.core.errors import ConfigError
 
 TASKS = ("random", "time", "frequency")
 Grid = tuple[int, int, int]
 
 
-def random_tokens(batch: Any, grid: Grid, seed: Any, ratio: float = 0.85):
+def random_tokens(batch: Any, grid: Grid, seed: Any, ratio: float = 0.85) -> Tensor:
     """Random visible tokens, drawn for every sample.
 
     Args:
@@ -71,7 +72,7 @@ def frequency_tokens(grid: Grid, hidden: int | None = None, axis: int = 1) -> ND
     return leading_tokens(grid, axis, hidden)
 
 
-def task_tokens(task: str, batch: Any, grid: Grid, seed: Any, ratio: float = 0.85, axis: int = 1):
+def task_tokens(task: str, batch: Any, grid: Grid, seed: Any, ratio: float = 0.85, axis: int = 1) -> Tensor:
     """Visible tokens of a task "random", "time" or "frequency", int ``[batch, visible]`` or ``[visible]``."""
     if task == "random":
         return random_tokens(batch, grid, seed, ratio)
@@ -95,19 +96,19 @@ def from_mask(hidden: NDArray) -> NDArray[np.int32]:
     return np.nonzero(seen)[1].reshape(len(seen), -1).astype(np.int32)
 
 
-def hidden_tokens(visible, num_tokens: int):
+def hidden_tokens(visible: Tensor, num_tokens: int) -> Tensor:
     """Float32 ``[..., num_tokens]``: 1 for hidden tokens, of visible ones int ``[..., visible]``."""
     return 1.0 - ops.sum(ops.one_hot(ops.convert_to_tensor(visible), num_tokens, dtype="float32"), axis=-2)
 
 
-def gather_tokens(x, index):
+def gather_tokens(x: Tensor, index: Tensor) -> Tensor:
     """Tokens ``index`` int ``[batch, count]`` of ``x [batch, token, feature]``: ``[batch, count, feature]``."""
     batch, tokens = ops.shape(x)[0], x.shape[1]
     index = ops.cast(index, "int32") + tokens * ops.expand_dims(ops.arange(batch, dtype="int32"), 1)
     return ops.take(ops.reshape(x, (-1, x.shape[2])), index, axis=0)
 
 
-def scatter_tokens(x, visible, num_tokens: int, fill):
+def scatter_tokens(x: Tensor, visible: Tensor, num_tokens: int, fill: Tensor) -> Tensor:
     """Inverse of :func:`gather_tokens`: ``fill [feature]`` where no token is.
 
     Args:

@@ -12,6 +12,7 @@ from keras import layers, ops
 
 from receivers.models.cost import count_work
 from receivers.quantization.weight_bits import WIDTHS, quantize_weight
+from simulator.core.backend import Tensor
 from simulator.core.errors import ConfigError
 
 # Kernels with more parameters are cut into parts with widths of their own (RP-MPQ's released code: 32 parts).
@@ -179,11 +180,11 @@ def _blocks(encoder: keras.Model, parts: int) -> tuple[list[Block], int]:
 class _Rounding(layers.Layer):
     """Round to ``bits``, symmetric, one scale for each sample."""
 
-    def __init__(self, bits: int, **kwargs):
+    def __init__(self, bits: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.steps = 2.0 ** (bits - 1) - 1
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         """Nearest multiples of the largest magnitude over the steps."""
         peak = ops.max(ops.abs(x), axis=tuple(range(1, len(x.shape))), keepdims=True)
         step = ops.maximum(peak, 1e-30) / self.steps

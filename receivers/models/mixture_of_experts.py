@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import layers, ops
 
+from simulator.core.backend import Shape, Tensor
 from simulator.core.errors import ConfigError
 
 # Tokens of one expert that are multiplied at once.
@@ -45,7 +48,7 @@ class MixtureOfExperts(layers.Layer):
         arXiv:2002.05202 (SwiGLU); Dai et al., "DeepSeekMoE", ACL 2024 (shared experts).
     """
 
-    def __init__(self, num_experts: int = 31, top_k: int = 3, num_shared: int = 0, hidden: int = 128, **kwargs):
+    def __init__(self, num_experts: int = 31, top_k: int = 3, num_shared: int = 0, hidden: int = 128, **kwargs: Any):
         super().__init__(**kwargs)
         if num_experts < 1 or hidden < 1 or num_shared < 0:
             sizes = (num_experts, num_shared, hidden)
@@ -54,7 +57,7 @@ class MixtureOfExperts(layers.Layer):
             raise ConfigError("top_k", top_k, f"1 .. {num_experts}, the routed experts")
         self.num_experts, self.top_k, self.num_shared, self.hidden = num_experts, top_k, num_shared, hidden
 
-    def build(self, shape):
+    def build(self, shape: Shape) -> None:
         """Gate without bias, experts with biases."""
         dim = shape[-1]
         self.gate = self.add_weight(shape=(dim, self.num_experts), initializer="glorot_uniform", name="gate")
@@ -72,7 +75,7 @@ class MixtureOfExperts(layers.Layer):
             weights += [kernel, bias]
         return tuple(weights)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Choose, compute, add."""
         tokens = ops.reshape(x, (-1, x.shape[-1]))
         p = ops.softmax(ops.matmul(tokens, self.gate), axis=-1)
@@ -86,7 +89,7 @@ class MixtureOfExperts(layers.Layer):
         balance = self.num_experts * ops.sum(share * ops.mean(p, axis=0))
         return ops.reshape(y, ops.shape(x)), balance
 
-    def _routed(self, tokens, expert, weight, counts):
+    def _routed(self, tokens: Tensor, expert: Tensor, weight: Tensor, counts: Tensor) -> Tensor:
         """Weighted sum of the chosen experts, float32 ``[token, dim]``.
 
         Args:
@@ -114,13 +117,15 @@ class MixtureOfExperts(layers.Layer):
         y = ops.take(ops.reshape(y, (-1, y.shape[-1])), found, axis=0)  # [token, top_k, dim]
         return ops.sum(y * ops.expand_dims(weight, -1), axis=1)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         own = ("num_experts", "top_k", "num_shared", "hidden")
         return {**super().get_config(), **{name: getattr(self, name) for name in own}}
 
 
-def _swiglu(x, a_kernel, a_bias, b_kernel, b_bias, d_kernel, d_bias):
+def _swiglu(
+    x: Tensor, a_kernel: Tensor, a_bias: Tensor, b_kernel: Tensor, b_bias: Tensor, d_kernel: Tensor, d_bias: Tensor
+) -> Tensor:
     """Experts on tokens ``[expert, token, dim]`` (or ``[1, token, dim]``): ``[expert, token, dim]``."""
     hidden = ops.silu(ops.matmul(x, a_kernel) + a_bias) * (ops.matmul(x, b_kernel) + b_bias)
     return ops.matmul(hidden, d_kernel) + d_bias

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 from numpy.typing import NDArray
 
+from simulator.core.backend import Tensor
 from simulator.core.errors import ConfigError
 
 Triple = tuple[int, int, int]
@@ -32,7 +33,7 @@ def token_grid(shape: Sequence[int | None], patch: Triple, pad: bool = False) ->
     return tuple(-(-n // p) for n, p in zip(sizes, patch, strict=True))
 
 
-def to_patches(x, patch: Triple):
+def to_patches(x: Tensor, patch: Triple) -> Tensor:
     """Cut channels into tokens; sizes that the patch does not divide are padded with zeros at the end.
 
     Args:
@@ -52,7 +53,7 @@ def to_patches(x, patch: Triple):
     return ops.reshape(x, (-1, a * b * c, 2 * i * j * k))
 
 
-def from_patches(tokens, sizes: Triple, patch: Triple):
+def from_patches(tokens: Tensor, sizes: Triple, patch: Triple) -> Tensor:
     """Channels ``[batch, *sizes, 2]`` from tokens ``[batch, token, entry]``; padding of :func:`to_patches` dropped."""
     a, b, c = (-(-n // p) for n, p in zip(sizes, patch, strict=True))
     i, j, k = patch

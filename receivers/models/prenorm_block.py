@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import layers, ops
 
 from receivers.models.attention import gelu
+from simulator.core.backend import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="csilink")
@@ -29,12 +32,12 @@ class PreNormBlock(layers.Layer):
     Source: Dosovitskiy et al., ICLR 2021, Eqs. (2), (3).
     """
 
-    def __init__(self, num_heads: int, hidden: int, **kwargs):
+    def __init__(self, num_heads: int, hidden: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.num_heads, self.hidden = num_heads, hidden
         self.norms = [layers.LayerNormalization(epsilon=1e-6) for _ in range(2)]
 
-    def build(self, shape):
+    def build(self, shape: Shape) -> None:
         """Sublayers of the width of ``x``."""
         dim = shape[-1]
         if dim % self.num_heads:
@@ -45,7 +48,7 @@ class PreNormBlock(layers.Layer):
             layer.build(shape)
         self.down.build((*shape[:-1], self.hidden))
 
-    def call(self, x, maps=True):
+    def call(self, x: Tensor, maps: Tensor = True) -> tuple[Tensor, Tensor, Tensor]:
         """Attend, then transform every token."""
         y = self.norms[0](x)
         q, k, v = (self._heads(layer(y)) for layer in (self.query, self.key, self.value))
@@ -58,9 +61,9 @@ class PreNormBlock(layers.Layer):
         state = x + self.out(ops.reshape(attended, ops.shape(x)))
         return state + self.down(gelu(self.up(self.norms[1](state)))), state, weights
 
-    def _heads(self, x):
+    def _heads(self, x: Tensor) -> Tensor:
         return ops.reshape(x, (-1, x.shape[1], self.num_heads, x.shape[2] // self.num_heads))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {**super().get_config(), "num_heads": self.num_heads, "hidden": self.hidden}

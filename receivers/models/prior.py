@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import keras
 import numpy as np
 from keras import layers, ops
+
+from simulator.core.backend import Tensor
 
 
 @keras.saving.register_keras_serializable(package="csilink")
@@ -28,7 +31,7 @@ class FactorizedPrior(layers.Layer):
     Source: Balle, Minnen, Singh, Hwang, Johnston, ICLR 2018, appendix 6.1.
     """
 
-    def __init__(self, num_latents: int, init_scale: float = 1.0, **kwargs):
+    def __init__(self, num_latents: int, init_scale: float = 1.0, **kwargs: Any):
         super().__init__(**kwargs)
         self.num_latents, self.init_scale = num_latents, init_scale
         widths = (1, 3, 3, 3, 1)
@@ -47,7 +50,7 @@ class FactorizedPrior(layers.Layer):
             self._layers_of.append((matrix, bias, factor))
         self.built = True
 
-    def logits(self, x):
+    def logits(self, x: Tensor) -> Tensor:
         """Logit of the cumulative distribution at ``x [..., num_latents]``, same shape."""
         lead = ops.shape(x)[:-1]
         y = ops.transpose(ops.reshape(x, (-1, 1, self.num_latents)), (2, 1, 0))  # [latent, 1, sample]
@@ -57,13 +60,13 @@ class FactorizedPrior(layers.Layer):
                 y = y + ops.tanh(factor) * ops.tanh(y)
         return ops.reshape(ops.transpose(y, (2, 1, 0)), (*lead, self.num_latents))
 
-    def call(self, lower, upper):
+    def call(self, lower: Tensor, upper: Tensor) -> Tensor:
         """Probability of the cells."""
         low, high = self.logits(lower), self.logits(upper)
         sign = ops.stop_gradient(-ops.sign(low + high))  # the side where the sigmoid keeps its digits
         p = ops.abs(ops.sigmoid(sign * high) - ops.sigmoid(sign * low))
         return ops.clip(p, 1e-9, 1.0)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {**super().get_config(), "num_latents": self.num_latents, "init_scale": self.init_scale}

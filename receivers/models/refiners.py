@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import layers
 
 from receivers.models.attention import TransformerLayer, gelu
 from receivers.models.autoencoder import arguments
 from receivers.models.codeword_refiner import CodewordRefiner
+from simulator.core.backend import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable(package="csilink")
@@ -21,7 +24,7 @@ class FcRefiner(CodewordRefiner):
         depth: number of hidden layers.
     """
 
-    def __init__(self, num_ports: int, num_pol: int = 2, width: int = 1024, depth: int = 3, **kwargs):
+    def __init__(self, num_ports: int, num_pol: int = 2, width: int = 1024, depth: int = 3, **kwargs: Any):
         config = arguments(locals())
         tokens = keras.Input((num_pol, 2 * num_ports // num_pol))
         x = layers.Flatten()(tokens)
@@ -44,7 +47,13 @@ class TransformerRefiner(CodewordRefiner):
     """
 
     def __init__(
-        self, num_ports: int, num_pol: int = 2, d_model: int = 256, num_heads: int = 8, num_layers: int = 2, **kwargs
+        self,
+        num_ports: int,
+        num_pol: int = 2,
+        d_model: int = 256,
+        num_heads: int = 8,
+        num_layers: int = 2,
+        **kwargs: Any,
     ):
         config = arguments(locals())
         tokens = keras.Input((num_pol, 2 * num_ports // num_pol))
@@ -73,7 +82,13 @@ class Gpt2Refiner(CodewordRefiner):
     """
 
     def __init__(
-        self, num_ports: int, num_pol: int = 2, d_model: int = 768, num_heads: int = 12, num_layers: int = 12, **kwargs
+        self,
+        num_ports: int,
+        num_pol: int = 2,
+        d_model: int = 768,
+        num_heads: int = 12,
+        num_layers: int = 12,
+        **kwargs: Any,
     ):
         config = arguments(locals())
         tokens = keras.Input((num_pol, 2 * num_ports // num_pol))
@@ -101,7 +116,7 @@ class MlpRefiner(CodewordRefiner):
         depth: residual blocks of width w: ``x + W_2 gelu(W_1 LN(x))``.
     """
 
-    def __init__(self, num_ports: int, num_pol: int = 2, budget: int = 500_000, depth: int = 2, **kwargs):
+    def __init__(self, num_ports: int, num_pol: int = 2, budget: int = 500_000, depth: int = 2, **kwargs: Any):
         config = arguments(locals())
         size = 2 * num_ports
         # Parameters of width w: (size + 1) w + depth (2 w^2 + 4 w) + (w + 1) size.
@@ -123,10 +138,10 @@ class MlpRefiner(CodewordRefiner):
 class _Positions(layers.Layer):
     """Adds a learned vector to every token."""
 
-    def build(self, x_shape):
+    def build(self, x_shape: Shape) -> None:
         self.table = self.add_weight(
             shape=x_shape[1:], initializer=keras.initializers.RandomNormal(0, 0.02), name="table"
         )
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         return x + self.table

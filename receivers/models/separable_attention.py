@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import layers, ops
 
 from receivers.models.attention import attend, gelu
+from simulator.core.backend import Shape, Tensor
 
 WINDOW = 8
 HEADS = 4
@@ -29,17 +32,17 @@ class LocalAttention(layers.Layer):
     Source: Mourya, Amuru, Kuchi, IEEE Wireless Commun. Lett. 12(1), 2023, Sec. III-A; Chu et al., NeurIPS 2021.
     """
 
-    def __init__(self, form: str = "windowed", **kwargs):
+    def __init__(self, form: str = "windowed", **kwargs: Any):
         super().__init__(**kwargs)
         self.form = form
 
-    def build(self, shape):
+    def build(self, shape: Shape) -> None:
         """Projections of the rows."""
         self.qkv, self.proj = _dense(3 * shape[-1]), _dense(shape[-1])
         self.qkv.build(shape)
         self.proj.build(shape)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         """Attend in every window."""
         _, c, height, width = x.shape
         groups = height // WINDOW
@@ -56,7 +59,7 @@ class LocalAttention(layers.Layer):
         y = ops.reshape(y, (-1, groups, columns, WINDOW, WINDOW, c))
         return self.proj(ops.reshape(ops.swapaxes(y, 2, 3), (-1, c, height, width)))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {**super().get_config(), "form": self.form}
 
@@ -74,11 +77,11 @@ class GlobalAttention(layers.Layer):
     Source: as :class:`LocalAttention`.
     """
 
-    def __init__(self, form: str = "windowed", **kwargs):
+    def __init__(self, form: str = "windowed", **kwargs: Any):
         super().__init__(**kwargs)
         self.form = form
 
-    def build(self, shape):
+    def build(self, shape: Shape) -> None:
         """Projections of rows and positions."""
         _, c, height, width = shape
         self.q, self.proj = _dense(width), _dense(width)
@@ -93,7 +96,7 @@ class GlobalAttention(layers.Layer):
         self.kv = _dense(2 * width if self.form == "windowed" else 2 * width // WINDOW)
         self.kv.build((None, keys, c) if self.form == "windowed" else (None, None, None, width // WINDOW))
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         """Attend to the positions."""
         _, c, height, width = x.shape
         keys = (height // WINDOW) * (width // WINDOW)
@@ -114,7 +117,7 @@ class GlobalAttention(layers.Layer):
         y = ops.swapaxes(attend(q, k, v, (width // HEADS) ** -0.5), 1, 2)  # component and head, as released
         return self.proj(ops.reshape(y, (-1, c, height, width)))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {**super().get_config(), "form": self.form}
 
@@ -135,11 +138,11 @@ class SeparableBlock(layers.Layer):
     Source: as :class:`LocalAttention`, Fig. 2.
     """
 
-    def __init__(self, form: str = "windowed", **kwargs):
+    def __init__(self, form: str = "windowed", **kwargs: Any):
         super().__init__(**kwargs)
         self.form = form
 
-    def build(self, shape):
+    def build(self, shape: Shape) -> None:
         """Sublayers for rows of this width."""
         _, height, width, c = shape
         inner = (None, c, height, width)
@@ -149,7 +152,7 @@ class SeparableBlock(layers.Layer):
         for layer in (self.local_attn, self.global_attn, *self.norms, *self.mlps[0], *self.mlps[1]):
             layer.build(inner)
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         """The four branches."""
         x = ops.transpose(x, (0, 3, 1, 2))
         x = x + self.local_attn(self.norms[0](x))
@@ -163,11 +166,11 @@ class SeparableBlock(layers.Layer):
         for last in (self.local_attn.proj, self.global_attn.proj, self.mlps[0][1], self.mlps[1][1]):
             last.kernel.assign(ops.zeros(last.kernel.shape))
 
-    def _mlp(self, index: int, x):
+    def _mlp(self, index: int, x: Tensor) -> Tensor:
         first, second = self.mlps[index]
         return second(gelu(first(x)))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {**super().get_config(), "form": self.form}
 
@@ -176,11 +179,11 @@ class SeparableBlock(layers.Layer):
 class RowNormalization(layers.Layer):
     """Layer normalisation over the rows of each component of ``[batch, height, width, 2]``, eps 1e-6."""
 
-    def build(self, shape):
+    def build(self, shape: Shape) -> None:
         """Gain and offset of every column."""
         self.norm = layers.LayerNormalization(epsilon=1e-6)
         self.norm.build((None, shape[-1], *shape[1:3]))
 
-    def call(self, x):
+    def call(self, x: Tensor) -> Tensor:
         """Normalise."""
         return ops.transpose(self.norm(ops.transpose(x, (0, 3, 1, 2))), (0, 2, 3, 1))

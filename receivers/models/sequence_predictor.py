@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from simulator.core.backend import Tensor
 from simulator.core.errors import ConfigError
 
 
@@ -33,29 +34,29 @@ class SequencePredictor(keras.Model):
 
     num_history = 1  # steps that a history must have
 
-    def __init__(self, group: int, config: dict[str, Any], **kwargs):
+    def __init__(self, group: int, config: dict[str, Any], **kwargs: Any):
         super().__init__(**kwargs)
         if group < 1:
             raise ConfigError("group", group, "at least 1")
         self.group, self._config = group, {**config}
 
-    def __call__(self, history, num_future: int, **kwargs):
+    def __call__(self, history: Tensor, num_future: int, **kwargs: Any) -> Tensor:
         """Validate here: Keras would wrap a ConfigError raised in ``call``."""
         self.check(history.shape, num_future)
         return super().__call__(history, num_future=num_future, **kwargs)
 
-    def check(self, shape, num_future: int) -> None:
+    def check(self, shape: tuple[int | None, ...], num_future: int) -> None:
         """Raise the error that a call with a history of this shape would raise."""
         if len(shape) != 3 or not shape[1] or shape[2] != 2 * self.group:
             raise ConfigError("history", tuple(shape), f"[batch, step, {2 * self.group}] with 1 step or more")
         if num_future < 1:
             raise ConfigError("num_future", num_future, "at least 1")
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return dict(self._config)
 
-    def forecast(self, history, count: int, axis: int = 0):
+    def forecast(self, history: Tensor, count: int, axis: int = 0) -> Tensor:
         """Future of a channel, every antenna and group on its own.
 
         The axis that is not predicted is cut into groups of ``group`` entries; an incomplete last group is padded with

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import initializers, layers
@@ -18,6 +20,7 @@ from receivers.models.blocks import (
     unflatten,
 )
 from receivers.models.separable_attention import WINDOW, RowNormalization, SeparableBlock
+from simulator.core.backend import Tensor
 
 
 @keras.saving.register_keras_serializable(package="csilink")
@@ -54,20 +57,20 @@ class StNet(Autoencoder):
         latent_activation: str = "linear",
         image_activation: str = "leaky_relu",
         output_activation: str = "sigmoid",
-        **kwargs,
+        **kwargs: Any,
     ):
         config = arguments(locals())
         multiple = 4 * WINDOW if attention == "released" else WINDOW
         if height % multiple or width % multiple:
             raise ValueError(f"image of {height} x {width}; {attention} attention needs multiples of {multiple}")
 
-        def resample(x, name: str):
+        def resample(x: Tensor, name: str) -> Tensor:
             uniform = initializers.VarianceScaling(1 / 3, "fan_in", "uniform")
             options = {"strides": 2, "padding": "same", "kernel_initializer": uniform}
             x = layers.Conv2DTranspose(2, 4, name=f"{name}-convT", **options)(x)
             return layers.Conv2D(2, 4, name=f"{name}-conv4", **options)(x)
 
-        def normed(x, name: str):
+        def normed(x: Tensor, name: str) -> Tensor:
             return RowNormalization(name=name)(x) if row_norm else x
 
         uniform = initializers.VarianceScaling(1 / 3, "fan_in", "uniform")

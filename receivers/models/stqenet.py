@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from receivers.models.stnet import StNet
@@ -27,7 +29,7 @@ class StqeNet(StNet):
         latent_activation: str = "linear",
         image_activation: str = "leaky_relu",
         output_activation: str = "sigmoid",
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(
             height,

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import layers, ops
+
+from simulator.core.backend import Shape, Tensor
 
 STAGES = 3
 FACTOR = 2**STAGES
@@ -20,7 +24,7 @@ def _norm() -> layers.BatchNormalization:
 class _Convolutions(layers.Layer):
     """Three stages of convolutions 5 x 5 and 3 x 3, then one channel."""
 
-    def __init__(self, channels: int = 64, **kwargs):
+    def __init__(self, channels: int = 64, **kwargs: Any):
         super().__init__(**kwargs)
         self.channels = channels
         halving = isinstance(self, Compressor)
@@ -29,7 +33,7 @@ class _Convolutions(layers.Layer):
         self.narrow = [_conv(channels, 3, 2, "valid") if halving else _conv(channels, 3) for _ in range(STAGES)]
         self.last, self.last_norm = _conv(1, 5), _norm()
 
-    def build(self, shape=None):
+    def build(self, shape: Shape | None = None) -> None:
         """Sublayers of one channel in, ``channels`` inside, one out."""
         inner = (None, None, None, self.channels)
         for index, (wide, norm, narrow) in enumerate(zip(self.wide, self.norms, self.narrow, strict=True)):
@@ -39,7 +43,7 @@ class _Convolutions(layers.Layer):
         self.last.build(inner)
         self.last_norm.build((None, None, None, 1))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {**super().get_config(), "channels": self.channels}
 
@@ -63,7 +67,7 @@ class Compressor(_Convolutions):
     Source: WiFo-CF (arXiv:2508.04068) and its released code.
     """
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
         """Halve."""
         x = ops.expand_dims(ops.pad(x, [(0, 0), (0, -x.shape[1] % FACTOR), (0, 0)]), -1)
         for wide, norm, narrow in zip(self.wide, self.norms, self.narrow, strict=True):
@@ -74,8 +78,10 @@ class Compressor(_Convolutions):
 
 @keras.saving.register_keras_serializable(package="csilink")
 class Expander(_Convolutions):
-    """Codeword to tokens: three times convolution 5 x 5, batch norm, ReLU, each value doubled along both sides,
-    convolution 3 x 3; then convolution 5 x 5 to one channel and batch norm.
+    """Codeword to tokens.
+
+    Three times convolution 5 x 5, batch norm, ReLU, each value doubled along both sides, convolution 3 x 3; then
+    convolution 5 x 5 to one channel and batch norm.
 
     Args:
         channels: inside.
@@ -89,7 +95,7 @@ class Expander(_Convolutions):
     Source: as :class:`Compressor`.
     """
 
-    def call(self, z, training=False):
+    def call(self, z: Tensor, training: bool = False) -> Tensor:
         """Double."""
         x = ops.expand_dims(z, -1)
         for wide, norm, narrow in zip(self.wide, self.norms, self.narrow, strict=True):

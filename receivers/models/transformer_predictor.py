@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -10,6 +12,7 @@ from receivers.models.attention import TransformerLayer
 from receivers.models.autoencoder import arguments
 from receivers.models.sequence_predictor import SequencePredictor
 from receivers.models.spatiotemporal_position import axis_code
+from simulator.core.backend import Tensor
 from simulator.core.errors import ConfigError
 
 
@@ -42,7 +45,7 @@ class TransformerPredictor(SequencePredictor):
         num_heads: int = 8,
         num_layers: int = 3,
         hidden: int = 256,
-        **kwargs,
+        **kwargs: Any,
     ):
         config = arguments(locals())
         super().__init__(group, config, **kwargs)
@@ -66,7 +69,7 @@ class TransformerPredictor(SequencePredictor):
         )
         self.built = True
 
-    def call(self, history, num_future, training=False):
+    def call(self, history: Tensor, num_future: int, training: bool = False) -> Tensor:
         """Encode history and queries, read the queries."""
         known = history.shape[1]
         place = axis_code(np.arange(1 - known, num_future + 1), self.d_model).astype(np.float32)

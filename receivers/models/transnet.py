@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import layers
 
 from receivers.models.attention import TransformerLayer, silence_layer
 from receivers.models.autoencoder import Autoencoder, arguments
 from receivers.models.blocks import flatten, unflatten
+from simulator.core.backend import Tensor
 
 
 @keras.saving.register_keras_serializable(package="csilink")
@@ -49,14 +52,14 @@ class TransNet(Autoencoder):
         norm: str = "post",
         attention_axis: str = "token",
         latent_activation: str = "linear",
-        **kwargs,
+        **kwargs: Any,
     ):
         config = arguments(locals())
         size = 2 * height * width
         if size % dim:
             raise ValueError(f"{size} numbers of the image do not fill tokens of dim {dim}")
 
-        def stack(x, memory, cross: bool, name: str):
+        def stack(x: Tensor, memory: Tensor, cross: bool, name: str) -> Tensor:
             options = {"cross": cross, "norm": norm, "axis": attention_axis}
             layer = None
             for index in range(num_layers):

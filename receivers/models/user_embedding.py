@@ -7,6 +7,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from receivers.models.spatiotemporal_position import axis_code
+from simulator.core.backend import Tensor
 from simulator.core.errors import ConfigError
 
 MAX_BITS = 16
@@ -29,7 +30,9 @@ def plane_position(grid: tuple[int, int], dim: int, position: str = "row_first")
     return np.concatenate([axis_code(i, dim // 2) for i in indices], axis=1).astype(np.float32)
 
 
-def user_embedding(grid: tuple[int, int], bits, dim: int, position: str = "row_first", width_code: str = "user"):
+def user_embedding(
+    grid: tuple[int, int], bits: Tensor, dim: int, position: str = "row_first", width_code: str = "user"
+) -> Tensor:
     """Position of every token in ``dim / 2`` features, then the code of the UE's width in ``dim / 2``.
 
     Args:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import layers
 
@@ -60,7 +62,7 @@ class VariableBitTransformer(Autoencoder):
         head: str = "shared",
         dropout: float = 0.0,
         logit_gain: float = 1.0,
-        **kwargs,
+        **kwargs: Any,
     ):
         config = arguments(locals())
         if head not in ("shared", "token"):

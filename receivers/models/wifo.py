@@ -13,6 +13,7 @@ from receivers.models.masking import gather_tokens, leading_tokens, scatter_toke
 from receivers.models.patches import Triple, from_patches, to_patches, token_grid, valid_entries
 from receivers.models.prenorm_block import PreNormBlock
 from receivers.models.spatiotemporal_position import split_dim, stf_position
+from simulator.core.backend import Shape, Tensor
 from simulator.core.errors import ConfigError
 
 # Published widths.
@@ -79,6 +80,8 @@ class WiFo(keras.Model):
         subcarriers: released weights want the axes slot, antenna, subcarrier.
     """
 
+    masked = True  # learns from masks
+
     def __init__(
         self,
         size: str | int = "small",
@@ -89,7 +92,7 @@ class WiFo(keras.Model):
         patch: Triple = (4, 4, 4),
         pad: bool = False,
         encoder_position: str = "token",
-        **kwargs,
+        **kwargs: Any,
     ):
         config = arguments(locals())
         super().__init__(**kwargs)
@@ -123,16 +126,16 @@ class WiFo(keras.Model):
         )
         self.built = True
 
-    def __call__(self, x, *args, **kwargs):
+    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Validate here: Keras would wrap a ConfigError raised in ``call``."""
         self.grid(x.shape)
         return super().__call__(x, *args, **kwargs)
 
-    def call(self, x, visible, axis=None, training=False):
+    def call(self, x: Tensor, visible: Tensor, axis: int | None = None, training: bool = False) -> Tensor:
         """Predict all tokens."""
         return self._forward(x, visible, axis, keep=False).prediction
 
-    def trace(self, x, visible, axis: int | None = None) -> Trace:
+    def trace(self, x: Tensor, visible: Tensor, axis: int | None = None) -> Trace:
         """The same with all intermediate results, for distillation."""
         return self._forward(ops.convert_to_tensor(x), ops.convert_to_tensor(visible), axis, keep=True)
 
@@ -141,24 +144,24 @@ class WiFo(keras.Model):
         """Slots that a history must have: one token."""
         return self.patch[0]
 
-    def grid(self, shape) -> Triple:
+    def grid(self, shape: Shape) -> Triple:
         """Tokens per axis of channels of this shape, ``[batch, slot, subcarrier, antenna, 2]``."""
         return token_grid(shape, self.patch, self.pad)
 
-    def patches(self, x):
+    def patches(self, x: Tensor) -> Tensor:
         """Channels as tokens float32 ``[batch, token, entry]``, the form that the network predicts."""
         self.grid(x.shape)
         return to_patches(x, self.patch)
 
-    def channels(self, tokens, shape):
+    def channels(self, tokens: Tensor, shape: Shape) -> Tensor:
         """Tokens ``[batch, token, entry]`` as channels of ``shape``, without padding."""
         return from_patches(tokens, shape[1:4], self.patch)
 
-    def valid(self, shape):
+    def valid(self, shape: Shape) -> Tensor:
         """Float32 ``[token, entry]``, 0 for entries that are padding of channels of ``shape``."""
         return valid_entries(shape[1:4], self.patch)
 
-    def forecast(self, history, count: int, axis: int = 0):
+    def forecast(self, history: Tensor, count: int, axis: int = 0) -> Tensor:
         """Continuation along an axis: hides as many tokens after the history as ``count`` entries need.
 
         A history that does not fill its last token is padded with zeros at its start, so that its end is next to the
@@ -191,7 +194,7 @@ class WiFo(keras.Model):
         cut[1 + axis] = slice(known * step, known * step + count)
         return self.channels(tokens, x.shape)[tuple(cut)]
 
-    def _forward(self, x, visible, axis: int | None, keep: bool) -> Trace:
+    def _forward(self, x: Tensor, visible: Tensor, axis: int | None, keep: bool) -> Trace:
         """One pass; attention maps stay in memory only with ``keep``."""
         grid = self.grid(x.shape)
         total = grid[0] * grid[1] * grid[2]
@@ -211,12 +214,12 @@ class WiFo(keras.Model):
         prediction = self.head(self.decoder_norm(y))
         return Trace(prediction, latent, embedding, encoder_maps, decoder_maps, encoder_state, decoder_state)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return dict(self._config)
 
 
-def _stack(blocks, x, keep: bool):
+def _stack(blocks: Any, x: Tensor, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Layers one after the other: output, state after the last attention, attention maps."""
     maps, state = [], x
     for block in blocks:

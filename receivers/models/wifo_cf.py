@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from receivers.models.patches import from_patches, to_patches
 from receivers.models.token_codec import FACTOR, Compressor, Expander
 from receivers.models.user_embedding import POSITIONS, WIDTH_CODES, user_embedding
 from receivers.quantization.unit_interval import UnitQuantizer
+from simulator.core.backend import Shape, Tensor
 from simulator.core.errors import ConfigError
 
 Pair = tuple[int, int]
@@ -142,32 +144,11 @@ class WiFoCf(keras.Model):
         position: str = "row_first",
         width_code: str = "user",
         pad: bool = False,
-        **kwargs,
+        **kwargs: Any,
     ):
         config = arguments(locals())
         super().__init__(**kwargs)
-        if dim < 8 or dim % 8:
-            raise ConfigError("dim", dim, "a multiple of 8")
-        if patch_dim < 8 or patch_dim % 8:
-            raise ConfigError("patch_dim", patch_dim, "a multiple of 8")
-        if num_heads < 1 or dim % num_heads:
-            raise ConfigError("num_heads", num_heads, f"a divisor of the width {dim}")
-        if min(depth, decoder_depth) < 1:
-            raise ConfigError("depth, decoder_depth", (depth, decoder_depth), "at least 1")
-        if conv_dim < 1:
-            raise ConfigError("conv_dim", conv_dim, "at least 1")
-        if not 0 <= dropout < 1:
-            raise ConfigError("dropout", dropout, "a share of at least 0 and below 1")
-        if not patches or any(len(p) != 2 or min(p) < 1 for p in patches):
-            raise ConfigError("patches", patches, "one or more pairs of at least 1")
-        if attention not in AXES:
-            raise ConfigError("attention", attention, ", ".join(AXES))
-        if expert_input not in ("residual", "branch"):
-            raise ConfigError("expert_input", expert_input, "residual, branch")
-        if position not in POSITIONS:
-            raise ConfigError("position", position, ", ".join(POSITIONS))
-        if width_code not in WIDTH_CODES:
-            raise ConfigError("width_code", width_code, ", ".join(WIDTH_CODES))
+        _check(**{name: config[name] for name in inspect.signature(_check).parameters})
         self._config = config
         self.dim, self.num_heads, self.patch_dim, self.attention, self.pad = dim, num_heads, patch_dim, attention, pad
         self.patch = (1, *patches[0])  # one slot
@@ -206,16 +187,16 @@ class WiFoCf(keras.Model):
             layer.built = True
         self.built = True
 
-    def __call__(self, x, bits=5, **kwargs):
+    def __call__(self, x: Tensor, bits: Tensor = 5, **kwargs: Any) -> Tensor:
         """Validate here: Keras would wrap a ConfigError raised in ``call``."""
         self.grid(x.shape)
         return super().__call__(x, bits=bits, **kwargs)
 
-    def call(self, x, bits=5, training=False):
+    def call(self, x: Tensor, bits: Tensor = 5, training: bool = False) -> Tensor:
         """Compress, quantise, restore."""
         return self.trace(x, bits, training=training, keep=False).prediction
 
-    def grid(self, shape) -> Pair:
+    def grid(self, shape: Shape) -> Pair:
         """Tokens per axis of channels of this shape, ``[batch, user, antenna, subcarrier, 2]``."""
         if len(shape) != 5 or shape[-1] != 2 or not all(shape[1:4]):
             raise ConfigError("channels", tuple(shape), "[batch, user, antenna, subcarrier, 2], known but for batch")
@@ -231,24 +212,31 @@ class WiFoCf(keras.Model):
         a, b = self.grid((None, 1, num_ant, num_subcarriers, 2))
         return -(-a * b // FACTOR) * (self.patch_dim // FACTOR)
 
-    def widths(self, bits, x):
+    def widths(self, bits: Tensor, x: Tensor) -> Tensor:
         """``bits`` as int32 ``[batch, user]`` of ``x [batch, user, ...]``."""
         bits = ops.convert_to_tensor(bits, "int32")
         return ops.broadcast_to(bits, ops.shape(x)[:2])
 
-    def _place(self, grid: Pair, widths):
+    def _place(self, grid: Pair, widths: Any) -> Tensor:
         """Embedding of every token, ``[batch, user, token, dim]``."""
         return user_embedding(grid, widths, self.dim, self._config["position"], self._config["width_code"])
 
-    def encode(self, x, bits, training=False):
+    def encode(self, x: Tensor, bits: Tensor, training: bool = False) -> Tensor:
         """Codewords float32 ``[batch, user, latent]`` in (0, 1) of channels, both arguments as in a call."""
         return self._encode(ops.convert_to_tensor(x), bits, training, keep=False)[0]
 
-    def decode(self, codeword, bits, sizes: Pair, training=False):
+    def decode(self, codeword: Tensor, bits: Tensor, sizes: Pair, training: bool = False) -> Tensor:
         """Channels of received codewords ``[batch, user, latent]``; ``sizes`` are antennas and subcarriers."""
         return self._decode(ops.convert_to_tensor(codeword), bits, sizes, training, keep=False)[0]
 
-    def trace(self, x, bits, uplink: Callable[[Any], Any] | None = None, training=False, keep: bool = True) -> Trace:
+    def trace(
+        self,
+        x: Tensor,
+        bits: Tensor,
+        uplink: Callable[[Any], Any] | None = None,
+        training: bool = False,
+        keep: bool = True,
+    ) -> Trace:
         """Forward pass with all intermediate results.
 
         Args:
@@ -278,7 +266,9 @@ class WiFoCf(keras.Model):
             decoder_balance,
         )
 
-    def _encode(self, x, bits, training, keep: bool):
+    def _encode(
+        self, x: Tensor, bits: Tensor, training: bool, keep: bool
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         grid, users = self.grid(x.shape), x.shape[1]
         tokens = grid[0] * grid[1]
         patches = to_patches(ops.reshape(x, (-1, 1, *x.shape[2:])), self.patch)
@@ -289,7 +279,9 @@ class WiFoCf(keras.Model):
         z = self.compressor(self.bridge(self.norm(y)), training=training)
         return ops.reshape(z, (-1, users, z.shape[1] * z.shape[2])), embedding, state, maps, balance
 
-    def _decode(self, codeword, bits, sizes: Pair, training, keep: bool):
+    def _decode(
+        self, codeword: Tensor, bits: Tensor, sizes: Pair, training: bool, keep: bool
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         users = codeword.shape[1]
         grid = self.grid((None, users, *sizes, 2))
         tokens, columns = grid[0] * grid[1], self.patch_dim // FACTOR
@@ -302,12 +294,14 @@ class WiFoCf(keras.Model):
         x = from_patches(y, (1, *sizes), self.patch)
         return ops.reshape(x, (-1, users, *sizes, 2)), state, maps, balance
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return dict(self._config)
 
 
-def _stack(blocks, x, training, keep: bool, memory=None):
+def _stack(
+    blocks: Any, x: Tensor, training: bool, keep: bool, memory: Tensor = None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Layers one after the other: output, state after the last attention, maps, mean balance loss."""
     maps, total, state = [], 0.0, x
     for block in blocks:
@@ -315,3 +309,42 @@ def _stack(blocks, x, training, keep: bool, memory=None):
         maps += weights
         total = total + balance
     return x, state, maps, total / len(blocks)
+
+
+def _check(
+    dim: int,
+    patch_dim: int,
+    num_heads: int,
+    depth: int,
+    decoder_depth: int,
+    conv_dim: int,
+    dropout: float,
+    patches: Sequence[Pair],
+    attention: str,
+    expert_input: str,
+    position: str,
+    width_code: str,
+) -> None:
+    """ConfigError for an argument of the constructor that does not fit."""
+    if dim < 8 or dim % 8:
+        raise ConfigError("dim", dim, "a multiple of 8")
+    if patch_dim < 8 or patch_dim % 8:
+        raise ConfigError("patch_dim", patch_dim, "a multiple of 8")
+    if num_heads < 1 or dim % num_heads:
+        raise ConfigError("num_heads", num_heads, f"a divisor of the width {dim}")
+    if min(depth, decoder_depth) < 1:
+        raise ConfigError("depth, decoder_depth", (depth, decoder_depth), "at least 1")
+    if conv_dim < 1:
+        raise ConfigError("conv_dim", conv_dim, "at least 1")
+    if not 0 <= dropout < 1:
+        raise ConfigError("dropout", dropout, "a share of at least 0 and below 1")
+    if not patches or any(len(p) != 2 or min(p) < 1 for p in patches):
+        raise ConfigError("patches", patches, "one or more pairs of at least 1")
+    if attention not in AXES:
+        raise ConfigError("attention", attention, ", ".join(AXES))
+    if expert_input not in ("residual", "branch"):
+        raise ConfigError("expert_input", expert_input, "residual, branch")
+    if position not in POSITIONS:
+        raise ConfigError("position", position, ", ".join(POSITIONS))
+    if width_code not in WIDTH_CODES:
+        raise ConfigError("width_code", width_code, ", ".join(WIDTH_CODES))

@@ -71,7 +71,9 @@ def calibrate(cost: ArrayLike, weight: ArrayLike, kappa: ArrayLike, budget: floa
     selection of this average cost has a smaller weighted violation.
 
     Args:
-        cost, weight, kappa: as in :func:`choose`; at least one sample.
+        cost: as in :func:`choose`; at least one sample.
+        weight: as in :func:`choose`.
+        kappa: as in :func:`choose`.
         budget: largest average of ``kappa``. From the average cost without a constraint on, the constraint is off:
             multiplier 0, share 1.
     Raises:

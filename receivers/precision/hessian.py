@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from simulator.core.backend import Tensor
 from simulator.core.errors import ConfigError
 
 # Step of the central difference in units of a variable's scale: the cube root of float32's unit roundoff 2^-24, where
@@ -88,7 +89,7 @@ def hessian_traces(
     return samples.mean(axis=0), samples.std(axis=0, ddof=1) / np.sqrt(probes)
 
 
-def _check(model, x, y, variables, probes, batch_size) -> None:
+def _check(model: keras.Model, x: Tensor, y: Tensor, variables: list[Any], probes: int, batch_size: int) -> None:
     """ConfigError for arguments without a meaning."""
     if len(x) == 0 or len(x) != len(y):
         raise ConfigError("calibration", f"{len(x)} inputs, {len(y)} targets", "as many inputs as targets, not none")
@@ -108,7 +109,7 @@ class _Gradients:
     gradients up instead of changing the weights.
     """
 
-    def __init__(self, network, loss, variables):
+    def __init__(self, network: keras.Model, loss: Any, variables: list[Any]):
         self.variables = variables
         self.optimizer = _Accumulator()
         self.model = _Inference(network, loss, variables)
@@ -117,7 +118,7 @@ class _Gradients:
         )
         self.optimizer.build(variables)
 
-    def __call__(self, weights, x, y, batch_size) -> list[np.ndarray]:
+    def __call__(self, weights: Tensor, x: Tensor, y: Tensor, batch_size: int) -> list[np.ndarray]:
         for total in self.optimizer.totals:
             total.assign(np.zeros(total.shape, np.float32))
         for begin in range(0, len(x), batch_size):
@@ -135,33 +136,40 @@ class _Gradients:
 class _Inference(keras.Model):
     """Network in inference mode whose only trainable variables are the given ones; its loss is the sum over a batch."""
 
-    def __init__(self, network, loss, variables):
+    def __init__(self, network: keras.Model, loss: Any, variables: list[Any]):
         super().__init__(name="inference")
         self.network, self.sample_loss = network, loss
         self._order = {id(variable): index for index, variable in enumerate(variables)}
         self.built = True
 
     @property
-    def trainable_variables(self):
+    def trainable_variables(self) -> list[Any]:
         """The given variables, in their order."""
         own = [variable for variable in self.variables if id(variable) in self._order]
         return sorted(own, key=lambda variable: self._order[id(variable)])
 
     @property
-    def trainable_weights(self):
+    def trainable_weights(self) -> list[Any]:
         """The same."""
         return self.trainable_variables
 
     @property
-    def non_trainable_variables(self):
+    def non_trainable_variables(self) -> Any:
         """All others."""
         return [variable for variable in self.variables if id(variable) not in self._order]
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
         """Output of the network, never in training mode."""
         return self.network(x, training=False)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Tensor = None,
+        y: Tensor = None,
+        y_pred: Tensor = None,
+        sample_weight: Tensor = None,
+        training: bool = True,
+    ) -> Tensor:
         """Sum of the loss over the batch, without regularisers."""
         return ops.sum(self.sample_loss(y, y_pred))
 
@@ -169,15 +177,15 @@ class _Inference(keras.Model):
 class _Accumulator(keras.optimizers.Optimizer):
     """Optimiser that adds gradients up and leaves the variables alone."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(learning_rate=1.0, name="accumulator")
 
-    def build(self, variables):
+    def build(self, variables: list[Any]) -> None:
         """One total per variable."""
         if not self.built:
             super().build(variables)
             self.totals = self.add_optimizer_variables(variables, "total")
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Tensor, variable: Tensor, learning_rate: float) -> None:
         """Add the gradient to its total."""
         self.assign_add(self.totals[self._get_variable_index(variable)], gradient)

@@ -9,11 +9,11 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from receivers.models.losses import nmse_loss
 from receivers.models.mixed_precision import MixedPrecisionEncoder
 from receivers.precision.hessian import hessian_traces
 from receivers.precision.policies import Policy, best_policies, latent_kl, representatives
 from receivers.quantization.weight_bits import WIDTHS
-from receivers.training.losses import nmse_loss
 from simulator.core.params import Count, Integer, PositiveFloat, Real, parsed
 
 Gamma = Annotated[Real, Field(gt=0, lt=1)]

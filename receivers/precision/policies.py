@@ -70,7 +70,9 @@ def best_policies(
         bound = worst
 
 
-def _solve(omega, cost, budget, count, allowed, bound) -> list[Policy]:
+def _solve(
+    omega: np.ndarray, cost: np.ndarray, budget: float, count: int, allowed: np.ndarray, bound: float
+) -> list[Policy]:
     """Best policies of allowed entries, sorted by their objective in float64; ``bound`` is the objective's scale."""
     from scipy.optimize import Bounds, LinearConstraint, milp
 

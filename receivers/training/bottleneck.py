@@ -13,6 +13,7 @@ from receivers.quantization.centroids import centroid_levels
 from receivers.quantization.scale import scale_values
 from receivers.training.recipe import QuantizerSection
 from simulator.core import registry
+from simulator.core.backend import Tensor
 from simulator.core.seeding import derive
 
 # Ends of the outer cells, which reach to infinity.
@@ -43,7 +44,12 @@ class Bottleneck(keras.layers.Layer):
     """
 
     def __init__(
-        self, section: QuantizerSection, num_latents: int, rate_weight: float | None = None, seed: int = 0, **kwargs
+        self,
+        section: QuantizerSection,
+        num_latents: int,
+        rate_weight: float | None = None,
+        seed: int = 0,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.section, self.rate_weight = section, rate_weight
@@ -75,7 +81,7 @@ class Bottleneck(keras.layers.Layer):
         peak = ops.stop_gradient(ops.max(ops.abs(latent), axis=-1, keepdims=True))
         return scale_values(peak, self.section.scale_bits)
 
-    def call(self, latent, training=False):
+    def call(self, latent: Tensor, training: bool = False) -> Tensor:
         """Quantise; add the rate to the losses."""
         if self.prior is not None:
             bits = ops.mean(self.bits(latent, training))
@@ -83,7 +89,7 @@ class Bottleneck(keras.layers.Layer):
         scale = self.scale(latent)
         return self._quantized(latent / scale) * scale
 
-    def _quantized(self, latent):
+    def _quantized(self, latent: Tensor) -> Tensor:
         lanes = len(self.quantizers) + self.section.unquantized_share
         out = ops.clip(latent, -1.0, 1.0)
         lane_of = ops.mod(ops.arange(ops.shape(latent)[0]), lanes)[:, None]
@@ -98,7 +104,7 @@ class Bottleneck(keras.layers.Layer):
             out = value if lanes == 1 else ops.where(lane_of == lane, value, out)
         return out
 
-    def bits(self, latent, training=False):
+    def bits(self, latent: Tensor, training: bool = False) -> Tensor:
         """Rate of every sample [bit], float32 ``[batch]``."""
         (quantizer,) = self.quantizers
         y = latent / self.scale(latent)
@@ -112,7 +118,7 @@ class Bottleneck(keras.layers.Layer):
             lower, upper = ops.where(inner, moved - below, lower), ops.where(inner, moved + above, upper)
         return self._rate(lower, upper)
 
-    def _rate(self, lower, upper):
+    def _rate(self, lower: Tensor, upper: Tensor) -> Tensor:
         return -ops.sum(ops.log2(self.prior(lower / self.step, upper / self.step)), axis=-1)
 
     def probabilities(self) -> np.ndarray:
@@ -122,3 +128,15 @@ class Bottleneck(keras.layers.Layer):
         ends = np.repeat(borders[:, None], self.prior.num_latents, axis=1).astype(np.float32) / self.step
         p = np.float64(ops.convert_to_numpy(self.prior(ends[:-1], ends[1:]))).T
         return p / p.sum(axis=1, keepdims=True)
+
+
+class RateOf(keras.layers.Layer):
+    """Rate of latents as output; only the prior trains."""
+
+    def __init__(self, bottleneck: Bottleneck):
+        super().__init__()
+        self.bottleneck = bottleneck
+
+    def call(self, latent: Tensor, training: bool = False) -> Tensor:
+        """Rate [bit]."""
+        return self.bottleneck.bits(latent, training)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
@@ -9,6 +10,7 @@ import numpy as np
 
 from receivers.models.concrete import concrete_temperature, hard_bits, mask_bits, soft_bits
 from receivers.training.recipe import ConcreteSection
+from simulator.core.backend import Tensor
 from simulator.core.seeding import derive
 
 
@@ -30,7 +32,7 @@ class ConcreteBottleneck(keras.layers.Layer):
 
     prior = None
 
-    def __init__(self, section: ConcreteSection, num_latents: int, seed: int = 0, **kwargs):
+    def __init__(self, section: ConcreteSection, num_latents: int, seed: int = 0, **kwargs: Any):
         super().__init__(**kwargs)
         self.section, self.num_latents = section, num_latents
         self._noise = keras.random.SeedGenerator(derive(seed, "bottleneck"))
@@ -43,7 +45,7 @@ class ConcreteBottleneck(keras.layers.Layer):
         section = self.section
         self.temperature.assign(concrete_temperature(progress, section.start_temperature, section.end_temperature))
 
-    def call(self, latent, num_bits=None, training=False):
+    def call(self, latent: Tensor, num_bits: Tensor = None, training: bool = False) -> Tensor:
         """Relax or decide, then mask."""
         bits = soft_bits(latent, self.temperature, self._noise) if training else hard_bits(latent)
         return bits if num_bits is None else mask_bits(bits, num_bits)
@@ -57,32 +59,18 @@ class ConcreteBottleneck(keras.layers.Layer):
         return (1 + np.arange(count) * self.num_latents // count).astype(np.int32)
 
 
-def with_lengths(batches: Any, bottleneck: ConcreteBottleneck, seed: int, epoch: int) -> Any:
+def with_lengths(batches: Iterable[Any], bottleneck: ConcreteBottleneck, seed: int, epoch: int) -> Iterator[Any]:
     """Batches ``((images, num_bits), images)`` of one epoch; lengths depend on seed, epoch and step only.
 
     Args:
-        batches: ``(images, images)``, a ``PyDataset`` or an iterator.
+        batches: ``(images, images)``.
         bottleneck: draws the lengths.
         seed: of the run.
         epoch: index from 0.
     """
-    if isinstance(batches, keras.utils.PyDataset):
-        return _WithLengths(batches, bottleneck, [seed, epoch, 1])
     return (_add(batch, bottleneck, [seed, epoch, 1, step]) for step, batch in enumerate(batches))
 
 
 def _add(batch: tuple[Any, Any], bottleneck: ConcreteBottleneck, key: list[int]) -> tuple[Any, Any]:
     x, y = batch
     return (x, bottleneck.lengths(len(x), np.random.default_rng(key))), y
-
-
-class _WithLengths(keras.utils.PyDataset):
-    def __init__(self, batches: keras.utils.PyDataset, bottleneck: ConcreteBottleneck, key: list[int]):
-        super().__init__()
-        self._batches, self._bottleneck, self._key = batches, bottleneck, key
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __getitem__(self, index: int):
-        return _add(self._batches[index], self._bottleneck, [*self._key, index])

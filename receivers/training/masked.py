@@ -9,17 +9,18 @@ import keras
 from keras import ops
 
 from receivers.models.masking import task_tokens
+from simulator.core.backend import Tensor
 from simulator.core.units import db_to_lin
 
 
-def masked_error(target, prediction, hidden, valid):
+def masked_error(target: Tensor, prediction: Tensor, hidden: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     """Sum of squared errors over hidden, valid entries, and their number, both float ``[batch]``."""
     weight = ops.expand_dims(hidden, -1) * ops.convert_to_tensor(valid, "float32")
     error = ops.sum(weight * ops.square(target - prediction), axis=(1, 2))
     return error, ops.sum(weight * ops.ones_like(target), axis=(1, 2))
 
 
-def masked_mse(target, prediction, hidden, valid=1.0):
+def masked_mse(target: Tensor, prediction: Tensor, hidden: Tensor, valid: Tensor = 1.0) -> Tensor:
     r"""Mean :math:`|h - \hat h|^2` over the complex entries of hidden tokens.
 
     Args:
@@ -62,7 +63,7 @@ def draw_masks(
     return [(task_tokens(task, batch, grid, seed, ratio, frequency_axis), axes.get(task)) for task in tasks]
 
 
-def add_noise(x, snr_db: float, seed):
+def add_noise(x: Tensor, snr_db: float, seed: Any) -> Tensor:
     r"""Channels plus white noise of :math:`10^{-\mathrm{SNR}/10}` times the power of each sample.
 
     The released WiFo does this to input and target alike (20 dB, power of the batch), so that a perfect

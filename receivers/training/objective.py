@@ -13,6 +13,7 @@ from receivers.models.autoencoder import Autoencoder
 from receivers.training.bottleneck import Bottleneck
 from receivers.training.concrete import ConcreteBottleneck
 from receivers.training.distillation.outputs import Distillation
+from simulator.core.backend import Tensor
 from simulator.core.seeding import derive
 
 
@@ -41,7 +42,7 @@ class TrainingModel(keras.Model):
         noise_snr_db: tuple[float, float] | None = None,
         seed: int = 0,
         distillation: Distillation | None = None,
-        **kwargs,
+        **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.autoencoder, self.bottleneck, self.noise_snr_db = autoencoder, bottleneck, noise_snr_db
@@ -50,7 +51,7 @@ class TrainingModel(keras.Model):
         self._noise = keras.random.SeedGenerator(derive(seed, "noise"))
         self.built = True
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
         """Encode, quantise, decode."""
         x, num_bits = x if isinstance(x, tuple | list) else (x, None)
         if training and self.noise_snr_db is not None:
@@ -62,7 +63,14 @@ class TrainingModel(keras.Model):
             latent = self.bottleneck(latent, training=training)
         return self.autoencoder.decoder(latent, training=training)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Tensor = None,
+        y: Tensor = None,
+        y_pred: Tensor = None,
+        sample_weight: Tensor = None,
+        training: bool = True,
+    ) -> Tensor:
         """Loss of ``compile``; with a teacher that of the distillation, whose task loss it is."""
         if self.distillation is None:
             return super().compute_loss(x, y, y_pred, sample_weight, training)
@@ -71,7 +79,7 @@ class TrainingModel(keras.Model):
         target = self.distillation.teacher_images(images)
         return ops.mean(self.distillation(self.loss(y, y_pred), target, y_pred, share))
 
-    def _noisy(self, x):
+    def _noisy(self, x: Tensor) -> Tensor:
         low, high = self.noise_snr_db
         snr_db = keras.random.uniform((ops.shape(x)[0], 1, 1, 1), low, high, seed=self._noise)
         power = ops.mean(ops.square(x), axis=(1, 2, 3), keepdims=True)

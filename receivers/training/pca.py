@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 
 from simulator.core.errors import ConfigError
@@ -30,7 +31,7 @@ def fit_pca(images: np.ndarray, num_latents: int) -> tuple[np.ndarray, np.ndarra
     return vectors.T[::-1][:num_latents].copy(), power[::-1][:num_latents].copy()
 
 
-def pca_nmse(images: np.ndarray, components: np.ndarray, quantize=None) -> np.ndarray:
+def pca_nmse(images: np.ndarray, components: np.ndarray, quantize: bool | None = None) -> np.ndarray:
     """NMSE per sample, float64 ``[sample]``, of the linear code; ``quantize`` maps latents to their received value."""
     x = images.reshape(len(images), -1)
     latent = x @ components.T
@@ -40,7 +41,7 @@ def pca_nmse(images: np.ndarray, components: np.ndarray, quantize=None) -> np.nd
     return error / np.sum(x**2, axis=1, dtype=np.float64)
 
 
-def initialize_linear(model, components: np.ndarray, variances: np.ndarray) -> None:
+def initialize_linear(model: keras.Model, components: np.ndarray, variances: np.ndarray) -> None:
     """Set a fresh autoencoder to the linear code ``components``.
 
     The model's ``pass_images`` makes identities of everything but its two dense layers. With tanh latents, every latent

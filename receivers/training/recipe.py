@@ -1,14 +1,18 @@
-"""Recipe of a training run: model, target, quantiser and prior in the loop, loss, optimiser. No Keras here."""
+"""Recipes of trainings: what all have, sections, and the one parser. No Keras here."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from simulator.core import registry
 from simulator.core.errors import ConfigError
 from simulator.core.params import Count, FileName, Integer, PositiveFloat, Probability, Real, parsed
+
+if TYPE_CHECKING:
+    from receivers.training.task import Task
 
 NonNegative = Annotated[Real, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[Real, Field(allow_inf_nan=False)]
@@ -18,6 +22,31 @@ class TrainingSection(BaseModel):
     """Frozen section of a recipe; unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Recipe(TrainingSection):
+    """What the recipes of all tasks have.
+
+    Args:
+        task: kind of training.
+        name: of the weights.
+        description: free text.
+        seed: of all that is random.
+    """
+
+    task: str
+    name: FileName
+    description: str = ""
+    seed: Annotated[Integer, Field(ge=0, lt=2**31)] = 1
+
+    @property
+    def data(self) -> dict[str, str]:
+        """Data sets, each a name or a path, by what the inputs of a folder call them."""
+        return {}
+
+    def variants(self) -> list[Recipe]:
+        """The trainings of this recipe; each starts at the weights of the one before."""
+        return [self]
 
 
 def known_plugin(field: str, kind: str, name: str) -> None:
@@ -186,121 +215,22 @@ class StageSection(TrainingSection):
     quantize: bool = True
 
 
-class TrainingRecipe(TrainingSection):
-    """One training run.
+def task_of(name: object) -> type[Task]:
+    """Class of a task by name or dotted path.
 
-    ``init: pca`` starts encoder and decoder at the linear code of the same size, so that training begins where PCA
-    ends; ``init: NAME`` starts at trained weights of the same architecture (the number of latents may differ).
-    Training images that need more than ``memory_gib`` are streamed from the store. The learning rate warms up linearly
-    for ``warmup_epochs`` and falls to zero along a cosine. ``noise_snr_db`` adds noise to the encoder's input, uniform
-    in dB between the two.
-
-    ``target``: "channel" has an image for every UE antenna, "mimo" one for all antennas of a UE; "eigenvector" the
-    strongest direction of every subband. ``domain`` and ``scaling`` belong to "mimo": delay taps of beams, or
-    subcarriers of antennas; every image of unit power, or with the scale that it has in the data set.
-
-    Args:
-        name: of the weights.
-        description: free text.
-        seed: of weights, order of samples, noise.
-        dataset: data set by name or path.
-        target: what an image holds.
-        domain: axes of the image, target mimo.
-        scaling: power of an image, target mimo.
-        model: network.
-        num_delays: delay taps of an image.
-        subband_size: frequency samples of a subband, target eigenvector.
-        quantizer: quantiser in the loop; null: none.
-        rate: rate term; null: none.
-        concrete: relaxed bits; null: latents are real numbers.
-        distill: teacher; null: none.
-        restarts: warm restarts in place of one cosine; null: none.
-        loss: distortion.
-        link: link of the loss ``sum_rate``.
-        noise_snr_db: range of the SNR of noise at the encoder's input [dB]; null: none.
-        init: "random", "pca", or the name or folder of weights.
-        epochs: passes over the training samples.
-        stages: stages in place of ``epochs`` and ``learning_rate``.
-        batch_size: samples of a step.
-        learning_rate: its peak.
-        warmup_epochs: epochs of linear rise.
-        weight_decay: of AdamW.
-        optimizer: optimiser.
-        clipnorm: largest norm of the gradient.
-        patience: epochs without a better validation score before the training stops.
-        max_samples: training samples at most; null: all.
-        memory_gib: memory for training images; more are streamed [GiB].
+    Raises:
+        ConfigError: no such task.
     """
+    from receivers.training.task import Task
 
-    name: FileName
-    description: str = ""
-    seed: Annotated[Integer, Field(ge=0, lt=2**31)] = 1
-    dataset: str
-    target: Literal["channel", "mimo", "eigenvector"] = "channel"
-    domain: Literal["angular_delay", "antenna_frequency"] = "angular_delay"
-    scaling: Literal["per_sample", "none"] = "per_sample"
-    model: ModelSection
-    num_delays: Count = 32
-    subband_size: Count = 4
-    quantizer: QuantizerSection | None = None
-    rate: RateSection | None = None
-    concrete: ConcreteSection | None = None
-    distill: DistillSection | None = None
-    restarts: RestartSection | None = None
-    loss: Literal["nmse", "mse", "sgcs", "sum_rate"] = "nmse"
-    link: LinkSection = LinkSection()
-    noise_snr_db: tuple[Finite, Finite] | None = None
-    init: str = "random"
-    epochs: Count = 40
-    stages: tuple[StageSection, ...] = ()
-    batch_size: Count = 200
-    learning_rate: PositiveFloat = 2e-3
-    warmup_epochs: NonNegative = 1.0
-    weight_decay: NonNegative = 1e-4
-    optimizer: OptimizerSection = OptimizerSection()
-    clipnorm: PositiveFloat = 1.0
-    patience: Count = 8
-    max_samples: Count | None = None
-    memory_gib: PositiveFloat = 6.0
-
-    @model_validator(mode="after")
-    def _fit_together(self) -> TrainingRecipe:
-        if self.rate is not None:
-            if self.quantizer is None or len(self.quantizer.bits) != 1 or self.quantizer.unquantized_share:
-                raise ConfigError(
-                    "rate",
-                    "a quantiser of several widths, or none",
-                    "one width in quantizer.bits, unquantized_share false",
-                )
-        if self.concrete is not None and self.quantizer is not None:
-            raise ConfigError("concrete", "concrete and quantizer", "one of the two")
-        if self.distill is not None and (self.rate is not None or self.loss not in ("mse", "nmse")):
-            received = f"with loss {self.loss}" + " and rate" * bool(self.rate)
-            raise ConfigError("distill", received, "loss mse or nmse alone")
-        if self.target != "mimo" and (self.domain, self.scaling) != ("angular_delay", "per_sample"):
-            raise ConfigError("domain, scaling", f"{self.domain}, {self.scaling}", "the defaults, or target mimo")
-        if (self.loss == "sgcs") != (self.target == "eigenvector"):
-            raise ConfigError("loss", self.loss, "sgcs with target eigenvector, and only there")
-        if self.loss == "sum_rate" and self.batch_size % self.link.num_users:
-            raise ConfigError("batch_size", self.batch_size, f"a multiple of link.num_users ({self.link.num_users})")
-        return self
-
-    @property
-    def schedule(self) -> tuple[StageSection, ...]:
-        """Stages of the run; a run without stages is one."""
-        return self.stages or (StageSection(epochs=self.epochs, learning_rate=self.learning_rate),)
-
-    def by_weight(self) -> list[TrainingRecipe]:
-        """One recipe for each rate weight, in order, named ``<name>-l<weight>``; this one where there is one weight."""
-        weights = self.rate.weight if self.rate else ()
-        if len(weights) < 2:
-            return [self]
-        return [
-            self.model_copy(update={"name": f"{self.name}-l{weight:g}", "rate": RateSection(weight=(weight,))})
-            for weight in weights
-        ]
+    if not isinstance(name, str) or not registry.is_known("tasks", name):
+        raise ConfigError("task", "nothing" if name is None else name, ", ".join(registry.names("tasks")))
+    cls = registry.load("tasks", name)
+    if not issubclass(cls, Task):
+        raise ConfigError("task", name, "a class derived from receivers.training.task.Task")
+    return cls
 
 
-def parse_training(data: dict[str, Any]) -> TrainingRecipe:
-    """Plain data to a validated recipe; all problems as one ConfigError that names the fields."""
-    return parsed(TrainingRecipe, data)
+def parse_training(data: Any) -> Any:
+    """Plain data to the validated recipe of its task; all problems as one ConfigError that names the fields."""
+    return parsed(task_of(data.get("task") if isinstance(data, Mapping) else None).schema, data)

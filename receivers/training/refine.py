@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from receivers.codebooks.search import best_codeword
+from receivers.training.recipe import Recipe, StageSection
+from receivers.training.task import Task
 from simulator.core.seeding import derive
 
 Progress = Callable[[str], None]
@@ -40,7 +45,7 @@ class Refined:
 
     Args:
         codebook: refined codewords; with Algorithm 2 the UE searches these too.
-        history: one entry for each epoch (``cosine_train``) or update (``cosine_val``, ``kept``).
+        history: ``cosine_val`` and ``kept`` of each epoch (Algorithm 1) or update (Algorithm 2).
     """
 
     codebook: Array
@@ -82,8 +87,9 @@ def refine_codebook(
     train: Array,
     val: Array,
     schedule: RefineSchedule,
+    folder: Path,
     num_pol: int = 2,
-    progress: Progress | None = None,
+    progress: Progress = print,
 ) -> Refined:
     """Refine ``base`` with the network that ``make(seed)`` builds.
 
@@ -97,66 +103,126 @@ def refine_codebook(
         train: channel rows complex64 ``[sample, port]``.
         val: channel rows complex64 ``[sample, port]`` that decide.
         schedule: epochs, steps, seeds.
+        folder: checkpoints, one folder for each training.
         num_pol: polarisations of the panel, one token each.
-        progress: receives a line from time to time.
+        progress: receives lines.
 
     Source: Zhuang et al., arXiv:2505.08566, Algorithms 1 and 2.
     """
+    from receivers.training.loop import run
+
     train, val = directions(train), directions(val)
     best = Refined(base)
-    if schedule.update_interval is None:
-        _static(best, make(schedule.seed), train, val, schedule, num_pol, progress)
-    else:
-        _dynamic(best, make, train, val, schedule, num_pol, progress)
+    cosine = mean_cosine(val, base, base)
+    best.history.append({"epoch": 0, "cosine_val": cosine, "kept": True})
+    interval = schedule.update_interval
+    for turn in range(-(-schedule.epochs // (interval or schedule.epochs))):
+        seed = derive(schedule.seed, "turn", turn) if turn else schedule.seed
+        task = Refinement(partial(make, seed), best.codebook, train, val, schedule, num_pol, seed)
+        _, history = run(task, folder / f"turn-{turn}", progress)
+        before = cosine
+        for epoch, entry in enumerate(history["epochs"], turn * (interval or 0) + 1):
+            if "val_loss" in entry:
+                found = -entry["val_loss"]
+                best.history.append({"epoch": epoch, "cosine_val": found, "kept": found > cosine})
+                cosine = max(cosine, found)
+        if cosine > before:
+            best.codebook = refine(task.refiner, best.codebook, num_pol)
     return best
 
 
-def _static(
-    best: Refined, model: Any, train: Array, val: Array, schedule: RefineSchedule, num_pol: int, say: Progress | None
-) -> None:
-    """Algorithm 1: the UE's choices are fixed, so one search serves all epochs."""
-    base = best.codebook
-    index = best_codeword(val.conj()[:, None], base)
-    best_cosine, weights = _cosine(val, base[index]), None
-    best.history.append({"epoch": 0, "cosine_val": best_cosine, "kept": True})
-    for epoch in _train(model, base, train, schedule, schedule.epochs, num_pol):
-        cosine = _cosine(val, refine(model, base[index], num_pol))
-        kept = cosine > best_cosine
-        best.history.append({"epoch": epoch, "cosine_val": cosine, "kept": kept})
-        if kept:
-            best_cosine, weights = cosine, model.get_weights()
-        if say is not None and (epoch % 10 == 0 or epoch == schedule.epochs):
-            say(f"epoch {epoch}: cosine {cosine:.4f} (best {best_cosine:.4f})")
-    if weights is not None:
-        model.set_weights(weights)
-        best.codebook = refine(model, base, num_pol)
+class Refinement(Task):
+    """One network that refines the words of one codebook; the UE's choice of the words is fixed.
 
+    Args:
+        make: builds the refiner.
+        codebook: complex64 ``[codeword, port]``, unit norm.
+        train: directions complex64 ``[sample, port]``.
+        val: directions that decide.
+        schedule: epochs, steps.
+        num_pol: polarisations of the panel, one token each.
+        seed: of the order of the samples.
+    """
 
-def _dynamic(
-    best: Refined,
-    make: Callable[[int], Any],
-    train: Array,
-    val: Array,
-    schedule: RefineSchedule,
-    num_pol: int,
-    say: Progress | None,
-) -> None:
-    """Algorithm 2: both sides take the refined codewords, and refinement starts anew from them."""
-    best_cosine = mean_cosine(val, best.codebook, best.codebook)
-    best.history.append({"epoch": 0, "cosine_val": best_cosine, "kept": True})
-    interval = schedule.update_interval or schedule.epochs
-    for turn in range(-(-schedule.epochs // interval)):
-        model = make(derive(schedule.seed, "turn", turn) if turn else schedule.seed)
-        for _ in _train(model, best.codebook, train, schedule, interval, num_pol):
-            pass
-        candidate = refine(model, best.codebook, num_pol)
-        cosine = mean_cosine(val, candidate, candidate)
-        kept = cosine > best_cosine
-        best.history.append({"epoch": (turn + 1) * interval, "cosine_val": cosine, "kept": kept})
-        if kept:
-            best.codebook, best_cosine = candidate, cosine
-        if say is not None:
-            say(f"epoch {(turn + 1) * interval}: cosine {cosine:.4f} (best {best_cosine:.4f})")
+    schema = Recipe
+    curve = ()
+
+    def __init__(
+        self,
+        make: Callable[[], Any],
+        codebook: Array,
+        train: Array,
+        val: Array,
+        schedule: RefineSchedule,
+        num_pol: int,
+        seed: int,
+    ):
+        super().__init__(None)
+        self.make, self.codebook, self.train, self.val = make, codebook, train, val
+        self.schedule, self.num_pol, self.seed = schedule, num_pol, seed
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """Schedule, seed and codebook."""
+        return {**asdict(self.schedule), "seed": self.seed, "codebook": sha256(self.codebook.tobytes()).hexdigest()}
+
+    @property
+    def stages(self) -> tuple[StageSection, ...]:
+        """Algorithm 1: all epochs; 2: those up to the next update."""
+        epochs = self.schedule.update_interval or self.schedule.epochs
+        return (StageSection(epochs=epochs, learning_rate=self.schedule.learning_rate),)
+
+    @property
+    def validate_every(self) -> int:  # type: ignore[override]
+        """Algorithm 1: every epoch; 2: the last."""
+        return self.schedule.update_interval or 1
+
+    @property
+    def num_steps(self) -> int:
+        """Batches of an epoch, the last one perhaps smaller."""
+        return -(-len(self.train) // self.schedule.batch_size)
+
+    def build(self, folder: Path, progress: Progress) -> Any:
+        """The refiner, or all of a small codebook at once: then each word once a step is less work."""
+        from receivers.models.codeword_refiner import WholeCodebook, to_tokens
+
+        self.refiner = self.make()
+        words, self.target = to_tokens(self.codebook, self.num_pol), to_tokens(self.train, self.num_pol)
+        index = best_codeword(self.train.conj()[:, None], self.codebook)
+        small = len(self.codebook) < self.schedule.batch_size
+        self.x = index.astype(np.int32) if small else words[index]
+        return WholeCodebook(self.refiner, words) if small else self.refiner
+
+    def compile(self, model: Any, stage: StageSection) -> None:
+        """Adam with a cosine to a hundredth."""
+        import keras
+
+        steps = self.num_steps * stage.epochs
+        rate = keras.optimizers.schedules.CosineDecay(stage.learning_rate, steps, alpha=0.01)
+        optimizer = keras.optimizers.Adam(rate, epsilon=1e-8)
+        model.compile(optimizer, loss=cosine_loss, jit_compile=keras.backend.backend() == "jax")
+        optimizer.build(model.trainable_variables)
+
+    def batches(self, epoch: int) -> Iterator[tuple[Any, ...]]:
+        """Pairs of chosen codeword and true direction."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.train))
+        for start in range(0, len(order), self.schedule.batch_size):
+            pick = order[start : start + self.schedule.batch_size]
+            yield self.x[pick], self.target[pick]
+
+    def validate(self, model: Any) -> dict[str, float]:
+        """Minus the cosine: the gNB alone has the refined words (Algorithm 1), or both sides (2)."""
+        words = refine(self.refiner, self.codebook, self.num_pol)
+        searched = words if self.schedule.update_interval else self.codebook
+        return {"val_loss": -mean_cosine(self.val, searched, words)}
+
+    def decibel(self, key: str) -> bool:
+        """A cosine is not."""
+        return False
+
+    def write(self, model: Any, folder: Path) -> dict[str, Any]:
+        """Nothing: the codebook is written by its task."""
+        return {}
 
 
 def refine(model: Any, codebook: Array, num_pol: int) -> Array:
@@ -168,27 +234,3 @@ def refine(model: Any, codebook: Array, num_pol: int) -> Array:
     blocks = (codebook[i : i + 4096] for i in range(0, len(codebook), 4096))
     out = [from_tokens(ops.convert_to_numpy(model(to_tokens(words, num_pol), training=False))) for words in blocks]
     return np.concatenate(out)
-
-
-def _train(
-    model: Any, codebook: Array, train: Array, schedule: RefineSchedule, epochs: int, num_pol: int
-) -> Iterator[int]:
-    """Train on pairs of chosen codeword and true direction; yields the number of epochs done."""
-    import keras
-
-    from receivers.models.codeword_refiner import WholeCodebook, to_tokens
-
-    index = best_codeword(train.conj()[:, None], codebook)
-    words, target = to_tokens(codebook, num_pol), to_tokens(train, num_pol)
-    small = len(codebook) < schedule.batch_size  # each word once a step is then less work than one for each sample
-    network, x = (WholeCodebook(model, words), index.astype(np.int32)) if small else (model, words[index])
-    steps = -(-len(train) // schedule.batch_size) * epochs
-    rate = keras.optimizers.schedules.CosineDecay(schedule.learning_rate, steps, alpha=0.01)
-    network.compile(
-        keras.optimizers.Adam(rate, epsilon=1e-8), loss=cosine_loss, jit_compile=keras.backend.backend() == "jax"
-    )
-    for epoch in range(epochs):
-        network.fit(
-            x, target, batch_size=schedule.batch_size, initial_epoch=epoch, epochs=epoch + 1, verbose=0
-        )  # shuffles with Keras' seed, which `make` sets
-        yield epoch + 1

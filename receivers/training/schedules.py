@@ -60,6 +60,6 @@ class WarmRestarts(keras.optimizers.schedules.LearningRateSchedule):
         share = ops.where(done < self.warmup, done / max(self.warmup, 1), fall)
         return self.base + (peak - self.base) * share
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return dict(self._config)

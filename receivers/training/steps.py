@@ -21,7 +21,7 @@ class SteppedModel(keras.Model):
     they compute, need one for each.
     """
 
-    def __init__(self, **kwargs):
+    def __init__(self, **kwargs: Any):
         super().__init__(**kwargs)
         self._steps, self._key = Untracked({}), Untracked(None)
 
@@ -36,12 +36,12 @@ class SteppedModel(keras.Model):
         """Announce the next batch: its epoch, its number in the epoch and its shape."""
         self.select(shape)
 
-    def compile(self, *args, **kwargs):
+    def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile, and drop cached steps: they belong to the previous optimiser."""
         self._steps.value.clear()
         super().compile(*args, **kwargs)
 
-    def make_train_function(self, force=False):
+    def make_train_function(self, force: bool = False) -> Any:
         """Training step of the current key; JAX caches compiled steps by function, so every key needs its own."""
         if self.train_function is None or force:
             self.train_step = lambda *args: type(self).train_step(self, *args)

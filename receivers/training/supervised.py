@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from keras import ops
 
 from receivers.models.masking import leading_tokens
 from receivers.models.sequence_predictor import SequencePredictor
 from receivers.training.steps import SteppedModel
+from simulator.core.backend import Shape, Tensor
 from simulator.core.errors import ConfigError
 
 
@@ -34,7 +37,7 @@ class SequenceTraining(SteppedModel):
     Source: Liu et al., WiFo, Sci. China Inf. Sci. 68(6), 2025 (task); Tiny-WiFo, Eq. (8) (error).
     """
 
-    def __init__(self, network: SequencePredictor, axis: int = 0, token: int = 4, **kwargs):
+    def __init__(self, network: SequencePredictor, axis: int = 0, token: int = 4, **kwargs: Any):
         super().__init__(**kwargs)
         if axis not in (0, 1):
             raise ConfigError("axis", axis, "0 (slots), 1 (subcarriers)")
@@ -43,13 +46,13 @@ class SequenceTraining(SteppedModel):
         self.network, self.axis, self.token = network, axis, token
         self.built = True
 
-    def __call__(self, x, *args, **kwargs):
+    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Validate here: Keras would wrap a ConfigError raised in ``call``."""
         known = self.num_known(x.shape)
         self.network.check((None, known, 2 * self.network.group), x.shape[1 + self.axis] - known)
         return super().__call__(x, *args, **kwargs)
 
-    def num_known(self, shape) -> int:
+    def num_known(self, shape: Shape) -> int:
         """Entries along the axis that are history, in channels of this shape."""
         if len(shape) != 5 or shape[-1] != 2 or not all(shape[1:4]):
             raise ConfigError("x", tuple(shape), "[batch, slot, subcarrier, antenna, 2], known but for batch")
@@ -58,13 +61,20 @@ class SequenceTraining(SteppedModel):
             raise ConfigError("x", tuple(shape), f"more than {self.token} entries (a token) along axis {self.axis}")
         return self.token * len(leading_tokens((-(-size // self.token), 1, 1), 0))
 
-    def call(self, x, training=False):
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
         """Loss of every sample."""
         known, total = self.num_known(x.shape), x.shape[1 + self.axis]
         past, future = (x[:, :known], x[:, known:]) if self.axis == 0 else (x[:, :, :known], x[:, :, known:])
         error = future - self.network.forecast(past, total - known, self.axis)
         return 2.0 * ops.mean(ops.square(error), axis=(1, 2, 3, 4))
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Tensor = None,
+        y: Tensor = None,
+        y_pred: Tensor = None,
+        sample_weight: Tensor = None,
+        training: bool = True,
+    ) -> Tensor:
         """Mean of the losses of :meth:`call`."""
         return ops.mean(y_pred)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
+
+from simulator.core.backend import Tensor
 
 
 @keras.saving.register_keras_serializable(package="csilink")
@@ -28,10 +31,10 @@ class TorchAdam(keras.optimizers.AdamW):
     Source: Kingma, Ba, "Adam", ICLR 2015, Algorithm 1; Loshchilov, Hutter, ICLR 2019, Algorithm 2.
     """
 
-    def __init__(self, learning_rate=1e-3, weight_decay: float = 0.0, epsilon: float = 1e-8, **kwargs):
+    def __init__(self, learning_rate: float = 1e-3, weight_decay: float = 0.0, epsilon: float = 1e-8, **kwargs: Any):
         super().__init__(learning_rate, weight_decay=weight_decay, epsilon=epsilon, **kwargs)
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Tensor, variable: Tensor, learning_rate: float) -> None:
         """One step of one variable."""
         rate, gradient, step = (ops.cast(x, variable.dtype) for x in (learning_rate, gradient, self.iterations + 1))
         index = self._get_variable_index(variable)

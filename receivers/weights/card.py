@@ -1,12 +1,22 @@
-"""Schemas of ``card.json``: what a folder of weights states."""
+"""``card.json``: what a folder of weights states; its schemas, the one writer and the one reader."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, FiniteFloat
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
-from simulator.core.params import Count, Label, PositiveFloat
+from simulator.core.content import sha256
+from simulator.core.errors import StoreError
+from simulator.core.params import Count, Label, PositiveFloat, config_error, parsed
+from simulator.core.paths import inside
+from simulator.core.readers import read_json
+from simulator.data.store import write_json
+
+CARD = "card.json"
 
 
 class File(BaseModel):
@@ -133,3 +143,54 @@ class PredictionCard(Card):
     history_slots: Count
     max_history_slots: Count
     horizon_slots: Count
+
+
+SCHEMAS: dict[str, type[Card]] = {"feedback": FeedbackCard, "prediction": PredictionCard, "estimation": EstimationCard}
+
+
+def file_entry(path: Path) -> dict[str, str]:
+    """Entry of a file of the folder, which is there."""
+    return {"file": path.name, "sha256": sha256(path)}
+
+
+def write_card(folder: Path, card: Mapping[str, Any]) -> dict[str, Any]:
+    """Write ``card.json`` of any weights, after a check against the schema of its task.
+
+    Args:
+        folder: with the files that the card names.
+        card: plain data; ``task`` is "feedback" where it is left out.
+
+    Returns:
+        the card as it is read: plain data without tuples.
+
+    Raises:
+        ConfigError: not a card of its task; the message names the fields.
+    """
+    plain = dict(json.loads(json.dumps(card)))
+    parsed(SCHEMAS[plain.get("task", "feedback")], plain, "card")
+    write_json(folder / CARD, plain)
+    return plain
+
+
+def read_card(folder: Path, task: str) -> tuple[dict[str, Any], Card]:
+    """Card of a folder of weights for a task, as plain data and checked.
+
+    Raises:
+        StoreError: no card of this task.
+    """
+    path = folder / CARD
+    try:
+        plain = read_json(inside(folder, CARD))
+        return plain, SCHEMAS[task].model_validate(plain)
+    except ValidationError as error:
+        raise StoreError(f"{path}: not a model card ({config_error(error).line})") from None
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: not a model card ({error})") from None
+
+
+def task_of_card(path: Path) -> str:
+    """Task that a card names, "feedback" where it names none or cannot be read."""
+    try:
+        return str(read_json(inside(path.parent, path.name)).get("task", "feedback"))
+    except (OSError, ValueError, AttributeError):
+        return "feedback"

@@ -10,20 +10,26 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from pydantic import ValidationError
 
 from receivers.recipes import how_to_make
-from receivers.weights.card import Card, EstimationCard, FeedbackCard, File, PredictionCard
+from receivers.weights.card import (
+    CARD,
+    Card,
+    EstimationCard,
+    FeedbackCard,
+    File,
+    PredictionCard,
+    read_card,
+    task_of_card,
+)
 from simulator.core import registry
 from simulator.core.content import note, sha256
 from simulator.core.durable import renamed
 from simulator.core.errors import ConfigError, StoreError
-from simulator.core.params import config_error
 from simulator.core.paths import inside, is_file
-from simulator.core.readers import read_json, read_npz, reason
+from simulator.core.readers import read_npz, reason
 from simulator.data.hdf5 import check_hdf5
 
-CARD = "card.json"
 _KERAS = ".weights.h5"
 
 
@@ -52,14 +58,7 @@ def zoo_folder() -> Path:
 def zoo_names(task: str = "feedback") -> list[str]:
     """Names of the shipped weights for a task, "feedback", "prediction" or "estimation"."""
     cards = {path.parent.name: path for path in zoo_folder().glob(f"*/{CARD}")}
-    return sorted(name for name, path in cards.items() if _task(path) == task)
-
-
-def _task(path: Path) -> str:
-    try:
-        return str(read_json(inside(path.parent, path.name)).get("task", "feedback"))
-    except (OSError, ValueError, AttributeError):
-        return "feedback"
+    return sorted(name for name, path in cards.items() if task_of_card(path) == task)
 
 
 def save_weights(network: Any, path: Path) -> None:
@@ -111,15 +110,9 @@ class WeightFolder:
         if not is_file(folder / CARD):
             raise ConfigError("weights", name, ", ".join((*zoo_names(self.task), "a folder with card.json")))
         self.folder = folder
-        if (task := _task(folder / CARD)) != self.task:
+        if (task := task_of_card(folder / CARD)) != self.task:
             raise ConfigError("weights", f"{name} (for {task})", ", ".join((*zoo_names(self.task), "a folder")))
-        try:
-            self.card: dict[str, Any] = read_json(inside(folder, CARD))
-            self._card = self.schema.model_validate(self.card)
-        except ValidationError as error:
-            raise StoreError(f"{folder / CARD}: not a model card ({config_error(error).line})") from None
-        except (OSError, ValueError) as error:
-            raise StoreError(f"{folder / CARD}: not a model card ({error})") from None
+        self.card, self._card = read_card(folder, self.task)
         note(folder / CARD, sha256(folder / CARD))
         with suppress(ConfigError):  # reported when the model is built
             registry.target(self.kind, self._card.model.name)  # noted
@@ -272,7 +265,7 @@ def weights(name: str) -> WeightFolder:
         'transnet'
     """
     card = weight_folder(name) / CARD
-    task = _task(card) if is_file(card) else "feedback"
+    task = task_of_card(card) if is_file(card) else "feedback"
     for cls in (TrainedPredictor, TrainedEstimator):
         if task == cls.task:
             return cls(name)

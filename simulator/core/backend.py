@@ -5,6 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+Tensor = Any  # a tensor of Keras' backend, or a NumPy array; Keras has no common type of them
+Shape = tuple[int | None, ...]
+
 
 class _Ops:
     """Attributes of ``keras.ops``, kept once found."""

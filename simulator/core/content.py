@@ -82,7 +82,7 @@ def note_plugin(kind: str, point: EntryPoint, cls: type | None = None) -> None:
     if not is_noting() or (point.dist is not None and point.dist.name.lower() == "csilink"):
         return
     package = "" if point.dist is None else f"{point.dist.name} {point.dist.version} "
-    note(f"{kind}.{point.name}", package + (_source(point.module) if cls is None else _class_source(cls)))
+    note(f"{kind}.{point.name}", package + (package_source(point.module) if cls is None else _class_source(cls)))
 
 
 def note_files(data: Any) -> None:
@@ -97,7 +97,7 @@ def note_files(data: Any) -> None:
                 note(file, sha256(file))
 
 
-def _source(module: str) -> str:
+def package_source(module: str) -> str:
     """SHA-256 over the Python files of the top package of a module, which is not imported."""
     digest = hashlib.sha256()
     with suppress(ImportError, ValueError, OSError):

@@ -116,21 +116,33 @@ def validated(prefix: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         import functools
-        import inspect
 
-        checked, names = _call(function), [*inspect.signature(function).parameters][1:]
-        known = [name for name in names if name not in ("config", "seed", "geometry")]
+        checked = _call(function)
 
         @functools.wraps(function)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
             try:
                 return checked(*args, **kwargs)
             except ValidationError as error:
-                raise config_error(error, prefix, known=known) from None
+                raise config_error(error, prefix, known=_parameters(type(args[0]))) from None
 
         return wrapper
 
     return decorate
+
+
+def _parameters(cls: type) -> list[str]:
+    """Names that a user may give a constructor; ``**options`` are those of the class below."""
+    from inspect import signature
+
+    names: dict[str, None] = {}
+    for base in cls.__mro__:
+        if "__init__" in vars(base):
+            taken = list(signature(vars(base)["__init__"]).parameters.values())[1:]
+            names |= dict.fromkeys(p.name for p in taken if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL))
+            if not any(p.kind is p.VAR_KEYWORD for p in taken):
+                break
+    return [name for name in names if name not in ("config", "seed", "geometry")]
 
 
 def parsed(model: type[Model], data: object, prefix: str = "") -> Model:

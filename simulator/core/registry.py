@@ -27,6 +27,7 @@ KINDS = (
     "metrics",
     "predictors",
     "importers",
+    "tasks",
 )
 # Base class of a kind; classes of other kinds are used as in their authors' trainings.
 INTERFACES = {
@@ -47,9 +48,9 @@ _FIELDS = {
     "precoders": "precoding.{}",
     "predictors": "predict",
 }
-# What a scenario may name by a dotted path ``package.module:Class`` too. Not what cards of weights name: those may come
-# from strangers.
-_DOTTED = ("channels", "estimators", "feedback", "metrics", "precoders", "predictors")
+# What a scenario or a recipe may name by a dotted path ``package.module:Class`` too. Not what cards of weights name:
+# those may come from strangers.
+_DOTTED = ("channels", "estimators", "feedback", "metrics", "precoders", "predictors", "tasks")
 _registered: dict[tuple[str, str], tuple[EntryPoint, type]] = {}  # classes of this process
 _OWN = ("benchmarks", "receivers", "scenarios", "simulator")
 

@@ -215,6 +215,14 @@ class CsiReconstruction:
                 "CsiReconstruction", "h and w" if self.h is not None else "neither", "exactly one of h, w"
             )
 
+    @property
+    def value(self) -> NDArray[np.complex64]:
+        """``h`` or ``w``, whichever there is."""
+        if self.h is not None:
+            return self.h
+        assert self.w is not None
+        return self.w
+
 
 @dataclass(frozen=True)
 class PrecodingContext:

@@ -75,17 +75,9 @@ class Generic(Importer):
         check: bool = True,
     ):
         self._axes = StoredAxes.parse(axes, complex_axis)
-        self._parts = [_Part(path, key)]
-        if key_imag is not None:
-            sibling = path.parent / key_imag
-            self._parts.append(_Part(sibling, None) if sibling.is_file() else _Part(path, key_imag))
-        shapes = [part.require(len(self._axes.tokens)) for part in self._parts]
-        if shapes[-1] != shapes[0]:
-            raise ConfigError(
-                "import.key_imag", f"{key_imag} with shape {shapes[-1]}", f"shape {shapes[0]} of the real part"
-            )
+        self._parts, shape = _parts(path, key, key_imag, len(self._axes.tokens))
         panel = {"n1": n1, "n2": n2, "pol": num_pol}
-        self._axes.measure(shapes[0], {**panel, **(sizes or {})}, f"{path}: {self._parts[0].key}")
+        self._axes.measure(shape, {**panel, **(sizes or {})}, f"{path}: {self._parts[0].key}")
         size = self._axes.lengths
         if size["pol"] > 2:
             raise StoreError(f"{path}: {self._parts[0].key} has {size['pol']} polarisations; allowed: 1 or 2")
@@ -212,3 +204,17 @@ class _Part:
         if self._whole is None:
             self._whole = self.file.read(self.key)
         return self._whole[rows]
+
+
+def _parts(path: Path, key: str | None, key_imag: str | None, num_axes: int) -> tuple[list[_Part], tuple[int, ...]]:
+    """The array, and that of its imaginary part where it stands apart, in the same file or next to it; their shape."""
+    parts = [_Part(path, key)]
+    if key_imag is not None:
+        sibling = path.parent / key_imag
+        parts.append(_Part(sibling, None) if sibling.is_file() else _Part(path, key_imag))
+    shapes = [part.require(num_axes) for part in parts]
+    if shapes[-1] != shapes[0]:
+        raise ConfigError(
+            "import.key_imag", f"{key_imag} with shape {shapes[-1]}", f"shape {shapes[0]} of the real part"
+        )
+    return parts, shapes[0]

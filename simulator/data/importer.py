@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from simulator.core.content import sha256
 from simulator.core.errors import StoreError
 from simulator.core.finite import LARGEST, first_unfit
 from simulator.data.layout import ChannelLayout
-from simulator.data.store import ChannelStore, sha256
+from simulator.data.store import ChannelStore
 from simulator.data.writer import StoreWriter
 
 Block = tuple[np.ndarray, dict[str, np.ndarray]]

@@ -1,4 +1,4 @@
-"""Linear detection at the UE: channel knowledge after precoding, receive filter, post-detection SINR.
+"""Linear detection at the UE, by sample: channel knowledge after precoding, receive filter, post-detection SINR.
 
 ``e`` is the channel after precoding complex64 ``[..., user, rx_ant, stream]``, see
 :func:`simulator.maths.rates.received`; streams belong to users in order, the same number each.

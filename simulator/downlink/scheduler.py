@@ -1,7 +1,7 @@
 """What the gNB decides from the rows that it knows: the users of a slot, and their numbers of layers.
 
-``rows`` are complex64 ``[drop * slot, subcarrier, user, layer, port]``, strongest layer first. Decisions hold for the
-whole band.
+``rows`` are by sample, complex64 ``[drop * slot, subcarrier, user, layer, port]``, strongest layer first. Decisions
+hold for the whole band.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simulator.core.errors import ConfigError
+from simulator.core.views import by_drop, by_slot
 from simulator.downlink import user_selection
 
 NAMES = ("semi_orthogonal", "greedy", "proportional_fair")
@@ -68,7 +69,7 @@ class Scheduler:
         elif self.name == "greedy":
             chosen = user_selection.greedy_sum_rate(g, noise_var, self.num_selected, water_filling=False, wideband=True)
         else:
-            chosen = self._fair(g.reshape(-1, num_slots, *g.shape[1:]), noise_var)
+            chosen = self._fair(by_drop(g, len(g) // num_slots, 1), noise_var)
         nobody = rows.shape[2]
         ordered = np.sort(np.where(chosen < 0, nobody, chosen), axis=1)
         return np.where(ordered == nobody, -1, ordered)
@@ -79,12 +80,13 @@ class Scheduler:
         share = self.num_selected / g.shape[3]
         average = np.maximum(np.repeat(share * alone.mean(axis=1, keepdims=True), g.shape[3], axis=1), 1e-9)
         chosen = []
-        for now in np.moveaxis(g, 1, 0):
+        for slot in range(g.shape[1]):
+            now = g[:, slot]
             users = user_selection.greedy_sum_rate(now, noise_var, self.num_selected, False, 1 / average, wideband=True)
             chosen.append(users)
             rate = expected_rates(now, users, noise_var)
             average = np.maximum(average + (rate - average) / self.window_slots, 1e-9)
-        return np.stack(chosen, axis=1).reshape(-1, self.num_selected)
+        return by_slot(np.stack(chosen, axis=1), 1)
 
 
 def expected_rates(g: NDArray[np.complex64], users: NDArray[np.int64], noise_var: float) -> NDArray[np.float64]:

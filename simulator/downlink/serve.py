@@ -1,4 +1,7 @@
-"""From the CSI at the gNB to the signals at the UEs: schedule, choose ranks, precode, detect."""
+"""From the CSI at the gNB to the signals at the UEs: schedule, choose ranks, precode, detect.
+
+Channels and rows are by sample, rates and ranks that come out by drop (:mod:`simulator.core.views`).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import numpy as np
 from simulator.core.backend import ops
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import Precoder
+from simulator.core.views import by_drop, by_user
 from simulator.downlink.detection import Detection
 from simulator.downlink.scheduler import Scheduler, adaptive_layers, band_samples
 from simulator.maths import rates
@@ -60,10 +64,7 @@ class Downlink:
         else:
             quality, layers = self._planned(channel, rows, precoder, noise_vars, shape, seed)
         rate = ops.mean(ops.sum(rates.rate_bpshz(quality), axis=-1), axis=2)  # [snr, bt, user]
-        rate, rank = (
-            np.moveaxis(x.reshape(len(noise_vars), *shape, -1), 2, 3)
-            for x in (ops.convert_to_numpy(rate), layers.sum(axis=-1))
-        )
+        rate, rank = (by_drop(x, shape[0], 3, lead=1) for x in (ops.convert_to_numpy(rate), layers.sum(axis=-1)))
         return Served(rate, quality, rank)
 
     def check_power(self, rows: Any, precoder: Precoder, name: str) -> None:
@@ -134,9 +135,9 @@ class Downlink:
             )
             at = np.where(chosen < 0, users, chosen)
             drop = np.arange(bt)[:, None]
-            sinr = np.moveaxis(ops.convert_to_numpy(sinr), 2, 3)  # [snr, bt, chosen, n, layer]
+            sinr = by_user(ops.convert_to_numpy(sinr))  # [snr, bt, chosen, n, layer]
             for position, snr in enumerate(index):
-                quality[snr].swapaxes(1, 2)[drop, at] = sinr[position]
+                by_user(quality[snr])[drop, at] = sinr[position]
                 served[snr][drop, at] = mask
         return quality[..., :users, :], served[..., :users, :]
 

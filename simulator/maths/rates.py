@@ -12,6 +12,7 @@ import numpy as np
 from simulator.core.backend import ops
 from simulator.core.types import CsiConfig, CsiReconstruction
 from simulator.core.units import db_to_lin
+from simulator.core.views import by_sample, layer_rows
 from simulator.maths.hermitian import hermitian_solve
 
 _TINY = 1e-30
@@ -157,13 +158,11 @@ def _energy(x: Any, axis: Any, keepdims: bool = False) -> Any:
 def known_rows(csi: CsiReconstruction, config: CsiConfig) -> Any:
     """Effective rows complex64 ``[batch * slot, subcarrier, user, layer, port]`` of the CSI at the gNB."""
     if csi.h is not None:
-        h = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(csi.h, -1, 1)))
-        return effective_rows(h, config.num_layers)
+        return effective_rows(ops.convert_to_tensor(by_sample(csi.h)), config.num_layers)
     # A direction carries no gain: E|h|^2 = 1 per port replaces it, which matters to noise-dependent precoders alone.
     gain = np.float32(np.sqrt(config.panel.num_ports))
     w = csi.w if csi.w.shape[-1] == config.num_subcarriers else csi.w[..., config.subband_of]
-    rows = gain * np.conj(w)  # [bt, user, port, layer, n]
-    return ops.convert_to_tensor(np.ascontiguousarray(rows.transpose(0, 4, 1, 3, 2)))
+    return ops.convert_to_tensor(by_sample(layer_rows(gain * np.conj(w))))
 
 
 def noise_powers(snr_db: tuple[float, ...]) -> np.ndarray:

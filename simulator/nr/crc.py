@@ -34,7 +34,7 @@ def attach(bits: np.ndarray, degree: int) -> np.ndarray:
 
 
 def check(bits: np.ndarray, degree: int) -> np.ndarray:
-    """bool ``[...]``: the last ``degree`` of the bits uint8 ``[..., num_bits]`` are the CRC of those before."""
+    """Bool ``[...]``: the last ``degree`` of the bits uint8 ``[..., num_bits]`` are the CRC of those before."""
     head, tail = bits[..., :-degree], bits[..., -degree:]
     return (_product(head, parity_matrix(head.shape[-1], degree)) == tail).all(axis=-1)
 

@@ -9,7 +9,9 @@ from simulator.core.types import Panel, RadioGeometry
 
 
 def port_order(panel: Panel) -> np.ndarray:
-    """Element index of every port (antenna of a UE), int ``[port]``: ``h_port = h_element[..., port_order(panel)]``.
+    """Element index of every port (antenna of a UE), int ``[port]``.
+
+    Ports of a channel are ``h[..., port_order(panel)]`` of its elements.
 
     Sionna numbers the elements of a panel by polarisation, then column (y ascending), then row (z descending, fastest).
     CSI-RS ports are ``pol, n1, n2`` (TS 38.214, 5.2.2.2.1) with both n1 and n2 counted along the positive axis, so

@@ -64,8 +64,6 @@ class CodedUplink(Uplink):
     Source: TS 38.212, 6.3.1; split of parts 1 and 2: 6.3.1.4.1.
     """
 
-    may_fail = True
-
     @validated("uplink")
     def __init__(
         self,
@@ -91,6 +89,11 @@ class CodedUplink(Uplink):
         self._scheme: Payload | None = None
         self._part1 = 0
 
+    @property
+    def may_fail(self) -> bool:
+        """A coded report may be lost."""
+        return True
+
     def for_scheme(self, scheme: Payload, label: str) -> CodedUplink:
         """This uplink for one scheme; ConfigError when its reports do not fit."""
         own = copy.copy(self)
@@ -108,7 +111,7 @@ class CodedUplink(Uplink):
 
     def transmit(self, report: CsiReport, *, seed: int) -> tuple[CsiReport, np.ndarray]:
         """Decoded reports, and ``lost`` bool ``[batch, user]``. Report i of the call draws from ``(seed, i)`` alone."""
-        if self._scheme is not None and self.over_budget == "omit":
+        if self._scheme is not None and self.over_budget == "omit" and self.max_bits is not None:
             report = self._scheme.omit(report, self.max_bits)
         shape = report.num_bits.shape
         sent = flat_lead(report.bits)

@@ -10,6 +10,7 @@ import numpy as np
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import FeedbackScheme, Predictor
 from simulator.core.types import CsiEstimate
+from simulator.core.views import by_drop, by_slot
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,16 @@ class Prediction:
         Returns:
             complex64 ``[batch, slot, user, rx_ant, port, subcarrier]``, from the first slot with a full history on.
         """
-        history = windows(held, history_slots)
-        ahead = self.predictor.predict(history.reshape(-1, *history.shape[2:]), num_slots)
-        return ahead.reshape(*history.shape[:2], *ahead.shape[1:])
+        history = by_slot(np.ascontiguousarray(windows(held, history_slots, 1)), 1)
+        return by_drop(self.predictor.predict(history, num_slots), len(held), 1)
 
 
-def windows(x: np.ndarray, length: int) -> np.ndarray:
-    """History of every slot that has one: ``[batch, slot, .., n]`` to ``[batch, last slot, .., slot, n]``."""
-    view = np.lib.stride_tricks.sliding_window_view(x, length, axis=1)
-    return np.ascontiguousarray(np.moveaxis(view, -1, -2))
+def windows(x: np.ndarray, length: int, slot: int) -> np.ndarray:
+    """History of every slot that has one: ``[.., slot, .., n]`` to ``[.., last slot, .., slot, n]``, a view.
+
+    Args:
+        x: channels of all slots.
+        length: slots of a history.
+        slot: position of the slots in ``x``.
+    """
+    return np.swapaxes(np.lib.stride_tricks.sliding_window_view(x, length, axis=slot), -1, -2)

@@ -1,17 +1,22 @@
-"""Path of one scheme's CSI to the gNB: reports, uplink, prediction, replacement of lost reports."""
+"""Path of one scheme's CSI to the gNB: reports, uplink, prediction, replacement of lost reports.
+
+Estimates and reconstructions are by slot, what belongs to a report alone by drop (:mod:`simulator.core.views`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from simulator.core.errors import ConfigError
 from simulator.core.interfaces import FeedbackScheme
 from simulator.core.seeding import derive_wide
 from simulator.core.types import CsiEstimate, CsiReconstruction, CsiReport
+from simulator.core.views import by_drop, by_slot
 from simulator.reporting.cqi_field import CqiField
 from simulator.reporting.prediction import Prediction
 from simulator.reporting.uplink import Uplink, UplinkModel, filled, last_good, take_slots
@@ -23,7 +28,7 @@ CqiOfUe = Callable[[CsiEstimate, CsiReconstruction], np.ndarray]
 class Known(NamedTuple):
     """What the gNB knows in every scored slot, and the report that should have served that slot."""
 
-    csi: CsiReconstruction  # [batch * slot, user, ...], zeros without CSI
+    csi: CsiReconstruction  # by slot, zeros without CSI
     num_bits: np.ndarray  # int [batch, user, slot], as sent
     good: np.ndarray  # bool [batch, user, slot], arrived and a codeword
     wrong: np.ndarray  # bool [batch, user, slot], accepted by the gNB with wrong bits
@@ -102,21 +107,31 @@ class Reporting:
             cqi: CQI that UEs put into their reports (:class:`~simulator.reporting.cqi_field.CqiField`); None: no CQI.
         """
         batch, slots = shape
-        at_gnb = self.prediction is not None and self.prediction.at == "gnb"
-        if self.prediction is not None and not at_gnb:
+        at_gnb = self.prediction if self.prediction is not None and self.prediction.at == "gnb" else None
+        if self.prediction is not None and at_gnb is None:
             csi = self.prediction.at_ue(csi, self.lead)
         period = self.uplink.slots_per_report
         received = self._deliver(_every(csi, batch, period), batch, derive_wide(seed, "uplink"), cqi)
         # The newest report that had arrived a delay before each scored slot.
         newest = (self.wait + np.arange(slots) - (period - 1)) // period
-        serving = [None if x is None else x[..., newest] for x in received[2:6]]
-        if not at_gnb:
-            return Known(self._held(received, newest), *serving, self._held_cqi(received, newest))
-        if warm_up is not None:
-            early = self._deliver(warm_up, batch, derive_wide(seed, "uplink of the warm-up"), cqi)
-            received = _joined(early, received)
-        scored = self.wait + history_slots - 1 + np.arange(slots)
-        return Known(self._expected(received, scored, history_slots), *serving, self._held_cqi(received, scored))
+        serving = received
+        if at_gnb is None:
+            csi_hat, cqi_hat = self._held(received, newest), self._held_cqi(received, newest)
+        else:
+            if warm_up is not None:
+                early = self._deliver(warm_up, batch, derive_wide(seed, "uplink of the warm-up"), cqi)
+                received = _joined(early, received)
+            scored = self.wait + history_slots - 1 + np.arange(slots)
+            csi_hat = self._expected(at_gnb, received, scored, history_slots)
+            cqi_hat = self._held_cqi(received, scored)
+        return Known(
+            csi=csi_hat,
+            num_bits=serving.num_bits[..., newest],
+            good=serving.good[..., newest],
+            wrong=serving.wrong[..., newest],
+            bops=None if serving.bops is None else serving.bops[..., newest],
+            cqi=cqi_hat,
+        )
 
     def _deliver(self, csi: CsiEstimate, batch: int, seed: int, cqi_of_ue: CqiOfUe | None) -> _Received:
         """Report of every estimate ``[batch * slot, ...]``, over the uplink."""
@@ -133,30 +148,34 @@ class Reporting:
             if arrived is not report:
                 inner, first = with_cqi.extract(arrived)
                 cqi = cqi ^ (first ^ cqi[0])  # an uplink error inverts the same bits at every SNR of the downlink
-                rec = self.gnb.reconstruct(inner)
-            cqi = np.moveaxis(cqi.reshape(len(cqi), batch, -1, cqi.shape[-1]), 2, 3)
+                rec = self._where_changed(rec, own, inner)
+            cqi = by_drop(cqi, batch, 3, lead=1)
         good = ~lost if rec.valid is None else ~lost & rec.valid
-        value = rec.h if rec.w is None else rec.w
+        bops = self.scheme.ue_bops(csi)
         return _Received(
-            value.reshape(batch, -1, *value.shape[1:]),
-            rec.w is None,
-            *(
-                None if x is None else np.moveaxis(x.reshape(batch, -1, x.shape[1]), 1, 2)
-                for x in (
-                    np.asarray(arrived.num_bits),
-                    good,
-                    good & _differs(report, arrived),
-                    self.scheme.ue_bops(csi),
-                )
-            ),
-            cqi,
+            value=by_drop(rec.value, batch, 1),
+            explicit=rec.h is not None,
+            num_bits=by_drop(np.asarray(arrived.num_bits), batch, 2),
+            good=by_drop(good, batch, 2),
+            wrong=by_drop(good & _differs(report, arrived), batch, 2),
+            bops=None if bops is None else by_drop(bops, batch, 2),
+            cqi=cqi,
         )
+
+    def _where_changed(self, rec: CsiReconstruction, own: CsiReport, arrived: CsiReport) -> CsiReconstruction:
+        """CSI of reports as they arrived, from that of the same reports as sent: only those that differ are new."""
+        shorter = np.asarray(arrived.num_bits) != own.num_bits
+        changed = np.flatnonzero(np.any(shorter | _differs(own, arrived), axis=1))
+        if not changed.size:
+            return rec
+        new = self.gnb.reconstruct(CsiReport(arrived.bits[changed], np.asarray(arrived.num_bits)[changed]))
+        return replace(rec, **{name: _put(x, changed, vars(new)[name]) for name, x in vars(rec).items()})
 
     def _held(self, received: _Received, newest: np.ndarray) -> CsiReconstruction:
         """CSI that the gNB uses in every scored slot: the last good report, or zeros without one."""
         source = last_good(received.good, self.uplink.on_loss)[..., newest]
         used = received.value[:, newest] if received.good.all() else take_slots(received.value, source)
-        used = used.reshape(-1, *used.shape[2:])
+        used = by_slot(used, 1)
         return CsiReconstruction(h=used) if received.explicit else CsiReconstruction(w=used)
 
     def _held_cqi(self, received: _Received, newest: np.ndarray) -> np.ndarray | None:
@@ -166,23 +185,44 @@ class Reporting:
         source = last_good(received.good, self.uplink.on_loss)[..., newest][None]
         return np.take_along_axis(received.cqi, np.maximum(source, 0), axis=-1)
 
-    def _expected(self, received: _Received, scored: np.ndarray, history_slots: int) -> CsiReconstruction:
+    def _expected(
+        self, at_gnb: Prediction, received: _Received, scored: np.ndarray, history_slots: int
+    ) -> CsiReconstruction:
         """The same where the gNB predicts: lost reports leave gaps in its history, which the last good ones fill."""
         past = np.arange(self.wait, scored[-1] + 1)
         history = take_slots(received.value, filled(received.good)[..., past])
-        ahead = self.prediction.at_gnb(history, history_slots, self.uplink.delay_slots)
+        ahead = at_gnb.at_gnb(history, history_slots, self.uplink.delay_slots)
         # Without a report nothing is known, whatever a predictor makes of its history.
         known = last_good(received.good, self.uplink.on_loss)[..., scored] >= 0
-        ahead = ahead * np.moveaxis(known, 2, 1)[..., None, None, None]
-        return CsiReconstruction(h=ahead.reshape(-1, *ahead.shape[2:]))
+        return CsiReconstruction(h=by_slot(ahead, 1) * by_slot(known, 2)[..., None, None, None])
+
+
+def check_slots(reporting: Mapping[str, Reporting], num_slots: int, history_slots: int) -> None:
+    """ConfigError for drops too short for the history, the delay and the longest report."""
+    label = max(reporting, key=lambda label: reporting[label].lead)
+    need, wait = history_slots + reporting[label].lead, reporting[label].wait
+    if num_slots < need:
+        parts = "time.history_slots + uplink.delay_slots"
+        parts += f" + {wait}, as a report of {label} takes {wait + 1} slots" if wait else ""
+        raise ConfigError("time.num_slots", num_slots, f"at least {need} ({parts})")
 
 
 def _differs(sent: CsiReport, arrived: CsiReport) -> np.ndarray:
-    """bool ``[batch, user]``: a received bit differs from the one sent."""
+    """Bool ``[batch, user]``: a received bit differs from the one sent."""
     if arrived.bits is sent.bits:
         return np.zeros(sent.num_bits.shape, bool)
     inside = np.arange(sent.bits.shape[-1]) < np.asarray(arrived.num_bits)[..., None]
-    return np.any((arrived.bits != sent.bits) & inside, axis=-1)
+    different: np.ndarray = np.any((arrived.bits != sent.bits) & inside, axis=-1)
+    return different
+
+
+def _put(x: np.ndarray | None, rows: np.ndarray, new: np.ndarray | None) -> np.ndarray | None:
+    """A copy of ``x`` with new rows; None where there is neither."""
+    if x is None:
+        return new
+    x = x.copy()
+    x[rows] = new
+    return x
 
 
 def _joined(early: _Received, late: _Received) -> _Received:
@@ -200,9 +240,5 @@ def _every(csi: CsiEstimate, batch: int, period: int) -> CsiEstimate:
     """Estimates ``[batch * slot, ...]`` of slots 0, ``period``, 2 ``period``, ..."""
     if period == 1:
         return csi
-
-    def first_of_period(x: np.ndarray) -> np.ndarray:
-        kept = x.reshape(batch, -1, *x.shape[1:])[:, ::period]
-        return np.ascontiguousarray(kept).reshape(-1, *x.shape[1:])
-
-    return replace(csi, **{name: first_of_period(x) for name, x in vars(csi).items() if x is not None})
+    first = {name: by_slot(by_drop(x, batch, 1)[:, ::period], 1) for name, x in vars(csi).items() if x is not None}
+    return replace(csi, **first)

@@ -23,13 +23,16 @@ class Uplink(ABC):
         on_loss: "last" falls back to the last good report of the same UE, "none" to nothing.
         delay_slots: slots from the last slot of a report to its use.
         slots_per_report: slots that one report takes; the UE begins a report in every such slot.
-        may_fail: whether reports are lost or wrong at all.
     """
 
     on_loss: OnLoss
     delay_slots: int
     slots_per_report: int = 1
-    may_fail: bool
+
+    @property
+    @abstractmethod
+    def may_fail(self) -> bool:
+        """Whether reports are lost or wrong at all."""
 
     @abstractmethod
     def transmit(self, report: CsiReport, *, seed: int) -> tuple[CsiReport, np.ndarray]:

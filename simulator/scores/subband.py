@@ -1,4 +1,7 @@
-"""Squared cosines by subband, as 3GPP compares CSI feedback: layer by layer, and of the space that the layers span."""
+"""Squared cosines by subband, as 3GPP compares CSI feedback: layer by layer, and of the space that the layers span.
+
+Directions are taken of CSI by slot.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import numpy as np
 from simulator.core.interfaces import Metric
 from simulator.core.shapes import flat_tail
 from simulator.core.types import CsiConfig, CsiReconstruction
+from simulator.core.views import layer_rows
 from simulator.maths.transforms import subband_eigenvectors
 from simulator.outcomes import CsiOutcome
 
@@ -29,7 +33,7 @@ def subband_directions(csi: CsiReconstruction, config: CsiConfig) -> np.ndarray:
     """
     if csi.h is not None:
         return _eigenvectors(csi.h, config.subband_size, config.num_layers)
-    w = np.moveaxis(csi.w, 3, 2)  # [batch, user, layer, port, subband]
+    w = layer_rows(csi.w)  # [batch, user, layer, port, subband]
     if w.shape[-1] == config.num_subbands:
         return np.swapaxes(w, -1, -2)
     return _eigenvectors(np.conj(w)[..., None, :, :], config.subband_size, 1)[..., 0, :, :]

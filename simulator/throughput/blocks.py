@@ -1,4 +1,4 @@
-"""Throughput of transport blocks with link adaptation, from post-detection SINRs."""
+"""Throughput of transport blocks with link adaptation, from post-detection SINRs by sample; outcomes are by drop."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from simulator.core.errors import ConfigError
 from simulator.core.params import Overhead, TargetBler, check_value
 from simulator.core.seeding import derive_wide
 from simulator.core.units import db_to_lin
+from simulator.core.views import by_user
 from simulator.nr.mcs import MAX_DATA_SHARE, MAX_LAYERS, block_size, cqi_table, mcs_table
 from simulator.throughput.link_adaptation import OuterLoop, highest_row
 
@@ -188,7 +189,7 @@ class Throughput:
 
     def _slot(self, sinr: np.ndarray, predicted: np.ndarray, rows: Any, beta: np.ndarray) -> _Slot:
         """Margin and loss of every MCS (waterfalls, betas) at SINRs ``[snr, batch, sample, user, layer]``."""
-        expected, true = (np.moveaxis(x, 3, 2) for x in (predicted, sinr))  # [snr, batch, user, sample, layer]
+        expected, true = by_user(predicted), by_user(sinr)  # [snr, batch, user, sample, layer]
         used = np.any(expected > 0, axis=-2, keepdims=True)
         num_layers = np.sum(used, axis=(-2, -1))
         if num_layers.max(initial=0) > MAX_LAYERS:

@@ -1,4 +1,7 @@
-"""Channel quality as the CQI reports it: SINR of a user by itself, and its use at the gNB for several users."""
+"""Channel quality as the CQI reports it: SINR of a user by itself, and its use at the gNB for several users.
+
+Estimates come by slot, rows by sample, CQIs of received reports by drop (:mod:`simulator.core.views`).
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import numpy as np
 
 from simulator.core.backend import ops
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction
+from simulator.core.views import by_sample, by_slot, by_user
 from simulator.maths import rates
 from simulator.maths.rates import known_rows, noise_powers
 from simulator.throughput.blocks import Throughput
@@ -35,9 +39,9 @@ class Cqi:
             csi: estimate of the UE.
             own: CSI in its report, as sent.
         """
-        channel = ops.convert_to_tensor(np.ascontiguousarray(np.moveaxis(csi.h_hat, -1, 1)))
+        channel = ops.convert_to_tensor(by_sample(csi.h_hat))
         sinr = alone(channel, known_rows(own, self.config), noise_powers(self.snr_db))
-        return self.throughput.wideband_cqi(np.moveaxis(sinr, 2, 3))
+        return self.throughput.wideband_cqi(by_user(sinr))
 
     def amplitude(self, rows: Any, cqi: np.ndarray) -> np.ndarray:
         """Factors that bring rows of the gNB to the CQI of each UE.
@@ -49,8 +53,8 @@ class Cqi:
         Returns:
             complex64 ``[snr, drop * slot, 1, user, 1, 1]``.
         """
-        own = np.moveaxis(alone(rows, rows, noise_powers(self.snr_db)), 2, 3)  # [snr, bt, user, n, layer]
-        gain = self.throughput.gain(np.moveaxis(cqi, 2, 3).reshape(own.shape[:3]), own)
+        own = by_user(alone(rows, rows, noise_powers(self.snr_db)))
+        gain = self.throughput.gain(by_slot(cqi, 3, lead=1), own)
         return np.sqrt(gain)[:, :, None, :, None, None].astype(np.complex64)
 
 

@@ -3,28 +3,21 @@
 A plug-in that is built without parameters needs nothing here. Others have their parameters in ``PARAMS``.
 """
 
-import atexit
 import dataclasses
 import json
 import os
-import shutil
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
 
 import numpy as np
 import pytest
-from keras import ops
 from tolerances import assert_close
 
-from benchmarks.percentiles import percentile
 from csilink import testing
 from receivers.codebooks.rvq import rvq_codebook
 from receivers.codebooks.stored import write_codebook
-from receivers.models.wifo_cf import WiFoCf
-from receivers.training.wifo_cf import write_weights
 from receivers.weights.folder import TrainedModel, zoo_names
 from simulator.core import registry
 from simulator.core.errors import ConfigError, PayloadError, StoreError
@@ -37,33 +30,40 @@ from simulator.core.interfaces import (
     Precoder,
     Predictor,
     Quantizer,
-    ScalarQuantizer,
 )
-from simulator.core.types import CsiConfig, CsiEstimate, CsiReport, Panel, RadioGeometry
+from simulator.core.types import CsiConfig, CsiEstimate, CsiReport, Panel
 from simulator.data.layout import ChannelLayout
 from simulator.data.writer import StoreWriter
-from simulator.outcomes import CsiOutcome, LinkOutcome
 from simulator.phy.llvm import working_llvm
-from simulator.throughput.blocks import ThroughputOutcome
 
 ARCHITECTURES = ("csinet", "evt", "klt", "transnet-250", "vb-")
 WEIGHTS = {name: next(iter(n for n in zoo_names() if n.startswith(name)), None) for name in ARCHITECTURES}
 PANEL = Panel(3, 2, 2)
-CODEBOOKS = Path(mkdtemp(prefix="csilink-codebooks-"))
-atexit.register(shutil.rmtree, CODEBOOKS, ignore_errors=True)
-write_codebook(CODEBOOKS / "ds", "one", PANEL, {"uma": rvq_codebook(12, 5, 1)})
-write_codebook(
-    CODEBOOKS / "ss",
-    "two",
-    PANEL,
-    {e: rvq_codebook(12, 6, i) for i, e in enumerate(("uma", "rma", "umi"))},
-    side="ss",
-    base=9,
-)
 
 
-def untrained_wifo_cf(path):
+# Files that parts are built from, made when the first test asks for them ---------------------------------------------
+
+
+class Made(str):
+    """Name of such a file in the place of its path in ``PARAMS``."""
+
+
+def codebook(path):
+    write_codebook(path, "one", PANEL, {"uma": rvq_codebook(12, 5, 1)})
+
+
+def codebooks(path):
+    books = {e: rvq_codebook(12, 6, i) for i, e in enumerate(("uma", "rma", "umi"))}
+    write_codebook(path, "two", PANEL, books, side="ss", base=9)
+
+
+def wifo_cf(path):
     """A folder of weights whose codewords differ from channel to channel, as those of trained weights do."""
+    from keras import ops
+
+    from receivers.models.wifo_cf import WiFoCf
+    from receivers.training.wifo_cf import write_weights
+
     random = np.random.default_rng(1)
     model = WiFoCf(dim=16, depth=1, decoder_depth=1, num_heads=2, patch_dim=16, num_experts=4, top_k=2, conv_dim=4)
     for weight in model.trainable_weights:
@@ -75,10 +75,31 @@ def untrained_wifo_cf(path):
     last.gamma.assign([1 / z.std()])
     last.beta.assign((ops.convert_to_numpy(last.beta) - z.mean()) / z.std())
     write_weights(path, "wifo-cf", model, CsiConfig(Panel(4, 1, 2), 2, 16, 360e3, subband_size=4))
-    return str(path)
 
 
-WIFO_CF = untrained_wifo_cf(CODEBOOKS / "wifo-cf")
+FILES = {"ds": codebook, "ss": codebooks, "wifo-cf": wifo_cf}
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory):
+    """Parameters with paths in the place of the names of :class:`Made`."""
+    folder, made = tmp_path_factory.mktemp("made"), {}
+
+    def path(name):
+        if name not in made:
+            FILES[name](folder / name)
+            made[name] = str(folder / name)
+        return made[name]
+
+    return lambda params: {key: path(value) if isinstance(value, Made) else value for key, value in params.items()}
+
+
+@pytest.fixture
+def params(given, files):
+    """Parameters of the part under test."""
+    return files(given)
+
+
 CONFIG = CsiConfig(PANEL, num_rx_ant=2, num_subcarriers=7, spacing_hz=360e3, subband_size=3)
 SEED = 77
 
@@ -113,8 +134,8 @@ PARAMS = {
         "rvq": [{"bits": 5}, {"bits": 3, "frequency": "subband", "codebooks": 2}],
         "sparse": [{"bits": 60, "num_delays": 7}, {"bits": 400, "num_delays": 5}],
         "codebook": [
-            {"path": str(CODEBOOKS / "ds"), "frequency": "subband"},
-            {"path": str(CODEBOOKS / "ss"), "environment": "rma"},
+            {"path": Made("ds"), "frequency": "subband"},
+            {"path": Made("ss"), "environment": "rma"},
         ],
         "type1": [{}, {"mode": 2, "rank": 1}],
         "type2-r15": [{"beams": 3, "psk": 4}, {"subband_amplitude": True}],
@@ -137,10 +158,10 @@ PARAMS = {
             {"weights": WEIGHTS["vb-"], "noisy": True},
         ],
         "wifo-cf": [
-            {"weights": WIFO_CF, "bits": 7},
-            {"weights": WIFO_CF, "user_bits": [9, 8], "scale_bits": 5},
-            {"weights": WIFO_CF, "users": "single", "bits": 8},
-            {"weights": WIFO_CF, "uplink_snr_db": 10.0},
+            {"weights": Made("wifo-cf"), "bits": 7},
+            {"weights": Made("wifo-cf"), "user_bits": [9, 8], "scale_bits": 5},
+            {"weights": Made("wifo-cf"), "users": "single", "bits": 8},
+            {"weights": Made("wifo-cf"), "uplink_snr_db": 10.0},
         ],
         "autoencoder": [
             {"weights": WEIGHTS["csinet"]},
@@ -160,7 +181,26 @@ PARAMS = {
         **{name: [{"bits": 1}, {"bits": 3}, {"bits": 8}] for name in ("uniform", "mu_law", "mid_tread", "lloyd_max")},
         "vector": [{"bits": 1}, {"bits": 5}, {"bits": 6, "dim": 3}],
     },
+    "coders": {name: [{"alphabet": size} for size in (2, 16, 100)] for name in registry.names("coders")},
     "precoders": {"rzf": [{}, {"loading": 0.1}]},
+    # Networks of few weights.
+    "estimation_models": {"conv_denoiser": [{"width": 6, "dilations": [1, 2]}]},
+    "prediction_models": {
+        "wifo": [{"size": 16, "depth": 1, "decoder_depth": 1, "num_heads": 2, "patch": [2, 2, 2], "pad": True}],
+        "lstm": [{"group": 4, "width": 8}],
+        "transformer": [{"group": 4, "d_model": 8, "num_heads": 2, "num_layers": 1, "hidden": 16}],
+        "llm4cp": [
+            {"group": 4, "num_history": 8, "num_future": 2, "patch": 2, "width": 8, "num_blocks": 1, "d_model": 12}
+            | {"num_heads": 2, "num_layers": 1, "num_positions": 16}
+        ],
+    },
+    "refiners": {
+        "lvm4cf": [{"d_model": 8, "hidden": 12, "num_heads": 2, "num_layers": 1}],
+        "fc": [{"width": 16}],
+        "transformer": [{"d_model": 8, "num_heads": 2, "num_layers": 1}],
+        "gpt2": [{"d_model": 12, "num_heads": 2, "num_layers": 1}],
+        "mlp": [{"budget": 2000}],
+    },
     "predictors": {
         "ar": [{}, {"order": 1}, {"order": 5, "loading": 1e-3}],
         "network": [{"weights": "wifo-mobility", "pad": True}, {"weights": "lstm-mobility"}],
@@ -317,7 +357,7 @@ def value(known):
     return known.h if known.w is None else known.w
 
 
-@pytest.mark.parametrize(("name", "params"), cases("feedback"))
+@pytest.mark.parametrize(("name", "given"), cases("feedback"))
 class TestFeedback:
     def test_channels_that_differ_in_power(self, name, params, rng):
         """Reconstructed at -120 and at -60 dB alike, the amplitude sent and counted; or refused with the reason."""
@@ -343,12 +383,12 @@ class TestFeedback:
         assert np.abs(ratio_db[:, 0] - ratio_db[:, 1]).max() < step_db + 3
         assert np.abs(np.median(ratio_db)) < step_db + 15, "the scale is lost"
 
-    @pytest.mark.parametrize("check", [c for c in testing.FEEDBACK_CHECKS if c is not testing.wrong_length])
+    @pytest.mark.parametrize("check", [c for c in testing.FEEDBACK_CHECKS if c is not testing.feedback.wrong_length])
     def test_contract(self, name, params, check, rng):
         check(scheme_of(name, params), rng)
 
-    def test_labels_tell_variants_apart(self, name, params):
-        labels = [scheme_of(name, other).label for other in PARAMS["feedback"].get(name, [{}])]
+    def test_labels_tell_variants_apart(self, name, params, files):
+        labels = [scheme_of(name, files(other)).label for other in PARAMS["feedback"].get(name, [{}])]
         assert len(set(labels)) == len(labels)
 
     def test_bits_alone_in_another_process(self, name, params, rng, gnb, tmp_path):
@@ -371,319 +411,98 @@ class TestFeedback:
 
     def test_no_users(self, name, params, rng):
         if "user_bits" not in params:  # the number of users is fixed
-            testing.empty_batch(scheme_of(name, params), rng, (3, 0))
+            testing.feedback.empty_batch(scheme_of(name, params), rng, (3, 0))
 
     @pytest.mark.parametrize("change", ["shorter", "longer", "empty", "without columns"])
     def test_a_wrong_length_is_refused(self, name, params, change, rng):
-        testing.wrong_length(scheme_of(name, params), rng, (change,))
+        testing.feedback.wrong_length(scheme_of(name, params), rng, (change,))
 
-    def test_every_prefix_of_a_nested_report_is_a_report(self, name, params, rng):
+    def test_every_prefix_of_a_nested_report_is_a_report(self, name, params, rng, files):
         """As are the longest reports that a scheme of this kind sends; longer ones are refused."""
         scheme = scheme_of(name, params)
         if not scheme.nested:
             pytest.skip("reports are not nested")
         longest = max(
-            (scheme_of(name, other) for other in PARAMS["feedback"].get(name, [{}])), key=lambda s: s.max_bits
+            (scheme_of(name, files(other)) for other in PARAMS["feedback"].get(name, [{}])), key=lambda s: s.max_bits
         )
         report = longest.report(csi(longest, rng, longest.max_bits, 1))
         lengths = np.minimum(report.num_bits, 1 + np.arange(longest.max_bits)[:, None])
         known = scheme.reconstruct(CsiReport(report.bits, lengths))
-        assert testing.checked_reconstruction(scheme, known, longest.max_bits, 1).all()
+        assert testing.feedback.checked_reconstruction(scheme, known, longest.max_bits, 1).all()
         beyond = longest.max_bits + 1
         with pytest.raises(PayloadError):
             scheme.reconstruct(CsiReport(np.zeros((1, 1, beyond), np.uint8), np.full((1, 1), beyond)))
 
 
-# Quantisers and coders -----------------------------------------------------------------------------------------------
+# Precoders --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "params"), cases("quantizers"))
-class TestQuantizers:
-    def test_levels_and_idempotence(self, name, params):
-        quantizer = made("quantizers", name, **params)
-        index = np.arange(2**quantizer.bits)[:, None]
-        levels = quantizer.dequantize(index)
-        assert levels.dtype == np.float32 and levels.shape == (len(index), quantizer.dim)
-        assert (np.abs(levels) <= 1).all() and len(np.unique(levels, axis=0)) == len(levels)
-        assert quantizer.dim > 1 or (np.diff(levels[:, 0]) > 0).all()
-        np.testing.assert_array_equal(quantizer.quantize(levels), index)
-
-    def test_empty_batch(self, name, params):
-        quantizer = made("quantizers", name, **params)
-        index = quantizer.quantize(np.zeros((0, 6), np.float32))
-        assert index.shape == (0, 6 // quantizer.dim) and index.dtype == np.int64
-        assert quantizer.dequantize(index).shape == tuple(quantizer.soft(ops.zeros((0, 6))).shape) == (0, 6)
-        if isinstance(quantizer, ScalarQuantizer):
-            assert [tuple(edge.shape) for edge in quantizer.cell(ops.zeros((0, 6)))] == [(0, 6)] * 2
-
-    def test_every_value_has_a_cell(self, name, params, rng):
-        quantizer = made("quantizers", name, **params)
-        x = np.sort(rng.uniform(-1.5, 1.5, (60, 40)).astype(np.float32), axis=None).reshape(-1, 3 * 2)
-        index = quantizer.quantize(x)
-        assert index.dtype == np.int64 and index.shape == (len(x), 6 // quantizer.dim)
-        if quantizer.dim == 1:  # cells are intervals
-            assert (np.diff(index.ravel()) >= 0).all()
-            assert index.min() == 0 and index.max() == 2**quantizer.bits - 1
-        odd = quantizer.quantize(np.array([np.nan, np.inf, -np.inf, 1e30, 0.0, -1e-40]))
-        assert odd.min() >= 0 and odd.max() < 2**quantizer.bits
-        once = quantizer.dequantize(index)
-        assert once.shape == x.shape
-        np.testing.assert_array_equal(quantizer.dequantize(quantizer.quantize(once)), once)
-
-    def test_soft_path_is_the_hard_path(self, name, params, rng):
-        quantizer = made("quantizers", name, **params)
-        x = rng.uniform(-1.2, 1.2, (7, 300)).astype(np.float32)
-        soft = np.asarray(ops.convert_to_numpy(quantizer.soft(ops.convert_to_tensor(x))))
-        np.testing.assert_array_equal(soft, quantizer.dequantize(quantizer.quantize(x)))
-
-    def test_ends_of_the_cells(self, name, params, rng):
-        """Of scalar quantisers, for the integral of a prior: true borders, gradient of the identity."""
-        quantizer = made("quantizers", name, **params)
-        if not isinstance(quantizer, ScalarQuantizer):
-            return
-        import tensorflow as tf
-
-        x = tf.constant(rng.uniform(-1.2, 1.2, (5, 60)).astype(np.float32))
-        with tf.GradientTape(persistent=True) as tape:
-            tape.watch(x)
-            lower, upper = quantizer.cell(x)
-        index = quantizer.quantize(x.numpy())
-        ends = np.concatenate([[-1e9], quantizer.borders, [1e9]]).astype(np.float32)
-        np.testing.assert_array_equal(lower, ends[index])
-        np.testing.assert_array_equal(upper, ends[index + 1])
-        for end in (lower, upper):
-            np.testing.assert_array_equal(tape.gradient(end, x), np.ones(x.shape))
-        middle = np.float32((quantizer.borders[:-1] + quantizer.borders[1:]) / 2)
-        np.testing.assert_array_equal(quantizer.quantize(middle), np.arange(1, 2**quantizer.bits - 1))
-
-    def test_fitted_parameters_build_it(self, name, params, rng):
-        """What ``fit`` returns is a constructor's argument and not worse on its data."""
-        x = np.tanh(0.3 * rng.standard_normal((400, 6))).astype(np.float32)
-        known = {k: v for k, v in params.items() if k != "bits"}
-        fitted = registry.load("quantizers", name).fit(x, params["bits"], **known)
-        better = made("quantizers", name, **{**params, **json.loads(json.dumps(fitted))})
-        plain = made("quantizers", name, **params)
-        error, before = (np.mean((q.dequantize(q.quantize(x)) - x) ** 2) for q in (better, plain))
-        assert error <= before * 1.001
-
-
-@pytest.mark.parametrize(("name", "params"), cases("coders"))
-@pytest.mark.parametrize("alphabet", [2, 16, 100])
-class TestCoders:
-    def build(self, name, params, symbols, alphabet):
-        fitted = registry.load("coders", name).fit(np.bincount(symbols.ravel(), minlength=alphabet))
-        return made("coders", name, alphabet, **{**json.loads(json.dumps(fitted)), **params})
-
-    def symbols(self, rng, alphabet):
-        return np.minimum(rng.geometric(0.2, (30, 64)) - 1, alphabet - 1)
-
-    def test_exact_round_trip(self, name, params, alphabet, rng):
-        symbols = self.symbols(rng, alphabet)
-        coder = self.build(name, params, symbols, alphabet)
-        bits, num_bits = coder.encode(symbols)
-        assert coder.num_symbols == alphabet
-        assert bits.dtype == np.uint8 and bits.max() <= 1 and bits.shape[0] == 30
-        assert num_bits.shape == (30,) and num_bits.max() <= min(bits.shape[1], coder.max_bits(64))
-        assert not bits[np.arange(bits.shape[1]) >= num_bits[:, None]].any()
-        decoded, valid = coder.decode(bits, num_bits, 64)
-        assert valid.dtype == bool and valid.all()
-        np.testing.assert_array_equal(decoded, symbols)
-
-    def test_a_table_for_every_position(self, name, params, alphabet, rng):
-        """Fitted to counts ``[table, symbol]``; symbols that never occurred can be sent all the same."""
-        shift = rng.integers(0, alphabet, 64)
-        symbols = (np.minimum(rng.geometric(0.5, (60, 64)) - 1, alphabet - 1) + shift) % alphabet
-        counts = np.stack([np.bincount(column, minlength=alphabet) for column in symbols.T])
-        fit = registry.load("coders", name).fit
-        coder = made("coders", name, alphabet, **{**json.loads(json.dumps(fit(counts))), **params})
-        pooled = made("coders", name, alphabet, **{**fit(counts.sum(axis=0)), **params})
-        unseen = rng.integers(0, alphabet, (60, 64))
-        for sent in (symbols, unseen, np.tile(symbols, 2)):
-            bits, num_bits = coder.encode(sent)
-            decoded, valid = coder.decode(bits, num_bits, sent.shape[1])
-            assert valid.all() and num_bits.max() <= coder.max_bits(sent.shape[1])
-            np.testing.assert_array_equal(decoded, sent)
-        assert coder.encode(symbols)[1].mean() <= pooled.encode(symbols)[1].mean() + 1
-
-    def test_never_below_the_entropy(self, name, params, alphabet, rng):
-        symbols = self.symbols(rng, alphabet)
-        _, num_bits = self.build(name, params, symbols, alphabet).encode(symbols)
-        share = np.bincount(symbols.ravel()) / symbols.size
-        entropy = -np.sum(share[share > 0] * np.log2(share[share > 0]))
-        assert num_bits.mean() / 64 >= entropy - 1e-9
-
-    def test_empty_batch(self, name, params, alphabet, rng):
-        coder = self.build(name, params, self.symbols(rng, alphabet), alphabet)
-        bits, num_bits = coder.encode(np.zeros((0, 64), np.int64))
-        assert len(bits) == 0 and num_bits.shape == (0,)
-        for sent in (bits, bits[:, :0]):
-            decoded, valid = coder.decode(sent, num_bits, 64)
-            assert decoded.shape == (0, 64) and valid.shape == (0,)
-
-    def test_random_bits_never_raise(self, name, params, alphabet, rng):
-        symbols = self.symbols(rng, alphabet)
-        coder = self.build(name, params, symbols, alphabet)
-        bits = rng.integers(0, 2, (300, coder.max_bits(64)), dtype=np.uint8)
-        decoded, valid = coder.decode(bits, rng.integers(0, bits.shape[1] + 1, 300), 64)
-        assert decoded.shape == (300, 64) and valid.shape == (300,)
-        assert decoded.min() >= 0 and decoded.max() < alphabet
-
-
-# Precoders and estimators --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("name", "params"), cases("precoders"))
+@pytest.mark.parametrize(("name", "given"), cases("precoders"))
 @pytest.mark.parametrize("check", testing.PRECODER_CHECKS)
 def test_precoders(name, params, check, rng):
     check(made("precoders", name, **params), rng)
 
 
-@pytest.mark.parametrize(("name", "params"), cases("estimators"))
-class TestEstimators:
-    GEOMETRY = RadioGeometry(3.5e9, PANEL, 2, 2, 24, 360e3, num_slots=2, subcarriers_per_sample=12)
+# Kinds whose checks take what constructs a part -----------------------------------------------------------------------
 
-    def channels(self, rng, batch):
-        """Exponential delay profile of 100 ns; one UE is 26 dB stronger than the other."""
-        delays = rng.exponential(100e-9, (batch, 2, 1, 1, 1, 40, 1)) * 360e3
-        waves = np.exp(-2j * np.pi * delays * np.arange(24))
-        h = (noise(rng, batch, 2, 2, 12, 2, 1, 40) @ waves)[..., 0, :] / np.sqrt(40)
-        return (h * np.float32([1, 20])[:, None, None, None, None]).astype(np.complex64)
-
-    def test_error_is_as_declared(self, name, params, rng):
-        estimator = made("estimators", name, self.GEOMETRY, **params)
-        h = self.channels(rng, 60)
-        before = h.copy()
-        estimate = estimator.estimate(h, seed=3)
-        np.testing.assert_array_equal(h, before)
-        assert estimate.h_hat.shape == h.shape and estimate.h_hat.dtype == np.complex64
-        assert estimate.error_var.shape == (60, 2, 2) and estimate.error_var.dtype == np.float32
-        assert np.isfinite(estimate.h_hat).all() and (estimate.error_var >= 0).all()
-        error = np.mean(np.abs(estimate.h_hat - h) ** 2, axis=(2, 3, 5), dtype=np.float64)
-        exact = estimate.error_var == 0
-        assert (error[exact] == 0).all()
-        if not exact.all():
-            np.testing.assert_allclose(error.mean(axis=(0, 2)), estimate.error_var.mean(axis=(0, 2)), rtol=0.1)
-
-    def test_empty_batch(self, name, params):
-        estimator = made("estimators", name, self.GEOMETRY, **params)
-        estimate = estimator.estimate(np.zeros((0, 2, 2, 12, 2, 24), np.complex64), seed=3)
-        assert estimate.h_hat.shape == (0, 2, 2, 12, 2, 24) and estimate.error_var.shape == (0, 2, 2)
-
-    def test_an_estimate_depends_on_the_channel_of_its_ue_alone(self, name, params, rng):
-        estimator = made("estimators", name, self.GEOMETRY, **params)
-        h = self.channels(rng, 3)
-        changed = h.copy()
-        changed[1, 1] = 5 * h[0, 0]
-        one, two = (estimator.estimate(x, seed=3) for x in (h, changed))
-        same = np.ones((3, 2), bool)
-        same[1, 1] = False
-        if not getattr(estimator, "inr_db", None):  # interference of other cells is drawn for the batch
-            np.testing.assert_array_equal(one.h_hat[same], two.h_hat[same])
-            np.testing.assert_array_equal(one.error_var[same], two.error_var[same])
-
-    def test_seeds(self, name, params, rng):
-        estimator = made("estimators", name, self.GEOMETRY, **params)
-        h = self.channels(rng, 4)
-        one, again, other = (estimator.estimate(h, seed=s) for s in (3, 3, 4))
-        np.testing.assert_array_equal(one.h_hat, again.h_hat)
-        assert (one.h_hat != other.h_hat).any() or not one.error_var.any()
-
-    def test_the_future_is_not_used(self, name, params, rng):
-        estimator = made("estimators", name, self.GEOMETRY, **params)
-        h = self.channels(rng, 4)
-        changed = h.copy()
-        changed[..., 1, :] = 0
-        np.testing.assert_array_equal(
-            *(estimator.estimate(x, seed=3).h_hat[..., 0, :] for x in (h, changed)),
-        )
+# Kind: checks, and the first arguments of its constructors.
+CHECKS = {
+    "coders": (testing.CODER_CHECKS, ()),
+    "estimation_models": (testing.ESTIMATION_MODEL_CHECKS, ()),
+    "estimators": (testing.ESTIMATOR_CHECKS, (testing.estimator.GEOMETRY,)),
+    "metrics": (testing.METRIC_CHECKS, ()),
+    "prediction_models": (testing.PREDICTION_MODEL_CHECKS, ()),
+    "predictors": (testing.PREDICTOR_CHECKS, (testing.predictor.GEOMETRY,)),
+    "quantizers": (testing.QUANTIZER_CHECKS, ()),
+    "refiners": (testing.REFINER_CHECKS, (12, 2)),
+}
 
 
-# Predictors ----------------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def part_of():
+    """The same object in all tests: parts keep nothing from one call to the next."""
+    parts = {}
+
+    def find(kind, name, params):
+        key = json.dumps([kind, name, params], sort_keys=True)
+        if key not in parts:
+            params, args = dict(params), list(CHECKS[kind][1])
+            if kind == "coders":  # the first argument of coders is no parameter
+                args.append(params.pop("alphabet"))
+            parts[key] = testing.Part(kind, name, *args, **params)
+            if kind != "coders":  # they are built from what fit() finds
+                parts[key].__dict__["one"] = made(kind, name, *args, **params)
+        return parts[key]
+
+    return find
 
 
-@pytest.mark.parametrize(("name", "params"), cases("predictors"))
-class TestPredictors:
-    GEOMETRY = RadioGeometry(3.5e9, PANEL, 2, 2, 7, 360e3, num_slots=20, slot_s=1e-3, speed_mps=3.0)
+@pytest.mark.parametrize(
+    ("kind", "check", "name", "given"),
+    [
+        pytest.param(kind, check, *case.values, id=f"{kind}-{check.__name__}-{case.id}", marks=case.marks)
+        for kind, (checks, _) in CHECKS.items()
+        for case in cases(kind)
+        for check in checks
+        # Networks learn the phase from channels turned at random, not exactly.
+        if not (check is testing.predictor.common_phase and case.values[0] == "network")
+    ],
+)
+def test_contract(kind, check, name, params, part_of, rng):
+    check(part_of(kind, name, params), rng)
 
-    def history(self, predictor, rng):
-        """Three rays per UE with a Doppler shift of their own, on all antennas and subcarriers, in some noise."""
-        slots = predictor.num_history + 3
-        phases = np.exp(2j * np.pi * 0.2 * rng.uniform(-1, 1, (3, 2, 1, 1, 1, 3)) * np.arange(slots)[:, None])
-        h = phases @ noise(rng, 3, 2, 2, 12, 3, 7) + 0.1 * noise(rng, 3, 2, 2, 12, slots, 7)
-        return h.astype(np.complex64)
 
-    def test_prediction(self, name, params, rng):
-        """Shape, dtype, a future that depends on how far it is, and no changes of the history."""
-        predictor = made("predictors", name, self.GEOMETRY, **params)
-        history = self.history(predictor, rng)
-        before = history.copy()
-        for ahead in (0, 1, 2 if predictor.horizon is None else min(2, predictor.horizon)):
-            out = predictor.predict(history, ahead)
-            assert isinstance(out, np.ndarray) and out.dtype == np.complex64 and out.shape == (3, 2, 2, 12, 7)
-            assert np.isfinite(out).all()
-        np.testing.assert_array_equal(history, before)
-        np.testing.assert_array_equal(predictor.predict(history, 0), history[..., -1, :])
-
-    def test_deterministic_and_without_memory(self, name, params, rng):
-        predictor = made("predictors", name, self.GEOMETRY, **params)
-        fresh = made("predictors", name, self.GEOMETRY, **params)
-        history = self.history(predictor, rng)
-        out = predictor.predict(history, 1)
-        predictor.predict(self.history(predictor, rng), 1)
-        for again in (predictor, fresh):
-            np.testing.assert_array_equal(again.predict(history, 1), out)
-
-    def test_the_common_phase_and_the_scale_do_not_matter(self, name, params, rng):
-        """Networks learn the phase from channels turned at random, not exactly."""
-        predictor = made("predictors", name, self.GEOMETRY, **params)
-        history = self.history(predictor, rng)
-        factor = np.complex64(8 if name == "network" else 8 * np.exp(0.7j))
-        assert_close(predictor.predict(factor * history, 1), factor * predictor.predict(history, 1), 1e-4)
-
-    def test_empty_batch(self, name, params):
-        predictor = made("predictors", name, self.GEOMETRY, **params)
-        history = np.zeros((0, 2, 2, 12, predictor.num_history + 2, 7), np.complex64)
-        for ahead in (0, 1):
-            assert predictor.predict(history, ahead).shape == (0, 2, 2, 12, 7)
-
-    def test_a_prediction_depends_on_the_channel_of_its_ue_alone(self, name, params, rng):
-        predictor = made("predictors", name, self.GEOMETRY, **params)
-        history = self.history(predictor, rng)
-        changed = history.copy()
-        changed[1, 1] = 3 * history[0, 0]
-        one, two = (predictor.predict(x, 1) for x in (history, changed))
-        same = np.ones((3, 2), bool)
-        same[1, 1] = False
-        np.testing.assert_array_equal(one[same], two[same])
-
-    def test_zeros_and_slots_of_zeros(self, name, params, rng):
-        """Of which the gNB knows nothing: finite values."""
-        predictor = made("predictors", name, self.GEOMETRY, **params)
-        history = self.history(predictor, rng)
-        for start in (1, history.shape[4] // 2, history.shape[4]):
-            history[..., :start, :] = 0
-            assert np.isfinite(predictor.predict(history, 1)).all()
-
-    def test_limits(self, name, params, rng):
-        """Of history and horizon, in words of the scenario."""
-        predictor = made("predictors", name, self.GEOMETRY, **params)
-        need = predictor.num_history
-        history = self.history(predictor, rng)
-        assert 1 <= need and predictor.predict(history[..., -need:, :], 1).shape == (3, 2, 2, 12, 7)
-        with pytest.raises(ConfigError, match=rf"^time\.history_slots: got {need - 1}"):
-            predictor.predict(history[..., : need - 1, :], 1)
-        with pytest.raises(ConfigError, match=r"^uplink\.delay_slots: got -1"):
-            predictor.predict(history, -1)
-        if predictor.horizon is not None:
-            with pytest.raises(ConfigError, match=r"^uplink\.delay_slots"):
-                predictor.predict(history, predictor.horizon + 1)
+def test_every_kind_has_its_checks():
+    """Importers have theirs in tests/unit/test_importers.py, with files of each format."""
+    others = {"channels", "feedback", "importers", "models", "precoders"}
+    assert set(CHECKS) | others == set(registry.KINDS)
 
 
 # Channels ------------------------------------------------------------------------------------------------------------
 
 
 def models():
-    """Networks that compress images, with what they need beside the number of latents; klt is fitted, not trained."""
+    """Networks that compress images, with what they need next to the number of latents; klt is fitted, not trained."""
     special = {"stnet": {"shape": (32, 32), "num_latents": 16}, "learned_transform": {}}
     slow = ("attention_csinet", "stqenet", "evt", "stnet")
     return [
@@ -698,7 +517,7 @@ def test_models(name, params):
     testing.check_model(name, **{"shape": (16, 16), **params})
 
 
-@pytest.mark.parametrize(("name", "params"), cases("channels"))
+@pytest.mark.parametrize(("name", "given"), cases("channels"))
 def test_channels(name, params, tmp_path, monkeypatch, rng):
     if name == "site":
         try:
@@ -714,106 +533,3 @@ def test_channels(name, params, tmp_path, monkeypatch, rng):
         params = {**params, "store": str(tmp_path / "s")}
     made("channels", name, testing.GEOMETRY, **params)
     testing.check_channel(name, **params)
-
-
-# Metrics -------------------------------------------------------------------------------------------------------------
-
-
-def outcomes(rng):
-    """A perfect and a poor outcome of each scope."""
-    h = noise(rng, 6, 3, 2, 4, 2, 5)
-    c2 = rng.uniform(0.2, 0.6, (6, 3, 2, 2, 5)).astype(np.float32)
-    v = np.moveaxis(np.linalg.qr(noise(rng, 12, 3, 3, 4, 2))[0], -1, 2)  # two layers, three subbands
-    num_bits, snr_db = rng.integers(5, 60, (6, 3, 2)), (0.0, 10.0)
-    rate = rng.uniform(1, 6, (2, 6, 3, 2)).astype(np.float32)
-    targets, odd = ((0.9, 0.95), (1.0, 2.0)), (num_bits % 2 == 1, num_bits % 4 == 2)
-    uneven = np.array([0.1, 0.4, 0.4], np.float32)[:, None]  # of the users
-
-    def blocks(share, mcs):
-        """Transport blocks of which ``share`` arrives."""
-        index = np.full(rate.shape, mcs)
-        index[..., 0, 0] = -1
-        bler = np.where(index >= 0, 1 - share, 0).astype(np.float32)
-        goodput = share * rate * (index >= 0)
-        return ThroughputOutcome(index >= 0, bler, index, np.where(index >= 0, 1, 0), goodput, 6.0)
-
-    return {
-        "csi": (
-            CsiOutcome(
-                *(h, h, np.ones_like(c2), num_bits, snr_db, 0, 1e9 * num_bits, num_bits < 0, num_bits < 0),
-                directions=lambda: (v, v),
-            ),
-            CsiOutcome(
-                *(h, h + noise(rng, *h.shape), c2, num_bits + 1, snr_db, 0, 1e9 * num_bits + 1e9, *odd),
-                directions=lambda: (v, noise(np.random.default_rng(1), *v.shape)),
-            ),
-        ),
-        "link": (
-            LinkOutcome(rate, rate, *targets, rank=np.full(rate.shape, 2), max_rank=2, throughput=blocks(0.95, 12)),
-            LinkOutcome(
-                uneven * rate, rate, *targets, rank=np.ones(rate.shape, int), max_rank=2, throughput=blocks(0.5, 3)
-            ),
-        ),
-    }
-
-
-@pytest.mark.parametrize(("name", "params"), cases("metrics"))
-class TestMetrics:
-    def test_declares_itself(self, name, params):
-        metric = made("metrics", name, **params)
-        assert metric.unit and metric.better in ("higher", "lower", "one")
-        assert metric.scope in ("csi", "link")
-        assert metric.reduce in ("mean", "max") or 0 < percentile(metric.reduce) < 1
-
-    def test_values_per_drop(self, name, params, rng):
-        metric = made("metrics", name, **params)
-        for outcome in outcomes(rng)[metric.scope]:
-            values = metric.evaluate(outcome)
-            assert values and all(key.startswith(name) for key in values)
-            for drops in values.values():
-                assert drops.dtype == np.float64 and np.isfinite(drops).all()
-                if percentile(metric.reduce) is not None:
-                    assert drops.shape[-1] == 6  # reports of a drop
-                    drops = drops[..., 0]
-                assert drops.shape in ([(6,), (2, 6)] if metric.scope == "csi" else [(2, 6)])
-                assert np.isfinite(metric.finalize(drops.mean(axis=-1), 10.0)).all()
-                low, high = metric.bounds_of(outcome) or (-np.inf, np.inf)
-                assert low <= drops.min() and drops.max() <= high
-
-    def test_empty_batch(self, name, params, rng):
-        """Of no drop, a value of no drop."""
-        metric = made("metrics", name, **params)
-        outcome = outcomes(rng)[metric.scope][0]
-        axis = 0 if metric.scope == "csi" else 1
-
-        def none(thing):
-            arrays = {k: v for k, v in vars(thing).items() if isinstance(v, np.ndarray)}
-            return dataclasses.replace(thing, **{k: np.take(v, [], axis=axis) for k, v in arrays.items()})
-
-        empty = none(outcome)
-        if metric.scope == "csi":
-            empty = dataclasses.replace(empty, directions=lambda: tuple(x[:0] for x in outcome.directions()))
-        else:
-            empty = dataclasses.replace(empty, throughput=none(outcome.throughput))
-        for full, drops in zip(metric.evaluate(outcome).values(), metric.evaluate(empty).values(), strict=True):
-            assert drops.size == 0 and drops.ndim == full.ndim
-
-    def test_perfect_is_better_than_poor(self, name, params, rng):
-        metric = made("metrics", name, **params)
-        perfect, poor = (metric.evaluate(outcome) for outcome in outcomes(rng)[metric.scope])
-        assert set(perfect) == set(poor)
-        for key in perfect:
-            tail = 1 if percentile(metric.reduce) is None else 2
-            good, bad = (
-                metric.finalize(v[key].mean(axis=tuple(range(v[key].ndim - tail, v[key].ndim))), 10.0)
-                for v in (perfect, poor)
-            )
-            distance = {"higher": lambda x: -x, "lower": lambda x: x, "one": lambda x: abs(x - 1)}[metric.better]
-            assert (distance(good) < distance(bad)).all()
-
-    def test_implicit_schemes(self, name, params, rng):
-        """Without a channel at the gNB a metric is left out or computed from directions."""
-        metric = made("metrics", name, **params)
-        if metric.scope == "csi":
-            implicit = dataclasses.replace(outcomes(rng)["csi"][0], h_hat=None)
-            assert all(np.isfinite(v).all() for v in metric.evaluate(implicit).values())

@@ -40,6 +40,7 @@ RECIPE = {
     "shard_samples": 20,
 }
 TRAINING = {
+    "task": "autoencoder",
     "name": "net",
     "dataset": "tiny",
     "model": {"name": "csinet", "params": {"num_latents": 4}},

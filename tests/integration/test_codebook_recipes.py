@@ -9,11 +9,11 @@ from typer.testing import CliRunner
 
 import benchmarks
 from benchmarks import cli
-from benchmarks.codebook import center_rows
 from benchmarks.dataset import make_dataset
 from receivers.codebooks.rvq import rvq_codebook
 from receivers.codebooks.stored import StoredCodebook
-from receivers.training.codebook_recipe import parse_codebook
+from receivers.training.recipe import parse_training
+from receivers.training.tasks.codebook import center_rows
 from scenarios.dataset import parse_recipe
 from simulator.core.errors import ConfigError
 from simulator.core.seeding import derive
@@ -40,7 +40,14 @@ def stores(tmp_path_factory):
 
 
 def recipe(**changes):
-    return {"name": "book", "seed": 4, "environments": {"near": "near", "far": "far"}, "bits": 4, **changes}
+    return {
+        "task": "codebook",
+        "name": "book",
+        "seed": 4,
+        "environments": {"near": "near", "far": "far"},
+        "bits": 4,
+        **changes,
+    }
 
 
 def run(folder, *words):
@@ -136,7 +143,7 @@ def test_rows_are_those_of_the_band_centre(stores):
 )
 def test_wrong_recipes(changes, words):
     with pytest.raises(ConfigError, match=words):
-        parse_codebook(recipe(**changes))
+        parse_training(recipe(**changes))
 
 
 def test_unknown_refiners_and_missing_weights_are_named(stores, tmp_path, monkeypatch):
@@ -154,16 +161,16 @@ def test_unknown_refiners_and_missing_weights_are_named(stores, tmp_path, monkey
 
 @pytest.mark.parametrize("size", ["small", "full"])
 def test_the_recipes_of_the_paper_are_legal(size):
-    from benchmarks.papers.lvm4cf import run as paper
-    from scenarios.load import load_mapping
+    from benchmarks.papers.kit.run import load_plan
+    from benchmarks.papers.lvm4cf import experiments as paper
 
-    plan = load_mapping(paper.HERE / f"{size}.yaml")
-    for dataset in plan["datasets"].values():
+    plan = load_plan("lvm4cf", size)
+    for dataset in plan["data"].values():
         parse_recipe({k: v for k, v in dataset.items() if k not in ("split_by", "shares")})
     made = paper.codebooks(plan)
     assert len(set(made)) == len(made)
     assert {code for _, _, code in made} >= {"rvq", "coloured", "lbg", "lvm4cf-ds", "lvm4cf-ss", "mlp-ds"}
     for environment, bits, code in made:
-        recipe = parse_codebook(paper.recipe_of(plan, environment, bits, code))
+        recipe = parse_training(paper.recipe_of(plan, environment, bits, code))
         assert (recipe.name, recipe.bits) == (code, bits)
         assert recipe.side == ("ss" if code.endswith("-ss") else "ds")

@@ -14,11 +14,19 @@ import pytest
 from keras import ops
 
 from benchmarks.runner import run
+from benchmarks.train import train
+from csilink import testing
 from receivers.models.codeword_refiner import from_tokens, to_tokens
+from receivers.training.data.images import ImageView, load_images
+from receivers.training.recipe import parse_training
+from receivers.weights.folder import TrainedModel
 from simulator.core import registry
 from simulator.core.errors import ConfigError, PayloadError, StoreError
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReport, Panel, RadioGeometry
 from simulator.data.importer import import_store
+from simulator.data.layout import ChannelLayout
+from simulator.data.store import ChannelStore
+from simulator.data.writer import StoreWriter
 from simulator.outcomes import LinkOutcome
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "extending.md").read_text()
@@ -124,6 +132,39 @@ def test_every_kind_has_a_section_with_its_base_class(guests):
         }, row
 
 
+CONTRACTS = {
+    "channels": lambda name: testing.check_channel(name, sector_deg=100),
+    "estimators": lambda name: testing.check_estimator(name, snr_db=0, observations=5),
+    "estimation_models": testing.check_estimation_model,
+    "feedback": testing.check_feedback_scheme,
+    "quantizers": testing.check_quantizer,
+    "refiners": testing.check_refiner,
+    "coders": testing.check_coder,
+    "models": testing.check_model,
+    "prediction_models": lambda name: testing.check_prediction_model(name, group=4),
+    "precoders": testing.check_precoder,
+    "metrics": testing.check_metric,
+    "predictors": testing.check_predictor,
+}
+
+
+def test_the_table_names_the_check_of_every_kind():
+    for kind in registry.KINDS:
+        (check,) = re.findall(rf"^\| \[{kind}\]\(#{kind}\) \|.*\| `(\w+)` \|$", PAGE, flags=re.M)
+        assert check in testing.__all__
+
+
+@pytest.mark.parametrize("kind", CONTRACTS)
+def test_contract(guests, kind):
+    CONTRACTS[kind](guests[kind])
+
+
+def test_contract_of_importers(guests, tmp_path, rng):
+    np.save(tmp_path / "h.npy", noise(rng, 6, 4, 5))
+    testing.check_importer(guests["importers"], tmp_path / "h.npy", spacing_hz=15e3)
+    assert set(CONTRACTS) | {"importers"} == set(registry.KINDS)
+
+
 def test_channel(guests, link):
     """Steering vectors of the drawn azimuth; one plane wave gives MRT the full array gain: log2(1 + 4 * 10 / 1)."""
     source = registry.build("channels", guests["channels"], GEOMETRY, sector_deg=100)
@@ -213,7 +254,7 @@ def test_refiner(guests, rng):
     assert network(np.zeros((0, 2, 8), np.float32)).shape == (0, 2, 8)
     assert network.get_config() == {"num_ports": 8, "num_pol": 2}
     target = to_tokens(np.roll(words, 1, axis=0), 2)
-    network.compile(keras.optimizers.SGD(0.1), "mse")
+    network.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
     first, last = (network.train_on_batch(to_tokens(words, 2), target) for _ in range(2))
     assert last < first
 
@@ -314,3 +355,25 @@ def test_importer(guests, link, tmp_path, rng):
     importer = registry.build("importers", guests["importers"], tmp_path / "h.npy", spacing_hz=360e3)
     with pytest.raises(StoreError, match="first 7"):
         import_store(importer, tmp_path / "other", name="plain", origin={})
+
+
+def test_task(guests, tmp_path, rng):
+    """The loss is the mean of the root of the NMSE; recipes name the task by name or by dotted path."""
+    h = noise(rng, 60, 1, 4, 1, 8)
+    with StoreWriter(tmp_path / "data", ChannelLayout(Panel(4), 8, 360e3), name="data") as writer:
+        for split, part in zip(("train", "val", "test"), np.split(h, 3), strict=True):
+            writer.add(split, part)
+        writer.finish({})
+    store = ChannelStore(tmp_path / "data")
+    data = {"task": guests["tasks"], "name": "net", "dataset": "data", "num_delays": 4, "epochs": 1, "batch_size": 10}
+    data["model"] = {"name": guests["models"], "params": {"num_latents": 6}}
+    recipe = parse_training(data)
+    assert recipe.exponent == 0.5 and parse_training({**data, "task": "my_package.parts:RobustTask"}).exponent == 0.5
+    card = train(recipe, store, tmp_path / "net", lambda line: None)
+    assert card["recipe"]["task"] == guests["tasks"] and card["recipe"]["exponent"] == 0.5
+    trained = TrainedModel(str(tmp_path / "net"))
+    x = load_images(store, "val", ImageView(store.layout, 4))[0]
+    ratio = np.sum((trained.decode(trained.encode(x)) - x) ** 2, axis=(1, 2, 3)) / np.sum(x**2, axis=(1, 2, 3))
+    assert card["training"]["curve"][0]["val_loss"] == pytest.approx(np.mean(np.sqrt(ratio)), abs=2e-5)
+    with pytest.raises(ConfigError, match="exponent"):
+        parse_training({**data, "exponent": 0})

@@ -4,14 +4,17 @@ import dataclasses
 
 import numpy as np
 import pytest
+from eager import eagerly
 
 from benchmarks import precision
 from benchmarks.dataset import make_dataset
+from benchmarks.train import train
 from receivers.feedback.rp_mpq import RpMpqFeedback
 from receivers.precision.offline import parse_precision
 from receivers.precision.policy_set import PolicySet
 from receivers.precision.violation import hoyer_sparsity, violation_cost
 from receivers.quantization.weight_bits import WIDTHS
+from receivers.training.recipe import parse_training
 from receivers.weights.folder import TrainedModel
 from scenarios.dataset import parse_recipe
 from simulator.core.errors import ConfigError, StoreError
@@ -36,7 +39,8 @@ def store(tmp_path_factory):
         "splits": {"val": 130, "test": 60},
         "shard_samples": 100,
     }
-    return make_dataset(parse_recipe(recipe), tmp_path_factory.mktemp("precision") / "store")
+    with eagerly():
+        return make_dataset(parse_recipe(recipe), tmp_path_factory.mktemp("precision") / "store")
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +70,17 @@ def test_policies_keep_their_budgets_and_survive_their_file(made):
         np.testing.assert_array_equal(getattr(again, field.name), getattr(found, field.name))
     for one, two in zip(again.surrogates, found.surrogates, strict=True):
         np.testing.assert_array_equal(one.table, two.table)
+
+
+@pytest.mark.long
+def test_the_task_gives_the_same_policies(made, store, tmp_path):
+    data = {"task": "policies", "name": "p", "weights": WEIGHTS, "dataset": "precision"}
+    data["precision"] = {**SMALL, "savings": (75, 95, 5)}
+    card = train(parse_training(data), store, tmp_path / "p", lambda line: None)
+    assert card["policies"]["file"] == "precision.npz" and card["weights"] == WEIGHTS
+    again = PolicySet.load(tmp_path / "p" / "precision.npz")
+    np.testing.assert_array_equal(again.policies, made[1].policies)
+    np.testing.assert_array_equal(again.omega, made[1].omega)
 
 
 def test_rates_are_those_of_the_formula(store):

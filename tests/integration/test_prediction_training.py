@@ -9,15 +9,14 @@ from tolerances import FLOAT32
 from benchmarks import cli
 from benchmarks.dataset import make_dataset
 from benchmarks.runner import run
-from benchmarks.train_prediction import train_prediction
-from benchmarks.train_wifo_cf import train_wifo_cf
+from benchmarks.train import train
 from receivers.feedback.wifo_cf import WiFoCfFeedback
 from receivers.models.history import from_history, to_history
 from receivers.prediction.network import NetworkPredictor
 from receivers.training.data.sequences import PredictionBatches
-from receivers.training.fit_prediction import halves, prediction_nmse, split_samples
-from receivers.training.prediction_recipe import parse_prediction
-from receivers.training.wifo_cf_recipe import parse_wifo_cf
+from receivers.training.recipe import parse_training, task_of
+from receivers.training.stores import split_samples
+from receivers.training.tasks.prediction import halves, prediction_nmse
 from receivers.weights.folder import TrainedModel, TrainedPredictor, zoo_names
 from scenarios.dataset import parse_recipe
 from simulator.core.errors import ConfigError, StoreError
@@ -34,6 +33,7 @@ DATA = {
 }
 WIFO = {"size": 16, "depth": 1, "decoder_depth": 1, "num_heads": 2}  # what TensorFlow compiles takes the time
 RECIPE = {
+    "task": "prediction",
     "name": "net",
     "datasets": ["four", "two"],
     "model": {"name": "wifo", "params": WIFO},
@@ -66,7 +66,7 @@ def stores(tmp_path_factory):
 def teacher(stores, tmp_path_factory):
     folder = tmp_path_factory.mktemp("teacher") / "teacher"
     recipe = {**RECIPE, "name": "teacher", "epochs": 1, "model": {"name": "wifo", "params": {**WIFO, "size": 32}}}
-    train_prediction(parse_prediction(recipe), stores[:2], folder, quiet)
+    train(parse_training(recipe), stores[:2], folder, quiet)
     return folder
 
 
@@ -114,10 +114,10 @@ class TestTraining:
     @pytest.mark.parametrize("kind", ["none", pytest.param("mcakd", marks=pytest.mark.long)])
     def test_it_learns_and_the_card_says_what_was_measured(self, kind, stores, teacher, tmp_path):
         section = {} if kind == "none" else {"distill": {"teacher": str(teacher), "kind": kind, "autonomous": 1}}
-        recipe = parse_prediction(
+        recipe = parse_training(
             {**RECIPE, **section, **({"tasks": ["random", "time"], "rotate": True} if kind == "none" else {})}
         )
-        card = train_prediction(recipe, stores[:2], tmp_path / "net", quiet)
+        card = train(recipe, stores[:2], tmp_path / "net", quiet)
         curve = card["training"]["curve"]
         assert len(curve) == 2 and curve[-1]["val_loss"] < curve[0]["val_loss"]
         assert (card["task"], card["history_slots"], card["max_history_slots"], card["horizon_slots"]) == (
@@ -132,26 +132,26 @@ class TestTraining:
     @pytest.mark.long
     def test_an_interrupted_run_ends_with_the_same_weights(self, stores, teacher, tmp_path):
         distill = {"teacher": str(teacher), "autonomous": 1}
-        recipe = parse_prediction({**RECIPE, "distill": distill, "epochs": 3, "validate_every": 2})
+        recipe = parse_training({**RECIPE, "distill": distill, "epochs": 3, "validate_every": 2})
 
         def stop(line):
             if line.startswith("epoch 1"):
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            train_prediction(recipe, stores[:2], tmp_path / "twice", stop)
-        again = train_prediction(recipe, stores[:2], tmp_path / "twice", quiet)
-        once = train_prediction(recipe, stores[:2], tmp_path / "once", quiet)
+            train(recipe, stores[:2], tmp_path / "twice", stop)
+        again = train(recipe, stores[:2], tmp_path / "twice", quiet)
+        once = train(recipe, stores[:2], tmp_path / "once", quiet)
         drop = lambda card: [{k: v for k, v in e.items() if k != "seconds"} for e in card["training"]["curve"]]  # noqa: E731
         assert drop(again) == drop(once) and again["test"] == once["test"]
         assert ["val_loss" in entry for entry in once["training"]["curve"]] == [False, True, True]
         with pytest.raises(StoreError, match="another recipe"):
-            train_prediction(recipe.model_copy(update={"seed": 9}), stores[:2], tmp_path / "once", quiet)
+            train(recipe.model_copy(update={"seed": 9}), stores[:2], tmp_path / "once", quiet)
 
     def test_sequence_networks_learn_one_task_on_some_antennas(self, stores, tmp_path):
-        recipe = parse_prediction({**RECIPE, **LSTM, "datasets": ["four", "two", "eight"], "epochs": 1})
-        train_prediction(recipe, stores, tmp_path / "all", quiet)
-        card = train_prediction(recipe.model_copy(update={"antennas": 1}), stores, tmp_path / "lstm", quiet)
+        recipe = parse_training({**RECIPE, **LSTM, "datasets": ["four", "two", "eight"], "epochs": 1})
+        train(recipe, stores, tmp_path / "all", quiet)
+        card = train(recipe.model_copy(update={"antennas": 1}), stores, tmp_path / "lstm", quiet)
         assert set(card["test"]["by_data_set"]["four"]) == {"time"} and card["history_slots"] == 1
 
     def test_from_the_command_line(self, stores, tmp_path, capsys):
@@ -162,16 +162,22 @@ class TestTraining:
         command = ["train", str(path), "--store", str(stores[0].folder.parent), "--out", str(tmp_path / "net")]
         cli.app(command, standalone_mode=False)
         out = capsys.readouterr().out
-        assert "epoch 1/1: loss" in out and "test, two: time" in out
+        assert "epoch 1/1: loss" in out and "test, two, time: nmse -" in out
 
 
 @pytest.mark.long
 def test_wifo_cf_from_data_sets_to_reports_in_the_link(stores, tmp_path):
     params = {"dim": 8, "depth": 1, "decoder_depth": 1, "num_heads": 2, "patch_dim": 16, "num_experts": 2, "top_k": 1}
     params |= {"conv_dim": 4, "patches": [[2, 4]], "pad": True}
-    recipe = {"name": "cf", "datasets": ["four"], "model": {"name": "wifo_cf", "params": params}, "batch_size": 16}
+    recipe = {
+        "task": "wifo_cf",
+        "name": "cf",
+        "datasets": ["four"],
+        "model": {"name": "wifo_cf", "params": params},
+        "batch_size": 16,
+    }
     recipe |= {"epochs": 2, "learning_rate": 3e-3, "users": 2}
-    card = train_wifo_cf(parse_wifo_cf(recipe), stores[:1], tmp_path / "cf", quiet)
+    card = train(parse_training(recipe), stores[:1], tmp_path / "cf", quiet)
     scores = card["test"]["by_data_set"]["four"]
     assert scores["bits"]["num_samples"] == 16 and scores["report_bits"] == 10
     assert card["training"]["curve"][1]["val_loss"] < card["training"]["curve"][0]["val_loss"]
@@ -184,7 +190,7 @@ def test_wifo_cf_from_data_sets_to_reports_in_the_link(stores, tmp_path):
     assert 10 * np.log10(error.mean()) == pytest.approx(scores["bits"]["nmse_db"], abs=0.01)
     for change, message in (({"users": 3}, "batch_size"), ({"bits": 1}, "spread"), ({"colour": 1}, "colour")):
         with pytest.raises(ConfigError, match=message):
-            parse_wifo_cf({**recipe, **change})
+            parse_training({**recipe, **change})
 
 
 @pytest.mark.parametrize(
@@ -201,18 +207,19 @@ def test_wifo_cf_from_data_sets_to_reports_in_the_link(stores, tmp_path):
 )
 def test_wrong_recipes(changes, message):
     with pytest.raises(ConfigError, match=message):
-        parse_prediction({**RECIPE, **changes})
+        recipe = parse_training({**RECIPE, **changes})
+        task_of(recipe.task)(recipe)
 
 
 def test_wrong_data_and_networks(stores, teacher, tmp_path):
     with pytest.raises(ConfigError, match="--store"):
-        train_prediction(parse_prediction({**RECIPE, "datasets": ["two", "four"]}), stores[:2], tmp_path, quiet)
+        train(parse_training({**RECIPE, "datasets": ["two", "four"]}), stores[:2], tmp_path, quiet)
     with pytest.raises(ConfigError, match=r"model\.params"):
         section = {"name": "wifo", "params": {"colour": 1}}
-        train_prediction(parse_prediction({**RECIPE, "model": section}), stores[:2], tmp_path, quiet)
+        train(parse_training({**RECIPE, "model": section}), stores[:2], tmp_path, quiet)
     with pytest.raises(ConfigError, match="weights"):
         bad = {"teacher": "csinet-250"}  # weights of another task
-        train_prediction(parse_prediction({**RECIPE, "distill": bad}), stores[:2], tmp_path, quiet)
+        train(parse_training({**RECIPE, "distill": bad}), stores[:2], tmp_path, quiet)
     with pytest.raises(ConfigError, match=r"weights: got '.*\(for prediction\)'"):
         TrainedModel(str(teacher))
     assert not set(zoo_names()) & set(zoo_names("prediction"))

@@ -106,7 +106,7 @@ def gone(group):
 
 
 @pytest.mark.long
-def test_interrupted_then_killed_then_resumed_is_byte_identical(finished, tmp_path):
+def test_interrupted_then_killed_then_resumed_is_byte_identical(finished, tmp_path, run_here):
     process = started(tmp_path)
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
@@ -125,7 +125,7 @@ def test_interrupted_then_killed_then_resumed_is_byte_identical(finished, tmp_pa
     # Files of a process that was killed while writing are not taken for results.
     (done[0].parent / f".chunk-{BLOCK * (CHUNKS - 1):08d}-{BLOCK}.npz.4711").write_bytes(b"half")
 
-    benchmarks.run(tmp_path / "s.yaml", out=tmp_path / "out", workers=2, resume=True, report=False)
+    benchmarks.run(tmp_path / "s.yaml", out=tmp_path / "out", resume=True, report=False)
     assert (tmp_path / "out" / "results.csv").read_bytes() == finished
     assert {path: path.stat().st_mtime_ns for path in done} == times  # nothing was computed twice
 
@@ -151,14 +151,14 @@ def test_a_killed_worker_is_replaced(finished, tmp_path):
 
 def test_a_worker_that_always_dies_ends_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/bin/false")
-    with pytest.raises(engines.WorkerFault, match=r"died 3 times on drops 0 to 31 .*--workers"):
+    with pytest.raises(engines.WorkerError, match=r"died 3 times on drops 0 to 31 .*--workers"):
         benchmarks.run(written(tmp_path), out=tmp_path / "out", workers=1, report=False)
     assert chunks(tmp_path / "out") == []
 
 
 def test_a_worker_that_cannot_start_ends_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
-    with pytest.raises(engines.WorkerFault, match=r"cannot be started .*/nowhere/python"):
+    with pytest.raises(engines.WorkerError, match=r"cannot be started .*/nowhere/python"):
         benchmarks.run(written(tmp_path), out=tmp_path / "out", workers=2, report=False)
 
 
@@ -166,7 +166,7 @@ def test_errors_of_a_worker_reach_the_user(tmp_path):
     """A fault carries its trace; what the user can mend comes as CsilinkError."""
     unit = runner._plan(load_points(written(tmp_path))[1][0], tmp_path)[0]
     fault = engines._judge({"error": "boom", "user": False, "trace": "Traceback: boom"}, unit)
-    assert isinstance(fault, engines.WorkerFault) and "Traceback" in str(fault)
+    assert isinstance(fault, engines.WorkerError) and "Traceback" in str(fault)
     mistake = engines._judge({"error": "x: got 1; allowed: 2", "user": True, "trace": ""}, unit)
     assert isinstance(mistake, engines.CsilinkError) and str(mistake) == "x: got 1; allowed: 2"
 

@@ -60,10 +60,8 @@ def files(cache):
         ),
     ],
 )
-def test_closed_forms(name, params, changes):
+def test_closed_forms(name, params, changes, eager):
     source = registry.build("channels", name, geometry(**changes), **params)
-    if name != "rayleigh":  # XLA takes longer to compile than these draws
-        source._function = tf.function(source._response)
     h = source.sample(10_000, seed=1)
     assert_mean(np.mean(np.abs(h) ** 2, axis=(1, 2, 3, 4, 5)), source.mean_power())
 
@@ -93,7 +91,7 @@ def test_of_a_store(tmp_path):
 
 @pytest.mark.long
 @pytest.mark.parametrize("changes", [{}, {"panel": Panel(1)}])
-def test_of_a_sector_without_path_loss(changes):
+def test_of_a_sector_without_path_loss(changes, eager):
     """Element gains, K-factors and polarisations: moderate spread, so that plain draws say something."""
     source = registry.build("channels", "umi", geometry(**changes), pathloss=False)
     h = source.sample(3000, seed=5)
@@ -102,6 +100,11 @@ def test_of_a_sector_without_path_loss(changes):
     error = np.hypot(power.std() / np.sqrt(len(power)), np.std(found, ddof=1) / np.sqrt(12))
     assert abs(power.mean() - np.mean(found)) < SIGMAS * error
     assert error / power.mean() < 0.08
+
+
+def estimates_needed(found):
+    """Number for a 95 % half-width of 0.05 dB, by the spread of a few (known to 25 %)."""
+    return (1.96 * np.std(found, ddof=1) / np.mean(found) / (10 ** (normalization.HALF_WIDTH_DB / 10) - 1)) ** 2
 
 
 @pytest.mark.long
@@ -124,6 +127,13 @@ def test_of_a_sector(name):
     error = np.hypot(np.std(found, ddof=1) / np.sqrt(12), np.std(full, ddof=1) / np.sqrt(5))
     assert abs(np.mean(full) - np.mean(found)) < SIGMAS * error
     assert error / np.mean(found) < 0.1
+    assert estimates_needed(found) < 200
+
+
+@pytest.mark.long
+def test_few_estimates_are_needed():
+    """For 0.05 dB: some 40 of UMi; the limit is 1000."""
+    assert estimates_needed(list(islice(registry.build("channels", "umi", geometry()).power_estimates(), 8))) < 200
 
 
 class Known(ChannelSource):
@@ -202,17 +212,19 @@ def scenario(seed, **changes):
 
 
 @pytest.mark.long
-def test_seeds_agree():
-    """One factor for all seeds, within 0.05 dB of the law's; rates of three seeds agree within their intervals."""
+def test_seeds_agree(eager, monkeypatch):
+    """One factor for all seeds, here a rough one; rates of three seeds agree within their intervals."""
+    monkeypatch.setattr(normalization, "HALF_WIDTH_DB", 0.3)
+    monkeypatch.setattr(sector_power, "_POSITIONS", 50_000)
+    monkeypatch.setattr(sector_power, "_DROPS", 500)
     draws = [ChannelDraw(Point(scenario(seed), {})) for seed in (1, 2, 3)]
     rates, scales = [], []
     for draw in draws:
-        draw._source = draws[0]._source  # compiled once
         h = draw.block(0, 150)
         scales.append(draw._scale)
         rates.append(np.log2(1 + 100 * np.sum(np.abs(h[:, 0, 0, :, 0, 0]) ** 2, axis=1)))
     assert len(set(scales)) == 1
-    assert mean_power(parse_channel({"model": "umi"}), scenario(1).geometry).half_width_db < 0.05
+    assert mean_power(parse_channel({"model": "umi"}), scenario(1).geometry).half_width_db < 0.3
     for a, b in ((0, 1), (0, 2), (1, 2)):
         error = np.hypot(*(np.std(rates[i]) / np.sqrt(len(rates[i])) for i in (a, b)))
         assert abs(np.mean(rates[a]) - np.mean(rates[b])) < 3 * error

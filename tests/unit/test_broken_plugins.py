@@ -155,5 +155,23 @@ def test_a_broken_model_does_not_end_the_table_of_costs(guest, monkeypatch, caps
 
     guest("models", "def f(:")
     monkeypatch.setattr(registry, "names", lambda kind: ["csinet", "guest"])
+    monkeypatch.setattr(cost, "LATENTS", (32,))
     assert set(cost.cost_table()["model"]) == {"csinet"}
     assert "plug-in 'guest' (entry point csilink.models" in capsys.readouterr().err
+
+
+def test_a_model_is_counted_once_until_its_text_changes(monkeypatch, tmp_path):
+    from benchmarks import cost
+
+    monkeypatch.setenv("CSILINK_CACHE", str(tmp_path))
+    monkeypatch.setattr(registry, "names", lambda kind: ["csinet"])
+    monkeypatch.setattr(cost, "LATENTS", (64, 32))
+    counted = []
+    monkeypatch.setattr(cost, "_row", lambda name, latents: counted.append(latents) or {"model": name, "x": latents})
+    first = cost.cost_table()
+    assert cost.cost_table().equals(first) and list(first["x"]) == [64, 32] == counted
+    monkeypatch.setattr(cost, "package_source", lambda module: "another text")
+    cost.cost_table()
+    assert counted == 2 * [64, 32]
+    monkeypatch.setenv("CSILINK_CACHE", "/dev/null")  # no cache: counted all the same
+    assert cost.cost_table().equals(first) and len(counted) == 6

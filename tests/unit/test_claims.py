@@ -8,12 +8,10 @@ import pytest
 
 from benchmarks import dataset
 from benchmarks.claim import FILE, claimed, differences
-from benchmarks.codebook import make_codebook
 from benchmarks.data_sets import store_folder
 from benchmarks.dataset import make_dataset
 from benchmarks.papers.stores import paper_store
 from benchmarks.train import train
-from receivers.training.codebook_recipe import parse_codebook
 from receivers.training.recipe import parse_training
 from scenarios.dataset import parse_recipe
 from simulator.core.errors import ConfigError, StoreError
@@ -23,12 +21,12 @@ from simulator.data.layout import ChannelLayout
 from simulator.data.store import ChannelStore
 from simulator.data.writer import StoreWriter
 
-BOOK = {"name": "cb", "environments": {"one": "data"}, "bits": 4, "method": "lbg"}
+BOOK = {"task": "codebook", "name": "cb", "environments": {"one": "data"}, "bits": 4, "method": "lbg"}
 KLT = {
+    "task": "klt",
     "name": "k",
     "dataset": "data",
     "num_delays": 4,
-    "batch_size": 2,
     "model": {"name": "klt", "params": {"num_components": 8}},
 }
 
@@ -46,21 +44,21 @@ def stored(folder, seed, name="data"):
 def test_a_finished_codebook_belongs_to_its_recipe_and_store(tmp_path):
     one, two = stored(tmp_path / "1", 1), stored(tmp_path / "2", 2)
     folder = tmp_path / "cb"
-    made = make_codebook(parse_codebook(BOOK), {"one": one}, folder)
+    made = train(parse_training(BOOK), one, folder)
     before = {path: path.read_bytes() for path in folder.iterdir()}
-    assert made.card.made_by["environments"]["one"]["store"]["sha256"] == one.hash != two.hash
-    assert made.card.made_by["csilink"]
+    assert made["made_by"]["environments"]["one"]["store"]["sha256"] == one.hash != two.hash
+    assert made["made_by"]["csilink"]
     with pytest.raises(StoreError, match=r"cb: made with another recipe or inputs \(recipe\.bits: 4 -> 5\)"):
-        make_codebook(parse_codebook({**BOOK, "bits": 5}), {"one": one}, folder)
+        train(parse_training({**BOOK, "bits": 5}), one, folder)
     with pytest.raises(StoreError, match=r"cb: made with another recipe or inputs \(stores\.one: other content\)"):
-        make_codebook(parse_codebook(BOOK), {"one": two}, folder)
-    make_codebook(parse_codebook(BOOK), {"one": one}, folder)
+        train(parse_training(BOOK), two, folder)
+    train(parse_training(BOOK), one, folder)
     assert {path: path.read_bytes() for path in folder.iterdir()} == before
     with held(folder), pytest.raises(StoreError, match="writes here"):
-        make_codebook(parse_codebook(BOOK), {"one": one}, folder)
+        train(parse_training(BOOK), one, folder)
     (folder / FILE).unlink()  # of a csilink that noted no inputs
     with pytest.raises(StoreError, match="inputs that were not noted"):
-        make_codebook(parse_codebook(BOOK), {"one": one}, folder)
+        train(parse_training(BOOK), one, folder)
 
 
 def test_finished_weights_belong_to_their_recipe_and_store(tmp_path):
@@ -82,7 +80,7 @@ def test_weights_to_start_at_are_an_input(tmp_path):
 
     store = stored(tmp_path / "1", 1)
     train(parse_training(KLT), store, tmp_path / "k")
-    network = {**KLT, "model": {"name": "csinet"}, "init": str(tmp_path / "k")}
+    network = {**KLT, "task": "autoencoder", "model": {"name": "csinet"}, "init": str(tmp_path / "k")}
     before = training_inputs(parse_training(network), {"data": store})
     card = tmp_path / "k" / "card.json"
     card.write_text(card.read_text().replace('"description": ""', '"description": "other"'))

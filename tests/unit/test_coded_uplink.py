@@ -168,7 +168,7 @@ def test_segments_are_used_when_the_last_has_come(rng, coded):
     reporting = {"perfect": Reporting(scheme, own), "ideal": Reporting(scheme, UplinkModel(delay_slots=1))}
     link = Link(config, PerfectEstimator(), reporting, {}, (10.0,))
     result = outcome(link, h, "perfect")
-    assert link.num_slots == 1 + 1 + 2 and result.h.shape[4] == 9
+    assert result.h.shape[4] == 9  # of 12, without delay and the first report: 1 + 2
     for k in range(9):
         slot = 3 + k
         newest = 3 * ((slot - 1 - 2) // 3)
@@ -369,4 +369,8 @@ def test_a_gnb_that_predicts_wants_a_report_in_every_slot():
     with pytest.raises(ConfigError, match=r"predict\.at: got 'gnb'; allowed: ue; .* these take 5"):
         build_link(parse_scenario(data))
     data["feedback"][0]["predict"]["at"] = "ue"
-    assert build_link(parse_scenario(data)).num_slots == 5
+    data["time"]["num_slots"] = 5
+    build_link(parse_scenario(data))
+    data["time"]["num_slots"] = 4
+    with pytest.raises(ConfigError, match=r"^time\.num_slots: got 4; allowed: at least 5 .* takes 5 slots"):
+        build_link(parse_scenario(data))

@@ -85,7 +85,7 @@ SAFE = r"temporary|\((file|content|buffer|data)\b|to_csv\(index|rename\(columns"
 OWN_WAY = {
     *("benchmarks/export.py", "benchmarks/export_folder.py", "benchmarks/export_graph.py"),
     *("benchmarks/export_runtime.py", "benchmarks/speed/stores.py"),
-    *("benchmarks/papers/rp_mpq/latency.py", "benchmarks/papers/tiny_wifo/latency.py"),
+    "benchmarks/papers/kit/latency.py",
     *("simulator/phy/site_trace.py", "scenarios/scripts/sweep_snr_and_bits.py"),
 }
 

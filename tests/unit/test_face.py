@@ -3,6 +3,8 @@
 import doctest
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +29,7 @@ from simulator.core.types import CsiEstimate, CsiReconstruction, CsiReport
 from simulator.phy.rayleigh import Rayleigh
 from simulator.precoding.linear import Mrt, Zf
 
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = {
     "name": "small",
     "carrier": {"num_rb": 4},
@@ -92,14 +95,17 @@ def test_a_module_of_the_same_name_is_explained(name, tmp_path):
     """A file, a package, and a folder without Python, which does no harm."""
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("x = 1\n")
-    done = python("import csilink; print(csilink.__version__)", path=tmp_path)
+    module, command = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]["csilink"].split(":")
+    script = f"import sys; from {module} import {command}; sys.argv[1:] = ['--version']; sys.exit({command}())"
     room = name.split("/")[0].removesuffix(".py")
-    if name.endswith("txt"):
-        assert done.returncode == 0, done.stderr
-        return
-    assert done.returncode == 1
-    said = done.stderr.splitlines()[-1]
-    assert said.startswith(f"ImportError: csilink needs its own package '{room}'") and str(tmp_path) in said
+    for code in ("import csilink; print(csilink.__version__)", script):  # what an installed script does
+        done = python(code, path=tmp_path)
+        if name.endswith("txt"):
+            assert done.returncode == 0, done.stderr
+            continue
+        assert done.returncode == 1
+        said = done.stderr.splitlines()[-1]
+        assert said.startswith(f"ImportError: csilink needs its own package '{room}'") and str(tmp_path) in said
 
 
 def test_command_line():

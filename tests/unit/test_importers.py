@@ -1,5 +1,4 @@
-"""Every importer against an independent loop on files made here; third-party files where their folder is given; and bad
-files, each a clear error."""
+"""Every importer against an independent loop on files made here, third-party files, bad files."""
 
 import io
 import json
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 import scipy.io
 
+from csilink import testing
 from simulator.core import registry
 from simulator.core.errors import ConfigError, CsilinkError, StoreError
 from simulator.core.types import Panel
@@ -655,8 +655,11 @@ def test_deepmimo_parts_of_a_base_station_and_transmit_power(tmp_path, rng):
 
 
 def test_deepmimo_generator_output_and_folder_agree(tmp_path, rng):
-    """The official array [user, UE antenna, antenna, subcarrier]: n1 runs fastest, divided by sqrt(subcarriers), from
-    the carrier upwards, without paths longer than a symbol (16 / 10 MHz here); made by the loop of rays."""
+    """The official array is [user, UE antenna, antenna, subcarrier]; here the loop of rays makes it.
+
+    n1 runs fastest, divided by sqrt(subcarriers), from the carrier upwards, without paths longer than a symbol
+    (16 / 10 MHz here).
+    """
     matrices, _ = native_folder(tmp_path / "d", rng, counts=(3, 2, 1, 7))
     official = np.zeros((4, 1, 6, 16), np.complex64)
     for user, matrix in enumerate(matrices):
@@ -989,3 +992,52 @@ def test_the_store_of_an_import_opens_in_the_link(tmp_path, rng):
     cost_files(tmp_path, rng)
     store = imported("cost2100", tmp_path, tmp_path / "s", environment="outdoor")
     assert ChannelStore(store.folder).hash == store.hash
+
+
+# The contract --------------------------------------------------------------------------------------------------------
+
+
+def cost_case(folder, rng):
+    cost_files(folder, rng)
+    return folder, {"environment": "outdoor"}
+
+
+def deepmimo_case(folder, rng):
+    native_folder(folder / "scene", rng)
+    return folder / "scene", {"n1": 2, "num_subcarriers": 4, "bandwidth_hz": 10e6}
+
+
+def generic_case(folder, rng):
+    path, params = write_form(folder, "npz parts", gaussian(rng, 6, 5, 4))
+    return path, {**params, "spacing_hz": 15e3}
+
+
+def quadriga_case(folder, rng):
+    for name in "ab":
+        np.savez(folder / f"{name}.npz", h=gaussian(rng, 4, 1, 2, 2), site_id=np.array([0, 0, 1, 1]))
+    return folder, {}
+
+
+def wifo_case(folder, rng):
+    for split in ("test", "val"):
+        wifo_file(folder / f"X_{split}.mat", rng, f"X_{split}", form="mat5")
+    return folder, {"n1": 4, "n2": 2, "spacing_hz": 90e3, "slot_s": 1e-3}
+
+
+# A small folder or file of every format, and the parameters of its importer.
+CASES = {
+    "cost2100": cost_case,
+    "deepmimo": deepmimo_case,
+    "generic": generic_case,
+    "quadriga": quadriga_case,
+    "wifo": wifo_case,
+}
+
+
+@pytest.mark.parametrize("check", testing.IMPORTER_CHECKS)
+@pytest.mark.parametrize("name", registry.names("importers"))
+def test_contract(tmp_path, rng, name, check):
+    assert name in CASES, f"give the importer {name!r} an entry in CASES"
+    (tmp_path / "files").mkdir()
+    path, params = CASES[name](tmp_path / "files", rng)
+    check(testing.Part("importers", name, path, **params), rng)

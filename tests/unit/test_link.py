@@ -411,6 +411,15 @@ def test_delay_without_enough_slots_is_named(rng):
         outcomes(a_link, channel(rng))
 
 
+@pytest.mark.parametrize("axis", range(6))
+def test_empty_channels_are_refused(rng, axis):
+    h = channel(rng)
+    with pytest.raises(ConfigError, match=r"^h: got \[.*0.*\]; allowed: \[batch, user, .*, each at least 1"):
+        outcomes(link(config()), np.take(h, [], axis=axis))
+    with pytest.raises(ConfigError, match=r"^h: got \[3, 3, 1, 8, 5\]"):
+        outcomes(link(config()), h[..., 0, :])
+
+
 def test_lost_reports_and_delay_together(rng):
     """The gNB falls back on the last report that had arrived before the delay."""
     h = channel(rng, batch=40, users=1, slots=5)

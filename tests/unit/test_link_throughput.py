@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
 from receivers.estimation.perfect import PerfectEstimator
 from receivers.feedback.etype2 import EnhancedTypeTwoFeedback
 from receivers.feedback.perfect import PerfectFeedback
-from simulator.core.types import CsiConfig, CsiReport, Panel
+from simulator.core.types import CsiConfig, CsiEstimate, CsiReport, Panel
 from simulator.link import Link
 from simulator.nr.mcs import cqi_table, mcs_table
 from simulator.phy.bler import EesmBler
 from simulator.precoding.linear import Mrt, Zf
+from simulator.reporting.reporting import Reporting
 from simulator.reporting.uplink import UplinkModel
 from simulator.throughput.blocks import Throughput
-from simulator.throughput.cqi import alone
+from simulator.throughput.cqi import Cqi, alone
 from tests.links import over
 
 CONFIG = CsiConfig(Panel(4, 2, 2), 2, 13, 360e3, 4, num_layers=2)
@@ -119,6 +122,44 @@ class Inverted(UplinkModel):
         bits = report.bits.copy()
         bits[..., self.position] ^= 1
         return CsiReport(bits, report.num_bits), np.zeros(report.num_bits.shape, bool)
+
+
+class Counting(EnhancedTypeTwoFeedback):
+    """Counts the reports that its twin at the gNB reconstructs."""
+
+    counted: ClassVar[list[int]] = []
+
+    def reconstruct(self, report):
+        self.counted.append(report.num_bits.size)
+        return super().reconstruct(report)
+
+
+class SomeInverted(UplinkModel):
+    """Inverts the last bit of some reports, or of none, and always makes new arrays."""
+
+    def transmit(self, report, *, seed):
+        bits = report.bits.copy()
+        for drop in self.scheme or ():
+            bits[drop, 0, report.num_bits[drop, 0] - 1] ^= 1
+        return CsiReport(bits, report.num_bits), np.zeros(report.num_bits.shape, bool)
+
+
+@pytest.mark.parametrize("inverted", [(), (1, 5)])
+def test_a_report_with_a_cqi_is_reconstructed_once(model, rng, inverted):
+    """The UE reads its own report for the CQI; the gNB needs only those again whose bits changed on the way."""
+    scheme = Counting(CONFIG, combination=2)
+    h = channel(rng, 6, slots=1)
+    Counting.counted.clear()
+    uplink = SomeInverted(scheme=inverted)
+    reporting = Reporting(scheme, uplink)
+    csi = CsiEstimate(h[..., 0, :], np.zeros((6, 2), np.float32))
+    known = reporting.run(None, csi, (6, 1), seed=1, cqi=Cqi(link(model).throughput, CONFIG, (5.0,)).at_ue)
+    assert Counting.counted == [12] + [4] * bool(inverted)
+    sent = scheme.report(csi)
+    for drop in inverted:
+        sent.bits[drop, 0, sent.num_bits[drop, 0] - 1] ^= 1
+    np.testing.assert_array_equal(known.csi.w, EnhancedTypeTwoFeedback(CONFIG, combination=2).reconstruct(sent).w)
+    assert (known.csi.w[list(inverted), 0] != 0).any() or not inverted
 
 
 def test_the_gnb_reads_the_cqi_from_the_bits(model, rng):

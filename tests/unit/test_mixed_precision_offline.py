@@ -1,7 +1,6 @@
 """Offline stage of mixed precision: quantised weights, policies, divergences, traces of Hessians."""
 
 import itertools
-import json
 import math
 
 import keras
@@ -11,11 +10,11 @@ from scipy.integrate import quad
 from scipy.special import rel_entr, softmax
 from scipy.stats import norm
 
+from receivers.models.losses import mse_loss
 from receivers.precision import hessian
 from receivers.precision.hessian import hessian_traces
 from receivers.precision.policies import best_policies, latent_kl, representatives
 from receivers.quantization.weight_bits import WIDTHS, channel_axes, quantize_weight
-from receivers.training.losses import mse_loss
 from simulator.core.errors import ConfigError
 from tests.tolerances import SIGMAS
 
@@ -349,6 +348,7 @@ def linear_model(rng):
     return model, x, y
 
 
+@pytest.mark.backend
 def test_the_trace_of_a_linear_model_is_the_closed_form(rng):
     """The Hessian of the mean of squares is 2/4 E[x x^T] kron I; that of the bias is diagonal, so it has no noise."""
     model, x, y = linear_model(rng)
@@ -362,6 +362,7 @@ def test_the_trace_of_a_linear_model_is_the_closed_form(rng):
     assert (np.abs(both - [2.0, expected]) < SIGMAS * errors).all() and (errors < 0.05 * expected).all()
 
 
+@pytest.mark.backend
 def test_batches_are_averaged_and_seeds_repeat(rng):
     model, x, y = linear_model(rng)
     runs = [
@@ -420,6 +421,7 @@ def full_hessian(weights, chosen, x, y, step=1e-3):
     return out, [slice(a, b) for a, b in itertools.pairwise(ends)]
 
 
+@pytest.mark.backend
 def test_the_traces_of_a_deep_network_are_those_of_its_full_hessian(rng):
     model, x, y = deep_model(rng)
     weights = [np.float64(w) for w in model.get_weights()]
@@ -486,32 +488,3 @@ def test_traces_refuse_what_has_no_meaning(change, field, rng):
     with pytest.raises(ConfigError) as error:
         hessian_traces(model, mse_loss, **arguments)
     assert error.value.field == field
-
-
-BACKEND_CODE = """
-import json
-import sys
-import numpy as np
-import keras
-from receivers.precision.hessian import hessian_traces
-from receivers.training.losses import mse_loss
-from tests.unit.test_mixed_precision_offline import deep_model
-
-model, x, y = deep_model(np.random.default_rng(7))
-before = model.get_weights()
-trace, error = hessian_traces(model, mse_loss, x, y, model.trainable_variables, probes=6, seed=3, batch_size=20)
-same = all(np.array_equal(a, b) for a, b in zip(before, model.get_weights()))
-loaded = "tensorflow" in set(sys.modules) - MODULES_BEFORE
-print(json.dumps([keras.backend.backend(), same, loaded, trace.tolist(), error.tolist()]))
-"""
-
-
-@pytest.mark.parametrize("backend", ["jax", pytest.param("torch", marks=pytest.mark.slow)])
-@pytest.mark.long
-def test_every_backend_finds_the_same_traces(backend, backends):
-    name, same, loaded, trace, error = json.loads(backends.run(backend, BACKEND_CODE).splitlines()[-1])
-    assert name == backend and same and not loaded
-    model, x, y = deep_model(np.random.default_rng(7))
-    ours = hessian_traces(model, mse_loss, x, y, model.trainable_variables, probes=6, seed=3, batch_size=20)
-    scale = np.abs(ours[0]).max()
-    np.testing.assert_allclose([trace, error], ours, atol=DIFFERENCE * scale)

@@ -122,7 +122,7 @@ def test_covariance_and_weighted_sum_against_loops(rng):
 
 def test_windows(rng):
     x = gaussian(rng, 2, 6, 3, 1, 4, 5)
-    found = windows(x, 4)
+    found = windows(x, 4, 1)
     assert found.shape == (2, 3, 3, 1, 4, 4, 5)
     for end in range(3):
         for age in range(4):

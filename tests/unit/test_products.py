@@ -31,6 +31,7 @@ def python(*arguments, **variables):
     )
 
 
+@pytest.mark.backend
 def test_products_of_this_process():
     if keras.backend.backend() == "tensorflow":
         assert not onednn_is_on()
@@ -66,6 +67,14 @@ def test_every_package_turns_it_off(package):
     code = f"import os, sys; import {package}; print(os.environ['{VARIABLE}'])"
     done = python("-W", "error", "-c", code, KERAS_BACKEND="jax")
     assert done.stdout.split() == ["0"], done.stderr
+
+
+@pytest.mark.long
+def test_no_module_of_receivers_needs_tensorflow_under_another_backend():
+    names = "(m.name for m in pkgutil.walk_packages(receivers.__path__, 'receivers.'))"
+    code = f"import importlib, pkgutil, sys, receivers; [importlib.import_module(n) for n in {names}]"
+    done = python("-c", f"{code}; print(sorted({{'tensorflow', 'sionna'}} & set(sys.modules)))", KERAS_BACKEND="jax")
+    assert done.stdout == "[]\n", done.stderr[-500:]
 
 
 @pytest.mark.long

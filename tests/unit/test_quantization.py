@@ -35,7 +35,6 @@ def soft(quantizer, x):
 
 def gradient(quantizer, x, weight):
     """Gradient of sum(weight * soft(x)) under the active backend."""
-
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 

@@ -11,27 +11,21 @@ import pytest
 from receivers.models.checked import _hints, build_checked
 from receivers.models.klt import Klt
 from receivers.precision.offline import parse_precision
-from receivers.training.codebook_recipe import parse_codebook
-from receivers.training.prediction_recipe import parse_prediction
-from receivers.training.recipe import TrainingRecipe, parse_training
-from receivers.training.wifo_cf_recipe import parse_wifo_cf
+from receivers.training.recipe import parse_training
 from scenarios.load import load_mapping
 from simulator.core import registry
 from simulator.core.errors import ConfigError
 
 FOLDER = Path(str(files("receivers"))) / "training/recipes"
-WIFO_CF = {"name": "cf", "datasets": ["d"], "model": {"name": "wifo_cf", "params": {}}, "bits": 5, "epochs": 2}
-RECIPES = {
-    "klt_mixed": parse_training,
-    "stqenet_100": parse_training,
-    "evt_120": parse_training,
-    "csinet_100_sum_rate": parse_training,
-    "wifo_mobility": parse_prediction,
-    "tiny_wifo_mobility": parse_prediction,
-    "lstm_mobility": parse_prediction,
-    "lbg_urban_b10": parse_codebook,
-    "lvm4cf_urban_b10": parse_codebook,
+WIFO_CF = {
+    "task": "wifo_cf",
+    "name": "cf",
+    "datasets": ["d"],
+    "model": {"name": "wifo_cf", "params": {}},
+    "bits": 5,
+    "epochs": 2,
 }
+RECIPES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 
 
 def places(data, start=()):
@@ -44,10 +38,9 @@ def places(data, start=()):
 @pytest.mark.parametrize("name", [*RECIPES, "wifo_cf"])
 def test_null_in_a_recipe(name):
     data = WIFO_CF if name == "wifo_cf" else load_mapping(FOLDER / f"{name}.yaml")
-    parse = parse_wifo_cf if name == "wifo_cf" else RECIPES[name]
-    parse(data)
+    recipe = parse_training(data)
     named = [place for place in places(data) if "params" not in place[:-1]]
-    fields = {(field,) for field in TrainingRecipe.model_fields} if parse is parse_training else set()
+    fields = {(field,) for field in type(recipe).model_fields}
     for place in (*named, *sorted(fields - set(named))):
         broken = copy.deepcopy(data)
         part = broken
@@ -55,11 +48,11 @@ def test_null_in_a_recipe(name):
             part = part[key]
         part[place[-1]] = None
         try:
-            parse(broken)  # null is what some fields have by default
+            parse_training(broken)  # null is what some fields have by default
         except ConfigError as error:
             assert error.field, place
     with pytest.raises(ConfigError):
-        parse(None or {})
+        parse_training(None)
 
 
 def test_null_in_precision():

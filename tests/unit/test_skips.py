@@ -33,7 +33,7 @@ def session(pytester, monkeypatch):
     monkeypatch.delenv("CI", raising=False)
     pytester.makeini("[pytest]\n")
     folder = pytester.mkdir("tests")
-    for name in ("conftest.py", "skips.py", "backends.py"):
+    for name in ("conftest.py", "skips.py"):
         (folder / name).write_text((HERE / name).read_text())
 
     def run(listed, *options, tests=TESTS):

@@ -94,7 +94,7 @@ def test_an_interrupted_import_leaves_nothing(tmp_path, moment):
 
 
 def test_a_killed_import_leaves_no_store(tmp_path):
-    """kill -9 in the middle: whatever is left cannot be opened, and the import can be run again."""
+    """Kill -9 in the middle: whatever is left cannot be opened, and the import can be run again."""
     code = f"""
 import sys, time, numpy as np
 sys.path.insert(0, {str(tmp_path)!r})
@@ -357,7 +357,7 @@ def two_path_store(folder, count=40):
 
 
 def test_statistics_of_a_known_channel(tmp_path):
-    """rms delay spread 400 ns, power 0 dB, correlation cos(pi 100 Hz t): 0.951 at 1 ms, 0.5 at 3.33 ms."""
+    """Rms delay spread 400 ns, power 0 dB, correlation cos(pi 100 Hz t): 0.951 at 1 ms, 0.5 at 3.33 ms."""
     store = two_path_store(tmp_path / "s")
     table = describe(store, "all").set_index("quantity")
     value = table.value.map(lambda text: float(text) if str(text).replace(".", "").replace("-", "").isdigit() else text)

@@ -57,7 +57,14 @@ def test_ten_losses_are_those_of_the_formula(decay, rng):
 
 
 def test_recipe_chooses(rng):
-    base = {"name": "a", "dataset": "d", "model": {"name": "csinet"}, "weight_decay": 0.2, "warmup_epochs": 0}
+    base = {
+        "task": "autoencoder",
+        "name": "a",
+        "dataset": "d",
+        "model": {"name": "csinet"},
+        "weight_decay": 0.2,
+        "warmup_epochs": 0,
+    }
     recipes = [parse_training({**base, **o}) for o in ({}, {"optimizer": {"name": "adam", "torch": True}})]
     ours, theirs = (build_optimizer(recipe, 1e-3, 2, 5) for recipe in recipes)
     assert type(ours) is keras.optimizers.AdamW and ours.weight_decay == 0.2

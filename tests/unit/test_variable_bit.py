@@ -24,7 +24,7 @@ from receivers.models.variable_bit import VariableBitTransformer
 from receivers.training.concrete import ConcreteBottleneck, with_lengths
 from receivers.training.data.images import EpochBatches, ImageView
 from receivers.training.distillation.outputs import Distillation, kl_loss, z_score
-from receivers.training.fit import build_model
+from receivers.training.images import build_model
 from receivers.training.recipe import ConcreteSection, DistillSection, parse_training
 from receivers.training.schedules import WarmRestarts
 from receivers.weights.folder import TrainedModel
@@ -171,21 +171,21 @@ def test_lengths_are_uniform_in_training_and_spread_in_validation():
 
 
 def test_lengths_of_a_step_depend_on_seed_and_epoch_alone(rng):
-    """The same from a data set in memory, read in any order, and from a stream."""
+    """The same from a data set in memory and from a stream."""
     images, layer = rng.standard_normal((60, 2, 3, 2)).astype(np.float32), bottleneck()
     plain = EpochBatches(images, 20, 1, 4)
-    batches = with_lengths(plain, layer, 1, 4)
+    batches = list(with_lengths(plain, layer, 1, 4))
     streamed = list(with_lengths(iter([plain[i] for i in range(3)]), layer, 1, 4))
-    assert len(batches) == len(streamed) == 3
-    lengths = {}
-    for index in (2, 0, 1):
-        (x, lengths[index]), y = batches[index]
+    assert len(batches) == len(streamed) == len(plain) == 3
+    for index, ((x, lengths), y) in enumerate(batches):
         np.testing.assert_array_equal(x, plain[index][0])
         np.testing.assert_array_equal(y, plain[index][1])
-        np.testing.assert_array_equal(lengths[index], streamed[index][0][1])
-    others = [with_lengths(plain, layer, seed, epoch)[0][0][1] for seed, epoch in ((2, 4), (1, 5))]
-    for other in (*others, lengths[1], lengths[2]):
-        assert (other != lengths[0]).any()
+        np.testing.assert_array_equal(lengths, streamed[index][0][1])
+    first, *rest = (lengths for (_, lengths), _ in batches)
+    for seed, epoch in ((2, 4), (1, 5)):
+        rest.append(next(with_lengths(plain, layer, seed, epoch))[0][1])
+    for other in rest:
+        assert (other != first).any()
 
 
 # Distillation --------------------------------------------------------------------------------------------------------
@@ -240,8 +240,11 @@ def test_the_divergence_is_half_the_variance_of_the_error(rng):
 
 
 def test_normalised_images_have_lost_their_scale(rng):
-    r"""NF-KD, Eqs. (3), (4): :math:`d/da` of the divergence to ``a * student`` is
-    :math:`\tau \sum_i (P_{S,i} - P_{T,i}) s_i` for raw images, 0 for z-scored ones."""
+    r"""NF-KD, Eqs. (3), (4).
+
+    :math:`d/da` of the divergence to ``a * student`` is
+    :math:`\tau \sum_i (P_{S,i} - P_{T,i}) s_i` for raw images, 0 for z-scored ones.
+    """
     teacher, student = images(rng, 4.0), images(rng, 6.0)
     raw, scored = (
         np.stack([array(kl_loss(change(teacher), change(np.float32(a) * student), TAU)) for a in (0.98, 1.0, 1.02)])
@@ -320,6 +323,7 @@ STORE = {
 }
 BITS, TAPS = 12, 6
 RECIPE = {
+    "task": "variable_bit",
     "name": "vb",
     "seed": 2,
     "dataset": "pairs",
@@ -513,6 +517,13 @@ def test_noisy_bits_flip_with_the_probability_of_their_log_odds(store, trained, 
         assert_mean(bits[..., bit] != (x > 0), expit(-abs(x)))
 
 
+def untrained(data, images):
+    """Training model of a recipe on some images."""
+    recipe = parse_training(data)
+    layer = ConcreteBottleneck(recipe.concrete, BITS)
+    return build_model(recipe, images, lambda autoencoder: layer)
+
+
 @pytest.mark.long
 def test_teachers_of_other_images_are_refused(store, trained):
     """Before anything is trained: what the teacher knows, and what it should know."""
@@ -520,11 +531,11 @@ def test_teachers_of_other_images_are_refused(store, trained):
     section = {"teacher": teacher}
     blank = np.zeros((20, 12, 16, 2), np.float32)
     fitting = {**RECIPE, "domain": "antenna_frequency", "distill": section}
-    assert build_model(parse_training(fitting), blank).distillation.teacher.num_latents == BITS
+    assert untrained(fitting, blank).distillation.teacher.num_latents == BITS
     for changes, shape, words in (
         ({"domain": "angular_delay"}, (12, 16), r"distill\.teacher.*domain antenna_frequency.*domain angular_delay$"),
         ({"scaling": "none"}, (12, 16), r"distill\.teacher.*scaling per_sample.*scaling none$"),
         ({}, (12, 32), r"distill\.teacher.*image 12 x 16.*image 12 x 32$"),
     ):
         with pytest.raises(ConfigError, match=words):
-            build_model(parse_training({**fitting, **changes}), np.zeros((20, *shape, 2), np.float32))
+            untrained({**fitting, **changes}, np.zeros((20, *shape, 2), np.float32))

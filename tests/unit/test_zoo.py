@@ -60,9 +60,14 @@ def test_every_weight_set_has_stored_scores():
     assert set(STORED) == set(zoo_scores.NAMES) == set(zoo_names()) | set(zoo_names("prediction")) | {"csirs-conv"}
 
 
-@pytest.mark.parametrize(
-    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.long) for n in zoo_scores.NAMES]
-)
+def marked(name):
+    """One weight set of each network runs under the other backends, too."""
+    family = [n for n in zoo_scores.NAMES if n.partition("-")[0] == name.partition("-")[0]]
+    marks = [pytest.mark.backend] if name == family[0] else []
+    return pytest.param(name, marks=marks if name in QUICK else [*marks, pytest.mark.long])
+
+
+@pytest.mark.parametrize("name", map(marked, zoo_scores.NAMES))
 def test_weights_score_on_stored_channels_as_when_they_were_shipped(name, samples):
     assert as_stored(name, samples(name)), {key: values.mean() for key, values in samples(name).items()}
 

@@ -1,20 +1,25 @@
-"""Measurements for the tables: networks, uniform widths, policies, controllers. Each is kept in one file."""
+"""RP-MPQ's trainings and tables: networks, uniform widths, policies, controllers, latency."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import spearmanr
 
 from benchmarks.intervals import half_width_of
-from benchmarks.papers.rp_mpq.networks import networks
+from benchmarks.papers.kit.latency import apart, deviation, milliseconds, runtimes
+from benchmarks.papers.kit.run import Run
+from benchmarks.papers.kit.training import Training
 from benchmarks.precision import Calibration, Outcome, calibration, make_policies, measure
 from benchmarks.saved import save_table
 from receivers.models.cost import count_cost
 from receivers.models.mixed_precision import MixedPrecisionEncoder
-from receivers.precision.control import calibrate, mixture_for, select, static_policy
+from receivers.precision.control import calibrate, choose, mixture_for, select, static_policy
 from receivers.precision.offline import parse_precision
 from receivers.precision.policy_set import FILE, PolicySet
 from receivers.precision.violation import hoyer_sparsity, importance, violation_cost
@@ -26,8 +31,43 @@ from simulator.core.units import lin_to_db
 from simulator.data.store import ChannelStore
 
 
-def structure(plan: dict[str, Any], data: str, store: ChannelStore, out: Path) -> pd.DataFrame:
+def network_name(model: str, ratio: str) -> str:
+    """Folder of a network, e.g. ``csinet-4`` for compression 1/4."""
+    return f"{model}-{ratio.removeprefix('1/')}"
+
+
+def networks(plan: dict[str, Any], data: str) -> list[tuple[str, str, str]]:
+    """Model, compression and folder name of every network of a data set."""
+    return [(m, ratio, network_name(m, ratio)) for m, ratios in plan["runs"][data].items() for ratio in ratios]
+
+
+def trainings(run: Run) -> Iterator[Training]:
+    """All networks of all data sets."""
+    for data in run.stores:
+        for recipe in recipes(run.plan, data, run.stores.data_set(data)):
+            yield Training(f"{data}/{recipe['name']}", recipe, {recipe["dataset"]: data})
+
+
+def recipes(plan: dict[str, Any], data: str, dataset: str) -> list[dict[str, Any]]:
+    """Training recipes on one data set as plain data."""
+    found = []
+    for model, ratio, name in networks(plan, data):
+        section = {**plan["models"][model], **plan["runs"][data][model][ratio]}
+        params = {**section.pop("params"), "num_latents": plan["latents"][ratio]}
+        common = {"dataset": dataset, "seed": plan["seed"], "num_delays": plan["num_delays"], **plan["common"]}
+        found.append({**common, "name": name, "model": {"name": model, "params": params}, **section})
+    return found
+
+
+def _first(run: Run) -> tuple[str, ChannelStore, Path]:
+    """Name and store of the data set whose network is scheduled, and the folder of that."""
+    data = next(iter(run.stores))
+    return data, run.stores[data], run.out / data / run.plan["scheduled"]
+
+
+def structure(run: Run, data: str) -> pd.DataFrame:
     """Tables II, III and VI: NMSE on the test split, cost counted in three ways, with the linear code."""
+    plan, store, out = run.plan, run.stores[data], run.out
     rows = []
     for model, ratio, name in networks(plan, data):
         trained = TrainedModel(str(out / data / name))
@@ -83,13 +123,14 @@ def test_data(plan: dict[str, Any], store: ChannelStore, trained: TrainedModel) 
     return calibration(store, "test", trained, plan["test"]["samples"], plan["test"]["frequencies"])
 
 
-def uniform(plan: dict[str, Any], data: str, store: ChannelStore, out: Path) -> pd.DataFrame:
+def uniform(run: Run) -> pd.DataFrame:
     """Table IV: NMSE and BOPs of all networks at 1/4 with equal widths everywhere, and with float weights."""
-    rows = []
+    plan, rows = run.plan, []
+    data, store, _ = _first(run)
     for model, ratio, name in networks(plan, data):
         if ratio != "1/4":
             continue
-        trained = TrainedModel(str(out / data / name))
+        trained = TrainedModel(str(run.out / data / name))
         known = test_data(plan, store, trained)
         inputs = trained.network_images(known.images)
         thop = count_cost(trained.model.encoder).macs_thop
@@ -123,13 +164,15 @@ def _decibel(ratio: np.ndarray) -> dict[str, float]:
     return {"nmse_db": lin_to_db(mean), "ci95": 10 / np.log(10) * half / mean}
 
 
-def policies(plan: dict[str, Any], data: str, store: ChannelStore, out: Path) -> PolicySet:
-    """Offline stage of the scheduled network, and the table of Fig. 1."""
-    folder = out / data / plan["scheduled"]
-    if not (folder / FILE).exists():
-        recipe = parse_precision(plan["precision"])
-        found, offline = make_policies(str(folder), store, recipe, lambda line: print(line, flush=True))
-        save_table(_ranking(plan, store, folder, recipe, offline), out / "fig1.csv", index=False, float_format="%.6g")
+def policies(run: Run) -> PolicySet:
+    """Offline stage of the scheduled network; also writes the tables of Fig. 1 and of the sensitivities."""
+    data, store, folder = _first(run)
+
+    def make(path: Path) -> None:
+        recipe = parse_precision(run.plan["precision"])
+        found, offline = make_policies(str(folder), store, recipe, print)
+        ranking = _ranking(store, folder, recipe, offline)
+        save_table(ranking, run.out / "fig1.csv", index=False, float_format="%.6g")
         blocks = pd.DataFrame(
             {
                 "block": found.meta["names"],
@@ -139,12 +182,19 @@ def policies(plan: dict[str, Any], data: str, store: ChannelStore, out: Path) ->
                 **{f"omega_{bits}": offline.omega[:, index] for index, bits in enumerate(WIDTHS)},
             }
         )
-        save_table(blocks, out / "sensitivity.csv", index=False, float_format="%.5g")
-        found.save(folder / FILE)
-    return PolicySet.load(folder / FILE)
+        save_table(blocks, run.out / "sensitivity.csv", index=False, float_format="%.6g")
+        found.save(path)
+
+    return run.kept(f"{data}/{run.plan['scheduled']}/{FILE}", make, PolicySet.load)
 
 
-def _ranking(plan: dict[str, Any], store: ChannelStore, folder: Path, recipe: Any, offline: Any) -> pd.DataFrame:
+def ranking(run: Run) -> pd.DataFrame:
+    """Every candidate of Fig. 1 with what ranks it and its measured distortion."""
+    policies(run)
+    return pd.read_csv(run.out / "fig1.csv")
+
+
+def _ranking(store: ChannelStore, folder: Path, recipe: Any, offline: Any) -> pd.DataFrame:
     """Sensitivity, divergence (two densities) and measured NMSE of every candidate, on calibration samples."""
     from receivers.precision.policies import latent_kl
 
@@ -172,14 +222,13 @@ def _ranking(plan: dict[str, Any], store: ChannelStore, folder: Path, recipe: An
     )
 
 
-def outcome_of(
-    plan: dict[str, Any], data: str, store: ChannelStore, out: Path, known: PolicySet
-) -> tuple[Outcome, np.ndarray]:
+def outcome_of(run: Run, known: PolicySet) -> tuple[Outcome, np.ndarray]:
     """Rates of all policies and of uniform widths (last) on test samples, and the samples' sparsity."""
-    path = out / "outcome.npz"
-    if not path.exists():
-        trained = TrainedModel(str(out / data / plan["scheduled"]))
-        test = test_data(plan, store, trained)
+    _, store, folder = _first(run)
+
+    def make(path: Path) -> None:
+        trained = TrainedModel(str(folder))
+        test = test_data(run.plan, store, trained)
         encoder = MixedPrecisionEncoder(trained.model.encoder, **known.meta["options"])
         inputs = trained.network_images(test.images)
         every = [*known.policies, *((bits,) * len(encoder.blocks) for bits in WIDTHS)]
@@ -189,15 +238,21 @@ def outcome_of(
         sparsity = hoyer_sparsity(test.images)
         with renamed(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, rate=found.rate, rate_ref=found.rate_ref, nmse=found.nmse, sparsity=sparsity)
-    with np.load(path) as stored:
-        return Outcome(stored["rate"], stored["rate_ref"], stored["nmse"]), stored["sparsity"]
+
+    def read(path: Path) -> tuple[Outcome, np.ndarray]:
+        with np.load(path) as stored:
+            return Outcome(stored["rate"], stored["rate_ref"], stored["nmse"]), stored["sparsity"]
+
+    return run.kept("outcome.npz", make, read)
 
 
-def controllers(plan: dict[str, Any], known: PolicySet, outcome: Outcome, sparsity: np.ndarray) -> pd.DataFrame:
+def controllers(run: Run) -> pd.DataFrame:
     """Fig. 2 and Table V: outage, NMSE, violation and average cost of every controller on test samples.
 
     Multipliers come from calibration samples; the oracle's comes from the true violations of the test samples.
     """
+    plan, known = run.plan, policies(run)
+    outcome, sparsity = outcome_of(run, known)
     uniform_kappa = np.array(WIDTHS) / WIDTHS[0]
     budgets = sorted({*plan["compared"], *plan["budgets"]}, reverse=True)
     count = len(known.policies)
@@ -238,7 +293,16 @@ def controllers(plan: dict[str, Any], known: PolicySet, outcome: Outcome, sparsi
     return pd.DataFrame(rows)
 
 
-def _score(picks, known, outcome, violation, weight, uniform_kappa, s, gamma) -> dict[str, float]:
+def _score(
+    picks: list[np.ndarray],
+    known: PolicySet,
+    outcome: Outcome,
+    violation: np.ndarray,
+    weight: np.ndarray,
+    uniform_kappa: np.ndarray,
+    s: int,
+    gamma: float,
+) -> dict[str, float]:
     """Means over samples (and draws) of one controller's choices."""
     kappa = np.concatenate([known.kappa, uniform_kappa])
     sample = np.arange(len(weight))
@@ -251,3 +315,104 @@ def _score(picks, known, outcome, violation, weight, uniform_kappa, s, gamma) ->
         "rate": float(np.mean([outcome.rate[pick, s, sample].mean() for pick in picks])),
         "nmse_db": float(lin_to_db(np.mean([outcome.nmse[pick, sample].mean() for pick in picks]))),
     }
+
+
+def outages(run: Run) -> pd.DataFrame:
+    """Fig. 2: outage by reliability target, SNR and average cost, a column for each controller."""
+    online = run.table("fig2_table5")
+    compared = online[online.budget.isin(run.plan["compared"])]
+    return compared.pivot_table(
+        index=["gamma", "snr_db", "budget"], columns="controller", values="outage"
+    ).reset_index()
+
+
+def spearman(run: Run) -> pd.DataFrame:
+    """Rank correlation with measured distortion: of all candidates, and the mean over those of one budget."""
+    rows, candidates = [], ranking(run)
+    distinct = candidates.drop_duplicates(["omega", "kappa"])
+    for key in ("omega", "kl", "kl_softmax"):
+        for target in ("nmse", "latent_mse"):
+            within = [
+                spearmanr(part[key], part[target]).statistic
+                for _, part in candidates.groupby("budget")
+                if part[key].nunique() > 2 and part[target].nunique() > 1
+            ]
+            within = np.array([value for value in within if np.isfinite(value)])
+            rows.append(
+                {
+                    "rank by": key,
+                    "against": target,
+                    "all candidates": spearmanr(distinct[key], distinct[target]).statistic,
+                    "within a budget": within.mean() if len(within) else np.nan,
+                    "ci95": half_width_of(within) if len(within) else np.nan,
+                    "budgets": len(within),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def budgets_met(run: Run) -> pd.DataFrame:
+    """Table V: target and achieved average cost of the online controller on test samples, over gammas and SNRs."""
+    online = run.table("fig2_table5")
+    rows = []
+    for budget, part in online[online.controller == "online"].groupby("budget", sort=False):
+        change = 100 * (part.kappa / budget - 1)
+        row = {"target": budget, "achieved": part.kappa.mean(), "deviation_%": change.mean()}
+        worst = change.iloc[change.abs().argmax()]
+        rows.append({**row, "worst_%": worst, "largest_possible": part.kappa.max()})
+    return pd.DataFrame(rows)
+
+
+def latency(run: Run) -> pd.DataFrame:
+    """Table VII, in a process of its own."""
+    _, _, folder = _first(run)
+    policies(run)
+    return apart(f"{__name__}:encoder_times", folder / "latency.csv", folder)
+
+
+def encoder_times(weights: str, rounds: int = 50) -> pd.DataFrame:
+    """Time of the encoder in two runtimes and of the choice of a policy, one image at a time.
+
+    The unrolled scans make a graph of thousands of nodes, whose static calibration takes too long: int8 means weights
+    of eight bits, and activations where the runtime rounds them on its own.
+
+    Args:
+        weights: folder of the scheduled network with its policies.
+        rounds: calls of every encoder.
+
+    Returns:
+        milliseconds of one image: median, 10 % and 90 % quantile; relative root mean square deviation of the latents.
+    """
+    from benchmarks.export import _images
+    from benchmarks.export_graph import side_graph
+    from benchmarks.speed.timing import in_turn
+
+    known, trained = PolicySet.load(Path(weights) / FILE), TrainedModel(weights)
+    image = _images(trained)[:1]
+    kappa, table = known.kappa[known.refined], known.surrogates[0]
+
+    def selection() -> Any:
+        sparsity = hoyer_sparsity(image)
+        return choose(table.lookup(10.0, sparsity)[:, known.refined], importance(sparsity, 1.0), kappa, 0.1)
+
+    with tempfile.TemporaryDirectory() as place:
+        encoders = runtimes(side_graph(trained, "ue"), image, Path(place))
+        calls = {name: (lambda call=call: call(image)) for name, call in encoders.items()}
+        seconds = {**in_turn(calls, rounds), **in_turn({"policy selection": selection}, 20 * rounds)}
+        reference = trained.encode(image)
+        off = {name: deviation(call(), reference) for name, call in calls.items()}
+    rows = [{"component": name, **milliseconds(values), "deviation": off.get(name)} for name, values in seconds.items()]
+    frame = pd.DataFrame(rows)
+    return frame.assign(selection_percent=100 * frame.ms.iloc[-1] / frame.ms)
+
+
+TABLES = {
+    "table_2_3": lambda run: structure(run, next(iter(run.stores))),
+    "table_6": lambda run: structure(run, "tdl"),
+    "table_4": uniform,
+    "fig2_table5": controllers,
+    "fig1_spearman": spearman,
+    "fig2": outages,
+    "table_5": budgets_met,
+    "table_7": latency,
+}

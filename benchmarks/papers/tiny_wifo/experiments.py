@@ -1,90 +1,219 @@
-"""Measurements of Tiny-WiFo's tables, each as a data frame."""
+"""Tiny-WiFo's data, trainings and tables."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
 
-from benchmarks.papers.tiny_wifo.data import UNSEEN
+from benchmarks.papers.kit.figures import history
+from benchmarks.papers.kit.latency import apart, deviation, milliseconds, runtimes
+from benchmarks.papers.kit.run import Run
+from benchmarks.papers.kit.seeds import by_seed, paired, seeded
+from benchmarks.papers.kit.training import Training
+from scenarios.load import load_mapping
+from simulator.core.readers import read_json
 from simulator.core.units import db_to_lin, lin_to_db
-from simulator.data.store import ChannelStore
 
 TASKS = ("time", "frequency")
+UNSEEN = ("D17", "D18")
 # Groups of data sets in the paper's tables.
 GROUPS = ("D1-D16", *UNSEEN)
 NOISE_SNR_DB = 20.0
+VALIDATED = ("val_loss", "val_time", "val_frequency")
+TIMED = ("teacher", "none-s1", "mcakd-s1", "lstm-time", "transformer-time", "llm4cp-time")
 
 
-def networks(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path) -> pd.DataFrame:
+def sections(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """WiFo's data sets D1 .. D18 as recipes for Sionna, plain data by key.
+
+    The section ``data`` of a plan has ``max_entries`` (subcarriers times antennas of a slot; fewer subcarriers are
+    taken from the same band, at least 8), ``splits``, ``seed``, and ``sets`` to take only some.
+    """
+    section, table = plan["data"], load_mapping(Path(__file__).parent / "sets.yaml")
+    wanted = section.get("sets", list(table["sets"]))
+    rows = {key: dict(zip(table["columns"], table["sets"][key], strict=True)) for key in wanted}
+    return {key: _recipe(key, row, section) for key, row in rows.items()}
+
+
+def _recipe(key: str, row: dict[str, Any], section: dict[str, Any]) -> dict[str, Any]:
+    subcarriers = row["subcarriers"]
+    while subcarriers > 8 and subcarriers * row["rows"] * row["columns"] > section["max_entries"]:
+        subcarriers //= 2
+    spacing_hz = row["spacing_khz"] * 1e3 * row["subcarriers"] / subcarriers
+    place, sight = row["scenario"].split()
+    if place == "indoor":
+        common = {"model": "cdl", "delay_spread_s": 30e-9, "rotate": True}
+        channels = [{**common, "profile": profile} for profile in ("DE" if sight == "los" else "ABC")]
+    else:
+        channels = [{"model": place, "los": sight == "los", "indoor_probability": 0.0, "pathloss": False}]
+    splits = section["splits"] if key not in UNSEEN else {k: section["splits"][k] for k in ("val", "test")}
+    return {
+        "name": f"wifo_{key.lower()}_{subcarriers}",
+        "description": f"{key}: {row['carrier_ghz']} GHz, {place} {sight}, {row['low_kmh']}..{row['high_kmh']} km/h",
+        "seed": section["seed"] + int(key[1:]),
+        "carrier": {
+            "carrier_hz": row["carrier_ghz"] * 1e9,
+            "num_subcarriers": subcarriers,
+            "subcarrier_spacing_hz": spacing_hz,
+            "granularity": "subcarrier",
+        },
+        "bs": {"n1": row["columns"], "n2": row["rows"], "num_pol": 1},
+        "ue": {"speed_mps": round(row["low_kmh"] / 3.6, 3), "max_speed_mps": round(row["high_kmh"] / 3.6, 3)},
+        "time": {"num_slots": row["slots"], "slot_s": row["step_ms"] * 1e-3},
+        "parts": [{"channel": channel} for channel in channels],
+        "splits": splits,
+        "shard_samples": max(splits.values()),
+    }
+
+
+def trainings(run: Run) -> Iterator[Training]:
+    """All networks, on the data sets that are seen; tested on all."""
+    seen = {run.stores.data_set(key): key for key in run.stores if key not in UNSEEN}
+    unseen = [key for key in run.stores if key in UNSEEN]
+    for recipe in [*recipes(run.plan, list(seen), run.out), *feedback_recipes(run.plan, list(seen), run.out)]:
+        yield Training(recipe["name"], recipe, seen, unseen)
+
+
+def recipes(plan: dict[str, Any], seen: list[str], out: Path) -> list[dict[str, Any]]:
+    """Training recipes as plain data: the teacher, students seed by seed, ablations, versions, baselines."""
+
+    def recipe(name: str, section: dict[str, Any], method: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+        fields = {"name": name, "datasets": seen, **plan["common"], **section, **more}
+        fields["model"] = {"name": fields["model"], "params": fields.pop("params")}
+        if method:
+            fields["distill"] = {"teacher": str(out / "teacher"), **method}
+        return fields
+
+    student, first = plan["student"], plan["seeds"][0]
+    found = [recipe("teacher", plan["teacher"])]
+    for seed in plan["seeds"]:
+        found += [recipe(seeded(name, seed), student, method, seed=seed) for name, method in plan["methods"].items()]
+    for name, changes in plan["ablations"].items():
+        found.append(recipe(name, student, {**plan["methods"]["mcakd"], **changes}, seed=first))
+    for name, params in plan["versions"].items():
+        found.append(recipe(name, {**student, "params": params}, plan["methods"]["mcakd"], seed=first))
+    for name, section in plan["baselines"].items():
+        section = {**plan["baseline"], **section}
+        by_task = section.pop("by_task", {})
+        for task in TASKS:
+            params = {**section["params"], **by_task.get(task, {})}
+            more = {"model": name, "params": params, "tasks": [task], "rotate": False, "seed": first}
+            found.append(recipe(f"{name}-{task}", section, **more))
+    return found
+
+
+def feedback_recipes(plan: dict[str, Any], seen: list[str], out: Path) -> list[dict[str, Any]]:
+    """Training recipes of WiFo-CF as plain data: the teacher, students seed by seed."""
+    section = plan["feedback"]
+    common = {**section["common"], "datasets": seen}
+
+    def recipe(name: str, own: dict[str, Any], **more: Any) -> dict[str, Any]:
+        params = {**common["params"], **own["params"]}
+        return {**common, **own, "name": name, "model": {"name": "wifo_cf", "params": params}, **more}
+
+    found = [recipe("cf-teacher", section["teacher"])]
+    for seed in plan["seeds"]:
+        for name, method in section["methods"].items():
+            teacher = {"distill": {"teacher": str(out / "cf-teacher"), **method}} if method else {}
+            found.append(recipe(seeded(name, seed), section["student"], seed=seed, **teacher))
+    for fields in found:
+        fields.pop("params")
+    return found
+
+
+def cards(out: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Names and model cards of the finished trainings."""
+    return [(path.parent.name, read_json(path)) for path in sorted(out.glob("*/card.json"))]
+
+
+def networks(run: Run) -> pd.DataFrame:
     """Every network that is trained, on every data set: ``network, parameters, set, task, nmse_db, ci95``."""
-    keys = {store.name: key for key, store in stores.items()}
-    rows = []
-    for path, card in cards(out):
+    keys, rows = {store.name: key for key, store in run.stores.items()}, []
+    for network, card in cards(run.out):
         for name, tasks in card["test"]["by_data_set"].items():
             for task in [task for task in TASKS if task in tasks]:
-                entry = tasks[task]
-                row = {"network": path.parent.name, "parameters": card["parameters"], "set": keys[name], "task": task}
-                rows.append({**row, "nmse_db": entry["nmse_db"], "ci95": entry["ci95"]})
+                row = {"network": network, "parameters": card["parameters"], "set": keys[name], "task": task}
+                rows.append({**row, **_cell(tasks[task])})
     return pd.DataFrame(rows)
 
 
-def cards(out: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """Model cards of the finished trainings, with their paths."""
-    return [(path, json.loads(path.read_text())) for path in sorted(out.glob("*/card.json"))]
+def by_set(run: Run) -> pd.DataFrame:
+    """NMSE of every predictor, trained or not, on every data set; the tasks of one baseline under one name."""
+    frame = pd.concat([networks(run), classical(test_samples(run))], ignore_index=True)
+    for name in run.plan["baselines"]:
+        frame.loc[frame.network.str.startswith(f"{name}-"), "network"] = name
+    return frame
 
 
-def feedback(stores: dict[str, ChannelStore], out: Path) -> pd.DataFrame:
+def feedback(run: Run) -> pd.DataFrame:
     """WiFo-CF on test samples: ``network, parameters, group, uplink, nmse_db, bits``, mean ratio over D1 .. D16.
 
     ``uplink``: "bits", a quantised report of ``bits`` on average; "analog", unquantised values in noise of 10 dB.
     """
-    keys, rows = {store.name: key for key, store in stores.items()}, []
-    for path, card in cards(out):
+    keys, rows = {store.name: key for key, store in run.stores.items()}, []
+    for network, card in cards(run.out):
         for name, entry in card["test"]["by_data_set"].items():
             for uplink in [uplink for uplink in ("bits", "analog") if uplink in entry]:
                 group = keys[name] if keys[name] in UNSEEN else GROUPS[0]
-                row = {"network": path.parent.name, "parameters": card["parameters"], "group": group, "uplink": uplink}
+                row = {"network": network, "parameters": card["parameters"], "group": group, "uplink": uplink}
                 rows.append({**row, "ratio": db_to_lin(entry[uplink]["nmse_db"]), "bits": entry["report_bits"]})
     frame = pd.DataFrame(rows, columns=["network", "parameters", "group", "uplink", "ratio", "bits"])
     mean = frame.groupby(["network", "parameters", "group", "uplink"], as_index=False)[["ratio", "bits"]].mean()
     return mean.assign(nmse_db=lin_to_db(mean.ratio)).drop(columns="ratio")
 
 
-def equal_epochs(out: Path) -> pd.DataFrame:
-    """Validation NMSE [dB] of every training, finished or not, by epoch; for comparisons at equal epochs."""
-    found = {}
-    for path in sorted(out.glob("*/history.json")):
-        epochs = json.loads(path.read_text())["epochs"]
-        found[path.parent.name] = {i: lin_to_db(e["val_loss"]) for i, e in enumerate(epochs, 1) if "val_loss" in e}
-    return pd.DataFrame(found).sort_index().T.rename_axis("network")
+def equal_epochs(run: Run) -> pd.DataFrame:
+    """Validation NMSE [dB] of every training, finished or not, by epoch and task; for comparisons at equal epochs."""
+    rows = []
+    for path in sorted(run.out.glob("*/history.json")):
+        for epoch, entry in enumerate(history(path.parent), 1):
+            losses = {key.removeprefix("val_"): lin_to_db(entry[key]) for key in VALIDATED if key in entry}
+            rows += [{"network": path.parent.name, "epoch": epoch, **losses}] if losses else []
+    return pd.DataFrame(rows)
 
 
-def classical(stores: dict[str, ChannelStore], snr_db: float | None = None) -> pd.DataFrame:
-    """Predictors without training on the test samples, all future slots: columns as :func:`networks`.
-
-    With ``snr_db`` the history is noisy.
-    """
-    from receivers.training.fit_prediction import split_samples
-
-    samples = {key: split_samples(store, "test") for key, store in stores.items()}
+def classical(samples: dict[str, np.ndarray], snr_db: float | None = None) -> pd.DataFrame:
+    """Predictors without training, all future slots: columns as :func:`networks`; noisy histories with ``snr_db``."""
     return pd.concat([_classical(key, x, snr_db) for key, x in samples.items()], ignore_index=True)
 
 
+def in_time(run: Run, samples: dict[str, np.ndarray], snr_db: float | None = None) -> pd.DataFrame:
+    """Networks and predictors without training, prediction in time: columns as :func:`networks`."""
+    from benchmarks.train import score
+    from receivers.training.task import Samples
+    from receivers.training.tasks.prediction import prediction_nmse
+    from receivers.weights.folder import TrainedPredictor
+
+    rows = []
+    for name in scored_networks(run):
+        network = TrainedPredictor(str(run.out / name)).model
+        for key, x in samples.items():
+            scored = score(Samples(prediction_nmse(network, x, "time", noisy(x, snr_db))))
+            row = {"network": name, "parameters": network.count_params(), "set": key, "task": "time"}
+            rows.append({**row, **_cell(scored)})
+    return pd.concat([pd.DataFrame(rows), classical(samples, snr_db)], ignore_index=True)
+
+
+def test_samples(run: Run) -> dict[str, np.ndarray]:
+    """Samples of the test splits by data set."""
+    from receivers.training.stores import split_samples
+
+    return {key: split_samples(store, "test") for key, store in run.stores.items()}
+
+
 def _classical(key: str, x: np.ndarray, snr_db: float | None) -> pd.DataFrame:
-    from benchmarks.train_prediction import score
+    from benchmarks.train import score
     from receivers.models.history import from_history
     from receivers.prediction.ar import ArPredictor
     from receivers.prediction.repeat import RepeatPredictor
     from receivers.prediction.wiener_doppler import WienerDopplerPredictor
-    from receivers.training.fit_prediction import halves
+    from receivers.training.task import Samples
+    from receivers.training.tasks.prediction import halves
     from simulator.core.types import Panel, RadioGeometry
 
     geometry = RadioGeometry(1e9, Panel(1), 1, 1, 1, 1.0)  # not used by any of them
@@ -100,57 +229,53 @@ def _classical(key: str, x: np.ndarray, snr_db: float | None) -> pd.DataFrame:
         ahead = range(1, future.shape[4] + 1)
         predicted = np.stack([predictor.predict(history, step) for step in ahead], axis=4)
         error, power = (np.sum(np.abs(y) ** 2, axis=(1, 2, 3, 4, 5)) for y in (predicted - future, future))
-        rows.append({"network": name, "parameters": 0, "set": key, "task": "time", **_cell(score(error / power))})
+        rows.append(
+            {"network": name, "parameters": 0, "set": key, "task": "time", **_cell(score(Samples(error / power)))}
+        )
     return pd.DataFrame(rows)
 
 
-def recorded(folder: Path, out: Path, names: list[str], max_entries: int) -> pd.DataFrame:
-    """Networks and predictors without training on recorded sets in WiFo's file layout, ``folder/D*/X_test.mat``.
+def recorded(run: Run) -> pd.DataFrame:
+    """Results of :func:`in_time` on recorded sets in WiFo's file layout.
 
-    Every n-th subcarrier is taken, so that a slot has at most ``max_entries`` entries (at least 8 subcarriers), as in
-    training; samples are scaled to unit power.
+    The plan's ``recorded`` is a folder of ``D*/X_test.mat``; without one the table is empty. Every n-th subcarrier is
+    taken, so that a slot has at most ``data.max_entries`` entries (at least 8 subcarriers), as in training; samples are
+    scaled to unit power.
     """
-    from benchmarks.train_prediction import score
     from receivers.models.history import to_history
-    from receivers.training.fit_prediction import prediction_nmse
-    from receivers.weights.folder import TrainedPredictor
     from simulator.data.arrays import ArrayFile
     from simulator.data.wifo import WiFo
     from simulator.maths.transforms import unit_power
 
-    frames = []
-    for path in sorted(folder.glob("D*/X_test.mat")):
+    samples = {}
+    for path in sorted(Path(run.plan["recorded"]).glob("D*/X_test.mat")) if "recorded" in run.plan else []:
         antennas = next(iter(ArrayFile(path).shapes.values()))[3]
         importer = WiFo(path, n1=antennas, spacing_hz=1.0, slot_s=1.0)
         h = np.concatenate([block for block, _ in importer.blocks("test")])
         step = 1
-        while h.shape[-1] // (2 * step) >= 8 and h.shape[-1] // step * antennas > max_entries:
+        while h.shape[-1] // (2 * step) >= 8 and h.shape[-1] // step * antennas > run.plan["data"]["max_entries"]:
             step *= 2
-        x, key = to_history(unit_power(h[..., ::step], num_lead=1)), f"{path.parent.name} (recorded)"
-        frames.append(_classical(key, x, None))
-        for name in names:
-            network = TrainedPredictor(str(out / name)).model
-            cell = _cell(score(prediction_nmse(network, x, "time")))
-            row = {"network": name, "parameters": network.count_params(), "set": key, "task": "time", **cell}
-            frames.append(pd.DataFrame([row]))
-    return pd.concat(frames, ignore_index=True)
+        samples[path.parent.name] = to_history(unit_power(h[..., ::step], num_lead=1))
+    return in_time(run, samples) if samples else pd.DataFrame(columns=["network", "set", "nmse_db"])
 
 
-def noisy_networks(stores: dict[str, ChannelStore], out: Path, names: list[str], snr_db: float) -> pd.DataFrame:
-    """Trained networks on noisy histories, prediction in time: columns as :func:`networks`."""
-    from benchmarks.train_prediction import score
-    from receivers.training.fit_prediction import prediction_nmse, split_samples
-    from receivers.weights.folder import TrainedPredictor
+def noise(run: Run) -> pd.DataFrame:
+    """NMSE in time from histories with noise, by predictor and group of data sets."""
+    frame = grouped(in_time(run, test_samples(run), NOISE_SNR_DB))
+    return frame.pivot_table(index="network", columns="group", values="nmse_db").reset_index()
 
-    rows = []
-    for name in names:
-        network = TrainedPredictor(str(out / name)).model
-        for key, store in stores.items():
-            x = split_samples(store, "test")
-            scored = score(prediction_nmse(network, x, "time", noisy(x, snr_db)))
-            row = {"network": name, "parameters": network.count_params(), "set": key, "task": "time"}
-            rows.append({**row, **_cell(scored)})
-    return pd.DataFrame(rows)
+
+def scored_networks(run: Run) -> list[str]:
+    """Teacher, the best seed of every method, baselines in time; those that are finished."""
+    done, names = dict(cards(run.out)), ["teacher"]
+    for method in run.plan["methods"]:
+        own = [name for name in (seeded(method, seed) for seed in run.plan["seeds"]) if name in done]
+        names += [min(own, key=lambda name: _best_loss(done[name]))] if own else []
+    return [name for name in (*names, *(f"{name}-time" for name in run.plan["baselines"])) if name in done]
+
+
+def _best_loss(card: dict[str, Any]) -> float:
+    return min(epoch.get("val_loss", np.inf) for epoch in card["training"]["curve"])
 
 
 def noisy(x: np.ndarray, snr_db: float | None, seed: int = 17) -> np.ndarray:
@@ -166,50 +291,51 @@ def _cell(scored: dict[str, float]) -> dict[str, float]:
 
 
 def grouped(frame: pd.DataFrame) -> pd.DataFrame:
-    """Mean ratio over D1 .. D16, and the unseen sets, by network: ``network, task, group, nmse_db``."""
-    frame = frame.assign(
-        group=np.where(frame["set"].isin(UNSEEN), frame["set"], GROUPS[0]), ratio=db_to_lin(frame.nmse_db)
-    )
+    """Mean ratio over D1 .. D16, and the unseen sets, by network: ``network, parameters, group, task, nmse_db``."""
+    group = np.where(frame["set"].isin(UNSEEN), frame["set"], GROUPS[0])
+    frame = frame.assign(group=group, ratio=db_to_lin(frame.nmse_db))
     mean = frame.groupby(["network", "parameters", "group", "task"], as_index=False).ratio.mean()
-    return mean.assign(nmse_db=lin_to_db(mean.ratio))
+    return mean.assign(nmse_db=lin_to_db(mean.ratio)).drop(columns="ratio")
 
 
 def over_seeds(frame: pd.DataFrame, methods: list[str], seeds: list[int], by: str = "task") -> pd.DataFrame:
     """Mean and standard deviation of the dB values over the seeds that are trained, by method, group and ``by``."""
     rows = []
     for method in methods:
-        part = frame[frame.network.isin([f"{method}-s{seed}" for seed in seeds])]
-        for (group, case), cell in part.groupby(["group", by]):
+        for (group, case), cell in by_seed(frame, [method], seeds).groupby(["group", by]):
             spread = cell.nmse_db.std(ddof=1) if len(cell) > 1 else np.nan
             row = {"method": method, "group": group, by: case, "nmse_db": cell.nmse_db.mean(), "std": spread}
             rows.append({**row, "seeds": len(cell), "parameters": cell.parameters.iloc[0]})
     return pd.DataFrame(rows)
 
 
-def paired(frame: pd.DataFrame, methods: list[str], seeds: list[int], by: str = "task") -> pd.DataFrame:
-    """Effect of a method: dB values minus those of the first method with the same seed, by group and ``by``.
-
-    Mean and 95 % half-width by Student's t. A seed fixes the initial weights and the order of the data, so that much of
-    the spread over seeds is common to all methods.
-    """
-    names = {f"{method}-s{seed}": (method, seed) for method in methods for seed in seeds}
-    part = frame[frame.network.isin(list(names))]
-    part = part.assign(method=[names[n][0] for n in part.network], seed=[names[n][1] for n in part.network])
-    wide = part.pivot_table(index=["group", by, "seed"], columns="method", values="nmse_db")
-    rows = []
-    for method in [method for method in methods[1:] if method in wide]:
-        for (group, case), cell in (wide[method] - wide[methods[0]]).dropna().groupby(["group", by]):
-            n = len(cell)
-            half = t.ppf(0.975, n - 1) * cell.std(ddof=1) / n**0.5 if n > 1 else np.nan
-            row = {"method": method, "group": group, by: case, "difference_db": cell.mean(), "ci95": half}
-            rows.append({**row, "seeds": n})
-    return pd.DataFrame(rows, columns=["method", "group", by, "difference_db", "ci95", "seeds"])
+def table_1(run: Run) -> pd.DataFrame:
+    """NMSE by method, group and task: students over their seeds, others as they are."""
+    single = grouped(run.table("nmse_by_set"))
+    table = over_seeds(single, list(run.plan["methods"]), run.plan["seeds"])
+    others = single.rename(columns={"network": "method"})
+    others = others[others.method.isin(["teacher", *run.plan["baselines"], "ar", "wiener", "repeat"])]
+    return pd.concat([table, others.assign(std=np.nan, seeds=1)], ignore_index=True)
 
 
-def retention(table: pd.DataFrame) -> pd.DataFrame:
+def pairs(run: Run) -> pd.DataFrame:
+    """Methods against the first one with the same seed."""
+    methods = list(run.plan["methods"])
+    frame = by_seed(grouped(run.table("nmse_by_set")), methods, run.plan["seeds"])
+    return paired(frame, methods, ["group", "task"])
+
+
+def feedback_pairs(run: Run) -> pd.DataFrame:
+    """As :func:`pairs`, for WiFo-CF."""
+    methods = list(run.plan["feedback"]["methods"])
+    return paired(by_seed(run.table("feedback"), methods, run.plan["seeds"]), methods, ["group", "uplink"])
+
+
+def retention(run: Run) -> pd.DataFrame:
     """Students relative to the teacher: ratio of the dB values, and of the explained power 1 - NMSE, in percent."""
+    table = run.table("table_1")
     teacher = table[table.method == "teacher"].set_index(["group", "task"]).nmse_db
-    students = table[table.method.isin(["none", "mcakd", "lmkd"])]
+    students = table[table.method.isin(list(run.plan["methods"]))]
     base = np.array([teacher.loc[key] for key in zip(students.group, students.task, strict=True)])
     explained = [1 - db_to_lin(x) for x in (students.nmse_db.to_numpy(), base)]
     return students.assign(
@@ -217,23 +343,89 @@ def retention(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def latency(plan: dict[str, Any], stores: dict[str, ChannelStore], out: Path) -> pd.DataFrame:
-    """Table IV, in a process of its own: exports need TensorFlow."""
-    layout = stores["D1"].layout
-    sizes = [str(n) for n in (layout.num_slots, layout.num_subcarriers, layout.panel.num_ports)]
-    names = ("teacher", "none-s1", "mcakd-s1", "lstm-time", "transformer-time", "llm4cp-time")
-    names = [n for n in names if (out / n / "card.json").exists()]
-    command = [sys.executable, "-m", "benchmarks.papers.tiny_wifo.latency", str(out / "latency.csv"), *sizes]
-    environment = {**os.environ, "KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    subprocess.run([*command, *(str(out / name) for name in names)], env=environment, check=True, timeout=3600)
-    return pd.read_csv(out / "latency.csv")
+def parts(run: Run) -> pd.DataFrame:
+    """Table II: MCAKD without one of its parts, first seed."""
+    first = run.plan["seeds"][0]
+    return _wide(run, [seeded("mcakd", first), seeded("none", first), *run.plan["ablations"]])
 
 
-def mobility(out: Path) -> pd.DataFrame:
+def versions(run: Run) -> pd.DataFrame:
+    """Table III: smaller students, first seed."""
+    return _wide(run, ["teacher", seeded("mcakd", run.plan["seeds"][0]), *run.plan["versions"]])
+
+
+def _wide(run: Run, names: list[str]) -> pd.DataFrame:
+    """NMSE of networks, a column for each group and task."""
+    frame = grouped(run.table("nmse_by_set"))
+    frame = frame[frame.network.isin(names)].assign(case=lambda x: x.group + " " + x.task)
+    return frame.pivot_table(index=["network", "parameters"], columns="case", values="nmse_db").reset_index()
+
+
+def latency(run: Run) -> pd.DataFrame:
+    """Table IV, in a process of its own."""
+    layout = run.stores["D1"].layout
+    sizes = (layout.num_slots, layout.num_subcarriers, layout.panel.num_ports)
+    folders = [run.out / name for name in TIMED if (run.out / name / "card.json").exists()]
+    return apart(f"{__name__}:prediction_times", run.out / "latency.csv", *sizes, *folders)
+
+
+def prediction_times(slots: str, subcarriers: str, antennas: str, *weights: str) -> pd.DataFrame:
+    """Time of a prediction of the second half of the slots in Keras and two runtimes, one sample and 32 at once.
+
+    Returns:
+        milliseconds by network, batch and runtime: median, 10 % and 90 % quantile; relative deviation from Keras.
+    """
+    import keras
+    import tensorflow as tf
+
+    from benchmarks.speed.timing import in_turn
+    from receivers.weights.folder import TrainedPredictor
+
+    known = int(slots) // 2
+    count, rows = int(slots) - known, []
+    for name in weights:
+        network = TrainedPredictor(name).model
+        compiled = tf.function(lambda h, network=network: network.forecast(h, count))
+        for batch, rounds in {1: 60, 32: 12}.items():
+            shape = (batch, known, int(subcarriers), int(antennas), 2)
+            x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+            source = keras.Input(batch_shape=shape, name="history")
+            with tempfile.TemporaryDirectory() as place:
+                graph = keras.Model(source, forecast_layer(network, count)(source))
+                found = runtimes(graph, x, Path(place))
+                calls = {"Keras (TensorFlow)": lambda call=compiled, x=x: call(x).numpy()}
+                calls |= {runtime: (lambda call=call, x=x: call(x)) for runtime, call in found.items()}
+                reference = calls["Keras (TensorFlow)"]()
+                for runtime, values in in_turn(calls, rounds).items():
+                    row = {"network": Path(name).name, "parameters": network.count_params(), "batch": batch}
+                    off = deviation(calls[runtime](), reference)
+                    rows.append({**row, "runtime": runtime, **milliseconds(values), "deviation": off})
+    return pd.DataFrame(rows)
+
+
+def forecast_layer(network: Any, count: int) -> Any:
+    """The prediction of ``count`` slots as a layer, for export."""
+    import keras
+
+    class _Forecast(keras.layers.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def call(self, history: Any) -> Any:
+            return self.network.forecast(history, count)
+
+        def compute_output_shape(self, shape: Any) -> Any:
+            return (shape[0], count, *shape[2:])
+
+    return _Forecast()
+
+
+def mobility(run: Run) -> pd.DataFrame:
     """Results of the preset ``mobility``, which has the shipped weights."""
-    from benchmarks.runner import run
+    from benchmarks.runner import run as run_scenario
 
-    return run("mobility", out=out / "mobility", resume=(out / "mobility").exists())
+    return run_scenario("mobility", out=run.out / "mobility", resume=(run.out / "mobility").exists())
 
 
 def recovered(results: pd.DataFrame) -> pd.DataFrame:
@@ -253,3 +445,21 @@ def recovered(results: pd.DataFrame) -> pd.DataFrame:
                 {"scheme": scheme, "speed_mps": speed, "delay_slots": delay, "relative_rate": rate, "recovered": share}
             )
     return pd.DataFrame(found)
+
+
+TABLES = {
+    "nmse_by_set": by_set,
+    "table_1": table_1,
+    "paired": pairs,
+    "retention": retention,
+    "table_2": parts,
+    "table_3": versions,
+    "table_4": latency,
+    "feedback": feedback,
+    "feedback_paired": feedback_pairs,
+    "equal_epochs": equal_epochs,
+    "noise": noise,
+    "recorded": recorded,
+    "mobility": mobility,
+    "recovered": lambda run: recovered(run.table("mobility")),
+}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-import keras
 import numpy as np
 
+from simulator.core.backend import Tensor
 from simulator.core.errors import ConfigError
 from simulator.data.layout import ChannelLayout
 from simulator.data.store import ChannelStore
@@ -119,7 +121,7 @@ def scale_images(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x / scale[:, None, None, None], scale
 
 
-class EpochBatches(keras.utils.PyDataset):
+class EpochBatches:
     """Batches of one epoch; order and phases depend on seed and epoch only, so that a resumed run sees the same.
 
     Args:
@@ -131,7 +133,6 @@ class EpochBatches(keras.utils.PyDataset):
     """
 
     def __init__(self, images: np.ndarray, batch_size: int, seed: int, epoch: int, random_phase: bool = True):
-        super().__init__()
         rng = np.random.default_rng([seed, epoch])
         self._images, self._batch = images, batch_size
         self._order = rng.permutation(len(images))
@@ -140,7 +141,10 @@ class EpochBatches(keras.utils.PyDataset):
     def __len__(self) -> int:
         return len(self._images) // self._batch
 
-    def __getitem__(self, index: int):
+    def __iter__(self) -> Iterator[Any]:
+        return (self[index] for index in range(len(self)))
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
         pick = self._order[index * self._batch : (index + 1) * self._batch]
         x = turned(self._images[pick], self._phase[pick])
         return x, x

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import layers, ops
 
 from receivers.models.masking import gather_tokens
+from simulator.core.backend import Shape, Tensor
 from simulator.core.errors import ConfigError
 
 
@@ -44,7 +47,7 @@ class CrossAttentionSelection(layers.Layer):
     Source: Tiny-WiFo (MCAKD), Sec. III-B2, Eqs. (2)-(4).
     """
 
-    def __init__(self, student_dim: int, teacher_dim: int, num_heads: int = 8, scope: str = "sample", **kwargs):
+    def __init__(self, student_dim: int, teacher_dim: int, num_heads: int = 8, scope: str = "sample", **kwargs: Any):
         super().__init__(**kwargs)
         if not 0 < student_dim <= teacher_dim:
             raise ConfigError("student_dim", student_dim, f"1 .. {teacher_dim}, the features of the teacher")
@@ -54,14 +57,14 @@ class CrossAttentionSelection(layers.Layer):
             raise ConfigError("scope", scope, "sample, batch")
         self.student_dim, self.teacher_dim, self.num_heads, self.scope = student_dim, teacher_dim, num_heads, scope
 
-    def build(self, student_shape=None, teacher_shape=None):
+    def build(self, student_shape: Shape | None = None, teacher_shape: Shape | None = None) -> None:
         """Three projections to the teacher's width."""
         square = (self.teacher_dim, self.teacher_dim)
         self.query = self.add_weight(shape=(self.student_dim, self.teacher_dim), name="query")
         self.key = self.add_weight(shape=square, name="key")
         self.value = self.add_weight(shape=square, initializer=keras.initializers.Identity(), name="value")
 
-    def importance(self, student, teacher):
+    def importance(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Importance of every teacher feature, float32 ``[batch, teacher_dim]``."""
         shape = (-1, student.shape[1], self.num_heads, self.teacher_dim // self.num_heads)
         student, teacher = ops.stop_gradient(student), ops.stop_gradient(teacher)
@@ -76,11 +79,11 @@ class CrossAttentionSelection(layers.Layer):
             score = ops.broadcast_to(ops.mean(score, axis=0, keepdims=True), ops.shape(score))
         return score
 
-    def indices(self, student, teacher):
+    def indices(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Selected features int ``[batch, student_dim]``, the most important first; no gradient."""
         return self._top(self.importance(student, teacher))
 
-    def call(self, student, teacher):
+    def call(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Select."""
         score = self.importance(student, teacher)
         index = self._top(score)
@@ -89,7 +92,7 @@ class CrossAttentionSelection(layers.Layer):
         columns = gather_tokens(ops.swapaxes(ops.stop_gradient(teacher), 1, 2), index)
         return ops.swapaxes(columns * ops.exp(soft - ops.stop_gradient(soft)), 1, 2)
 
-    def _top(self, score):
+    def _top(self, score: Tensor) -> Tensor:
         return ops.cast(ops.top_k(ops.stop_gradient(score), self.student_dim, sorted=True)[1], "int32")
 
 
@@ -101,14 +104,14 @@ class LinearMatch(layers.Layer):
     Source: Jiao et al., "TinyBERT", Findings of EMNLP 2020, Eq. (8).
     """
 
-    def __init__(self, student_dim: int, teacher_dim: int, **kwargs):
+    def __init__(self, student_dim: int, teacher_dim: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.student_dim, self.teacher_dim = student_dim, teacher_dim
 
-    def build(self, shape=None):
+    def build(self, shape: Shape | None = None) -> None:
         """One matrix."""
         self.matrix = self.add_weight(shape=(self.student_dim, self.teacher_dim), name="matrix")
 
-    def call(self, student):
+    def call(self, student: Tensor) -> Tensor:
         """Map float32 ``[batch, token, student_dim]`` to ``[batch, token, teacher_dim]``."""
         return ops.matmul(student, self.matrix)

@@ -10,112 +10,13 @@ from keras import ops
 
 from receivers.models.masking import TASKS, hidden_tokens
 from receivers.models.wifo import Trace, WiFo
-from receivers.training.distillation.caks import CrossAttentionSelection, LinearMatch
-from receivers.training.distillation.phases import PhasedTraining
+from receivers.training.distillation.base import Taught, attention_loss, matched_layers
 from receivers.training.masked import add_noise, draw_masks, masked_mse
-from receivers.training.steps import Untracked
+from simulator.core.backend import Tensor
 from simulator.core.errors import ConfigError
-from simulator.core.seeding import derive
-
-TERMS = ("attention", "embedding", "hidden")
-KINDS = ("mcakd", "lmkd", "none")
-SELECTIONS = ("ca_ks", "linear")
 
 
-def cosine_distance(a, b):
-    r""":math:`1 - a^T b / (\|a\| \|b\|)` over the last axis of float ``[..., feature]``: ``[...]`` in [0, 2].
-
-    The distance to a vector of zeros is 1, without a gradient.
-    """
-    power = ops.sum(ops.square(a), axis=-1) * ops.sum(ops.square(b), axis=-1)
-    cosine = ops.sum(a * b, axis=-1) * ops.rsqrt(ops.maximum(power, 1e-20))
-    return 1.0 - ops.where(power > 1e-20, cosine, 0.0)
-
-
-def matched_layers(teacher: int, student: int) -> list[int]:
-    """Teacher layer of every student layer: the last of as many equal groups.
-
-    Raises:
-        ConfigError: the student's depth does not divide the teacher's.
-    """
-    if student < 1 or teacher % student:
-        raise ConfigError("depth", student, f"a divisor of the teacher's {teacher} layers")
-    return [(i + 1) * teacher // student - 1 for i in range(student)]
-
-
-def attention_loss(teacher: Sequence[Any], student: Sequence[Any]):
-    r"""Mean over layers and heads of the cosine distance between attention maps, each flattened to a vector.
-
-    Args:
-        teacher: maps of the matched layers, float ``[batch, head, query, key]`` each.
-        student: the student's, same shapes.
-
-    Returns:
-        float ``[batch]`` in [0, 1].
-
-    Source: Tiny-WiFo, Eq. (1).
-    """
-    flat = [[ops.reshape(m, (-1, m.shape[1], m.shape[2] * m.shape[3])) for m in maps] for maps in (teacher, student)]
-    losses = [ops.mean(cosine_distance(t, s), axis=-1) for t, s in zip(*flat, strict=True)]
-    return sum(losses) / len(losses)
-
-
-def token_loss(teacher, student):
-    """Cosine distance between tokens float ``[batch, token, feature]``, mean over tokens: float ``[batch]``.
-
-    Source: Tiny-WiFo, Eqs. (5), (6), whose form is not public: every token counts the same, whatever its length.
-    """
-    return ops.mean(cosine_distance(teacher, student), axis=-1)
-
-
-def check_kind(kind: str, teacher: Any, terms: Sequence[str], selection: str) -> None:
-    """ConfigError for a kind, terms or a selection that do not exist, or for a missing or surplus teacher."""
-    if kind not in KINDS:
-        raise ConfigError("kind", kind, ", ".join(KINDS))
-    if (teacher is None) != (kind == "none"):
-        raise ConfigError("teacher", None if teacher is None else "a network", f"one unless kind is none ({kind})")
-    if kind == "mcakd" and (not terms or not set(terms) <= set(TERMS)):
-        raise ConfigError("terms", tuple(terms), f"one or more of {', '.join(TERMS)}")
-    if selection not in SELECTIONS:
-        raise ConfigError("selection", selection, ", ".join(SELECTIONS))
-
-
-def selection_layer(place: str, student: Any, teacher: Any, kind: str, scope: str) -> keras.layers.Layer:
-    """Layer that compares tokens of a student and a teacher of different widths at one place of the networks.
-
-    Args:
-        place: name of the place.
-        student: network with ``dim``.
-        teacher: network with ``dim`` and ``num_heads``.
-        kind: "ca_ks" or "linear".
-        scope: of "ca_ks".
-
-    Raises:
-        ConfigError: widths that do not fit.
-    """
-    if kind == "linear":
-        layer: keras.layers.Layer = LinearMatch(student.dim, teacher.dim, name=f"match-{place}")
-    else:
-        layer = CrossAttentionSelection(student.dim, teacher.dim, teacher.num_heads, scope, name=f"select-{place}")
-    layer.build()
-    layer.built = True
-    return layer
-
-
-def selection_layers(terms: Sequence[str], student: Any, teacher: Any, kind: str, scope: str) -> dict[str, Any]:
-    """:func:`selection_layer` of every place that is compared: embedding, last states of encoder and decoder."""
-    places = ["embedding"] * ("embedding" in terms) + ["encoder", "decoder"] * ("hidden" in terms)
-    return {place: selection_layer(place, student, teacher, kind, scope) for place in places}
-
-
-def selected_loss(selection: keras.layers.Layer, teacher, student):
-    """:func:`token_loss` after a layer of :func:`selection_layer`, float ``[batch]``."""
-    if isinstance(selection, LinearMatch):
-        return token_loss(teacher, selection(student))
-    return token_loss(selection(student, teacher), student)
-
-
-class Mcakd(PhasedTraining):
+class Mcakd(Taught):
     r"""Student in training; called, it gives the loss of every sample.
 
     Autonomous epochs: :func:`masked_mse`, mean over the tasks. Passive epochs, with the same masks for teacher and
@@ -126,20 +27,14 @@ class Mcakd(PhasedTraining):
 
     Args:
         student: network that learns.
-        teacher: frozen network with the same patch and heads; neither trained nor saved with this model.
+        teacher: frozen network with the same patch and heads.
         kind: "mcakd", "lmkd", or "none" (no teacher).
-        weight: :math:`\lambda`.
-        terms: terms in the loss, of "attention", "embedding" and "hidden".
-        selection: "ca_ks", or "linear": without CA-KS, see :class:`~receivers.training.distillation.caks.LinearMatch`.
-        scope: of the selection.
-        autonomous: epochs without the teacher; 0: always with it (no AL-PL).
-        passive: epochs with the teacher that follow.
         tasks: masks.
         rotate: one task per step, in turn, in place of the mean over all: as many channels again for every task.
         ratio: share of the tokens that the random mask hides.
         frequency_axis: axis of the grid that is frequency.
         noise_snr_db: noise on the channels, as input and as target [dB], or None.
-        seed: of masks and noise.
+        options: of :class:`~receivers.training.distillation.base.Taught`; its seed is that of masks and noise.
 
     Call arguments:
         x: channels float32 ``[batch, slot, subcarrier, antenna, 2]``.
@@ -153,63 +48,44 @@ class Mcakd(PhasedTraining):
     Source: Tiny-WiFo (MCAKD), Eqs. (1)-(9).
     """
 
+    alike = ("patch", "pad", "encoder_position")
+
     def __init__(
         self,
         student: WiFo,
         teacher: WiFo | None = None,
         kind: str = "mcakd",
         *,
-        weight: float = 1.0,
-        terms: Sequence[str] = TERMS,
-        selection: str = "ca_ks",
-        scope: str = "sample",
-        autonomous: int = 4,
-        passive: int = 1,
         tasks: Sequence[str] = TASKS,
         rotate: bool = False,
         ratio: float = 0.85,
         frequency_axis: int = 1,
         noise_snr_db: float | None = None,
-        seed: int = 0,
-        **kwargs,
+        **options: Any,
     ):
-        super().__init__(kind != "none", autonomous, passive, **kwargs)
-        check_kind(kind, teacher, terms, selection)
+        super().__init__(student, teacher, kind, **options)
         if not tasks or not set(tasks) <= set(TASKS):
             raise ConfigError("tasks", tuple(tasks), f"one or more of {', '.join(TASKS)}")
-        self.student, self.kind, self.weight = student, kind, weight
-        self.terms, self.tasks, self.ratio, self.frequency_axis = tuple(terms), tuple(tasks), ratio, frequency_axis
+        self.tasks, self.ratio, self.frequency_axis = tuple(tasks), ratio, frequency_axis
         self.rotate, self.noise_snr_db = rotate, noise_snr_db
         self._active = self.tasks[:1] if rotate else self.tasks
-        self._seed = keras.random.SeedGenerator(derive(seed, "training"))
-        self._teacher = Untracked(teacher)
-        self.selections: dict[str, keras.layers.Layer] = {}
-        if teacher is not None:
-            teacher.trainable = False
-            _check(student, teacher, kind, self.terms)
-        if kind == "mcakd":
-            self.selections = selection_layers(terms, student, teacher, selection, scope)
-        self.built = True
 
     def set_step(self, epoch: int, step: int = 0, shape: Any = None) -> None:
         """Choose phase and tasks of the next batch."""
         self._active = (self.tasks[step % len(self.tasks)],) if self.rotate else self.tasks
         super().set_step(epoch, step, (self._active, shape))
 
-    def __call__(self, x, *args, **kwargs):
+    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """Validate here: Keras would wrap a ConfigError raised in ``call``."""
         draw_masks(self.tasks, 1, self.student.grid(x.shape), 0, self.ratio, self.frequency_axis)
         return super().__call__(x, *args, **kwargs)
 
-    def call(self, x, training=False):
-        """Loss of every sample."""
-        return sum(self.losses_of(x).values()) + self._idle()
-
-    def losses_of(self, x) -> dict[str, Any]:
+    def losses_of(self, x: Tensor, training: bool = False) -> dict[str, Any]:
         """Terms of the loss, mean over the tasks, weighted: they add up to the loss.
 
         Args:
             x: channels float32 ``[batch, slot, subcarrier, antenna, 2]``.
+            training: changes nothing.
 
         Returns:
             by name ("mse", and in passive epochs those of the kind) float ``[batch]``.
@@ -228,7 +104,9 @@ class Mcakd(PhasedTraining):
                 total[name] = total.get(name, 0.0) + value / len(masks)
         return total
 
-    def _task(self, x, visible, axis, target, hidden, valid) -> dict[str, Any]:
+    def _task(
+        self, x: Tensor, visible: Tensor, axis: int, target: Tensor, hidden: Tensor, valid: Tensor
+    ) -> dict[str, Any]:
         """Terms under one mask."""
         if not self.passive:
             return {"mse": masked_mse(target, self.student(x, visible, axis=axis), hidden, valid)}
@@ -245,21 +123,8 @@ class Mcakd(PhasedTraining):
         terms = {"mse": masked_mse(target, ours.prediction, hidden, valid)}
         if "attention" in self.terms:
             terms["attention"] = attention_loss(*_matched_maps(theirs, ours))
-        if "embedding" in self.terms:
-            terms["embedding"] = selected_loss(self.selections["embedding"], theirs.embedding, ours.embedding)
-        if "hidden" in self.terms:
-            terms["hidden"] = 0.5 * (
-                selected_loss(self.selections["encoder"], theirs.encoder_state, ours.encoder_state)
-                + selected_loss(self.selections["decoder"], theirs.decoder_state, ours.decoder_state)
-            )
+        terms |= self.compared(theirs, ours)
         return {name: value if name == "mse" else self.weight * value for name, value in terms.items()}
-
-    def _idle(self):
-        """Zero, with a gradient of zero where a phase does not use the selections: so all backends step alike."""
-        if self.passive or not self.selections:
-            return 0.0
-        weights = [w for layer in self.selections.values() for w in layer.trainable_weights]
-        return 0.0 * sum(ops.sum(w) for w in weights)
 
 
 def _matched_maps(teacher: Trace, student: Trace) -> tuple[list[Any], list[Any]]:
@@ -269,16 +134,3 @@ def _matched_maps(teacher: Trace, student: Trace) -> tuple[list[Any], list[Any]]
         theirs += [t[i] for i in matched_layers(len(t), len(s))]
         ours += s
     return theirs, ours
-
-
-def _check(student: WiFo, teacher: WiFo, kind: str, terms: Sequence[str]) -> None:
-    """Teacher and student must see the same tokens, and have heads that match."""
-    for name in ("patch", "pad", "encoder_position"):
-        ours, theirs = getattr(student, name), getattr(teacher, name)
-        if ours != theirs:
-            raise ConfigError(f"teacher.{name}", theirs, f"that of the student, {ours}")
-    if kind == "mcakd" and "attention" in terms:
-        if student.num_heads != teacher.num_heads:
-            raise ConfigError("teacher.num_heads", teacher.num_heads, f"that of the student, {student.num_heads}")
-        matched_layers(len(teacher.encoder), len(student.encoder))
-        matched_layers(len(teacher.decoder), len(student.decoder))

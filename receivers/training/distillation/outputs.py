@@ -7,11 +7,12 @@ from typing import Any
 from keras import ops
 
 from receivers.models.autoencoder import Autoencoder
-from receivers.training.losses import mse_loss
+from receivers.models.losses import mse_loss
 from receivers.training.recipe import DistillSection
+from simulator.core.backend import Tensor
 
 
-def kl_loss(teacher, student, temperature: float):
+def kl_loss(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
     r"""Kullback-Leibler divergence of softened outputs, :math:`\tau^2 \sum_i P_{T,i} \ln (P_{T,i} / P_{S,i})`.
 
     :math:`P = \operatorname{softmax}(v / \tau)` over all entries v of an image, flattened. For entries small against
@@ -33,7 +34,7 @@ def kl_loss(teacher, student, temperature: float):
     return temperature**2 * ops.sum(ops.exp(log_t) * (log_t - log_s), axis=-1)
 
 
-def z_score(v):
+def z_score(v: Tensor) -> Tensor:
     r"""Every image of ``v [batch, ...]`` with mean 0 and standard deviation 1: its scale is lost (NF-KD, Eq. 2)."""
     axes = tuple(range(1, len(v.shape)))
     centred = v - ops.mean(v, axis=axes, keepdims=True)
@@ -64,7 +65,7 @@ class Distillation:
         self.section, self.teacher = section, teacher
         teacher.trainable = False
 
-    def teacher_images(self, x):
+    def teacher_images(self, x: Tensor) -> Tensor:
         """Images of the teacher, float32, shape of ``x``; no gradient."""
         return ops.stop_gradient(self.teacher(x, training=False))
 

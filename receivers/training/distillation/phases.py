@@ -7,6 +7,7 @@ from typing import Any
 from keras import ops
 
 from receivers.training.steps import SteppedModel
+from simulator.core.backend import Tensor
 from simulator.core.errors import ConfigError
 
 
@@ -32,7 +33,7 @@ class PhasedTraining(SteppedModel):
     Source: Tiny-WiFo, Sec. III-C (AL-PL).
     """
 
-    def __init__(self, taught: bool, autonomous: int, passive: int, **kwargs):
+    def __init__(self, taught: bool, autonomous: int, passive: int, **kwargs: Any):
         super().__init__(**kwargs)
         if autonomous < 0 or passive < 1:
             raise ConfigError("autonomous, passive", (autonomous, passive), "at least 0 and at least 1 epochs")
@@ -44,6 +45,13 @@ class PhasedTraining(SteppedModel):
         self.passive = self.taught and is_passive(epoch, self.autonomous, self.passive_epochs)
         self.select((self.passive, shape))
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Tensor = None,
+        y: Tensor = None,
+        y_pred: Tensor = None,
+        sample_weight: Tensor = None,
+        training: bool = True,
+    ) -> Tensor:
         """Mean of the losses from the call."""
         return ops.mean(y_pred)

@@ -1,0 +1,112 @@
+"""LVM4CF's figures, and the table of its README."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from benchmarks.papers.kit.figures import legend, row_of_panels
+from benchmarks.papers.kit.readme import grid
+from benchmarks.papers.kit.run import Run
+from benchmarks.report.figures import PALETTE
+
+TITLES = {
+    "uma28": "UMa, 28 GHz, 128 ports",
+    "uma3g5": "UMa, 3.5 GHz, 128 ports",
+    "rma3g5": "RMa, 3.5 GHz, 128 ports",
+    "uma28_32": "UMa, 28 GHz, 32 ports",
+    "munich3g5": "one site, 3.5 GHz, 128 ports",
+}
+COLORS = dict(zip(("rvq", "coloured", "lbg", "fc", "transformer", "gpt2", "lvm4cf", "mlp"), PALETTE, strict=True))
+STANDARD = "3GPP Type I, eType II"
+
+
+def cosine_figure(run: Run) -> Figure:
+    """Cosine against bits, one panel for each environment (the paper's Figs. 5 and 6)."""
+    table = run.table("codebooks")
+    figure, axes = row_of_panels(len(run.stores), width=3.6)
+    for axis, environment in zip(axes, run.stores, strict=True):
+        here = table[table.environment == environment]
+        for code, part in here.groupby("code", sort=False):
+            axis.errorbar(part.bits, part.cosine, part.cosine_ci95, label=code, **_style(str(code)))
+        if environment == run.plan["standard"]:
+            frame = run.table("link")
+            standard = frame[frame.scheme.str.startswith(("type1", "etype2"))]
+            axis.plot(standard.bits_mean, standard.cosine, "k^", label=STANDARD)
+            axis.set_xscale("log", base=2)
+            axis.set_xticks([4, 8, 16, 32, 64, 128, 256], ["4", "8", "16", "32", "64", "128", "256"])
+        else:
+            axis.set_xticks(sorted(here.bits.unique()))
+        axis.set(title=TITLES.get(environment, environment), xlabel="bits per report", ylabel="cosine")
+    legend(figure, 8)
+    return figure
+
+
+def sum_rate_figure(run: Run) -> Figure:
+    """ZF sum rate against SNR (the paper's Fig. 9); the longest codebooks of each environment, and extra ones."""
+    panels = [(environment, max(run.plan["bits"])) for environment in run.stores]
+    panels += [(extra["environment"], extra["bits"]) for extra in run.plan["extra"]]
+    table = run.table("rates")
+    table = table[table.metric == "sum_rate_bpshz"].sort_values("snr_db")
+    figure, axes = row_of_panels(len(panels), width=3.4)
+    for axis, (environment, bits) in zip(axes, panels, strict=True):
+        for scheme, part in table[table.environment == environment].groupby("scheme", sort=False):
+            code, _, size = str(scheme).rpartition("-b")
+            if size == str(bits):
+                axis.plot(part.snr_db, part.value, label=code, **_style(code))
+            elif scheme in ("type1-mode1", "etype2-pc1", "etype2-pc8"):
+                line = {"type1-mode1": ":", "etype2-pc1": "-.", "etype2-pc8": (0, (6, 2))}[str(scheme)]
+                axis.plot(part.snr_db, part.value, ls=line, color="k", label=f"{scheme} ({part.bits_mean.iloc[0]:.0f})")
+        users = run.plan["link"]["num_users"]
+        axis.set(title=f"{TITLES.get(environment, environment)}\n{bits} bits")
+        axis.set(xlabel="SNR (dB)", ylabel=f"sum rate of {users} users (bit/s/Hz)")
+    legend(figure, 8)
+    return figure
+
+
+def cost_figure(run: Run) -> Figure:
+    """Parameters, time of a report and sum rate at 20 dB of dual-side codebooks (the paper's Fig. 8)."""
+    table, environment, bits = run.table("codebooks"), next(iter(run.plan["data"])), max(run.plan["bits"])
+    here = table[(table.environment == environment) & ~table.code.str.endswith("-ss") & (table.bits == bits)]
+    colors = [COLORS[code.partition("-")[0]] for code in here.code]
+    columns = {
+        "parameters": "parameters (thousands)",
+        "report_us": "time of a report (µs)",
+        "sum_rate_20db": "sum rate (bit/s/Hz)",
+    }
+    figure, axes = row_of_panels(3, width=3.2, height=3.2)
+    for axis, (column, label) in zip(axes, columns.items(), strict=True):
+        axis.barh(here.code, here[column] / (1e3 if column == "parameters" else 1), color=colors)
+        axis.invert_yaxis()
+        axis.set(xlabel=label)
+    figure.suptitle(f"{TITLES.get(environment)}, {bits} bits")
+    return figure
+
+
+def _style(code: str) -> dict[str, Any]:
+    """Colour by method; dashes and open markers for a codebook at the gNB alone."""
+    color, single = COLORS[code.partition("-")[0]], code.endswith("-ss")
+    shape = {"marker": "o" if "-" in code else "s", "ms": 3.5, "lw": 1.2}
+    return {"color": color, "ls": "--" if single else "-", "mfc": "none" if single else color, **shape}
+
+
+FIGURES = {"cosine_vs_bits": cosine_figure, "sum_rate_vs_snr": sum_rate_figure, "cost": cost_figure}
+
+NAMES = {"rvq": "RVQ", "coloured": "coloured RVQ", "lbg": "LBG"}
+NETWORKS = {"fc": "FC", "transformer": "Transformer", "gpt2": "GPT-2", "lvm4cf": "LVM4CF", "mlp": "MLP"}
+NAMES |= {f"{key}-{side}": f"{name}, {side.upper()}" for side in ("ds", "ss") for key, name in NETWORKS.items()}
+PLACES = {"uma28": "UMa 28 GHz", "rma3g5": "RMa 3.5 GHz", "munich3g5": "site"}
+
+
+def codebook_table(results: Path) -> pd.DataFrame:
+    """Cosine and sum rate at 20 dB of every code of 128 ports, by environment and bits."""
+    table = pd.read_csv(results / "codebooks.csv")
+    table = pd.concat([table[table.environment == place].sort_values("bits", kind="stable") for place in PLACES])
+    case = [f"{PLACES[row.environment]}, {row.bits} bits" for row in table.itertuples()]
+    return grid(table.assign(case=case), "code", "case", "{cosine:.3f}, {sum_rate_20db:.1f}", NAMES, "code")
+
+
+README = {"codebooks": codebook_table}

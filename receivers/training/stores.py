@@ -1,0 +1,152 @@
+"""Trainings over several data sets, a batch from each in turn: what prediction and wifo_cf have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from receivers.training.recipe import NonNegative, OptimizerSection, Recipe, StageSection, TrainingSection
+from receivers.training.task import Task
+from simulator.core.errors import ConfigError
+from simulator.core.params import Count, Integer, PositiveFloat
+from simulator.data.store import ChannelStore
+
+Term = Literal["attention", "embedding", "hidden"]
+
+
+class TeacherSection(TrainingSection):
+    """Frozen teacher (zoo name or folder of weights) and what is learned from it.
+
+    See ``training/distillation/mcakd.py``.
+
+    Args:
+        teacher: zoo name or folder of weights.
+        kind: distillation of the components in ``terms``, or of predictions alone.
+        weight: of the distillation.
+        terms: components that are compared.
+        selection: match of the tokens of teacher and student: by cross attention, or by a linear map.
+        scope: statistics of a sample, or of the batch.
+        autonomous: epochs of learning alone in a cycle.
+        passive: epochs of learning from the teacher in a cycle.
+    """
+
+    teacher: str
+    kind: Literal["mcakd", "lmkd"] = "mcakd"
+    weight: PositiveFloat = 1.0
+    terms: Annotated[tuple[Term, ...], Field(min_length=1)] = ("attention", "embedding", "hidden")
+    selection: Literal["ca_ks", "linear"] = "ca_ks"
+    scope: Literal["sample", "batch"] = "sample"
+    autonomous: Annotated[Integer, Field(ge=0)] = 4
+    passive: Count = 1
+
+
+class StoresRecipe(Recipe):
+    """One training run over several data sets; a batch has the samples of one of them.
+
+    Channels are read from the stores as they are needed. The learning rate warms up linearly for ``warmup_epochs`` and
+    falls to zero along a cosine. Every ``validate_every`` epochs, and after the last, validation samples are scored.
+
+    Args:
+        seed: of weights, order of samples, masks.
+        datasets: data sets by name or path.
+        distill: teacher; null: none.
+        epochs: passes over the training samples.
+        batch_size: samples of a step.
+        learning_rate: its peak.
+        warmup_epochs: epochs of linear rise.
+        weight_decay: of AdamW.
+        optimizer: optimiser.
+        clipnorm: largest norm of the gradient.
+        max_samples: training samples of a data set at most; null: all.
+        validate_every: epochs between two scores.
+    """
+
+    datasets: Annotated[tuple[str, ...], Field(min_length=1)]
+    distill: TeacherSection | None = None
+    epochs: Count = 40
+    batch_size: Count = 128
+    learning_rate: PositiveFloat = 5e-4
+    warmup_epochs: NonNegative = 1.0
+    weight_decay: NonNegative = 0.05
+    optimizer: OptimizerSection = OptimizerSection()
+    clipnorm: PositiveFloat = 1.0
+    max_samples: Count | None = None
+    validate_every: Count = 1
+
+    @field_validator("datasets")
+    @classmethod
+    def _once(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(names)) < len(names):
+            raise ConfigError("datasets", list(names), "each data set once")
+        return names
+
+    @property
+    def data(self) -> dict[str, str]:
+        """Its data sets."""
+        return {name: name for name in self.datasets}
+
+
+class StoresTask(Task):
+    """Base of the tasks over several data sets; a final class names its recipe, its model and its scores.
+
+    The training model gives the loss of every sample (:class:`~receivers.training.steps.SteppedModel`).
+    """
+
+    schema: ClassVar[type[StoresRecipe]]
+    by_batch = True
+
+    @property
+    def validate_every(self) -> int:  # type: ignore[override]
+        """Of the recipe."""
+        return self.recipe.validate_every
+
+    @cached_property
+    def samples(self) -> Any:
+        """Batches of the training samples."""
+        from receivers.training.data.sequences import PredictionBatches
+
+        return PredictionBatches(self.stores, "train", self.recipe.batch_size, self.recipe.max_samples)
+
+    @property
+    def num_steps(self) -> int:
+        """Batches of all data sets."""
+        return len(self.samples)
+
+    def compile(self, model: Any, stage: StageSection) -> None:
+        """Fresh optimiser."""
+        import keras
+
+        from receivers.training.optimizer import build_optimizer
+
+        model.compile(
+            optimizer=build_optimizer(self.recipe, stage.learning_rate, stage.epochs, self.num_steps),
+            jit_compile=keras.backend.backend() == "jax",
+        )
+        model.optimizer.build(model.trainable_variables)
+
+    def batches(self, epoch: int) -> Iterator[tuple[Any, ...]]:
+        """One data set at a time, as the model takes it."""
+        rng = np.random.default_rng([self.recipe.seed, epoch, 1])
+        return ((self.prepare(x, rng),) for x in self.samples.epoch(self.recipe.seed, epoch))
+
+    def prepare(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Channels float32 ``[sample, slot, subcarrier, antenna, 2]`` of a batch to the input of the model."""
+        return x
+
+    def distillation(self, load: Any) -> Mapping[str, Any]:
+        """Arguments of the training model: teacher, by ``load(weights)``, and what is learned from it."""
+        section = self.recipe.distill
+        if section is None:
+            return {"kind": "none"}
+        return {**section.model_dump(exclude={"teacher"}), "teacher": load(section.teacher)}
+
+
+def split_samples(store: ChannelStore, split: str) -> np.ndarray:
+    """All samples of a split, float32 ``[sample, slot, subcarrier, antenna, 2]``."""
+    from receivers.models.history import to_history
+
+    return np.concatenate([to_history(h) for h, _ in store.read(split)])
