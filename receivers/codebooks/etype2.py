@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from receivers.codebooks.alignment import delay_turns, starts
 from receivers.codebooks.beam_delay import BeamDelayReport
 from receivers.codebooks.beams import BeamGroups
 from receivers.codebooks.etype2_payload import EnhancedTypeTwoPayload
@@ -26,7 +27,6 @@ _COMBINATIONS = {
     8: (6, 1 / 4, 0, 3 / 4),
 }
 _ALL_TAPS = 19  # subbands up to which all taps may be chosen; above, those of a window
-_STARTS = (0.0, 0.25, 0.5, 0.75)  # delays from which the selection starts, in taps
 _STEPS, _QUANTIZED_STEPS = 10, 3
 _CHUNK = 256  # reports selected at a time
 _FIELD = "feedback.etype2-r16"
@@ -120,14 +120,9 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
     def _select(self, h: np.ndarray) -> Pmi:
         v = subband_eigenvectors(h, self.unit, self.rank)
         group, beams, c = self._groups.select(v, self.num_beams)
-        # The strongest beam is real: the other beams then show their delays against it.
-        row = np.sum(np.abs(c) ** 2, axis=3).argmax(axis=2)[:, :, None, None]
-        top = np.take_along_axis(c, row, axis=2)
-        c = c * (top.conj() / np.maximum(np.abs(top), 1e-30))
-        time = np.arange(self.num_units)
         found, score = [], []
-        for start in _STARTS:
-            pmi, fit = self._fit((c * np.exp(-2j * np.pi * start / self.num_units * time)).astype(np.complex64))
+        for start in starts(c):
+            pmi, fit = self._fit(start)
             found.append(pmi)
             score.append(fit)
         best = np.argmax(score, axis=0)
@@ -138,7 +133,7 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
     def _fit(self, c: np.ndarray) -> tuple[Pmi, np.ndarray]:
         """Indices for ``c`` complex64 ``[report, layer, row, unit]`` and their mean squared cosine ``[report]``."""
         time = np.arange(self.num_units)
-        turns = np.exp(2j * np.pi / self.num_units * np.outer(time, time)).astype(np.complex64)  # [tap, unit]
+        turns = delay_turns(self.num_units)
         pmi: Pmi = {}
         for step in range(_STEPS):
             x = c @ (turns.conj() / self.num_units)

@@ -119,7 +119,8 @@ class PmiFeedback(FeedbackScheme):
         best = np.full(len(h), -np.inf)
         for index, book in enumerate(self.codebooks.values()):
             pmi = book.select(h)
-            rate = self._rate(h, book.precoder(pmi), book.unit, noise)
+            one = len(self.codebooks) == 1
+            rate = np.zeros(len(h)) if one else self._rate(h, book.precoder(pmi), book.unit, noise)
             part1, part2, length = book.pack(pmi)
             rows = np.flatnonzero(rate > best)
             best[rows] = rate[rows]
@@ -159,9 +160,10 @@ class PmiFeedback(FeedbackScheme):
         batch, users, width = report.bits.shape
         bits = report.bits.reshape(batch * users, width)
         num_bits = np.asarray(report.num_bits, np.int64).reshape(-1)
-        if num_bits.size and not self.part1_bits < num_bits.min() <= num_bits.max() <= self.max_bits:
+        least = 1 if self.nested else self.part1_bits + 1
+        if num_bits.size and not least <= num_bits.min() <= num_bits.max() <= self.max_bits:
             got = f"{num_bits.min()}..{num_bits.max()}"
-            raise PayloadError(f"report.num_bits: got {got}; allowed: {self.part1_bits + 1}..{self.max_bits}")
+            raise PayloadError(f"report.num_bits: got {got}; allowed: {least}..{self.max_bits}")
         bits = np.pad(bits, ((0, 0), (0, max(self.max_bits - width, 0))))
         index = bitfield.unpack(bits[:, : self._ri_bits], self._ri_bits)[:, 0] if self._ri_bits else 0 * num_bits
         valid = np.zeros(len(bits), bool)
@@ -175,7 +177,7 @@ class PmiFeedback(FeedbackScheme):
             start = self._ri_bits
             part1 = bits[rows, start : start + book.part1_bits]
             part2 = bits[rows, self.part1_bits : self.part1_bits + book.part2_bits]
-            pmi, good = book.unpack(part1, part2, num_bits[rows] - self.part1_bits)
+            pmi, good = book.unpack(part1, part2, np.maximum(num_bits[rows] - self.part1_bits, 0))
             directions = self.directions(book, pmi) * good[:, None, None, None]
             if fine:
                 directions = directions[..., np.arange(samples) // book.unit]

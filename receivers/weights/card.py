@@ -159,6 +159,7 @@ SCHEMAS: dict[str, type[Card]] = {
     "feedback": FeedbackCard,
     "prediction": PredictionCard,
     "estimation": EstimationCard,
+    "beamdelay": Card,  # tables of the beam-delay code
     "refinement": RefinementCard,
 }
 

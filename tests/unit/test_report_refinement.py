@@ -9,6 +9,7 @@ import pytest
 from receivers.codebooks.beam_delay import BeamDelayReport
 from receivers.codebooks.dft import dft_beams_2d
 from receivers.codebooks.etype2 import EnhancedTypeTwoCodebook
+from receivers.feedback.beamdelay import BeamDelayFeedback
 from receivers.feedback.etype2 import EnhancedTypeTwoFeedback
 from receivers.feedback.refinement import ReportRefinement
 from receivers.models.beam_transformer import BeamTransformer
@@ -199,3 +200,37 @@ class TestEnhancedTypeTwo:
             EnhancedTypeTwoFeedback(self.CONFIG, refine="nobody")
         with pytest.raises(ConfigError, match=r"feedback\.etype2-r16\.refine"):
             EnhancedTypeTwoFeedback(self.CONFIG, refine="evt-80")
+
+
+class TestBeamDelay:
+    CONFIG = CsiConfig(PANEL, 1, 26, 360e3, subband_size=2)
+
+    def test_coefficients_on_the_grid_are_the_precoder(self, rng):
+        book = BeamDelayFeedback(self.CONFIG, step=0.2, rank=1).codebooks[1]
+        h = rng.standard_normal((4, 1, 16, 26, 2)).view(np.complex128)[..., 0].astype(np.complex64)
+        pmi, good = book.unpack(*book.pack(book.select(h)))
+        sent = book.beam_delay(pmi)
+        assert good.all()
+        np.testing.assert_allclose(book.combine(sent.group, sent.x), book.precoder(pmi), atol=1e-5)
+        np.testing.assert_allclose(sent.threshold, 0.65 * 0.2, rtol=1e-2)
+
+    def test_projection_is_the_inverse_of_beams(self, rng):
+        """Coefficients in all beams of a group, summed again, are the direction."""
+        book = BeamDelayFeedback(self.CONFIG, step=0.2, rank=1).codebooks[1]
+        v = rng.standard_normal((2, 1, 13, 16, 2)).view(np.complex128)[..., 0]
+        v = (v / np.linalg.norm(v, axis=3, keepdims=True)).astype(np.complex64)
+        x = np.fft.fft(book.project(np.array([0, 3]), v), axis=3).astype(np.complex64) / 13
+        w = book.combine(np.array([0, 3]), x)
+        inner = np.abs(np.einsum("nltp,nplt->nlt", v.conj(), w))
+        np.testing.assert_allclose(inner, 1, atol=1e-4)
+
+    def test_same_bits_other_directions(self, trained, rng):
+        h = rng.standard_normal((3, 2, 1, 16, 26, 2)).view(np.complex128)[..., 0].astype(np.complex64)
+        csi = CsiEstimate(h, np.zeros((3, 2), np.float32))
+        plain, refined = (BeamDelayFeedback(self.CONFIG, bits=80, rank=1, **m) for m in ({}, {"refine": trained}))
+        sent = refined.report(csi)
+        np.testing.assert_array_equal(sent.bits, plain.report(csi).bits)
+        one, two = plain.reconstruct(sent).w, refined.reconstruct(sent).w
+        assert np.abs(one - two).max() > 0.01
+        np.testing.assert_allclose(np.linalg.norm(two, axis=2), 1, rtol=1e-5)
+        assert refined.label == plain.label + "-some"

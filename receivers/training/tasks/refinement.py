@@ -139,7 +139,7 @@ class RefinementTask(Task):
             book = getattr(scheme, "codebooks", {}).get(1)
             if not hasattr(book, "beam_delay"):
                 raise ConfigError(
-                    f"reports.{number}.scheme", section.scheme, "a scheme of beams and delays (etype2-r16)"
+                    f"reports.{number}.scheme", section.scheme, "a scheme of beams and delays (etype2-r16, beamdelay)"
                 )
             found[scheme.label] = book
         return found
