@@ -98,7 +98,8 @@ class BeamDelayFeedback(PmiFeedback):
         size += f"-b{self._bits}" if not self._filled and self._bits != MOST_BITS else ""
         tables = "" if self._weights == "beamdelay-urban" else f"-{self._weights}"
         changed = "".join(f"-{key}{value:g}" for key, value in self._options.items() if value != _DEFAULTS[key])
-        return f"beamdelay-{size}{tables}{changed}" + (f"-rank{self._rank}" if self._rank != "auto" else "") + self.refined
+        rank = f"-rank{self._rank}" if self._rank != "auto" else ""
+        return f"beamdelay-{size}{tables}{changed}{rank}{self.refined}"
 
     @property
     def max_bits(self) -> int:
