@@ -234,3 +234,13 @@ class TestBeamDelay:
         assert np.abs(one - two).max() > 0.01
         np.testing.assert_allclose(np.linalg.norm(two, axis=2), 1, rtol=1e-5)
         assert refined.label == plain.label + "-some"
+
+    def test_reports_of_64_ports_in_one_block(self, rng):
+        """More than 2**18 cells of a block: NumPy then reuses temporary arrays, whose type must hold the result."""
+        config = CsiConfig(Panel(8, 4, 2), 1, 13, 360e3, subband_size=1)
+        book = BeamDelayFeedback(config, step=0.5, rank=1).codebooks[1]
+        h = rng.standard_normal((320, 1, 64, 1, 2)).view(np.complex128)[..., 0].repeat(13, axis=3)
+        pmi = book.select(h.astype(np.complex64))
+        decoded, good = book.unpack(*book.pack(pmi))
+        assert good.all()
+        np.testing.assert_array_equal(decoded["real"], pmi["real"])
