@@ -14,7 +14,14 @@ from receivers.models.klt import Klt
 from receivers.training.data.reports import ReportSet
 from receivers.training.tasks.estimator import example
 from receivers.training.tasks.refinement import refined_sgcs
-from receivers.weights.folder import TrainedEstimator, TrainedModel, TrainedPredictor, TrainedRefiner, zoo_folder, zoo_names
+from receivers.weights.folder import (
+    TrainedEstimator,
+    TrainedModel,
+    TrainedPredictor,
+    TrainedRefiner,
+    zoo_folder,
+    zoo_names,
+)
 from simulator.core.types import Panel
 from simulator.maths.transforms import from_eigenvector_image
 

@@ -186,7 +186,8 @@ class BeamDelayCoder:
             size = content.real[0][rows]
             start[0, rows], frequency[0, rows] = ends[size - 1], ends[size] - ends[size - 1]
         signs = (content.real != 0) * 1 + (content.imag != 0)
-        negative = np.where(content.real != 0, np.int64(content.real < 0) << (content.imag != 0), 0) + (content.imag < 0)
+        negative = np.where(content.real != 0, np.int64(content.real < 0) << (content.imag != 0), 0)
+        negative = negative + (content.imag < 0)
         share = (4 >> signs).astype(np.uint64)
         low = negative.astype(np.uint64) * share
         beyond = (symbols // (CAP + 1) == CAP) | (symbols % (CAP + 1) == CAP)
