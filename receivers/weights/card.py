@@ -145,7 +145,12 @@ class PredictionCard(Card):
     horizon_slots: Count
 
 
-SCHEMAS: dict[str, type[Card]] = {"feedback": FeedbackCard, "prediction": PredictionCard, "estimation": EstimationCard}
+SCHEMAS: dict[str, type[Card]] = {
+    "feedback": FeedbackCard,
+    "prediction": PredictionCard,
+    "estimation": EstimationCard,
+    "beamdelay": Card,  # tables of the beam-delay code
+}
 
 
 def file_entry(path: Path) -> dict[str, str]:

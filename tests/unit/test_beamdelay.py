@@ -16,7 +16,8 @@ from receivers.beamdelay.grid import OFFSETS, Grid
 from receivers.beamdelay.search import energies_for
 from receivers.beamdelay.tables import Tables
 from receivers.feedback.beamdelay import BeamDelayFeedback
-from receivers.training.beamdelay import learn, quantized, write_tables
+from receivers.training.beamdelay import learn, quantized
+from receivers.weights.card import file_entry
 from receivers.weights.folder import zoo_folder
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReport, Panel
@@ -491,7 +492,11 @@ def test_damaged_tables(tmp_path):
     }.items():  # fmt: skip
         with pytest.raises(StoreError, match=key):
             Tables(**{**good, key: change(good[key])})
-    write_tables(tmp_path / "mine", tables(), "mine", {"channels": "recorded"})
+    (tmp_path / "mine").mkdir()
+    tables().save(tmp_path / "mine" / "tables.npz")
+    card = {"name": "mine", "task": "beamdelay", "model": {"name": "beamdelay", "params": {}}}
+    card["weights"] = file_entry(tmp_path / "mine" / "tables.npz")
+    (tmp_path / "mine" / "card.json").write_text(json.dumps(card))
     BeamDelayFeedback(config(), bits=40, weights=str(tmp_path / "mine"))
     file = tmp_path / "mine" / "tables.npz"
     file.write_bytes(file.read_bytes()[:-100])

@@ -140,7 +140,7 @@ def test_the_command_pauses_and_prints_scores(tmp_path, monkeypatch, capsys):
         return {"weights": {}, "test": {"metric": "nmse", "codecs": {"a": {**score, "klt_at_these_bits": score}}}}
 
     monkeypatch.setattr("benchmarks.train.train", trained)
-    monkeypatch.setattr("benchmarks.stores.open_store", str)
+    monkeypatch.setattr("benchmarks.data_sets.open_store", str)
     for options in (["--minutes", "0.5"], []):
         cli.app(["train", "klt_mixed", "--out", str(tmp_path / "k"), *options], standalone_mode=False)
     first, *rest = capsys.readouterr().out.splitlines()
