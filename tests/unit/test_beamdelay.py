@@ -17,10 +17,13 @@ from receivers.beamdelay.search import energies_for
 from receivers.beamdelay.tables import Tables
 from receivers.feedback.beamdelay import BeamDelayFeedback
 from receivers.training.beamdelay import learn, quantized
+from receivers.training.recipe import parse_training
+from receivers.training.tasks.beamdelay import BeamDelayRecipe, BeamDelayTask
 from receivers.weights.card import file_entry
 from receivers.weights.folder import zoo_folder
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReport, Panel
+from simulator.data.layout import ChannelLayout
 from simulator.maths.transforms import subband_eigenvectors
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "beamdelay.json"
@@ -532,3 +535,36 @@ def test_learned_tables_shorten_the_code():
     assert spent < 0.85 * pooled
     share = np.any(cells.q != 0, axis=0).mean(axis=0)[grid.order]
     assert share[1 : grid.size // 4].mean() > 2 * share[-grid.size // 2 :].mean()
+
+
+class Channels:
+    """A store of a few channels in memory."""
+
+    name, origin, hash = "few", {"format": "generic"}, "0" * 64
+
+    def __init__(self):
+        self.layout = ChannelLayout(Panel(4, 2, 2), 8, 360e3)
+        self._h = channels(config(num_subcarriers=8), 60)[:, 0][:, :, :, None]
+
+    def read(self, split):
+        yield self._h, {}
+
+
+def test_the_recipe_trains_tables_that_the_scheme_takes(tmp_path):
+    recipe = BeamDelayRecipe(
+        task="beamdelay", name="few", datasets=("few",), samples=(60,), hidden=2, passes=1, subband_size=2
+    )
+    task = BeamDelayTask(recipe, [Channels()])
+    found = task.build(tmp_path, lambda line: None)
+    card = task.card(found, {}, tmp_path / "few")
+    assert card["task"] == "beamdelay" and card["channels"] == "recorded"
+    scores = task.score(found, tmp_path / "few")
+    assert scores["b172"].values.mean() > scores["b64"].values.mean() > 0.7
+    c = config(num_subcarriers=8, subband_size=2)
+    scheme = BeamDelayFeedback(c, bits=80, weights=str(tmp_path / "few"))
+    assert scheme.label == "beamdelay-b80-few" and scheme.reconstruct(scheme.report(estimate(c, 4))).valid.all()
+
+
+def test_a_number_of_samples_for_each_data_set():
+    with pytest.raises(ConfigError, match="samples"):
+        parse_training({"task": "beamdelay", "name": "few", "datasets": ["a", "b"], "samples": [1]})
