@@ -484,6 +484,21 @@ def test_refused_parameters():
         BeamDelayFeedback(c, bits=60, weights="beamdelay-rural")
 
 
+def test_cost_of_the_context_network(monkeypatch):
+    """As many passes over all coefficients as the scheme counts."""
+    c = config()
+    seen = []
+    plain = Contexts.bins
+    monkeypatch.setattr(Contexts, "bins", lambda self, x, *at: seen.append(x[0].size) or plain(self, x, *at))
+    for params in ({"bits": 60}, {"step": 0.2}):
+        scheme, csi = BeamDelayFeedback(c, **params), estimate(c, 8)
+        seen.clear()
+        scheme.report(csi)
+        t = tables()
+        once = 64 * t.w1.size + 128 * (t.w1.shape[0] + t.w1.shape[1])
+        assert scheme.ue_bops(csi)[0, 0] == pytest.approx(sum(seen) / 8 * once, rel=0.15)
+
+
 # Tables --------------------------------------------------------------------------------------------------------------
 
 
