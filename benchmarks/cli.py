@@ -193,8 +193,7 @@ def train(
 
 def _stores(names: list[str], given: Path | None) -> list[Any]:
     """Stores of the data sets of a recipe: ``given`` is the one store, or the folder of all by name."""
-    from benchmarks.data_sets import store_folder
-    from benchmarks.data_sets import open_store
+    from benchmarks.data_sets import open_store, store_folder
     from simulator.core.paths import is_file
     from simulator.data.store import MANIFEST
 

@@ -71,13 +71,8 @@ def import_checkpoint(
 def _import_autoencoder(
     model: str, state: dict[str, Any], files: list[Path], store: ChannelStore, folder: Path, params: dict[str, Any]
 ) -> dict[str, Any]:
-    import keras
-
-    from receivers.models.checked import build_checked
-    from receivers.models.cost import count_cost
     from receivers.training.data.images import ImageView, load_images
     from receivers.training.objective import TrainingModel
-    from receivers.weights.torch_mamba import load_mamba_transformer, mamba_transformer_params
 
     if store.layout.num_delays is None:
         raise ConfigError("--store", store.name, "a store of truncated angular-delay images (import format cost2100)")
@@ -86,20 +81,7 @@ def _import_autoencoder(
     view = ImageView(store.layout, delays)
     train, _ = load_images(store, "train", view)
     test, part = load_images(store, "test", view)
-    height, width = view.shape[1], view.shape[0]
-    if model == "mamba_transformer":
-        params = {**mamba_transformer_params(state), **params}
-    elif "num_latents" not in params:
-        last = {"crnet": "encoder_fc.bias", "clnet": "encoder.replace_efc.bias", "transnet": "fc_encoder.bias"}
-        key = next((k for k in state if k.endswith(last.get(model, "encoder.fc.bias"))), None)
-        if key is None:
-            raise StoreError(f"{files[0]}: no codeword layer of {model} (first names: {', '.join(list(state)[:4])})")
-        params = {**params, "num_latents": int(np.asarray(state[key]).size)}
-    network = build_checked("--set", registry.load("models", model), params, height=height, width=width)
-    if model == "mamba_transformer":
-        load_mamba_transformer(network, state)
-    else:
-        load_torch_weights(model, network, state)
+    network, params = _network(model, state, files[0], params, height=view.shape[1], width=view.shape[0])
     offset, scale = 0.5, float(np.sqrt(np.mean(power)))
     if model == "mamba_transformer":
         low, high = _range(store)
@@ -120,7 +102,55 @@ def _import_autoencoder(
     tables = fit_tables(_Scaled(TrainingModel(served)), seen, recipe)
     save_weights(network, folder / "model.weights.h5")
     write_tables(folder, tables)
-    card = {
+    values = {"num_delays": delays, "num_latents": network.num_latents, "offset": offset, "scale": scale}
+    samples = {"train": len(train), "test": len(test)}
+    card = _card(model, network, files, store, folder, {**values, "transposed": True}, samples)
+    write_card(folder, card)
+    section = QuantizerSection(name="mu_law", bits=(2, 4, 6, 8), scale_bits=8)
+    quantised = recipe.model_copy(update={"quantizer": section})
+    names = store.origin.get("parts", [store.name])
+    scores = codec_scores(folder, store, train[:50000], test, part, names, quantised)
+    return write_card(folder, {**card, "test": summary(scores)})
+
+
+def _network(
+    model: str, state: dict[str, Any], file: Path, params: dict[str, Any], height: int, width: int
+) -> tuple[Any, dict[str, Any]]:
+    """The Keras network with the weights of ``state``, and its parameters, which name what the weights say."""
+    from receivers.models.checked import build_checked
+    from receivers.weights.torch_mamba import load_mamba_transformer, mamba_transformer_params
+
+    if model == "mamba_transformer":
+        params = {**mamba_transformer_params(state), **params}
+    elif "num_latents" not in params:
+        last = {"crnet": "encoder_fc.bias", "clnet": "encoder.replace_efc.bias", "transnet": "fc_encoder.bias"}
+        key = next((k for k in state if k.endswith(last.get(model, "encoder.fc.bias"))), None)
+        if key is None:
+            raise StoreError(f"{file}: no codeword layer of {model} (first names: {', '.join(list(state)[:4])})")
+        params = {**params, "num_latents": int(np.asarray(state[key]).size)}
+    network = build_checked("--set", registry.load("models", model), params, height=height, width=width)
+    if model == "mamba_transformer":
+        load_mamba_transformer(network, state)
+    else:
+        load_torch_weights(model, network, state)
+    return network, params
+
+
+def _card(
+    model: str,
+    network: Any,
+    files: list[Path],
+    store: ChannelStore,
+    folder: Path,
+    values: dict[str, Any],
+    samples: dict[str, int],
+) -> dict[str, Any]:
+    """Card of imported weights without scores; ``values``: sizes of the input and its offset and scale."""
+    import keras
+
+    from receivers.models.cost import count_cost
+
+    return {
         "name": folder.name,
         "description": f"Imported from PyTorch: {', '.join(f.name for f in files)}",
         "model": {"name": model, "params": network.get_config()},
@@ -129,11 +159,7 @@ def _import_autoencoder(
             **asdict(store.layout.panel),
             "num_subcarriers": store.layout.num_subcarriers,
             "spacing_hz": store.layout.spacing_hz,
-            "num_delays": delays,
-            "num_latents": network.num_latents,
-            "offset": offset,
-            "scale": scale,
-            "transposed": True,
+            **values,
         },
         "codec": {"quantizer": "mu_law", "bits": 4, "scale_bits": 8},
         "weights": file_entry(folder / "model.weights.h5"),
@@ -142,7 +168,7 @@ def _import_autoencoder(
         "dataset": {
             "name": store.name,
             "store_sha256": store.hash,
-            "samples": {"train": len(train), "test": len(test)},
+            "samples": samples,
         },
         "training": {
             "imported": {f.name: sha256(f) for f in files},
@@ -150,12 +176,6 @@ def _import_autoencoder(
             "csilink": own_version(),
         },
     }
-    write_card(folder, card)
-    section = QuantizerSection(name="mu_law", bits=(2, 4, 6, 8), scale_bits=8)
-    quantised = recipe.model_copy(update={"quantizer": section})
-    names = store.origin.get("parts", [store.name])
-    scores = codec_scores(folder, store, train[:50000], test, part, names, quantised)
-    return write_card(folder, {**card, "test": summary(scores)})
 
 
 def _range(store: ChannelStore) -> tuple[float, float]:

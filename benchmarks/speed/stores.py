@@ -35,16 +35,8 @@ def measure(samples: int = 6000, rounds: int = 5) -> list[dict[str, Any]]:
     folder = Path(tempfile.mkdtemp(prefix="csilink-speed-"))
     rng = np.random.default_rng(5)
     try:
-        images = np.round((0.5 + 0.02 * rng.standard_normal((samples, 2048))).clip(0, 1) * 2**20) / 2**20
-        mat5 = folder / "DATA_Htestout.mat"
-        scipy.io.savemat(mat5, {"HT": images}, do_compression=True)
-        wifo = rng.standard_normal((samples // 10, 24, 64, 16, 2), np.float32).view(np.complex64)[..., 0]
-        mat73 = folder / "X_test.mat"
-        with h5py.File(mat73, "w", userblock_size=512) as file:
-            data = np.ascontiguousarray(wifo.T).view([("real", "<f4"), ("imag", "<f4")])
-            file.create_dataset("X_val", data=data, chunks=(16, 8, 24, 32), compression=3)
-        with mat73.open("r+b") as file:
-            file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
+        mat5, images = _cost2100(folder, samples, rng)
+        mat73, wifo = _matlab73(folder, samples // 10, rng)
         layout = ChannelLayout(Panel(8, 2, 2), 52, 360e3)
         with StoreWriter(folder / "big", layout, name="big") as writer:
             h = rng.standard_normal((samples, *layout.entry_shape, 2), np.float32).view(np.complex64)[..., 0]
@@ -101,6 +93,28 @@ def measure(samples: int = 6000, rounds: int = 5) -> list[dict[str, Any]]:
         return rows
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _cost2100(folder: Path, samples: int, rng: np.random.Generator) -> tuple[Path, np.ndarray]:
+    """A compressed file of MATLAB 5 as CsiNet's data are, and its array."""
+    import scipy.io
+
+    images = np.round((0.5 + 0.02 * rng.standard_normal((samples, 2048))).clip(0, 1) * 2**20) / 2**20
+    path = folder / "DATA_Htestout.mat"
+    scipy.io.savemat(path, {"HT": images}, do_compression=True)
+    return path, images
+
+
+def _matlab73(folder: Path, samples: int, rng: np.random.Generator) -> tuple[Path, np.ndarray]:
+    """A compressed file of MATLAB 7.3 as WiFo's data are, and its array."""
+    h = rng.standard_normal((samples, 24, 64, 16, 2), np.float32).view(np.complex64)[..., 0]
+    path = folder / "X_test.mat"
+    with h5py.File(path, "w", userblock_size=512) as file:
+        data = np.ascontiguousarray(h.T).view([("real", "<f4"), ("imag", "<f4")])
+        file.create_dataset("X_val", data=data, chunks=(16, 8, 24, 32), compression=3)
+    with path.open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
+    return path, h
 
 
 def _difference(ours: Any, peer: Any) -> float:

@@ -62,7 +62,7 @@ def wifo_cf(path):
     from keras import ops
 
     from receivers.models.wifo_cf import WiFoCf
-    from receivers.training.wifo_cf import write_weights
+    from receivers.training.tasks.wifo_cf import write_weights
 
     random = np.random.default_rng(1)
     model = WiFoCf(dim=16, depth=1, decoder_depth=1, num_heads=2, patch_dim=16, num_experts=4, top_k=2, conv_dim=4)

@@ -138,7 +138,7 @@ def test_what_a_checkpoint_does_not_tell_is_asked(tmp_path, file):
 
 def test_reports_of_batch_attention_do_not_depend_on_each_other(rng, tmp_path):
     """The scheme runs a network of the released form in batches of one."""
-    from benchmarks.train import write_tables
+    from receivers.training.codecs import write_tables
     from simulator.data.store import sha256, write_json
 
     network = registry.build(

@@ -234,7 +234,8 @@ def test_a_refused_data_set_leaves_no_folder(capsys, monkeypatch):
 
 
 def test_a_refused_export_or_codebook_leaves_no_folder(capsys, monkeypatch):
-    from benchmarks import codebook, export
+    from benchmarks import export
+    from receivers.training.tasks.codebook import CodebookTask
 
     def refuse(*args):
         raise StoreError("refused late")
@@ -243,11 +244,11 @@ def test_a_refused_export_or_codebook_leaves_no_folder(capsys, monkeypatch):
         for split in ("train", "val", "test"):
             writer.add(split, np.ones((4, *ChannelLayout(Panel(2), 4, 15e3).entry_shape), np.complex64))
         writer.finish({})
-    Path("c.yaml").write_text("name: book\nenvironments: {uma: uma}\nmethod: lbg\nbits: 3\n")
+    Path("c.yaml").write_text("task: codebook\nname: book\nenvironments: {uma: uma}\nmethod: lbg\nbits: 3\n")
     before = tree()
     monkeypatch.setattr(export, "_write_files", refuse)
     assert "refused late" in told(capsys, monkeypatch, "export", "csinet-100", "--out", "a/b/export")
-    monkeypatch.setattr(codebook, "_make", refuse)
+    monkeypatch.setattr(CodebookTask, "_make", refuse)
     assert "refused late" in told(capsys, monkeypatch, "train", "c.yaml", "--out", "a/b/book")
     assert tree() == before
 
