@@ -68,7 +68,7 @@ class Contexts:
         level = np.concatenate([log(power), np.zeros((1, power.shape[1]), np.float32)])
         found = np.empty((NUM_FEATURES, *power.shape), np.float32)
         for number in range(len(OFFSETS)):
-            found[number] = level[self.grid.neighbours[:, number]]
+            np.take(level, self.grid.neighbours[:, number], axis=0, out=found[number], mode="clip")
         total = np.cumsum(power, axis=0) - power
         found[-6], found[-5] = log(self._rows.before(power)), log(self._across(power))
         found[-4], found[-3] = log(self._taps.before(power)), log(energy - total)

@@ -47,10 +47,10 @@ class Target:
 
 
 class Quantizer:
-    """Decides on the parts of every coefficient.
+    r"""Decides on the parts of every coefficient.
 
-    A coefficient takes the pair of whole parts, each rounded, one less, or 0, of least :math:`|x - q|^2 + \\mu \\ell`,
-    :math:`\\ell` being its code length in the contexts of the decisions so far. Contexts and phases of the subbands are
+    A coefficient takes the pair of whole parts, each rounded, one less, or 0, of least :math:`|x - q|^2 + \mu \ell`,
+    :math:`\ell` being its code length in the contexts of the decisions so far. Contexts and phases of the subbands are
     then brought up to date, and everything is decided anew.
 
     Args:

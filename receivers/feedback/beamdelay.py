@@ -15,7 +15,7 @@ from receivers.weights.folder import WeightFolder
 from simulator.core import bitfield
 from simulator.core.errors import ConfigError
 from simulator.core.params import Integer, SnrDb, validated
-from simulator.core.types import CsiConfig, CsiReport
+from simulator.core.types import CsiConfig, CsiEstimate, CsiReport
 
 
 class BeamDelayTables(WeightFolder):
@@ -110,6 +110,16 @@ class BeamDelayFeedback(PmiFeedback):
     def min_bits(self) -> int:
         """RI and one bit: every prefix is a report."""
         return self.part1_bits + 1
+
+    def ue_bops(self, csi: CsiEstimate) -> np.ndarray:
+        """Bit operations of the context network: 8 x 8 bits in its first layer, 16 x 8 in the others.
+
+        It runs over all coefficients 4 times with a public step, 12 times in the search for a budget.
+        """
+        features, hidden = self._tables.w1.shape
+        once = 64.0 * features * hidden + 128.0 * (features + hidden)
+        cells = sum(rank * book.coder.grid.size for rank, book in self.codebooks.items())
+        return np.full(csi.h_hat.shape[:2], (12 if self._filled else 4) * cells * once)
 
     def omit(self, report: CsiReport, max_bits: int) -> CsiReport:
         """As many of the first coefficients as ``max_bits`` bits hold: they come in the order of their importance."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -16,10 +15,8 @@ from receivers.beamdelay.grid import BEAM_1, BEAM_2, NUM_CLASSES, TAP, Grid
 from receivers.beamdelay.quantizer import SLOPE, Quantizer
 from receivers.beamdelay.tables import LEVEL_UNIT, ORIGIN_CELLS, Tables, shares
 from receivers.coding.range_coder import TOTAL
-from simulator.core.content import sha256
 from simulator.core.types import Panel
-from simulator.data.channel_version import channel_version
-from simulator.data.store import ChannelStore, write_json
+from simulator.data.store import ChannelStore
 from simulator.maths.transforms import subband_eigenvectors
 
 _ENERGIES = np.array([1, 2, 4, 8, 16, 32, 64, 128])  # least energies of the ordered classes of the network
@@ -101,47 +98,37 @@ def _idle_network() -> dict[str, np.ndarray]:
 
 
 def train_tables(
-    stores: Sequence[tuple[ChannelStore, int]], folder: Path, *, name: str, split: str = "train",
-    subband_size: int = 4, hidden: int = 12, epochs: float = 4, seed: int = 1, start: Tables | None = None,
-    log: Callable[[str], Any] = print,
+    stores: Sequence[tuple[ChannelStore, int]], *, subband_size: int = 4, hidden: int = 16, epochs: float = 3,
+    seed: int = 1, log: Callable[[str], Any] = print,
 ) -> Tables:  # fmt: skip
-    """Learn tables from stores and write them with their card.
+    """Tables of channels over the subcarriers.
 
-    Twice: from coefficients quantised with a dead zone, then from those of the quantiser that uses the first tables.
-    Most samples are seen as they are stored; the others with other subbands and fewer antennas (:func:`views`), so that
-    every class of cells occurs.
+    Learned twice: from coefficients quantised with a dead zone, of a quarter of the samples, then from those of the
+    quantiser that uses the first tables. Most samples are seen as they are stored; the others with other subbands and
+    fewer antennas (:func:`views`), so that every class of cells occurs.
 
     Args:
-        stores: channels over the subcarriers, with the samples taken from each.
-        folder: new folder of weights.
-        name: of the tables.
-        split: of the stores.
+        stores: data sets, with the samples taken from the split "train" of each.
         subband_size: frequency samples of a subband.
         hidden: units of the network, 1..64.
         epochs: passes over all coefficients, of each of the two trainings.
         seed: of steps, order and initial weights.
-        start: tables of the first quantiser; None: learn them from a quarter of the samples.
         log: takes lines of progress.
     """
-    rng, tables = np.random.default_rng(seed), start
-    for share in (1,) if start else (4, 1):
+    rng, tables = np.random.default_rng(seed), None
+    for share in (4, 1):
         cells = [
             quantized(Frame(panel, v.shape[1]), v, rng, _STEPS, tables)
             for store, samples in stores
-            for panel, v in views(
-                _channels(store, split, -(-samples // share)), store.layout.panel, subband_size
-            )
-        ]  # fmt: skip
+            for panel, v in views(channels(store, "train", -(-samples // share)), store.layout.panel, subband_size)
+        ]
         log(f"{sum(c.q[0].size for c in cells)} coefficients")
         tables = learn(cells, hidden=hidden, epochs=epochs, seed=seed, log=log)
-    sources = [{"name": store.name, "store_sha256": store.hash, "samples": samples} for store, samples in stores]
-    channels = "; ".join(dict.fromkeys(channel_version(store.origin) for store, _ in stores))
-    write_tables(folder, tables, name, {"datasets": sources, "channels": channels})
-    return tables
+    return cast(Tables, tables)
 
 
-def _channels(store: ChannelStore, split: str, samples: int) -> np.ndarray:
-    """``[sample * slot, rx_ant, port, subcarrier]``."""
+def channels(store: ChannelStore, split: str, samples: int) -> np.ndarray:
+    """The first ``[sample * slot, rx_ant, port, subcarrier]`` of a split."""
     parts, total = [], 0
     for h, _ in store.read(split):
         parts.append(np.moveaxis(h, 3, 1).reshape(-1, h.shape[1], h.shape[2], h.shape[4]))
@@ -172,25 +159,14 @@ def views(h: np.ndarray, panel: Panel, subband_size: int) -> list[tuple[Panel, n
     return found
 
 
-def write_tables(folder: Path, tables: Tables, name: str, data: dict[str, Any]) -> None:
-    """A folder of weights: ``tables.npz`` and ``card.json``, which holds ``data`` too."""
-    folder.mkdir(parents=True, exist_ok=True)
-    tables.save(folder / "tables.npz")
-    card = {
-        "name": name, "task": "beamdelay", "model": {"name": "beamdelay", "params": {}}, **data,
-        "weights": {"file": "tables.npz", "sha256": sha256(folder / "tables.npz")},
-    }  # fmt: skip
-    write_json(folder / "card.json", card)
-
-
 def learn(
     cells: Sequence[Cells], *, hidden: int = 12, epochs: float = 4, rate: float = 0.01, seed: int = 1,
     visible: Sequence[int] | None = None,
     log: Callable[[str], Any] = print,
 ) -> Tables:  # fmt: skip
-    """Tables from quantised directions, of one or several panels and bands.
+    r"""Tables from quantised directions, of one or several panels and bands.
 
-    Network: ordinal regression of the energy of a coefficient, :math:`P(n \\ge T_k) = \\sigma(s - \\theta_k)`, by Adam;
+    Network: ordinal regression of the energy of a coefficient, :math:`P(n \ge T_k) = \sigma(s - \theta_k)`, by Adam;
     its weights are rounded, and the probabilities are then counted with the rounded network.
 
     Args:

@@ -16,10 +16,14 @@ from receivers.beamdelay.grid import OFFSETS, Grid
 from receivers.beamdelay.search import energies_for
 from receivers.beamdelay.tables import Tables
 from receivers.feedback.beamdelay import BeamDelayFeedback
-from receivers.training.beamdelay import learn, quantized, write_tables
+from receivers.training.beamdelay import learn, quantized
+from receivers.training.recipe import parse_training
+from receivers.training.tasks.beamdelay import BeamDelayRecipe, BeamDelayTask
+from receivers.weights.card import file_entry
 from receivers.weights.folder import zoo_folder
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReport, Panel
+from simulator.data.layout import ChannelLayout
 from simulator.maths.transforms import subband_eigenvectors
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "beamdelay.json"
@@ -480,6 +484,21 @@ def test_refused_parameters():
         BeamDelayFeedback(c, bits=60, weights="beamdelay-rural")
 
 
+def test_cost_of_the_context_network(monkeypatch):
+    """As many passes over all coefficients as the scheme counts."""
+    c = config()
+    seen = []
+    plain = Contexts.bins
+    monkeypatch.setattr(Contexts, "bins", lambda self, x, *at: seen.append(x[0].size) or plain(self, x, *at))
+    for params in ({"bits": 60}, {"step": 0.2}):
+        scheme, csi = BeamDelayFeedback(c, **params), estimate(c, 8)
+        seen.clear()
+        scheme.report(csi)
+        t = tables()
+        once = 64 * t.w1.size + 128 * (t.w1.shape[0] + t.w1.shape[1])
+        assert scheme.ue_bops(csi)[0, 0] == pytest.approx(sum(seen) / 8 * once, rel=0.15)
+
+
 # Tables --------------------------------------------------------------------------------------------------------------
 
 
@@ -491,7 +510,11 @@ def test_damaged_tables(tmp_path):
     }.items():  # fmt: skip
         with pytest.raises(StoreError, match=key):
             Tables(**{**good, key: change(good[key])})
-    write_tables(tmp_path / "mine", tables(), "mine", {"channels": "recorded"})
+    (tmp_path / "mine").mkdir()
+    tables().save(tmp_path / "mine" / "tables.npz")
+    card = {"name": "mine", "task": "beamdelay", "model": {"name": "beamdelay", "params": {}}}
+    card["weights"] = file_entry(tmp_path / "mine" / "tables.npz")
+    (tmp_path / "mine" / "card.json").write_text(json.dumps(card))
     BeamDelayFeedback(config(), bits=40, weights=str(tmp_path / "mine"))
     file = tmp_path / "mine" / "tables.npz"
     file.write_bytes(file.read_bytes()[:-100])
@@ -527,3 +550,36 @@ def test_learned_tables_shorten_the_code():
     assert spent < 0.85 * pooled
     share = np.any(cells.q != 0, axis=0).mean(axis=0)[grid.order]
     assert share[1 : grid.size // 4].mean() > 2 * share[-grid.size // 2 :].mean()
+
+
+class Channels:
+    """A store of a few channels in memory."""
+
+    name, origin, hash = "few", {"format": "generic"}, "0" * 64
+
+    def __init__(self):
+        self.layout = ChannelLayout(Panel(4, 2, 2), 8, 360e3)
+        self._h = channels(config(num_subcarriers=8), 60)[:, 0][:, :, :, None]
+
+    def read(self, split):
+        yield self._h, {}
+
+
+def test_the_recipe_trains_tables_that_the_scheme_takes(tmp_path):
+    recipe = BeamDelayRecipe(
+        task="beamdelay", name="few", datasets=("few",), samples=(60,), hidden=2, passes=1, subband_size=2
+    )
+    task = BeamDelayTask(recipe, [Channels()])
+    found = task.build(tmp_path, lambda line: None)
+    card = task.card(found, {}, tmp_path / "few")
+    assert card["task"] == "beamdelay" and card["channels"] == "recorded"
+    scores = task.score(found, tmp_path / "few")
+    assert scores["b172"].values.mean() > scores["b64"].values.mean() > 0.7
+    c = config(num_subcarriers=8, subband_size=2)
+    scheme = BeamDelayFeedback(c, bits=80, weights=str(tmp_path / "few"))
+    assert scheme.label == "beamdelay-b80-few" and scheme.reconstruct(scheme.report(estimate(c, 4))).valid.all()
+
+
+def test_a_number_of_samples_for_each_data_set():
+    with pytest.raises(ConfigError, match="samples"):
+        parse_training({"task": "beamdelay", "name": "few", "datasets": ["a", "b"], "samples": [1]})
