@@ -161,12 +161,12 @@ PARAMS = {
         ],
         "type1": [{}, {"mode": 2, "rank": 1}],
         "type2-r15": [{"beams": 3, "psk": 4}, {"subband_amplitude": True}],
-        "etype2-r16": [{"combination": 3}, {"combination": 5, "rank": 1}],
+        "etype2-r16": [{"combination": 3}, {"combination": 5, "rank": 1}, {"combination": 2, "refine": "refine-urban"}],
         "klt-mixture": [
             {"weights": Made("klt-mixture"), "bits": 50},
             {"weights": Made("klt-mixture"), "bits": 30, "coding": "fixed"},
         ],
-        "beamdelay": [{"bits": 70}, {"step": 0.2, "bits": 70}],
+        "beamdelay": [{"bits": 70}, {"step": 0.2, "bits": 70}, {"bits": 70, "refine": "refine-urban"}],
         "klt": [{"weights": WEIGHTS["klt"], "bits": 1500}, {"weights": WEIGHTS["klt"], "bits": 90, "coding": "fixed"}],
         "eigenvector": [
             {"weights": WEIGHTS["evt"]},
