@@ -7,14 +7,27 @@ from pathlib import Path
 import numpy as np
 from keras import ops
 
+from receivers.codebooks.etype2 import EnhancedTypeTwoCodebook
 from receivers.feedback.latents import LatentCodec
 from receivers.models.concrete import MASKED
 from receivers.models.klt import Klt
+from receivers.training.data.reports import ReportSet
 from receivers.training.tasks.estimator import example
-from receivers.weights.folder import TrainedEstimator, TrainedModel, TrainedPredictor, zoo_folder
+from receivers.training.tasks.refinement import refined_sgcs
+from receivers.weights.folder import (
+    TrainedEstimator,
+    TrainedModel,
+    TrainedPredictor,
+    TrainedRefiner,
+    zoo_folder,
+    zoo_names,
+)
+from simulator.core.types import Panel
+from simulator.maths.transforms import from_eigenvector_image
 
 GOLDEN = Path(__file__).parent / "golden"
-NAMES = sorted(path.parent.name for path in zoo_folder().glob("*/card.json"))
+# Of networks and transforms; tests/unit/test_beamdelay.py pins what the tables of the beam-delay code make.
+NAMES = sorted({path.parent.name for path in zoo_folder().glob("*/card.json")} - set(zoo_names("beamdelay")))
 loaded = cache(TrainedModel)
 BITS = (8, 32, 256)  # reports of networks of bits that are scored
 
@@ -78,6 +91,16 @@ def samples(name, change=None):
                 pilots, told, noise = example(h, np.random.default_rng(1), np.full(len(h), float(snr_db)))
                 error = np.square(ops.convert_to_numpy(network(pilots, told)) - noise, dtype=np.float64)
                 found[f"{channel}, {snr_db} dB"] = 2 * error.reshape(len(h), -1).mean(axis=1)
+        return found
+    if task == "refinement":
+        network = TrainedRefiner(name).model
+        change(network)
+        panel = Panel(8, 2, 2)
+        v = from_eigenvector_image(data["images"], panel)
+        h, found = np.swapaxes(v.conj(), 1, 2)[:, None], {}
+        for combination in (1, 4):
+            book = EnhancedTypeTwoCodebook(panel, v.shape[1], 1, 1, combination)
+            found[f"etype2-pc{combination}-rank1"] = refined_sgcs(network, ReportSet(book, v[:, None], h))[1]
         return found
     trained, x = load(name), data["images"]
     if card(name)["model"]["name"] == "klt":

@@ -22,6 +22,7 @@ ITEMS = (
     "stores",
     "codebook_search",
     "coders",
+    "beamdelay",
     "inference",
     "training",
     "prediction",

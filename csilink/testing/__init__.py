@@ -27,6 +27,7 @@ from csilink.testing.precoder import PRECODER_CHECKS, check_precoder
 from csilink.testing.prediction_model import PREDICTION_MODEL_CHECKS, check_prediction_model
 from csilink.testing.predictor import PREDICTOR_CHECKS, check_predictor
 from csilink.testing.refiner import REFINER_CHECKS, check_refiner
+from csilink.testing.report_refiner import REPORT_REFINER_CHECKS, check_report_refiner
 from csilink.testing.task import TASK_CHECKS, check_task
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "PREDICTOR_CHECKS",
     "QUANTIZER_CHECKS",
     "REFINER_CHECKS",
+    "REPORT_REFINER_CHECKS",
     "TASK_CHECKS",
     "Part",
     "check_channel",
@@ -58,6 +60,7 @@ __all__ = [
     "check_predictor",
     "check_quantizer",
     "check_refiner",
+    "check_report_refiner",
     "check_task",
     "plane_waves",
 ]

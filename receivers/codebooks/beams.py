@@ -44,6 +44,20 @@ class BeamGroups:
         c = np.take_along_axis(c, chosen, axis=2).reshape(num_reports, layers, subbands, 2 * num_beams)
         return group, beams, np.swapaxes(c, 2, 3)
 
+    def project(self, group: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """Coefficients complex64 ``[report, layer, row, subband]`` of directions in all beams of a group.
+
+        Args:
+            group: ``[report]``.
+            v: complex64 ``[report, layer, subband, port]``.
+
+        Returns:
+            rows are (polarisation, beam).
+        """
+        num_reports, layers, subbands, ports = v.shape
+        c = v.reshape(num_reports, -1, self.vectors.shape[2]) @ np.swapaxes(self.vectors[group].conj(), 1, 2)
+        return np.swapaxes(c.reshape(num_reports, layers, subbands, ports), 2, 3)
+
     def combine(self, group: np.ndarray, beams: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Unit-norm sums of beams, complex64 ``[report, port, layer, subband]``.
 

@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 
+from receivers.codebooks.alignment import delay_turns, starts
+from receivers.codebooks.beam_delay import BeamDelayReport
 from receivers.codebooks.beams import BeamGroups
 from receivers.codebooks.etype2_payload import EnhancedTypeTwoPayload
 from receivers.codebooks.pmi import Pmi, PmiCodebook, oversampling
@@ -25,7 +27,6 @@ _COMBINATIONS = {
     8: (6, 1 / 4, 0, 3 / 4),
 }
 _ALL_TAPS = 19  # subbands up to which all taps may be chosen; above, those of a window
-_STARTS = (0.0, 0.25, 0.5, 0.75)  # delays from which the selection starts, in taps
 _STEPS, _QUANTIZED_STEPS = 10, 3
 _CHUNK = 256  # reports selected at a time
 _FIELD = "feedback.etype2-r16"
@@ -89,6 +90,7 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
         self.num_taps = math.ceil((low if rank <= 2 else high) * share)
         self.budget = math.ceil(beta * 2 * self.num_beams * math.ceil(low * share))  # K0
         self._groups = BeamGroups(panel, o1, o2)
+        self.size = (2, panel.n2, panel.n1)  # of the rows of a report in the beam-delay domain
         self._windowed = self.num_units > _ALL_TAPS
         self.payload = EnhancedTypeTwoPayload(
             rank, max_rank, self._groups.num_groups, self._groups.num_beams, self.num_beams, self.num_units,
@@ -118,14 +120,9 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
     def _select(self, h: np.ndarray) -> Pmi:
         v = subband_eigenvectors(h, self.unit, self.rank)
         group, beams, c = self._groups.select(v, self.num_beams)
-        # The strongest beam is real: the other beams then show their delays against it.
-        row = np.sum(np.abs(c) ** 2, axis=3).argmax(axis=2)[:, :, None, None]
-        top = np.take_along_axis(c, row, axis=2)
-        c = c * (top.conj() / np.maximum(np.abs(top), 1e-30))
-        time = np.arange(self.num_units)
         found, score = [], []
-        for start in _STARTS:
-            pmi, fit = self._fit((c * np.exp(-2j * np.pi * start / self.num_units * time)).astype(np.complex64))
+        for start in starts(c):
+            pmi, fit = self._fit(start)
             found.append(pmi)
             score.append(fit)
         best = np.argmax(score, axis=0)
@@ -136,7 +133,7 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
     def _fit(self, c: np.ndarray) -> tuple[Pmi, np.ndarray]:
         """Indices for ``c`` complex64 ``[report, layer, row, unit]`` and their mean squared cosine ``[report]``."""
         time = np.arange(self.num_units)
-        turns = np.exp(2j * np.pi / self.num_units * np.outer(time, time)).astype(np.complex64)  # [tap, unit]
+        turns = delay_turns(self.num_units)
         pmi: Pmi = {}
         for step in range(_STEPS):
             x = c @ (turns.conj() / self.num_units)
@@ -221,6 +218,29 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
         """Coefficients complex64 ``[report, layer, row, tap]`` of indices."""
         size = self._references(pmi["reference"], pmi["strongest"]) * 2.0 ** (-(7 - pmi["amplitude"]) / 2)
         return (pmi["bitmap"] * size * np.exp(2j * np.pi / 16 * pmi["phase"])).astype(np.complex64)
+
+    def beam_delay(self, pmi: Pmi) -> BeamDelayReport:
+        """Coefficients of a PMI on all beams of its group and all taps."""
+        reports, rows = len(pmi["group"]), 2 * self._groups.num_beams
+        shape = (reports, self.rank, rows, self.num_units)
+        row = np.concatenate([pmi["beams"], pmi["beams"] + self._groups.num_beams], axis=1)
+        at = np.arange(reports)[:, None, None, None], np.arange(self.rank)[:, None, None], row[:, None, :, None]
+        at = (*at, pmi["taps"][:, :, None])
+        x, sent = np.zeros(shape, np.complex64), np.zeros(shape, bool)
+        x[at], sent[at] = self._coefficients(pmi), True
+        size = np.abs(x)
+        threshold = np.where(size > 0, size, np.inf).min(axis=(2, 3))
+        return BeamDelayReport(pmi["group"], x, sent, threshold, logarithmic=True)
+
+    def project(self, group: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """Beam coefficients complex64 ``[report, layer, row, unit]`` of directions ``[report, layer, unit, port]``."""
+        return self._groups.project(group, v)
+
+    def combine(self, group: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Unit-norm directions complex64 ``[report, port, layer, unit]`` of coefficients as of :meth:`beam_delay`."""
+        turns = np.exp(2j * np.pi / self.num_units * np.outer(*[np.arange(self.num_units)] * 2)).astype(np.complex64)
+        every = np.broadcast_to(np.arange(self._groups.num_beams), (len(group), self._groups.num_beams))
+        return self._groups.combine(group, every, x @ turns)
 
     def precoder(self, pmi: Pmi) -> np.ndarray:
         """Unit-norm directions complex64 ``[report, port, layer, unit]``."""

@@ -113,41 +113,11 @@ class RangeCoder(EntropyCoder):
 
     def _encode(self, symbols: NDArray[np.int64]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         """Octets uint8 ``[report, octet]``, zero padded, and bits ``[report]`` of symbols ``[symbol, report]``."""
-        num_symbols, num_reports = symbols.shape
-        low = np.zeros(num_reports, np.uint64)
-        span = np.full(num_reports, _MASK + np.uint64(1), np.uint64)
-        digits = np.zeros((num_reports, 2 * num_symbols + 8), np.int16)  # bytes, with carries not yet resolved
-        position = np.zeros(num_reports, np.int64)
-        report = np.arange(num_reports)
+        encoder = RangeEncoder(symbols.shape[1], 2 * len(symbols) + 8)
         for index, symbol in enumerate(symbols):
             table = index % len(self._frequency)
-            span >>= np.uint64(PRECISION)
-            low += span * self._start[table].take(symbol)
-            span *= self._frequency[table].take(symbol)
-            carry = low >> _STATE != 0
-            if carry.any():
-                digits[report[carry], position[carry] - 1] += 1
-                low &= _MASK
-            while (short := span <= _BOTTOM).any():
-                digits[report[short], position[short]] = (low[short] >> np.uint64(40)).astype(np.int16)
-                low[short] = low[short] << _BYTE & _MASK
-                span[short] <<= _BYTE
-                position[short] += 1
-        # The fewest leading bits that keep any continuation in [low, low + span).
-        num_bits, value = np.full(num_reports, 48), low.copy()
-        for kept in range(48, -1, -1):
-            unit = np.uint64(1) << np.uint64(48 - kept)
-            up = (low + (unit - np.uint64(1))) // unit * unit
-            fits = up - low + unit <= span
-            num_bits[fits], value[fits] = kept, up[fits]
-        carry = value >> _STATE != 0
-        digits[report[carry], position[carry] - 1] += 1
-        value &= _MASK
-        tail = (value[:, None] >> np.arange(40, -1, -8, dtype=np.uint64)) & np.uint64(255)
-        digits[report[:, None], position[:, None] + np.arange(6)] = tail.astype(np.int16)
-        for column in range(digits.shape[1] - 1, 0, -1):
-            digits[:, column - 1] += digits[:, column] >> 8
-        return (digits & 255).astype(np.uint8), 8 * position + num_bits
+            encoder.put(self._start[table].take(symbol), self._frequency[table].take(symbol))
+        return encoder.finish()
 
     def decode(
         self, bits: NDArray[np.uint8], num_bits: NDArray[np.integer[Any]], num_symbols: int
@@ -179,25 +149,144 @@ class RangeCoder(EntropyCoder):
 
     def _decode(self, octets: NDArray[np.uint8], num_symbols: int) -> NDArray[np.int64]:
         """Symbols int64 ``[symbol, report]``; zeros follow the octets."""
-        num_reports = len(octets)
-        stream = np.pad(octets, ((0, 0), (0, 2 * num_symbols + 8))).astype(np.uint64)
-        report = np.arange(num_reports)
-        value = np.zeros(num_reports, np.uint64)  # of the report, above the start of the range
-        for column in range(6):
-            value = value << _BYTE | stream[:, column]
-        position = np.full(num_reports, 6)
-        span = np.full(num_reports, _MASK + np.uint64(1), np.uint64)
-        symbols = np.empty((num_symbols, num_reports), np.int64)
+        decoder = RangeDecoder(octets)
+        symbols = np.empty((num_symbols, len(octets)), np.int64)
         for index in range(num_symbols):
             table = index % len(self._frequency)
-            span >>= np.uint64(PRECISION)
-            target = np.minimum(value // span, np.uint64(TOTAL - 1)).astype(np.int64)
+            target = decoder.target()
             symbol = np.searchsorted(self._ends, target + TOTAL * table, side="right") - table * self.num_symbols
             symbols[index] = symbol
-            value -= span * self._start[table].take(symbol)
-            span *= self._frequency[table].take(symbol)
-            while (short := span <= _BOTTOM).any():
-                value[short] = value[short] << _BYTE | stream[report[short], position[short]]
-                position[short] += 1
-                span[short] <<= _BYTE
+            decoder.take(self._start[table].take(symbol), self._frequency[table].take(symbol))
         return symbols
+
+
+class RangeEncoder:
+    """Encoders of many reports in lockstep: one symbol of every report at a time, each with a table of its own.
+
+    Args:
+        num_reports: reports.
+        octets: room for every report; it grows where it does not suffice.
+    """
+
+    def __init__(self, num_reports: int, octets: int = 64):
+        self._low = np.zeros(num_reports, np.uint64)
+        self._span = np.full(num_reports, _MASK + np.uint64(1), np.uint64)
+        self._digits = np.zeros((num_reports, octets), np.int16)  # bytes, with carries not yet resolved
+        self._position = np.zeros(num_reports, np.int64)
+        self._report = np.arange(num_reports)
+
+    def put(self, start: NDArray[np.uint64], frequency: NDArray[np.uint64], precision: int = PRECISION) -> None:
+        """Code the symbols that lie in ``[start, start + frequency)`` of ``2**precision``, at most 2**16.
+
+        ``frequency = 2**precision`` leaves a report as it is.
+
+        Args:
+            start: uint64 ``[report]``.
+            frequency: uint64 ``[report]``, at least 1.
+            precision: bits of all tables.
+        """
+        whole = frequency >> np.uint64(precision) != 0
+        unit = self._span >> np.uint64(precision)
+        self._low += unit * start
+        self._span = np.where(whole, self._span, unit * frequency)
+        low, span, digits, position, report = self._low, self._span, self._digits, self._position, self._report
+        carry = low >> _STATE != 0
+        if carry.any():
+            digits[report[carry], position[carry] - 1] += 1
+            low &= _MASK
+        while (short := span <= _BOTTOM).any():
+            if position.max() + 8 >= digits.shape[1]:
+                self._digits = digits = np.pad(digits, ((0, 0), (0, digits.shape[1] + 8)))
+            digits[report[short], position[short]] = (low[short] >> np.uint64(40)).astype(np.int16)
+            low[short] = low[short] << _BYTE & _MASK
+            span[short] <<= _BYTE
+            position[short] += 1
+
+    def lower_ends(self, num_bits: int, up: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+        """Lower ends of the final ranges, uint8 ``[report, num_bits]``, rounded up or down ``[report]``.
+
+        A symbol that starts its table leaves the lower end as it is. Of a report that ends in such symbols a decoder of
+        ``num_bits`` bits determines all before them, if it is rounded up and they have ``num_bits - 1`` bits or fewer.
+
+        Returns:
+            the bits, and by how much they were raised, ``[report]`` in units of the last bit.
+        """
+        digits = np.pad(self._digits, ((0, 0), (0, max(0, num_bits // 8 + 1 - self._digits.shape[1]) + 8)))
+        tail = (self._low[:, None] >> np.arange(40, -1, -8, dtype=np.uint64)) & np.uint64(255)
+        digits[self._report[:, None], self._position[:, None] + np.arange(6)] += tail.astype(np.int16)
+        for column in range(digits.shape[1] - 1, 0, -1):
+            digits[:, column - 1] += digits[:, column] >> 8
+        bits = np.unpackbits((digits & 255).astype(np.uint8), axis=1)
+        rest = bits[:, num_bits : num_bits + 40] @ 0.5 ** np.arange(1, 1 + bits[:, num_bits : num_bits + 40].shape[1])
+        bits = bits[:, :num_bits]
+        raised = np.flatnonzero(up & (rest > 0) & (bits == 0).any(axis=1))
+        place = num_bits - 1 - (bits[raised, ::-1] == 0).argmax(axis=1)
+        bits[raised] *= (np.arange(num_bits) < place[:, None]).astype(np.uint8)
+        bits[raised, place] = 1
+        return bits, np.where(up & (rest > 0), 1 - rest, 0)
+
+    def finish(self) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+        """Octets uint8 ``[report, octet]``, zero padded, and the bits of every report.
+
+        These are the fewest leading bits that keep any continuation in the final range.
+        """
+        low, span, position, report = self._low, self._span, self._position, self._report
+        if position.max(initial=0) + 8 >= self._digits.shape[1]:
+            self._digits = np.pad(self._digits, ((0, 0), (0, 8)))
+        digits = self._digits
+        num_bits, value = np.full(len(low), 48), low.copy()
+        for kept in range(48, -1, -1):
+            unit = np.uint64(1) << np.uint64(48 - kept)
+            up = (low + (unit - np.uint64(1))) // unit * unit
+            fits = up - low + unit <= span
+            num_bits[fits], value[fits] = kept, up[fits]
+        carry = value >> _STATE != 0
+        digits[report[carry], position[carry] - 1] += 1
+        value &= _MASK
+        tail = (value[:, None] >> np.arange(40, -1, -8, dtype=np.uint64)) & np.uint64(255)
+        digits[report[:, None], position[:, None] + np.arange(6)] = tail.astype(np.int16)
+        for column in range(digits.shape[1] - 1, 0, -1):
+            digits[:, column - 1] += digits[:, column] >> 8
+        return (digits & 255).astype(np.uint8), 8 * position + num_bits
+
+
+class RangeDecoder:
+    """Decoders of many reports in lockstep, also of reports that were cut.
+
+    Args:
+        octets: uint8 ``[report, octet]``; zeros follow.
+        num_bits: known bits of every report; None: all, the zeros after the octets included. A symbol that the known
+            bits leave open, and all after it, are undetermined.
+    """
+
+    def __init__(self, octets: NDArray[np.uint8], num_bits: NDArray[np.int64] | None = None):
+        self._stream = np.pad(octets, ((0, 0), (0, 16))).astype(np.uint64)
+        self._report = np.arange(len(octets))
+        self._value = np.zeros(len(octets), np.uint64)  # of the report, above the start of the range
+        for column in range(6):
+            self._value = self._value << _BYTE | self._stream[:, column]
+        self._position = np.full(len(octets), 6)
+        self._span = np.full(len(octets), _MASK + np.uint64(1), np.uint64)
+        self._num_bits = num_bits
+        self.determined = np.ones(len(octets), bool)
+
+    def target(self, precision: int = PRECISION) -> NDArray[np.int64]:
+        """Where the next symbol lies in ``[0, 2**precision)``, int64 ``[report]``."""
+        self._unit = self._span >> np.uint64(precision)
+        return np.minimum(self._value // self._unit, np.uint64((1 << precision) - 1)).astype(np.int64)
+
+    def take(self, start: NDArray[np.uint64], frequency: NDArray[np.uint64], precision: int = PRECISION) -> None:
+        """Go on after the symbols that hold the :meth:`target`; arguments as those of :meth:`RangeEncoder.put`."""
+        whole = frequency >> np.uint64(precision) != 0
+        self._value -= self._unit * start
+        self._span = np.where(whole, self._span, self._unit * frequency)
+        value, span, stream, position, report = self._value, self._span, self._stream, self._position, self._report
+        if self._num_bits is not None:
+            unknown = np.clip(8 * position - self._num_bits, 0, 48).astype(np.uint64)
+            highest = value + ((np.uint64(1) << unknown) - np.uint64(1))
+            self.determined &= (highest < span) | whole
+        while (short := span <= _BOTTOM).any():
+            column = np.minimum(position[short], stream.shape[1] - 1)
+            value[short] = value[short] << _BYTE | stream[report[short], column]
+            position[short] += 1
+            span[short] <<= _BYTE

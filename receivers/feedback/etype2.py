@@ -22,6 +22,7 @@ class EnhancedTypeTwoFeedback(PmiFeedback):
         r: R, PMI subbands in a subband, 1 or 2 (with 2 the subband must have an even number of samples).
         rank: 1..4, or "auto".
         snr_db: SNR that the UE assumes for the RI [dB].
+        refine: weights (zoo name or folder) with which the gNB refines what it decodes; None: the PMI as it is.
         seed: not used.
 
     Source: TS 38.214 (Rel. 16), 5.2.2.2.5.
@@ -38,6 +39,7 @@ class EnhancedTypeTwoFeedback(PmiFeedback):
         r: Literal[1, 2] = 1,
         rank: Annotated[int, Field(ge=1, le=4)] | Literal["auto"] = "auto",
         snr_db: SnrDb = 10.0,
+        refine: str | None = None,
         seed: int = 0,
     ):
         if config.subband_size % r:
@@ -45,14 +47,16 @@ class EnhancedTypeTwoFeedback(PmiFeedback):
         self.combination, self._r, self._rank = combination, r, rank
         ranks = range(1, 3 if combination >= 7 else 5)
         super().__init__(config, rank, snr_db, ranks)
+        self.refine_with(refine)
 
     @property
     def label(self) -> str:
-        """``etype2-pc<combination>``, with the suffixes ``-R2`` and ``-rank<n>`` where these were asked for."""
+        """``etype2-pc<combination>``, with ``-R2``, ``-rank<n>``, ``-<weights>`` where these were asked for."""
         return (
             f"etype2-pc{self.combination}"
             + ("-R2" if self._r == 2 else "")
             + ("" if self._rank == "auto" else f"-rank{self._rank}")
+            + self.refined
         )
 
     def codebook(self, rank: int, max_rank: int) -> EnhancedTypeTwoCodebook:

@@ -7,21 +7,16 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from receivers.coding.range_coder import RangeCoder
 from receivers.feedback.amplitude import AmplitudeField
 from receivers.feedback.autoencoder import check_geometry
 from receivers.feedback.images import from_unit_images, to_unit_images
+from receivers.feedback.klt_codec import LIMIT, KltCodec
 from receivers.models.klt import Klt
-from receivers.quantization.lloyd_max import gaussian_levels
 from receivers.weights.folder import TrainedModel
-from simulator.core import bitfield
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import FeedbackScheme
 from simulator.core.params import validated
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport
-
-LIMIT = 127
-_MOST_BITS = 8
 
 
 class KltFeedback(FeedbackScheme):
@@ -71,13 +66,8 @@ class KltFeedback(FeedbackScheme):
         check_geometry(config, self._trained, "channel")
         self._klt = Klt.load(self._trained.file)
         self._delays = self._trained.input.num_delays
-        if coding == "entropy":
-            self._step = self._klt.step_for(self._coded, LIMIT)
-            counts = self._klt.counts(self._step, LIMIT)
-            self._coder = RangeCoder(2 * LIMIT + 1, **RangeCoder.fit(counts))
-        else:
-            self._allocation = allocate(np.repeat(self._klt.variances / 2, 2), self._coded)
-            self._std = np.repeat(np.sqrt(self._klt.variances / 2), 2)
+        step = self._klt.step_for(self._coded, LIMIT) if coding == "entropy" else None
+        self._codec = KltCodec(self._klt, config.num_rx_ant, self._coded, step)
 
     @property
     def label(self) -> str:
@@ -87,29 +77,13 @@ class KltFeedback(FeedbackScheme):
     @property
     def max_bits(self) -> int:
         """Longest possible report."""
-        if self.coding == "fixed":
-            return self.config.num_rx_ant * self.bits
-        head = self.config.num_rx_ant * self._amplitude.bits
-        return head + self._coder.max_bits(self.config.num_rx_ant * 2 * len(self._klt.basis))
+        return self.config.num_rx_ant * self._amplitude.bits + self._codec.max_bits
 
     def report(self, csi: CsiEstimate) -> CsiReport:
         """Transform and code the estimate of every UE."""
         batch, users = csi.h_hat.shape[:2]
         images, scale = to_unit_images(csi.h_hat, self.config, self._delays)
-        z = self._klt.coefficients(images)
-        if self.coding == "entropy":
-            cells = self._klt.cells(z, self._step, LIMIT)
-            bits, num_bits = self._coder.encode(cells.reshape(batch * users, -1))
-        else:
-            pairs = np.ascontiguousarray(z)[..., None].view(np.float32).reshape(len(z), -1) / self._std
-            fields = []
-            for bits_ in range(1, _MOST_BITS + 1):
-                chosen = pairs[:, self._allocation == bits_]
-                levels = gaussian_levels(bits_)
-                index = np.searchsorted((levels[1:] + levels[:-1]) / 2, chosen)
-                fields.append(bitfield.pack(index, bits_))
-            bits = np.concatenate(fields, axis=1).reshape(batch * users, -1)
-            num_bits = np.full(len(bits), bits.shape[1], np.int64)
+        bits, num_bits = self._codec.encode(self._klt.coefficients(images))
         head = self._amplitude.pack(scale.reshape(batch * users, -1))
         bits = np.concatenate([head, bits], axis=1)
         return CsiReport(bits.reshape(batch, users, -1), (num_bits + head.shape[1]).reshape(batch, users))
@@ -118,50 +92,11 @@ class KltFeedback(FeedbackScheme):
         """Decode and transform back."""
         batch, users = report.bits.shape[:2]
         rx = self.config.num_rx_ant
-        components, head = len(self._klt.basis), rx * self._amplitude.bits
-        flat = report.bits.reshape(batch * users, -1)
+        head = rx * self._amplitude.bits
+        if self.coding == "fixed":
+            report.expect_length(rx * self.bits)
+        flat, lengths = report.bits.reshape(batch * users, -1), np.asarray(report.num_bits, np.int64).reshape(-1)
         amplitude = self._amplitude.unpack(flat[:, :head]) if flat.shape[1] >= head else None
-        if self.coding == "entropy":
-            lengths = np.asarray(report.num_bits, np.int64).reshape(-1)
-            cells, valid = self._coder.decode(flat[:, head:], np.maximum(lengths - head, 0), rx * 2 * components)
-            valid &= lengths >= head
-            z = self._klt.values(cells.reshape(-1, 2 * components), self._step, LIMIT)
-        else:
-            flat = report.expect_length(rx * self.bits).reshape(batch * users, -1)
-            bits = flat[:, head:].reshape(-1, self._coded)
-            pairs, start = np.zeros((len(bits), 2 * components)), 0
-            for bits_ in range(1, _MOST_BITS + 1):
-                columns = np.flatnonzero(self._allocation == bits_)
-                field = bits[:, start : start + bits_ * len(columns)]
-                pairs[:, columns] = gaussian_levels(bits_)[bitfield.unpack(field, bits_)]
-                start += bits_ * len(columns)
-            z = np.ascontiguousarray((pairs * self._std).astype(np.float32)).view(np.complex64)
-            valid = np.ones(batch * users, bool)
+        z, valid = self._codec.decode(flat[:, head:], lengths - head)
         x = self._klt.images(z, self._delays, self.config.panel.num_ports)
         return from_unit_images(x, valid.reshape(batch, users), self.config, amplitude)
-
-
-def allocate(variances: np.ndarray, bits: int) -> np.ndarray:
-    """Whole bits int64 ``[coefficient]`` with the sum ``bits``, each where it reduces the squared error most.
-
-    Args:
-        variances: float ``[coefficient]`` of Gaussian coefficients.
-        bits: sum; at most 8 go to one coefficient.
-
-    Source: Gersho, Gray, Vector Quantization and Signal Compression, 1992, Sec. 8.3 (greedy allocation).
-    """
-    if bits > _MOST_BITS * len(variances):
-        raise ConfigError("feedback.klt.bits", bits, f"1..{_MOST_BITS * len(variances)} (8 per coefficient)")
-    distortion = np.array([1.0] + [gaussian_distortion(b) for b in range(1, _MOST_BITS + 1)])
-    gains = np.outer(distortion[:-1] - distortion[1:], variances)  # [bit, coefficient], falling along bits
-    best = np.argsort(-gains.ravel(), kind="stable")[:bits]
-    return np.bincount(best % len(variances), minlength=len(variances))
-
-
-def gaussian_distortion(bits: int) -> float:
-    """Mean squared error of the Lloyd-Max quantiser for a unit Gaussian: 1 minus the power of its levels."""
-    from scipy.special import ndtr
-
-    levels = gaussian_levels(bits)
-    ends = np.concatenate([[-np.inf], (levels[1:] + levels[:-1]) / 2, [np.inf]])
-    return float(1 - np.sum(np.diff(ndtr(ends)) * levels**2))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 import numpy as np
 
-from receivers.codebooks.pmi import PmiCodebook, check_subband
+from receivers.codebooks.pmi import Pmi, PmiCodebook, check_subband
+from receivers.feedback.refinement import ReportRefinement
 from simulator.core import bitfield
 from simulator.core.errors import ConfigError, PayloadError
 from simulator.core.interfaces import FeedbackScheme
@@ -59,6 +61,30 @@ class PmiFeedback(FeedbackScheme):
     def codebook(self, rank: int, max_rank: int) -> PmiCodebook:
         """Codebook of one rank."""
 
+    _refinement: ReportRefinement | None = None
+
+    def refine_with(self, weights: str | None) -> None:
+        """Refine what the gNB decodes with these weights (see docs/refinement.md); None: do not.
+
+        Codebooks then have ``size``, ``num_units``, ``beam_delay`` and ``combine``.
+        """
+        if weights is not None:
+            book = self.codebooks[self.ranks[0]]
+            field = f"feedback.{self.name}.refine"
+            self._refinement = ReportRefinement(field, weights, book.size, book.num_units)
+
+    @property
+    def refined(self) -> str:
+        """Suffix of the label: ``-<weights>`` of a refinement."""
+        return "" if self._refinement is None else f"-{self._refinement.name}"
+
+    def directions(self, book: Any, pmi: Pmi) -> np.ndarray:
+        """What the gNB takes a PMI for: unit-norm directions complex64 ``[report, port, layer, unit]``."""
+        if self._refinement is None:
+            return book.precoder(pmi)
+        report = book.beam_delay(pmi)
+        return book.combine(report.group, self._refinement(report))
+
     @property
     def part1_bits(self) -> int:
         """Bits of part 1, the same in every report."""
@@ -93,7 +119,8 @@ class PmiFeedback(FeedbackScheme):
         best = np.full(len(h), -np.inf)
         for index, book in enumerate(self.codebooks.values()):
             pmi = book.select(h)
-            rate = self._rate(h, book.precoder(pmi), book.unit, noise)
+            one = len(self.codebooks) == 1
+            rate = np.zeros(len(h)) if one else self._rate(h, book.precoder(pmi), book.unit, noise)
             part1, part2, length = book.pack(pmi)
             rows = np.flatnonzero(rate > best)
             best[rows] = rate[rows]
@@ -133,9 +160,10 @@ class PmiFeedback(FeedbackScheme):
         batch, users, width = report.bits.shape
         bits = report.bits.reshape(batch * users, width)
         num_bits = np.asarray(report.num_bits, np.int64).reshape(-1)
-        if num_bits.size and not self.part1_bits < num_bits.min() <= num_bits.max() <= self.max_bits:
+        least = 1 if self.nested else self.part1_bits + 1
+        if num_bits.size and not least <= num_bits.min() <= num_bits.max() <= self.max_bits:
             got = f"{num_bits.min()}..{num_bits.max()}"
-            raise PayloadError(f"report.num_bits: got {got}; allowed: {self.part1_bits + 1}..{self.max_bits}")
+            raise PayloadError(f"report.num_bits: got {got}; allowed: {least}..{self.max_bits}")
         bits = np.pad(bits, ((0, 0), (0, max(self.max_bits - width, 0))))
         index = bitfield.unpack(bits[:, : self._ri_bits], self._ri_bits)[:, 0] if self._ri_bits else 0 * num_bits
         valid = np.zeros(len(bits), bool)
@@ -149,8 +177,8 @@ class PmiFeedback(FeedbackScheme):
             start = self._ri_bits
             part1 = bits[rows, start : start + book.part1_bits]
             part2 = bits[rows, self.part1_bits : self.part1_bits + book.part2_bits]
-            pmi, good = book.unpack(part1, part2, num_bits[rows] - self.part1_bits)
-            directions = book.precoder(pmi) * good[:, None, None, None]
+            pmi, good = book.unpack(part1, part2, np.maximum(num_bits[rows] - self.part1_bits, 0))
+            directions = self.directions(book, pmi) * good[:, None, None, None]
             if fine:
                 directions = directions[..., np.arange(samples) // book.unit]
             w[rows, :, :rank] = directions

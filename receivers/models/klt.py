@@ -108,11 +108,14 @@ class Klt:
         low, high = 1e-2 * self.variances[0] ** 0.5, 20 * self.variances[0] ** 0.5
         for _ in range(25):
             step = (low * high) ** 0.5
-            seen, smooth = self._frequencies(step, limit)
-            p = smooth / smooth.sum(axis=1, keepdims=True) + 2.0**-16
-            length = -np.sum(seen * np.log2(p)) / len(self.samples)
-            low, high = (step, high) if length > bits else (low, step)
+            low, high = (step, high) if self.mean_bits(step, limit) > bits else (low, step)
         return float((low * high) ** 0.5)
+
+    def mean_bits(self, step: float, limit: int) -> float:
+        """Mean length [bit] of the training samples with the tables of a step."""
+        seen, smooth = self._frequencies(step, limit)
+        p = smooth / smooth.sum(axis=1, keepdims=True) + 2.0**-16
+        return float(-np.sum(seen * np.log2(p)) / len(self.samples))
 
     def _training(self, step: float, limit: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Training values and their cells ``[component, value]``."""

@@ -63,3 +63,33 @@ class WarmRestarts(keras.optimizers.schedules.LearningRateSchedule):
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return dict(self._config)
+
+
+@keras.saving.register_keras_serializable(package="csilink")
+class Trapezoid(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear rise, plateau, linear fall to zero.
+
+    The plateau can be left at any time: runs of several lengths share their beginning.
+
+    Args:
+        peak: of the plateau.
+        steps: all.
+        warmup: steps of the rise.
+        decay: steps of the fall.
+
+    Source: Hu et al., arXiv:2404.06395 (MiniCPM), Sec. 4 (warmup-stable-decay).
+    """
+
+    def __init__(self, peak: float, steps: int, warmup: int = 0, decay: int = 0):
+        self.peak, self.steps, self.warmup, self.decay = peak, steps, warmup, decay
+
+    def __call__(self, step: Any) -> Any:
+        """Rate of a step."""
+        step = ops.cast(step, "float32")
+        rise = (step + 1) / max(self.warmup, 1)
+        fall = (self.steps - step) / max(self.decay, 1)
+        return self.peak * ops.maximum(ops.minimum(ops.minimum(rise, fall), 1.0), 0.0)
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        return {"peak": self.peak, "steps": self.steps, "warmup": self.warmup, "decay": self.decay}

@@ -131,6 +131,16 @@ class EstimationCard(Card):
     """Card sections of a network that denoises pilots."""
 
 
+class RefinementCard(Card):
+    """What the link needs of a network that refines decoded reports.
+
+    Args:
+        num_layers: strongest layers of a report that it may change; further ones stay as decoded.
+    """
+
+    num_layers: Count = 1
+
+
 class PredictionCard(Card):
     """What the link needs of a network that predicts.
 
@@ -145,7 +155,13 @@ class PredictionCard(Card):
     horizon_slots: Count
 
 
-SCHEMAS: dict[str, type[Card]] = {"feedback": FeedbackCard, "prediction": PredictionCard, "estimation": EstimationCard}
+SCHEMAS: dict[str, type[Card]] = {
+    "feedback": FeedbackCard,
+    "prediction": PredictionCard,
+    "estimation": EstimationCard,
+    "beamdelay": Card,  # tables of the beam-delay code
+    "refinement": RefinementCard,
+}
 
 
 def file_entry(path: Path) -> dict[str, str]:

@@ -19,6 +19,7 @@ from receivers.weights.card import (
     FeedbackCard,
     File,
     PredictionCard,
+    RefinementCard,
     read_card,
     task_of_card,
 )
@@ -56,7 +57,7 @@ def zoo_folder() -> Path:
 
 
 def zoo_names(task: str = "feedback") -> list[str]:
-    """Names of the shipped weights for a task, "feedback", "prediction" or "estimation"."""
+    """Names of the shipped weights for a task: "feedback", "prediction", "estimation" or "refinement"."""
     cards = {path.parent.name: path for path in zoo_folder().glob(f"*/{CARD}")}
     return sorted(name for name, path in cards.items() if task_of_card(path) == task)
 
@@ -251,9 +252,9 @@ def weights(name: str) -> WeightFolder:
         name: name in the zoo (`csilink list zoo`), or path of a folder with ``card.json``.
 
     Returns:
-        :class:`TrainedModel`, :class:`TrainedPredictor` or :class:`TrainedEstimator` with ``card`` (plain data: recipe,
-        costs, scores) and ``model`` (Keras). A TrainedModel also has ``encode(images)`` and ``decode(latents)`` on
-        float32 ``[sample, delay, port, 2]`` of unit power and ``[sample, latent]``.
+        :class:`TrainedModel`, :class:`TrainedPredictor`, :class:`TrainedEstimator` or :class:`TrainedRefiner` with
+        ``card`` (plain data: recipe, costs, scores) and ``model`` (Keras). A TrainedModel also has ``encode(images)``
+        and ``decode(latents)`` on float32 ``[sample, delay, port, 2]`` of unit power and ``[sample, latent]``.
 
     Raises:
         ConfigError: no such weights.
@@ -266,7 +267,7 @@ def weights(name: str) -> WeightFolder:
     """
     card = weight_folder(name) / CARD
     task = task_of_card(card) if is_file(card) else "feedback"
-    for cls in (TrainedPredictor, TrainedEstimator):
+    for cls in (TrainedPredictor, TrainedEstimator, TrainedRefiner):
         if task == cls.task:
             return cls(name)
     return TrainedModel(name)
@@ -302,3 +303,14 @@ class TrainedEstimator(WeightFolder):
     """Weights of a network of ``csilink.estimation_models``."""
 
     task, kind, schema = "estimation", "estimation_models", EstimationCard
+
+
+class TrainedRefiner(WeightFolder):
+    """Weights of a network of ``csilink.report_refiners``."""
+
+    task, kind, schema = "refinement", "report_refiners", RefinementCard
+
+    @property
+    def num_layers(self) -> int:
+        """Strongest layers of a report that it may change."""
+        return self._card.num_layers

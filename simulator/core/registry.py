@@ -20,6 +20,7 @@ KINDS = (
     "feedback",
     "quantizers",
     "refiners",
+    "report_refiners",
     "coders",
     "models",
     "prediction_models",

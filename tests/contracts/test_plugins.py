@@ -77,7 +77,29 @@ def wifo_cf(path):
     write_weights(path, "wifo-cf", model, CsiConfig(Panel(4, 1, 2), 2, 16, 360e3, subband_size=4))
 
 
-FILES = {"ds": codebook, "ss": codebooks, "wifo-cf": wifo_cf}
+def klt_mixture(path):
+    """Two classes of random clusters."""
+    from receivers.models.klt_mixture import KltMixture
+    from receivers.training.data.clusters import random_clusters
+    from receivers.weights.card import file_entry, write_card
+    from simulator.maths.transforms import subband_eigenvectors, to_eigenvector_image
+
+    path.mkdir()
+    panel = Panel(4, 1, 2)
+    h = random_clusters(np.random.default_rng(1), 200, panel, 8, 360e3)[:, None]
+    images = to_eigenvector_image(subband_eigenvectors(h, 4, 1)[:, 0], panel)
+    KltMixture.fit(images, 2, 12, 100, 30.0, 2).save(path / "klt.npz")
+    sizes = {"n1": 4, "n2": 1, "num_pol": 2, "num_subcarriers": 8, "spacing_hz": 360e3, "subband_size": 4}
+    card = {
+        "name": "mixture",
+        "model": {"name": "klt_mixture", "params": {}},
+        "weights": file_entry(path / "klt.npz"),
+        "input": {**sizes, "num_delays": 8, "num_latents": 24, "target": "eigenvector"},
+    }
+    write_card(path, card)
+
+
+FILES = {"ds": codebook, "ss": codebooks, "wifo-cf": wifo_cf, "klt-mixture": klt_mixture}
 
 
 @pytest.fixture(scope="session")
@@ -139,7 +161,12 @@ PARAMS = {
         ],
         "type1": [{}, {"mode": 2, "rank": 1}],
         "type2-r15": [{"beams": 3, "psk": 4}, {"subband_amplitude": True}],
-        "etype2-r16": [{"combination": 3}, {"combination": 5, "rank": 1}],
+        "etype2-r16": [{"combination": 3}, {"combination": 5, "rank": 1}, {"combination": 2, "refine": "refine-urban"}],
+        "klt-mixture": [
+            {"weights": Made("klt-mixture"), "bits": 50},
+            {"weights": Made("klt-mixture"), "bits": 30, "coding": "fixed"},
+        ],
+        "beamdelay": [{"bits": 70}, {"step": 0.2, "bits": 70}, {"bits": 70, "refine": "refine-urban"}],
         "klt": [{"weights": WEIGHTS["klt"], "bits": 1500}, {"weights": WEIGHTS["klt"], "bits": 90, "coding": "fixed"}],
         "eigenvector": [
             {"weights": WEIGHTS["evt"]},
@@ -200,6 +227,7 @@ PARAMS = {
         "gpt2": [{"d_model": 12, "num_heads": 2, "num_layers": 1}],
         "mlp": [{"budget": 2000}],
     },
+    "report_refiners": {"beam_transformer": [{"dim": 16, "num_layers": 1, "num_heads": 2, "hidden": 16}, {}]},
     "predictors": {
         "ar": [{}, {"order": 1}, {"order": 5, "loading": 1e-3}],
         "network": [{"weights": "wifo-mobility", "pad": True}, {"weights": "lstm-mobility"}],
@@ -454,6 +482,7 @@ CHECKS = {
     "predictors": (testing.PREDICTOR_CHECKS, (testing.predictor.GEOMETRY,)),
     "quantizers": (testing.QUANTIZER_CHECKS, ()),
     "refiners": (testing.REFINER_CHECKS, (12, 2)),
+    "report_refiners": (testing.REPORT_REFINER_CHECKS, ()),
 }
 
 

@@ -139,6 +139,7 @@ CONTRACTS = {
     "feedback": testing.check_feedback_scheme,
     "quantizers": testing.check_quantizer,
     "refiners": testing.check_refiner,
+    "report_refiners": testing.check_report_refiner,
     "coders": testing.check_coder,
     "models": testing.check_model,
     "prediction_models": lambda name: testing.check_prediction_model(name, group=4),
@@ -257,6 +258,18 @@ def test_refiner(guests, rng):
     network.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
     first, last = (network.train_on_batch(to_tokens(words, 2), target) for _ in range(2))
     assert last < first
+
+
+def test_report_refiner(guests, link, tmp_path):
+    """A network in its initial state leaves reports as they are decoded."""
+    folder = folder_of_weights(tmp_path / "w", "report_refiners", guests["report_refiners"], "refinement")
+    fields = {"bs": {"n1": 4, "n2": 1, "num_pol": 2}, "carrier": {"num_rb": 24, "subband_rb": 4}}
+    schemes = [{"scheme": "etype2-r16", "combination": 2, "rank": 1, **more} for more in ({}, {"refine": folder})]
+    value = link(feedback=schemes, metrics=["sgcs_subband"], **fields)
+    plain, refined = (value("sgcs_subband", scheme=f"etype2-pc2-rank1{end}") for end in ("", "-w"))
+    assert refined == pytest.approx(plain, abs=1e-6)
+    network = registry.build("report_refiners", guests["report_refiners"], bias=False)
+    assert len(network.weights) == 1 and network.get_config() == {"bias": False}
 
 
 def test_coder(guests, rng):

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from receivers.feedback.klt import KltFeedback, allocate, gaussian_distortion
+from receivers.feedback.klt import KltFeedback
+from receivers.feedback.klt_codec import allocate, gaussian_distortion
 from receivers.feedback.sparse import SparseFeedback
 from simulator.core.errors import ConfigError, PayloadError
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReport, Panel

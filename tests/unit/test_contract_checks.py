@@ -9,10 +9,11 @@ import pytest
 from keras import layers, ops
 
 from csilink import testing
-from csilink.testing import coding, estimator, importer, metric, prediction_model, predictor, refiner
+from csilink.testing import coding, estimator, importer, metric, prediction_model, predictor, refiner, report_refiner
 from receivers.coding.fixed import FixedLengthCoder
 from receivers.coding.huffman import HuffmanCoder
 from receivers.models.autoencoder import arguments
+from receivers.models.beam_transformer import BeamTransformer
 from receivers.models.codeword_refiner import CodewordRefiner
 from receivers.models.sequence_predictor import SequencePredictor
 from receivers.quantization.uniform import UniformQuantizer
@@ -378,6 +379,38 @@ class OtherPorts(Linear):
     get_config = lambda self: {"num_ports": 8, "num_pol": 2}  # noqa: E731
 
 
+# Refiners of reports --------------------------------------------------------------------------------------------------
+
+
+class SmallTransformer(BeamTransformer):
+    def __init__(self, dim: int = 8, num_layers: int = 1, num_heads: int = 1, hidden: int = 8, **kwargs):
+        super().__init__(dim, num_layers, num_heads, hidden, **kwargs)
+
+
+class Doubled(SmallTransformer):
+    call = lambda self, tokens, training=False: 2 * super().call(tokens)  # noqa: E731
+
+
+class SixBeams(SmallTransformer):
+    def call(self, tokens, training=False):
+        return super().call(tokens)[:, :6]
+
+
+class MeanLayer(SmallTransformer):
+    def call(self, tokens, training=False):
+        refined = super().call(tokens)
+        return refined + 0.1 * ops.mean(self.head(ops.zeros_like(tokens[..., :8])) + refined, axis=0)
+
+
+class Large(SmallTransformer):
+    def __init__(self, dim: int = 8, **kwargs):
+        super().__init__(dim, hidden=70000, **kwargs)
+
+
+class OtherWidthOfTokens(SmallTransformer):
+    get_config = lambda self: {"dim": 16}  # noqa: E731
+
+
 # Kind: a right plug-in with the arguments of its constructor, and the wrong ones that a check must find.
 RIGHT = {
     "predictors": (Hold, (predictor.GEOMETRY,), {}),
@@ -389,6 +422,7 @@ RIGHT = {
     "estimation_models": (Denoiser, (), {}),
     "prediction_models": (Steps, (), {}),
     "refiners": (Linear, (12, 2), {}),
+    "report_refiners": (SmallTransformer, (), {}),
 }
 WRONG = {
     ("predictors", predictor.future): [Wide],
@@ -436,6 +470,11 @@ WRONG = {
     ("refiners", refiner.tokens_in_and_out): [Shorter],
     ("refiners", refiner.own_word_alone): [MeanWord],
     ("refiners", refiner.survives_its_card): [OtherPorts],
+    ("report_refiners", report_refiner.identity_before_training): [Doubled],
+    ("report_refiners", report_refiner.any_panel): [SixBeams],
+    ("report_refiners", report_refiner.own_layer_alone): [MeanLayer],
+    ("report_refiners", report_refiner.size): [Large],
+    ("report_refiners", report_refiner.survives_its_card): [OtherWidthOfTokens],
 }
 CHECKS = {
     "predictors": testing.PREDICTOR_CHECKS,
@@ -447,6 +486,7 @@ CHECKS = {
     "estimation_models": testing.ESTIMATION_MODEL_CHECKS,
     "prediction_models": testing.PREDICTION_MODEL_CHECKS,
     "refiners": testing.REFINER_CHECKS,
+    "report_refiners": testing.REPORT_REFINER_CHECKS,
 }
 
 

@@ -57,7 +57,11 @@ def samples():
 
 def test_every_weight_set_has_stored_scores():
     """Of a new one, and of new weights, by ``python tests/golden/make_zoo.py``."""
-    assert set(STORED) == set(zoo_scores.NAMES) == set(zoo_names()) | set(zoo_names("prediction")) | {"csirs-conv"}
+    assert (
+        set(STORED)
+        == set(zoo_scores.NAMES)
+        == set(zoo_names()) | set(zoo_names("prediction")) | {"csirs-conv", "refine-urban"}
+    )
 
 
 def marked(name):
@@ -93,6 +97,10 @@ def of_the_card(name):
             for channel, scores in test["by_channel"].items()
             for snr, value in scores.items()
             if f"{channel}, {snr}" in STORED[name]
+        }
+    if "by_report" in test:
+        return {
+            label: linear(scores["refined"]) for label, scores in test["by_report"].items() if label in STORED[name]
         }
     codec = loaded(name).codec
     entry = test["codecs"][f"{codec.quantizer}-b{codec.bits}-range-latent"]

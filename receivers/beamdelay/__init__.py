@@ -1,0 +1,1 @@
+"""Beam-delay transform coding of precoder directions: frame, contexts, coder and search."""

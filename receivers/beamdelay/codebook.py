@@ -1,0 +1,125 @@
+"""Beam-delay codebook of one rank: directions to reports of a given step or a given number of bits."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from receivers.beamdelay.coder import BeamDelayCoder, Content
+from receivers.beamdelay.frame import Frame
+from receivers.beamdelay.grid import Grid
+from receivers.beamdelay.quantizer import Quantizer
+from receivers.beamdelay.search import BudgetSearch, energies_for
+from receivers.beamdelay.tables import Tables
+from receivers.codebooks.beam_delay import BeamDelayReport
+from receivers.codebooks.pmi import Pmi, PmiCodebook
+from simulator.core.types import Panel
+from simulator.maths.transforms import subband_eigenvectors
+
+MOST_BITS = 1706  # of a report: what UCI holds (TS 38.212, 6.3.1.2.1: two code blocks)
+_CHUNK = 512  # reports at a time
+_ZEROED = 0.65  # steps below which a coefficient is hardly ever sent
+
+
+class BeamDelayCodebook(PmiCodebook):
+    """Reports of ``step`` (variable length), or of ``bits`` (every report fills them).
+
+    A PMI has ``group``, ``step``, ``row``, ``real`` and ``imag`` of :class:`~receivers.beamdelay.coder.Content`, the
+    report as the first axis.
+
+    Args:
+        panel: gNB panel.
+        num_samples: frequency samples of the channel.
+        unit: samples of a subband.
+        rank: layers.
+        tables: shared integers.
+        step: size of the step of a layer of energy 1; None: sent in the report.
+        bits: length of a report without RI; with a step, the most.
+        **options: of the quantiser.
+    """
+
+    def __init__(
+        self, panel: Panel, num_samples: int, unit: int, rank: int, tables: Tables, step: float | None, bits: int,
+        **options: float,
+    ):  # fmt: skip
+        self.rank, self.unit, self.part2_bits = rank, unit, bits
+        self.frame = Frame(panel, -(-num_samples // unit))
+        energies = energies_for(bits // rank) if step is None else [max(1, round(1 / step**2))]
+        self.steps = [energy**-0.5 for energy in energies] if step is None else [step]
+        grid = Grid(self.frame.shape, tables.importance)
+        self.coder = BeamDelayCoder(grid, tables, self.frame.num_groups, rank, energies)
+        self._quantizer = Quantizer(self.frame, self.coder, self.steps, **options)
+        self._search = None if step is not None else BudgetSearch(self._quantizer, bits)
+
+    def select(self, h: np.ndarray) -> Pmi:
+        """PMI of channels complex64 ``[report, rx_ant, port, subcarrier]``."""
+        parts = [self._select(h[i : i + _CHUNK]) for i in range(0, len(h), _CHUNK)]
+        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+    def _select(self, h: np.ndarray) -> Pmi:
+        v = subband_eigenvectors(h, self.unit, self.rank)
+        if self._search is not None:
+            return _pmi(self._search(v))
+        return _pmi(self._quantizer(v, np.zeros(len(v), np.int64))[0])
+
+    def pack(self, pmi: Pmi, most_bits: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Part 1 (nothing), part 2 of at most ``bits``, or ``most_bits``, and its length."""
+        bits, num_bits = self.coder.encode(_content(pmi), self.part2_bits if most_bits is None else most_bits)
+        if self._search is not None:
+            num_bits[:] = bits.shape[1]
+        return np.zeros((len(bits), 0), np.uint8), bits, num_bits
+
+    def unpack(self, part1: np.ndarray, part2: np.ndarray, num_bits: np.ndarray) -> tuple[Pmi, np.ndarray]:
+        """What the bits determine; all reports are valid."""
+        content, bins = self.coder.decode(part2, np.clip(num_bits, 0, part2.shape[1]))
+        return {**_pmi(content), "bins": np.moveaxis(bins, 0, 1)}, np.ones(len(part2), bool)
+
+    def precoder(self, pmi: Pmi) -> np.ndarray:
+        """Unit-norm directions complex64 ``[report, port, layer, unit]``."""
+        content = _content(pmi)
+        return self.frame.directions(content.group, content.row, self._values(pmi))
+
+    def _values(self, pmi: Pmi) -> np.ndarray:
+        content = _content(pmi)
+        bins = np.moveaxis(pmi["bins"], 1, 0) if "bins" in pmi else self.coder.bins(content)
+        return self.coder.values(content, bins, self.steps)
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """(polarisations, N2, N1): rows of a report in the beam-delay domain."""
+        return self.frame.shape[:3]
+
+    @property
+    def num_units(self) -> int:
+        """Subbands."""
+        return self.frame.num_taps
+
+    def beam_delay(self, pmi: Pmi) -> BeamDelayReport:
+        """Coefficients of a PMI on all beams of its group and all taps."""
+        cells, content = self._values(pmi), _content(pmi)
+        reports, layers, _ = cells.shape
+        x = self.frame.on_grid(content.row.ravel(), cells.reshape(reports * layers, -1))
+        x = x.reshape(reports, layers, *x.shape[1:])
+        threshold = np.repeat(_ZEROED * np.asarray(self.steps)[content.step][:, None], layers, axis=1)
+        return BeamDelayReport(content.group, x, np.ones(x.shape, bool), threshold, logarithmic=False)
+
+    def combine(self, group: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Unit-norm directions complex64 ``[report, port, layer, unit]`` of coefficients as of :meth:`beam_delay`."""
+        reports, layers = x.shape[:2]
+        flat = x.reshape(reports * layers, *x.shape[2:])
+        row = np.abs(flat).max(axis=2).argmax(axis=1)
+        cells = self.frame.off_grid(row, flat).reshape(reports, layers, -1)
+        return self.frame.directions(group, row.reshape(reports, layers), cells)
+
+    def project(self, group: np.ndarray, v: np.ndarray) -> np.ndarray:
+        """Beam coefficients complex64 ``[report, layer, row, unit]`` of directions ``[report, layer, unit, port]``."""
+        return self.frame.project(group, v)
+
+
+def _pmi(content: Content) -> Pmi:
+    parts = {key: np.moveaxis(getattr(content, key), 0, 1) for key in ("real", "imag")}
+    return {"group": content.group, "step": content.step, "row": content.row, **parts}
+
+
+def _content(pmi: Pmi) -> Content:
+    parts = [np.moveaxis(pmi[key], 1, 0) for key in ("real", "imag")]
+    return Content(pmi["group"], pmi["step"], pmi["row"], *parts)

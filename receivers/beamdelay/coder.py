@@ -1,0 +1,393 @@
+"""Beam-delay reports as bits: many reports in lockstep, place by place, with the tables that the contexts choose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from receivers.beamdelay.contexts import CAP, NUM_FEATURES, NUM_SYMBOLS, Contexts, energy_table, log
+from receivers.beamdelay.grid import OFFSETS, Grid
+from receivers.beamdelay.tables import LEVEL_UNIT, ORIGIN_CELLS, Tables
+from receivers.coding.range_coder import PRECISION, TOTAL, RangeDecoder, RangeEncoder
+
+_LONGEST_ESCAPE = 20  # bits of its length
+_REPORTS = 512  # in lockstep
+_ROUNDING = 0.01  # bit, of ideal lengths
+
+
+@dataclass(frozen=True)
+class Content:
+    """What reports say.
+
+    Args:
+        group: rotation group ``[report]``.
+        step: index of the step ``[report]``.
+        row: of the origins, ``[report, layer]``.
+        real: whole parts of the coefficients by place, int ``[place, report, layer]``; that of the origin is positive.
+        imag: the same; that of the origin is 0.
+    """
+
+    group: np.ndarray
+    step: np.ndarray
+    row: np.ndarray
+    real: np.ndarray
+    imag: np.ndarray
+
+    def of(self, reports: slice | np.ndarray) -> Content:
+        """Some of the reports."""
+        places = (slice(None), reports)
+        return Content(self.group[reports], self.step[reports], self.row[reports], self.real[places], self.imag[places])
+
+    def mixed(self, reports: np.ndarray, other: Content) -> Content:
+        """``other`` in some reports, bool ``[report]``, this elsewhere."""
+        group, step = (np.where(reports, y, x) for x, y in ((self.group, other.group), (self.step, other.step)))
+        row = np.where(reports[:, None], other.row, self.row)
+        real, imag = (
+            np.where(reports[:, None], y, x) for x, y in ((self.real, other.real), (self.imag, other.imag))
+        )  # fmt: skip
+        return Content(group, step, row, real, imag)
+
+    def replaced(self, reports: np.ndarray, other: Content) -> Content:
+        """The same with other coefficients in some reports."""
+        real, imag = self.real.copy(), self.imag.copy()
+        real[:, reports], imag[:, reports] = other.real, other.imag
+        return Content(self.group, self.step, self.row, real, imag)
+
+
+class BeamDelayCoder:
+    r"""Range code of group, step, origins and coefficients, these in the order of their importance.
+
+    A report is ``group`` and, with several steps, ``step`` and the ``row`` of every origin, each uniform; then place by
+    place, layer by layer, the coefficient. That of the origin is real, 1..A with :math:`A = \lfloor\sqrt E\rfloor + 1`,
+    from 32 learned cells of its share of A. Another is a symbol ``16 min(|a|, 15) + min(|b|, 15)`` of its parts in the
+    table that the contexts choose; then the sign of a and of b where they are not 0 (one bit each), and an Exp-Golomb
+    code of \|a\| - 15 and \|b\| - 15 where these are not negative.
+
+    The code is a prefix code. Of a report that was cut, all coefficients that the bits determine are known; the others
+    are 0.
+
+    Args:
+        grid: cells.
+        tables: shared integers.
+        num_groups: rotation groups.
+        rank: layers.
+        energies: of a layer in squared steps, whole, for every step that a report may name.
+    """
+
+    def __init__(self, grid: Grid, tables: Tables, num_groups: int, rank: int, energies: list[int]):
+        self.grid, self.tables, self.rank = grid, tables, rank
+        self.contexts = Contexts(grid, tables.network)
+        self.energies = np.array(energies, np.float32)
+        self._heads = [num_groups, len(energies), *[grid.num_rows] * rank]
+        ends = np.cumsum(tables.frequency, axis=1)
+        self._start = (ends - tables.frequency).astype(np.uint64).ravel()
+        self._frequency = tables.frequency.astype(np.uint64).ravel()
+        self._lengths = tables.lengths
+        self._ends = (ends + TOTAL * np.arange(len(ends))[:, None]).ravel()
+        cells = np.concatenate([[0], np.cumsum(tables.origin)])
+        self._origins = []  # ends of the sizes 0, 1, ... of the origin, for every step
+        for energy in energies:
+            most = int(energy**0.5) + 1
+            cell, rest = np.divmod(np.arange(most + 1) * ORIGIN_CELLS, most)
+            after = cells[np.minimum(cell + 1, ORIGIN_CELLS)]
+            self._origins.append(cells[cell] + (after - cells[cell]) * rest // most)
+
+    def limit_origin(self, size: np.ndarray, step: np.ndarray) -> np.ndarray:
+        """Sizes of origins ``[report, layer]`` within those that exist."""
+        most = np.array([len(ends) - 1 for ends in self._origins])
+        return np.clip(size, 1, most[step][:, None])
+
+    def bins(self, content: Content) -> np.ndarray:
+        """Tables of all coefficients, int32 ``[place, report, layer]``."""
+        symbols = _symbols(content)
+        energy = np.repeat(self.energies[content.step], self.rank)
+        flat = symbols.reshape(len(symbols), -1)
+        step = max(1, 2**20 // (NUM_FEATURES * len(symbols)))
+        found = [
+            self.contexts.bins(self.contexts.features(flat[:, i : i + step], energy[i : i + step]))
+            for i in range(0, flat.shape[1], step)
+        ]
+        return np.concatenate(found, axis=1).reshape(symbols.shape)
+
+    def head_bits(self) -> float:
+        """Ideal length of group, step and rows."""
+        return float(np.sum(np.log2(self._heads)))
+
+    def origin_bits(self, content: Content) -> np.ndarray:
+        """Ideal length of the sizes of the origins, ``[report, layer]``."""
+        found = np.empty(content.row.shape)
+        for step in np.unique(content.step):
+            rows = content.step == step
+            size = content.real[0][rows]
+            found[rows] = PRECISION - np.log2(self._origins[step][size] - self._origins[step][size - 1])
+        return found
+
+    def ideal_bits(self, content: Content, bins: np.ndarray | None = None) -> np.ndarray:
+        """Ideal length of the coefficients, float ``[place, report, layer]``, in their own contexts or these tables."""
+        lengths = self._lengths[self.bins(content) if bins is None else bins, _symbols(content)]
+        for part in (np.abs(content.real), np.abs(content.imag)):
+            beyond = part >= CAP
+            lengths[beyond] += 2 * np.floor(np.log2(part[beyond] - CAP + 1)) + 1
+        lengths[0] = self.origin_bits(content)
+        return lengths
+
+    def encode(self, content: Content, most_bits: int) -> tuple[np.ndarray, np.ndarray]:
+        """Bits uint8 ``[report, most_bits]``, zero padded, and their number ``[report]``.
+
+        Of a report whose code is longer the first coefficients are sent, those whose code ends within
+        ``most_bits - 1`` bits; zeros after the last of them need none.
+        """
+        parts = [
+            self._encode(content.of(slice(i, i + _REPORTS)), most_bits)
+            for i in range(0, len(content.group), _REPORTS)
+        ]  # fmt: skip
+        bits, num_bits = zip(*parts, strict=True)
+        return np.concatenate(bits), np.concatenate(num_bits)
+
+    def _encode(self, content: Content, most_bits: int) -> tuple[np.ndarray, np.ndarray]:
+        content, bins, begins, fits = self._cut(content, most_bits)
+        cut, raised, octets, num_bits = self._coded(content, bins, most_bits, fits)
+        whole = np.unpackbits(octets, axis=1)[:, :most_bits]
+        bits = np.zeros_like(cut)
+        bits[:, : whole.shape[1]] = whole
+        bits = np.where((num_bits <= most_bits)[:, None], bits, cut)
+        # After the last coefficient the decoder must not meet a zero whose range ends before the rounded lower end.
+        width = np.exp2(np.clip(most_bits - begins, -60, 60))  # of the range before every coefficient
+        after = np.append(begins[1:], begins[-1:], axis=0)
+        missed = (width >= 0.99 * (raised + 1)) & (np.exp2(np.clip(most_bits - after, -60, 60)) <= 1.01 * raised)
+        some = _in_order((content.real != 0) | (content.imag != 0))
+        last = len(some) - 1 - some[::-1].argmax(axis=0)
+        missed[-1] = False
+        missed &= np.arange(len(some))[:, None] > last
+        rows = np.flatnonzero(missed.any(axis=0) & (num_bits > most_bits) & (last >= self.rank))
+        if rows.size:
+            kept = np.moveaxis((np.arange(len(some))[:, None] < last[rows]).reshape(-1, self.rank, len(rows)), 1, 2)
+            part = content.of(rows)
+            bits[rows], num_bits[rows] = self._encode(
+                replace(part, real=part.real * kept, imag=part.imag * kept), most_bits
+            )
+        return bits, np.minimum(num_bits, most_bits)
+
+    def _coded(
+        self, content: Content, bins: np.ndarray, most_bits: int, fits: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Lower ends of so many bits and by how much they were raised; octets and length of the whole code."""
+        encoder = RangeEncoder(len(content.group))
+        for size, value in zip(self._heads, (content.group, content.step, *content.row.T), strict=True):
+            if size > 1:
+                ends = np.arange(size + 1) * TOTAL // size
+                encoder.put(ends[value].astype(np.uint64), np.diff(ends)[value].astype(np.uint64))
+        symbols = _symbols(content)
+        index = bins * NUM_SYMBOLS + symbols
+        start, frequency = self._start[index], self._frequency[index]
+        for step in np.unique(content.step):
+            rows, ends = content.step == step, self._origins[step]
+            size = content.real[0][rows]
+            start[0, rows], frequency[0, rows] = ends[size - 1], ends[size] - ends[size - 1]
+        signs = (content.real != 0) * 1 + (content.imag != 0)
+        negative = np.where(content.real != 0, np.int64(content.real < 0) << (content.imag != 0), 0)
+        negative = negative + (content.imag < 0)
+        share = (4 >> signs).astype(np.uint64)
+        low = negative.astype(np.uint64) * share
+        beyond = (symbols // (CAP + 1) == CAP) | (symbols % (CAP + 1) == CAP)
+        for place in range(self.grid.size):
+            for layer in range(self.rank):
+                at = (place, slice(None), layer)
+                encoder.put(start[at], frequency[at])
+                if place and signs[at].any():
+                    encoder.put(low[at], share[at], 2)
+                    if beyond[at].any():
+                        for part in (content.real, content.imag):
+                            _put_escape(encoder, np.abs(part[at]) - CAP)
+        return *encoder.lower_ends(most_bits, fits), *encoder.finish()
+
+    def _cut(self, content: Content, most_bits: int) -> tuple[Content, np.ndarray, np.ndarray, np.ndarray]:
+        """Content with 0 for coefficients whose code ends beyond ``most_bits - 1``.
+
+        Returns:
+            content; its tables; ideal length before every coefficient in the order of coding
+            ``[place * layer, report]``; whether the origins fit ``[report]``.
+        """
+        while True:
+            bins = self.bins(content)
+            length = _in_order(self.ideal_bits(content, bins))
+            begins = np.cumsum(length, axis=0) + self.head_bits() - length
+            drop = (begins + length > most_bits - 1 - _ROUNDING) & _in_order((content.real != 0) | (content.imag != 0))
+            fits = ~drop[: self.rank].any(axis=0)
+            drop[: self.rank] = False
+            if not drop.any():
+                return content, bins, begins, fits
+            kept = np.moveaxis(~drop.reshape(len(content.real), self.rank, -1), 1, 2)
+            content = replace(content, real=content.real * kept, imag=content.imag * kept)
+
+    def decode(self, bits: np.ndarray, num_bits: np.ndarray) -> tuple[Content, np.ndarray]:
+        """Content of reports uint8 ``[report, bit]``, and the tables of their coefficients."""
+        found = [
+            self._decode(bits[i : i + _REPORTS], num_bits[i : i + _REPORTS]) for i in range(0, len(bits), _REPORTS)
+        ]
+        contents, bins = zip(*found, strict=True)
+        joined = [np.concatenate([getattr(c, key) for c in contents]) for key in ("group", "step", "row")]
+        parts = [np.concatenate([getattr(c, key) for c in contents], axis=1) for key in ("real", "imag")]
+        return Content(*joined, *parts), np.concatenate(bins, axis=1)
+
+    def _decode(self, bits: np.ndarray, num_bits: np.ndarray) -> tuple[Content, np.ndarray]:
+        reports, places, rank = len(bits), self.grid.size, self.rank
+        decoder = RangeDecoder(np.packbits(bits, axis=1), num_bits)
+        heads = []
+        for size in self._heads:
+            ends = np.arange(size + 1) * TOTAL // size
+            value = np.zeros(reports, np.int64)
+            if size > 1:
+                value = np.searchsorted(ends, decoder.target(), side="right") - 1
+                decoder.take(ends[value].astype(np.uint64), np.diff(ends)[value].astype(np.uint64))
+            heads.append(value * decoder.determined)
+        step = heads[1]
+        energy = self.energies[step]
+        real, imag = np.zeros((2, places, reports, rank), np.int32)
+        bins = np.zeros((places, reports, rank), np.int32)
+        states = [_State(self.grid, energy) for _ in range(rank)]
+        squares = energy_table()
+        for place in range(places):
+            for layer, state in enumerate(states):
+                if place == 0:
+                    a, b = self._take_origin(decoder, step), np.zeros(reports, np.int64)
+                    a = np.where(decoder.determined, a, 1)
+                    symbol = np.minimum(a, CAP) * (CAP + 1)
+                else:
+                    table = self.contexts.bins(state.features(place), slice(place, place + 1))[0]
+                    target = decoder.target() + TOTAL * table
+                    index = np.searchsorted(self._ends, target, side="right")
+                    decoder.take(self._start[index], self._frequency[index])
+                    symbol = np.where(decoder.determined, index - NUM_SYMBOLS * table, 0)
+                    bins[place, :, layer] = table
+                    if not symbol.any():
+                        continue
+                    a, b = np.divmod(symbol, CAP + 1)
+                    signs = (a > 0) * 1 + (b > 0)
+                    share = 4 >> signs
+                    negative = decoder.target(2) // share
+                    decoder.take((negative * share).astype(np.uint64), share.astype(np.uint64), 2)
+                    beyond = [a == CAP, b == CAP]
+                    for part, escaped in zip((a, b), beyond, strict=True):
+                        if any(x.any() for x in beyond):
+                            part += _take_escape(decoder, escaped)
+                    a = np.where(negative >> (b > 0) & 1, -a, a) * decoder.determined
+                    b = np.where(negative & 1, -b, b) * (b > 0) * decoder.determined
+                    symbol = np.where(decoder.determined, symbol, 0)
+                real[place, :, layer], imag[place, :, layer] = a, b
+                state.add(place, squares[symbol])
+        return Content(heads[0], step, np.stack(heads[2:], axis=1), real, imag), bins
+
+    def _take_origin(self, decoder: RangeDecoder, step: np.ndarray) -> np.ndarray:
+        target = decoder.target()
+        start, share = np.zeros((2, len(step)), np.uint64)
+        size = np.ones(len(step), np.int64)
+        for number in np.unique(step):
+            rows, ends = np.flatnonzero(step == number), self._origins[number]
+            size[rows] = np.searchsorted(ends, target[rows], side="right")
+            start[rows], share[rows] = ends[size[rows] - 1], ends[size[rows]] - ends[size[rows] - 1]
+        decoder.take(start, share)
+        return size
+
+    def values(self, content: Content, bins: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """Coefficients complex64 ``[report, layer, cell]``, in the mean size of those that have their parts and table.
+
+        Args:
+            content: of the reports.
+            bins: :meth:`bins`.
+            steps: sizes of the steps, by their index.
+        """
+        cells = np.empty((len(content.real), *content.row.shape), np.complex64)
+        cells[self.grid.order] = self.values_by_place(content, bins, steps)
+        return np.moveaxis(cells, 0, 2)
+
+    def values_by_place(self, content: Content, bins: np.ndarray, steps: np.ndarray) -> np.ndarray:
+        """:meth:`values`, complex64 ``[place, report, layer]``."""
+        step = np.asarray(steps, np.float32)[content.step][:, None]
+        at = np.nonzero((content.real != 0) | (content.imag != 0))
+        parts = []
+        for part in (content.real[at], content.imag[at]):
+            size = np.abs(part)
+            level = self.tables.levels[bins[at], np.minimum(size, CAP)] / np.float32(LEVEL_UNIT)
+            parts.append(np.sign(part) * np.where(size >= CAP, size, level))
+        x = np.zeros(content.real.shape, np.complex64)
+        x[at] = parts[0] + 1j * parts[1]
+        x[0] = content.real[0]
+        return x * step
+
+
+class _State:
+    """Features of one layer of all reports while they are decoded."""
+
+    def __init__(self, grid: Grid, energy: np.ndarray):
+        self._grid, self._energy = grid, energy
+        self._level = np.zeros((grid.size + 1, len(energy)), np.float32)
+        self._row = np.zeros((grid.num_rows + 1, len(energy)), np.float32)
+        self._tap = np.zeros((grid.num_taps, len(energy)), np.float32)
+        self._total = np.zeros(len(energy), np.float32)
+
+    def features(self, place: int) -> np.ndarray:
+        grid = self._grid
+        row = grid.row[place]
+        found = np.empty((NUM_FEATURES, 1, len(self._energy)), np.float32)
+        found[: len(OFFSETS), 0] = self._level[grid.neighbours[place]]
+        sums = [self._row[row], self._row[grid.across[row]], self._tap[grid.tap[place]]]
+        found[-6:, 0] = log(np.stack([*sums, self._energy - self._total, self._energy, self._total]))
+        return found
+
+    def add(self, place: int, power: np.ndarray) -> None:
+        self._level[place] = log(power)
+        self._row[self._grid.row[place]] += power
+        self._tap[self._grid.tap[place]] += power
+        self._total += power
+
+
+def _in_order(x: np.ndarray) -> np.ndarray:
+    """``x [place, report, layer]`` in the order of coding, ``[place * layer, report]``."""
+    return np.moveaxis(x, 1, 2).reshape(-1, x.shape[1])
+
+
+def _symbols(content: Content) -> np.ndarray:
+    a, b = (np.minimum(np.abs(part), CAP) for part in (content.real, content.imag))
+    return a * (CAP + 1) + b
+
+
+def _put_escape(encoder: RangeEncoder, value: np.ndarray) -> None:
+    """Exp-Golomb code of order 0 of values >= 0; nothing for negative ones."""
+    active = value >= 0
+    value = np.maximum(value, 0) + 1
+    width = np.floor(np.log2(value)).astype(np.int64)  # exact up to 2**48
+    for digit in range(_LONGEST_ESCAPE):
+        now = active & (digit <= width)
+        if not now.any():
+            break
+        _put_bits(encoder, digit < width, now)
+    for digit in range(int(width.max())):
+        _put_bits(encoder, value >> np.maximum(width - 1 - digit, 0) & 1, active & (digit < width))
+
+
+def _put_bits(encoder: RangeEncoder, bit: np.ndarray, active: np.ndarray) -> None:
+    share = np.where(active, 1, 2).astype(np.uint64)
+    encoder.put(np.where(active, bit, 0).astype(np.uint64), share, 1)
+
+
+def _take_escape(decoder: RangeDecoder, active: np.ndarray) -> np.ndarray:
+    width = np.zeros(len(active), np.int64)
+    longer = active.copy()
+    for _ in range(_LONGEST_ESCAPE):
+        if not longer.any():
+            break
+        longer = longer & (_take_bits(decoder, longer) == 1) & decoder.determined
+        width += longer
+    value = np.ones(len(active), np.int64)
+    for digit in range(int(width.max())):
+        now = digit < width
+        value = np.where(now, 2 * value + _take_bits(decoder, now), value)
+    return np.where(active, value - 1, 0)
+
+
+def _take_bits(decoder: RangeDecoder, active: np.ndarray) -> np.ndarray:
+    bit = np.where(active, decoder.target(1), 0)
+    decoder.take(bit.astype(np.uint64), np.where(active, 1, 2).astype(np.uint64), 1)
+    return bit

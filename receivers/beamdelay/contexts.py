@@ -1,0 +1,122 @@
+"""Contexts of beam-delay coefficients: an integer network maps what is already coded to one of 64 tables."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from receivers.beamdelay.grid import OFFSETS, Grid
+
+CAP = 15  # largest part of a symbol; it announces an escape
+NUM_SYMBOLS = (CAP + 1) ** 2
+NUM_BINS = 64
+NUM_FEATURES = len(OFFSETS) + 6
+_LOG_LIMIT = 4096
+
+
+@lru_cache
+def log_table() -> np.ndarray:
+    """``floor(8 log2(1 + n))`` for n = 0..4096, float32, by integer arithmetic."""
+    return np.array([((n + 1) ** 8).bit_length() - 1 for n in range(_LOG_LIMIT + 1)], np.float32)
+
+
+@lru_cache
+def energy_table() -> np.ndarray:
+    """Energy ``a^2 + b^2`` of every symbol ``16 a + b``, float32."""
+    part = np.arange(CAP + 1)
+    return np.add.outer(part**2, part**2).ravel().astype(np.float32)
+
+
+def log(energy: np.ndarray) -> np.ndarray:
+    """:func:`log_table` of whole energies."""
+    return log_table()[np.clip(energy, 0, _LOG_LIMIT).astype(np.int32)]
+
+
+class Contexts:
+    """Table of the coefficient at every place, from its class and from all that was coded before it.
+
+    Features are whole numbers: ``floor(8 log2(1 + energy))`` of neighbours, of the coded part of the row, of the same
+    row in the other polarisation, and of the tap, of the energy that is left, and of all energy in squared steps. All
+    sums stay below 2**24, so that float32 arithmetic is exact in any order and on any machine.
+
+    Args:
+        grid: cells.
+        network: integers ``w1 [feature, hidden]``, ``b1 [class, hidden]``, ``w2 [hidden]``, ``w3 [feature]``,
+            ``b2 [class]``.
+    """
+
+    def __init__(self, grid: Grid, network: dict[str, np.ndarray]):
+        self.grid = grid
+        self._in = np.concatenate([network["w1"], network["w3"][:, None]], axis=1).T.astype(np.float32).copy()
+        self._out = network["w2"].astype(np.float32)
+        self.b1 = np.ascontiguousarray(network["b1"].astype(np.float32)[grid.kind].T)  # [hidden, place]
+        self.b2 = network["b2"].astype(np.float32)[grid.kind]
+        self._rows = _Groups(grid.row, grid.num_rows)
+        self._taps = _Groups(grid.tap, grid.num_taps)
+        self._across = _Before(grid.row, grid.across[grid.row], grid.num_rows)
+
+    def features(self, symbols: np.ndarray, energy: np.ndarray) -> np.ndarray:
+        """Features float32 ``[feature, place, item]`` of symbols ``[place, item]`` that are all known.
+
+        Args:
+            symbols: ``16 a + b``.
+            energy: of a layer in squared steps, ``[item]``.
+        """
+        power = energy_table()[symbols]
+        level = np.concatenate([log(power), np.zeros((1, power.shape[1]), np.float32)])
+        found = np.empty((NUM_FEATURES, *power.shape), np.float32)
+        for number in range(len(OFFSETS)):
+            np.take(level, self.grid.neighbours[:, number], axis=0, out=found[number], mode="clip")
+        total = np.cumsum(power, axis=0) - power
+        found[-6], found[-5] = log(self._rows.before(power)), log(self._across(power))
+        found[-4], found[-3] = log(self._taps.before(power)), log(energy - total)
+        found[-2], found[-1] = log(energy), log(total)
+        return found
+
+    def bins(self, features: np.ndarray, place: Any = slice(None)) -> np.ndarray:
+        """Number of the table, 0..63, int32 ``[place, item]``."""
+        shape = features.shape[1:]
+        found = (self._in @ features.reshape(NUM_FEATURES, -1)).reshape(-1, *shape)
+        hidden, score = found[:-1], found[-1]
+        hidden += self.b1[:, place, None]
+        hidden *= np.float32(1 / 32)
+        np.floor(hidden, out=hidden)
+        np.clip(hidden, 0, 255, out=hidden)
+        score += (self._out @ hidden.reshape(len(hidden), -1)).reshape(shape)
+        score += self.b2[place, None] + np.float32(7168)
+        return np.clip(score * np.float32(1 / 256), 0, NUM_BINS - 1).astype(np.int32)
+
+
+class _Groups:
+    """Sums over the places of a group that come before a place."""
+
+    def __init__(self, group: np.ndarray, num_groups: int):
+        self._sorted = np.argsort(group, kind="stable")
+        self._back = np.argsort(self._sorted, kind="stable")
+        counts = np.bincount(group, minlength=num_groups)
+        self._first = np.repeat(np.cumsum(counts) - counts, counts)  # of the group, for every sorted place
+
+    def before(self, x: np.ndarray) -> np.ndarray:
+        """``[place, item]`` of ``x [place, item]``."""
+        x = x[self._sorted]
+        ends = np.cumsum(x, axis=0, dtype=np.float32) - x
+        return (ends - ends[self._first])[self._back]
+
+
+class _Before:
+    """Sums over the places of another group that come before a place."""
+
+    def __init__(self, group: np.ndarray, other: np.ndarray, num_groups: int):
+        self._sorted = np.argsort(group, kind="stable")
+        counts = np.bincount(group, minlength=num_groups)
+        starts = np.concatenate([np.cumsum(counts) - counts, [len(group)]])
+        key = group[self._sorted] * len(group) + self._sorted
+        self._first = starts[other]
+        last = np.searchsorted(key, np.minimum(other, num_groups) * len(group) + np.arange(len(group)))
+        self._last = np.maximum(last, self._first)
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        ends = np.concatenate([np.zeros((1, x.shape[1]), np.float32), np.cumsum(x[self._sorted], axis=0)])
+        return ends[self._last] - ends[self._first]

@@ -1,0 +1,111 @@
+"""Learned integers of the beam-delay code: network of the contexts, probabilities, levels; and their file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from receivers.beamdelay.contexts import CAP, NUM_BINS, NUM_FEATURES, NUM_SYMBOLS
+from receivers.beamdelay.grid import NUM_CLASSES
+from receivers.coding.range_coder import PRECISION, TOTAL
+from simulator.core.durable import renamed
+from simulator.core.errors import StoreError
+from simulator.core.readers import read_npz, reason
+
+ORIGIN_CELLS = 32  # of the size of the origin, as a share of the most that it can be
+LEVEL_UNIT = 256  # of a step
+_HIDDEN = 64  # at most, so that sums stay exact in float32
+
+
+@dataclass(frozen=True)
+class Tables:
+    """All that UE and gNB share, as integers.
+
+    Args:
+        importance: ``[class]``, order of coding.
+        w1: ``[feature, hidden]``, -127..127.
+        b1: ``[class, hidden]``.
+        w2: ``[hidden]``.
+        w3: ``[feature]``.
+        b2: ``[class]``.
+        frequency: ``[bin, symbol]``, at least 1, each row with the sum 2**16.
+        origin: ``[cell]``, at least 64, with the sum 2**16.
+        levels: ``[bin, part]``, mean size of a part in 1/256 of a step.
+    """
+
+    importance: np.ndarray
+    w1: np.ndarray
+    b1: np.ndarray
+    w2: np.ndarray
+    w3: np.ndarray
+    b2: np.ndarray
+    frequency: np.ndarray
+    origin: np.ndarray
+    levels: np.ndarray
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, np.ndarray) or not np.issubdtype(value.dtype, np.integer):
+                raise StoreError(f"tables: {field.name} is no array of integers")
+            object.__setattr__(self, field.name, value.astype(np.int64))
+        hidden = self.w1.shape[-1] if self.w1.ndim == 2 else 0
+        shapes = {
+            "importance": (NUM_CLASSES,), "w1": (NUM_FEATURES, hidden), "b1": (NUM_CLASSES, hidden), "w2": (hidden,),
+            "w3": (NUM_FEATURES,), "b2": (NUM_CLASSES,), "frequency": (NUM_BINS, NUM_SYMBOLS),
+            "origin": (ORIGIN_CELLS,), "levels": (NUM_BINS, CAP + 1),
+        }  # fmt: skip
+        for key, shape in shapes.items():
+            if getattr(self, key).shape != shape:
+                raise StoreError(f"tables: {key} has the shape {getattr(self, key).shape}; allowed: {shape}")
+        limits = {"w1": 127, "b1": 2**20, "w2": 2**9, "w3": 2**11, "b2": 2**20, "importance": 2**31, "levels": 2**15}
+        for key, most in limits.items():
+            if np.abs(getattr(self, key)).max(initial=0) > most:
+                raise StoreError(f"tables: {key} beyond +-{most}")
+        if not 1 <= hidden <= _HIDDEN:
+            raise StoreError(f"tables: {hidden} hidden units; allowed: 1..{_HIDDEN}")
+        if self.frequency.min() < 1 or (self.frequency.sum(axis=1) != TOTAL).any():
+            raise StoreError(f"tables: frequency has rows without the sum {TOTAL} or values below 1")
+        if self.origin.min() < 64 or self.origin.sum() != TOTAL:
+            raise StoreError(f"tables: origin has not the sum {TOTAL} or values below 64")
+
+    @property
+    def network(self) -> dict[str, np.ndarray]:
+        """Weights of the contexts."""
+        return {key: getattr(self, key) for key in ("w1", "b1", "w2", "w3", "b2")}
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Ideal code lengths of the symbols, signs included, float32 ``[bin, symbol]`` [bit]."""
+        a, b = np.divmod(np.arange(NUM_SYMBOLS), CAP + 1)
+        return (PRECISION - np.log2(self.frequency) + (a > 0) + (b > 0)).astype(np.float32)
+
+    @classmethod
+    def load(cls, path: Path) -> Tables:
+        """Tables from ``*.npz``; StoreError where the file holds none."""
+        try:
+            return cls(**read_npz(path))
+        except (StoreError, OSError, ValueError, TypeError, KeyError) as error:
+            raise StoreError(f"{path}: no tables of the beam-delay code ({reason(error)})") from None
+
+    def save(self, path: Path) -> None:
+        """To ``*.npz``, in the smallest integers that hold them."""
+        arrays: dict[str, Any] = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            kind = next(k for k in (np.int8, np.int16, np.int32) if np.abs(value).max() <= np.iinfo(k).max)
+            arrays[field.name] = value.astype(kind)
+        with renamed(path, ".npz") as temporary:
+            np.savez_compressed(temporary, **arrays)
+
+
+def shares(counts: np.ndarray, total: int, least: int = 1) -> np.ndarray:
+    """Whole numbers of at least ``least`` with the sum ``total`` in every row, in proportion to ``counts``."""
+    counts = np.atleast_2d(counts).astype(np.float64)
+    room = total - least * counts.shape[1]
+    found = least + np.floor(counts / counts.sum(axis=1, keepdims=True) * room).astype(np.int64)
+    found[np.arange(len(found)), counts.argmax(axis=1)] += total - found.sum(axis=1)
+    return found

@@ -1,0 +1,142 @@
+"""Beam-delay transform coding of precoder directions with learned contexts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from receivers.beamdelay.codebook import MOST_BITS, BeamDelayCodebook
+from receivers.beamdelay.tables import Tables
+from receivers.feedback.pmi import PmiFeedback
+from receivers.weights.card import Card
+from receivers.weights.folder import WeightFolder
+from simulator.core import bitfield
+from simulator.core.errors import ConfigError
+from simulator.core.params import Integer, SnrDb, validated
+from simulator.core.types import CsiConfig, CsiEstimate, CsiReport
+
+
+class BeamDelayTables(WeightFolder):
+    """Folder of learned tables: ``card.json`` and ``tables.npz``."""
+
+    task, kind, schema = "beamdelay", "feedback", Card
+
+
+class BeamDelayFeedback(PmiFeedback):
+    r"""RI and beam-delay coefficients, entropy coded in contexts that an integer network finds.
+
+    The directions of every subband are taken to DFT beams and delay taps around the strongest coefficient, quantised
+    with one step and a rate-distortion optimised decision, and coded by a range coder; the gNB reads every coefficient
+    as the mean of those in its cell and context. Every prefix of a report is a report.
+
+    Args:
+        config: public configuration.
+        bits: length of a report, RI included; with ``step`` the longest, 1706 unless given.
+        step: size of the quantiser's step for a layer of energy 1: reports of variable length; None: the UE chooses one
+            of eight steps for every report, so that it has ``bits``.
+        weights: tables, name in the zoo or folder.
+        slope: squared steps that a bit is worth to the quantiser; 0: plain dead zone (with ``step`` alone).
+        refit: fit the phases of the subbands to the quantised coefficients.
+        rank: 1..4, or "auto".
+        snr_db: SNR that the UE assumes for the RI [dB].
+        refine: weights (zoo name or folder) with which the gNB refines what it decodes; None: as decoded.
+        seed: not used.
+
+    Payload: RI, group, step (3 bits) where it is not public, beam and polarisation of every layer's strongest
+    coefficient, then all coefficients in the order of their importance.
+
+    Source: the transform of TS 38.214 (Rel. 16), 5.2.2.2.5; dead zone and decision: Sullivan, Wiegand, IEEE Signal
+    Process. Mag. 15(6), 1998; contexts: Marpe, Schwarz, Wiegand, IEEE Trans. Circuits Syst. Video Technol. 13(7), 2003.
+    """
+
+    name, nested = "beamdelay", True
+
+    @validated("feedback.beamdelay")
+    def __init__(
+        self,
+        config: CsiConfig,
+        *,
+        bits: Annotated[Integer, Field(ge=16, le=MOST_BITS)] | None = None,
+        step: Annotated[float, Field(ge=0.005, le=1)] | None = None,
+        weights: str = "beamdelay-urban",
+        slope: Annotated[float, Field(ge=0, le=1)] = 0.06,
+        refit: bool = True,
+        rank: Annotated[int, Field(ge=1, le=4)] | Literal["auto"] = "auto",
+        snr_db: SnrDb = 10.0,
+        refine: str | None = None,
+        seed: int = 0,
+    ):
+        if bits is None and step is None:
+            raise ConfigError("feedback.beamdelay.bits", None, "a number of bits, or step")
+        if not slope and step is None:
+            raise ConfigError("feedback.beamdelay.slope", slope, "more than 0 where the report has bits to fill")
+        self._bits, self._step, self._filled = bits or MOST_BITS, step, step is None
+        self._options = {"slope": slope, "refit": refit}
+        folder = BeamDelayTables(weights)
+        self._tables = Tables.load(folder.file)
+        self._rank, self._weights = rank, folder.name
+        super().__init__(config, rank, snr_db, range(1, 5))
+        self.refine_with(refine)
+
+    def check_band(self, num_rb: int, subband_rb: int) -> None:
+        """Any band and subbands."""
+
+    def codebook(self, rank: int, max_rank: int) -> BeamDelayCodebook:
+        """Codebook of one rank."""
+        c, ri_bits = self.config, (len(self.ranks) - 1).bit_length()
+        return BeamDelayCodebook(
+            c.panel, c.num_subcarriers, c.subband_size, rank, self._tables, self._step, self._bits - ri_bits,
+            **self._options,
+        )  # fmt: skip
+
+    @property
+    def label(self) -> str:
+        """``beamdelay-b<bits>`` or ``beamdelay-s<step>``, with what was not left at its default."""
+        size = f"b{self._bits}" if self._filled else f"s{self._step:g}"
+        size += f"-b{self._bits}" if not self._filled and self._bits != MOST_BITS else ""
+        tables = "" if self._weights == "beamdelay-urban" else f"-{self._weights}"
+        changed = "".join(f"-{key}{value:g}" for key, value in self._options.items() if value != _DEFAULTS[key])
+        rank = f"-rank{self._rank}" if self._rank != "auto" else ""
+        return f"beamdelay-{size}{tables}{changed}{rank}{self.refined}"
+
+    @property
+    def max_bits(self) -> int:
+        """Longest report."""
+        return self._bits
+
+    @property
+    def min_bits(self) -> int:
+        """RI and one bit: every prefix is a report."""
+        return self.part1_bits + 1
+
+    def ue_bops(self, csi: CsiEstimate) -> np.ndarray:
+        """Bit operations of the context network: 8 x 8 bits in its first layer, 16 x 8 in the others.
+
+        It runs over all coefficients 4 times with a public step, 12 times in the search for a budget.
+        """
+        features, hidden = self._tables.w1.shape
+        once = 64.0 * features * hidden + 128.0 * (features + hidden)
+        cells = sum(rank * book.coder.grid.size for rank, book in self.codebooks.items())
+        return np.full(csi.h_hat.shape[:2], (12 if self._filled else 4) * cells * once)
+
+    def omit(self, report: CsiReport, max_bits: int) -> CsiReport:
+        """As many of the first coefficients as ``max_bits`` bits hold: they come in the order of their importance."""
+        batch, users, width = report.bits.shape
+        bits = report.bits.reshape(-1, width).copy()
+        num_bits = np.array(report.num_bits, np.int64).reshape(-1)
+        most = max(max_bits, self.min_bits)
+        ranks = bitfield.unpack(bits[:, : self.part1_bits], self.part1_bits)[:, 0] if self.part1_bits else 0 * num_bits
+        for number, book in enumerate(self.codebooks.values()):
+            rows = np.flatnonzero((ranks == number) & (num_bits > most))
+            if rows.size:
+                pmi, _ = book.unpack(bits[rows, :0], bits[rows, self.part1_bits :], num_bits[rows] - self.part1_bits)
+                kept = book.pack(pmi, most - self.part1_bits)[1]
+                bits[rows, self.part1_bits :] = 0
+                bits[rows, self.part1_bits : self.part1_bits + kept.shape[1]] = kept
+                num_bits[rows] = most
+        return CsiReport(bits.reshape(batch, users, width), num_bits.reshape(batch, users))
+
+
+_DEFAULTS = {"slope": 0.06, "refit": True}

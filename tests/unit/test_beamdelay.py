@@ -1,0 +1,585 @@
+"""Beam-delay code: transform, contexts and coder against loops, budgets, prefixes, golden streams, damaged tables."""
+
+import dataclasses
+import json
+import math
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from receivers.beamdelay.coder import BeamDelayCoder, Content
+from receivers.beamdelay.contexts import NUM_SYMBOLS, Contexts
+from receivers.beamdelay.frame import Frame
+from receivers.beamdelay.grid import OFFSETS, Grid
+from receivers.beamdelay.search import energies_for
+from receivers.beamdelay.tables import Tables
+from receivers.feedback.beamdelay import BeamDelayFeedback
+from receivers.training.beamdelay import learn, quantized
+from receivers.training.recipe import parse_training
+from receivers.training.tasks.beamdelay import BeamDelayRecipe, BeamDelayTask
+from receivers.weights.card import file_entry
+from receivers.weights.folder import zoo_folder
+from simulator.core.errors import ConfigError, StoreError
+from simulator.core.types import CsiConfig, CsiEstimate, CsiReport, Panel
+from simulator.data.layout import ChannelLayout
+from simulator.maths.transforms import subband_eigenvectors
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "beamdelay.json"
+
+
+@cache
+def tables():
+    return Tables.load(zoo_folder() / "beamdelay-urban" / "tables.npz")
+
+
+def config(panel=None, num_rx_ant=1, num_subcarriers=28, subband_size=4, num_layers=1):
+    return CsiConfig(panel or Panel(4, 2, 2), num_rx_ant, num_subcarriers, 360e3, subband_size, num_layers)
+
+
+def channels(c, batch, seed=1, paths=3):
+    """A few plane waves with short delays, complex64 [batch, 1, rx, port, subcarrier]."""
+    rng = np.random.default_rng(seed)
+    lead, p = (batch, 1, c.num_rx_ant), c.panel
+    h = 0
+    for path in range(paths):
+        u, v, delay = rng.random((3, batch, 1, 1, 1))
+        beam = (
+            np.exp(2j * np.pi * u * np.arange(p.n1))[..., None] * np.exp(2j * np.pi * v * np.arange(p.n2))[..., None, :]
+        )
+        gain = (rng.standard_normal((*lead, p.num_pol, 2)) @ [1, 1j]) * 0.6**path
+        port = (gain[..., None, None] * beam[:, :, :, None]).reshape(*lead, -1, 1)
+        h = h + port * np.exp(-0.3j * np.pi * delay[..., None] / max(1, c.subband_size) * np.arange(c.num_subcarriers))
+    return h.astype(np.complex64)
+
+
+def estimate(c, batch, seed=1):
+    h = channels(c, batch, seed)
+    return CsiEstimate(h, np.zeros((batch, 1), np.float32))
+
+
+def coder_of(shape, rank=1, energies=(100,), groups=4):
+    return BeamDelayCoder(Grid(shape, tables().importance), tables(), groups, rank, list(energies))
+
+
+def content_of(coder, reports, seed=3, scale=0.6):
+    """Whole parts that fall off with the place, made from integers alone: the same on every machine."""
+    rng = np.random.default_rng(seed)
+    size, steps = coder.grid.size, len(coder.energies)
+    parts = []
+    for _ in range(2):
+        coins = rng.integers(0, 1 << 16, (size, reports, coder.rank))
+        limit = (1 << 16) * int(100 * scale) // (100 + 900 * np.arange(size) // size)[:, None, None]
+        parts.append(((coins < limit) * (1 + (coins % 3 == 0) + (coins % 61 == 0) * 20)).astype(np.int64))
+    sign = 1 - 2 * rng.integers(0, 2, (2, size, reports, coder.rank))
+    real, imag = parts[0] * sign[0], parts[1] * sign[1]
+    if scale > 0.5:
+        real[1], imag[2], real[3], imag[3] = 15, -16, -40, 300
+    step = rng.integers(0, steps, reports)
+    row = rng.integers(0, coder.grid.num_rows, (reports, coder.rank))
+    imag[0] = 0
+    real[0] = coder.limit_origin(rng.integers(1, 12, (reports, coder.rank)), step)
+    return Content(rng.integers(0, 4, reports), step, row, real, imag)
+
+
+def same(one, other):
+    return all(np.array_equal(getattr(one, f.name), getattr(other, f.name)) for f in dataclasses.fields(Content))
+
+
+# Frame ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("panel", [Panel(4, 2, 2), Panel(3, 1, 1), Panel(2, 4, 2), Panel(8, 4, 2)], ids=str)
+def test_directions_are_sums_of_beams_and_delays(panel):
+    """NumPy float64 loop over cells: beam (TS 38.214, 5.2.2.2.1) times delay, counted cyclically from the origin."""
+    rng, taps = np.random.default_rng(2), 5
+    frame = Frame(panel, taps)
+    o1, o2 = (4 if n >= 4 else 1 for n in (panel.n1, panel.n2))
+    group, row = 1 if frame.num_groups > 1 else 0, panel.num_ports - 1
+    cells = np.zeros((1, 1, panel.num_ports * taps), np.complex64)
+    chosen = rng.choice(cells.size, 6, replace=False)
+    cells[0, 0, chosen] = rng.standard_normal(6) + 1j * rng.standard_normal(6)
+    q1, q2 = divmod(group, o2)
+    shape = panel.num_pol, panel.n2, panel.n1, taps
+    origin = [*np.unravel_index(row, shape[:3]), 0]
+    w = np.zeros((panel.num_pol, panel.n1, panel.n2, taps), complex)
+    for index in chosen:
+        p, b2, b1, tap = ((x + o) % n for x, o, n in zip(np.unravel_index(index, shape), origin, shape, strict=True))
+        for m1 in range(panel.n1):
+            for m2 in range(panel.n2):
+                turn = (o1 * b1 + q1) * m1 / (o1 * panel.n1) + (o2 * b2 + q2) * m2 / (o2 * panel.n2)
+                for t in range(taps):
+                    w[p, m1, m2, t] += cells[0, 0, index] * np.exp(2j * np.pi * (turn + tap * t / taps))
+    w = w.reshape(-1, taps)
+    w /= np.linalg.norm(w, axis=0)
+    found = frame.directions(np.array([group]), np.array([[row]]), cells)[0, :, 0]
+    np.testing.assert_allclose(found, w, atol=2e-6)
+
+
+@pytest.mark.parametrize(("panel", "bands"), [(Panel(8, 2, 2), 13), (Panel(3, 1, 1), 1), (Panel(4, 4, 2), 52)], ids=str)
+def test_the_frame_loses_nothing_and_puts_the_strongest_first(panel, bands):
+    c = config(panel, num_subcarriers=bands, subband_size=1)
+    v = np.moveaxis(channels(c, 6)[:, 0], 2, 3)
+    v /= np.linalg.norm(v, axis=3, keepdims=True)
+    frame = Frame(panel, bands)
+    group, beams = frame.beams(v, np.full(6, 0.2))[-1]
+    row, cells = frame.to_origin(frame.align(beams[:, 0], np.full(6, 0.2)))
+    assert np.allclose(np.sum(np.abs(cells) ** 2, axis=1), 1, atol=1e-5)
+    assert np.allclose(np.abs(cells).max(axis=1), cells[:, 0].real, atol=1e-6) and np.abs(cells[:, 0].imag).max() < 1e-6
+    w = frame.directions(group, row[:, None], cells[:, None])[:, :, 0]
+    np.testing.assert_allclose(np.abs(np.einsum("ntp,npt->nt", v[:, 0].conj(), w)), 1, atol=1e-5)
+
+
+def test_alignment_makes_few_coefficients_hold_the_energy():
+    """Phases of the subbands drawn at random: the eight largest coefficients hold what they held before."""
+    c = config(Panel(8, 2, 2), num_subcarriers=13, subband_size=1)
+    rng = np.random.default_rng(3)
+    v = np.moveaxis(channels(c, 40, paths=1)[:, 0], 2, 3)
+    v /= np.linalg.norm(v, axis=3, keepdims=True)
+    frame = Frame(c.panel, 13)
+    kept = []
+    for turned in (v, v * np.exp(2j * np.pi * rng.random((40, 1, 13, 1))).astype(np.complex64)):
+        c = frame.beams(turned, np.full(40, 0.15))[0][1][:, 0]
+        for found in (frame.align(c, np.full(40, 0.15)), c):
+            power = np.sort(np.abs(frame.taps(found)).reshape(40, -1) ** 2, axis=1)
+            kept.append(power[:, -8:].sum(axis=1).mean())
+    assert kept[2] > kept[0] - 0.03 and kept[2] > kept[3] + 0.2
+
+
+# Contexts ------------------------------------------------------------------------------------------------------------
+
+
+def looped_bins(grid, symbols, energy):
+    """Tables of one report in Python integers, place by place, from the definition."""
+    t = tables()
+    log = [((n + 1) ** 8).bit_length() - 1 for n in range(4097)]
+    squares = [(s // 16) ** 2 + (s % 16) ** 2 for s in range(NUM_SYMBOLS)]
+    found = []
+    for place in range(grid.size):
+        before = range(place)
+        features = []
+        for number in range(len(OFFSETS)):
+            near = grid.neighbours[place, number]
+            assert near == grid.size or near < place
+            features.append(log[squares[symbols[near]]] if near < grid.size else 0)
+        row, tap, total = grid.row[place], grid.tap[place], sum(squares[symbols[p]] for p in before)
+        features.append(sum(squares[symbols[p]] for p in before if grid.row[p] == row))
+        features.append(sum(squares[symbols[p]] for p in before if grid.row[p] == grid.across[row]))
+        features.append(sum(squares[symbols[p]] for p in before if grid.tap[p] == tap))
+        features += [energy - total, energy, total]
+        features[-6:] = [log[min(max(x, 0), 4096)] for x in features[-6:]]
+        kind = grid.kind[place]
+        score = int(t.b2[kind]) + sum(int(w) * f for w, f in zip(t.w3, features, strict=True))
+        for unit in range(t.w1.shape[1]):
+            z = int(t.b1[kind, unit]) + sum(int(w) * f for w, f in zip(t.w1[:, unit], features, strict=True))
+            score += int(t.w2[unit]) * min(max(z // 32, 0), 255)
+        found.append(min(max((score + 7168) // 256, 0), 63))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 4, 7), (1, 1, 3, 5), (2, 1, 2, 1), (2, 4, 1, 3)], ids=str)
+def test_contexts_are_the_integer_network_of_what_came_before(shape):
+    coder = coder_of(shape, energies=(150,))
+    content = content_of(coder, 3)
+    bins = coder.bins(content)
+    symbols = np.minimum(np.abs(content.real), 15) * 16 + np.minimum(np.abs(content.imag), 15)
+    for report in range(3):
+        np.testing.assert_array_equal(bins[:, report, 0], looped_bins(coder.grid, symbols[:, report, 0], 150))
+
+
+@pytest.mark.parametrize("shape", [(2, 2, 8, 13), (2, 4, 4, 30), (1, 1, 5, 1)], ids=str)
+def test_places_are_a_permutation_with_the_origin_first(shape):
+    grid = Grid(shape, tables().importance)
+    assert sorted(grid.order) == list(range(grid.size)) and grid.order[0] == 0
+    known = grid.neighbours < grid.size
+    assert (grid.neighbours[known] < np.nonzero(known)[0]).all()
+    for row in grid.neighbours[:: max(1, grid.size // 50)]:
+        near = row[row < grid.size]
+        assert len(set(near)) == len(near)  # no neighbour twice on small axes
+
+
+def test_sums_stay_exact_in_float32():
+    """The largest sum that weights and features of the shipped tables can make is below 2**24."""
+    t = tables()
+    hidden = np.abs(t.w1).sum(axis=0) * 96 + np.abs(t.b1).max(axis=0)
+    score = np.abs(t.w3).sum() * 96 + 255 * np.abs(t.w2).sum() + np.abs(t.b2).max() + 7168
+    assert hidden.max() < 2**24 and score < 2**24
+
+
+def test_whole_features_are_at_most_96():
+    coder = coder_of((2, 2, 4, 7), energies=(10**6,))
+    content = content_of(coder, 2, scale=3)
+    contexts = Contexts(coder.grid, tables().network)
+    symbols = np.minimum(np.abs(content.real), 15) * 16 + np.minimum(np.abs(content.imag), 15)
+    features = contexts.features(symbols[..., 0], np.full(2, 1e6, np.float32))
+    assert features.min() >= 0 and features.max() == 96 and (features == np.floor(features)).all()
+
+
+# Coder ---------------------------------------------------------------------------------------------------------------
+
+
+def looped_code(coder, content, report):
+    """Range code of one report in Python integers without registers: low and span of any length."""
+    low, span, octets = 0, 1 << 48, 0
+
+    def put(start, share, precision=16):
+        nonlocal low, span, octets
+        if share < 1 << precision:
+            low += (span >> precision) * start
+            span = (span >> precision) * share
+        while span <= 1 << 40:
+            low, span, octets = low << 8, span << 8, octets + 1
+
+    def put_share(value, size):
+        if size > 1:
+            put(value * 65536 // size, (value + 1) * 65536 // size - value * 65536 // size)
+
+    t = coder.tables
+    put_share(int(content.group[report]), 4)
+    put_share(int(content.step[report]), len(coder.energies))
+    for row in content.row[report]:
+        put_share(int(row), coder.grid.num_rows)
+    bins = coder.bins(content)
+    ideal = 0.0
+    for place in range(coder.grid.size):
+        for layer in range(coder.rank):
+            a, b = (int(x[place, report, layer]) for x in (content.real, content.imag))
+            if place == 0:
+                most = math.isqrt(int(coder.energies[content.step[report]])) + 1
+                ends = []
+                for size in (a - 1, a):
+                    cell, rest = divmod(size * 32, most)
+                    full = int(t.origin[:cell].sum())
+                    ends.append(full + (int(t.origin[cell]) * rest // most if cell < 32 else 0))
+                put(ends[0], ends[1] - ends[0])
+                continue
+            table = t.frequency[bins[place, report, layer]]
+            symbol = min(abs(a), 15) * 16 + min(abs(b), 15)
+            put(int(table[:symbol].sum()), int(table[symbol]))
+            signs = [x < 0 for x in (a, b) if x]
+            if signs:
+                share = 4 >> len(signs)
+                put(int("".join(str(int(s)) for s in signs), 2) * share, share, 2)
+            ideal += 16 - math.log2(table[symbol]) + len(signs)
+            for part in (abs(a), abs(b)):
+                if part >= 15:
+                    digits = bin(part - 14)[2:]
+                    for digit in "1" * (len(digits) - 1) + "0" + digits[1:]:
+                        put(int(digit), 1, 1)
+                        ideal += 1
+    total = 48 + 8 * octets
+    for bits in range(total + 1):  # the fewest bits all of whose continuations lie in the range
+        unit = 1 << (total - bits)
+        up = -(-low // unit) * unit
+        if up + unit <= low + span:
+            return format(up // unit, f"0{bits}b") if bits else "", ideal
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("shape", "rank", "energies"),
+    [((2, 2, 4, 7), 1, (150,)), ((2, 1, 4, 3), 3, (9, 40, 160, 700)), ((1, 1, 3, 5), 2, (7,))],
+    ids=str,
+)
+def test_bits_equal_those_of_a_loop_over_one_report(shape, rank, energies):
+    coder = coder_of(shape, rank, energies)
+    content = content_of(coder, 4)
+    assert max(np.abs(content.real).max(), np.abs(content.imag).max()) > 15  # escapes occur
+    bits, num_bits = coder.encode(content, 4000)
+    for report in range(4):
+        found = "".join(map(str, bits[report, : num_bits[report]]))
+        assert found == looped_code(coder, content, report)[0]
+    decoded, bins = coder.decode(bits, num_bits)
+    assert same(decoded, content)
+    np.testing.assert_array_equal(bins[1:], coder.bins(content)[1:])
+
+
+def test_length_is_within_one_percent_and_ten_bits_of_the_ideal_one():
+    coder = coder_of((2, 2, 8, 13), energies=(60,))
+    content = content_of(coder, 200, scale=0.25)
+    num_bits = coder.encode(content, 8000)[1]
+    ideal = coder.ideal_bits(content).sum(axis=(0, 2)) + coder.head_bits()
+    assert (num_bits >= ideal - 1e-3).all() and (num_bits <= 1.01 * ideal + 10).all()
+    assert (num_bits - ideal).max() < 2.01
+    signs = looped_code(coder, content, 0)[1]
+    assert abs(signs + coder.head_bits() + coder.origin_bits(content)[0, 0] - ideal[0]) < 1e-2
+
+
+def test_a_batch_is_coded_as_its_reports_alone():
+    coder = coder_of((2, 2, 4, 7), 2, (30, 90))
+    content = content_of(coder, 5)
+    bits, num_bits = coder.encode(content, 3000)
+    for report in range(5):
+        one, length = coder.encode(content.of(slice(report, report + 1)), 3000)
+        assert length[0] == num_bits[report] and np.array_equal(one[0], bits[report])
+        assert same(coder.decode(one, length)[0], content.of(slice(report, report + 1)))
+
+
+def test_every_prefix_decodes_to_the_first_coefficients():
+    """Unknown are at most the coefficients that the cut bits describe; none is wrong."""
+    coder = coder_of((2, 2, 4, 7), energies=(60,))
+    content = content_of(coder, 1, scale=0.3)
+    bits, num_bits = coder.encode(content, 3000)
+    length = int(num_bits[0])
+    cuts = np.arange(length + 1)
+    sent = bits[0, :length] * (np.arange(length) < cuts[:, None]).astype(np.uint8)
+    decoded, _ = coder.decode(sent, cuts)
+    true = content.real[:, 0, 0] + 1j * content.imag[:, 0, 0]
+    known = decoded.real[..., 0] + 1j * decoded.imag[..., 0]
+    counts = []
+    for cut in cuts:
+        equal = known[:, cut] == true
+        first = len(true) if equal.all() else int(np.argmin(equal))
+        assert first == len(true) or (known[first:, cut] == 0).all() or first == 0
+        counts.append(first)
+    assert counts[-1] == len(true) and (np.diff(counts) >= 0).all()
+
+
+def test_a_cut_report_holds_what_fits_up_to_one_bit():
+    """Trailing zeros need no bits: with one bit more than its ideal length the last coefficient arrives.
+
+    If a zero after it is less likely than 1/2, the last one may be left out instead, and nothing else.
+    """
+    coder = coder_of((2, 2, 4, 7), energies=(60,))
+    content = content_of(coder, 40, scale=0.05)
+    content.real[40:], content.imag[40:] = 0, 0
+    ends = np.cumsum(coder.ideal_bits(content)[..., 0], axis=0) + coder.head_bits()
+    last = 40 - 1 - ((content.real != 0) | (content.imag != 0))[39::-1, :, 0].argmax(axis=0)
+    whole = 0
+    for report in range(40):
+        budget = math.ceil(ends[last[report], report] + 1.02)
+        one = content.of(slice(report, report + 1))
+        found = coder.decode(*coder.encode(one, budget))[0]
+        differs = np.flatnonzero((found.real != one.real) | (found.imag != one.imag))
+        assert set(differs) <= {last[report]}
+        whole += not differs.size
+    assert whole >= 36
+
+
+def test_golden_bitstreams():
+    """Ten pinned reports: a change of any of them is a breaking release."""
+    for case in json.loads(GOLDEN.read_text())["cases"]:
+        coder = coder_of(tuple(case["shape"]), case["rank"], case["energies"])
+        content = content_of(coder, 2, seed=case["seed"], scale=case["scale"])
+        bits, num_bits = coder.encode(content, 4000)
+        found = ["".join(map(str, row[:n])) for row, n in zip(bits, num_bits, strict=True)]
+        assert [f"{int(x, 2):x}/{len(x)}" for x in found] == case["bits"]
+        assert same(coder.decode(bits, num_bits)[0], content)
+
+
+# Budgets -------------------------------------------------------------------------------------------------------------
+
+
+def test_steps_of_a_budget_are_whole_and_increase():
+    for bits in (1, 16, 62, 111, 279, 1706):
+        energies = energies_for(bits)
+        assert len(energies) == 8 and (np.diff(energies) > 0).all()
+    assert energies_for(112) == ENERGIES_112
+
+
+ENERGIES_112 = [19, 26, 38, 53, 76, 107, 181, 362]  # floor(2 ** ((17 + o) / 4)), o = 0, 2, 4, 6, 8, 10, 13, 17
+
+
+def sgcs(scheme, csi):
+    known = scheme.twin().reconstruct(scheme.report(csi))
+    true = subband_eigenvectors(csi.h_hat[:, 0], scheme.config.subband_size, 1)[:, 0]
+    return np.mean(np.abs(np.einsum("ntp,npt->nt", true.conj(), known.w[:, 0, :, 0])) ** 2)
+
+
+def test_more_bits_and_finer_steps_are_better():
+    c = config(Panel(8, 2, 2), num_subcarriers=52)
+    csi = estimate(c, 24)
+    found = [sgcs(BeamDelayFeedback(c, bits=bits), csi) for bits in (16, 50, 160)]
+    assert (np.diff(found) > 0.01).all() and found[-1] > 0.9
+    found = [sgcs(BeamDelayFeedback(c, step=step), csi) for step in (0.5, 0.2, 0.03)]
+    assert (np.diff(found) > 0.005).all() and found[-1] > 0.98
+
+
+@pytest.mark.parametrize("bits", [16, 17, 47, 90, 300, 1706])
+def test_reports_of_a_budget_fill_it_and_are_never_longer(bits):
+    c = config(num_subcarriers=20)
+    report = BeamDelayFeedback(c, bits=bits).report(estimate(c, 20))
+    assert (report.num_bits == bits).all() and report.bits.shape[2] == bits
+
+
+def test_reports_beyond_the_longest_are_cut():
+    c = config()
+    csi = estimate(c, 30)
+    whole = BeamDelayFeedback(c, step=0.05).report(csi)
+    scheme = BeamDelayFeedback(c, step=0.05, bits=64)
+    report = scheme.report(csi)
+    assert whole.num_bits.min() > 64 and report.num_bits.max() == 64 and report.num_bits.min() > 48
+    assert scheme.reconstruct(report).valid.all()
+
+
+@pytest.mark.parametrize(("rank", "rx"), [(2, 2), (3, 4), (4, 4)])
+def test_ranks(rank, rx):
+    c = config(num_rx_ant=rx, num_layers=rank)
+    csi = estimate(c, 8)
+    scheme = BeamDelayFeedback(c, bits=120 * rank, rank=rank)
+    known = scheme.twin().reconstruct(scheme.report(csi))
+    assert known.w.shape == (8, 1, 16, rank, 7) and np.allclose(np.linalg.norm(known.w, axis=2), 1, atol=1e-5)
+    v = subband_eigenvectors(csi.h_hat[:, 0], 4, rank)
+    score = np.abs(np.einsum("nltp,nplt->nlt", v.conj(), known.w[:, 0])) ** 2
+    assert score[:, 0].mean() > 0.8 and score.mean() > 0.6
+
+
+@pytest.mark.parametrize(
+    ("panel", "subbands"),
+    [(Panel(8, 4, 2), 3), (Panel(1, 1, 2), 9), (Panel(1, 1, 1), 1), (Panel(2, 1, 1), 275)],
+    ids=str,
+)
+def test_other_panels_and_bands(panel, subbands):
+    c = config(panel, num_subcarriers=subbands, subband_size=1)
+    for params in ({"bits": 60}, {"step": 0.2}):
+        scheme = BeamDelayFeedback(c, **params)
+        known = scheme.twin().reconstruct(scheme.report(estimate(c, 3)))
+        assert known.valid.all() and np.allclose(np.linalg.norm(known.w, axis=2), 1, atol=1e-5)
+
+
+def test_a_dead_channel_has_a_report():
+    c = config()
+    csi = CsiEstimate(np.zeros((2, 1, 1, 16, 28), np.complex64), np.zeros((2, 1), np.float32))
+    for params in ({"bits": 40}, {"step": 0.2}):
+        scheme = BeamDelayFeedback(c, **params)
+        assert np.isfinite(scheme.reconstruct(scheme.report(csi)).w).all()
+
+
+def test_ten_thousand_random_payloads():
+    c = config(Panel(2, 2, 2), num_subcarriers=12)
+    scheme = BeamDelayFeedback(c, bits=40)
+    rng = np.random.default_rng(5)
+    bits = rng.integers(0, 2, (10_000, 1, 40), dtype=np.uint8)
+    lengths = rng.integers(1, 41, (10_000, 1))
+    known = scheme.reconstruct(CsiReport(bits * (np.arange(40) < lengths[..., None]).astype(np.uint8), lengths))
+    assert np.isfinite(known.w).all() and np.allclose(np.linalg.norm(known.w, axis=2), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_left_out_bits_are_the_last_ones(layers):
+    c = config(num_rx_ant=2, num_layers=layers)
+    scheme = BeamDelayFeedback(c, bits=100)
+    report = scheme.report(estimate(c, 5))
+    less = scheme.omit(report, 60)
+    assert (less.num_bits == 60).all() and not less.bits[..., 60:].any()
+    assert (scheme.omit(report, 0).num_bits == scheme.min_bits).all()
+    assert np.array_equal(scheme.omit(report, 100).bits, report.bits)
+    book = scheme.codebooks[layers if layers in scheme.codebooks else 1]
+    if layers == 1:
+        whole, left = (book.unpack(None, r.bits[:, 0], r.num_bits[:, 0])[0] for r in (report, less))
+        kept = (left["real"] != 0) | (left["imag"] != 0)
+        for key in ("real", "imag"):
+            assert np.array_equal(left[key][kept], whole[key][kept]) and np.array_equal(left["row"], whole["row"])
+        assert kept.sum() < np.sum((whole["real"] != 0) | (whole["imag"] != 0)) and kept[:, 1:].any(axis=(1, 2)).all()
+    assert scheme.reconstruct(less).valid.all()
+
+
+def test_refused_parameters():
+    c = config()
+    for params in ({}, {"bits": 15}, {"bits": 1707}, {"step": 2.0}, {"bits": 60, "slope": 0}, {"bits": 60, "rank": 2}):
+        with pytest.raises(ConfigError):
+            BeamDelayFeedback(c, **params)
+    with pytest.raises(ConfigError, match="beamdelay-urban"):
+        BeamDelayFeedback(c, bits=60, weights="beamdelay-rural")
+
+
+def test_cost_of_the_context_network(monkeypatch):
+    """As many passes over all coefficients as the scheme counts."""
+    c = config()
+    seen = []
+    plain = Contexts.bins
+    monkeypatch.setattr(Contexts, "bins", lambda self, x, *at: seen.append(x[0].size) or plain(self, x, *at))
+    for params in ({"bits": 60}, {"step": 0.2}):
+        scheme, csi = BeamDelayFeedback(c, **params), estimate(c, 8)
+        seen.clear()
+        scheme.report(csi)
+        t = tables()
+        once = 64 * t.w1.size + 128 * (t.w1.shape[0] + t.w1.shape[1])
+        assert scheme.ue_bops(csi)[0, 0] == pytest.approx(sum(seen) / 8 * once, rel=0.15)
+
+
+# Tables --------------------------------------------------------------------------------------------------------------
+
+
+def test_damaged_tables(tmp_path):
+    good = dataclasses.asdict(tables())
+    for key, change in {
+        "frequency": lambda x: x + 1, "origin": lambda x: x * 2, "w1": lambda x: x[:-1], "importance": lambda x: x[:5],
+        "levels": lambda x: x * 0.5, "b1": lambda x: x + 2**21,
+    }.items():  # fmt: skip
+        with pytest.raises(StoreError, match=key):
+            Tables(**{**good, key: change(good[key])})
+    (tmp_path / "mine").mkdir()
+    tables().save(tmp_path / "mine" / "tables.npz")
+    card = {"name": "mine", "task": "beamdelay", "model": {"name": "beamdelay", "params": {}}}
+    card["weights"] = file_entry(tmp_path / "mine" / "tables.npz")
+    (tmp_path / "mine" / "card.json").write_text(json.dumps(card))
+    BeamDelayFeedback(config(), bits=40, weights=str(tmp_path / "mine"))
+    file = tmp_path / "mine" / "tables.npz"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(StoreError, match="damaged"):
+        BeamDelayFeedback(config(), bits=40, weights=str(tmp_path / "mine"))
+    (tmp_path / "other.npz").write_bytes(b"no tables")
+    with pytest.raises(StoreError, match="no tables of the beam-delay code"):
+        Tables.load(tmp_path / "other.npz")
+
+
+def test_tables_survive_their_file(tmp_path):
+    tables().save(tmp_path / "t.npz")
+    again = Tables.load(tmp_path / "t.npz")
+    assert all(np.array_equal(getattr(again, f.name), getattr(tables(), f.name)) for f in dataclasses.fields(Tables))
+
+
+def test_learned_tables_shorten_the_code():
+    """Against tables that say nothing, and more with contexts than with one table for all places."""
+    c = config(Panel(4, 1, 2), num_subcarriers=8, subband_size=1)
+    v = np.moveaxis(channels(c, 600, paths=2)[:, 0, 0], 1, 2)
+    v /= np.linalg.norm(v, axis=2, keepdims=True)
+    frame = Frame(c.panel, 8)
+    cells = quantized(frame, v, np.random.default_rng(1), (0.1, 0.3))
+    lines = []
+    found = learn([cells], hidden=4, epochs=3, log=lines.append)
+    grid = Grid(frame.shape, found.importance)
+    symbols = cells.symbols(grid)[1:]
+    contexts = Contexts(grid, found.network)
+    bins = contexts.bins(contexts.features(cells.symbols(grid), cells.energy))[1:]
+    counts = np.bincount(symbols.ravel(), minlength=NUM_SYMBOLS)
+    pooled = -np.sum(counts[counts > 0] * np.log2(counts[counts > 0] / counts.sum()))
+    spent = (16 - np.log2(found.frequency[bins, symbols])).sum()
+    assert spent < 0.85 * pooled
+    share = np.any(cells.q != 0, axis=0).mean(axis=0)[grid.order]
+    assert share[1 : grid.size // 4].mean() > 2 * share[-grid.size // 2 :].mean()
+
+
+class Channels:
+    """A store of a few channels in memory."""
+
+    name, origin, hash = "few", {"format": "generic"}, "0" * 64
+
+    def __init__(self):
+        self.layout = ChannelLayout(Panel(4, 2, 2), 8, 360e3)
+        self._h = channels(config(num_subcarriers=8), 60)[:, 0][:, :, :, None]
+
+    def read(self, split):
+        yield self._h, {}
+
+
+def test_the_recipe_trains_tables_that_the_scheme_takes(tmp_path):
+    recipe = BeamDelayRecipe(
+        task="beamdelay", name="few", datasets=("few",), samples=(60,), hidden=2, passes=1, subband_size=2
+    )
+    task = BeamDelayTask(recipe, [Channels()])
+    found = task.build(tmp_path, lambda line: None)
+    card = task.card(found, {}, tmp_path / "few")
+    assert card["task"] == "beamdelay" and card["channels"] == "recorded"
+    scores = task.score(found, tmp_path / "few")
+    assert scores["b172"].values.mean() > scores["b64"].values.mean() > 0.7
+    c = config(num_subcarriers=8, subband_size=2)
+    scheme = BeamDelayFeedback(c, bits=80, weights=str(tmp_path / "few"))
+    assert scheme.label == "beamdelay-b80-few" and scheme.reconstruct(scheme.report(estimate(c, 4))).valid.all()
+
+
+def test_a_number_of_samples_for_each_data_set():
+    with pytest.raises(ConfigError, match="samples"):
+        parse_training({"task": "beamdelay", "name": "few", "datasets": ["a", "b"], "samples": [1]})
