@@ -8,7 +8,7 @@ from receivers.codebooks.alignment import aligned, delay_turns, with_phases_of
 from receivers.codebooks.beams import BeamGroups
 from simulator.core.types import Panel
 
-_GROUPS = 2  # that are tried
+_GROUPS = 3  # that are tried
 _MANY = 4  # elements along an axis from which its beams may be rotated
 _KEPT = 0.85  # coefficients above this many steps decide on the phases
 _ROUNDS, _FIRST_ROUNDS = 8, 3  # of the phases: all, and those before the best start is chosen
@@ -48,7 +48,7 @@ class Frame:
             step: of the quantiser, ``[report]``.
 
         Returns:
-            two pairs, or one where there is one group: group ``[report]``, and complex64
+            three pairs, or one where there is one group: group ``[report]``, and complex64
             ``[report, layer, row, subband]`` of energy 1, rows by polarisation, n2, n1.
         """
         reports, layers, subbands, ports = v.shape

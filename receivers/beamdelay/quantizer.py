@@ -78,7 +78,7 @@ class Quantizer:
         self._levels = (coder.tables.levels / LEVEL_UNIT).astype(np.float32)
 
     def start(self, v: np.ndarray, step: np.ndarray) -> tuple[Target, Content, np.ndarray]:
-        """The better of two groups: target, first decisions, and the tables that they were made with.
+        """The best of three groups: target, first decisions, and the tables that they were made with.
 
         Args:
             v: directions complex64 ``[report, layer, subband, port]``.

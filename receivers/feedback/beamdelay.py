@@ -114,12 +114,12 @@ class BeamDelayFeedback(PmiFeedback):
     def ue_bops(self, csi: CsiEstimate) -> np.ndarray:
         """Bit operations of the context network: 8 x 8 bits in its first layer, 16 x 8 in the others.
 
-        It runs over all coefficients 4 times with a public step, 12 times in the search for a budget.
+        It runs over all coefficients 5 times with a public step, 13 times in the search for a budget.
         """
         features, hidden = self._tables.w1.shape
         once = 64.0 * features * hidden + 128.0 * (features + hidden)
         cells = sum(rank * book.coder.grid.size for rank, book in self.codebooks.items())
-        return np.full(csi.h_hat.shape[:2], (12 if self._filled else 4) * cells * once)
+        return np.full(csi.h_hat.shape[:2], (13 if self._filled else 5) * cells * once)
 
     def omit(self, report: CsiReport, max_bits: int) -> CsiReport:
         """As many of the first coefficients as ``max_bits`` bits hold: they come in the order of their importance."""
