@@ -14,6 +14,7 @@ import pandas as pd
 from simulator.core import registry
 from simulator.core.cache import cache_folder, cached
 from simulator.core.content import package_source
+from simulator.core.durable import write_bytes
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.readers import read_json
 
@@ -54,7 +55,7 @@ def _rows(name: str) -> list[dict[str, Any]]:
 
 
 def _write(path: Path, name: str) -> None:
-    path.write_text(json.dumps(_counted(name)) + "\n")
+    write_bytes(path, json.dumps(_counted(name)).encode() + b"\n")
 
 
 def _counted(name: str) -> list[dict[str, Any]]:

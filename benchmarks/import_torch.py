@@ -8,9 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.import_wifo import import_wifo, import_wifo_cf
-from benchmarks.train import summary
-from receivers.training.codecs import codec_scores, fit_tables, write_tables
 from receivers.training.recipe import QuantizerSection, parse_training
 from receivers.weights.card import file_entry, write_card
 from receivers.weights.folder import alone, save_weights
@@ -62,6 +59,8 @@ def import_checkpoint(
     state = _read(files)
     store = None if store_folder is None else ChannelStore(store_folder)
     if model in ("wifo", "wifo_cf"):
+        from benchmarks.import_wifo import import_wifo, import_wifo_cf
+
         return (import_wifo if model == "wifo" else import_wifo_cf)(state, files, store, folder, params)
     if store is None:
         raise required("--store", "(a store of truncated angular-delay images, import format cost2100)")
@@ -71,6 +70,8 @@ def import_checkpoint(
 def _import_autoencoder(
     model: str, state: dict[str, Any], files: list[Path], store: ChannelStore, folder: Path, params: dict[str, Any]
 ) -> dict[str, Any]:
+    from benchmarks.train import summary
+    from receivers.training.codecs import codec_scores, fit_tables, write_tables
     from receivers.training.data.images import ImageView, load_images
     from receivers.training.objective import TrainingModel
 

@@ -521,8 +521,8 @@ def test_contract(kind, check, name, params, part_of, rng):
 
 
 def test_every_kind_has_its_checks():
-    """Importers have theirs in tests/unit/test_importers.py, with files of each format."""
-    others = {"channels", "feedback", "importers", "models", "precoders"}
+    """Importers have theirs in tests/unit/test_importers.py, with files of each format, tasks in test_tasks.py."""
+    others = {"channels", "feedback", "importers", "models", "precoders", "tasks"}
     assert set(CHECKS) | others == set(registry.KINDS)
 
 

@@ -44,6 +44,12 @@ RECIPES = {
         "epochs": 2,
         "users": 2,
     },
+    "klt_mixture": {
+        "dataset": "still",
+        "model": {"name": "klt_mixture", "params": {"num_classes": 2, "num_components": 4, "num_samples": 20}},
+        "subband_size": 2,
+    },
+    "beamdelay": {"datasets": ["still"], "samples": [40], "subband_size": 2, "hidden": 2, "passes": 0.1},
     "codebook": {"environments": {"one": "still"}, "bits": 3, "method": "lbg"},
     "estimator": {
         "channels": {"a": {"model": "rayleigh"}},
@@ -53,7 +59,9 @@ RECIPES = {
     },
 }
 LONG = {"variable_bit", "wifo_cf", "estimator", "eigenvector"}
-ELSEWHERE = {"policies"}  # its data are trained weights: tests/integration/test_precision.py
+# Data of policies are trained weights (tests/integration/test_precision.py); refinement is trained in
+# tests/integration/test_refinement_training.py, on reports of panels that a 3GPP codebook knows.
+ELSEWHERE = {"policies", "refinement"}
 
 
 @pytest.fixture(scope="module")

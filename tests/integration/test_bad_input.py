@@ -314,7 +314,7 @@ def test_a_wrong_field(refused, assignment):
 TYPOS = {
     "estimation={name: csi_rs_ls}": "csilink: estimation.snr_db: required\n",
     "feedback=[{scheme: rvq, bit: 6}]": "csilink: feedback.rvq: unknown: bit (did you mean bits?); allowed: bits, freq",
-    "estimation={name: csi_rs_ls, snr: 10}": "estimation: unknown: snr (did you mean snr_db?); allowed: snr_db",
+    "estimation={name: csi_rs_ls, snr: 10}": "estimation: unknown: snr (did you mean snr_db?); allowed: interp",
     "estimation={name: csi_rs_lss}": "estimation.name: got 'csi_rs_lss' (did you mean csi_rs_ls?); allowed: csi_rs",
     "carrier={num_rbs: 4, num_rb: 4}": "carrier: unknown: num_rbs (did you mean num_rb?); allowed: carrier_hz",
     "seeds=1": "csilink: unknown: seeds (did you mean seed?); allowed: carrier, bs, ue",
@@ -780,7 +780,7 @@ def store():
 @pytest.mark.parametrize(
     ("assignment", "words"),
     [
-        ("foo=1", "csilink: unknown: foo; allowed: name, "),
+        ("foo=1", "csilink: unknown: foo; allowed: task, name, "),
         ("model.name=foo", "model.name: got 'foo'|csinet"),
         ("model=csinet", "model: got 'csinet'|a mapping of fields"),
         ("model.params.foo=1", "model.params|'foo': 1|what CsiNet takes"),
@@ -801,8 +801,8 @@ def store():
         ("init=pca", "init: got 'pca'|image_activation: linear"),
         ("seed='1'", "seed: got '1'|a number"),
         ("name=a b", "name: got 'a b'|text that matches"),
-        ("concrete={}", "concrete: got 'concrete and quantizer'|one of the two"),
-        ("concrete={end_temperature: 0}", "concrete.end_temperature: got 0|greater than 0"),
+        ("concrete={}", "csilink: unknown: concrete"),
+        ("task=autoencodr", "task: got 'autoencodr' (did you mean autoencoder?)"),
         (
             "domain=antenna_frequency",
             "domain, scaling: got 'antenna_frequency, per_sample'|the defaults, or target mimo",
@@ -827,24 +827,8 @@ def test_a_wrong_training_recipe(refused, store, assignment, words):
 @pytest.mark.parametrize(
     ("assignments", "words"),
     [
-        (
-            ("model={name: variable_bit}", "quantizer=null"),
-            "concrete: got None|a section, for a network of bits|variable_bit",
-        ),
-        (("concrete={}", "quantizer=null"), "concrete: got 'a section'|a network of bits|model.name is csinet"),
-        (
-            ("model={name: variable_bit, params: {head: row}}", "quantizer=null", "concrete={}"),
-            "model.params|head is 'shared' or 'token'",
-        ),
-        (
-            ("model={name: variable_bit, params: {token_rows: 3}}", "quantizer=null", "concrete={}"),
-            "model.params|'token_rows': 3|divides the 4 rows",
-        ),
-        (
-            ("model={name: variable_bit, params: {token_rows: 0}}", "quantizer=null", "concrete={}"),
-            "model.params|'token_rows': 0|divides the 4 rows",
-        ),
-        (("distill={teacher: x}", "loss=sgcs"), "distill: got 'with loss sgcs'|loss mse or nmse alone"),
+        (("model={name: variable_bit}",), "model.name: got 'variable_bit'|a network of real latents"),
+        (("distill={teacher: x}", "loss=sgcs"), "loss: got 'sgcs'|'nmse', 'mse' or 'sum_rate'"),
         (
             ("distill={teacher: x}", "rate={weight: [1]}", "quantizer={bits: [2], unquantized_share: false}"),
             "distill: got 'with loss nmse and rate'|loss mse or nmse alone",
@@ -854,6 +838,24 @@ def test_a_wrong_training_recipe(refused, store, assignment, words):
 def test_parts_of_a_training_that_do_not_fit(refused, store, assignments, words):
     sets = [part for assignment in assignments for part in ("--set", assignment)]
     tells(refused("train", written(TRAINING), "--store", store, "--out", "out", *sets), words)
+
+
+BITS = {**{key: value for key, value in TRAINING.items() if key != "quantizer"}, "task": "variable_bit"}
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("name=net", "model.name: got 'csinet'|a network of bits"),
+        ("quantizer={name: uniform}", "quantizer: got {'name': 'uniform'}"),
+        ("model={name: variable_bit, params: {head: row}}", "model.params|head is 'shared' or 'token'"),
+        ("model={name: variable_bit, params: {token_rows: 3}}", "model.params|'token_rows': 3|divides the 4 rows"),
+        ("model={name: variable_bit, params: {token_rows: 0}}", "model.params|'token_rows': 0|divides the 4 rows"),
+        ("concrete={end_temperature: 0}", "concrete.end_temperature: got 0|greater than 0"),
+    ],
+)
+def test_a_wrong_training_of_bits(refused, store, assignment, words):
+    tells(refused("train", written(BITS), "--store", store, "--out", "out", "--set", assignment), words)
 
 
 def test_an_unknown_backend(refused, store):

@@ -163,7 +163,7 @@ def test_contract(guests, kind):
 def test_contract_of_importers(guests, tmp_path, rng):
     np.save(tmp_path / "h.npy", noise(rng, 6, 4, 5))
     testing.check_importer(guests["importers"], tmp_path / "h.npy", spacing_hz=15e3)
-    assert set(CONTRACTS) | {"importers"} == set(registry.KINDS)
+    assert set(CONTRACTS) | {"importers", "tasks"} == set(registry.KINDS)
 
 
 def test_channel(guests, link):
