@@ -31,15 +31,14 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 test: $(VENV)/.dev  ## install and run the quick tests (about 4 minutes on 2 cores)
 	$(PYTEST) -m "not long and not slow" $(ARGS)
 
-test-all: $(VENV)/.dev  ## all tests, as continuous integration does (about 20 minutes)
+test-all: $(VENV)/.dev  ## all tests under TensorFlow (about 15 minutes)
 	$(PYTEST) $(ARGS)
-	$(MAKE) test-backends
 
 # TensorFlow is that of the other tests.
 test-backends: $(VENV)/.dev  ## tests of mark "backend" under JAX and PyTorch, where they are installed
 	@for backend in jax torch; do \
 	  if $(BIN)/python -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('$$backend') is None)"; then \
-	    echo "KERAS_BACKEND=$$backend"; KERAS_BACKEND=$$backend $(BIN)/python -m pytest -m backend $(ARGS) || exit 1; \
+	    echo "KERAS_BACKEND=$$backend"; KERAS_BACKEND=$$backend $(PYTEST) --dist load -m backend $(ARGS) || exit 1; \
 	  else echo "left out: tests under $$backend, which is not installed"; fi; \
 	done
 

@@ -45,8 +45,19 @@ def check_task(recipe: dict[str, Any], stores: Sequence[ChannelStore]) -> None:
         ConfigError: the recipe or the stores do not fit.
 
     Example:
+        >>> from pathlib import Path
+        >>> import numpy as np
         >>> from csilink.testing import check_task
-        >>> check_task({"task": "klt", "name": "k", "dataset": "small", "num_delays": 4}, [store])
+        >>> from simulator.core.types import Panel
+        >>> from simulator.data.layout import ChannelLayout
+        >>> from simulator.data.store import ChannelStore
+        >>> from simulator.data.writer import StoreWriter
+        >>> layout, rng = ChannelLayout(Panel(4), 8, 360e3), np.random.default_rng(1)
+        >>> with StoreWriter(Path("small"), layout, name="small") as writer:
+        ...     for split in ("train", "val", "test"):
+        ...         writer.add(split, rng.standard_normal((40, *layout.entry_shape)).astype(np.complex64))
+        ...     _ = writer.finish({})
+        >>> check_task({"task": "klt", "name": "k", "dataset": "small", "num_delays": 4}, [ChannelStore(Path("small"))])
     """
     given = _Training(recipe, stores)
     assert given.cls.__doc__, f"{given.cls.__qualname__} has no docstring"

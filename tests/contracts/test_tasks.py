@@ -81,7 +81,7 @@ def stores(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.long] * (n in LONG)) for n in RECIPES])
-def test_tasks(name, stores):
+def test_tasks(name, stores, eager):
     recipe = {"task": name, "name": "net", "seed": 2, **RECIPES[name]}
     names = recipe.get("datasets") or [recipe.get("dataset")] * ("dataset" in recipe)
     check_task(recipe, [stores[n] for n in names or recipe.get("environments", {}).values()])
