@@ -25,6 +25,9 @@ $(VENV)/.dev: $(VENV)/.run
 quickstart: $(VENV)/.run  ## install, run the first scenario, say where the report is
 	$(BIN)/csilink run scenarios/presets/quickstart.yaml --out $(OUT) --resume
 
+# The tests start many processes: compiled modules are kept.
+unexport PYTHONDONTWRITEBYTECODE
+
 # A worker takes whole files, in their order; ARGS adds options of pytest: `make test ARGS="-p randomly --randomly-dont-reset-seed"`.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
