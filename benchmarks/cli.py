@@ -134,7 +134,7 @@ def list_(
 
 @app.command()
 def train(
-    file: File,
+    file: Annotated[str | None, typer.Argument(help="YAML file, or the name of a shipped one.")] = None,
     store: Annotated[
         Path | None,
         typer.Option(
@@ -154,8 +154,15 @@ def train(
         float | None, typer.Option(min=0, help="Pause after this wall time; the same command goes on.")
     ] = None,
     set_: Overrides = None,
+    queue: Annotated[
+        Path | None, typer.Option(help="YAML file of many trainings, run in order; the same command goes on.")
+    ] = None,
+    status: Annotated[Path | None, typer.Option(help="Table of the trainings of a queue file.")] = None,
 ) -> None:
     """Train a model or make a codebook, resumable. The folder serves as `weights:` (`path:`) of a scenario."""
+    if queue is not None or status is not None or file is None:
+        _queue(queue, status, [file, store, out, backend, minutes, set_])
+        return
     from receivers.training.recipe import parse_training
     from scenarios.load import apply_override, find_file, load_mapping
     from simulator.core.errors import ConfigError
@@ -189,6 +196,22 @@ def train(
             typer.echo(f"test, {line}")
         typer.echo(f"{card.get('kind', 'weights')} and card: {folder}")
         before = folder
+
+
+def _queue(queue: Path | None, status: Path | None, others: list[Any]) -> None:
+    """`csilink train --queue FILE` and `csilink train --status FILE`."""
+    from benchmarks.train_queue import run_queue, table
+    from benchmarks.train_queue import status as rows
+    from simulator.core.errors import ConfigError
+
+    if (queue is None) == (status is None) or any(others):
+        raise ConfigError(
+            "train", "none or several", "one of FILE, --queue FILE, --status FILE; no other option with the latter two"
+        )
+    if status is not None:
+        typer.echo(table(rows(status)))
+    elif queue is not None and not run_queue(queue, typer.echo):
+        raise typer.Exit(1)
 
 
 def _stores(names: list[str], given: Path | None) -> list[Any]:
