@@ -309,7 +309,8 @@ class RecodedCodebook(PmiCodebook):
     """PMIs of enhanced Type II in fewer bits, without loss.
 
     Part 1 is empty. Part 2 is a flag, then (flag 1) the range code of :func:`walk`, or (flag 0, where that is no
-    shorter) parts 1 and 2 of the standard. Every payload with flag 1 is a PMI.
+    shorter) parts 1 and 2 of the standard. All bits after flag 1 are a legal PMI; the report is valid if its PMI has
+    exactly these bits, so that a wrong length is noticed.
 
     Args:
         book: of one rank.
@@ -343,7 +344,7 @@ class RecodedCodebook(PmiCodebook):
         return part1[:, :0], bits, 1 + np.where(shorter, num_bits, part1.shape[1] + length)
 
     def unpack(self, part1: np.ndarray, part2: np.ndarray, num_bits: np.ndarray) -> tuple[Pmi, np.ndarray]:
-        """PMI and ``valid``: true with flag 1; with flag 0 that of the standard payload."""
+        """PMI and ``valid``: whether :meth:`pack` makes these bits of it."""
         bits = part2 * (np.arange(part2.shape[1]) < num_bits[:, None]).astype(np.uint8)
         start = 1 + self._book.part1_bits
         length = np.maximum(num_bits - start, 0)
@@ -356,7 +357,8 @@ class RecodedCodebook(PmiCodebook):
             for key, value in found.items():
                 pmi[key][rows] = value
             valid[rows] = True
-        return pmi, valid
+        again, length = self.pack(pmi)[1:]
+        return pmi, valid & (length == num_bits) & (again == bits).all(axis=1)
 
     def precoder(self, pmi: Pmi) -> np.ndarray:
         """Unit-norm directions complex64 ``[report, port, layer, unit]``."""
