@@ -6,11 +6,22 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from receivers.beamdelay.recoding import RecodedCodebook, load_tables
 from receivers.codebooks.etype2 import EnhancedTypeTwoCodebook
 from receivers.feedback.pmi import PmiFeedback
+from receivers.weights.card import Card
+from receivers.weights.folder import WeightFolder
 from simulator.core.errors import ConfigError
 from simulator.core.params import SnrDb, validated
 from simulator.core.types import CsiConfig
+
+_TABLES = "etype2-recoding-urban"
+
+
+class RecodingTables(WeightFolder):
+    """Folder of learned tables: ``card.json`` and ``tables.npz``."""
+
+    task, kind, schema = "etype2_recoding", "feedback", Card
 
 
 class EnhancedTypeTwoFeedback(PmiFeedback):
@@ -23,6 +34,8 @@ class EnhancedTypeTwoFeedback(PmiFeedback):
         rank: 1..4, or "auto".
         snr_db: SNR that the UE assumes for the RI [dB].
         refine: weights (zoo name or folder) with which the gNB refines what it decodes; None: the PMI as it is.
+        recode: send parts 1 and 2 without loss in fewer bits, by a range code with learned tables; true: those of the
+            zoo, or the name or folder of others. Not part of the standard; omission keeps such reports whole.
         seed: not used.
 
     Source: TS 38.214 (Rel. 16), 5.2.2.2.5.
@@ -40,28 +53,34 @@ class EnhancedTypeTwoFeedback(PmiFeedback):
         rank: Annotated[int, Field(ge=1, le=4)] | Literal["auto"] = "auto",
         snr_db: SnrDb = 10.0,
         refine: str | None = None,
+        recode: bool | str = False,
         seed: int = 0,
     ):
         if config.subband_size % r:
             raise ConfigError("feedback.etype2-r16.r", r, f"1 with subbands of {config.subband_size} samples")
         self.combination, self._r, self._rank = combination, r, rank
+        folder = RecodingTables(_TABLES if recode is True else recode) if recode else None
+        self._tables = None if folder is None else load_tables(folder.file)
+        self._recoded = "" if folder is None else "-recoded" + (f"-{folder.name}" if folder.name != _TABLES else "")
         ranks = range(1, 3 if combination >= 7 else 5)
         super().__init__(config, rank, snr_db, ranks)
         self.refine_with(refine)
 
     @property
     def label(self) -> str:
-        """``etype2-pc<combination>``, with ``-R2``, ``-rank<n>``, ``-<weights>`` where these were asked for."""
+        """``etype2-pc<combination>``, with ``-R2``, ``-rank<n>``, ``-recoded``, ``-<weights>`` where asked for."""
         return (
             f"etype2-pc{self.combination}"
             + ("-R2" if self._r == 2 else "")
             + ("" if self._rank == "auto" else f"-rank{self._rank}")
+            + self._recoded
             + self.refined
         )
 
-    def codebook(self, rank: int, max_rank: int) -> EnhancedTypeTwoCodebook:
+    def codebook(self, rank: int, max_rank: int) -> EnhancedTypeTwoCodebook | RecodedCodebook:
         """Codebook of one rank."""
         unit = self.config.subband_size // self._r
-        return EnhancedTypeTwoCodebook(
+        book = EnhancedTypeTwoCodebook(
             self.config.panel, self.config.num_subcarriers, unit, rank, self.combination, max_rank, self._r == 2
         )
+        return book if self._tables is None else RecodedCodebook(book, self.combination, self._tables)

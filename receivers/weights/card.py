@@ -160,6 +160,7 @@ SCHEMAS: dict[str, type[Card]] = {
     "prediction": PredictionCard,
     "estimation": EstimationCard,
     "beamdelay": Card,  # tables of the beam-delay code
+    "etype2_recoding": Card,  # tables of recoded enhanced Type II reports
     "refinement": RefinementCard,
 }
 

@@ -161,7 +161,12 @@ PARAMS = {
         ],
         "type1": [{}, {"mode": 2, "rank": 1}],
         "type2-r15": [{"beams": 3, "psk": 4}, {"subband_amplitude": True}],
-        "etype2-r16": [{"combination": 3}, {"combination": 5, "rank": 1}, {"combination": 2, "refine": "refine-urban"}],
+        "etype2-r16": [
+            {"combination": 3},
+            {"combination": 5, "rank": 1},
+            {"combination": 2, "refine": "refine-urban"},
+            {"combination": 4, "recode": True},
+        ],
         "klt-mixture": [
             {"weights": Made("klt-mixture"), "bits": 50},
             {"weights": Made("klt-mixture"), "bits": 30, "coding": "fixed"},

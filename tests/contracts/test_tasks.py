@@ -60,8 +60,9 @@ RECIPES = {
 }
 LONG = {"variable_bit", "wifo_cf", "estimator", "eigenvector"}
 # Data of policies are trained weights (tests/integration/test_precision.py); refinement is trained in
-# tests/integration/test_refinement_training.py, on reports of panels that a 3GPP codebook knows.
-ELSEWHERE = {"policies", "refinement"}
+# tests/integration/test_refinement_training.py, on reports of panels that a 3GPP codebook knows, as are tables of
+# recoded reports (tests/unit/test_recoding.py).
+ELSEWHERE = {"policies", "refinement", "etype2_recoding"}
 
 
 @pytest.fixture(scope="module")
