@@ -27,7 +27,8 @@ from simulator.maths.transforms import from_eigenvector_image
 
 GOLDEN = Path(__file__).parent / "golden"
 # Of networks and transforms; tests/unit/test_beamdelay.py pins what the tables of the beam-delay code make.
-NAMES = sorted({path.parent.name for path in zoo_folder().glob("*/card.json")} - set(zoo_names("beamdelay")))
+_TABLES = {name for task in ("beamdelay", "beamdelay-temporal") for name in zoo_names(task)}
+NAMES = sorted({path.parent.name for path in zoo_folder().glob("*/card.json")} - _TABLES)
 loaded = cache(TrainedModel)
 BITS = (8, 32, 256)  # reports of networks of bits that are scored
 

@@ -160,6 +160,7 @@ SCHEMAS: dict[str, type[Card]] = {
     "prediction": PredictionCard,
     "estimation": EstimationCard,
     "beamdelay": Card,  # tables of the beam-delay code
+    "beamdelay-temporal": Card,  # those of its reports with a reference
     "refinement": RefinementCard,
 }
 
