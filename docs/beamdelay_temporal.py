@@ -45,7 +45,7 @@ def chain(codebook, v, refers):
     for number in range(v.shape[1]):
         known = np.full(len(v), refers and number > 0)
         now = v[:, number][:, None]
-        bits, num_bits, decoded, flag = codebook.encode(now, reference, known)
+        _, num_bits, decoded, flag = codebook.encode(now, reference, known)
         w = codebook.precoder(decoded)[:, :, 0]
         sgcs = np.mean(np.abs(np.einsum("ntp,npt->nt", v[:, number].conj(), w)) ** 2, axis=1)
         found.append((num_bits - (not refers), sgcs, flag))
@@ -57,7 +57,8 @@ def saved(alone, temporal):
     """Share of bits saved at equal SGCS ``[draw]``: all samples, then 200 bootstrap draws of samples.
 
     Args:
-        alone, temporal: by step, bits and SGCS ``[step, sample]``.
+        alone: without references: bits and SGCS ``[step, sample]``.
+        temporal: the same with references.
     """
     rng, n = np.random.default_rng(1), alone[0].shape[1]
     middle = len(alone[0]) // 2

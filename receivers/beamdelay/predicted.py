@@ -90,7 +90,7 @@ class PredictedCoder(BeamDelayCoder):
             step: index ``[report]``.
             energy: int64 ``[place, report, layer]``.
         """
-        places, reports, rank = energy.shape
+        places, _, rank = energy.shape
         scale = self.energies[step].astype(np.int64)[:, None]
         power = np.minimum(energy * scale >> 28, 1 << 12).astype(np.float32).reshape(places, -1)
         found = np.zeros((NUM_PREDICTED - NUM_FEATURES, *power.shape), np.float32)

@@ -68,8 +68,7 @@ class TemporalCodebook:
 
     def with_referred(self, referred: PredictedTables) -> TemporalCodebook:
         """The same with other tables of reports with a reference."""
-        args = list(self._made[:5]) + [referred, *self._made[6:]]
-        return TemporalCodebook(*args, **self._options)
+        return TemporalCodebook(*self._made[:5], referred, *self._made[6:], **self._options)
 
     def encode(
         self, v: np.ndarray, reference: Reference, known: np.ndarray

@@ -167,8 +167,8 @@ class Reporting:
     def _deliver_in_turn(self, csi: CsiEstimate, batch: int, seed: int, cqi_of_ue: CqiOfUe | None) -> _Received:
         """The same with reports that refer to the newest one acknowledged before they begin.
 
-        An accepted report is acknowledged in the slot of its first use, with a check sum of what was decoded: a UE whose
-        report came out wrong does not refer to it. The gNB holds the acknowledged report alone, the UE nothing else.
+        An accepted report is acknowledged in the slot of its first use, with a check sum of what was decoded: a UE
+        whose report came out wrong does not refer to it. The gNB holds the acknowledged report alone, the UE nothing else.
         """
         total, users = csi.h_hat.shape[:2]
         slots = total // batch

@@ -1,16 +1,22 @@
 """Temporal beam-delay reports: integer references, chains with lost and wrong reports, one flag, public state alone."""
 
+import hashlib
+import json
 import subprocess
 import sys
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from receivers.beamdelay.predicted import GAINS
+from receivers.beamdelay.grid import Grid
+from receivers.beamdelay.predicted import GAINS, PredictedCoder, PredictedContent, PredictedTables, decoded, predicted
 from receivers.beamdelay.reference import UNIT, Reference
+from receivers.beamdelay.tables import Tables
 from receivers.feedback.beamdelay import BeamDelayFeedback
 from receivers.feedback.beamdelay_temporal import TemporalBeamDelayFeedback
+from receivers.weights.folder import zoo_folder
 from simulator.core.errors import PayloadError
 from simulator.core.seeding import derive_wide
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReport, Panel
@@ -18,6 +24,7 @@ from simulator.maths.transforms import subband_eigenvectors
 from simulator.reporting.reporting import Reporting
 from simulator.reporting.uplink import UplinkModel
 
+GOLDEN = Path(__file__).parents[1] / "golden" / "beamdelay_temporal.json"
 CONFIG = CsiConfig(Panel(4, 2, 2), 2, 28, 360e3, 4, 2)
 
 
@@ -64,7 +71,7 @@ def sgcs(h, w):
 
 @pytest.mark.parametrize("params", [{}, {"step": None, "bits": 80}, {"rank": "auto"}, {"rank": 2}], ids=str)
 def test_gnb_of_its_own_decodes_a_chain_from_bits_and_public_state(params):
-    """Each end is an object of its own; what the UE meant to say (float cells aside) arrives: quality, flags, lengths."""
+    """Each end is an object of its own, and knows the public state alone."""
     ue = TemporalBeamDelayFeedback(CONFIG, **({"step": 0.2, "rank": 1} | params))
     gnb, h = ue.twin(), channels(6, 5)
     state, used = none(6, ue), 0
@@ -217,6 +224,42 @@ def test_reference_survives_its_packing():
     assert not Reference.unpack(packed, 3, 1, 10)[1].any() and not Reference.unpack(0 * packed, 3, 2, 10)[1].any()
 
 
+def golden_case(rank, seed):
+    """Contents after references, made from integers alone."""
+    shape, tables = (2, 2, 4, 7), Tables.load(zoo_folder() / "beamdelay-urban" / "tables.npz")
+    referred = PredictedTables.load(zoo_folder() / "beamdelay-temporal" / "tables.npz")
+    coder = PredictedCoder(Grid(shape, tables.importance), shape, referred, rank, [25, 60])
+    rng, size = np.random.default_rng(seed), coder.grid.size
+    reference = rng.integers(-3000, 3000, (2, 3, rank, size)) * (rng.integers(0, 8, (3, rank, size)) == 0)
+    energy = np.moveaxis(np.sum(reference**2, axis=0)[..., coder.grid.order], 2, 0)
+    real, imag = rng.integers(-2, 3, (2, size, 3, rank)) * (rng.integers(0, 10, (2, size, 3, rank)) == 0)
+    real[0, 0], imag[3, 1] = 17, -40
+    gain, step, zero = rng.integers(0, 4, 3), rng.integers(0, 2, 3), np.zeros((3, rank), int)
+    return coder, reference, PredictedContent(zero[:, 0], step, zero, real, imag, gain, energy)
+
+
+def heard(coder, reference, content, bins):
+    """Check sum of the integers that the gNB decodes."""
+    new = predicted(reference, content.gain)
+    new = new[..., coder.grid.order] + np.moveaxis(
+        decoded(content, bins, coder.tables.levels, coder.sizes, coder.origins), 1, 3
+    )
+    return hashlib.sha256(np.ascontiguousarray(new).astype("<i4").tobytes()).hexdigest()[:16]
+
+
+def test_golden_streams_and_states():
+    """Six pinned reports and what they make of their references: a change of any is a breaking release."""
+    for case in json.loads(GOLDEN.read_text()):
+        coder, reference, content = golden_case(case["rank"], case["seed"])
+        bits, num_bits = coder.encode(content, 4000)
+        found = ["".join(map(str, row[:n])) for row, n in zip(bits, num_bits, strict=True)]
+        assert [f"{int(x, 2):x}/{len(x)}" for x in found] == case["bits"]
+        back, bins = coder.decode(bits, num_bits, content.energy)
+        for key in ("step", "gain", "real", "imag"):
+            assert np.array_equal(getattr(back, key), getattr(content, key))
+        assert heard(coder, reference, back, bins) == case["state"]
+
+
 # In the link ----------------------------------------------------------------------------------------------------------
 
 
@@ -246,7 +289,7 @@ def run(uplink, slots=6, batch=5, seed=3):
 def test_the_reference_is_the_newest_report_that_both_ends_know_to_have_arrived(delay, loss):
     """Replayed slot by slot: after a loss the chain goes on from the last report that arrived, a delay later."""
     uplink = UplinkModel(loss_probability=loss, delay_slots=delay)
-    reporting, known, h = run(uplink, slots=7)
+    reporting, known, _ = run(uplink, slots=7)
     rng_lost = uplink.transmit(CsiReport(np.zeros((35, 1, 1), np.uint8), np.ones((35, 1), int)), seed=_seed(3))[1]
     lost = rng_lost.reshape(5, 7)
     after = [none(5)]
@@ -270,7 +313,7 @@ def test_after_a_wrong_report_the_ue_does_not_refer_and_the_next_report_mends_it
     held, clean = np.zeros(12, bool), 0
     for slot in range(9):
         assert not given[slot][held].any()  # nothing that the UE did not send
-        state, new, valid = reporting.gnb.heard[slot]
+        valid = reporting.gnb.heard[slot][2]
         clean += int((held & ~wrong[:, slot]).sum())
         held = np.where(valid[:, 0], wrong[:, slot], held)
     assert clean > 2
