@@ -26,8 +26,8 @@ from simulator.core.types import Panel
 from simulator.maths.transforms import from_eigenvector_image
 
 GOLDEN = Path(__file__).parent / "golden"
-# Of networks and transforms; tests/unit/test_beamdelay.py and test_recoding.py pin what tables of range codes make.
-TABLES = {name for task in ("beamdelay", "etype2_recoding") for name in zoo_names(task)}
+# Of networks and transforms; tests/unit/test_beamdelay*.py and test_recoding.py pin what tables of range codes make.
+TABLES = {name for task in ("beamdelay", "beamdelay-temporal", "etype2_recoding") for name in zoo_names(task)}
 NAMES = sorted({path.parent.name for path in zoo_folder().glob("*/card.json")} - TABLES)
 loaded = cache(TrainedModel)
 BITS = (8, 32, 256)  # reports of networks of bits that are scored

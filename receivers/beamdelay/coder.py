@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -37,7 +38,10 @@ class Content:
     def of(self, reports: slice | np.ndarray) -> Content:
         """Some of the reports."""
         places = (slice(None), reports)
-        return Content(self.group[reports], self.step[reports], self.row[reports], self.real[places], self.imag[places])
+        return replace(
+            self, group=self.group[reports], step=self.step[reports], row=self.row[reports], real=self.real[places],
+            imag=self.imag[places],
+        )  # fmt: skip
 
     def mixed(self, reports: np.ndarray, other: Content) -> Content:
         """``other`` in some reports, bool ``[report]``, this elsewhere."""
@@ -46,13 +50,13 @@ class Content:
         real, imag = (
             np.where(reports[:, None], y, x) for x, y in ((self.real, other.real), (self.imag, other.imag))
         )  # fmt: skip
-        return Content(group, step, row, real, imag)
+        return replace(self, group=group, step=step, row=row, real=real, imag=imag)
 
     def replaced(self, reports: np.ndarray, other: Content) -> Content:
         """The same with other coefficients in some reports."""
         real, imag = self.real.copy(), self.imag.copy()
         real[:, reports], imag[:, reports] = other.real, other.imag
-        return Content(self.group, self.step, self.row, real, imag)
+        return replace(self, real=real, imag=imag)
 
 
 class BeamDelayCoder:
@@ -75,9 +79,12 @@ class BeamDelayCoder:
         energies: of a layer in squared steps, whole, for every step that a report may name.
     """
 
+    origins: ClassVar[bool] = True  # the first coefficient of a layer is real, positive, and always sent
+
     def __init__(self, grid: Grid, tables: Tables, num_groups: int, rank: int, energies: list[int]):
         self.grid, self.tables, self.rank = grid, tables, rank
         self.contexts = Contexts(grid, tables.network)
+        self.always = rank if self.origins else 0  # coefficients that are sent whatever fits
         self.energies = np.array(energies, np.float32)
         self._heads = [num_groups, len(energies), *[grid.num_rows] * rank]
         ends = np.cumsum(tables.frequency, axis=1)
@@ -101,14 +108,29 @@ class BeamDelayCoder:
     def bins(self, content: Content) -> np.ndarray:
         """Tables of all coefficients, int32 ``[place, report, layer]``."""
         symbols = _symbols(content)
-        energy = np.repeat(self.energies[content.step], self.rank)
-        flat = symbols.reshape(len(symbols), -1)
-        step = max(1, 2**20 // (NUM_FEATURES * len(symbols)))
+        step = max(1, 2**20 // (NUM_FEATURES * len(symbols) * self.rank))
         found = [
-            self.contexts.bins(self.contexts.features(flat[:, i : i + step], energy[i : i + step]))
-            for i in range(0, flat.shape[1], step)
+            self.contexts.bins(self._features(content.of(slice(i, i + step))))
+            for i in range(0, len(content.step), step)
         ]
         return np.concatenate(found, axis=1).reshape(symbols.shape)
+
+    def _features(self, content: Content) -> np.ndarray:
+        """Features float32 ``[feature, place, report * layer]``."""
+        symbols = _symbols(content)
+        energy = np.repeat(self.energies[content.step], self.rank)
+        return self.contexts.features(symbols.reshape(len(symbols), -1), energy)
+
+    def zero_bits(self, content: Content, bins: np.ndarray) -> np.ndarray:
+        """Ideal length of zeros at all places ``[place, report, layer]``, with the origins of the content."""
+        lengths = self._lengths[bins, 0]
+        if self.origins:
+            lengths[0] = self.origin_bits(content)
+        return lengths
+
+    def _head_values(self, content: Content) -> list[np.ndarray]:
+        """What comes before the coefficients."""
+        return [content.group, content.step, *content.row.T]
 
     def head_bits(self) -> float:
         """Ideal length of group, step and rows."""
@@ -129,7 +151,8 @@ class BeamDelayCoder:
         for part in (np.abs(content.real), np.abs(content.imag)):
             beyond = part >= CAP
             lengths[beyond] += 2 * np.floor(np.log2(part[beyond] - CAP + 1)) + 1
-        lengths[0] = self.origin_bits(content)
+        if self.origins:
+            lengths[0] = self.origin_bits(content)
         return lengths
 
     def encode(self, content: Content, most_bits: int) -> tuple[np.ndarray, np.ndarray]:
@@ -160,7 +183,7 @@ class BeamDelayCoder:
         last = len(some) - 1 - some[::-1].argmax(axis=0)
         missed[-1] = False
         missed &= np.arange(len(some))[:, None] > last
-        rows = np.flatnonzero(missed.any(axis=0) & (num_bits > most_bits) & (last >= self.rank))
+        rows = np.flatnonzero(missed.any(axis=0) & (num_bits > most_bits) & (last >= self.always))
         if rows.size:
             kept = np.moveaxis((np.arange(len(some))[:, None] < last[rows]).reshape(-1, self.rank, len(rows)), 1, 2)
             part = content.of(rows)
@@ -174,14 +197,14 @@ class BeamDelayCoder:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Lower ends of so many bits and by how much they were raised; octets and length of the whole code."""
         encoder = RangeEncoder(len(content.group))
-        for size, value in zip(self._heads, (content.group, content.step, *content.row.T), strict=True):
+        for size, value in zip(self._heads, self._head_values(content), strict=True):
             if size > 1:
                 ends = np.arange(size + 1) * TOTAL // size
                 encoder.put(ends[value].astype(np.uint64), np.diff(ends)[value].astype(np.uint64))
         symbols = _symbols(content)
         index = bins * NUM_SYMBOLS + symbols
         start, frequency = self._start[index], self._frequency[index]
-        for step in np.unique(content.step):
+        for step in np.unique(content.step) if self.origins else ():
             rows, ends = content.step == step, self._origins[step]
             size = content.real[0][rows]
             start[0, rows], frequency[0, rows] = ends[size - 1], ends[size] - ends[size - 1]
@@ -195,7 +218,7 @@ class BeamDelayCoder:
             for layer in range(self.rank):
                 at = (place, slice(None), layer)
                 encoder.put(start[at], frequency[at])
-                if place and signs[at].any():
+                if (place or not self.origins) and signs[at].any():
                     encoder.put(low[at], share[at], 2)
                     if beyond[at].any():
                         for part in (content.real, content.imag):
@@ -214,8 +237,8 @@ class BeamDelayCoder:
             length = _in_order(self.ideal_bits(content, bins))
             begins = np.cumsum(length, axis=0) + self.head_bits() - length
             drop = (begins + length > most_bits - 1 - _ROUNDING) & _in_order((content.real != 0) | (content.imag != 0))
-            fits = ~drop[: self.rank].any(axis=0)
-            drop[: self.rank] = False
+            fits = ~drop[: self.always].any(axis=0)
+            drop[: self.always] = False
             if not drop.any():
                 return content, bins, begins, fits
             kept = np.moveaxis(~drop.reshape(len(content.real), self.rank, -1), 1, 2)
@@ -231,7 +254,7 @@ class BeamDelayCoder:
         parts = [np.concatenate([getattr(c, key) for c in contents], axis=1) for key in ("real", "imag")]
         return Content(*joined, *parts), np.concatenate(bins, axis=1)
 
-    def _decode(self, bits: np.ndarray, num_bits: np.ndarray) -> tuple[Content, np.ndarray]:
+    def _decode(self, bits: np.ndarray, num_bits: np.ndarray, **given: Any) -> tuple[Content, np.ndarray]:
         reports, places, rank = len(bits), self.grid.size, self.rank
         decoder = RangeDecoder(np.packbits(bits, axis=1), num_bits)
         heads = []
@@ -243,14 +266,13 @@ class BeamDelayCoder:
                 decoder.take(ends[value].astype(np.uint64), np.diff(ends)[value].astype(np.uint64))
             heads.append(value * decoder.determined)
         step = heads[1]
-        energy = self.energies[step]
         real, imag = np.zeros((2, places, reports, rank), np.int32)
         bins = np.zeros((places, reports, rank), np.int32)
-        states = [_State(self.grid, energy) for _ in range(rank)]
+        states = self._states(heads, **given)
         squares = energy_table()
         for place in range(places):
             for layer, state in enumerate(states):
-                if place == 0:
+                if place == 0 and self.origins:
                     a, b = self._take_origin(decoder, step), np.zeros(reports, np.int64)
                     a = np.where(decoder.determined, a, 1)
                     symbol = np.minimum(a, CAP) * (CAP + 1)
@@ -277,7 +299,14 @@ class BeamDelayCoder:
                     symbol = np.where(decoder.determined, symbol, 0)
                 real[place, :, layer], imag[place, :, layer] = a, b
                 state.add(place, squares[symbol])
-        return Content(heads[0], step, np.stack(heads[2:], axis=1), real, imag), bins
+        return self._content(heads, real, imag, **given), bins
+
+    def _states(self, heads: list[np.ndarray], **given: Any) -> list[State]:
+        """Features to come of every layer."""
+        return [State(self.grid, self.energies[heads[1]]) for _ in range(self.rank)]
+
+    def _content(self, heads: list[np.ndarray], real: np.ndarray, imag: np.ndarray, **given: Any) -> Content:
+        return Content(heads[0], heads[1], np.stack(heads[2:], axis=1), real, imag)
 
     def _take_origin(self, decoder: RangeDecoder, step: np.ndarray) -> np.ndarray:
         target = decoder.target()
@@ -313,11 +342,12 @@ class BeamDelayCoder:
             parts.append(np.sign(part) * np.where(size >= CAP, size, level))
         x = np.zeros(content.real.shape, np.complex64)
         x[at] = parts[0] + 1j * parts[1]
-        x[0] = content.real[0]
+        if self.origins:
+            x[0] = content.real[0]
         return x * step
 
 
-class _State:
+class State:
     """Features of one layer of all reports while they are decoded."""
 
     def __init__(self, grid: Grid, energy: np.ndarray):
@@ -328,6 +358,7 @@ class _State:
         self._total = np.zeros(len(energy), np.float32)
 
     def features(self, place: int) -> np.ndarray:
+        """Features float32 ``[feature, 1, report]`` of a place."""
         grid = self._grid
         row = grid.row[place]
         found = np.empty((NUM_FEATURES, 1, len(self._energy)), np.float32)
@@ -337,6 +368,7 @@ class _State:
         return found
 
     def add(self, place: int, power: np.ndarray) -> None:
+        """Energies ``[report]`` that were decoded at a place."""
         self._level[place] = log(power)
         self._row[self._grid.row[place]] += power
         self._tap[self._grid.tap[place]] += power

@@ -78,7 +78,7 @@ class Contexts:
     def bins(self, features: np.ndarray, place: Any = slice(None)) -> np.ndarray:
         """Number of the table, 0..63, int32 ``[place, item]``."""
         shape = features.shape[1:]
-        found = (self._in @ features.reshape(NUM_FEATURES, -1)).reshape(-1, *shape)
+        found = (self._in @ features.reshape(len(features), -1)).reshape(-1, *shape)
         hidden, score = found[:-1], found[-1]
         hidden += self.b1[:, place, None]
         hidden *= np.float32(1 / 32)

@@ -33,7 +33,9 @@ class Target:
 
     def of(self, reports: np.ndarray) -> Target:
         """Some of the reports."""
-        return Target(self.group[reports], self.row[reports], self.c[reports], self.cells[:, reports])
+        return replace(
+            self, group=self.group[reports], row=self.row[reports], c=self.c[reports], cells=self.cells[:, reports]
+        )  # fmt: skip
 
     def mixed(self, reports: np.ndarray, other: Target) -> Target:
         """``other`` in some reports, bool ``[report]``, this elsewhere."""
@@ -168,7 +170,7 @@ class Quantizer:
         y = target.cells / self.steps[step][:, None]
         parts = [np.abs(y.real), np.abs(y.imag)]
         at = np.nonzero(np.maximum(*parts) > 0.5)
-        at = tuple(x[at[0] > 0] for x in at)
+        at = tuple(x[at[0] >= self.coder.origins] for x in at)
         table = bins[at]
         levels = self._levels[table]
         rows = np.arange(len(table))

@@ -113,13 +113,13 @@ class BudgetSearch:
         candidates = self._quantizer.candidates(target, step, bins)
         place, report, layer = candidates.at
         layers, reports = bins.shape[2], np.arange(len(step))
-        zero = np.moveaxis(self._coder.tables.lengths[bins, 0], 1, 2).reshape(-1, len(step))
-        zero[:layers] = self._coder.origin_bits(self._quantizer.plain(target, step)).T
+        zero = self._coder.zero_bits(self._quantizer.plain(target, step), bins)
+        zero = np.moveaxis(zero, 1, 2).reshape(-1, len(step))
         zero = np.cumsum(zero, axis=0) + self._coder.head_bits()
         order, rows = place * layers + layer, np.arange(len(place))
 
         def length(pair: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            last = np.full(len(step), layers - 1)
+            last = np.full(len(step), max(self._coder.always - 1, 0))
             np.maximum.at(last, report, np.where(candidates.nonzero(pair), order, 0))
             more = candidates.length[pair, rows] - candidates.zero
             return zero[last, reports] + np.bincount(report, more, len(step)), last

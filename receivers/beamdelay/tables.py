@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -36,6 +36,8 @@ class Tables:
         levels: ``[bin, part]``, mean size of a part in 1/256 of a step.
     """
 
+    num_features: ClassVar[int] = NUM_FEATURES
+
     importance: np.ndarray
     w1: np.ndarray
     b1: np.ndarray
@@ -54,8 +56,9 @@ class Tables:
             object.__setattr__(self, field.name, value.astype(np.int64))
         hidden = self.w1.shape[-1] if self.w1.ndim == 2 else 0
         shapes = {
-            "importance": (NUM_CLASSES,), "w1": (NUM_FEATURES, hidden), "b1": (NUM_CLASSES, hidden), "w2": (hidden,),
-            "w3": (NUM_FEATURES,), "b2": (NUM_CLASSES,), "frequency": (NUM_BINS, NUM_SYMBOLS),
+            "importance": (NUM_CLASSES,), "w1": (self.num_features, hidden),
+            "b1": (NUM_CLASSES, hidden), "w2": (hidden,),
+            "w3": (self.num_features,), "b2": (NUM_CLASSES,), "frequency": (NUM_BINS, NUM_SYMBOLS),
             "origin": (ORIGIN_CELLS,), "levels": (NUM_BINS, CAP + 1),
         }  # fmt: skip
         for key, shape in shapes.items():
@@ -84,7 +87,7 @@ class Tables:
         return (PRECISION - np.log2(self.frequency) + (a > 0) + (b > 0)).astype(np.float32)
 
     @classmethod
-    def load(cls, path: Path) -> Tables:
+    def load(cls, path: Path) -> Self:
         """Tables from ``*.npz``; StoreError where the file holds none."""
         try:
             return cls(**read_npz(path))

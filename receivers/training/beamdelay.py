@@ -19,7 +19,7 @@ from simulator.core.types import Panel
 from simulator.data.store import ChannelStore
 from simulator.maths.transforms import subband_eigenvectors
 
-_ENERGIES = np.array([1, 2, 4, 8, 16, 32, 64, 128])  # least energies of the ordered classes of the network
+ENERGIES = np.array([1, 2, 4, 8, 16, 32, 64, 128])  # least energies of the ordered classes of the network
 _FEATURE, _HIDDEN, _WEIGHT = 16, 32, 64  # whole numbers that stand for 1
 _SCORE = _FEATURE * _WEIGHT
 _MOST_HIDDEN = 255 / _HIDDEN
@@ -182,7 +182,7 @@ def learn(
     rows = [_rows(c, Grid(c.shape, importance)) for c in cells]
     x, kind, level = (np.concatenate(parts) for parts in zip(*rows, strict=True))
     seen = np.isin(np.arange(NUM_FEATURES), np.arange(NUM_FEATURES) if visible is None else np.array(visible))
-    network = _fit(x, kind, level, hidden, epochs, rate, np.random.default_rng(seed), seen, log)
+    network = fit(x, kind, level, hidden, epochs, rate, np.random.default_rng(seed), seen, log)
     counts = np.zeros((NUM_BINS, NUM_SYMBOLS))
     sums, numbers = np.zeros((2, NUM_BINS, CAP + 1))
     origin = np.zeros(ORIGIN_CELLS)
@@ -202,17 +202,22 @@ def learn(
                 signed = (np.sign(part) * size)[:, grid.order[1:]].T
                 sums += np.bincount(cell.ravel(), signed.ravel(), minlength=sums.size).reshape(sums.shape)
                 numbers += np.bincount(cell.ravel(), minlength=sums.size).reshape(sums.shape)
+    return Tables(
+        importance=importance, **network, **counted(counts, sums, numbers),
+        origin=shares(origin + 1, TOTAL, 64)[0],
+    )  # fmt: skip
+
+
+def counted(counts: np.ndarray, sums: np.ndarray, numbers: np.ndarray) -> dict[str, np.ndarray]:
+    """Frequencies and levels of counts ``[bin, symbol]`` and of sums and numbers of parts ``[bin, part]``."""
     counts = counts.reshape(NUM_BINS, CAP + 1, CAP + 1)
     counts = counts + np.swapaxes(counts, 1, 2)
     pooled = counts.sum(axis=0) / counts.sum()
     near = counts + 0.02 * (np.roll(counts, 1, 0) + np.roll(counts, -1, 0)) + 4 * pooled
-    frequency = shares((near + 1e-3).reshape(NUM_BINS, -1), TOTAL)
     part = np.arange(CAP + 1)
     levels = (sums + 50 * (part - 0.02 * (part > 0))) / (numbers + 50)
     levels = np.round(levels * (part > 0) * LEVEL_UNIT).astype(np.int64)
-    return Tables(
-        importance=importance, **network, frequency=frequency, origin=shares(origin + 1, TOTAL, 64)[0], levels=levels
-    )
+    return {"frequency": shares((near + 1e-3).reshape(NUM_BINS, -1), TOTAL), "levels": levels}
 
 
 def _importance(cells: Sequence[Cells]) -> np.ndarray:
@@ -245,7 +250,7 @@ def _filled(x: np.ndarray, seen: np.ndarray) -> np.ndarray:
 def _rows(c: Cells, grid: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features uint8 ``[row, feature]``, class and ordered energy of every coefficient but the origins."""
     symbols = c.symbols(grid)
-    level = np.searchsorted(_ENERGIES, energy_table()[symbols[1:]], side="right")
+    level = np.searchsorted(ENERGIES, energy_table()[symbols[1:]], side="right")
     contexts = Contexts(grid, _idle_network())
     x = np.empty((grid.size - 1, len(c.step), NUM_FEATURES), np.uint8)
     for start in range(0, len(c.step), 256):
@@ -255,15 +260,16 @@ def _rows(c: Cells, grid: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return x.reshape(-1, NUM_FEATURES), kind.ravel(), level.ravel()
 
 
-def _fit(
+def fit(
     x: np.ndarray, kind: np.ndarray, level: np.ndarray, hidden: int, epochs: float, rate: float,
     rng: np.random.Generator, seen: np.ndarray, log: Callable[[str], Any],
 ) -> dict[str, np.ndarray]:  # fmt: skip
+    """Integers of a context network for features ``[row, feature]``, class and ordered energy of every coefficient."""
     share = (np.bincount(kind, level > 0, NUM_CLASSES) + 0.05) / (np.bincount(kind, minlength=NUM_CLASSES) + 1)
     weights = {
-        "w1": rng.normal(0, 0.08, (NUM_FEATURES, hidden)), "b1": np.full((NUM_CLASSES, hidden), 0.5),
-        "w2": rng.normal(0, 0.1, hidden), "w3": np.zeros(NUM_FEATURES), "b2": np.log(share / (1 - share)),
-        "theta": np.ones(len(_ENERGIES) - 1),
+        "w1": rng.normal(0, 0.08, (x.shape[1], hidden)), "b1": np.full((NUM_CLASSES, hidden), 0.5),
+        "w2": rng.normal(0, 0.1, hidden), "w3": np.zeros(x.shape[1]), "b2": np.log(share / (1 - share)),
+        "theta": np.ones(len(ENERGIES) - 1),
     }  # fmt: skip
     weights = {key: value.astype(np.float32) for key, value in weights.items()}
     first, second = ({key: np.zeros_like(value) for key, value in weights.items()} for _ in range(2))

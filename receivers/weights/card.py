@@ -161,6 +161,7 @@ SCHEMAS: dict[str, type[Card]] = {
     "estimation": EstimationCard,
     "beamdelay": Card,  # tables of the beam-delay code
     "etype2_recoding": Card,  # tables of recoded enhanced Type II reports
+    "beamdelay-temporal": Card,  # those of its reports with a reference
     "refinement": RefinementCard,
 }
 

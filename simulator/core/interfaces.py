@@ -124,6 +124,7 @@ class FeedbackScheme(ABC):
 
     nested: ClassVar[bool] = False  # every prefix of a report, down to one bit, is a report
     explicit: ClassVar[bool] = True  # reconstructs channels ``h``; False: precoder directions ``w``
+    state_size: int = 0  # integers that a report may refer to (:meth:`report_after`); 0: every report stands alone
     config: CsiConfig
     _constructed_with: tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -184,6 +185,20 @@ class FeedbackScheme(ABC):
         left out.
         """
         return report
+
+    def report_after(self, csi: CsiEstimate, state: NDArray[np.int16]) -> CsiReport:
+        """The report of every UE after ``state`` int16 ``[batch, user, state_size]``.
+
+        The state is public: it is what the gNB made of the newest report that it has acknowledged; zeros before the
+        first one, and where the UE sees from the acknowledgement that the gNB holds something else than was sent.
+        """
+        return self.report(csi)
+
+    def reconstruct_after(
+        self, report: CsiReport, state: NDArray[np.int16]
+    ) -> tuple[CsiReconstruction, NDArray[np.int16]]:
+        """CSI at the gNB from bits and public state, and the state that an acknowledgement of this report makes."""
+        return self.reconstruct(report), state
 
     def ue_bops(self, csi: CsiEstimate) -> NDArray[np.float64] | None:
         """Bit operations that the UE's network spends on every report, float64 ``[batch, user]``.

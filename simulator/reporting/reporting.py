@@ -135,6 +135,8 @@ class Reporting:
 
     def _deliver(self, csi: CsiEstimate, batch: int, seed: int, cqi_of_ue: CqiOfUe | None) -> _Received:
         """Report of every estimate ``[batch * slot, ...]``, over the uplink."""
+        if self.scheme.state_size:
+            return self._deliver_in_turn(csi, batch, seed, cqi_of_ue)
         own = self.scheme.report(csi)
         if cqi_of_ue is None:
             report, cqi = own, None
@@ -161,6 +163,58 @@ class Reporting:
             bops=None if bops is None else by_drop(bops, batch, 2),
             cqi=cqi,
         )
+
+    def _deliver_in_turn(self, csi: CsiEstimate, batch: int, seed: int, cqi_of_ue: CqiOfUe | None) -> _Received:
+        """The same with reports that refer to the newest one acknowledged before they begin.
+
+        An accepted report is acknowledged in the slot of its first use, with a check sum of what was decoded: a UE
+        whose report came out wrong does not refer to it. The gNB holds the acknowledged report alone, the UE nothing else.
+        """
+        total, users = csi.h_hat.shape[:2]
+        slots = total // batch
+        late = self.lead // self.uplink.slots_per_report + 1  # reports from one to the first that may refer to it
+        none = np.zeros((batch, users, self.scheme.state_size), np.int16), np.zeros((batch, users), bool)
+        held = [none]  # acknowledged state, and whether it is wrong, before any report, then after every one
+        found = []
+        for slot in range(slots):
+            rows = np.arange(batch) * slots + slot
+            now = CsiEstimate(**{name: None if x is None else x[rows] for name, x in vars(csi).items()})
+            state, mistaken = held[max(slot + 1 - late, 0)]
+            own = self.scheme.report_after(now, np.where(mistaken[..., None], np.int16(0), state))
+            report, cqi, with_cqi = own, None, CqiField(self.scheme)
+            if cqi_of_ue is not None:
+                cqi = cqi_of_ue(now, self.gnb.reconstruct_after(own, state)[0])
+                report = with_cqi.insert(own, cqi[0])
+            arrived, lost = self._sent(report, rows, total, seed)
+            inner = arrived
+            if cqi is not None:
+                inner, first = with_cqi.extract(arrived)
+                cqi = cqi ^ (first ^ cqi[0])
+            rec, new = self.gnb.reconstruct_after(inner, state)
+            good = ~lost if rec.valid is None else ~lost & rec.valid
+            wrong = good & _differs(report, arrived)
+            last, last_wrong = held[-1]
+            held.append((np.where(good[..., None], new, last), np.where(good, wrong, last_wrong)))
+            found.append((rec, np.asarray(arrived.num_bits), good, wrong, cqi))
+        recs, num_bits, good, wrong, cqis = zip(*found, strict=True)
+        bops = self.scheme.ue_bops(csi)
+        return _Received(
+            value=np.stack([rec.value for rec in recs], axis=1),
+            explicit=recs[0].h is not None,
+            num_bits=np.stack(num_bits, axis=2),
+            good=np.stack(good, axis=2),
+            wrong=np.stack(wrong, axis=2),
+            bops=None if bops is None else by_drop(bops, batch, 2),
+            cqi=None if cqi_of_ue is None else np.stack([np.asarray(cqi) for cqi in cqis], axis=3),
+        )
+
+    def _sent(self, report: CsiReport, rows: np.ndarray, total: int, seed: int) -> tuple[CsiReport, np.ndarray]:
+        """Reports of one slot over the uplink: they meet the losses and errors of these ``rows`` of ``total``."""
+        bits = np.zeros((total, *report.bits.shape[1:]), np.uint8)
+        num_bits = np.zeros((total, report.bits.shape[1]), np.int64)
+        bits[rows], num_bits[rows] = report.bits, report.num_bits
+        arrived, lost = self.uplink.transmit(CsiReport(bits, num_bits), seed=seed)
+        return CsiReport(arrived.bits[rows], np.asarray(arrived.num_bits)[rows]), lost[rows]
 
     def _where_changed(self, rec: CsiReconstruction, own: CsiReport, arrived: CsiReport) -> CsiReconstruction:
         """CSI of reports as they arrived, from that of the same reports as sent: only those that differ are new."""

@@ -50,6 +50,14 @@ RECIPES = {
         "subband_size": 2,
     },
     "beamdelay": {"datasets": ["still"], "samples": [40], "subband_size": 2, "hidden": 2, "passes": 0.1},
+    "beamdelay-temporal": {
+        "dataset": "moving",
+        "samples": 20,
+        "lags": [1],
+        "subband_size": 2,
+        "hidden": 2,
+        "passes": 0.1,
+    },
     "codebook": {"environments": {"one": "still"}, "bits": 3, "method": "lbg"},
     "estimator": {
         "channels": {"a": {"model": "rayleigh"}},
