@@ -33,8 +33,8 @@ class TemporalBeamDelayFeedback(BeamDelayFeedback):
 
     A flag says whether it does. With a reference, the report has the group and the origins of the reference, and codes
     what the reference, times a gain of 0, 1/2, 3/4 or 1, leaves of the coefficients, in contexts that see the
-    reference. Both ends compute the reference in integers, from reports and acknowledgements alone. The UE refers where rate and
-    distortion are less and the report is not longer, so that the flag is the most that it may lose.
+    reference. Both ends compute the reference in integers, from reports and acknowledgements alone. The UE refers
+    where rate and distortion are less and the report is not longer, so that the flag is the most that it may lose.
 
     Args:
         config: public configuration.

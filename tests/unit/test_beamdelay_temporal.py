@@ -102,6 +102,17 @@ def test_references_save_bits_worth_more_than_the_quality_they_cost_and_never_co
     assert total[0] < 0.9 * total[1]
 
 
+def test_a_reference_to_another_channel_costs_the_flag_alone():
+    """The public state of another user: of no use, which the UE sees."""
+    ue, alone, h = scheme(), BeamDelayFeedback(CONFIG, step=0.2, rank=1), channels(24, 1)[0]
+    _, state = ue.reconstruct_after(ue.report(estimate(h)), none(24))
+    state = np.roll(state, 1, axis=0)
+    report, plain = ue.report_after(estimate(h), state), alone.report(estimate(h))
+    assert (report.num_bits <= plain.num_bits + 1).all() and flags(report, ue).mean() < 0.5
+    lost = by_user(h, alone.reconstruct(plain).w) - by_user(h, ue.reconstruct_after(report, state)[0].w)
+    assert (lost <= 0.06 * 0.2**2 * (plain.num_bits[:, 0] + 1 - report.num_bits[:, 0]) + 1e-4).all()
+
+
 def test_a_report_without_a_reference_is_the_report_of_beamdelay_after_the_flag():
     h = channels(5, 1)[0]
     report, plain = scheme().report(estimate(h)), BeamDelayFeedback(CONFIG, step=0.2, rank=1).report(estimate(h))
