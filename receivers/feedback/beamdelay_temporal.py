@@ -172,6 +172,12 @@ class TemporalBeamDelayFeedback(BeamDelayFeedback):
         num_bits = np.minimum(report.num_bits, max(max_bits, self.min_bits))
         return CsiReport(report.bits * (np.arange(report.bits.shape[-1]) < num_bits[..., None]), num_bits)
 
+    def ue_bops(self, csi: CsiEstimate) -> np.ndarray:
+        """Those of both ways to code a report, with and without a reference, whether there is one or not."""
+        (features, hidden), (more, units) = self._tables.w1.shape, self._referred.w1.shape
+        ratio = (64 * more * units + 128 * (more + units)) / (64 * features * hidden + 128 * (features + hidden))
+        return super().ue_bops(csi) * (1 + ratio)
+
     @property
     def min_bits(self) -> int:
         """RI, flag and one bit."""
