@@ -33,8 +33,8 @@ class TemporalBeamDelayFeedback(BeamDelayFeedback):
 
     A flag says whether it does. With a reference, the report has the group and the origins of the reference, and codes
     what the reference, times a gain of 0, 1/2, 3/4 or 1, leaves of the coefficients, in contexts that see the
-    reference. Both ends compute the reference in integers, from reports and acknowledgements alone. The UE refers where rate and
-    distortion are less and the report is not longer, so that the flag is the most that it may lose.
+    reference. Both ends compute the reference in integers, from reports and acknowledgements alone. The UE refers
+    where rate and distortion are less and the report is not longer, so that the flag is the most that it may lose.
 
     Args:
         config: public configuration.
@@ -171,6 +171,12 @@ class TemporalBeamDelayFeedback(BeamDelayFeedback):
         """The first ``max_bits`` bits: every prefix is a report."""
         num_bits = np.minimum(report.num_bits, max(max_bits, self.min_bits))
         return CsiReport(report.bits * (np.arange(report.bits.shape[-1]) < num_bits[..., None]), num_bits)
+
+    def ue_bops(self, csi: CsiEstimate) -> np.ndarray:
+        """Those of both ways to code a report, with and without a reference, whether there is one or not."""
+        (features, hidden), (more, units) = self._tables.w1.shape, self._referred.w1.shape
+        ratio = (64 * more * units + 128 * (more + units)) / (64 * features * hidden + 128 * (features + hidden))
+        return super().ue_bops(csi) * (1 + ratio)
 
     @property
     def min_bits(self) -> int:

@@ -168,7 +168,7 @@ class Reporting:
         """The same with reports that refer to the newest one acknowledged before they begin.
 
         An accepted report is acknowledged in the slot of its first use, with a check sum of what was decoded: a UE
-        whose report came out wrong does not refer to it. The gNB holds the acknowledged report alone, the UE nothing else.
+        whose report came out wrong does not refer to it. Neither end holds anything else.
         """
         total, users = csi.h_hat.shape[:2]
         slots = total // batch

@@ -102,6 +102,17 @@ def test_references_save_bits_worth_more_than_the_quality_they_cost_and_never_co
     assert total[0] < 0.9 * total[1]
 
 
+def test_a_reference_to_another_channel_costs_the_flag_alone():
+    """The public state of another user: of no use, which the UE sees."""
+    ue, alone, h = scheme(), BeamDelayFeedback(CONFIG, step=0.2, rank=1), channels(24, 1)[0]
+    _, state = ue.reconstruct_after(ue.report(estimate(h)), none(24))
+    state = np.roll(state, 1, axis=0)
+    report, plain = ue.report_after(estimate(h), state), alone.report(estimate(h))
+    assert (report.num_bits <= plain.num_bits + 1).all() and flags(report, ue).mean() < 0.5
+    lost = by_user(h, alone.reconstruct(plain).w) - by_user(h, ue.reconstruct_after(report, state)[0].w)
+    assert (lost <= 0.06 * 0.2**2 * (plain.num_bits[:, 0] + 1 - report.num_bits[:, 0]) + 1e-4).all()
+
+
 def test_a_report_without_a_reference_is_the_report_of_beamdelay_after_the_flag():
     h = channels(5, 1)[0]
     report, plain = scheme().report(estimate(h)), BeamDelayFeedback(CONFIG, step=0.2, rank=1).report(estimate(h))
@@ -330,3 +341,32 @@ def test_losses_meet_the_same_reports_as_those_of_a_scheme_without_state():
     by_slot = np.moveaxis(h, 0, 1).reshape(30, *h.shape[2:])
     other = plain.run(None, estimate(by_slot), (5, 6), seed=3)
     assert np.array_equal(known.good, other.good) and (known.num_bits <= other.num_bits + 1).all()
+
+
+def test_a_cqi_in_the_reports_changes_neither_csi_nor_references():
+    uplink, h = UplinkModel(loss_probability=0.3), channels(5, 6)
+    by_slot = np.moveaxis(h, 0, 1).reshape(30, *h.shape[2:])
+    drop = np.arange(30).reshape(1, 30, 1) % 16
+    numbers = iter(range(6))
+
+    def cqi(csi, rec):
+        return drop[:, np.arange(5) * 6 + next(numbers)]
+
+    plain, field = (
+        Reporting(TemporalBeamDelayFeedback(CONFIG, step=0.2, rank=1), uplink).run(
+            None, estimate(by_slot), (5, 6), seed=3, cqi=x
+        )
+        for x in (None, cqi)
+    )
+    assert np.array_equal(plain.csi.w, field.csi.w) and np.array_equal(plain.num_bits + 4, field.num_bits)
+    said = drop.reshape(5, 1, 6)
+    assert np.array_equal(field.cqi[0][field.good], said[field.good])
+
+
+def test_operations_are_those_of_both_networks():
+    """Cells times passes times bits of both operands, counted for both sets of tables."""
+    book, h = scheme().books[1], channels(2, 1)[0]
+    once = [
+        64 * len(t.w1) * t.w1.shape[1] + 128 * sum(t.w1.shape) for t in (book.alone.coder.tables, book.coder.tables)
+    ]
+    np.testing.assert_allclose(scheme().ue_bops(estimate(h)), 5 * 112 * sum(once))
