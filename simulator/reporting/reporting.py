@@ -178,7 +178,8 @@ class Reporting:
         found = []
         for slot in range(slots):
             rows = np.arange(batch) * slots + slot
-            now = CsiEstimate(**{name: None if x is None else x[rows] for name, x in vars(csi).items()})
+            parts: dict[str, Any] = {name: None if x is None else x[rows] for name, x in vars(csi).items()}
+            now = CsiEstimate(**parts)
             state, mistaken = held[max(slot + 1 - late, 0)]
             own = self.scheme.report_after(now, np.where(mistaken[..., None], np.int16(0), state))
             report, cqi, with_cqi = own, None, CqiField(self.scheme)
@@ -196,14 +197,14 @@ class Reporting:
             last, last_wrong = held[-1]
             held.append((np.where(good[..., None], new, last), np.where(good, wrong, last_wrong)))
             found.append((rec, np.asarray(arrived.num_bits), good, wrong, cqi))
-        recs, num_bits, good, wrong, cqis = zip(*found, strict=True)
+        recs, num_bits, accepted, mistakes, cqis = zip(*found, strict=True)
         bops = self.scheme.ue_bops(csi)
         return _Received(
             value=np.stack([rec.value for rec in recs], axis=1),
             explicit=recs[0].h is not None,
             num_bits=np.stack(num_bits, axis=2),
-            good=np.stack(good, axis=2),
-            wrong=np.stack(wrong, axis=2),
+            good=np.stack(accepted, axis=2),
+            wrong=np.stack(mistakes, axis=2),
             bops=None if bops is None else by_drop(bops, batch, 2),
             cqi=None if cqi_of_ue is None else np.stack([np.asarray(cqi) for cqi in cqis], axis=3),
         )
