@@ -206,7 +206,7 @@ def _scores(test: dict[str, Any], name: str = "") -> list[str]:
     """Scores of a card in lines: every section that has a mean with its half-width."""
     lines = []
     if "ci95" in test:
-        metric = next(k for k, v in test.items() if isinstance(v, float) and k != "ci95" and not k.startswith("bits"))
+        metric = next(k for k, v in test.items() if isinstance(v, float) and k not in ("ci95", "bits_mean"))
         bits = f"{test['bits_mean']} bit, " if "bits_mean" in test else ""
         lines.append(f"{name}: {bits}{_value(metric, test)}")
         for key, entry in test.items():
