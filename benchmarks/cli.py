@@ -230,7 +230,7 @@ def _scores(test: dict[str, Any], name: str = "") -> list[str]:
     lines = []
     if "ci95" in test:
         numbers = [k for k, v in test.items() if isinstance(v, float) and k != "ci95"]
-        metric = next((k for k in numbers if not k.startswith("bits")), numbers[0])
+        metric = next((k for k in numbers if k != "bits_mean"), numbers[0])
         bits = f"{test['bits_mean']} bit, " if "bits_mean" in test else ""
         lines.append(f"{name}: {bits}{_value(metric, test)}")
         for key, entry in test.items():

@@ -115,11 +115,12 @@ class TemporalCodebook:
             content = BudgetSearch(quantizer, self._bits - 1)(v)
         else:
             content = quantizer(v, np.zeros(len(v), np.int64))[0]
+        content = coder._cut(content, self._bits - 1)[0]  # what the gNB will see of it
         payload, num_bits = coder.encode(content, self._bits - 1)
-        if self._filled:
-            num_bits = np.full(len(v), self._bits - 1)
         w = self.precoder(self.decoded(content, getattr(quantizer, "reference", None)))
         loss = np.sum(1 - np.mean(np.abs(np.einsum("nltp,nplt->nlt", v.conj(), w)) ** 2, axis=2), axis=1)
+        if self._filled:  # all have one length: the loss alone decides
+            return payload, np.full(len(v), self._bits - 1), loss
         return payload, num_bits, loss + (self._slope or SLOPE) * np.square(quantizer.steps[content.step]) * num_bits
 
     def decode(

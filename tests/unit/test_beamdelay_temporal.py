@@ -113,6 +113,19 @@ def test_a_reference_to_another_channel_costs_the_flag_alone():
     assert (lost <= 0.06 * 0.2**2 * (plain.num_bits[:, 0] + 1 - report.num_bits[:, 0]) + 1e-4).all()
 
 
+def test_of_reports_of_one_length_the_better_one_is_sent():
+    """With `bits` a reference costs the flag at most: never worse than a report of one bit less that stands alone."""
+    ue, alone = scheme(step=None, bits=30), BeamDelayFeedback(CONFIG, bits=29, rank=1)
+    h, state, used = channels(48, 4, seed=6, change=1.0), none(48, ue), 0
+    for slot in range(4):
+        report = ue.report_after(estimate(h[slot]), state)
+        rec, state = ue.reconstruct_after(report, state)
+        plain = alone.reconstruct(alone.report(estimate(h[slot]))).w
+        assert (by_user(h[slot], rec.w) >= by_user(h[slot], plain) - 1e-3).all()
+        used += flags(report, ue).sum()
+    assert used > 48
+
+
 def test_a_report_without_a_reference_is_the_report_of_beamdelay_after_the_flag():
     h = channels(5, 1)[0]
     report, plain = scheme().report(estimate(h)), BeamDelayFeedback(CONFIG, step=0.2, rank=1).report(estimate(h))

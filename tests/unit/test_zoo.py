@@ -11,6 +11,7 @@ from keras import ops
 from tolerances import SIGMAS
 from zoo_scores import loaded
 
+from benchmarks.cli import _scores
 from receivers.feedback.latents import LatentCodec
 from receivers.models.klt import Klt
 from receivers.weights.folder import TrainedModel, TrainedPredictor, zoo_folder, zoo_names
@@ -22,6 +23,12 @@ NETWORKS = [n for n in zoo_names() if not n.startswith("klt")]
 BITS = [n for n in NETWORKS if n.startswith("vb-")]
 CODED = [n for n in NETWORKS if n not in BITS]
 CHANNEL = [n for n in CODED if not n.startswith("evt")]
+
+
+def test_training_prints_the_scores_of_every_card():
+    cards = {path.parent.name: json.loads(path.read_text()) for path in zoo_folder().glob("*/card.json")}
+    lines = {name: _scores(card.get("test", {})) for name, card in cards.items()}
+    assert any("bits " in line for line in lines["beamdelay-temporal"])
 
 
 def test_the_zoo_is_complete_and_small():
