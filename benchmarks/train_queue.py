@@ -24,6 +24,7 @@ from simulator.data.store import write_json
 
 _PR_SET_PDEATHSIG = 1
 _POLL_S = 0.2
+_TAIL = 4096  # octets of a log in which its last line is looked for
 
 
 class Training(BaseModel):
@@ -165,7 +166,9 @@ class _Runner:
         self.progress(f"{name}: started on cores {', '.join(map(str, cores))}, log {self.folder / f'{name}.log'}")
 
     def _ended(self, name: str, code: int) -> None:
-        lines = (self.folder / f"{name}.log").read_text(errors="replace").strip().splitlines()
+        with (self.folder / f"{name}.log").open("rb") as log:
+            log.seek(max(log.seek(0, os.SEEK_END) - _TAIL, 0))
+            lines = log.read().decode(errors="replace").strip().splitlines()
         if code == 0:
             self._write(name, "done")
             self.progress(f"{name}: done, {self.trainings[name].out}")

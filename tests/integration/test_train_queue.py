@@ -62,6 +62,7 @@ def weights(folder):
     return {p.name: p.read_bytes() for p in folder.iterdir() if p.suffix in (".h5", ".npz", ".keras")}
 
 
+@pytest.mark.long
 def test_a_killed_queue_goes_on_to_the_same_weights(place):
     whole, killed = queue_of(place, "a", file="w.yaml"), queue_of(place, "a", file="k.yaml")
     assert run_queue(whole)
@@ -84,6 +85,7 @@ def test_a_killed_queue_goes_on_to_the_same_weights(place):
     assert (row["state"], row["epoch"], row["samples"]) == ("done", "40.00/40", "1600")
 
 
+@pytest.mark.long
 def test_a_failed_training_is_marked_and_the_rest_goes_on_two_at_a_time(place):
     path = queue_of(place, "bad", "good", workers=2, set=["epochs=2"])
     queue = yaml.safe_load(path.read_text())
