@@ -42,7 +42,7 @@ class Reference:
 
     @staticmethod
     def size(layers: int, cells: int) -> int:
-        """Integers of a reference with room for so many layers."""
+        """Integers of a reference with room for that many layers."""
         return _HEAD + layers * (1 + 2 * cells)
 
     def pack(self, layers: int) -> np.ndarray:

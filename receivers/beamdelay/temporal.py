@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import isqrt
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -62,8 +62,8 @@ class TemporalCodebook:
         """What the gNB decodes from a content, with the reference of a :class:`PredictedContent`."""
         if reference is None:
             return Reference(content.group, content.row, self._cells(content, self.alone.coder))
-        assert isinstance(content, PredictedContent)
-        cells = predicted(reference.cells, content.gain) + self._cells(content, self.coder)
+        gain = cast(PredictedContent, content).gain
+        cells = predicted(reference.cells, gain) + self._cells(content, self.coder)
         return Reference(content.group, content.row, np.clip(cells, -MOST, MOST))
 
     def with_referred(self, referred: PredictedTables) -> TemporalCodebook:
