@@ -262,7 +262,7 @@ def cases(kind):
     def marks(name, number, params):
         if params.get("weights", "") is None:
             return [pytest.mark.skip("weights are not shipped")]
-        slow = (kind == "feedback" and number) or name in ("umi", "uma", "rma", "site", "wmmse", "klt", "rp-mpq")
+        slow = (kind == "feedback" and number) or name in ("cdl", "umi", "uma", "rma", "site", "wmmse", "klt", "rp-mpq")
         return [pytest.mark.long] if slow else []
 
     return [

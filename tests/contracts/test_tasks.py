@@ -66,7 +66,7 @@ RECIPES = {
         "epochs": 2,
     },
 }
-LONG = {"autoencoder", "variable_bit", "wifo_cf", "estimator", "eigenvector"}
+LONG = {"autoencoder", "variable_bit", "wifo_cf", "estimator", "eigenvector", "prediction"}
 # Data of policies are trained weights (tests/integration/test_precision.py); refinement is trained in
 # tests/integration/test_refinement_training.py, on reports of panels that a 3GPP codebook knows, as are tables of
 # recoded reports (tests/unit/test_recoding.py).

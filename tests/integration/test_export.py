@@ -22,7 +22,7 @@ from simulator.data.store import ChannelStore
 from simulator.data.writer import StoreWriter
 
 SLOW = ("keras", "savedmodel")  # the check starts TensorFlow once more
-LONG_EVT = pytest.param("evt-80", "ue", marks=pytest.mark.long)
+LONG = [pytest.param(*case, marks=pytest.mark.long) for case in (("csinet-100", "gnb"), ("evt-80", "ue"))]
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def installed(format_):
 
 
 @pytest.mark.parametrize("format_", ["onnx", "litert", *(pytest.param(f, marks=pytest.mark.long) for f in SLOW)])
-@pytest.mark.parametrize(("weights", "side"), [("csinet-100", "ue"), ("csinet-100", "gnb"), LONG_EVT])
+@pytest.mark.parametrize(("weights", "side"), [("csinet-100", "ue"), *LONG])
 def test_every_format_gives_the_same_latents_and_bits(tmp_path, format_, weights, side):
     if not installed(format_):
         pytest.skip(f"extra {format_} is not installed")

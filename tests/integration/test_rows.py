@@ -13,6 +13,7 @@ from benchmarks import build, runner
 from benchmarks.report.report import write_report
 from benchmarks.sweep_notes import SAME_CHANNELS, SAME_PATHS, equal_axes, idle_axes, seen_along
 from scenarios.sweep import expand
+from tests.marks import long_but
 
 SCENARIO = {
     "name": "rows",
@@ -69,7 +70,7 @@ def before():
 
 
 @pytest.mark.parametrize("more", MORE)
-@pytest.mark.parametrize("link", LINKS)
+@pytest.mark.parametrize("link", long_but(LINKS, "plain", "lossy"))
 def test_what_is_added_leaves_the_other_rows_as_they_are(rows, before, link, more):
     if link not in before:
         before[link] = rows(**LINKS[link])

@@ -19,6 +19,7 @@ from receivers.training.recipe import ConcreteSection
 from receivers.weights.torch import ARCHITECTURES, _pairs, load_torch_weights
 from simulator.core import registry
 from simulator.core.errors import StoreError
+from tests.marks import long_but
 
 LATENTS = (512, 256, 128, 64, 32)
 # Trainable parameters, and multiply-accumulates of convolution and dense layers, at compression 1/4 .. 1/64: counted
@@ -111,7 +112,7 @@ def test_encoder_costs():
 # Behaviour -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", long_but(NETWORKS, "csinet", "evt"))
 class TestEveryNetwork:
     def test_other_sizes_and_samples_alone(self, name, rng):
         model = made(name, *{"stnet": (64, 32), "learned_transform": (16, 32), **SCANNED}.get(name, (16, 24)))

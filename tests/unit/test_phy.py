@@ -221,8 +221,8 @@ class TestParameters:
         ("tdl", {"profile": "D"}),
         ("cdl", {"profile": "D"}),
         ("umi", {"ue_floors": True}),
-        ("uma", {}),
-        ("rma", {}),
+        pytest.param("uma", {}, marks=pytest.mark.long),
+        pytest.param("rma", {}, marks=pytest.mark.long),
     ],
 )
 class TestDrops:

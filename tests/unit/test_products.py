@@ -17,6 +17,7 @@ from receivers.models.wifo import WiFo
 from receivers.models.wifo_cf import WiFoCf
 from simulator.core import registry
 from simulator.core.onednn import VARIABLE, onednn_is_on
+from tests.marks import long_but
 
 TESTS = Path(__file__).parents[1]
 ROOT = TESTS.parent
@@ -154,7 +155,7 @@ def test_the_recorder_sees_the_form():
 
 
 @tensorflow_only
-@pytest.mark.parametrize("name", [n for n in registry.names("models") if n != "klt"])
+@pytest.mark.parametrize("name", long_but((n for n in registry.names("models") if n != "klt"), "csinet", "transnet"))
 def test_autoencoders(name):
     params = SMALL.get(name, {"num_latents": 32})
     model = registry.build("models", name, **params)

@@ -54,6 +54,7 @@ def test_imports_are_silent_whoever_makes_them(capfd, monkeypatch, tmp_path):
     assert library.value == 3 and capfd.readouterr() == ("", "")
 
 
+@pytest.mark.long
 def test_tensorflow_is_among_them():
     """In a process of its own, as the command line starts it: nothing but our own words."""
     code = "from benchmarks.quiet import quiet_imports; quiet_imports(); import tensorflow; print(tensorflow.__name__)"

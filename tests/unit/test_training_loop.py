@@ -16,6 +16,7 @@ from receivers.training.task import Samples, Task
 from receivers.weights.card import read_card, write_card
 from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
+from tests.marks import long_but
 
 RATE, STEPS, ROWS, SIZE = 0.05, 4, 8, 3
 
@@ -91,7 +92,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.parametrize("by_batch", [False, True])
-@pytest.mark.parametrize("saves", [1, 2, 3, 5, 6, 7, 9])
+@pytest.mark.parametrize("saves", long_but([1, 2, 3, 5, 6, 7, 9], 2, 6))
 def test_a_run_killed_at_any_step_ends_with_the_same_weights(tmp_path, monkeypatch, saves, by_batch):
     """A checkpoint after every step; the kill comes between checkpoint and history, in each of two stages."""
     monkeypatch.setattr(Line, "by_batch", by_batch)

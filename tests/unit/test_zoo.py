@@ -16,6 +16,7 @@ from receivers.feedback.latents import LatentCodec
 from receivers.models.klt import Klt
 from receivers.weights.folder import TrainedModel, TrainedPredictor, zoo_folder, zoo_names
 from simulator.core.errors import ConfigError, StoreError
+from tests.marks import long_but
 
 # One of each kind; the others are long tests.
 QUICK = ("csinet-100", "evt-120", "csirs-conv", "tiny-wifo-mobility", "vb-munich")
@@ -177,8 +178,8 @@ def test_predictors(name, rng):
     assert future.shape == (2, trained.horizon_slots, 8, 4, 2) and np.isfinite(np.asarray(future)).all()
 
 
-@pytest.mark.parametrize("name", CODED)
 class TestCodes:
+    @pytest.mark.parametrize("name", long_but(CODED, "csinet-100", "evt-80"))
     def test_tables_are_codes(self, name):
         trained = loaded(name)
         rng = np.random.default_rng(1)
@@ -192,6 +193,7 @@ class TestCodes:
                 received, valid = codec.decode(*codec.encode(latent))
                 assert valid.all() and received.shape == latent.shape
 
+    @pytest.mark.parametrize("name", CODED)
     def test_shipped_codec_is_of_its_class(self, name):
         """Bits of the card: about 100 or 250 in the mean, exactly the class for eigenvectors."""
         card = loaded(name).card
