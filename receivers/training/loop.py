@@ -71,8 +71,8 @@ class _Run:
         self.state.setdefault("machine", machine())
         self.epochs, self.files = self.state["epochs"], self.state["files"]
         self.model = task.build(folder, progress)
-        batch = 0 if task.by_batch else getattr(task.recipe, "batch_size", 0)
-        self.state["plan"] = {"epochs": sum(s.epochs for s in task.stages), "steps": task.num_steps, "batch": batch}
+        epochs = sum(stage.epochs for stage in task.stages)
+        self.state["plan"] = {"epochs": epochs, "steps": task.num_steps, "samples": task.epoch_samples}
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

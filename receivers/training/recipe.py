@@ -44,6 +44,20 @@ class Recipe(TrainingSection):
         """Data sets, each a name or a path, by what the inputs of a folder call them."""
         return {}
 
+    def doubled(self) -> Recipe:
+        """This recipe with twice the samples seen: twice the epochs, of every stage, and of patience.
+
+        Raises:
+            ConfigError: a task without epochs.
+        """
+        numbers = [key for key in ("epochs", "patience") if key in type(self).model_fields]
+        if "epochs" not in numbers:
+            raise ConfigError("--double", self.task, "a task that trains in epochs")
+        update: dict[str, Any] = {key: 2 * getattr(self, key) for key in numbers}
+        if stages := getattr(self, "stages", ()):
+            update["stages"] = tuple(stage.model_copy(update={"epochs": 2 * stage.epochs}) for stage in stages)
+        return self.model_copy(update=update)
+
     def variants(self) -> list[Recipe]:
         """The trainings of this recipe; each starts at the weights of the one before."""
         return [self]

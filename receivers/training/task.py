@@ -87,6 +87,11 @@ class Task(ABC):
         """Batches of an epoch."""
         raise NotImplementedError
 
+    @property
+    def epoch_samples(self) -> int:
+        """Samples seen in an epoch."""
+        return self.num_steps * getattr(self.recipe, "batch_size", 1)
+
     def start_epoch(self, model: Any, epoch: int) -> None:  # noqa: B027 - most have nothing to set
         """Set what changes from epoch to epoch, counted over all stages from 0."""
 
@@ -114,6 +119,10 @@ class Task(ABC):
         """Section ``test`` of the card; leaves may be :class:`Samples`. ``folder`` has its card by then."""
         return {}
 
+    def test_samples(self, model: Any, folder: Path) -> Samples | None:
+        """One score for each test sample, which the doubling test compares; ``folder`` has its card by then."""
+        return None
+
     def data(self) -> dict[str, Any]:
         """Section of the card that names the data sets."""
         return {"datasets": [_facts(store) for store in self.stores]}
@@ -140,7 +149,7 @@ def _facts(store: ChannelStore) -> dict[str, Any]:
 
 
 def training_facts(history: Mapping[str, Any]) -> dict[str, Any]:
-    """Version, backend, machine where it began, number of epochs, seconds, learning curve; of a history."""
+    """Version, backend, machine where it began, number of epochs, samples seen, seconds, learning curve."""
     facts: dict[str, Any] = {"csilink": own_version()}
     if epochs := history.get("epochs"):
         import keras
@@ -149,6 +158,7 @@ def training_facts(history: Mapping[str, Any]) -> dict[str, Any]:
             "backend": keras.backend.backend(),
             "machine": history["machine"],
             "epochs": len(epochs),
+            "samples": len(epochs) * history["plan"]["samples"],
             "seconds": round(sum(e["seconds"] for e in epochs)),
             "curve": [{k: round(v, 5) for k, v in e.items()} for e in epochs],
         }

@@ -79,6 +79,7 @@ def test_it_learns_and_serves(store, tmp_path):
     assert card["task"] == "refinement" and card["parameters"] == model.count_params()
     (found,) = few.score(model, folder)["by_report"].values()
     assert set(found) == {"decoded", "refined"} and len(found["refined"].values) == 80
+    np.testing.assert_array_equal(few.test_samples(model, folder).values, found["refined"].values)
     scheme = EnhancedTypeTwoFeedback(few.config, combination=1, rank=1, refine=str(folder))
     assert scheme.label == "etype2-pc1-rank1-small"
 

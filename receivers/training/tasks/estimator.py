@@ -19,7 +19,7 @@ from receivers.training.recipe import (
     TrainingSection,
     known_plugin,
 )
-from receivers.training.task import Task
+from receivers.training.task import Samples, Task
 from receivers.weights.card import file_entry
 from receivers.weights.folder import save_weights
 from simulator.core import registry
@@ -251,6 +251,12 @@ class EstimatorTask(Task):
             },
         }
 
+    def test_samples(self, model: keras.Model, folder: Path) -> Samples:
+        """Error of every drop over that of least squares, mean over SNRs."""
+        sets = self.draw("test").values()
+        errors = [np.mean([residuals(self.network, h, snr_db) for snr_db in SCORED_DB], axis=0) for h in sets]
+        return Samples(np.concatenate(errors), "residual_db", digits=4)
+
 
 def example(h: np.ndarray, rng: np.random.Generator, snr_db: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pilots, facts and the noise to be estimated, as the network takes them, of channels at an SNR each."""
@@ -274,7 +280,13 @@ def _sequences(x: np.ndarray) -> np.ndarray:
 
 def residual(network: Any, h: np.ndarray, snr_db: float, seed: int = 1) -> float:
     """Mean error of the pilots over that of least squares at one SNR."""
+    return float(np.mean(residuals(network, h, snr_db, seed)))
+
+
+def residuals(network: Any, h: np.ndarray, snr_db: float, seed: int = 1) -> np.ndarray:
+    """Error of the pilots of each drop over that of least squares at one SNR, ``[drop]``."""
     from keras import ops
 
     pilots, features, noise = example(h, np.random.default_rng(seed), np.full(len(h), snr_db))
-    return float(np.mean((ops.convert_to_numpy(network(pilots, features)) - noise) ** 2) * 2)
+    error = (ops.convert_to_numpy(network(pilots, features)) - noise) ** 2
+    return np.mean(error.reshape(len(h), -1), axis=1, dtype=np.float64) * 2

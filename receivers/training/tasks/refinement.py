@@ -190,6 +190,11 @@ class RefinementTask(Task):
         """Reports that are scored after an epoch."""
         return list(self.sets("val", [self.recipe.val_samples] * len(self.books)).values())
 
+    @cached_property
+    def test(self) -> dict[str, ReportSet]:
+        """Reports on the test split by label."""
+        return self.sets("test", [None] * len(self.books))
+
     def build(self, folder: Path, progress: Callable[[str], None]) -> keras.Model:
         """Fresh network; its inputs, outputs and sum stay in float32."""
         import keras
@@ -258,10 +263,16 @@ class RefinementTask(Task):
     def score(self, model: keras.Model, folder: Path) -> dict[str, Any]:
         """SGCS by subband of the test split, as decoded and refined, after every scheme."""
         network, found = TrainedRefiner(str(folder)).model, {}
-        for label, reports in self.sets("test", [None] * len(self.books)).items():
+        for label, reports in self.test.items():
             values = zip(("decoded", "refined"), refined_sgcs(network, reports), strict=True)
             found[label] = {name: Samples(x, "sgcs_subband", (0.0, 1.0), 4) for name, x in values}
         return {"metric": "sgcs_subband", "num_samples": self.stores[0].num_samples("test"), "by_report": found}
+
+    def test_samples(self, model: keras.Model, folder: Path) -> Samples:
+        """SGCS as refined, mean over the kinds of reports."""
+        network = TrainedRefiner(str(folder)).model
+        values = np.mean([refined_sgcs(network, reports)[1] for reports in self.test.values()], axis=0)
+        return Samples(values, "sgcs_subband", digits=4)
 
 
 def refined_sgcs(network: Any, reports: ReportSet) -> tuple[np.ndarray, np.ndarray]:
