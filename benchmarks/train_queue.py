@@ -235,20 +235,21 @@ def _row(name: str, each: Training, state: dict[str, Any]) -> dict[str, str]:
         return row
     history = read_json(files[-1])
     epochs, part, plan = history["epochs"], history.get("part") or {}, history.get("plan", {})
-    steps, total = plan.get("steps", 0), plan.get("epochs", 0)
-    ahead = part.get("steps", 0) / steps if steps else 0.0
+    steps = [count for stage in plan.get("steps", ()) for count in stage]
+    total, made = len(steps), sum(steps[: len(epochs)]) + part.get("steps", 0)
+    here = steps[len(epochs)] if len(epochs) < total else 1
     seconds = sum(e["seconds"] for e in epochs) + part.get("seconds", 0.0)
-    done = len(epochs) + ahead
+    done = len(epochs) + part.get("steps", 0) / here
     last = part or (epochs[-1] if epochs else {})
     scores = [e["val_loss"] for e in epochs if "val_loss" in e]
     row |= {"epoch": f"{done:.2f}/{total}", "saved": _time(time.time() - files[-1].stat().st_mtime)}
     row |= {"loss": f"{last['loss']:.4f}"} if last else {}
     row |= {"val": f"{scores[-1]:.4f}"} if scores else {}
-    if samples := plan.get("samples", 0):
-        seen = done * samples
+    if steps:
+        seen = plan["samples"] * made / plan["whole"]
         row |= {"samples": f"{seen:.0f}", "samples/s": f"{seen / seconds:.0f}" if seconds else ""}
-    if said == "running" and done and seconds:
-        row["ETA"] = _time(seconds / done * (total - done))
+    if said == "running" and made and seconds:
+        row["ETA"] = _time(seconds / made * (sum(steps) - made))
     return row
 
 

@@ -15,10 +15,10 @@ from pydantic import model_validator
 from receivers.training.recipe import (
     DistillSection,
     Finite,
+    IterativeRecipe,
     LinkSection,
     ModelSection,
     NonNegative,
-    OptimizerSection,
     QuantizerSection,
     RateSection,
     Recipe,
@@ -45,14 +45,13 @@ _PRIOR_STEPS = 400
 MOST_FITTED, MOST_TABLED = 50_000, 30_000
 
 
-class ImageRecipe(Recipe):
+class ImageRecipe(IterativeRecipe):
     """One training of an encoder and a decoder of images.
 
     ``init: pca`` starts encoder and decoder at the linear code of the same size, so that training begins where PCA
     ends; ``init: NAME`` starts at trained weights of the same architecture (the number of latents may differ).
-    Training images that need more than ``memory_gib`` are streamed from the store. The learning rate warms up linearly
-    for ``warmup_epochs`` and falls to zero along a cosine. ``noise_snr_db`` adds noise to the encoder's input, uniform
-    in dB between the two.
+    Training images that need more than ``memory_gib`` are streamed from the store. ``noise_snr_db`` adds noise to the
+    encoder's input, uniform in dB between the two.
 
     ``target``: "channel" has an image for every UE antenna, "mimo" one for all antennas of a UE; "eigenvector" the
     strongest direction of every subband. ``domain`` and ``scaling`` belong to "mimo": delay taps of beams, or
@@ -75,14 +74,7 @@ class ImageRecipe(Recipe):
         link: link of the loss ``sum_rate``.
         noise_snr_db: range of the SNR of noise at the encoder's input [dB]; null: none.
         init: "random", "pca", or the name or folder of weights.
-        epochs: passes over the training samples.
-        stages: stages in place of ``epochs`` and ``learning_rate``.
-        batch_size: samples of a step.
-        learning_rate: its peak.
-        warmup_epochs: epochs of linear rise.
-        weight_decay: of AdamW.
-        optimizer: optimiser.
-        clipnorm: largest norm of the gradient.
+        stages: stages in place of ``epochs``, ``samples`` and ``learning_rate``.
         patience: epochs without a better validation score before the training stops.
         max_samples: training samples at most; null: all.
         memory_gib: memory for training images; more are streamed [GiB].
@@ -103,14 +95,10 @@ class ImageRecipe(Recipe):
     link: LinkSection = LinkSection()
     noise_snr_db: tuple[Finite, Finite] | None = None
     init: str = "random"
-    epochs: Count = 40
     stages: tuple[StageSection, ...] = ()
     batch_size: Count = 200
     learning_rate: PositiveFloat = 2e-3
-    warmup_epochs: NonNegative = 1.0
     weight_decay: NonNegative = 1e-4
-    optimizer: OptimizerSection = OptimizerSection()
-    clipnorm: PositiveFloat = 1.0
     patience: Count = 8
     max_samples: Count | None = None
     memory_gib: PositiveFloat = 6.0
@@ -137,11 +125,6 @@ class ImageRecipe(Recipe):
     def data(self) -> dict[str, str]:
         """Its data set."""
         return {self.dataset: self.dataset}
-
-    @property
-    def schedule(self) -> tuple[StageSection, ...]:
-        """Stages of the run; a run without stages is one."""
-        return self.stages or (StageSection(epochs=self.epochs, learning_rate=self.learning_rate),)
 
     def variants(self) -> list[Recipe]:
         """One recipe for each rate weight, in order, named ``<name>-l<weight>``; this one where there is one weight."""
@@ -182,11 +165,6 @@ class ImageTask(Task):
     def patience(self) -> int:  # type: ignore[override]
         """Of the recipe."""
         return self.recipe.patience
-
-    @property
-    def stages(self) -> tuple[StageSection, ...]:
-        """Of the recipe."""
-        return self.recipe.schedule
 
     @cached_property
     def view(self) -> Any:
@@ -273,9 +251,7 @@ class ImageTask(Task):
             for network in (autoencoder.encoder, autoencoder.decoder):
                 for layer in network.layers:
                     layer.trainable = layer is autoencoder.offset
-        optimizer = build_optimizer(
-            self.recipe, stage.learning_rate, stage.epochs, self.num_steps, self.recipe.restarts
-        )
+        optimizer = build_optimizer(self.recipe, stage.learning_rate, self.steps_of(stage), self.num_steps)
         model.compile(
             optimizer=optimizer,
             loss=self.loss,

@@ -6,45 +6,58 @@ from typing import Any
 
 import keras
 
-from receivers.training.schedules import WarmRestarts
+from receivers.training.recipe import IterativeRecipe
+from receivers.training.schedules import Trapezoid, WarmRestarts
 from receivers.training.torch_adam import TorchAdam
 
 
 def build_optimizer(
-    recipe: Any, learning_rate: float, epochs: int, steps: int, restarts: Any = None
+    recipe: IterativeRecipe, learning_rate: float, steps: int, epoch_steps: int
 ) -> keras.optimizers.Optimizer:
     """Fresh optimiser of a stage.
 
-    The rate rises linearly over ``recipe.warmup_epochs`` and falls to zero along a cosine, or restarts.
-
     Args:
-        recipe: ``warmup_epochs``, ``weight_decay``, ``clipnorm``, ``optimizer``.
+        recipe: warm-up, ``weight_decay``, ``clipnorm``, ``optimizer``, ``restarts`` where it has them.
         learning_rate: peak.
-        epochs: of the stage.
-        steps: of an epoch.
-        restarts: section of warm restarts, or None.
+        steps: of the stage.
+        epoch_steps: of a whole epoch.
     """
     section = recipe.optimizer
-    warmup = int(min(recipe.warmup_epochs, epochs / 2) * steps)
-    schedule: keras.optimizers.schedules.LearningRateSchedule
-    if restarts is not None:
-        first = max(round(restarts.first_epochs * steps), 1)
-        schedule = WarmRestarts(
-            restarts.base_rate, learning_rate, first, restarts.multiplier, restarts.gamma, min(warmup, first)
-        )
-    else:
-        schedule = keras.optimizers.schedules.CosineDecay(
-            learning_rate / 100,
-            max(epochs * steps - warmup, 1),
-            alpha=1.0 if section.schedule == "constant" else 0.005,
-            warmup_target=learning_rate,
-            warmup_steps=warmup,
-        )
-    optimizer = (TorchAdam if section.torch else keras.optimizers.AdamW)(
-        schedule,
-        weight_decay=recipe.weight_decay if section.name == "adamw" else 0.0,
-        epsilon=section.epsilon,
-        global_clipnorm=recipe.clipnorm,
+    decay = section.adam_weight_decay
+    options: dict[str, Any] = {"epsilon": section.epsilon, "global_clipnorm": recipe.clipnorm}
+    make = TorchAdam if section.torch else keras.optimizers.AdamW
+    if section.name == "muon":
+        make = keras.optimizers.Muon
+        options |= {"adam_lr_ratio": section.adam_ratio, "exclude_layers": list(section.exclude)}
+        options["adam_weight_decay"] = recipe.weight_decay if decay is None else decay
+    optimizer = make(
+        learning_rates(recipe, learning_rate, steps, epoch_steps),
+        weight_decay=0.0 if section.name == "adam" else recipe.weight_decay,
+        **options,
     )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma", "matrix", "factor"])
+    if decay is None:
+        optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma", "matrix", "factor"])
     return optimizer
+
+
+def learning_rates(
+    recipe: IterativeRecipe, peak: float, steps: int, epoch_steps: int
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Learning rate of every step of a stage: linear rise, then what the recipe says; arguments as above."""
+    section, restarts = recipe.optimizer, getattr(recipe, "restarts", None)
+    rise = recipe.warmup_epochs * epoch_steps
+    if recipe.warmup_samples is not None:
+        rise = recipe.warmup_samples / recipe.batch_size
+    warmup = int(min(rise, steps / 2))
+    if restarts is not None:
+        first = max(round(restarts.first_epochs * epoch_steps), 1)
+        return WarmRestarts(restarts.base_rate, peak, first, restarts.multiplier, restarts.gamma, min(warmup, first))
+    if section.schedule == "trapezoid":
+        return Trapezoid(peak, steps, warmup, round(section.decay * steps))
+    return keras.optimizers.schedules.CosineDecay(
+        peak / 100,
+        max(steps - warmup, 1),
+        alpha=1.0 if section.schedule == "constant" else 0.005,
+        warmup_target=peak,
+        warmup_steps=warmup,
+    )

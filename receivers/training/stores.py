@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from receivers.training.recipe import NonNegative, OptimizerSection, Recipe, StageSection, TrainingSection
+from receivers.training.recipe import IterativeRecipe, NonNegative, StageSection, TrainingSection
 from receivers.training.task import Task
 from simulator.core.errors import ConfigError
 from simulator.core.params import Count, Integer, PositiveFloat
@@ -44,36 +44,25 @@ class TeacherSection(TrainingSection):
     passive: Count = 1
 
 
-class StoresRecipe(Recipe):
+class StoresRecipe(IterativeRecipe):
     """One training run over several data sets; a batch has the samples of one of them.
 
-    Channels are read from the stores as they are needed. The learning rate warms up linearly for ``warmup_epochs`` and
-    falls to zero along a cosine. Every ``validate_every`` epochs, and after the last, validation samples are scored.
+    Channels are read from the stores as they are needed. Every ``validate_every`` epochs, and after the last,
+    validation samples are scored.
 
     Args:
         seed: of weights, order of samples, masks.
         datasets: data sets by name or path.
         distill: teacher; null: none.
-        epochs: passes over the training samples.
-        batch_size: samples of a step.
-        learning_rate: its peak.
-        warmup_epochs: epochs of linear rise.
-        weight_decay: of AdamW.
-        optimizer: optimiser.
-        clipnorm: largest norm of the gradient.
         max_samples: training samples of a data set at most; null: all.
         validate_every: epochs between two scores.
     """
 
     datasets: Annotated[tuple[str, ...], Field(min_length=1)]
     distill: TeacherSection | None = None
-    epochs: Count = 40
     batch_size: Count = 128
     learning_rate: PositiveFloat = 5e-4
-    warmup_epochs: NonNegative = 1.0
     weight_decay: NonNegative = 0.05
-    optimizer: OptimizerSection = OptimizerSection()
-    clipnorm: PositiveFloat = 1.0
     max_samples: Count | None = None
     validate_every: Count = 1
 
@@ -123,7 +112,7 @@ class StoresTask(Task):
         from receivers.training.optimizer import build_optimizer
 
         model.compile(
-            optimizer=build_optimizer(self.recipe, stage.learning_rate, stage.epochs, self.num_steps),
+            optimizer=build_optimizer(self.recipe, stage.learning_rate, self.steps_of(stage), self.num_steps),
             jit_compile=keras.backend.backend() == "jax",
         )
         model.optimizer.build(model.trainable_variables)

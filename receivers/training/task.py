@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -71,8 +73,30 @@ class Task(ABC):
     @property
     def stages(self) -> tuple[StageSection, ...]:
         """Stages of the training; none: ``build`` gives the finished result."""
-        epochs, rate = getattr(self.recipe, "epochs", 0), getattr(self.recipe, "learning_rate", 1.0)
-        return (StageSection(epochs=epochs, learning_rate=rate),) if epochs else ()
+        recipe = self.recipe
+        if stages := getattr(recipe, "stages", ()):
+            return stages
+        if not getattr(recipe, "epochs", 0):
+            return ()
+        samples, rate = getattr(recipe, "samples", None), getattr(recipe, "learning_rate", 1.0)
+        return (StageSection(epochs=None if samples else recipe.epochs, samples=samples, learning_rate=rate),)
+
+    @cached_property
+    def plan(self) -> tuple[tuple[int, ...], ...]:
+        """Steps of every epoch, stage by stage; the last epoch of a stage that counts samples may not be whole."""
+
+        def epochs(stage: StageSection) -> tuple[int, ...]:
+            if stage.epochs is not None:
+                return (self.num_steps,) * stage.epochs
+            steps = -(-(stage.samples or 0) * self.num_steps // self.epoch_samples)
+            whole, rest = divmod(steps, self.num_steps)
+            return (self.num_steps,) * whole + (rest,) * bool(rest)
+
+        return tuple(map(epochs, self.stages))
+
+    def steps_of(self, stage: StageSection) -> int:
+        """Steps of a stage."""
+        return sum(self.plan[self.stages.index(stage)])
 
     @abstractmethod
     def build(self, folder: Path, progress: Callable[[str], None]) -> Any:
@@ -84,12 +108,12 @@ class Task(ABC):
 
     @property
     def num_steps(self) -> int:
-        """Batches of an epoch."""
+        """Batches of a whole epoch."""
         raise NotImplementedError
 
     @property
     def epoch_samples(self) -> int:
-        """Samples seen in an epoch."""
+        """Samples seen in a whole epoch."""
         return self.num_steps * getattr(self.recipe, "batch_size", 1)
 
     def start_epoch(self, model: Any, epoch: int) -> None:  # noqa: B027 - most have nothing to set
@@ -158,8 +182,14 @@ def training_facts(history: Mapping[str, Any]) -> dict[str, Any]:
             "backend": keras.backend.backend(),
             "machine": history["machine"],
             "epochs": len(epochs),
-            "samples": len(epochs) * history["plan"]["samples"],
+            "samples": _seen(epochs, **history["plan"]),
             "seconds": round(sum(e["seconds"] for e in epochs)),
             "curve": [{k: round(v, 5) for k, v in e.items()} for e in epochs],
         }
     return facts
+
+
+def _seen(epochs: Sequence[Mapping[str, float]], samples: int, whole: int, steps: Sequence[Sequence[int]]) -> int:
+    """Samples seen in these epochs, by :attr:`Task.plan`; an epoch of ``whole`` steps has ``samples``."""
+    done: Counter[int] = Counter(int(epoch["stage"]) for epoch in epochs)
+    return sum(samples * sum(steps[stage][:count]) // whole for stage, count in done.items())

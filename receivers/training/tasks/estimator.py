@@ -12,9 +12,9 @@ from pydantic import Field, model_validator
 
 from receivers.training.recipe import (
     Finite,
+    IterativeRecipe,
     NonNegative,
     OptimizerSection,
-    Recipe,
     StageSection,
     TrainingSection,
     known_plugin,
@@ -70,7 +70,7 @@ class SplitSection(TrainingSection):
     test: Count = 400
 
 
-class EstimatorRecipe(Recipe):
+class EstimatorRecipe(IterativeRecipe):
     """One training of a network that estimates the noise on the pilots of a CSI-RS.
 
     Channels are drawn when the training begins. A step has ``batch_size`` drops at an SNR each; the number of pilots
@@ -92,13 +92,6 @@ class EstimatorRecipe(Recipe):
         splits: drops of each channel.
         snr_db: range of the SNR of a drop [dB].
         lengths: pilots of a step, in turn.
-        epochs: passes over the training drops.
-        batch_size: drops of a step.
-        learning_rate: its peak.
-        warmup_epochs: epochs of linear rise.
-        weight_decay: of AdamW.
-        optimizer: optimiser.
-        clipnorm: largest norm of the gradient.
     """
 
     task: Literal["estimator"]
@@ -122,7 +115,6 @@ class EstimatorRecipe(Recipe):
     warmup_epochs: NonNegative = 0.5
     weight_decay: NonNegative = 0.0
     optimizer: OptimizerSection = OptimizerSection(name="adam")
-    clipnorm: PositiveFloat = 1.0
 
     @model_validator(mode="after")
     def _fit_together(self) -> EstimatorRecipe:
@@ -204,7 +196,7 @@ class EstimatorTask(Task):
         """Mean squared error of the noise."""
         from receivers.training.optimizer import build_optimizer
 
-        optimizer = build_optimizer(self.recipe, stage.learning_rate, stage.epochs, self.num_steps)
+        optimizer = build_optimizer(self.recipe, stage.learning_rate, self.steps_of(stage), self.num_steps)
         model.compile(optimizer, loss="mse")
         optimizer.build(model.trainable_variables)
 

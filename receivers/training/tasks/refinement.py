@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from receivers.training.recipe import Recipe, StageSection, TrainingSection, known_plugin
+from receivers.training.recipe import (
+    IterativeRecipe,
+    NonNegative,
+    OptimizerSection,
+    StageSection,
+    TrainingSection,
+    known_plugin,
+)
 from receivers.training.task import Samples, Task
 from receivers.weights.card import file_entry
 from receivers.weights.folder import TrainedRefiner, save_weights
@@ -71,10 +78,8 @@ class ClusterSection(TrainingSection):
     share: Probability = 0.2
 
 
-class RefinementRecipe(Recipe):
-    """One training of a network that refines decoded reports at the gNB.
-
-    The learning rate rises linearly, stays, and falls linearly to zero in the last ``decay`` of all steps.
+class RefinementRecipe(IterativeRecipe):
+    """One training of a network that refines decoded reports at the gNB, by default with Muon and a trapezoid.
 
     Args:
         task: this one.
@@ -83,12 +88,7 @@ class RefinementRecipe(Recipe):
         subband_size: frequency samples of a subband.
         reports: what the gNB decodes; a batch has all of them in equal parts.
         clusters: channels in addition to those of the store; null: none.
-        epochs: of ``num_steps`` batches each.
         num_steps: batches of an epoch.
-        batch_size: reports of a batch.
-        learning_rate: its peak, of Muon; biases, embedding and head learn with half of it (AdamW).
-        warmup_steps: of the learning rate.
-        decay: share of all steps in which the rate falls.
         val_samples: samples of the validation split.
         mixed: matrix products of the training in bfloat16.
         num_layers: strongest layers of a report that the link refines; all learn from the strongest.
@@ -104,8 +104,12 @@ class RefinementRecipe(Recipe):
     num_steps: Count = 400
     batch_size: Count = 256
     learning_rate: PositiveFloat = 3e-3
-    warmup_steps: Annotated[Integer, Field(ge=0)] = 100
-    decay: Probability = 0.3
+    warmup_samples: Annotated[Integer, Field(ge=0)] | None = 25_600
+    weight_decay: NonNegative = 0.0
+    optimizer: OptimizerSection = OptimizerSection(
+        name="muon", schedule="trapezoid", adam_ratio=0.5, exclude=("embedding", "head", "change")
+    )
+    clipnorm: PositiveFloat | None = None
     val_samples: Count = 500
     mixed: bool = False
     num_layers: Count = 1
@@ -211,17 +215,11 @@ class RefinementTask(Task):
             keras.config.set_dtype_policy(before)
 
     def compile(self, model: keras.Model, stage: StageSection) -> None:
-        """Muon on inner matrices, AdamW on the rest."""
-        import keras
-
+        """One minus SGCS."""
         from receivers.models.report_loss import report_loss
-        from receivers.training.schedules import Trapezoid
+        from receivers.training.optimizer import build_optimizer
 
-        recipe, steps = self.recipe, self.recipe.epochs * self.recipe.num_steps
-        rate = Trapezoid(stage.learning_rate, steps, recipe.warmup_steps, round(recipe.decay * steps))
-        optimizer = keras.optimizers.Muon(
-            rate, adam_lr_ratio=0.5, weight_decay=0.0, exclude_layers=["embedding", "head", "change"]
-        )
+        optimizer = build_optimizer(self.recipe, stage.learning_rate, self.steps_of(stage), self.num_steps)
         model.compile(optimizer, loss=report_loss(self.val[0].frame.kernel()))
         optimizer.build(model.trainable_variables)
 

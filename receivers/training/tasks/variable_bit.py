@@ -51,7 +51,7 @@ class VariableBitTask(ImageTask):
 
     def start_epoch(self, model: Any, epoch: int) -> None:
         """Temperature of the relaxation."""
-        model.bottleneck.set_progress(epoch / sum(stage.epochs for stage in self.stages))
+        model.bottleneck.set_progress(epoch / sum(map(len, self.plan)))
 
     def batches(self, epoch: int) -> Iterator[tuple[Any, ...]]:
         """Images with the lengths of their reports, and images."""
