@@ -234,8 +234,9 @@ def _row(name: str, each: Training, state: dict[str, Any]) -> dict[str, str]:
     if not files:
         return row
     history = read_json(files[-1])
-    epochs, part, plan = history["epochs"], history.get("part") or {}, history.get("plan", {})
-    steps = [count for stage in plan.get("steps", ()) for count in stage]
+    epochs, part = history["epochs"], history.get("part") or {}
+    plan = [epoch for stage in history.get("plan", ()) for epoch in stage]
+    steps = [count for count, _ in plan]
     total, made = len(steps), sum(steps[: len(epochs)]) + part.get("steps", 0)
     here = steps[len(epochs)] if len(epochs) < total else 1
     seconds = sum(e["seconds"] for e in epochs) + part.get("seconds", 0.0)
@@ -246,7 +247,8 @@ def _row(name: str, each: Training, state: dict[str, Any]) -> dict[str, str]:
     row |= {"loss": f"{last['loss']:.4f}"} if last else {}
     row |= {"val": f"{scores[-1]:.4f}"} if scores else {}
     if steps:
-        seen = plan["samples"] * made / plan["whole"]
+        now = plan[len(epochs)][1] * part.get("steps", 0) / here if len(epochs) < total else 0
+        seen = sum(samples for _, samples in plan[: len(epochs)]) + now
         row |= {"samples": f"{seen:.0f}", "samples/s": f"{seen / seconds:.0f}" if seconds else ""}
     if said == "running" and made and seconds:
         row["ETA"] = _time(seconds / made * (sum(steps) - made))

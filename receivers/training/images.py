@@ -50,8 +50,9 @@ class ImageRecipe(IterativeRecipe):
 
     ``init: pca`` starts encoder and decoder at the linear code of the same size, so that training begins where PCA
     ends; ``init: NAME`` starts at trained weights of the same architecture (the number of latents may differ).
-    Training images that need more than ``memory_gib`` are streamed from the store. ``noise_snr_db`` adds noise to the
-    encoder's input, uniform in dB between the two.
+    Training images that need more than ``memory_gib`` are streamed from the store. With ``noise_snr_db`` the encoder
+    sees images of estimates in white noise, whose SNR is drawn for each sample, uniform in dB, and learns those of the
+    true channels; these are streamed, too.
 
     ``target``: "channel" has an image for every UE antenna, "mimo" one for all antennas of a UE; "eigenvector" the
     strongest direction of every subband. ``domain`` and ``scaling`` belong to "mimo": delay taps of beams, or
@@ -72,7 +73,7 @@ class ImageRecipe(IterativeRecipe):
         restarts: warm restarts in place of one cosine; null: none.
         loss: distortion.
         link: link of the loss ``sum_rate``.
-        noise_snr_db: range of the SNR of noise at the encoder's input [dB]; null: none.
+        noise_snr_db: range of the SNR of the estimates that the encoder sees [dB]; null: the true channels.
         init: "random", "pca", or the name or folder of weights.
         stages: stages in place of ``epochs``, ``samples`` and ``learning_rate``.
         patience: epochs without a better validation score before the training stops.
@@ -117,6 +118,11 @@ class ImageRecipe(IterativeRecipe):
             raise ConfigError("distill", received, "loss mse or nmse alone")
         if self.target != "mimo" and (self.domain, self.scaling) != ("angular_delay", "per_sample"):
             raise ConfigError("domain, scaling", f"{self.domain}, {self.scaling}", "the defaults, or target mimo")
+        if self.noise_snr_db is not None:
+            if self.noise_snr_db[0] > self.noise_snr_db[1]:
+                raise ConfigError("noise_snr_db", list(self.noise_snr_db), "lowest and highest SNR")
+            if self.max_samples is not None:
+                raise ConfigError("max_samples", self.max_samples, "null with noise_snr_db, whose images are streamed")
         if self.loss == "sum_rate" and self.batch_size % self.link.num_users:
             raise ConfigError("batch_size", self.batch_size, f"a multiple of link.num_users ({self.link.num_users})")
         return self
@@ -180,8 +186,9 @@ class ImageTask(Task):
         from receivers.training.data.images import load_images
         from receivers.training.data.stream import StreamedImages
 
-        images, most = StreamedImages(self.store, "train", self.view), self.recipe.max_samples
-        if most is None and 4 * math.prod(images.shape) > self.recipe.memory_gib * 2**30:
+        most, noise = self.recipe.max_samples, self.recipe.noise_snr_db
+        images = StreamedImages(self.store, "train", self.view, noise_snr_db=noise)
+        if noise is not None or (most is None and 4 * math.prod(images.shape) > self.recipe.memory_gib * 2**30):
             return images
         return load_images(self.store, "train", self.view, most)[0]
 
@@ -238,8 +245,6 @@ class ImageTask(Task):
         """Fresh optimiser; all variables that the stage does not train are frozen."""
         import keras
 
-        from receivers.training.optimizer import build_optimizer
-
         autoencoder = model.autoencoder
         model.quantize = stage.quantize
         autoencoder.trainable = True
@@ -251,7 +256,7 @@ class ImageTask(Task):
             for network in (autoencoder.encoder, autoencoder.decoder):
                 for layer in network.layers:
                     layer.trainable = layer is autoencoder.offset
-        optimizer = build_optimizer(self.recipe, stage.learning_rate, self.steps_of(stage), self.num_steps)
+        optimizer = self.optimizer(stage)
         model.compile(
             optimizer=optimizer,
             loss=self.loss,
@@ -267,15 +272,15 @@ class ImageTask(Task):
             model.bottleneck.calibrate(model.latents(head(self.train, 4000)))
 
     def batches(self, epoch: int) -> Iterator[tuple[Any, ...]]:
-        """Images as input and target, turned by a random phase but for eigenvectors."""
+        """Images as input (of estimates, with noise) and target, turned by a random phase but for eigenvectors."""
         from receivers.training.data.images import EpochBatches
         from receivers.training.data.stream import StreamedImages
 
         recipe = self.recipe
         phase = recipe.target != "eigenvector"
         if isinstance(self.train, StreamedImages):
-            return self.train.batches(recipe.batch_size, recipe.seed, epoch, phase)
-        return iter(EpochBatches(self.train, recipe.batch_size, recipe.seed, epoch, phase))
+            return self.train.batches(self.batch_size(epoch), recipe.seed, epoch, phase)
+        return iter(EpochBatches(self.train, self.batch_size(epoch), recipe.seed, epoch, phase))
 
     def validate(self, model: TrainingModel) -> dict[str, float]:
         """Distortion, and bits under the prior, quantised as in the link."""
@@ -358,7 +363,7 @@ def build_model(
                 new.assign(old)
     layer = bottleneck(autoencoder)
     distillation = None if recipe.distill is None else _distillation(recipe, train.shape[1:])
-    return TrainingModel(autoencoder, layer, recipe.noise_snr_db, seed=recipe.seed, distillation=distillation)
+    return TrainingModel(autoencoder, layer, distillation)
 
 
 def _distillation(recipe: ImageRecipe, shape: tuple[int, ...]) -> Distillation:

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from receivers.training.averages import averaged
 from receivers.training.checkpoint import flush_denormals, load_variables, machine, read_history, save_variables
 from receivers.training.task import Task
 from receivers.training.tensorboard import TensorBoard
@@ -71,7 +72,7 @@ class _Run:
         self.state.setdefault("machine", machine())
         self.epochs, self.files = self.state["epochs"], self.state["files"]
         self.model = task.build(folder, progress)
-        self.state["plan"] = {"samples": task.epoch_samples, "whole": task.num_steps, "steps": task.plan}
+        self.state["plan"] = task.plan
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -81,19 +82,19 @@ class _Run:
     def to_the_end(self) -> tuple[Any, dict[str, Any]]:
         """All stages from where they are."""
         first = 0
-        for number, steps in enumerate(self.task.plan):
+        for number, epochs in enumerate(self.task.plan):
             part = self.state.get("part")
             reached = max([e["stage"] for e in self.epochs] + ([part["stage"]] if part else []), default=0)
             if number >= reached:
                 self._stage(number, first)
-            first += len(steps)
+            first += len(epochs)
         self._load(f"best-{len(self.task.plan) - 1}.npz", weights_only=True)
         return self.model, self.state
 
     def _stage(self, number: int, first: int) -> None:
         """One stage; ``first`` epochs belong to those before."""
         task, stage, part = self.task, self.task.stages[number], self.state.get("part")
-        steps = task.plan[number]
+        plan = task.plan[number]
         done = [e for e in self.epochs if e["stage"] == number]
         if number and not done and part is None:
             self._load(f"best-{number - 1}.npz", weights_only=True)
@@ -102,12 +103,13 @@ class _Run:
             self._load(part["file"])
         elif done:
             self._load(_name(first + len(done)))
-        while len(done) < len(steps) and not _stalled(done, task.patience):
+        while len(done) < len(plan) and not _stalled(done, task.patience):
             epoch = first + len(done)
-            entry = {"stage": number, **self._epoch(number, epoch, steps[len(done)])}
-            if (len(done) + 1) % task.validate_every == 0 or len(done) + 1 == len(steps):
+            entry = {"stage": number, **self._epoch(number, epoch, plan[len(done)].steps)}
+            if (len(done) + 1) % task.validate_every == 0 or len(done) + 1 == len(plan):
                 started = time.monotonic()
-                entry |= task.validate(self.model)
+                with averaged(self.model):
+                    entry |= task.validate(self.model)
                 entry["seconds"] = round(entry.pop("seconds") + time.monotonic() - started, 1)
             if not all(math.isfinite(value) for value in entry.values()):
                 raise StoreError(f"{self.folder}: training diverged in epoch {epoch + 1}; lower learning_rate")
@@ -117,7 +119,8 @@ class _Run:
             self._save(name)
             scored = [task.objective(e) for e in done if "val_loss" in e]
             if "val_loss" in entry and scored[-1] <= min(scored):
-                self._save(f"best-{number}.npz")
+                with averaged(self.model):
+                    self._save(f"best-{number}.npz")
             self._write(None, name)
             values = {k: v for k, v in entry.items() if k not in ("seconds", "stage")}
             self.log.scalars(epoch + 1, **values)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from simulator.core import registry
 from simulator.core.errors import ConfigError
@@ -270,7 +270,8 @@ class IterativeRecipe(Recipe):
     """What recipes of trainings in steps have.
 
     The length is stated in epochs, or in samples seen, whose last epoch may not be whole. The learning rate rises
-    linearly for ``warmup_epochs``, or ``warmup_samples``, at most half the steps, and follows ``optimizer.schedule``.
+    linearly for ``warmup_epochs``, or ``warmup_samples``, at most half the steps, and follows ``optimizer.schedule``;
+    it is that of the samples seen, also where the batch grows.
 
     Args:
         epochs: passes over the training samples.
@@ -282,6 +283,8 @@ class IterativeRecipe(Recipe):
         weight_decay: of AdamW and Muon.
         optimizer: optimiser.
         clipnorm: largest norm of the gradient; null: any.
+        ema: momentum of the moving average of weights, which is scored and kept; null: the weights as they are.
+        batch_growth: shares of the epochs after which the batch has twice the samples.
     """
 
     epochs: Count = 40
@@ -293,6 +296,15 @@ class IterativeRecipe(Recipe):
     weight_decay: NonNegative
     optimizer: OptimizerSection = OptimizerSection()
     clipnorm: PositiveFloat | None = 1.0
+    ema: Annotated[Real, Field(gt=0, lt=1)] | None = None
+    batch_growth: Annotated[tuple[Annotated[Real, Field(gt=0, lt=1)], ...], Field(max_length=8)] = ()
+
+    @field_validator("batch_growth")
+    @classmethod
+    def _rising(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
+        if list(shares) != sorted(shares):
+            raise ConfigError("batch_growth", list(shares), "shares in order")
+        return shares
 
 
 def task_of(name: object) -> type[Task]:

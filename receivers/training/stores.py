@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cache
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -93,34 +93,33 @@ class StoresTask(Task):
         """Of the recipe."""
         return self.recipe.validate_every
 
-    @cached_property
-    def samples(self) -> Any:
+    @cache  # noqa: B019 - a task lives as long as its training
+    def samples(self, batch_size: int) -> Any:
         """Batches of the training samples."""
         from receivers.training.data.sequences import PredictionBatches
 
-        return PredictionBatches(self.stores, "train", self.recipe.batch_size, self.recipe.max_samples)
+        return PredictionBatches(self.stores, "train", batch_size, self.recipe.max_samples)
 
     @property
     def num_steps(self) -> int:
         """Batches of all data sets."""
-        return len(self.samples)
+        return self.steps(self.recipe.batch_size)
+
+    def steps(self, batch_size: int) -> int:
+        """Batches of all data sets; every store fills its own."""
+        return len(self.samples(batch_size))
 
     def compile(self, model: Any, stage: StageSection) -> None:
         """Fresh optimiser."""
         import keras
 
-        from receivers.training.optimizer import build_optimizer
-
-        model.compile(
-            optimizer=build_optimizer(self.recipe, stage.learning_rate, self.steps_of(stage), self.num_steps),
-            jit_compile=keras.backend.backend() == "jax",
-        )
+        model.compile(optimizer=self.optimizer(stage), jit_compile=keras.backend.backend() == "jax")
         model.optimizer.build(model.trainable_variables)
 
     def batches(self, epoch: int) -> Iterator[tuple[Any, ...]]:
         """One data set at a time, as the model takes it."""
         rng = np.random.default_rng([self.recipe.seed, epoch, 1])
-        return ((self.prepare(x, rng),) for x in self.samples.epoch(self.recipe.seed, epoch))
+        return ((self.prepare(x, rng),) for x in self.samples(self.batch_size(epoch)).epoch(self.recipe.seed, epoch))
 
     def prepare(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Channels float32 ``[sample, slot, subcarrier, antenna, 2]`` of a batch to the input of the model."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -37,6 +37,18 @@ class Samples:
     bounds: tuple[float, float] = (math.nan, math.nan)
     digits: int = 3
     counted: bool = False
+
+
+class Epoch(NamedTuple):
+    """Length of an epoch.
+
+    Args:
+        steps: batches.
+        samples: samples seen.
+    """
+
+    steps: int
+    samples: int
 
 
 class Task(ABC):
@@ -82,21 +94,43 @@ class Task(ABC):
         return (StageSection(epochs=None if samples else recipe.epochs, samples=samples, learning_rate=rate),)
 
     @cached_property
-    def plan(self) -> tuple[tuple[int, ...], ...]:
-        """Steps of every epoch, stage by stage; the last epoch of a stage that counts samples may not be whole."""
+    def plan(self) -> tuple[tuple[Epoch, ...], ...]:
+        """Every epoch, stage by stage; the last one of a stage that counts samples may not be whole."""
+        found: list[tuple[Epoch, ...]] = []
+        for left in self._samples:
+            epochs = []
+            while left > 0:
+                steps = self.steps(self.batch_size(sum(map(len, found)) + len(epochs)))
+                seen = min(left, self.epoch_samples)
+                epochs.append(Epoch(-(-seen * steps // self.epoch_samples), seen))
+                left -= seen
+            found.append(tuple(epochs))
+        return tuple(found)
 
-        def epochs(stage: StageSection) -> tuple[int, ...]:
-            if stage.epochs is not None:
-                return (self.num_steps,) * stage.epochs
-            steps = -(-(stage.samples or 0) * self.num_steps // self.epoch_samples)
-            whole, rest = divmod(steps, self.num_steps)
-            return (self.num_steps,) * whole + (rest,) * bool(rest)
+    @property
+    def _samples(self) -> list[int]:
+        """Samples seen in each stage."""
+        return [(stage.epochs or 0) * self.epoch_samples or stage.samples or 0 for stage in self.stages]
 
-        return tuple(map(epochs, self.stages))
+    def batch_size(self, epoch: int) -> int:
+        """Samples of a step in an epoch, which is counted over all stages from 0."""
+        shares = getattr(self.recipe, "batch_growth", ())
+        epochs = sum(-(-samples // self.epoch_samples) for samples in self._samples)
+        return getattr(self.recipe, "batch_size", 1) * 2 ** sum(epoch >= share * epochs for share in shares)
 
-    def steps_of(self, stage: StageSection) -> int:
-        """Steps of a stage."""
-        return sum(self.plan[self.stages.index(stage)])
+    def steps(self, batch_size: int) -> int:
+        """Batches of a whole epoch, of any size."""
+        return self.num_steps * getattr(self.recipe, "batch_size", 1) // batch_size
+
+    def optimizer(self, stage: StageSection) -> Any:
+        """Fresh optimiser of the recipe for a stage."""
+        from receivers.training.optimizer import build_optimizer
+
+        number = self.stages.index(stage)
+        first, steps = sum(map(len, self.plan[:number])), [epoch.steps for epoch in self.plan[number]]
+        base = self.recipe.batch_size
+        sizes = [self.batch_size(first + index) // base for index in range(len(steps))]
+        return build_optimizer(self.recipe, stage.learning_rate, steps, self.num_steps, sizes)
 
     @abstractmethod
     def build(self, folder: Path, progress: Callable[[str], None]) -> Any:
@@ -182,14 +216,14 @@ def training_facts(history: Mapping[str, Any]) -> dict[str, Any]:
             "backend": keras.backend.backend(),
             "machine": history["machine"],
             "epochs": len(epochs),
-            "samples": _seen(epochs, **history["plan"]),
+            "samples": _seen(epochs, history["plan"]),
             "seconds": round(sum(e["seconds"] for e in epochs)),
             "curve": [{k: round(v, 5) for k, v in e.items()} for e in epochs],
         }
     return facts
 
 
-def _seen(epochs: Sequence[Mapping[str, float]], samples: int, whole: int, steps: Sequence[Sequence[int]]) -> int:
-    """Samples seen in these epochs, by :attr:`Task.plan`; an epoch of ``whole`` steps has ``samples``."""
+def _seen(epochs: Sequence[Mapping[str, float]], plan: Sequence[Sequence[Sequence[int]]]) -> int:
+    """Samples seen in these epochs, by :attr:`Task.plan`."""
     done: Counter[int] = Counter(int(epoch["stage"]) for epoch in epochs)
-    return sum(samples * sum(steps[stage][:count]) // whole for stage, count in done.items())
+    return sum(samples for stage, count in done.items() for _, samples in plan[stage][:count])

@@ -194,17 +194,16 @@ class EstimatorTask(Task):
 
     def compile(self, model: keras.Model, stage: StageSection) -> None:
         """Mean squared error of the noise."""
-        from receivers.training.optimizer import build_optimizer
-
-        optimizer = build_optimizer(self.recipe, stage.learning_rate, self.steps_of(stage), self.num_steps)
+        optimizer = self.optimizer(stage)
         model.compile(optimizer, loss="mse")
         optimizer.build(model.trainable_variables)
 
     def batches(self, epoch: int) -> Iterator[tuple[Any, ...]]:
         """Pilots and facts, and the noise."""
-        recipe, steps = self.recipe, self.num_steps
+        recipe, size = self.recipe, self.batch_size(epoch)
+        steps = self.steps(size)
         rng = np.random.default_rng([recipe.seed, epoch])
-        order = rng.permutation(len(self.train))[: steps * recipe.batch_size]
+        order = rng.permutation(len(self.train))[: steps * size]
         for step, index in enumerate(np.split(order, steps)):
             length = recipe.lengths[step % len(recipe.lengths)]
             first = rng.integers(recipe.num_pilots - length + 1)

@@ -217,9 +217,8 @@ class RefinementTask(Task):
     def compile(self, model: keras.Model, stage: StageSection) -> None:
         """One minus SGCS."""
         from receivers.models.report_loss import report_loss
-        from receivers.training.optimizer import build_optimizer
 
-        optimizer = build_optimizer(self.recipe, stage.learning_rate, self.steps_of(stage), self.num_steps)
+        optimizer = self.optimizer(stage)
         model.compile(optimizer, loss=report_loss(self.val[0].frame.kernel()))
         optimizer.build(model.trainable_variables)
 
@@ -232,10 +231,11 @@ class RefinementTask(Task):
         """Tokens and directions."""
         from receivers.training.data.reports import report_batch
 
-        wide = round(self.recipe.batch_size * self.recipe.clusters.share) if self.recipe.clusters is not None else 0
+        size = self.batch_size(epoch)
+        wide = round(size * self.recipe.clusters.share) if self.recipe.clusters is not None else 0
         rng = np.random.default_rng([self.recipe.seed, epoch])
-        for _ in range(self.recipe.num_steps):
-            parts = [(self.train, self.recipe.batch_size - wide), (self.clusters, wide)]
+        for _ in range(self.steps(size)):
+            parts = [(self.train, size - wide), (self.clusters, wide)]
             parts = [report_batch(sets, rng, size) for sets, size in parts if size]
             yield tuple(np.concatenate(values) for values in zip(*parts, strict=True))
 
