@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from benchmarks.claim import claimed, training_inputs
 from benchmarks.data_sets import is_data_set
 from benchmarks.doubling import DECIBEL, doubling_test, write_samples
+from benchmarks.fresh import FreshChannels
 from benchmarks.intervals import half_width_of
 from benchmarks.saved import save_figure
 from receivers.training.loop import run
@@ -65,7 +67,10 @@ def train(
             f"a store of the data set {wanted}" if len(names) == 1 else f"stores of {wanted}",
         )
     task = task_of(recipe.task)(recipe, stores, unseen)
-    with claimed(folder, training_inputs(recipe, dict(zip(names, stores, strict=True)))):
+    with ExitStack() as stack:
+        if samples := getattr(recipe, "fresh_samples", None):
+            task.fresh = stack.enter_context(FreshChannels(stores[0], recipe.seed, samples))
+        stack.enter_context(claimed(folder, training_inputs(recipe, dict(zip(names, stores, strict=True)))))
         return _finished(task, folder) or _train(task, folder, progress, seconds)
 
 

@@ -78,6 +78,7 @@ class ImageRecipe(IterativeRecipe):
         stages: stages in place of ``epochs``, ``samples`` and ``learning_rate``.
         patience: epochs without a better validation score before the training stops.
         max_samples: training samples at most; null: all.
+        fresh_samples: stored samples that every epoch draws anew from the recipe of the data set; null: those stored.
         memory_gib: memory for training images; more are streamed [GiB].
     """
 
@@ -102,6 +103,7 @@ class ImageRecipe(IterativeRecipe):
     weight_decay: NonNegative = 1e-4
     patience: Count = 8
     max_samples: Count | None = None
+    fresh_samples: Count | None = None
     memory_gib: PositiveFloat = 6.0
 
     @model_validator(mode="after")
@@ -121,8 +123,8 @@ class ImageRecipe(IterativeRecipe):
         if self.noise_snr_db is not None:
             if self.noise_snr_db[0] > self.noise_snr_db[1]:
                 raise ConfigError("noise_snr_db", list(self.noise_snr_db), "lowest and highest SNR")
-            if self.max_samples is not None:
-                raise ConfigError("max_samples", self.max_samples, "null with noise_snr_db, whose images are streamed")
+        if self.max_samples is not None and (self.noise_snr_db or self.fresh_samples):
+            raise ConfigError("max_samples", self.max_samples, "null with noise_snr_db or fresh_samples")
         if self.loss == "sum_rate" and self.batch_size % self.link.num_users:
             raise ConfigError("batch_size", self.batch_size, f"a multiple of link.num_users ({self.link.num_users})")
         return self
@@ -186,9 +188,16 @@ class ImageTask(Task):
         from receivers.training.data.images import load_images
         from receivers.training.data.stream import StreamedImages
 
-        most, noise = self.recipe.max_samples, self.recipe.noise_snr_db
-        images = StreamedImages(self.store, "train", self.view, noise_snr_db=noise)
-        if noise is not None or (most is None and 4 * math.prod(images.shape) > self.recipe.memory_gib * 2**30):
+        most, noise, fresh = self.recipe.max_samples, self.recipe.noise_snr_db, self.recipe.fresh_samples
+        draw = (lambda epoch: self.fresh(epoch)) if fresh else None  # set before the first epoch
+        images = StreamedImages(
+            self.store, "train", self.view, noise_snr_db=noise, fresh=draw, fresh_samples=fresh or 0
+        )
+        if (
+            noise is not None
+            or fresh
+            or (most is None and 4 * math.prod(images.shape) > self.recipe.memory_gib * 2**30)
+        ):
             return images
         return load_images(self.store, "train", self.view, most)[0]
 

@@ -72,6 +72,7 @@ class Task(ABC):
     curve: ClassVar[tuple[str, ...]] = ("loss", "val_loss")  # what the learning curve shows, where it is there
     by_batch: ClassVar[bool] = False  # shapes or tasks differ from batch to batch: compiled steps for each
     patience: float = math.inf  # scores without a better one before a stage ends
+    fresh: Callable[[int], Iterator[np.ndarray]]  # channels of an epoch that is drawn anew; set by the front end
     validate_every: int = 1  # epochs between two scores; the last epoch of a stage has one, too
 
     def __init__(self, recipe: Any, stores: Sequence[ChannelStore] = (), unseen: Sequence[ChannelStore] = ()):

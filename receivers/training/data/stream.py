@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,8 @@ class StreamedImages:
         buffer_images: images of the buffer.
         noise_snr_db: inputs are images of the channels in white noise, of an SNR between the two [dB] that is drawn for
             each sample; None: inputs are the targets.
+        fresh: draws the channels of an epoch, block by block, in place of the split; None: those of the split.
+        fresh_samples: samples of such an epoch.
     """
 
     def __init__(
@@ -37,10 +39,12 @@ class StreamedImages:
         view: ImageView,
         buffer_images: int = 16384,
         noise_snr_db: tuple[float, float] | None = None,
+        fresh: Callable[[int], Iterable[np.ndarray]] | None = None,
+        fresh_samples: int = 0,
     ):
         self._store, self._split, self._view, self._buffer = store, split, view, buffer_images
-        self._noise = noise_snr_db
-        self.shape = (store.num_samples(split) * view.per_entry, *view.shape)
+        self._noise, self._fresh = noise_snr_db, fresh
+        self.shape = ((fresh_samples or store.num_samples(split)) * view.per_entry, *view.shape)
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -77,11 +81,15 @@ class StreamedImages:
         return (1 if self._noise is None else 2, *self.shape[1:])
 
     def _shuffled(self, rng: np.random.Generator, key: list[int]) -> Iterator[np.ndarray]:
-        pieces = self._store.slices(self._split, _ROWS)
-        order = rng.permutation(len(pieces))
+        blocks: Iterable[tuple[int, np.ndarray]]
+        if self._fresh is None:
+            pieces = self._store.slices(self._split, _ROWS)
+            blocks = ((int(i), self._channels(pieces[i])) for i in rng.permutation(len(pieces)))
+        else:
+            blocks = enumerate(self._fresh(key[1]))
         buffer: np.ndarray = np.empty((min(self._buffer, len(self)), *self._item), np.float32)
         filled = 0
-        for images in _ahead(self._images(self._channels(pieces[i]), [*key, int(i)]) for i in order):
+        for images in _ahead(self._images(h, [*key, number]) for number, h in blocks):
             room = min(len(images), len(buffer) - filled)
             buffer[filled : filled + room] = images[:room]
             filled += room
