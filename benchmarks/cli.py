@@ -102,7 +102,9 @@ def check(file: File, drops: Drops = None, set_: Overrides = None) -> None:
 
 @app.command(name="list")
 def list_(
-    kind: Annotated[str | None, typer.Argument(help="One kind only, e.g. feedback, presets, zoo.")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(help="One kind only, e.g. feedback, presets; zoo with doubling tests.")
+    ] = None,
     cost: Annotated[bool, typer.Option("--cost", help="Parameters and MACs of every model.")] = False,
 ) -> None:
     """Known plug-ins, presets, data sets and weights."""
@@ -126,6 +128,11 @@ def list_(
     }
     if kind is not None and kind not in (*registry.KINDS, *shipped):
         raise ConfigError("kind", kind, ", ".join((*registry.KINDS, *shipped)))
+    if kind == "zoo":
+        from benchmarks.doubling import zoo_table
+
+        typer.echo(zoo_table())
+        return
     for name in (*registry.KINDS, *shipped):
         if kind in (None, name):
             known = shipped[name] if name in shipped else registry.names(name)
@@ -154,6 +161,14 @@ def train(
         float | None, typer.Option(min=0, help="Pause after this wall time; the same command goes on.")
     ] = None,
     set_: Overrides = None,
+    double: Annotated[
+        bool,
+        typer.Option("--double", help="Doubling test: train with twice the samples seen, too; the card says the gain."),
+    ] = False,
+    half: Annotated[
+        Path | None,
+        typer.Option(help="With --double: folder of the plain training, finished or not.", show_default="OUT/half"),
+    ] = None,
     queue: Annotated[
         Path | None, typer.Option(help="YAML file of many trainings, run in order; the same command goes on.")
     ] = None,
@@ -161,13 +176,15 @@ def train(
 ) -> None:
     """Train a model or make a codebook, resumable. The folder serves as `weights:` (`path:`) of a scenario."""
     if queue is not None or status is not None or file is None:
-        _queue(queue, status, [file, store, out, backend, minutes, set_])
+        _queue(queue, status, [file, store, out, backend, minutes, set_, double, half])
         return
     from receivers.training.recipe import parse_training
     from scenarios.load import apply_override, find_file, load_mapping
     from simulator.core.errors import ConfigError
     from simulator.core.extras import need
 
+    if half is not None and not double:
+        raise ConfigError("--half", half, "with --double")
     if backend is not None:
         if backend not in ("tensorflow", "jax", "torch"):
             raise ConfigError("--backend", backend, "tensorflow, jax, torch")
@@ -178,7 +195,9 @@ def train(
         apply_override(data, assignment)
     recipe = parse_training(data)
     stores = _stores(list(recipe.data.values()), store)
+    from benchmarks.doubling import told
     from benchmarks.train import train as run_training
+    from benchmarks.train import train_doubled
     from receivers.training.loop import PausedError
 
     before, seconds = None, float("inf") if minutes is None else 60 * minutes
@@ -188,12 +207,18 @@ def train(
             variant = variant.model_copy(update={"init": str(before)})
         try:
             with nothing_left(folder):
-                card = run_training(variant, stores, folder, typer.echo, seconds=seconds)
+                if double:
+                    plain = half / variant.name if half and variant is not recipe else half
+                    card = train_doubled(variant, stores, folder, typer.echo, half=plain, seconds=seconds)
+                else:
+                    card = run_training(variant, stores, folder, typer.echo, seconds=seconds)
         except PausedError as pause:
             typer.echo(f"{pause}; the same command goes on")
             return
         for line in _scores(card.get("test", {})):
             typer.echo(f"test, {line}")
+        if found := card.get("converged"):
+            typer.echo(f"doubling test, {found['metric']}: {found['half']} to {found['full']}, {told(card)}")
         typer.echo(f"{card.get('kind', 'weights')} and card: {folder}")
         before = folder
 

@@ -98,7 +98,7 @@ def _finish(
         path = folder / f"{split}-{index:05d}.h5"
         found = sha256(path) if path.exists() else None
         if found is None or (noted and finished.get(path.name) != found):
-            write_shard(path, *_draw(recipe, sources, scale, split, index, count))
+            write_shard(path, *draw_shard(recipe, sources, scale, split, index, count))
             found = sha256(path)
         if finished.get(path.name) != found:
             finished[path.name] = found
@@ -152,7 +152,7 @@ def _mean_power(recipe: DatasetRecipe) -> MeanPower:
     return mixed(powers, [part.weight for part in recipe.parts])
 
 
-def _draw(
+def draw_shard(
     recipe: DatasetRecipe,
     sources: dict[int, ChannelSource],
     scale: float | None,

@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.build import channel_name, check_parts, payloads_of
+from benchmarks.doubling import untested
 from benchmarks.duration import precoding_seconds, say_if_long
 from benchmarks.engines import check_engine, make_engine, run_units
 from benchmarks.memory import block_drops, chunk_drops, drop_bytes, fitting_workers
@@ -337,7 +338,7 @@ def write_manifest(
         powers = {point.key: mean_power(point.scenario.channel, point.scenario.geometry) for point in points}
         for text in dict.fromkeys(power.text for power in powers.values()):
             notes.append(f"E|h|^2 of the channel before the common factor: {text}; known for all seeds and SNRs alike.")
-    notes += _repeats(points, totals)
+    notes += _repeats(points, totals) + untested(everything_read(points))
     drops = sorted({total.drops for total in totals})
     manifest = {
         "name": scenario.name,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from benchmarks.claim import claimed, training_inputs
 from benchmarks.data_sets import is_data_set
+from benchmarks.doubling import DECIBEL, doubling_test, write_samples
+from benchmarks.fresh import FreshChannels
 from benchmarks.intervals import half_width_of
 from benchmarks.saved import save_figure
 from receivers.training.loop import run
@@ -19,9 +23,6 @@ from simulator.core.errors import ConfigError
 from simulator.core.readers import read_json
 from simulator.core.units import lin_to_db
 from simulator.data.store import ChannelStore
-
-# Slope of 10 log10 at 1.
-_DECIBEL = 10 / math.log(10)
 
 
 def train(
@@ -66,8 +67,48 @@ def train(
             f"a store of the data set {wanted}" if len(names) == 1 else f"stores of {wanted}",
         )
     task = task_of(recipe.task)(recipe, stores, unseen)
-    with claimed(folder, training_inputs(recipe, dict(zip(names, stores, strict=True)))):
+    with ExitStack() as stack:
+        if samples := getattr(recipe, "fresh_samples", None):
+            task.fresh = stack.enter_context(FreshChannels(stores[0], recipe.seed, samples))
+        stack.enter_context(claimed(folder, training_inputs(recipe, dict(zip(names, stores, strict=True)))))
         return _finished(task, folder) or _train(task, folder, progress, seconds)
+
+
+def train_doubled(
+    recipe: Recipe,
+    stores: ChannelStore | Sequence[ChannelStore],
+    folder: Path,
+    progress: Any = print,
+    unseen: Sequence[ChannelStore] = (),
+    *,
+    half: Path | None = None,
+    seconds: float = math.inf,
+) -> dict[str, Any]:
+    """The doubling test: train a recipe, train it with twice the samples seen, compare on the test samples.
+
+    Args:
+        recipe: of a task that trains in epochs.
+        stores: as of :func:`train`.
+        folder: of the weights that saw twice the samples of the recipe.
+        progress: receives lines.
+        unseen: as of :func:`train`.
+        half: folder of the plain recipe, finished or not; default: ``half`` in the folder.
+        seconds: wall time of this call, at most [s].
+
+    Returns:
+        the card, with its section ``converged``.
+
+    Raises:
+        ConfigError: as :func:`train`, or a task without epochs.
+        StoreError: as :func:`train`; or a finished half without scores of its test samples.
+        PausedError: after ``seconds``; the same call goes on.
+    """
+    half, full, end = half or folder / "half", recipe.doubled(), time.monotonic() + seconds
+    train(recipe, stores, half, progress, unseen, seconds=seconds)
+    card = train(full, stores, folder, progress, unseen, seconds=max(end - time.monotonic(), 0.0))
+    if "converged" not in card:
+        card = write_card(folder, {**card, "converged": doubling_test(half, folder)})
+    return card
 
 
 def _finished(task: Task, folder: Path) -> dict[str, Any] | None:
@@ -83,6 +124,8 @@ def _train(task: Task, folder: Path, progress: Any, seconds: float) -> dict[str,
         save_figure(_learning_curve(task, epochs), folder / "learning_curve.png", dpi=120)
     card = task.card(model, history, folder)
     scores = summary(task.score(model, folder))
+    if (samples := task.test_samples(model, folder)) is not None:
+        write_samples(folder, samples)
     return write_card(folder, {**card, "test": scores}) if scores else card
 
 
@@ -108,7 +151,7 @@ def score(samples: Samples) -> dict[str, float]:
     """Mean, in dB where the metric says so, and its 95 % half-width; the number of samples where it is asked for."""
     mean, half = float(samples.values.mean()), half_width_of(samples.values, samples.bounds)
     if samples.metric.endswith("_db"):
-        mean, half = lin_to_db(mean), _DECIBEL * half / mean
+        mean, half = lin_to_db(mean), DECIBEL * half / mean
     found = {samples.metric: round(mean, samples.digits), "ci95": round(half, samples.digits)}
     return {**found, "num_samples": len(samples.values)} if samples.counted else found
 

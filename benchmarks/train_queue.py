@@ -38,6 +38,8 @@ class Training(BaseModel):
         backend: of Keras; none: ``KERAS_BACKEND``, or tensorflow.
         store: channel store, or the folder of several.
         out: folder of checkpoints, weights and card; none: ``checkpoints/NAME``.
+        double: doubling test: train with twice the samples seen, too.
+        half: with ``double``, folder of the plain training; none: ``half`` in ``out``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -48,6 +50,8 @@ class Training(BaseModel):
     backend: Literal["tensorflow", "jax", "torch"] | None = None
     store: str | None = None
     out: str | None = None
+    double: bool = False
+    half: str | None = None
 
     @property
     def overrides(self) -> list[str]:
@@ -64,7 +68,12 @@ class Training(BaseModel):
         data = load_mapping(find_file(self.recipe, "training/recipes", room="receivers"))
         for assignment in self.overrides:
             apply_override(data, assignment)
-        return parse_training(data)
+        recipe = parse_training(data)
+        if self.half is not None and not self.double:
+            raise ConfigError("half", self.half, "with double: true")
+        if self.double:
+            recipe.doubled()
+        return recipe
 
 
 class Queue(BaseModel):
@@ -155,6 +164,8 @@ class _Runner:
         command += [part for text in each.overrides for part in ("--set", text)]
         command += ["--backend", each.backend] if each.backend else []
         command += ["--store", each.store] if each.store else []
+        command += ["--double"] if each.double else []
+        command += ["--half", each.half] if each.half else []
         parent = os.getpid()
         with ExitStack() as stack:
             log = stack.enter_context((self.folder / f"{name}.log").open("wb"))
@@ -223,21 +234,24 @@ def _row(name: str, each: Training, state: dict[str, Any]) -> dict[str, str]:
     if not files:
         return row
     history = read_json(files[-1])
-    epochs, part, plan = history["epochs"], history.get("part") or {}, history.get("plan", {})
-    steps, total = plan.get("steps", 0), plan.get("epochs", 0)
-    ahead = part.get("steps", 0) / steps if steps else 0.0
+    epochs, part = history["epochs"], history.get("part") or {}
+    plan = [epoch for stage in history.get("plan", ()) for epoch in stage]
+    steps = [count for count, _ in plan]
+    total, made = len(steps), sum(steps[: len(epochs)]) + part.get("steps", 0)
+    here = steps[len(epochs)] if len(epochs) < total else 1
     seconds = sum(e["seconds"] for e in epochs) + part.get("seconds", 0.0)
-    done, batch = len(epochs) + ahead, plan.get("batch", 0)
+    done = len(epochs) + part.get("steps", 0) / here
     last = part or (epochs[-1] if epochs else {})
     scores = [e["val_loss"] for e in epochs if "val_loss" in e]
     row |= {"epoch": f"{done:.2f}/{total}", "saved": _time(time.time() - files[-1].stat().st_mtime)}
     row |= {"loss": f"{last['loss']:.4f}"} if last else {}
     row |= {"val": f"{scores[-1]:.4f}"} if scores else {}
-    if batch:
-        seen = done * steps * batch
+    if steps:
+        now = plan[len(epochs)][1] * part.get("steps", 0) / here if len(epochs) < total else 0
+        seen = sum(samples for _, samples in plan[: len(epochs)]) + now
         row |= {"samples": f"{seen:.0f}", "samples/s": f"{seen / seconds:.0f}" if seconds else ""}
-    if said == "running" and done and seconds:
-        row["ETA"] = _time(seconds / done * (total - done))
+    if said == "running" and made and seconds:
+        row["ETA"] = _time(seconds / made * (sum(steps) - made))
     return row
 
 

@@ -55,7 +55,7 @@ class BeamTransformer(keras.Model):
         for layer in self.stack:
             x = layer(x, training=training)
         body = ops.reshape(tokens[..., : 6 * TAPS], (*ops.shape(tokens)[:2], 2 * TAPS, 3))[..., :2]
-        return ops.reshape(body, (*ops.shape(tokens)[:2], 4 * TAPS)) + self.head(self.norm(x))
+        return ops.reshape(body, (*ops.shape(tokens)[:2], 4 * TAPS)) + ops.cast(self.head(self.norm(x)), "float32")
 
     def get_config(self) -> dict[str, int]:
         """Constructor arguments."""

@@ -141,6 +141,31 @@ def codec_scores(
     return scores
 
 
+def codec_samples(folder: Path, test: np.ndarray, recipe: Any, loss: Any) -> Samples:
+    """Distortion of images after the range-coded default report: NMSE, SGCS by subband, or the rate of the link's loss.
+
+    With a rate term ``weight * bits`` is added: then longer reports with a smaller error are not taken as better.
+    """
+    from keras import ops
+
+    from receivers.feedback.latents import LatentCodec
+    from receivers.weights.folder import TrainedModel
+
+    trained = TrainedModel(str(folder), alone=True)
+    codec = LatentCodec(trained, trained.codec.quantizer, trained.codec.bits, "range", "latent", "shipped", 1)
+    if recipe.loss == "sum_rate":
+        test = test[: len(test) // recipe.link.num_users * recipe.link.num_users]
+    coded, num_bits = codec.encode(trained.encode(test))
+    x_hat = trained.decode(codec.decode(coded, num_bits)[0])
+    rate = recipe.rate.weight[0] * num_bits if recipe.rate else 0.0
+    if recipe.loss == "sum_rate":
+        return Samples(-np.float64(ops.convert_to_numpy(loss(test, x_hat))) - rate, "sum_rate_bpshz", digits=4)
+    if recipe.target == "eigenvector":
+        found = similarity_samples(test, x_hat)
+        return Samples(found.values - rate, found.metric, digits=4)
+    return Samples(image_error(test, x_hat) + rate, "objective_db" if recipe.rate else "nmse_db", digits=4)
+
+
 def klt_score(klt: Any, test: np.ndarray, bits: float) -> dict[str, Any]:
     """Score of :func:`klt_code`."""
     x_hat, num_bits = klt_code(klt, test, bits)

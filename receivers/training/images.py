@@ -15,10 +15,10 @@ from pydantic import model_validator
 from receivers.training.recipe import (
     DistillSection,
     Finite,
+    IterativeRecipe,
     LinkSection,
     ModelSection,
     NonNegative,
-    OptimizerSection,
     QuantizerSection,
     RateSection,
     Recipe,
@@ -45,14 +45,14 @@ _PRIOR_STEPS = 400
 MOST_FITTED, MOST_TABLED = 50_000, 30_000
 
 
-class ImageRecipe(Recipe):
+class ImageRecipe(IterativeRecipe):
     """One training of an encoder and a decoder of images.
 
     ``init: pca`` starts encoder and decoder at the linear code of the same size, so that training begins where PCA
     ends; ``init: NAME`` starts at trained weights of the same architecture (the number of latents may differ).
-    Training images that need more than ``memory_gib`` are streamed from the store. The learning rate warms up linearly
-    for ``warmup_epochs`` and falls to zero along a cosine. ``noise_snr_db`` adds noise to the encoder's input, uniform
-    in dB between the two.
+    Training images that need more than ``memory_gib`` are streamed from the store. With ``noise_snr_db`` the encoder
+    sees images of estimates in white noise, whose SNR is drawn for each sample, uniform in dB, and learns those of the
+    true channels; these are streamed, too.
 
     ``target``: "channel" has an image for every UE antenna, "mimo" one for all antennas of a UE; "eigenvector" the
     strongest direction of every subband. ``domain`` and ``scaling`` belong to "mimo": delay taps of beams, or
@@ -73,18 +73,12 @@ class ImageRecipe(Recipe):
         restarts: warm restarts in place of one cosine; null: none.
         loss: distortion.
         link: link of the loss ``sum_rate``.
-        noise_snr_db: range of the SNR of noise at the encoder's input [dB]; null: none.
+        noise_snr_db: range of the SNR of the estimates that the encoder sees [dB]; null: the true channels.
         init: "random", "pca", or the name or folder of weights.
-        epochs: passes over the training samples.
-        stages: stages in place of ``epochs`` and ``learning_rate``.
-        batch_size: samples of a step.
-        learning_rate: its peak.
-        warmup_epochs: epochs of linear rise.
-        weight_decay: of AdamW.
-        optimizer: optimiser.
-        clipnorm: largest norm of the gradient.
+        stages: stages in place of ``epochs``, ``samples`` and ``learning_rate``.
         patience: epochs without a better validation score before the training stops.
         max_samples: training samples at most; null: all.
+        fresh_samples: stored samples that every epoch draws anew from the recipe of the data set; null: those stored.
         memory_gib: memory for training images; more are streamed [GiB].
     """
 
@@ -103,16 +97,13 @@ class ImageRecipe(Recipe):
     link: LinkSection = LinkSection()
     noise_snr_db: tuple[Finite, Finite] | None = None
     init: str = "random"
-    epochs: Count = 40
     stages: tuple[StageSection, ...] = ()
     batch_size: Count = 200
     learning_rate: PositiveFloat = 2e-3
-    warmup_epochs: NonNegative = 1.0
     weight_decay: NonNegative = 1e-4
-    optimizer: OptimizerSection = OptimizerSection()
-    clipnorm: PositiveFloat = 1.0
     patience: Count = 8
     max_samples: Count | None = None
+    fresh_samples: Count | None = None
     memory_gib: PositiveFloat = 6.0
 
     @model_validator(mode="after")
@@ -129,6 +120,11 @@ class ImageRecipe(Recipe):
             raise ConfigError("distill", received, "loss mse or nmse alone")
         if self.target != "mimo" and (self.domain, self.scaling) != ("angular_delay", "per_sample"):
             raise ConfigError("domain, scaling", f"{self.domain}, {self.scaling}", "the defaults, or target mimo")
+        if self.noise_snr_db is not None:
+            if self.noise_snr_db[0] > self.noise_snr_db[1]:
+                raise ConfigError("noise_snr_db", list(self.noise_snr_db), "lowest and highest SNR")
+        if self.max_samples is not None and (self.noise_snr_db or self.fresh_samples):
+            raise ConfigError("max_samples", self.max_samples, "null with noise_snr_db or fresh_samples")
         if self.loss == "sum_rate" and self.batch_size % self.link.num_users:
             raise ConfigError("batch_size", self.batch_size, f"a multiple of link.num_users ({self.link.num_users})")
         return self
@@ -137,11 +133,6 @@ class ImageRecipe(Recipe):
     def data(self) -> dict[str, str]:
         """Its data set."""
         return {self.dataset: self.dataset}
-
-    @property
-    def schedule(self) -> tuple[StageSection, ...]:
-        """Stages of the run; a run without stages is one."""
-        return self.stages or (StageSection(epochs=self.epochs, learning_rate=self.learning_rate),)
 
     def variants(self) -> list[Recipe]:
         """One recipe for each rate weight, in order, named ``<name>-l<weight>``; this one where there is one weight."""
@@ -183,11 +174,6 @@ class ImageTask(Task):
         """Of the recipe."""
         return self.recipe.patience
 
-    @property
-    def stages(self) -> tuple[StageSection, ...]:
-        """Of the recipe."""
-        return self.recipe.schedule
-
     @cached_property
     def view(self) -> Any:
         """Images of the recipe."""
@@ -202,8 +188,16 @@ class ImageTask(Task):
         from receivers.training.data.images import load_images
         from receivers.training.data.stream import StreamedImages
 
-        images, most = StreamedImages(self.store, "train", self.view), self.recipe.max_samples
-        if most is None and 4 * math.prod(images.shape) > self.recipe.memory_gib * 2**30:
+        most, noise, fresh = self.recipe.max_samples, self.recipe.noise_snr_db, self.recipe.fresh_samples
+        draw = (lambda epoch: self.fresh(epoch)) if fresh else None  # set before the first epoch
+        images = StreamedImages(
+            self.store, "train", self.view, noise_snr_db=noise, fresh=draw, fresh_samples=fresh or 0
+        )
+        if (
+            noise is not None
+            or fresh
+            or (most is None and 4 * math.prod(images.shape) > self.recipe.memory_gib * 2**30)
+        ):
             return images
         return load_images(self.store, "train", self.view, most)[0]
 
@@ -260,8 +254,6 @@ class ImageTask(Task):
         """Fresh optimiser; all variables that the stage does not train are frozen."""
         import keras
 
-        from receivers.training.optimizer import build_optimizer
-
         autoencoder = model.autoencoder
         model.quantize = stage.quantize
         autoencoder.trainable = True
@@ -273,9 +265,7 @@ class ImageTask(Task):
             for network in (autoencoder.encoder, autoencoder.decoder):
                 for layer in network.layers:
                     layer.trainable = layer is autoencoder.offset
-        optimizer = build_optimizer(
-            self.recipe, stage.learning_rate, stage.epochs, self.num_steps, self.recipe.restarts
-        )
+        optimizer = self.optimizer(stage)
         model.compile(
             optimizer=optimizer,
             loss=self.loss,
@@ -291,15 +281,15 @@ class ImageTask(Task):
             model.bottleneck.calibrate(model.latents(head(self.train, 4000)))
 
     def batches(self, epoch: int) -> Iterator[tuple[Any, ...]]:
-        """Images as input and target, turned by a random phase but for eigenvectors."""
+        """Images as input (of estimates, with noise) and target, turned by a random phase but for eigenvectors."""
         from receivers.training.data.images import EpochBatches
         from receivers.training.data.stream import StreamedImages
 
         recipe = self.recipe
         phase = recipe.target != "eigenvector"
         if isinstance(self.train, StreamedImages):
-            return self.train.batches(recipe.batch_size, recipe.seed, epoch, phase)
-        return iter(EpochBatches(self.train, recipe.batch_size, recipe.seed, epoch, phase))
+            return self.train.batches(self.batch_size(epoch), recipe.seed, epoch, phase)
+        return iter(EpochBatches(self.train, self.batch_size(epoch), recipe.seed, epoch, phase))
 
     def validate(self, model: TrainingModel) -> dict[str, float]:
         """Distortion, and bits under the prior, quantised as in the link."""
@@ -382,7 +372,7 @@ def build_model(
                 new.assign(old)
     layer = bottleneck(autoencoder)
     distillation = None if recipe.distill is None else _distillation(recipe, train.shape[1:])
-    return TrainingModel(autoencoder, layer, recipe.noise_snr_db, seed=recipe.seed, distillation=distillation)
+    return TrainingModel(autoencoder, layer, distillation)
 
 
 def _distillation(recipe: ImageRecipe, shape: tuple[int, ...]) -> Distillation:

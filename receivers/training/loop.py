@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from receivers.training.averages import averaged
 from receivers.training.checkpoint import flush_denormals, load_variables, machine, read_history, save_variables
 from receivers.training.task import Task
 from receivers.training.tensorboard import TensorBoard
@@ -71,8 +72,7 @@ class _Run:
         self.state.setdefault("machine", machine())
         self.epochs, self.files = self.state["epochs"], self.state["files"]
         self.model = task.build(folder, progress)
-        batch = 0 if task.by_batch else getattr(task.recipe, "batch_size", 0)
-        self.state["plan"] = {"epochs": sum(s.epochs for s in task.stages), "steps": task.num_steps, "batch": batch}
+        self.state["plan"] = task.plan
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -81,19 +81,20 @@ class _Run:
 
     def to_the_end(self) -> tuple[Any, dict[str, Any]]:
         """All stages from where they are."""
-        stages, first = self.task.stages, 0
-        for number, stage in enumerate(stages):
+        first = 0
+        for number, epochs in enumerate(self.task.plan):
             part = self.state.get("part")
             reached = max([e["stage"] for e in self.epochs] + ([part["stage"]] if part else []), default=0)
             if number >= reached:
                 self._stage(number, first)
-            first += stage.epochs
-        self._load(f"best-{len(stages) - 1}.npz", weights_only=True)
+            first += len(epochs)
+        self._load(f"best-{len(self.task.plan) - 1}.npz", weights_only=True)
         return self.model, self.state
 
     def _stage(self, number: int, first: int) -> None:
         """One stage; ``first`` epochs belong to those before."""
         task, stage, part = self.task, self.task.stages[number], self.state.get("part")
+        plan = task.plan[number]
         done = [e for e in self.epochs if e["stage"] == number]
         if number and not done and part is None:
             self._load(f"best-{number - 1}.npz", weights_only=True)
@@ -102,12 +103,13 @@ class _Run:
             self._load(part["file"])
         elif done:
             self._load(_name(first + len(done)))
-        while len(done) < stage.epochs and not _stalled(done, task.patience):
+        while len(done) < len(plan) and not _stalled(done, task.patience):
             epoch = first + len(done)
-            entry = {"stage": number, **self._epoch(number, epoch)}
-            if (len(done) + 1) % task.validate_every == 0 or len(done) + 1 == stage.epochs:
+            entry = {"stage": number, **self._epoch(number, epoch, plan[len(done)].steps)}
+            if (len(done) + 1) % task.validate_every == 0 or len(done) + 1 == len(plan):
                 started = time.monotonic()
-                entry |= task.validate(self.model)
+                with averaged(self.model):
+                    entry |= task.validate(self.model)
                 entry["seconds"] = round(entry.pop("seconds") + time.monotonic() - started, 1)
             if not all(math.isfinite(value) for value in entry.values()):
                 raise StoreError(f"{self.folder}: training diverged in epoch {epoch + 1}; lower learning_rate")
@@ -117,15 +119,16 @@ class _Run:
             self._save(name)
             scored = [task.objective(e) for e in done if "val_loss" in e]
             if "val_loss" in entry and scored[-1] <= min(scored):
-                self._save(f"best-{number}.npz")
+                with averaged(self.model):
+                    self._save(f"best-{number}.npz")
             self._write(None, name)
             values = {k: v for k, v in entry.items() if k not in ("seconds", "stage")}
             self.log.scalars(epoch + 1, **values)
             said = ", ".join(f"{key} {self._text(key, value)}" for key, value in values.items())
-            self.progress(f"epoch {epoch + 1}/{sum(s.epochs for s in task.stages)}: {said}, {entry['seconds']} s")
+            self.progress(f"epoch {epoch + 1}/{sum(map(len, task.plan))}: {said}, {entry['seconds']} s")
 
-    def _epoch(self, number: int, epoch: int) -> dict[str, float]:
-        """Steps of an epoch that are left; the mean loss of all, and their time."""
+    def _epoch(self, number: int, epoch: int, total: int) -> dict[str, float]:
+        """Steps of an epoch of ``total`` that are left; the mean loss of all, and their time."""
         part = self.state.get("part") or {"steps": 0, "loss": 0.0, "seconds": 0.0}
         done, started = part["steps"], time.monotonic()
         if not done:  # otherwise the checkpoint has what this sets
@@ -147,15 +150,15 @@ class _Run:
             if now > self.deadline:
                 raise PausedError(f"{self.folder}: paused in epoch {epoch + 1} after {done + steps} steps")
 
-        left = self.task.num_steps - done
-        batches = (batch for batch in islice(self.task.batches(epoch), done, None))  # Keras takes a generator alone
+        left = total - done
+        batches = (batch for batch in islice(self.task.batches(epoch), done, total))  # Keras takes a generator alone
         loss = part["loss"]
         if left:
             steps = self._by_batch if self.task.by_batch else self._by_fit
-            loss = mean(steps(batches, left, epoch, after), left)
+            loss = mean(steps(batches, done, left, epoch, after), left)
         return {"loss": loss, "seconds": round(part["seconds"] + time.monotonic() - started, 1)}
 
-    def _by_fit(self, batches: Iterator[Any], left: int, epoch: int, after: Any) -> float:
+    def _by_fit(self, batches: Iterator[Any], done: int, left: int, epoch: int, after: Any) -> float:
         """One compiled step for all batches, which are made while others run."""
         watch = keras.callbacks.LambdaCallback(
             on_train_batch_end=lambda step, logs: after(step + 1, lambda: _loss(logs))
@@ -163,10 +166,10 @@ class _Run:
         history = self.model.fit(batches, steps_per_epoch=left, verbose=0, shuffle=False, callbacks=[watch]).history
         return float(_loss(history)[0])
 
-    def _by_batch(self, batches: Iterator[Any], left: int, epoch: int, after: Any) -> float:
+    def _by_batch(self, batches: Iterator[Any], done: int, left: int, epoch: int, after: Any) -> float:
         """Compiled steps for each shape; a model with ``set_step`` hears what comes."""
         announce, losses = getattr(self.model, "set_step", None), []
-        for step, batch in enumerate(batches, self.task.num_steps - left):
+        for step, batch in enumerate(batches, done):
             if announce is not None:
                 announce(epoch, step, np.shape(batch[0]))
             losses.append(float(_loss(self.model.train_on_batch(*batch, return_dict=True))))

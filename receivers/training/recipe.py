@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from simulator.core import registry
 from simulator.core.errors import ConfigError
@@ -44,9 +45,28 @@ class Recipe(TrainingSection):
         """Data sets, each a name or a path, by what the inputs of a folder call them."""
         return {}
 
+    def doubled(self) -> Recipe:
+        """This recipe with twice the samples seen: of every stage, and with twice the epochs of patience.
+
+        Raises:
+            ConfigError: a task without epochs.
+        """
+        if "epochs" not in type(self).model_fields:
+            raise ConfigError("--double", self.task, "a task that trains in epochs")
+        return _doubled(self)
+
     def variants(self) -> list[Recipe]:
         """The trainings of this recipe; each starts at the weights of the one before."""
         return [self]
+
+
+def _doubled(section: Any) -> Any:
+    """A recipe or stage with twice the samples seen."""
+    values = {key: getattr(section, key, None) for key in ("epochs", "samples", "patience")}
+    update: dict[str, Any] = {key: 2 * value for key, value in values.items() if value is not None}
+    if stages := getattr(section, "stages", ()):
+        update["stages"] = tuple(map(_doubled, stages))
+    return section.model_copy(update=update)
 
 
 def known_plugin(field: str, kind: str, name: str) -> None:
@@ -181,38 +201,110 @@ class LinkSection(TrainingSection):
 
 
 class OptimizerSection(TrainingSection):
-    """Optimiser: "adamw" with the recipe's weight decay, or "adam" without any.
+    """Optimiser and schedule of the learning rate.
 
-    ``torch: true`` has epsilon where PyTorch has it, for reproductions of published trainings (see
-    ``training/torch_adam.py``). ``schedule: constant`` keeps the peak of the learning rate after the warm-up.
+    "adamw" has the recipe's weight decay, "adam" none; biases and norms never decay. "muon" moves matrices by the
+    orthogonal factor of their momentum and trains all else with AdamW. ``torch: true`` has epsilon where PyTorch has
+    it, for reproductions of published trainings (see ``training/torch_adam.py``).
+
+    After the warm-up the rate falls along half a cosine ("cosine"), stays ("constant"), or stays and falls linearly to
+    zero in the last ``decay`` of all steps ("trapezoid").
 
     Args:
-        name: AdamW with ``weight_decay``, or Adam without any.
-        torch: epsilon where PyTorch has it.
-        epsilon: of the optimiser.
+        name: AdamW with ``weight_decay``, Adam without any, or Muon.
+        torch: epsilon where PyTorch has it; not with Muon.
+        epsilon: of Adam.
         schedule: learning rate after the warm-up.
+        decay: share of all steps in which the rate of a trapezoid falls.
+        adam_ratio: learning rate of what AdamW trains over that of Muon.
+        adam_weight_decay: decay of what AdamW trains next to Muon, biases and norms, too; null: as ``weight_decay``.
+        exclude: regular expressions of paths of matrices that AdamW trains, next to embeddings.
     """
 
-    name: Literal["adamw", "adam"] = "adamw"
+    name: Literal["adamw", "adam", "muon"] = "adamw"
     torch: bool = False
     epsilon: PositiveFloat = 1e-8
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: Literal["cosine", "constant", "trapezoid"] = "cosine"
+    decay: Probability = 0.3
+    adam_ratio: PositiveFloat = 1.0
+    adam_weight_decay: NonNegative | None = None
+    exclude: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> OptimizerSection:
+        if self.torch and self.name == "muon":
+            raise ConfigError("torch", True, "false with muon")
+        for pattern in self.exclude:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ConfigError("exclude", pattern, f"regular expressions ({error})") from None
+        return self
 
 
 class StageSection(TrainingSection):
     """One stage of a training in stages; each has a schedule of its own and starts at the best weights before.
 
     Args:
-        epochs: of the stage.
+        epochs: of the stage; null: samples.
+        samples: samples seen in the stage; null: epochs.
         learning_rate: its peak.
         train: all weights, or those of the offset network.
         quantize: with the quantiser in the loop.
     """
 
-    epochs: Count
+    epochs: Count | None = None
+    samples: Count | None = None
     learning_rate: PositiveFloat
     train: Literal["all", "offset"] = "all"
     quantize: bool = True
+
+    @model_validator(mode="after")
+    def _one_length(self) -> StageSection:
+        if (self.epochs is None) == (self.samples is None):
+            raise ConfigError("epochs, samples", [self.epochs, self.samples], "one of the two")
+        return self
+
+
+class IterativeRecipe(Recipe):
+    """What recipes of trainings in steps have.
+
+    The length is stated in epochs, or in samples seen, whose last epoch may not be whole. The learning rate rises
+    linearly for ``warmup_epochs``, or ``warmup_samples``, at most half the steps, and follows ``optimizer.schedule``;
+    it is that of the samples seen, also where the batch grows.
+
+    Args:
+        epochs: passes over the training samples.
+        samples: samples seen, in place of epochs; null: epochs.
+        batch_size: samples of a step.
+        learning_rate: its peak.
+        warmup_epochs: epochs of linear rise.
+        warmup_samples: samples of linear rise, in place of epochs; null: epochs.
+        weight_decay: of AdamW and Muon.
+        optimizer: optimiser.
+        clipnorm: largest norm of the gradient; null: any.
+        ema: momentum of the moving average of weights, which is scored and kept; null: the weights as they are.
+        batch_growth: shares of the epochs after which the batch has twice the samples.
+    """
+
+    epochs: Count = 40
+    samples: Count | None = None
+    batch_size: Count
+    learning_rate: PositiveFloat
+    warmup_epochs: NonNegative = 1.0
+    warmup_samples: Annotated[Integer, Field(ge=0)] | None = None
+    weight_decay: NonNegative
+    optimizer: OptimizerSection = OptimizerSection()
+    clipnorm: PositiveFloat | None = 1.0
+    ema: Annotated[Real, Field(gt=0, lt=1)] | None = None
+    batch_growth: Annotated[tuple[Annotated[Real, Field(gt=0, lt=1)], ...], Field(max_length=8)] = ()
+
+    @field_validator("batch_growth")
+    @classmethod
+    def _rising(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
+        if list(shares) != sorted(shares):
+            raise ConfigError("batch_growth", list(shares), "shares in order")
+        return shares
 
 
 def task_of(name: object) -> type[Task]:

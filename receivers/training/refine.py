@@ -182,6 +182,11 @@ class Refinement(Task):
         """Batches of an epoch, the last one perhaps smaller."""
         return -(-len(self.train) // self.schedule.batch_size)
 
+    @property
+    def epoch_samples(self) -> int:
+        """All training channels."""
+        return len(self.train)
+
     def build(self, folder: Path, progress: Progress) -> Any:
         """The refiner, or all of a small codebook at once: then each word once a step is less work."""
         from receivers.models.codeword_refiner import WholeCodebook, to_tokens

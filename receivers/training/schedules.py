@@ -93,3 +93,36 @@ class Trapezoid(keras.optimizers.schedules.LearningRateSchedule):
     def get_config(self) -> dict[str, Any]:
         """Constructor arguments."""
         return {"peak": self.peak, "steps": self.steps, "warmup": self.warmup, "decay": self.decay}
+
+
+@keras.saving.register_keras_serializable(package="csilink")
+class GrownBatches(keras.optimizers.schedules.LearningRateSchedule):
+    """Rates of a schedule of equal batches, at the samples seen where batches grow from epoch to epoch.
+
+    Args:
+        rates: by batches of one size.
+        steps: of each epoch.
+        sizes: of the batches of each epoch, in batches of that size.
+    """
+
+    def __init__(self, rates: keras.optimizers.schedules.LearningRateSchedule, steps: list[int], sizes: list[int]):
+        self.rates, self.steps, self.sizes = rates, steps, sizes
+        self._first = np.cumsum([0, *steps])[:-1].astype(np.int32)  # step and batch at which each epoch begins
+        self._seen = np.cumsum([0, *np.multiply(steps, sizes)])[:-1].astype(np.int32)
+
+    def __call__(self, step: Any) -> Any:
+        """Rate of a step."""
+        step = ops.cast(step, "int32")
+        epoch = ops.sum(ops.cast(ops.expand_dims(step, -1) >= self._first[1:], "int32"), axis=-1)
+        first, seen, size = (ops.take(np.int32(x), epoch) for x in (self._first, self._seen, self.sizes))
+        return self.rates(seen + (step - first) * size)
+
+    def get_config(self) -> dict[str, Any]:
+        """Constructor arguments."""
+        rates = keras.saving.serialize_keras_object(self.rates)
+        return {"rates": rates, "steps": self.steps, "sizes": self.sizes}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> GrownBatches:
+        """A schedule of :meth:`get_config`."""
+        return cls(keras.saving.deserialize_keras_object(config["rates"]), config["steps"], config["sizes"])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property
+from functools import cache
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field, field_validator
 
-from receivers.training.recipe import NonNegative, OptimizerSection, Recipe, StageSection, TrainingSection
+from receivers.training.recipe import IterativeRecipe, NonNegative, StageSection, TrainingSection
 from receivers.training.task import Task
 from simulator.core.errors import ConfigError
 from simulator.core.params import Count, Integer, PositiveFloat
@@ -44,36 +44,25 @@ class TeacherSection(TrainingSection):
     passive: Count = 1
 
 
-class StoresRecipe(Recipe):
+class StoresRecipe(IterativeRecipe):
     """One training run over several data sets; a batch has the samples of one of them.
 
-    Channels are read from the stores as they are needed. The learning rate warms up linearly for ``warmup_epochs`` and
-    falls to zero along a cosine. Every ``validate_every`` epochs, and after the last, validation samples are scored.
+    Channels are read from the stores as they are needed. Every ``validate_every`` epochs, and after the last,
+    validation samples are scored.
 
     Args:
         seed: of weights, order of samples, masks.
         datasets: data sets by name or path.
         distill: teacher; null: none.
-        epochs: passes over the training samples.
-        batch_size: samples of a step.
-        learning_rate: its peak.
-        warmup_epochs: epochs of linear rise.
-        weight_decay: of AdamW.
-        optimizer: optimiser.
-        clipnorm: largest norm of the gradient.
         max_samples: training samples of a data set at most; null: all.
         validate_every: epochs between two scores.
     """
 
     datasets: Annotated[tuple[str, ...], Field(min_length=1)]
     distill: TeacherSection | None = None
-    epochs: Count = 40
     batch_size: Count = 128
     learning_rate: PositiveFloat = 5e-4
-    warmup_epochs: NonNegative = 1.0
     weight_decay: NonNegative = 0.05
-    optimizer: OptimizerSection = OptimizerSection()
-    clipnorm: PositiveFloat = 1.0
     max_samples: Count | None = None
     validate_every: Count = 1
 
@@ -104,34 +93,33 @@ class StoresTask(Task):
         """Of the recipe."""
         return self.recipe.validate_every
 
-    @cached_property
-    def samples(self) -> Any:
+    @cache  # noqa: B019 - a task lives as long as its training
+    def samples(self, batch_size: int) -> Any:
         """Batches of the training samples."""
         from receivers.training.data.sequences import PredictionBatches
 
-        return PredictionBatches(self.stores, "train", self.recipe.batch_size, self.recipe.max_samples)
+        return PredictionBatches(self.stores, "train", batch_size, self.recipe.max_samples)
 
     @property
     def num_steps(self) -> int:
         """Batches of all data sets."""
-        return len(self.samples)
+        return self.steps(self.recipe.batch_size)
+
+    def steps(self, batch_size: int) -> int:
+        """Batches of all data sets; every store fills its own."""
+        return len(self.samples(batch_size))
 
     def compile(self, model: Any, stage: StageSection) -> None:
         """Fresh optimiser."""
         import keras
 
-        from receivers.training.optimizer import build_optimizer
-
-        model.compile(
-            optimizer=build_optimizer(self.recipe, stage.learning_rate, stage.epochs, self.num_steps),
-            jit_compile=keras.backend.backend() == "jax",
-        )
+        model.compile(optimizer=self.optimizer(stage), jit_compile=keras.backend.backend() == "jax")
         model.optimizer.build(model.trainable_variables)
 
     def batches(self, epoch: int) -> Iterator[tuple[Any, ...]]:
         """One data set at a time, as the model takes it."""
         rng = np.random.default_rng([self.recipe.seed, epoch, 1])
-        return ((self.prepare(x, rng),) for x in self.samples.epoch(self.recipe.seed, epoch))
+        return ((self.prepare(x, rng),) for x in self.samples(self.batch_size(epoch)).epoch(self.recipe.seed, epoch))
 
     def prepare(self, x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Channels float32 ``[sample, slot, subcarrier, antenna, 2]`` of a batch to the input of the model."""

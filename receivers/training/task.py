@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -37,6 +39,18 @@ class Samples:
     counted: bool = False
 
 
+class Epoch(NamedTuple):
+    """Length of an epoch.
+
+    Args:
+        steps: batches.
+        samples: samples seen.
+    """
+
+    steps: int
+    samples: int
+
+
 class Task(ABC):
     """One kind of training: its recipe, its model, its data, its scores, its card.
 
@@ -58,6 +72,7 @@ class Task(ABC):
     curve: ClassVar[tuple[str, ...]] = ("loss", "val_loss")  # what the learning curve shows, where it is there
     by_batch: ClassVar[bool] = False  # shapes or tasks differ from batch to batch: compiled steps for each
     patience: float = math.inf  # scores without a better one before a stage ends
+    fresh: Callable[[int], Iterator[np.ndarray]]  # channels of an epoch that is drawn anew; set by the front end
     validate_every: int = 1  # epochs between two scores; the last epoch of a stage has one, too
 
     def __init__(self, recipe: Any, stores: Sequence[ChannelStore] = (), unseen: Sequence[ChannelStore] = ()):
@@ -71,8 +86,52 @@ class Task(ABC):
     @property
     def stages(self) -> tuple[StageSection, ...]:
         """Stages of the training; none: ``build`` gives the finished result."""
-        epochs, rate = getattr(self.recipe, "epochs", 0), getattr(self.recipe, "learning_rate", 1.0)
-        return (StageSection(epochs=epochs, learning_rate=rate),) if epochs else ()
+        recipe = self.recipe
+        if stages := getattr(recipe, "stages", ()):
+            return stages
+        if not getattr(recipe, "epochs", 0):
+            return ()
+        samples, rate = getattr(recipe, "samples", None), getattr(recipe, "learning_rate", 1.0)
+        return (StageSection(epochs=None if samples else recipe.epochs, samples=samples, learning_rate=rate),)
+
+    @cached_property
+    def plan(self) -> tuple[tuple[Epoch, ...], ...]:
+        """Every epoch, stage by stage; the last one of a stage that counts samples may not be whole."""
+        found: list[tuple[Epoch, ...]] = []
+        for left in self._samples:
+            epochs = []
+            while left > 0:
+                steps = self.steps(self.batch_size(sum(map(len, found)) + len(epochs)))
+                seen = min(left, self.epoch_samples)
+                epochs.append(Epoch(-(-seen * steps // self.epoch_samples), seen))
+                left -= seen
+            found.append(tuple(epochs))
+        return tuple(found)
+
+    @property
+    def _samples(self) -> list[int]:
+        """Samples seen in each stage."""
+        return [(stage.epochs or 0) * self.epoch_samples or stage.samples or 0 for stage in self.stages]
+
+    def batch_size(self, epoch: int) -> int:
+        """Samples of a step in an epoch, which is counted over all stages from 0."""
+        shares = getattr(self.recipe, "batch_growth", ())
+        epochs = sum(-(-samples // self.epoch_samples) for samples in self._samples)
+        return getattr(self.recipe, "batch_size", 1) * 2 ** sum(epoch >= share * epochs for share in shares)
+
+    def steps(self, batch_size: int) -> int:
+        """Batches of a whole epoch, of any size."""
+        return self.num_steps * getattr(self.recipe, "batch_size", 1) // batch_size
+
+    def optimizer(self, stage: StageSection) -> Any:
+        """Fresh optimiser of the recipe for a stage."""
+        from receivers.training.optimizer import build_optimizer
+
+        number = self.stages.index(stage)
+        first, steps = sum(map(len, self.plan[:number])), [epoch.steps for epoch in self.plan[number]]
+        base = self.recipe.batch_size
+        sizes = [self.batch_size(first + index) // base for index in range(len(steps))]
+        return build_optimizer(self.recipe, stage.learning_rate, steps, self.num_steps, sizes)
 
     @abstractmethod
     def build(self, folder: Path, progress: Callable[[str], None]) -> Any:
@@ -84,8 +143,13 @@ class Task(ABC):
 
     @property
     def num_steps(self) -> int:
-        """Batches of an epoch."""
+        """Batches of a whole epoch."""
         raise NotImplementedError
+
+    @property
+    def epoch_samples(self) -> int:
+        """Samples seen in a whole epoch."""
+        return self.num_steps * getattr(self.recipe, "batch_size", 1)
 
     def start_epoch(self, model: Any, epoch: int) -> None:  # noqa: B027 - most have nothing to set
         """Set what changes from epoch to epoch, counted over all stages from 0."""
@@ -114,6 +178,10 @@ class Task(ABC):
         """Section ``test`` of the card; leaves may be :class:`Samples`. ``folder`` has its card by then."""
         return {}
 
+    def test_samples(self, model: Any, folder: Path) -> Samples | None:
+        """One score for each test sample, which the doubling test compares; ``folder`` has its card by then."""
+        return None
+
     def data(self) -> dict[str, Any]:
         """Section of the card that names the data sets."""
         return {"datasets": [_facts(store) for store in self.stores]}
@@ -140,7 +208,7 @@ def _facts(store: ChannelStore) -> dict[str, Any]:
 
 
 def training_facts(history: Mapping[str, Any]) -> dict[str, Any]:
-    """Version, backend, machine where it began, number of epochs, seconds, learning curve; of a history."""
+    """Version, backend, machine where it began, number of epochs, samples seen, seconds, learning curve."""
     facts: dict[str, Any] = {"csilink": own_version()}
     if epochs := history.get("epochs"):
         import keras
@@ -149,7 +217,14 @@ def training_facts(history: Mapping[str, Any]) -> dict[str, Any]:
             "backend": keras.backend.backend(),
             "machine": history["machine"],
             "epochs": len(epochs),
+            "samples": _seen(epochs, history["plan"]),
             "seconds": round(sum(e["seconds"] for e in epochs)),
             "curve": [{k: round(v, 5) for k, v in e.items()} for e in epochs],
         }
     return facts
+
+
+def _seen(epochs: Sequence[Mapping[str, float]], plan: Sequence[Sequence[Sequence[int]]]) -> int:
+    """Samples seen in these epochs, by :attr:`Task.plan`."""
+    done: Counter[int] = Counter(int(epoch["stage"]) for epoch in epochs)
+    return sum(samples for stage, count in done.items() for _, samples in plan[stage][:count])

@@ -7,16 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, FiniteFloat, ValidationError
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError, model_validator
 
 from simulator.core.content import sha256
-from simulator.core.errors import StoreError
+from simulator.core.errors import ConfigError, StoreError
 from simulator.core.params import Count, Label, PositiveFloat, config_error, parsed
 from simulator.core.paths import inside
 from simulator.core.readers import read_json
 from simulator.data.store import write_json
 
 CARD = "card.json"
+NETWORK = ".weights.h5"  # ending of the file of a network's weights
 
 
 class File(BaseModel):
@@ -97,6 +98,50 @@ class Codec(BaseModel):
     scale_bits: Annotated[int, Field(ge=0, le=16)] = 0
 
 
+class Converged(BaseModel):
+    """Doubling test: the recipe of these weights, with half the samples seen and with all of them.
+
+    Args:
+        metric: score of a test sample; a name that ends in ``_db`` has its mean in dB, the smaller the better.
+        half: score of the training that saw half the samples.
+        full: that of these weights.
+        gain: what the second half gained, positive where it helped.
+        ci: 95 % half-width of the gain, paired over test samples.
+        passed: the gain is not above ``ci`` or :func:`allowance`.
+        samples: samples seen by half and full.
+    """
+
+    metric: Annotated[str, Field(min_length=1)]
+    half: FiniteFloat
+    full: FiniteFloat
+    gain: FiniteFloat
+    ci: Annotated[FiniteFloat, Field(ge=0)]
+    passed: bool
+    samples: tuple[Count, Count]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Converged:
+        gain = (self.half - self.full) if self.metric.endswith("_db") else (self.full - self.half)
+        if abs(gain - self.gain) > _ROUNDED:
+            raise ConfigError("gain", self.gain, f"{gain:.4f}, by half and full")
+        if self.passed != has_converged(self.metric, self.gain, self.ci):
+            raise ConfigError("passed", self.passed, f"{not self.passed}, by gain and ci")
+        return self
+
+
+_ROUNDED = 2e-4  # half, full and gain have four digits
+
+
+def allowance(metric: str) -> float:
+    """Gain of the doubling test that is too small to matter: 0.05 dB, or 0.002 of SGCS; 0 of other scores."""
+    return 0.05 if metric.endswith("_db") else 0.002 if metric.startswith("sgcs") else 0.0
+
+
+def has_converged(metric: str, gain: float, ci: float) -> bool:
+    """Whether twice the samples seen gained no more than the interval of the gain, or no more than matters."""
+    return gain <= max(ci, allowance(metric))
+
+
 class Card(BaseModel):
     """What every card says.
 
@@ -105,12 +150,14 @@ class Card(BaseModel):
         model: network.
         weights: file of the weights.
         channels: corrections of the channels that it was trained on; null: not known.
+        converged: doubling test; null: not tested.
     """
 
     name: Label
     model: Network
     weights: File
     channels: Annotated[str, Field(min_length=1)] | None = None  # channel version of the training; absent in old cards
+    converged: Converged | None = None
 
 
 class FeedbackCard(Card):
@@ -212,3 +259,14 @@ def task_of_card(path: Path) -> str:
         return str(read_json(inside(path.parent, path.name)).get("task", "feedback"))
     except (OSError, ValueError, AttributeError):
         return "feedback"
+
+
+def convergence(card: Mapping[str, Any]) -> str:
+    """What the doubling test of a card says: "converged", "not converged", "not tested".
+
+    "fitted" are tables and transforms, which are computed from their samples in one go.
+    """
+    found = card.get("converged")
+    if found:
+        return "converged" if found["passed"] else "not converged"
+    return "not tested" if card["weights"]["file"].endswith(NETWORK) else "fitted"

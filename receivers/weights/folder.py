@@ -14,6 +14,7 @@ import numpy as np
 from receivers.recipes import how_to_make
 from receivers.weights.card import (
     CARD,
+    NETWORK,
     Card,
     EstimationCard,
     FeedbackCard,
@@ -30,8 +31,6 @@ from simulator.core.errors import ConfigError, StoreError
 from simulator.core.paths import inside, is_file
 from simulator.core.readers import read_npz, reason
 from simulator.data.hdf5 import check_hdf5
-
-_KERAS = ".weights.h5"
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def zoo_names(task: str = "feedback") -> list[str]:
 
 def save_weights(network: Any, path: Path) -> None:
     """Weights of a Keras model to a file ``*.weights.h5``, whole or absent."""
-    with renamed(path, _KERAS) as temporary:
+    with renamed(path, NETWORK) as temporary:
         network.save_weights(temporary)
 
 
@@ -141,13 +140,13 @@ class WeightFolder:
     @property
     def is_network(self) -> bool:
         """Whether these are weights of a Keras model; a linear transform has none."""
-        return self.file.name.endswith(_KERAS)
+        return self.file.name.endswith(NETWORK)
 
     def load(self, model: Any) -> Any:
         """``model`` with the weights of this folder; StoreError if they belong to another one."""
         # Keras reads other formats by their suffix: archives, and lists of further files.
         if not self.is_network:
-            raise StoreError(f"{self.file}: no weights of the model in the card; allowed: a file *{_KERAS}")
+            raise StoreError(f"{self.file}: no weights of the model in the card; allowed: a file *{NETWORK}")
         try:
             check_hdf5(self.file)
             model.load_weights(self.file)

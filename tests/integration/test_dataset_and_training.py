@@ -20,6 +20,7 @@ import benchmarks
 from benchmarks import cli, dataset, normalization
 from benchmarks.build import ChannelDraw
 from benchmarks.dataset import make_dataset
+from benchmarks.doubling import read_samples
 from benchmarks.runner import load_points
 from benchmarks.train import summary
 from benchmarks.train import train as run_training
@@ -244,6 +245,9 @@ def test_training_leaves_weights_and_a_card(trained, store):
             assert entry["nmse_db"] < -1 and entry["bits_mean"] <= entry["bits_max"]
         assert {"klt_at_these_bits", "sparse_at_these_bits"} <= set(scores["codecs"][f"mu_law-b{bits}-range-latent"])
         assert scores["codecs"][f"mu_law-b{bits}-fixed-latent"]["bits_max"] == LATENTS * bits
+    samples = read_samples(trained)  # of the default report
+    assert len(samples.values) == 40 and card["training"]["samples"] == 600
+    assert summary(samples)["nmse_db"] == scores["codecs"]["mu_law-b2-range-latent"]["nmse_db"]
     assert (trained / "epoch-0003.npz").is_file() and not (trained / "epoch-0002.npz").exists()
     epochs = json.loads((trained / "history.json").read_text())["epochs"]
     assert [sorted(epoch) for epoch in epochs] == [["loss", "seconds", "stage", "val_loss"]] * 3
@@ -316,7 +320,10 @@ def test_the_folder_serves_as_weights_in_the_link(trained, tmp_path, run_here):
         "run": {"drops": 64, "chunk_drops": 64},
     }
     file = written(tmp_path / "s.yaml", scenario)
-    frame = benchmarks.run(file, out=tmp_path / "out", workers=1, report=False)
+    frame = benchmarks.run(file, out=tmp_path / "out", workers=1)
+    said = "Not tested at this size (no doubling test): tiny-net."
+    assert said in json.loads((tmp_path / "out" / "manifest.json").read_text())["notes"]
+    assert said in (tmp_path / "out" / "report.html").read_text()
     table = frame.set_index(["scheme", "metric"])["value"]
     (point,) = load_points(file)[1]
     h = ChannelDraw(point).block(0, 64)[:, 0, 0, :, 0]
@@ -370,6 +377,9 @@ def test_a_sweep_of_rate_weights_trades_bits_for_distortion(store, tmp_path):
     rich, poor = (card["test"]["codecs"]["mid_tread-b5-range-latent"] for card in cards)
     assert poor["bits_mean"] < 0.8 * rich["bits_mean"] and poor["nmse_db"] > rich["nmse_db"]
     assert cards[1]["recipe"]["init"].endswith("tiny-net-l0.0001")
+    samples = read_samples(tmp_path / "tiny-net-l0.02")
+    assert samples.metric == "objective_db"
+    assert samples.values.mean() == pytest.approx(10 ** (poor["nmse_db"] / 10) + 0.02 * poor["bits_mean"], abs=1.2e-3)
     trained = TrainedModel(str(tmp_path / "tiny-net-l0.0001"))
     # The estimate of the training and the bits that were counted: rate is estimated in training, measured in the link.
     curve = cards[0]["training"]["curve"]
@@ -464,6 +474,7 @@ def test_eigenvectors_as_target(store, tmp_path):
     found = np.moveaxis(known.w[:, 0, :, 0], 1, 2)
     sgcs = np.mean(np.abs(np.sum(w.conj() * found, axis=-1)) ** 2)
     assert sgcs == pytest.approx(card["test"]["codecs"]["uniform-b2-fixed-latent"]["sgcs_subband"], abs=2e-4)
+    assert read_samples(tmp_path / "net").values.mean() == pytest.approx(sgcs, abs=2e-4)
 
 
 def test_sum_rate_loss_is_minus_the_rate_of_the_link(store):
@@ -538,6 +549,7 @@ def teacher(place, pairs):
     recipe = parse_training(bit_recipe("teacher", concrete={"variable": False}, epochs=1))
     card = run_training(recipe, pairs, place / "teacher", lambda line: None)
     assert list(card["test"]["by_bits"]) == ["10"]
+    assert summary(read_samples(place / "teacher"))["nmse_db"] == card["test"]["by_bits"]["10"]["nmse_db"]
     return place / "teacher"
 
 
@@ -639,3 +651,17 @@ def test_wrong_recipes(store):
         untrained(recipe_of("net", model={"name": "clnet"}, init="pca"), np.zeros((50, 8, 16, 2), np.float32))
     with pytest.raises(ConfigError, match=r"model.params.*multiples"):
         untrained(recipe_of("net", model={"name": "stnet"}), np.zeros((50, 8, 16, 2), np.float32))
+
+
+@pytest.mark.long
+def test_the_command_doubles(store, trained, tmp_path, capsys):
+    """The finished plain training is the half; the card of the other says what twice the epochs gained."""
+    file = written(tmp_path / "t.yaml", TRAINING)
+    csilink("train", file, "--store", store.folder, "--out", tmp_path / "full", "--double", "--half", trained)
+    card = json.loads((tmp_path / "full" / "card.json").read_text())
+    found, half = card["converged"], json.loads((trained / "card.json").read_text())
+    assert card["training"]["epochs"] == 6 and found["samples"] == [600, 1200]
+    key = "mu_law-b2-range-latent"
+    for name, scored in (("half", half), ("full", card)):
+        assert found[name] == pytest.approx(scored["test"]["codecs"][key]["nmse_db"], abs=1e-3)
+    assert f"doubling test, nmse_db: {found['half']} to {found['full']}, " in capsys.readouterr().out

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from benchmarks.doubling import read_samples
 from benchmarks.train import train
 from receivers.training.recipe import parse_training
 from receivers.weights.folder import TrainedEstimator
@@ -29,6 +30,8 @@ def test_a_trained_folder_serves_the_estimator(tmp_path):
     assert facts["epochs"] == 2
     assert [set(e) for e in facts["curve"]] == 2 * [{"stage", "loss", "val_loss", "seconds"}]
     assert set(card["test"]["by_channel"]["a"]) == {"-5 dB", "5 dB", "15 dB", "25 dB"}
+    mean = np.mean([value for scores in card["test"]["by_channel"].values() for value in scores.values()])
+    assert read_samples(tmp_path / "w").values.mean() == pytest.approx(mean, abs=1e-4)
     assert TrainedEstimator(str(tmp_path / "w")).model.count_params() == card["parameters"]
     first, second = (np.array([e[key] for e in facts["curve"]]) for key in ("loss", "val_loss"))
     assert np.isfinite(first).all() and (second < 1.5).all()  # of the error of least squares

@@ -8,6 +8,7 @@ from tolerances import FLOAT32
 
 from benchmarks import cli
 from benchmarks.dataset import make_dataset
+from benchmarks.doubling import read_samples
 from benchmarks.runner import run
 from benchmarks.train import train
 from receivers.feedback.wifo_cf import WiFoCfFeedback
@@ -127,6 +128,8 @@ class TestTraining:
         ratio = prediction_nmse(trained.model, split_samples(stores[1], "test"), "time")
         entry = card["test"]["by_data_set"]["two"]["time"]
         assert entry["nmse_db"] == pytest.approx(10 * np.log10(ratio.mean()), abs=2e-3)
+        ratios = [prediction_nmse(trained.model, split_samples(store, "test"), "time") for store in stores[:2]]
+        np.testing.assert_allclose(read_samples(tmp_path / "net").values, np.concatenate(ratios), rtol=1e-4)
         assert entry["num_samples"] == 16 and (tmp_path / "net" / "learning_curve.png").exists()
 
     @pytest.mark.long
@@ -180,6 +183,8 @@ def test_wifo_cf_from_data_sets_to_reports_in_the_link(stores, tmp_path):
     card = train(parse_training(recipe), stores[:1], tmp_path / "cf", quiet)
     scores = card["test"]["by_data_set"]["four"]
     assert scores["bits"]["num_samples"] == 16 and scores["report_bits"] == 10
+    nmse = 10 * np.log10(read_samples(tmp_path / "cf").values.mean())
+    assert nmse == pytest.approx(scores["bits"]["nmse_db"], abs=1e-3)
     assert card["training"]["curve"][1]["val_loss"] < card["training"]["curve"][0]["val_loss"]
     scheme = WiFoCfFeedback(CsiConfig(Panel(4), 1, 8, 1e6, 8), weights=str(tmp_path / "cf"))
     h = np.concatenate([h for h, _ in stores[0].read("test")])[:, :, :, 0]  # [sample, rx_ant, port, subcarrier]

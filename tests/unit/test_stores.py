@@ -13,7 +13,7 @@ import pytest
 from benchmarks import cli
 from benchmarks.dataset_info import describe, draw_example
 from receivers.training.data.images import ImageView, load_images
-from receivers.training.data.stream import StreamedImages
+from receivers.training.data.stream import StreamedImages, in_noise
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.types import Panel, RadioGeometry
 from simulator.data.importer import Importer, import_store
@@ -488,6 +488,46 @@ def test_streamed_images_are_those_in_memory_in_another_order(tmp_path):
     assert not np.array_equal(seen, images_of(stream, epoch=1)) and not np.array_equal(seen, images_of(stream, seed=2))
     x, _ = next(stream.batches(10, 1, 0))
     np.testing.assert_allclose(np.sum(x**2, axis=(1, 2, 3)), np.sum(seen[:10] ** 2, axis=(1, 2, 3)), rtol=1e-5)
+
+
+def test_noise_of_estimates_has_the_snr_that_is_drawn(rng):
+    gains = 10.0 ** rng.uniform(-3, 3, (40, 1, 1, 1, 1))
+    h = ((rng.standard_normal((40, 2, 16, 1, 64, 2)) @ [1, 1j]) * gains).astype(np.complex64)
+
+    def snr_db(noisy):
+        axes = (1, 2, 3, 4)
+        return 10 * np.log10(np.mean(np.abs(h) ** 2, axis=axes) / np.mean(np.abs(noisy - h) ** 2, axis=axes))
+
+    assert np.abs(snr_db(in_noise(h, (7.0, 7.0), rng)) - 7).max() < 5 * 10 / np.log(10) / np.sqrt(2048)
+    drawn = snr_db(in_noise(h, (-10.0, 30.0), rng))
+    assert -11 < drawn.min() < -5 and 25 < drawn.max() < 31 and 5 < np.mean(drawn) < 15  # uniform: 10 +- 11.5 / 40^.5
+    error = (in_noise(h, (0.0, 0.0), rng) - h) / gains
+    assert abs(np.mean(error**2)) < 0.02 * np.mean(np.abs(error) ** 2)  # circular
+
+
+@pytest.mark.parametrize("target", ["channel", "eigenvector"])
+def test_images_of_estimates_are_inputs_and_those_of_channels_targets(tmp_path, target):
+    store = written(tmp_path / "s", splits=(("train", 300),), shard_samples=300)
+    view = ImageView(store.layout, 8, target=target)
+    truth, _ = load_images(store, "train", view)
+    noisy = StreamedImages(store, "train", view, buffer_images=150, noise_snr_db=(0.0, 0.0))
+    x, y = (np.concatenate(part) for part in zip(*noisy.batches(10, 1, 0, random_phase=False), strict=True))
+    np.testing.assert_allclose(np.sort(y[:, 0, 1, 0]), np.sort(truth[:, 0, 1, 0]), atol=1e-5)  # every one, once
+
+    def alignment(x, y):
+        a, b = (np.ascontiguousarray(v).view(np.complex64)[..., 0] for v in (x, y))
+        return np.abs(np.sum(a.conj() * b, axis=-1)) ** 2 / np.sum(np.abs(a) ** 2, -1) / np.sum(np.abs(b) ** 2, -1)
+
+    assert 0.2 < np.mean(alignment(x, y)) < 0.8 < 0.99 < np.mean(alignment(y, y))
+    power = lambda images: np.mean(np.square(images), axis=(1, 2, 3))  # noqa: E731
+    np.testing.assert_allclose(power(x), power(y), rtol=1e-4)  # of an estimate, as in the link
+    again = np.concatenate([a for a, _ in noisy.batches(10, 1, 0, random_phase=False)])
+    np.testing.assert_array_equal(x, again)
+    assert not np.array_equal(x, np.concatenate([a for a, _ in noisy.batches(10, 1, 1, random_phase=False)]))
+    fine = StreamedImages(store, "train", view, noise_snr_db=(90.0, 90.0))
+    x, y = next(fine.batches(10, 1, 0))  # turned together
+    np.testing.assert_allclose(x, y, atol=3e-3)
+    np.testing.assert_array_equal(fine.head(20), truth[:20])
 
 
 def test_a_fault_while_streaming_is_raised(tmp_path):

@@ -66,11 +66,11 @@ def test_recipe_chooses(rng):
         "warmup_epochs": 0,
     }
     recipes = [parse_training({**base, **o}) for o in ({}, {"optimizer": {"name": "adam", "torch": True}})]
-    ours, theirs = (build_optimizer(recipe, 1e-3, 2, 5) for recipe in recipes)
+    ours, theirs = (build_optimizer(recipe, 1e-3, [5, 5], 5) for recipe in recipes)
     assert type(ours) is keras.optimizers.AdamW and ours.weight_decay == 0.2
     assert isinstance(theirs, TorchAdam) and theirs.weight_decay == 0 and theirs.epsilon == 1e-8
     constant = parse_training({**base, "optimizer": {"schedule": "constant"}, "warmup_epochs": 1})
-    rates = build_optimizer(constant, 1e-3, 2, 5)._learning_rate
+    rates = build_optimizer(constant, 1e-3, [5, 5], 5)._learning_rate
     np.testing.assert_allclose([float(rates(t)) for t in (5, 7, 10)], 1e-3, rtol=1e-6)
     assert float(rates(0)) < 1e-4
     with pytest.raises(ConfigError, match=r"^optimizer\.name"):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from receivers.training.codecs import codec_scores, codec_sections
+from receivers.training.codecs import codec_samples, codec_scores, codec_sections
 from receivers.training.images import MOST_FITTED, ImageRecipe, ImageTask, head
+from receivers.training.task import Samples
 
 
 class AutoencoderRecipe(ImageRecipe):
@@ -40,3 +41,7 @@ class AutoencoderTask(ImageTask):
         """Distortion and counted bits of the finished folder on the test split."""
         names = self.store.origin.get("parts", [self.store.name])
         return codec_scores(folder, self.store, head(self.train, MOST_FITTED), *self.test, names, self.recipe)
+
+    def test_samples(self, model: Any, folder: Path) -> Samples:
+        """Distortion of the default report, with a rate term plus weight times bits."""
+        return codec_samples(folder, self.test[0], self.recipe, self.loss)

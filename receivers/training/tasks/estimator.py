@@ -12,14 +12,14 @@ from pydantic import Field, model_validator
 
 from receivers.training.recipe import (
     Finite,
+    IterativeRecipe,
     NonNegative,
     OptimizerSection,
-    Recipe,
     StageSection,
     TrainingSection,
     known_plugin,
 )
-from receivers.training.task import Task
+from receivers.training.task import Samples, Task
 from receivers.weights.card import file_entry
 from receivers.weights.folder import save_weights
 from simulator.core import registry
@@ -70,7 +70,7 @@ class SplitSection(TrainingSection):
     test: Count = 400
 
 
-class EstimatorRecipe(Recipe):
+class EstimatorRecipe(IterativeRecipe):
     """One training of a network that estimates the noise on the pilots of a CSI-RS.
 
     Channels are drawn when the training begins. A step has ``batch_size`` drops at an SNR each; the number of pilots
@@ -92,13 +92,6 @@ class EstimatorRecipe(Recipe):
         splits: drops of each channel.
         snr_db: range of the SNR of a drop [dB].
         lengths: pilots of a step, in turn.
-        epochs: passes over the training drops.
-        batch_size: drops of a step.
-        learning_rate: its peak.
-        warmup_epochs: epochs of linear rise.
-        weight_decay: of AdamW.
-        optimizer: optimiser.
-        clipnorm: largest norm of the gradient.
     """
 
     task: Literal["estimator"]
@@ -122,7 +115,6 @@ class EstimatorRecipe(Recipe):
     warmup_epochs: NonNegative = 0.5
     weight_decay: NonNegative = 0.0
     optimizer: OptimizerSection = OptimizerSection(name="adam")
-    clipnorm: PositiveFloat = 1.0
 
     @model_validator(mode="after")
     def _fit_together(self) -> EstimatorRecipe:
@@ -202,17 +194,16 @@ class EstimatorTask(Task):
 
     def compile(self, model: keras.Model, stage: StageSection) -> None:
         """Mean squared error of the noise."""
-        from receivers.training.optimizer import build_optimizer
-
-        optimizer = build_optimizer(self.recipe, stage.learning_rate, stage.epochs, self.num_steps)
+        optimizer = self.optimizer(stage)
         model.compile(optimizer, loss="mse")
         optimizer.build(model.trainable_variables)
 
     def batches(self, epoch: int) -> Iterator[tuple[Any, ...]]:
         """Pilots and facts, and the noise."""
-        recipe, steps = self.recipe, self.num_steps
+        recipe, size = self.recipe, self.batch_size(epoch)
+        steps = self.steps(size)
         rng = np.random.default_rng([recipe.seed, epoch])
-        order = rng.permutation(len(self.train))[: steps * recipe.batch_size]
+        order = rng.permutation(len(self.train))[: steps * size]
         for step, index in enumerate(np.split(order, steps)):
             length = recipe.lengths[step % len(recipe.lengths)]
             first = rng.integers(recipe.num_pilots - length + 1)
@@ -251,6 +242,12 @@ class EstimatorTask(Task):
             },
         }
 
+    def test_samples(self, model: keras.Model, folder: Path) -> Samples:
+        """Error of every drop over that of least squares, mean over SNRs."""
+        sets = self.draw("test").values()
+        errors = [np.mean([residuals(self.network, h, snr_db) for snr_db in SCORED_DB], axis=0) for h in sets]
+        return Samples(np.concatenate(errors), "residual_db", digits=4)
+
 
 def example(h: np.ndarray, rng: np.random.Generator, snr_db: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Pilots, facts and the noise to be estimated, as the network takes them, of channels at an SNR each."""
@@ -274,7 +271,13 @@ def _sequences(x: np.ndarray) -> np.ndarray:
 
 def residual(network: Any, h: np.ndarray, snr_db: float, seed: int = 1) -> float:
     """Mean error of the pilots over that of least squares at one SNR."""
+    return float(np.mean(residuals(network, h, snr_db, seed)))
+
+
+def residuals(network: Any, h: np.ndarray, snr_db: float, seed: int = 1) -> np.ndarray:
+    """Error of the pilots of each drop over that of least squares at one SNR, ``[drop]``."""
     from keras import ops
 
     pilots, features, noise = example(h, np.random.default_rng(seed), np.full(len(h), snr_db))
-    return float(np.mean((ops.convert_to_numpy(network(pilots, features)) - noise) ** 2) * 2)
+    error = (ops.convert_to_numpy(network(pilots, features)) - noise) ** 2
+    return np.mean(error.reshape(len(h), -1), axis=1, dtype=np.float64) * 2

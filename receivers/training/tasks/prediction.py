@@ -169,6 +169,12 @@ class PredictionTask(StoresTask):
         """NMSE of the unknown half of every test sample by data set and task."""
         return prediction_scores(model.network, [*self.stores, *self.unseen], self.scored)
 
+    def test_samples(self, model: Any, folder: Path) -> Samples:
+        """NMSE of the unknown half, mean over tasks, samples of all data sets."""
+        sets = (split_samples(store, "test") for store in self.stores)
+        errors = [np.mean([prediction_nmse(model.network, x, task) for task in self.scored], axis=0) for x in sets]
+        return Samples(np.concatenate(errors), digits=4)
+
 
 def prediction_scores(network: Any, stores: Any, tasks: Any) -> dict[str, Any]:
     """NMSE of the unknown half of every test sample by data set and task."""

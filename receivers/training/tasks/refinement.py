@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from receivers.training.recipe import Recipe, StageSection, TrainingSection, known_plugin
+from receivers.training.recipe import (
+    IterativeRecipe,
+    NonNegative,
+    OptimizerSection,
+    StageSection,
+    TrainingSection,
+    known_plugin,
+)
 from receivers.training.task import Samples, Task
 from receivers.weights.card import file_entry
 from receivers.weights.folder import TrainedRefiner, save_weights
@@ -71,10 +78,8 @@ class ClusterSection(TrainingSection):
     share: Probability = 0.2
 
 
-class RefinementRecipe(Recipe):
-    """One training of a network that refines decoded reports at the gNB.
-
-    The learning rate rises linearly, stays, and falls linearly to zero in the last ``decay`` of all steps.
+class RefinementRecipe(IterativeRecipe):
+    """One training of a network that refines decoded reports at the gNB, by default with Muon and a trapezoid.
 
     Args:
         task: this one.
@@ -83,12 +88,7 @@ class RefinementRecipe(Recipe):
         subband_size: frequency samples of a subband.
         reports: what the gNB decodes; a batch has all of them in equal parts.
         clusters: channels in addition to those of the store; null: none.
-        epochs: of ``num_steps`` batches each.
         num_steps: batches of an epoch.
-        batch_size: reports of a batch.
-        learning_rate: its peak, of Muon; biases, embedding and head learn with half of it (AdamW).
-        warmup_steps: of the learning rate.
-        decay: share of all steps in which the rate falls.
         val_samples: samples of the validation split.
         mixed: matrix products of the training in bfloat16.
         num_layers: strongest layers of a report that the link refines; all learn from the strongest.
@@ -104,8 +104,12 @@ class RefinementRecipe(Recipe):
     num_steps: Count = 400
     batch_size: Count = 256
     learning_rate: PositiveFloat = 3e-3
-    warmup_steps: Annotated[Integer, Field(ge=0)] = 100
-    decay: Probability = 0.3
+    warmup_samples: Annotated[Integer, Field(ge=0)] | None = 25_600
+    weight_decay: NonNegative = 0.0
+    optimizer: OptimizerSection = OptimizerSection(
+        name="muon", schedule="trapezoid", adam_ratio=0.5, exclude=("embedding", "head", "change")
+    )
+    clipnorm: PositiveFloat | None = None
     val_samples: Count = 500
     mixed: bool = False
     num_layers: Count = 1
@@ -190,6 +194,11 @@ class RefinementTask(Task):
         """Reports that are scored after an epoch."""
         return list(self.sets("val", [self.recipe.val_samples] * len(self.books)).values())
 
+    @cached_property
+    def test(self) -> dict[str, ReportSet]:
+        """Reports on the test split by label."""
+        return self.sets("test", [None] * len(self.books))
+
     def build(self, folder: Path, progress: Callable[[str], None]) -> keras.Model:
         """Fresh network; its inputs, outputs and sum stay in float32."""
         import keras
@@ -206,17 +215,10 @@ class RefinementTask(Task):
             keras.config.set_dtype_policy(before)
 
     def compile(self, model: keras.Model, stage: StageSection) -> None:
-        """Muon on inner matrices, AdamW on the rest."""
-        import keras
-
+        """One minus SGCS."""
         from receivers.models.report_loss import report_loss
-        from receivers.training.schedules import Trapezoid
 
-        recipe, steps = self.recipe, self.recipe.epochs * self.recipe.num_steps
-        rate = Trapezoid(stage.learning_rate, steps, recipe.warmup_steps, round(recipe.decay * steps))
-        optimizer = keras.optimizers.Muon(
-            rate, adam_lr_ratio=0.5, weight_decay=0.0, exclude_layers=["embedding", "head", "change"]
-        )
+        optimizer = self.optimizer(stage)
         model.compile(optimizer, loss=report_loss(self.val[0].frame.kernel()))
         optimizer.build(model.trainable_variables)
 
@@ -229,10 +231,11 @@ class RefinementTask(Task):
         """Tokens and directions."""
         from receivers.training.data.reports import report_batch
 
-        wide = round(self.recipe.batch_size * self.recipe.clusters.share) if self.recipe.clusters is not None else 0
+        size = self.batch_size(epoch)
+        wide = round(size * self.recipe.clusters.share) if self.recipe.clusters is not None else 0
         rng = np.random.default_rng([self.recipe.seed, epoch])
-        for _ in range(self.recipe.num_steps):
-            parts = [(self.train, self.recipe.batch_size - wide), (self.clusters, wide)]
+        for _ in range(self.steps(size)):
+            parts = [(self.train, size - wide), (self.clusters, wide)]
             parts = [report_batch(sets, rng, size) for sets, size in parts if size]
             yield tuple(np.concatenate(values) for values in zip(*parts, strict=True))
 
@@ -258,10 +261,16 @@ class RefinementTask(Task):
     def score(self, model: keras.Model, folder: Path) -> dict[str, Any]:
         """SGCS by subband of the test split, as decoded and refined, after every scheme."""
         network, found = TrainedRefiner(str(folder)).model, {}
-        for label, reports in self.sets("test", [None] * len(self.books)).items():
+        for label, reports in self.test.items():
             values = zip(("decoded", "refined"), refined_sgcs(network, reports), strict=True)
             found[label] = {name: Samples(x, "sgcs_subband", (0.0, 1.0), 4) for name, x in values}
         return {"metric": "sgcs_subband", "num_samples": self.stores[0].num_samples("test"), "by_report": found}
+
+    def test_samples(self, model: keras.Model, folder: Path) -> Samples:
+        """SGCS as refined, mean over the kinds of reports."""
+        network = TrainedRefiner(str(folder)).model
+        values = np.mean([refined_sgcs(network, reports)[1] for reports in self.test.values()], axis=0)
+        return Samples(values, "sgcs_subband", digits=4)
 
 
 def refined_sgcs(network: Any, reports: ReportSet) -> tuple[np.ndarray, np.ndarray]:

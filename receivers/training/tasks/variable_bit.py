@@ -51,7 +51,7 @@ class VariableBitTask(ImageTask):
 
     def start_epoch(self, model: Any, epoch: int) -> None:
         """Temperature of the relaxation."""
-        model.bottleneck.set_progress(epoch / sum(stage.epochs for stage in self.stages))
+        model.bottleneck.set_progress(epoch / sum(map(len, self.plan)))
 
     def batches(self, epoch: int) -> Iterator[tuple[Any, ...]]:
         """Images with the lengths of their reports, and images."""
@@ -63,17 +63,28 @@ class VariableBitTask(ImageTask):
         """Error of the images of the test split after 1, 2, 4, ... bits, or after all."""
         return bit_scores(folder, self.test[0], self.recipe.concrete.variable)
 
+    def test_samples(self, model: Any, folder: Path) -> Samples:
+        """Error over power, mean over the numbers of bits."""
+        errors = bit_errors(folder, self.test[0], self.recipe.concrete.variable)
+        return Samples(np.mean(list(errors.values()), axis=0), digits=4)
+
 
 def bit_scores(folder: Path, test: np.ndarray, variable: bool) -> dict[str, Any]:
     """NMSE of images after 1, 2, 4, ... bits of a network; if not ``variable``, after all."""
+    scores = {str(n): Samples(error) for n, error in bit_errors(folder, test, variable).items()}
+    return {"metric": "nmse of the image", "num_samples": len(test), "by_bits": scores}
+
+
+def bit_errors(folder: Path, test: np.ndarray, variable: bool) -> dict[int, np.ndarray]:
+    """Error over power of every image, by number of bits."""
     from receivers.models.concrete import MASKED
     from receivers.weights.folder import TrainedModel
 
     trained = TrainedModel(str(folder))
     bits = (trained.encode(test) > 0).astype(np.float32)
     most = bits.shape[1]
-    scores = {}
+    errors = {}
     for num_bits in [2**i for i in range(most.bit_length()) if variable and 2**i < most] + [most]:
         received = np.where(np.arange(most) < num_bits, bits, np.float32(MASKED))
-        scores[str(num_bits)] = Samples(image_error(test, trained.decode(received)))
-    return {"metric": "nmse of the image", "num_samples": len(test), "by_bits": scores}
+        errors[num_bits] = image_error(test, trained.decode(received))
+    return errors

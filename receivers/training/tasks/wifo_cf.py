@@ -132,6 +132,11 @@ class WiFoCfTask(StoresTask):
             }
         return scores
 
+    def test_samples(self, model: Any, folder: Path) -> Samples:
+        """NMSE in ``bits`` bits for a value, samples of all data sets."""
+        sets = (images(split_samples(store, "test"), self.recipe.users) for store in self.stores)
+        return Samples(np.concatenate([wifo_cf_nmse(model.network, x, self.recipe.bits) for x in sets]), digits=4)
+
 
 def load_wifo_cf(weights: str) -> WiFoCf:
     """Network of a folder of weights."""
