@@ -155,6 +155,38 @@ class BeamDelayCoder:
             lengths[0] = self.origin_bits(content)
         return lengths
 
+    def needed(self, content: Content, bins: np.ndarray, most_bits: int) -> np.ndarray:
+        """Bits that reports need, float ``[report]``; those of at most ``most_bits`` are sent whole in that many.
+
+        The ideal length up to the last coefficient that is not 0, and one bit; or up to a later zero that the decoder
+        might take for another coefficient (see :meth:`encode`), if that is beyond ``most_bits``.
+        """
+        length = in_order(self.ideal_bits(content, bins))
+        ends = np.cumsum(length, axis=0) + self.head_bits()
+        last = last_nonzero(content)
+        found = ends[last, np.arange(len(last))] + 1 + _ROUNDING
+        place, report = np.nonzero(length[:-1] > 0.9)
+        after = place > last[report]
+        place, report = place[after], report[after]
+        width = np.exp2(np.minimum(most_bits - ends[place, report], 60))
+        before = np.exp2(np.clip(most_bits - ends[place, report] + length[place, report], -60, 60))
+        missed = width <= 1.01 * np.minimum(before / 0.99 - 1, 1)  # by a decoder for some raised lower end
+        np.maximum.at(found, report[missed], np.maximum(ends[place, report][missed], most_bits + 1))
+        return found
+
+    def first(self, content: Content, most_bits: int) -> Content:
+        """As many of the first coefficients as are sent whole in ``most_bits``, and the origins."""
+        content, bins = self.cut(content, most_bits)[:2]
+        last = last_nonzero(content)
+        long = np.flatnonzero((self.needed(content, bins, most_bits) > most_bits) & (last >= self.always))
+        if not long.size:
+            return content
+        part = content.of(long)
+        before = np.arange(len(content.real) * self.rank)[:, None] < last[long]
+        kept = np.moveaxis(before.reshape(-1, self.rank, len(long)), 1, 2)
+        part = replace(part, real=part.real * kept, imag=part.imag * kept)
+        return content.replaced(long, self.first(part, most_bits))
+
     def encode(self, content: Content, most_bits: int) -> tuple[np.ndarray, np.ndarray]:
         """Bits uint8 ``[report, most_bits]``, zero padded, and their number ``[report]``.
 
@@ -169,7 +201,7 @@ class BeamDelayCoder:
         return np.concatenate(bits), np.concatenate(num_bits)
 
     def _encode(self, content: Content, most_bits: int) -> tuple[np.ndarray, np.ndarray]:
-        content, bins, begins, fits = self._cut(content, most_bits)
+        content, bins, begins, fits = self.cut(content, most_bits)
         cut, raised, octets, num_bits = self._coded(content, bins, most_bits, fits)
         whole = np.unpackbits(octets, axis=1)[:, :most_bits]
         bits = np.zeros_like(cut)
@@ -179,13 +211,12 @@ class BeamDelayCoder:
         width = np.exp2(np.clip(most_bits - begins, -60, 60))  # of the range before every coefficient
         after = np.append(begins[1:], begins[-1:], axis=0)
         missed = (width >= 0.99 * (raised + 1)) & (np.exp2(np.clip(most_bits - after, -60, 60)) <= 1.01 * raised)
-        some = _in_order((content.real != 0) | (content.imag != 0))
-        last = len(some) - 1 - some[::-1].argmax(axis=0)
+        last, order = last_nonzero(content), np.arange(len(begins))
         missed[-1] = False
-        missed &= np.arange(len(some))[:, None] > last
+        missed &= order[:, None] > last
         rows = np.flatnonzero(missed.any(axis=0) & (num_bits > most_bits) & (last >= self.always))
         if rows.size:
-            kept = np.moveaxis((np.arange(len(some))[:, None] < last[rows]).reshape(-1, self.rank, len(rows)), 1, 2)
+            kept = np.moveaxis((order[:, None] < last[rows]).reshape(-1, self.rank, len(rows)), 1, 2)
             part = content.of(rows)
             bits[rows], num_bits[rows] = self._encode(
                 replace(part, real=part.real * kept, imag=part.imag * kept), most_bits
@@ -225,7 +256,7 @@ class BeamDelayCoder:
                             _put_escape(encoder, np.abs(part[at]) - CAP)
         return *encoder.lower_ends(most_bits, fits), *encoder.finish()
 
-    def _cut(self, content: Content, most_bits: int) -> tuple[Content, np.ndarray, np.ndarray, np.ndarray]:
+    def cut(self, content: Content, most_bits: int) -> tuple[Content, np.ndarray, np.ndarray, np.ndarray]:
         """Content with 0 for coefficients whose code ends beyond ``most_bits - 1``.
 
         Returns:
@@ -234,9 +265,9 @@ class BeamDelayCoder:
         """
         while True:
             bins = self.bins(content)
-            length = _in_order(self.ideal_bits(content, bins))
+            length = in_order(self.ideal_bits(content, bins))
             begins = np.cumsum(length, axis=0) + self.head_bits() - length
-            drop = (begins + length > most_bits - 1 - _ROUNDING) & _in_order((content.real != 0) | (content.imag != 0))
+            drop = (begins + length > most_bits - 1 - _ROUNDING) & in_order((content.real != 0) | (content.imag != 0))
             fits = ~drop[: self.always].any(axis=0)
             drop[: self.always] = False
             if not drop.any():
@@ -375,9 +406,15 @@ class State:
         self._total += power
 
 
-def _in_order(x: np.ndarray) -> np.ndarray:
+def in_order(x: np.ndarray) -> np.ndarray:
     """``x [place, report, layer]`` in the order of coding, ``[place * layer, report]``."""
     return np.moveaxis(x, 1, 2).reshape(-1, x.shape[1])
+
+
+def last_nonzero(content: Content) -> np.ndarray:
+    """Of every report the last coefficient in the order of coding that is not 0, ``[report]``."""
+    some = in_order((content.real != 0) | (content.imag != 0))
+    return len(some) - 1 - some[::-1].argmax(axis=0)
 
 
 def _symbols(content: Content) -> np.ndarray:

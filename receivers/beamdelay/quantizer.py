@@ -228,7 +228,13 @@ class Candidates:
         rows = np.arange(len(pair))
         return (self.sizes[0][pair // 3, rows] > 0) | (self.sizes[1][pair % 3, rows] > 0)
 
-    def parts(self, pair: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Parts of these pairs."""
-        rows = np.arange(len(pair))
-        return self.signs[0] * self.sizes[0][pair // 3, rows], self.signs[1] * self.sizes[1][pair % 3, rows]
+    def pair(self, content: Content) -> np.ndarray:
+        """Numbers of the pairs that a content has."""
+        real, imag = (np.abs(part[self.at]) for part in (content.real, content.imag))
+        return 3 * (self.sizes[0] == real).argmax(axis=0) + (self.sizes[1] == imag).argmax(axis=0)
+
+    def parts(self, pair: np.ndarray, at: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Parts of these pairs, of all candidates or of those ``at``."""
+        rows = np.arange(len(pair)) if at is None else at
+        real, imag = (sign[rows] for sign in self.signs)
+        return real * self.sizes[0][pair // 3, rows], imag * self.sizes[1][pair % 3, rows]

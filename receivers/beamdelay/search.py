@@ -6,7 +6,8 @@ from math import isqrt
 
 import numpy as np
 
-from receivers.beamdelay.coder import Content
+from receivers.beamdelay.coder import Content, in_order, last_nonzero
+from receivers.beamdelay.exchange import exchanged
 from receivers.beamdelay.quantizer import Quantizer, Target
 
 _START = 3  # index of the step with which the search begins
@@ -14,11 +15,10 @@ _OFFSETS = (0, 2, 4, 6, 8, 10, 13, 17)  # of energies that a report may name, in
 _PER_COEFFICIENT = 6.8  # bits, for the first guess of the step
 _LEAST, _MOST = 0.02, 1.0  # slopes between which the budget is filled [squared steps per bit]
 _HALVINGS = 9
-_CHANGES = 4  # single changes that use up what the slope leaves
 _TRIED = 2  # steps, from the predicted one on to finer ones
-_PASSES = 3  # with contexts brought up to date, the first with all steps
+_PASSES = 2  # with phases and contexts brought up to date
 _TRUST = 4.0  # bits by which a report may grow because its contexts came out cheaper than planned
-_SPARE = 1.0  # bit, which the range coder may need on top of the ideal length
+_SPARE = 1.02  # bits, which a report needs beyond the ideal length up to its last coefficient
 _SLACK = 1.06  # a step may ask for this share of the budget at the usual slope
 
 
@@ -43,8 +43,9 @@ class BudgetSearch:
     """Content of reports whose code, up to the last coefficient that is not 0, fits in a number of bits.
 
     The step: the finest whose length, predicted from the number of coefficients and then corrected by the true length
-    at one step, is within the budget. The decisions: the least slope that fits, by bisection, then single changes of
-    most gain that still fit; again with phases and contexts brought up to date.
+    at one step, is within the budget, and the next finer one. The decisions: the least slope that fits, by bisection,
+    twice, with phases and contexts brought up to date; then changes of one or two coefficients
+    (:func:`~receivers.beamdelay.exchange.exchanged`). The better one of the two.
 
     Args:
         quantizer: of the reports.
@@ -63,31 +64,27 @@ class BudgetSearch:
         length = self._length(content, self._coder.bins(content))
         step = self._finest(guess * (length / guess[middle[0]]))
         target = q.refit(target, content, bins)
-        usual = np.full(reports, q.slope)
-        tried = [np.minimum(step + finer, len(q.steps) - 1) for finer in range(_TRIED)]
-        best = [self._pass(target, t, self._coder.bins(q.decide(target, t, bins, usual))) for t in tried]
-        for number in range(_PASSES):
-            best = [self._pass(target, t, *b[1:]) for t, b in zip(tried, best, strict=True)]
-            if number == 0:
-                chosen = np.argmin([b[0] for b in best], axis=0)
-                tried = [np.choose(chosen, tried)]
-                best = [_chosen(chosen, best)]
-        _, bins, budget, content = best[0]
-        rows = np.flatnonzero(self._length(content, bins) > self.bits - _SPARE)
-        if rows.size:
-            shorter = self._fill(target.of(rows), tried[0][rows], bins[:, rows], budget[rows] - 1)[0]
-            content = content.replaced(rows, shorter)
-        return content
+        found, least = None, np.full(reports, np.inf)
+        for finer in range(_TRIED):
+            content, error = self._filled(target, np.minimum(step + finer, len(q.steps) - 1), bins)
+            found = content if found is None else found.mixed(error < least, content)
+            least = np.minimum(error, least)
+        assert found is not None
+        return found
 
-    def _pass(
-        self, target: Target, step: np.ndarray, bins: np.ndarray, budget: np.ndarray | None = None, *_: Content
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, Content]:
-        """Squared error, tables, budget of the next pass, and content that fits in the budget with tables ``bins``."""
-        most = self.bits - _SPARE
-        content, planned = self._fill(target, step, bins, np.full(len(step), most) if budget is None else budget)
-        bins = self._coder.bins(content)
-        excess = self._length(content, bins) - planned
-        return self._quantizer.error(target, content, bins), bins, most - np.maximum(excess, -_TRUST), content
+    def _filled(self, target: Target, step: np.ndarray, bins: np.ndarray) -> tuple[Content, np.ndarray]:
+        """Content with a step, and its squared error."""
+        q, most = self._quantizer, self.bits - _SPARE
+        bins = self._coder.bins(q.decide(target, step, bins, np.full(len(step), q.slope)))
+        budget = np.full(len(step), most)
+        for number in range(_PASSES):
+            content, planned = self._fill(target, step, bins, budget)
+            if number < _PASSES - 1:
+                target = q.refit(target, content, bins)
+            bins = self._coder.bins(content)
+            budget = most - np.maximum(self._length(content, bins) - planned, -_TRUST)
+        content, bins = exchanged(q, target, content, bins, self.bits)
+        return content, q.error(target, content, bins)
 
     def _guess(self, target: Target) -> np.ndarray:
         """Predicted lengths ``[step, report]``."""
@@ -100,11 +97,8 @@ class BudgetSearch:
 
     def _length(self, content: Content, bins: np.ndarray) -> np.ndarray:
         """Ideal length up to the last coefficient that is not 0, with the tables ``bins``."""
-        length = self._coder.ideal_bits(content, bins)
-        flat = np.moveaxis(length, 1, 2).reshape(-1, length.shape[1])
-        found = np.moveaxis((content.real != 0) | (content.imag != 0), 1, 2).reshape(flat.shape)
-        last = len(flat) - 1 - found[::-1].argmax(axis=0)
-        return self._coder.head_bits() + np.cumsum(flat, axis=0)[last, np.arange(flat.shape[1])]
+        length = np.cumsum(in_order(self._coder.ideal_bits(content, bins)), axis=0)
+        return self._coder.head_bits() + length[last_nonzero(content), np.arange(length.shape[1])]
 
     def _fill(
         self, target: Target, step: np.ndarray, bins: np.ndarray, budget: np.ndarray
@@ -114,45 +108,19 @@ class BudgetSearch:
         place, report, layer = candidates.at
         layers, reports = bins.shape[2], np.arange(len(step))
         zero = self._coder.zero_bits(self._quantizer.plain(target, step), bins)
-        zero = np.moveaxis(zero, 1, 2).reshape(-1, len(step))
-        zero = np.cumsum(zero, axis=0) + self._coder.head_bits()
+        zero = np.cumsum(in_order(zero), axis=0) + self._coder.head_bits()
         order, rows = place * layers + layer, np.arange(len(place))
 
-        def length(pair: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        def length(pair: np.ndarray) -> np.ndarray:
             last = np.full(len(step), max(self._coder.always - 1, 0))
             np.maximum.at(last, report, np.where(candidates.nonzero(pair), order, 0))
             more = candidates.length[pair, rows] - candidates.zero
-            return zero[last, reports] + np.bincount(report, more, len(step)), last
+            return zero[last, reports] + np.bincount(report, more, len(step))
 
         low, high = np.full(len(step), np.log(_LEAST)), np.full(len(step), np.log(_MOST))
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            fits = length(candidates.choice(np.exp(middle)))[0] <= budget
+            fits = length(candidates.choice(np.exp(middle))) <= budget
             high, low = np.where(fits, middle, high), np.where(fits, low, middle)
         pair = candidates.choice(np.exp(high))
-        for _ in range(_CHANGES):
-            used, last = length(pair)
-            gain = candidates.distortion[pair, rows] - candidates.distortion
-            cost = candidates.length - candidates.length[pair, rows]
-            cost = cost + np.where(order > last[report], zero[order, report] - zero[last[report], report], 0)
-            gain = np.where(cost <= (budget - used)[report], gain, 0)
-            most = np.zeros(len(step), np.float32)
-            np.maximum.at(most, report, gain.max(axis=0))
-            now = (gain.max(axis=0) == most[report]) & (most[report] > 1e-4)
-            if not now.any():
-                break
-            first = np.full(len(step), len(place))
-            np.minimum.at(first, report[now], rows[now])
-            now = first[first < len(place)]
-            pair[now] = gain[:, now].argmax(axis=0)
-        return self._quantizer.chosen(target, step, candidates, pair), length(pair)[0]
-
-
-def _chosen(which: np.ndarray, found: list[tuple[np.ndarray, np.ndarray, np.ndarray, Content]]) -> tuple:
-    """For every report one of several results of a pass."""
-    error, bins, budget, content = found[0]
-    for number, other in enumerate(found[1:], 1):
-        rows = which == number
-        error, budget = np.where(rows, other[0], error), np.where(rows, other[2], budget)
-        bins, content = np.where(rows[:, None], other[1], bins), content.mixed(rows, other[3])
-    return error, bins, budget, content
+        return self._quantizer.chosen(target, step, candidates, pair), length(pair)

@@ -115,7 +115,7 @@ class TemporalCodebook:
             content = BudgetSearch(quantizer, self._bits - 1)(v)
         else:
             content = quantizer(v, np.zeros(len(v), np.int64))[0]
-        content = coder._cut(content, self._bits - 1)[0]  # what the gNB will see of it
+        content = coder.cut(content, self._bits - 1)[0]  # what the gNB will see of it
         payload, num_bits = coder.encode(content, self._bits - 1)
         w = self.precoder(self.decoded(content, getattr(quantizer, "reference", None)))
         loss = np.sum(1 - np.mean(np.abs(np.einsum("nltp,nplt->nlt", v.conj(), w)) ** 2, axis=2), axis=1)

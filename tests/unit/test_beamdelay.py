@@ -403,6 +403,36 @@ def test_reports_of_a_budget_fill_it_and_are_never_longer(bits):
     assert (report.num_bits == bits).all() and report.bits.shape[2] == bits
 
 
+@pytest.mark.parametrize(("rank", "bits"), [(1, 30), (1, 62), (1, 150), (2, 150)])
+def test_the_search_ends_within_the_budget(rank, bits):
+    """The gNB decodes all that the UE chose; what is left does not fit, or gains nothing."""
+    c = config(num_rx_ant=rank, num_subcarriers=20, num_layers=rank)
+    book = BeamDelayFeedback(c, bits=bits, rank=rank).codebooks[rank]
+    chosen = book.select(channels(c, 300, paths=6)[:, 0])
+    _, sent, num_bits = book.pack(chosen)
+    decoded = book.unpack(None, sent, num_bits)[0]
+    for key in ("group", "step", "row", "real", "imag"):
+        assert np.array_equal(decoded[key], chosen[key])
+    content = Content(
+        *(chosen[key] for key in ("group", "step", "row")), *(np.moveaxis(chosen[k], 1, 0) for k in ("real", "imag"))
+    )
+    needed = book.coder.needed(content, book.coder.bins(content), bits)
+    inner = chosen["step"] < 7  # the finest step has nothing to add where a few paths are all there is
+    assert needed.max() <= bits and (bits - needed)[inner].mean() < 3
+
+
+def test_what_a_report_needs_is_when_it_is_sent_whole():
+    coder = coder_of((2, 2, 4, 7), energies=(60,))
+    content = content_of(coder, 60, scale=0.05)
+    for bits in (50, 64, 91):
+        part = coder.first(content, bits)
+        whole = coder.decode(*coder.encode(content, bits))[0]
+        needed = coder.needed(part, coder.bins(part), bits)
+        assert needed.max() <= bits and same(coder.decode(*coder.encode(part, bits))[0], part)
+        more = (whole.real != 0) | (whole.imag != 0)
+        assert (more.sum(axis=0) - ((part.real != 0) | (part.imag != 0)).sum(axis=0)).max() <= 1
+
+
 def test_reports_beyond_the_longest_are_cut():
     c = config()
     csi = estimate(c, 30)
