@@ -313,3 +313,8 @@ class TrainedRefiner(WeightFolder):
     def num_layers(self) -> int:
         """Strongest layers of a report that it may change."""
         return self._card.num_layers
+
+    @property
+    def gate(self) -> tuple[float, float, float, float] | None:
+        """Weights of the gate; None: there is none."""
+        return self._card.gate
