@@ -140,7 +140,7 @@ def decoded(tokens: np.ndarray) -> np.ndarray:
 
 
 def conjugated(tokens: np.ndarray) -> np.ndarray:
-    """Tokens of the conjugate coefficients: of paths with conjugate gains, since those of a path are real but for it."""
+    """Tokens of the conjugate coefficients: paths with conjugate gains, since those of a path are real but for it."""
     found = tokens.copy()
     found[..., 1 : 6 * TAPS : 3] *= -1
     return found
