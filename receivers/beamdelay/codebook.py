@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from receivers.beamdelay.coder import BeamDelayCoder, Content
@@ -16,7 +18,6 @@ from simulator.core.types import Panel
 from simulator.maths.transforms import subband_eigenvectors
 
 MOST_BITS = 1706  # of a report: what UCI holds (TS 38.212, 6.3.1.2.1: two code blocks)
-_CHUNK = 512  # reports at a time
 _ZEROED = 0.65  # steps below which a coefficient is hardly ever sent
 
 
@@ -37,26 +38,32 @@ class BeamDelayCodebook(PmiCodebook):
         **options: of the quantiser.
     """
 
+    frame_type: ClassVar[type[Frame]] = Frame
+    coder_type: ClassVar[type[BeamDelayCoder]] = BeamDelayCoder
+    chunk: ClassVar[int] = 512  # reports at a time
+
     def __init__(
         self, panel: Panel, num_samples: int, unit: int, rank: int, tables: Tables, step: float | None, bits: int,
         **options: float,
     ):  # fmt: skip
         self.rank, self.unit, self.part2_bits = rank, unit, bits
-        self.frame = Frame(panel, -(-num_samples // unit))
+        self.frame = self.frame_type(panel, -(-num_samples // unit))
         energies = energies_for(bits // rank) if step is None else [max(1, round(1 / step**2))]
         self.steps = [energy**-0.5 for energy in energies] if step is None else [step]
         grid = Grid(self.frame.shape, tables.importance)
-        self.coder = BeamDelayCoder(grid, tables, self.frame.num_groups, rank, energies)
+        self.coder = self.coder_type(grid, tables, self.frame.num_groups, rank, energies)
         self._quantizer = Quantizer(self.frame, self.coder, self.steps, **options)
         self._search = None if step is not None else BudgetSearch(self._quantizer, bits)
 
     def select(self, h: np.ndarray) -> Pmi:
         """PMI of channels complex64 ``[report, rx_ant, port, subcarrier]``."""
-        parts = [self._select(h[i : i + _CHUNK]) for i in range(0, len(h), _CHUNK)]
+        parts = [self._select(h[i : i + self.chunk]) for i in range(0, len(h), self.chunk)]
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
     def _select(self, h: np.ndarray) -> Pmi:
-        v = subband_eigenvectors(h, self.unit, self.rank)
+        return self._chosen(subband_eigenvectors(h, self.unit, self.rank))
+
+    def _chosen(self, v: np.ndarray) -> Pmi:
         if self._search is not None:
             return _pmi(self._search(v))
         return _pmi(self._quantizer(v, np.zeros(len(v), np.int64))[0])
