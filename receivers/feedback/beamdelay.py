@@ -148,10 +148,11 @@ class BeamDelayFeedback(PmiFeedback):
 
         It runs over all coefficients 5 times with a public step, 13 times in the search for a budget.
         """
-        features, hidden = self._tables.w1.shape
-        once = 64.0 * features * hidden + 128.0 * (features + hidden)
-        cells = sum(rank * book.coder.grid.size for rank, book in self.codebooks.items())
-        return np.full(csi.h_hat.shape[:2], (13 if self._filled else 5) * cells * once)
+        once = 0.0
+        for rank, book in self.codebooks.items():
+            features, hidden = book.coder.tables.w1.shape
+            once += rank * book.coder.grid.size * (64.0 * features * hidden + 128.0 * (features + hidden))
+        return np.full(csi.h_hat.shape[:2], (13 if self._filled else 5) * once)
 
     def omit(self, report: CsiReport, max_bits: int) -> CsiReport:
         """As many of the first coefficients as ``max_bits`` bits hold: they come in the order of their importance."""
