@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
 import numpy as np
@@ -18,6 +19,7 @@ from simulator.core.types import Panel
 from simulator.maths.transforms import subband_eigenvectors
 
 MOST_BITS = 1706  # of a report: what UCI holds (TS 38.212, 6.3.1.2.1: two code blocks)
+_THREADS = 2
 _ZEROED = 0.65  # steps below which a coefficient is hardly ever sent
 
 
@@ -40,7 +42,7 @@ class BeamDelayCodebook(PmiCodebook):
 
     frame_type: ClassVar[type[Frame]] = Frame
     coder_type: ClassVar[type[BeamDelayCoder]] = BeamDelayCoder
-    chunk: ClassVar[int] = 512  # reports at a time
+    chunk: ClassVar[int] = 256  # reports at a time
 
     def __init__(
         self, panel: Panel, num_samples: int, unit: int, rank: int, tables: Tables, step: float | None, bits: int,
@@ -57,7 +59,9 @@ class BeamDelayCodebook(PmiCodebook):
 
     def select(self, h: np.ndarray) -> Pmi:
         """PMI of channels complex64 ``[report, rx_ant, port, subcarrier]``."""
-        parts = [self._select(h[i : i + self.chunk]) for i in range(0, len(h), self.chunk)]
+        chunks = [h[i : i + self.chunk] for i in range(0, len(h), self.chunk)]
+        with ThreadPoolExecutor(min(_THREADS, len(chunks))) as pool:  # NumPy lets them run at the same time
+            parts = list(pool.map(self._select, chunks))
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
     def _select(self, h: np.ndarray) -> Pmi:

@@ -51,7 +51,7 @@ class PredictedQuantizer(Quantizer):
         own.reference = reference
         return own
 
-    def start(self, v: np.ndarray, step: np.ndarray) -> tuple[PredictedTarget, Content, np.ndarray]:
+    def start(self, v: np.ndarray, step: np.ndarray, whole: bool = True) -> tuple[PredictedTarget, Content, np.ndarray]:
         """Target, first decisions, and the tables that they were made with."""
         target = self.target(v)
         bins = self.coder.bins(self.plain(target, step))

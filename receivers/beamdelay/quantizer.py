@@ -79,18 +79,20 @@ class Quantizer:
         self._lengths = coder.tables.lengths
         self._levels = (coder.tables.levels / LEVEL_UNIT).astype(np.float32)
 
-    def start(self, v: np.ndarray, step: np.ndarray) -> tuple[Target, Content, np.ndarray]:
+    def start(self, v: np.ndarray, step: np.ndarray, whole: bool = True) -> tuple[Target, Content, np.ndarray]:
         """The best of three groups: target, first decisions, and the tables that they were made with.
 
         Args:
             v: directions complex64 ``[report, layer, subband, port]``.
             step: index ``[report]``.
+            whole: zeros after the last coefficient count.
         """
         slope = self.slope or SLOPE
         best, least = None, np.full(len(v), np.inf)
         for group, c in self.frame.beams(v, self.steps[step]):
             target = self.aligned(group, c, self.steps[step])
-            bins = self.coder.bins(self.plain(target, step))
+            plain = self.plain(target, step)
+            bins = self.coder.bins(plain) if whole else self.coder.first_bins(plain, self.reach(target, step, plain))
             content = self.decide(target, step, bins, np.full(len(v), slope))
             cost = self.error(target, content, bins)
             length = np.sum(self.coder.ideal_bits(content, bins), axis=(0, 2))
@@ -139,6 +141,12 @@ class Quantizer:
         """Squared error of every report, the energy of a layer being 1."""
         x = target.cells - self.coder.values_by_place(content, bins, self.steps)
         return np.sum(np.square(x.real) + np.square(x.imag), axis=(0, 2))
+
+    def reach(self, target: Target, step: np.ndarray, content: Content) -> np.ndarray:
+        """Places ``[report]`` after which all coefficients, and what they may become, are 0."""
+        size = np.maximum(np.abs(target.cells.real), np.abs(target.cells.imag)).max(axis=2)
+        some = (size > 0.5 * self.steps[step]) | ((content.real != 0) | (content.imag != 0)).any(axis=2)
+        return len(some) - some[::-1].argmax(axis=0)
 
     def refit(self, target: Target, content: Content, bins: np.ndarray) -> Target:
         """The target with the phases that fit the content best."""
