@@ -55,11 +55,18 @@ class BudgetSearch:
     def __init__(self, quantizer: Quantizer, bits: int):
         self._quantizer, self._coder, self.bits = quantizer, quantizer.coder, bits
 
-    def __call__(self, v: np.ndarray) -> Content:
-        """Content for directions complex64 ``[report, layer, subband, port]``."""
+    def __call__(self, v: np.ndarray, noise: np.ndarray | None = None) -> Content:
+        """Content for directions complex64 ``[report, layer, subband, port]``.
+
+        Args:
+            v: directions.
+            noise: variance of the error of a cell, ``[report, layer]``; None: 0.
+        """
         q, reports = self._quantizer, len(v)
         middle = np.full(reports, _START)
-        target, content, bins = q.start(v, middle, whole=False)
+        target, content, bins = q.start(
+            v, middle, np.zeros(v.shape[:2], np.float32) if noise is None else noise, whole=False
+        )
         guess = self._guess(target)
         length = self._length(content, self._bins(target, content))
         step = self._finest(guess * (length / guess[middle[0]]))
