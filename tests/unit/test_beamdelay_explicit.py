@@ -71,7 +71,9 @@ def test_a_frame_is_a_dft_over_beams_and_samples_counted_from_the_strongest_coef
     np.testing.assert_allclose(known, np.swapaxes(h, 1, 2) * 4, atol=1e-4)  # mean square 1 of an entry
 
 
-@pytest.mark.parametrize(("shape", "rank", "energies"), [((2, 2, 4, 20), 1, (60, 90)), ((2, 1, 2, 9), 3, (60,))], ids=str)
+@pytest.mark.parametrize(
+    ("shape", "rank", "energies"), [((2, 2, 4, 20), 1, (60, 90)), ((2, 1, 2, 9), 3, (60,))], ids=str
+)
 def test_every_content_comes_back(shape, rank, energies):
     coder = coder_of(shape, rank, energies)
     content = with_origins(content_of(coder, 30, scale=0.2), coder, 2)
