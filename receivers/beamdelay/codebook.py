@@ -42,7 +42,6 @@ class BeamDelayCodebook(PmiCodebook):
 
     knows_errors = True
     frame_type: ClassVar[type[Frame]] = Frame
-    coder_type: ClassVar[type[BeamDelayCoder]] = BeamDelayCoder
     chunk: ClassVar[int] = 256  # reports at a time
 
     def __init__(
@@ -53,10 +52,13 @@ class BeamDelayCodebook(PmiCodebook):
         self.frame = self.frame_type(panel, -(-num_samples // unit))
         energies = energies_for(bits // rank) if step is None else [max(1, round(1 / step**2))]
         self.steps = [energy**-0.5 for energy in energies] if step is None else [step]
-        grid = Grid(self.frame.shape, tables.importance)
-        self.coder = self.coder_type(grid, tables, self.frame.num_groups, rank, energies)
+        self.coder = self._coder(tables, rank, energies)
         self._quantizer = Quantizer(self.frame, self.coder, self.steps, **options)
         self._search = None if step is not None else BudgetSearch(self._quantizer, bits)
+
+    def _coder(self, tables: Tables, rank: int, energies: list[int]) -> BeamDelayCoder:
+        grid = Grid(self.frame.shape, tables.importance)
+        return BeamDelayCoder(grid, tables, self.frame.num_groups, rank, energies)
 
     def select(self, h: np.ndarray, error_var: np.ndarray | None = None) -> Pmi:
         """PMI of channels complex64 ``[report, rx_ant, port, subcarrier]`` with error variances ``[report]``."""
