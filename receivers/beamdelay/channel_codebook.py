@@ -9,6 +9,7 @@ import numpy as np
 from receivers.beamdelay.channel_frame import PHASES, ChannelFrame
 from receivers.beamdelay.codebook import BeamDelayCodebook, _content
 from receivers.beamdelay.coder import BeamDelayCoder, Content
+from receivers.beamdelay.grid import Grid
 from receivers.codebooks.pmi import Pmi
 
 _LEAST = 1e-15  # of an amplitude
@@ -53,12 +54,16 @@ class ChannelCodebook(BeamDelayCodebook):
     """
 
     knows_errors = False
-    frame_type, coder_type, chunk = ChannelFrame, ChannelCoder, _CHUNK
+    frame_type, chunk = ChannelFrame, _CHUNK
 
     def __init__(self, panel: Any, num_samples: int, num_rx_ant: int, tables: Any, step: float | None, bits: int,
                  amplitude: Any, **options: Any):  # fmt: skip
         self._amplitude, self.part1_bits = amplitude, num_rx_ant * amplitude.bits
         super().__init__(panel, num_samples, 1, num_rx_ant, tables, step, bits - self.part1_bits, **options)
+
+    def _coder(self, tables: Any, rank: int, energies: list[int]) -> ChannelCoder:
+        grid = Grid(self.frame.shape, tables.importance)
+        return ChannelCoder(grid, tables, self.frame.num_groups, rank, energies)
 
     def _select(self, h: np.ndarray, error_var: np.ndarray) -> Pmi:
         amplitude = np.sqrt(np.mean(np.abs(h) ** 2, axis=(2, 3), dtype=np.float64))

@@ -43,7 +43,6 @@ class BeamDelayCodebook(PmiCodebook):
 
     knows_errors = True
     frame_type: ClassVar[type[Frame]] = Frame
-    coder_type: ClassVar[type[BeamDelayCoder]] = BeamDelayCoder
     chunk: ClassVar[int] = 256  # reports at a time
 
     def __init__(
@@ -54,18 +53,17 @@ class BeamDelayCodebook(PmiCodebook):
         self.frame = self.frame_type(panel, -(-num_samples // unit))
         energies = energies_for(bits // rank) if step is None else [max(1, round(1 / step**2))]
         self.steps = [energy**-0.5 for energy in energies] if step is None else [step]
-        self.coder = self._coder(tables, energies)
+        self.coder = self._coder(tables, rank, energies)
         self._quantizer = Quantizer(self.frame, self.coder, self.steps, **options)
         self._search = None if step is not None else BudgetSearch(self._quantizer, bits)
 
-    def _coder(self, tables: Tables, energies: list[int]) -> BeamDelayCoder:
+    def _coder(self, tables: Tables, rank: int, energies: list[int]) -> BeamDelayCoder:
         """Of one layer, or of several with the tables for them where there are such."""
         frame = self.frame
-        if self.rank == 1 or tables.layers is None or self.coder_type is not BeamDelayCoder:
-            grid = Grid(frame.shape, tables.importance)
-            return self.coder_type(grid, tables, frame.num_groups, self.rank, energies)
+        if rank == 1 or tables.layers is None:
+            return BeamDelayCoder(Grid(frame.shape, tables.importance), tables, frame.num_groups, rank, energies)
         grid = Grid(frame.shape, tables.layers.importance)
-        return LayeredCoder(grid, frame.shape, tables.layers, frame.num_groups, self.rank, energies)
+        return LayeredCoder(grid, frame.shape, tables.layers, frame.num_groups, rank, energies)
 
     def select(self, h: np.ndarray, error_var: np.ndarray | None = None) -> Pmi:
         """PMI of channels complex64 ``[report, rx_ant, port, subcarrier]`` with error variances ``[report]``."""
