@@ -44,8 +44,8 @@ class Window:
             y = cells[rows] / step[rows, None]
             parts = np.stack([y.real, y.imag])
             parts = np.sign(parts) * np.floor(np.abs(parts) + _OFFSET)
-            latents = np.round(_run(network.encode, self.tokens(cells[rows], step[rows])))
-            parts[..., self._cells.ravel()] = self._of_window(latents)
+            symbols = _run(lambda t: network.rounded(network.encode(t), t), self.tokens(cells[rows], step[rows]))
+            parts[..., self._cells.ravel()] = self._of_window(symbols)
             found[:, rows] = parts
         return found
 

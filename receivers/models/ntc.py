@@ -9,7 +9,7 @@ import keras
 from keras import layers, ops
 
 from receivers.models.attention import TransformerLayer
-from receivers.models.report_frame import DESCRIPTORS, FEATURES, GAIN, TAPS
+from receivers.models.report_frame import DESCRIPTORS, FAR, FEATURES, GAIN, TAPS
 
 WIDTH = 4 * TAPS  # latents of a beam: polarisation, tap, real and imaginary part
 _ZEROED = 0.65  # steps below which a coefficient is hardly ever sent
@@ -68,6 +68,16 @@ class NonlinearTransformCodec(keras.Model):
         plain = ops.reshape(pairs, (shape[0], shape[1], WIDTH)) / (GAIN * step_of(tokens))[:, None, None]
         return ops.reshape(plain + self.encoder(tokens, training=training), (shape[0], shape[1] * WIDTH))
 
+    def rounded(self, latents: Any, tokens: Any) -> Any:
+        """Symbols float32 ``[layer, beam * 52]``; that of the origin is real and at least 1."""
+        shape = ops.shape(tokens)
+        at = 6 * TAPS
+        own = tokens[..., at + FAR[0]] * tokens[..., at + 2 * FAR[0] + 1 + FAR[1]]  # 1 for the beam of the origin
+        real, imag = (ops.one_hot(2 * (TAPS // 2) + part, WIDTH, dtype="float32") for part in (0, 1))
+        q = ops.reshape(ops.round(latents), (shape[0], shape[1], WIDTH))
+        q = ops.where(own[..., None] * real > 0, ops.maximum(q, 1.0), q)
+        return ops.reshape(ops.where(own[..., None] * imag > 0, 0.0, q), ops.shape(latents))
+
     def decode(self, symbols: Any, tokens: Any, training: bool = False) -> Any:
         """Coefficients float32 ``[layer, beam, 52]``, those of the symbols with energy 36.
 
@@ -88,7 +98,7 @@ class NonlinearTransformCodec(keras.Model):
         one = ops.ones_like(step)
         descriptors = [
             0.0 * one, log2(_ZEROED * step / norm) / 4 + 0.75, log2(ops.maximum(sent, 1.0)) / 4 - 1, 2.0 * one, one,
-            ops.sqrt(ops.max(power, axis=1)) / norm,
+            ops.sqrt(ops.maximum(ops.max(power, axis=1), 1e-6)) / norm,
         ]  # fmt: skip
         tail = ops.broadcast_to(ops.stack(descriptors, axis=-1)[:, None], (count, beams, DESCRIPTORS))
         places = tokens[..., 6 * TAPS : FEATURES - DESCRIPTORS]
@@ -97,7 +107,7 @@ class NonlinearTransformCodec(keras.Model):
 
     def call(self, tokens: Any, training: bool = False) -> Any:
         """There and back."""
-        return self.decode(ops.round(self.encode(tokens, training)), tokens, training)
+        return self.decode(self.rounded(self.encode(tokens, training), tokens), tokens, training)
 
     def get_config(self) -> dict[str, int]:
         """Constructor arguments."""

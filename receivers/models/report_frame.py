@@ -7,9 +7,9 @@ import numpy as np
 from receivers.codebooks.beam_delay import BeamDelayReport
 
 TAPS = 13  # of the window around the origin
-_FAR = (4, 2)  # offsets along n1 and n2 from which on all are alike to a refiner
+FAR = (4, 2)  # offsets along n1 and n2 from which on all are alike to a refiner
 DESCRIPTORS = 6
-FEATURES = 2 * TAPS * 3 + (2 * _FAR[0] + 1) + (2 * _FAR[1] + 1) + DESCRIPTORS
+FEATURES = 2 * TAPS * 3 + (2 * FAR[0] + 1) + (2 * FAR[1] + 1) + DESCRIPTORS
 GAIN = 6.0  # of a coefficient at the input: most are small
 
 
@@ -97,7 +97,7 @@ class ReportFrame:
         body[:, :, :pol, window, 2] = np.swapaxes(sent, 1, 2)
         at = 6 * TAPS
         grid = np.meshgrid(*self._offsets, indexing="ij")
-        for offsets, far in zip(reversed(grid), _FAR, strict=True):
+        for offsets, far in zip(reversed(grid), FAR, strict=True):
             out[:, np.arange(self.num_beams), at + np.clip(offsets.ravel(), -far, far) + far] = 1
             at += 2 * far + 1
         count = np.count_nonzero(flat, axis=1)

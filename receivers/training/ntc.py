@@ -98,7 +98,7 @@ class CodecTraining(keras.Model):
     def call(self, tokens: Any, training: bool = False) -> tuple[Any, Any]:
         """Coefficients float32 ``[layer, beam, 52]`` and bits float32 ``[layer]``."""
         y = self.codec.encode(tokens, training)
-        q = y + ops.stop_gradient(ops.round(y) - y)
+        q = y + ops.stop_gradient(self.codec.rounded(y, tokens) - y)
         scale = self.prior(ops.stop_gradient(q), step_of(tokens))
         noise = keras.random.uniform(ops.shape(y), -0.5, 0.5, seed=self.seeds) if training else 0.0
         return self.codec.decode(q, tokens, training), ops.sum(bits(y + noise if training else q, scale), axis=1)
