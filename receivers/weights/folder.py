@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from receivers.beamdelay.tables import Tables
 from receivers.recipes import how_to_make
 from receivers.weights.card import (
     CARD,
@@ -21,6 +22,7 @@ from receivers.weights.card import (
     File,
     PredictionCard,
     RefinementCard,
+    TransformCard,
     read_card,
     task_of_card,
 )
@@ -266,7 +268,7 @@ def weights(name: str) -> WeightFolder:
     """
     card = weight_folder(name) / CARD
     task = task_of_card(card) if is_file(card) else "feedback"
-    for cls in (TrainedPredictor, TrainedEstimator, TrainedRefiner):
+    for cls in (TrainedPredictor, TrainedEstimator, TrainedRefiner, TransformWeights):
         if task == cls.task:
             return cls(name)
     return TrainedModel(name)
@@ -313,3 +315,22 @@ class TrainedRefiner(WeightFolder):
     def num_layers(self) -> int:
         """Strongest layers of a report that it may change."""
         return self._card.num_layers
+
+
+class TransformWeights(WeightFolder):
+    """Weights of the nonlinear transform codec, with the tables of its entropy coder."""
+
+    task, kind, schema = "ntc", "feedback", TransformCard
+
+    @cached_property
+    def model(self) -> Any:
+        """The network with its weights (built on first use; imports Keras)."""
+        from receivers.models.checked import build_checked
+        from receivers.models.ntc import NonlinearTransformCodec
+
+        return self.load(build_checked("model.params", NonlinearTransformCodec, self.params))
+
+    @cached_property
+    def tables(self) -> Tables:
+        """Of the entropy coder."""
+        return Tables.load(self._intact(self._card.tables))
