@@ -19,7 +19,8 @@ _ZEROED = 0.65  # steps below which a coefficient is hardly ever sent
 class NonlinearTransformCodec(keras.Model):
     r"""Encoder at the UE and decoder at the gNB, for all sizes of the step.
 
-    .. math:: y = x / \Delta + f_e(x, \Delta), \quad q = \mathrm{round}(y), \quad \hat{x} \propto \Delta q + f_d(q, \Delta)
+    .. math:: y = x / \Delta + f_e(x, \Delta), \quad q = \mathrm{round}(y), \quad
+        \hat{x} \propto \Delta q + f_d(q, \Delta)
 
     A latent is a coefficient of a beam, polarisation and tap around the origin; a token is a beam. With :math:`f = 0`,
     as before training, this is the plain beam-delay code. No token has a fixed place, so that any panel will do.

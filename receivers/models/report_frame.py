@@ -71,7 +71,7 @@ class ReportFrame:
         return self.rows(origin)[..., None] * self.num_units + taps[:, None, None]
 
     def window(self) -> tuple[np.ndarray, np.ndarray, slice]:
-        """The cells around an origin at place 0: flat places and turns ``[polarisation, beam, tap]``, and which taps."""
+        """Cells around an origin at place 0: flat places and turns ``[polarisation, beam, tap]``, and which taps."""
         taps = slice(self._start, self._start + len(self._taps))
         turn = (self.beam_phase[:, None] * self.tap_phase).astype(np.complex64)
         places = self._places(np.zeros(1, np.int64))[0]

@@ -12,13 +12,14 @@ from pydantic import Field, model_validator
 
 from receivers.beamdelay.frame import Frame
 from receivers.beamdelay.tables import Tables
-from receivers.training.recipe import Recipe, StageSection, TrainingSection
+from receivers.training.recipe import IterativeRecipe, NonNegative, OptimizerSection, StageSection, TrainingSection
 from receivers.training.task import Samples, Task
 from receivers.training.tasks.refinement import ClusterSection
 from receivers.weights.card import file_entry
 from receivers.weights.folder import TrainedRefiner, TransformWeights, save_weights
+from simulator.core.content import sha256
 from simulator.core.errors import ConfigError
-from simulator.core.params import Count, Integer, PositiveFloat, Probability
+from simulator.core.params import Count, Integer, PositiveFloat
 from simulator.maths.transforms import subband_eigenvectors
 
 if TYPE_CHECKING:
@@ -45,26 +46,19 @@ class TransformSection(TrainingSection):
     decoder: str | None = None
 
 
-class TransformRecipe(Recipe):
-    """One training of a nonlinear transform codec.
-
-    The learning rate rises linearly, stays, and falls linearly to zero in the last ``decay`` of all steps.
+class TransformRecipe(IterativeRecipe):
+    """One training of a nonlinear transform codec, by default with Muon and a trapezoid.
 
     Args:
         task: this one.
         dataset: data set by name or path.
         model: network.
         subband_size: frequency samples of a subband.
-        samples: directions of the training split, each aligned for one step; null: all.
+        directions: of the training split, each aligned for one step; null: all.
         clusters: channels in addition to those of the store; null: none.
         sizes: smallest and largest step of the quantiser, drawn log-uniformly.
         slope: squared steps that a bit is worth.
-        epochs: of ``num_steps`` batches each.
         num_steps: batches of an epoch.
-        batch_size: layers of a batch.
-        learning_rate: its peak, of Muon; all but inner matrices learn with half of it (AdamW).
-        warmup_steps: of the learning rate.
-        decay: share of all steps in which the rate falls.
         val_samples: samples of the validation split.
         counted: samples whose symbols the tables are counted on.
         mixed: matrix products of the training in bfloat16.
@@ -74,7 +68,7 @@ class TransformRecipe(Recipe):
     dataset: str
     model: TransformSection = TransformSection()
     subband_size: Count = 4
-    samples: Count | None = None
+    directions: Count | None = None
     clusters: ClusterSection | None = None
     sizes: tuple[PositiveFloat, PositiveFloat] = (0.045, 0.33)
     slope: PositiveFloat = 0.06
@@ -82,8 +76,12 @@ class TransformRecipe(Recipe):
     num_steps: Count = 400
     batch_size: Count = 256
     learning_rate: PositiveFloat = 2e-3
-    warmup_steps: Annotated[Integer, Field(ge=0)] = 200
-    decay: Probability = 0.35
+    warmup_samples: Annotated[Integer, Field(ge=0)] | None = 51_200
+    weight_decay: NonNegative = 0.0
+    optimizer: OptimizerSection = OptimizerSection(
+        name="muon", schedule="trapezoid", decay=0.35, adam_ratio=0.5, exclude=("embedding", "head", "prior")
+    )
+    clipnorm: PositiveFloat | None = None
     val_samples: Count = 1000
     counted: Count = 20000
     mixed: bool = False
@@ -104,6 +102,7 @@ class TransformTask(Task):
     """Encoder, decoder and prior; then the tables of the entropy coder on the symbols of the finished encoder."""
 
     schema = TransformRecipe
+    _reported: dict[str, Any] = {}
 
     @cached_property
     def frame(self) -> Frame:
@@ -114,7 +113,7 @@ class TransformTask(Task):
             raise ConfigError("subband_size", unit, allowed)
         return Frame(layout.panel, -(-layout.num_subcarriers // unit))
 
-    def directions(self, split: str, samples: int | None, seed: int) -> np.ndarray:
+    def _directions(self, split: str, samples: int | None, seed: int) -> np.ndarray:
         """Strongest directions complex64 ``[sample, 1, subband, port]`` of a split, all or some."""
         (store,) = self.stores
         rows = np.arange(store.num_samples(split))
@@ -134,7 +133,7 @@ class TransformTask(Task):
     @cached_property
     def train(self) -> DirectionSet:
         """Directions of the store."""
-        v = self.directions("train", self.recipe.samples, 0)
+        v = self._directions("train", self.recipe.directions, 0)
         return self._aligned(v, self._drawn(np.random.default_rng([self.recipe.seed, 2**20]), len(v)))
 
     @cached_property
@@ -152,7 +151,7 @@ class TransformTask(Task):
     @cached_property
     def val(self) -> list[DirectionSet]:
         """Directions that are scored after an epoch, at steps over the range."""
-        v = self.directions("val", self.recipe.val_samples, 1)
+        v = self._directions("val", self.recipe.val_samples, 1)
         low, high = np.log2(self.recipe.sizes)
         steps = np.exp2(low + (np.arange(_VALIDATED) + 0.5) / _VALIDATED * (high - low))
         return [self._aligned(v, np.full(len(v), step)) for step in steps[::-1]]
@@ -188,16 +187,8 @@ class TransformTask(Task):
         return CodecTraining(codec, prior, self.train.kernel(), self.recipe.slope)
 
     def compile(self, model: keras.Model, stage: StageSection) -> None:
-        """Muon on inner matrices, AdamW on the rest."""
-        import keras
-
-        from receivers.training.schedules import Trapezoid
-
-        recipe, steps = self.recipe, self.recipe.epochs * self.recipe.num_steps
-        rate = Trapezoid(stage.learning_rate, steps, recipe.warmup_steps, round(recipe.decay * steps))
-        optimizer = keras.optimizers.Muon(
-            rate, adam_lr_ratio=0.5, weight_decay=0.0, exclude_layers=["embedding", "head", "prior"]
-        )
+        """The loss is the model's own."""
+        optimizer = self.optimizer(stage)
         model.compile(optimizer)
         optimizer.build(model.trainable_variables)
 
@@ -208,14 +199,14 @@ class TransformTask(Task):
 
     def batches(self, epoch: int) -> Iterator[tuple[Any, ...]]:
         """Tokens and directions."""
-        recipe, rng = self.recipe, np.random.default_rng([self.recipe.seed, epoch])
-        wide = 0 if recipe.clusters is None else round(recipe.batch_size * recipe.clusters.share)
-        for _ in range(recipe.num_steps):
+        recipe, rng, size = self.recipe, np.random.default_rng([self.recipe.seed, epoch]), self.batch_size(epoch)
+        wide = 0 if recipe.clusters is None else round(size * recipe.clusters.share)
+        for _ in range(self.steps(size)):
             parts = []
-            for found, size in ((self.train, recipe.batch_size - wide), (self.clusters, wide)):
-                if found is not None and size:
-                    rows = rng.integers(len(found), size=size)
-                    step = found.step[rows] * np.exp2(rng.uniform(-_JITTER, _JITTER, size))
+            for found, count in ((self.train, size - wide), (self.clusters, wide)):
+                if found is not None and count:
+                    rows = rng.integers(len(found), size=count)
+                    step = found.step[rows] * np.exp2(rng.uniform(-_JITTER, _JITTER, count))
                     parts.append(found.batch(rows, np.clip(step, *recipe.sizes).astype(np.float32)))
             yield tuple(np.concatenate(values) for values in zip(*parts, strict=True))
 
@@ -270,24 +261,41 @@ class TransformTask(Task):
 
     def score(self, model: keras.Model, folder: Path) -> dict[str, Any]:
         """SGCS by subband and bits of reports of every step, strongest layer of the test split."""
+        by_step = {
+            f"s{step:g}": {
+                "sgcs": Samples(sgcs, "sgcs_subband", (0.0, 1.0), 4), "bits": Samples(bits, "bits", digits=1),
+            }
+            for step, (sgcs, bits) in self._tested(folder).items()
+        }  # fmt: skip
+        return {"metric": "sgcs_subband", "num_samples": self.stores[0].num_samples("test"), "by_step": by_step}
+
+    def test_samples(self, model: keras.Model, folder: Path) -> Samples:
+        """SGCS less what its bits are worth, mean over the steps."""
+        slope = self.recipe.slope
+        values = [sgcs - slope * step**2 * bits for step, (sgcs, bits) in self._tested(folder).items()]
+        return Samples(np.mean(values, axis=0), "sgcs_less_rate", digits=4)
+
+    def _tested(self, folder: Path) -> dict[float, tuple[np.ndarray, np.ndarray]]:
+        """SGCS and bits float64 ``[sample]`` of reports of the test split, by step."""
         from receivers.beamdelay.codebook import MOST_BITS
         from receivers.beamdelay.learned import LearnedCodebook
 
         trained, store, unit = TransformWeights(str(folder)), self.stores[0], self.recipe.subband_size
-        h = store.take("test", np.arange(store.num_samples("test")))
-        h = h.reshape(len(h), -1, store.layout.panel.num_ports, store.layout.num_subcarriers)
-        v, found = subband_eigenvectors(h, unit, 1)[:, 0], {}
-        for step in _SCORED:
-            book = LearnedCodebook(
-                trained.model, store.layout.panel, h.shape[3], unit, 1, trained.tables, step, MOST_BITS
-            )
-            part1, part2, length = book.pack(book.select(h))
-            w = book.precoder(book.unpack(part1, part2, length)[0])[:, :, 0]
-            sgcs = np.mean(np.abs(np.einsum("ntp,npt->nt", v.conj(), w)) ** 2, axis=1)
-            found[f"s{step:g}"] = {
-                "sgcs": Samples(sgcs, "sgcs_subband", (0.0, 1.0), 4), "bits": Samples(length.astype(float), "bits", digits=1),
-            }  # fmt: skip
-        return {"metric": "sgcs_subband", "num_samples": len(h), "by_step": found}
+        key = sha256(trained.file)
+        if self._reported.get("of") != key:
+            h = store.take("test", np.arange(store.num_samples("test")))
+            h = h.reshape(len(h), -1, store.layout.panel.num_ports, store.layout.num_subcarriers)
+            v, found = subband_eigenvectors(h, unit, 1)[:, 0], {}
+            for step in _SCORED:
+                book = LearnedCodebook(
+                    trained.model, store.layout.panel, h.shape[3], unit, 1, trained.tables, step, MOST_BITS
+                )
+                part1, part2, length = book.pack(book.select(h))
+                w = book.precoder(book.unpack(part1, part2, length)[0])[:, :, 0]
+                sgcs = np.mean(np.abs(np.einsum("ntp,npt->nt", v.conj(), w)) ** 2, axis=1)
+                found[step] = sgcs.astype(np.float64), length.astype(np.float64)
+            self._reported = {"of": key, "by_step": found}
+        return self._reported["by_step"]
 
 
 def _scored(model: keras.Model, part: DirectionSet) -> tuple[float, float]:
