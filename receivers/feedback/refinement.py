@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from receivers.codebooks.beam_delay import BeamDelayReport
-from receivers.models.report_frame import ReportFrame
+from receivers.models.report_frame import ReportFrame, conjugated
+from receivers.models.report_gate import ReportGate
 from receivers.weights.folder import TrainedRefiner
 from simulator.core.errors import ConfigError
 
@@ -13,7 +16,9 @@ _CHUNK = 1024  # layers at a time
 
 
 class ReportRefinement:
-    """Coefficients that a network expects to be behind a decoded report.
+    """Coefficients that a network expects to be behind a decoded report, as far as a gate trusts it.
+
+    The network answers to a report and to its complex conjugate, which is as likely; the mean of both directions counts.
 
     Args:
         field: of the scenario that names the weights.
@@ -30,7 +35,7 @@ class ReportRefinement:
             self._trained = TrainedRefiner(weights)
         except ConfigError as error:
             raise ConfigError(field, weights, error.allowed) from None
-        self._frame = ReportFrame(size, num_units)
+        self._frame, self._gate = ReportFrame(size, num_units), ReportGate(self._trained.gate)
 
     @property
     def name(self) -> str:
@@ -39,8 +44,6 @@ class ReportRefinement:
 
     def __call__(self, report: BeamDelayReport) -> np.ndarray:
         """Refined coefficients complex64 ``[report, layer, row, tap]``; further layers than the network knows as is."""
-        from keras import ops
-
         known, x = self._trained.num_layers, report.x.copy()
         reports = max(_CHUNK // min(known, x.shape[1]), 1)
         for start in range(0, len(x), reports):
@@ -52,6 +55,17 @@ class ReportRefinement:
                 report.threshold[rows, :known],
                 report.logarithmic,
             )
-            y = self._trained.model(ops.convert_to_tensor(self._frame.tokens(part)), training=False)
-            x[rows, :known] = self._frame.coefficients(ops.convert_to_numpy(y), part)
+            x[rows, :known] = self._gate(part, answers(self._trained.model, self._frame, part))
         return x
+
+
+def answers(network: Any, frame: ReportFrame, report: BeamDelayReport) -> list[np.ndarray]:
+    """Refined coefficients, shape of ``report.x``, of reports, and of their complex conjugates conjugated again."""
+    from keras import ops
+
+    tokens = frame.tokens(report)
+    plain, turned = (
+        ops.convert_to_numpy(network(ops.convert_to_tensor(x), training=False)) for x in (tokens, conjugated(tokens))
+    )
+    turned = turned * np.tile(np.array([1, -1], np.float32), turned.shape[-1] // 2)
+    return [frame.coefficients(y, report) for y in (plain, turned)]

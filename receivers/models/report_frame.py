@@ -152,6 +152,13 @@ def name_step(tokens: np.ndarray, step: np.ndarray) -> np.ndarray:
     return tokens
 
 
+def conjugated(tokens: np.ndarray) -> np.ndarray:
+    """Tokens of the conjugate coefficients: of paths with conjugate gains, since those of a path are real but for it."""
+    found = tokens.copy()
+    found[..., 1 : 6 * TAPS : 3] *= -1
+    return found
+
+
 def _offsets(n: int) -> np.ndarray:
     """Signed offsets of n orthogonal beams around the first."""
     return np.arange(n) - n // 2

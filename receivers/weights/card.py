@@ -183,9 +183,11 @@ class RefinementCard(Card):
 
     Args:
         num_layers: strongest layers of a report that it may change; further ones stay as decoded.
+        gate: weights of how far it is trusted (:class:`receivers.models.report_gate.ReportGate`); null: always.
     """
 
     num_layers: Count = 1
+    gate: tuple[float, float, float, float] | None = None
 
 
 class TransformCard(Card):

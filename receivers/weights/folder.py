@@ -316,6 +316,11 @@ class TrainedRefiner(WeightFolder):
         """Strongest layers of a report that it may change."""
         return self._card.num_layers
 
+    @property
+    def gate(self) -> tuple[float, float, float, float] | None:
+        """Weights of the gate; None: there is none."""
+        return self._card.gate
+
 
 class TransformWeights(WeightFolder):
     """Weights of the nonlinear transform codec, with the tables of its entropy coder."""

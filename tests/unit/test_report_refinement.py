@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +13,16 @@ from receivers.codebooks.dft import dft_beams_2d
 from receivers.codebooks.etype2 import EnhancedTypeTwoCodebook
 from receivers.feedback.beamdelay import BeamDelayFeedback
 from receivers.feedback.etype2 import EnhancedTypeTwoFeedback
-from receivers.feedback.refinement import ReportRefinement
+from receivers.feedback.refinement import ReportRefinement, answers
 from receivers.models.beam_transformer import BeamTransformer
-from receivers.models.report_frame import TAPS, ReportFrame
+from receivers.models.report_frame import TAPS, ReportFrame, decoded
+from receivers.models.report_gate import ReportGate
+from receivers.training.data.reports import ReportSet
+from receivers.training.report_gate import fit_gate, tried
+from receivers.weights.folder import TrainedRefiner
 from simulator.core.errors import ConfigError
 from simulator.core.types import CsiConfig, CsiEstimate, Panel
+from simulator.maths.transforms import subband_eigenvectors
 
 PANEL = Panel(4, 2, 2)
 
@@ -46,6 +53,11 @@ def folder(path, network, **facts):
     }
     (path / "card.json").write_text(json.dumps(card))
     return str(path)
+
+
+def unit(w):
+    """Unit norm over the rows ``[report, row, unit]`` or ``[report, layer, row, unit]``."""
+    return w / np.linalg.norm(w, axis=-2, keepdims=True)
 
 
 @pytest.fixture
@@ -132,7 +144,19 @@ class TestNetwork:
     def test_identity_before_training(self, network, tmp_path, rng):
         sent = report(rng)
         refine = ReportRefinement("refine", folder(tmp_path / "w", network), (2, 2, 4), 13)
-        np.testing.assert_allclose(refine(sent), sent.x, atol=1e-5)
+        one, two = (unit(np.fft.ifft(x, axis=3)) for x in (refine(sent), sent.x))
+        np.testing.assert_allclose(one, two, atol=1e-5)
+
+    def test_answers_to_a_report_and_to_its_conjugate(self, rng):
+        """A bias of the imaginary part, on a report and on its conjugate: the mean of the answers has none."""
+        sent, frame = report(rng), ReportFrame((2, 2, 4), 13)
+
+        def biased(tokens, training):
+            return decoded(np.asarray(tokens)) + np.tile(np.array([0, 0.5], np.float32), 2 * TAPS)
+
+        one, two = answers(biased, frame, sent)
+        assert np.abs(one - sent.x).max() > 0.05
+        np.testing.assert_allclose((one + two) / 2, sent.x, atol=1e-5)
 
     def test_phase_and_place_pass_through(self, trained, rng):
         """A turned and shifted report has the turned and shifted refinement."""
@@ -165,6 +189,99 @@ class TestNetwork:
         found = ReportRefinement("refine", trained, (2, 2, 4), 13)(sent)
         np.testing.assert_array_equal(found[:, 1:], sent.x[:, 1:])
         assert np.abs(found[:, 0] - sent.x[:, 0]).max() > 0.01
+
+
+class TestGate:
+    WEIGHTS = (2.0, 0.5, 0.7, 1.1)
+
+    @pytest.mark.parametrize("logarithmic", [True, False])
+    def test_share_and_directions_as_in_a_loop(self, rng, logarithmic):
+        sent = replace(report(rng, layers=2), logarithmic=logarithmic)
+        size = np.sqrt(np.sum(np.abs(sent.x) ** 2, axis=(2, 3)))
+        sent = replace(sent, threshold=size * np.array([[0.05, 0.19], [0.17, 0.185], [0.2, 0.3]]))
+        refined = [sent.x + 0.1 * rng.standard_normal((*sent.x.shape, 2)) @ [1, 1j] for _ in range(2)]
+        refined[1] = refined[1] * np.exp(2j)
+        got = unit(np.fft.ifft(ReportGate(self.WEIGHTS)(sent, refined), axis=3))
+        for n, layer in np.ndindex(3, 2):
+            w0 = unit(np.fft.ifft(sent.x[n, layer], axis=1)[None])[0]
+            both = []
+            for y in refined:
+                w = unit(np.fft.ifft(y[n, layer], axis=1)[None])[0]
+                both.append([w[:, t] * np.exp(-1j * np.angle(np.vdot(w0[:, t], w[:, t]))) for t in range(13)])
+            w1 = np.mean(both, axis=0)
+            w1 = (w1 / np.linalg.norm(w1, axis=1, keepdims=True)).T
+            change = np.mean([np.linalg.norm(w1[:, t] - w0[:, t]) ** 2 for t in range(13)])
+            t = sent.threshold[n, layer] / size[n, layer]
+            x = 2 + 0.5 * np.log2(t) + 0.7 * np.log2(np.sum(sent.x[n, layer] != 0)) + 1.1 * np.log2(change + 1e-5)
+            share = 1 / (1 + np.exp(-x)) * (1 if logarithmic else min(max((0.2 - t) / 0.03, 0), 1))
+            expected = (1 - share) * w0 + share * w1
+            expected /= np.linalg.norm(expected, axis=0)
+            np.testing.assert_allclose(got[n, layer], expected, atol=1e-5)
+
+    def test_coarsest_reports_stay_as_decoded(self, trained, rng):
+        """With a gate in the card: a uniform threshold of a fifth of the amplitude closes it, a logarithmic one not."""
+        card = json.loads((Path(trained) / "card.json").read_text())
+        (Path(trained) / "card.json").write_text(json.dumps({**card, "gate": [5, 0, 0, 0]}))
+        refine = ReportRefinement("refine", trained, (2, 2, 4), 13)
+        sent = report(rng)
+        size = np.sqrt(np.sum(np.abs(sent.x) ** 2, axis=(2, 3)))
+        for logarithmic in (True, False):
+            coarse = replace(sent, threshold=0.201 * size, logarithmic=logarithmic)
+            one, two = (unit(np.fft.ifft(x, axis=3)) for x in (refine(coarse), sent.x))
+            assert (np.abs(one - two).max() > 0.01) == logarithmic
+
+    def test_fit_trusts_where_it_gains(self, monkeypatch):
+        """Features that tell gain from loss: shares near 1 and 0; a coin, whose losses count four times: near 0."""
+        share = np.linspace(0, 1, 11)
+
+        def made(network, reports, samples):
+            rng = np.random.default_rng(0)
+            good = np.arange(400) % 2 == 0
+            x = np.stack([rng.standard_normal(400), rng.standard_normal(400), np.where(good, -3.0, -6.0)], axis=1)
+            sign = np.where(good if reports == "told" else rng.random(400) < 0.5, 1, -1)
+            return x, 0.02 * sign[:, None] * share, np.ones(400)
+
+        monkeypatch.setattr("receivers.training.report_gate.tried", made)
+        told, coin = (ReportGate(fit_gate(None, [[kind]], 400)) for kind in ("told", "coin"))
+        good, bad = np.array([[0, 0, -3.0]]), np.array([[0, 0, -6.0]])
+        assert told.share(good, True) > 0.9 > 0.1 > told.share(bad, True)
+        assert max(coin.share(good, True), coin.share(bad, True)) < 0.1
+
+    def test_gains_of_shares_are_those_of_the_scheme(self, trained, rng):
+        """0 at share 0; at share 1 the SGCS of what the gNB precodes, less that of the report."""
+        config = CsiConfig(PANEL, 1, 26, 360e3, subband_size=2)
+        plain, refined = (
+            EnhancedTypeTwoFeedback(config, combination=4, rank=1, **m) for m in ({}, {"refine": trained})
+        )
+        h = rng.standard_normal((5, 1, 1, 16, 26, 2)).view(np.complex128)[..., 0].astype(np.complex64)
+        v = subband_eigenvectors(h[:, 0], 2, 1)
+        sent = plain.report(CsiEstimate(h, np.zeros((5, 1), np.float32)))
+        before, after = (
+            np.mean(np.abs(np.einsum("ntp,npt->nt", v[:, 0].conj(), s.reconstruct(sent).w[:, 0, :, 0])) ** 2, axis=1)
+            for s in (plain, refined)
+        )
+        _, gains, _ = tried(TrainedRefiner(trained).model, ReportSet(plain.codebooks[1], v, h[:, 0]), 5)
+        np.testing.assert_allclose(gains[:, 0], 0, atol=1e-6)
+        np.testing.assert_allclose(gains[:, -1], after - before, atol=1e-4)
+        assert np.abs(gains[:, -1]).max() > 0.01
+
+    def test_shipped_gate_on_channels_without_structure(self, rng):
+        """Coefficients at random places, of which the network knows nothing: with its gate it loses hardly anything."""
+        config = CsiConfig(Panel(8, 2, 2), 1, 52, 360e3, subband_size=4)
+        plain = EnhancedTypeTwoFeedback(config, combination=1, rank=1)
+        refined = EnhancedTypeTwoFeedback(config, combination=1, rank=1, refine="refine-urban")
+        book = plain.codebooks[1]
+        x = np.zeros((60, 1, 32, 13), np.complex64)
+        for n in range(60):
+            x[n, 0, rng.integers(32, size=6), rng.integers(13, size=6)] = np.exp(2j * np.pi * rng.random(6))
+        v = np.moveaxis(book.combine(rng.integers(0, 16, 60), x)[:, :, 0], 1, 2)
+        h = np.repeat(np.moveaxis(v, 1, 2).conj(), 4, axis=2)[:, None, None]
+        sent = plain.report(CsiEstimate(h, np.zeros((60, 1), np.float32)))
+        score = [
+            np.mean(np.abs(np.einsum("ntp,npt->nt", v.conj(), s.reconstruct(sent).w[:, 0, :, 0])) ** 2)
+            for s in (plain, refined)
+        ]
+        assert score[1] > score[0] - 0.0015
 
 
 class TestEnhancedTypeTwo:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from receivers.codebooks.beam_delay import BeamDelayReport
 from receivers.codebooks.pmi import Pmi, PmiCodebook
 from receivers.models.report_frame import ReportFrame
 
@@ -28,10 +29,14 @@ class ReportSet:
     def __len__(self) -> int:
         return len(self.v)
 
+    def reports(self, rows: np.ndarray) -> tuple[BeamDelayReport, np.ndarray]:
+        """Decoded reports, and beams of the directions complex64 ``[report, layer, row, unit]``."""
+        report = self.book.beam_delay({key: value[rows].astype(np.int64) for key, value in self.pmi.items()})
+        return report, self.book.project(report.group, self.v[rows])
+
     def batch(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Tokens ``[layer, beam, feature]`` and directions ``[layer, beam, 2, unit, 2]`` of reports."""
-        report = self.book.beam_delay({key: value[rows].astype(np.int64) for key, value in self.pmi.items()})
-        v = self.book.project(report.group, self.v[rows])
+        report, v = self.reports(rows)
         x = report.x.reshape(-1, *report.x.shape[2:])
         return self.frame.tokens(report), self.frame.target(v.reshape(x.shape), self.frame.origin(x))
 

@@ -18,6 +18,7 @@ from receivers.training.recipe import (
     TrainingSection,
     known_plugin,
 )
+from receivers.training.report_gate import fit_gate
 from receivers.training.task import Samples, Task
 from receivers.weights.card import file_entry
 from receivers.weights.folder import TrainedRefiner, save_weights
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from receivers.training.data.reports import ReportSet
 
 _SCORED = 512  # reports at a time
+_GATE_SAMPLES = 1500  # of every kind of report and channel
 
 
 class RefinerSection(TrainingSection):
@@ -256,6 +258,7 @@ class RefinementTask(Task):
             "parameters": model.count_params(),
             "weights": file_entry(folder / "model.weights.h5"),
             "num_layers": self.recipe.num_layers,
+            "gate": fit_gate(model, [sets for sets in (self.train, self.clusters) if sets], _GATE_SAMPLES),
         }
 
     def score(self, model: keras.Model, folder: Path) -> dict[str, Any]:
