@@ -8,6 +8,7 @@ import numpy as np
 
 from receivers.beamdelay.codebook import BeamDelayCodebook
 from receivers.beamdelay.coder import Content
+from receivers.beamdelay.search import fine_energies_for
 from receivers.beamdelay.window import Window
 from receivers.codebooks.pmi import Pmi
 from simulator.maths.transforms import subband_eigenvectors
@@ -28,6 +29,11 @@ class LearnedCodebook(BeamDelayCodebook):
         super().__init__(*args)
         self._window, self._network = Window(self.frame), network
         self._sizes = np.asarray(self.steps, np.float32)
+
+    @staticmethod
+    def energies_for(bits: int) -> list[int]:
+        """Finer than those of a search that decides on single coefficients: the step alone fills the report."""
+        return fine_energies_for(bits)
 
     def _select(self, h: np.ndarray) -> Pmi:
         v = subband_eigenvectors(h, self.unit, self.rank)

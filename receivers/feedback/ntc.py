@@ -28,7 +28,7 @@ class NtcFeedback(BeamDelayFeedback):
         config: public configuration.
         bits: length of a report, RI included; with ``step`` the longest, 1706 unless given.
         step: size of the quantiser's step for a layer of energy 1: reports of variable length; None: every report has
-            the finest of eight steps with which it has at most ``bits``, and is filled up with zeros.
+            the finest of 32 steps with which it has at most ``bits``, and is filled up with zeros.
         weights: network and tables, name in the zoo or folder.
         rank: 1..4, or "auto".
         snr_db: SNR that the UE assumes for the RI [dB].
@@ -79,8 +79,8 @@ class NtcFeedback(BeamDelayFeedback):
         return f"ntc-{size}{own}{rank}"
 
     def ue_bops(self, csi: CsiEstimate) -> np.ndarray:
-        """Bit operations of the encoder: 32 x 32 bits for every multiplication, at up to four steps in the search."""
+        """Bit operations of the encoder: 32 x 32 bits for every multiplication, at up to six steps in the search."""
         params = self._trained.card["parameters"]["encoder"]
         tokens = self.config.panel.num_ports // self.config.panel.num_pol
         layers = sum(rank for rank in self.codebooks)
-        return np.full(csi.h_hat.shape[:2], (4 if self._filled else 1) * 1024.0 * layers * tokens * params)
+        return np.full(csi.h_hat.shape[:2], (6 if self._filled else 1) * 1024.0 * layers * tokens * params)
