@@ -125,7 +125,7 @@ def blocks(origin: dict[str, Any], seed: int, samples: int, epoch: int) -> Itera
 
 def main() -> None:
     """Draw one epoch after the other to standard output, until it is closed; the order comes from standard input."""
-    order = json.load(sys.stdin)
+    order = json.loads(sys.stdin.read())
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print
     while True:

@@ -1,128 +1,155 @@
-"""(h) Training throughput of the networks under every backend, compared with plain PyTorch of the same layers."""
+"""(h) Training throughput of the networks under every backend, compared with eager plain PyTorch of the same layers."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import time
 from typing import Any
 
+import numpy as np
+
 from benchmarks.speed.timing import row
+from simulator.core import registry
 from simulator.core.extras import installed, need
 
-MODELS = ("csinet", "crnet", "transnet", "stqenet")
-_BATCH, _STEPS = 100, 8
+# Arguments of the network, shape of a sample, samples of a step as the shipped recipes have them.
+MODELS: dict[str, tuple[dict[str, Any], tuple[int, ...], int]] = {
+    "csinet": ({"num_latents": 128}, (32, 32, 2), 100),
+    "crnet": ({"num_latents": 128}, (32, 32, 2), 100),
+    "transnet": (
+        {"num_latents": 256, "norm": "pre", "hidden": 512, "shared_layers": False},
+        (32, 32, 2),
+        100,
+    ),
+    "stqenet": ({"num_latents": 128}, (32, 32, 2), 100),
+    "evt": ({"num_latents": 60}, (13, 32, 2), 200),
+    "wifo": ({"size": "tiny", "depth": 3, "decoder_depth": 2}, (24, 16, 8, 2), 64),
+}
+_SAMPLES, _ROUNDS, _SGEMM = 1600, 3, 1536
+_VISIBLE = 24  # tokens of WiFo: the first half of its slots
 
 
-def measure() -> list[dict[str, Any]]:
-    """Samples per second of the best backend; the peer is plain PyTorch's CRNet, for the others their slowest backend.
+def measure(
+    models: tuple[str, ...] = tuple(MODELS), samples: int = _SAMPLES, rounds: int = _ROUNDS
+) -> list[dict[str, Any]]:
+    """Training samples per second of the best Keras backend, and of PyTorch where it is installed.
 
-    Each backend runs in a process of its own (Keras fixes it at import), one after the other, 1/16 compression, batch
-    100, Adam, mean squared error, all threads.
+    Each contender runs in a process of its own (Keras fixes its backend at import), one after the other, on all threads
+    of this process: float32, AdamW, clipped gradients, mean squared error. The note has the rate of every backend, and
+    the share of the rate of a large single-precision product that the multiply-accumulates of the step have, forward
+    and twice as many backward.
     """
+    product = sgemm_rate()
     rows = []
-    backends = [b for b in ("tensorflow", "jax", "torch") if installed(b)]
-    for model in MODELS:
-        rates = {backend: _run(model, backend) for backend in backends}
+    for model in models:
+        rates = {b: _run(model, b, samples, rounds) for b in ("tensorflow", "jax", "torch") if installed(b)}
         best = max(rates, key=lambda b: rates[b])
-        note = ", ".join(f"{b} {r:.0f}" for b, r in rates.items())
-        if model == "crnet" and installed("torch"):
-            peer = _run(model, "plain")
-            item = "h: training of crnet, best Keras backend against plain PyTorch"
-            rows.append(row(item, rates[best], peer, "samples/s", rates[best] / peer, 1.0, 0.0, f"{note}; best {best}"))
+        share = 6 * _macs(model) * rates[best] / product
+        note = ", ".join(f"{b} {r:.0f}" for b, r in rates.items()) + f"; {100 * share:.0f} % of sgemm"
+        if installed("torch"):
+            peer, name = _run(model, "plain", samples, rounds), "eager plain PyTorch"
         else:
-            slowest = min(rates.values())
-            item = f"h: training of {model}, best Keras backend against the slowest"
-            ratio = rates[best] / slowest
-            rows.append(row(item, rates[best], slowest, "samples/s", ratio, 1.0, 0.0, f"{note}; best {best}"))
+            peer, name, note = min(rates.values()), "its slowest backend", f"{note}; left out: PyTorch, not installed"
+        item = f"h: training of {model}, best Keras backend ({best}) against {name}"
+        rows.append(row(item, rates[best], peer, "samples/s", rates[best] / peer, 1.3, 0.0, note))
     return rows
 
 
-def _run(model: str, backend: str) -> float:
+def sgemm_rate(size: int = _SGEMM, rounds: int = 5) -> float:
+    """Floating-point operations per second of a square product in float32."""
+    a = np.random.default_rng(0).standard_normal((size, size), np.float32)
+    seconds = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        a @ a
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds)
+
+
+def _macs(model: str) -> int:
+    """Multiply-accumulates of a sample, forward."""
+    from receivers.models.cost import work_of
+
+    network = _network(model)
+    x = _samples(model, 1)
+    return sum(w.macs for w in work_of(lambda: network(x, **_options(model))) if w.kind != "norm")
+
+
+def _network(model: str) -> Any:
+    return registry.build("prediction_models" if model == "wifo" else "models", model, **MODELS[model][0])
+
+
+def _options(model: str) -> dict[str, Any]:
+    return {"visible": np.arange(_VISIBLE)} if model == "wifo" else {}
+
+
+def _samples(model: str, count: int) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((count, *MODELS[model][1]), np.float32)
+
+
+def _run(model: str, backend: str, samples: int, rounds: int) -> float:
     environment = {
         **os.environ,
         "KERAS_BACKEND": "torch" if backend == "plain" else backend,
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
-    command = [sys.executable, "-m", "benchmarks.speed.training", model, backend]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=600)
+    command = [sys.executable, "-m", "benchmarks.speed.training", model, backend, str(samples), str(rounds)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=1200)
     return float(done.stdout.split()[-1])
 
 
-def _keras(model: str) -> float:
-    import time
-
-    import keras
-    import numpy as np
-
-    from simulator.core import registry
-
-    x = np.random.default_rng(0).uniform(0, 1, (_BATCH * _STEPS, 32, 32, 2)).astype(np.float32)
-    network = registry.build("models", model, num_latents=128)
-    jit = keras.backend.backend() == "jax"  # as receivers.training.fit does
-    network.compile(optimizer=keras.optimizers.Adam(1e-3, epsilon=1e-8), loss="mse", jit_compile=jit)
-    best = 0.0
-    for _ in range(4):
+def _best(epoch: Any, samples: int, rounds: int) -> float:
+    """Samples per second of the fastest of some epochs, after one that compiles."""
+    epoch()
+    seconds = []
+    for _ in range(rounds):
         start = time.perf_counter()
-        network.fit(x, x, batch_size=_BATCH, verbose=0, shuffle=False)
-        best = max(best, len(x) / (time.perf_counter() - start))
-    return best
+        epoch()
+        seconds.append(time.perf_counter() - start)
+    return samples / min(seconds)
 
 
-def _plain_crnet() -> float:
-    """CRNet with torch.nn alone, channels first, as one would write it there."""
-    import time
+def _keras(model: str, samples: int, rounds: int) -> float:
+    """As the tasks train: a compiled step, batches from memory."""
+    import keras
 
+    from receivers.training.steps import jit_compiled
+
+    network, x = _network(model), _samples(model, samples)
+    y = x
+    if model == "wifo":
+        y = keras.ops.convert_to_numpy(network.patches(keras.ops.convert_to_tensor(x)))
+        image = keras.Input(x.shape[1:])
+        network = keras.Model(image, network(image, **_options(model)))
+    optimizer = keras.optimizers.AdamW(1e-3, epsilon=1e-8, global_clipnorm=1.0)
+    network.compile(optimizer=optimizer, loss="mse", jit_compile=jit_compiled())
+    options = {"batch_size": MODELS[model][2], "verbose": 0, "shuffle": False}
+    return _best(lambda: network.fit(x, y, **options), samples, rounds)
+
+
+def _plain(model: str, samples: int, rounds: int) -> float:
     need("bench speed", "torch")
     import torch
-    from torch import nn
 
-    def conv(i: int, o: int, kernel: tuple[int, int]) -> nn.Sequential:
-        padding = (kernel[0] // 2, kernel[1] // 2)
-        return nn.Sequential(nn.Conv2d(i, o, kernel, padding=padding, bias=False), nn.BatchNorm2d(o))
+    from benchmarks.speed.plain_torch import plain_network
 
-    class Block(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.a = nn.Sequential(
-                *(conv(2, 7, (3, 3)), nn.LeakyReLU(0.3), conv(7, 7, (1, 9)), nn.LeakyReLU(0.3), conv(7, 7, (9, 1)))
-            )
-            self.b = nn.Sequential(conv(2, 7, (1, 5)), nn.LeakyReLU(0.3), conv(7, 7, (5, 1)))
-            self.merge, self.act = conv(14, 2, (1, 1)), nn.LeakyReLU(0.3)
-
-        def forward(self, x: Any) -> Any:
-            return self.act(x + self.merge(self.act(torch.cat([self.a(x), self.b(x)], dim=1))))
-
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.a = nn.Sequential(
-                *(conv(2, 2, (3, 3)), nn.LeakyReLU(0.3), conv(2, 2, (1, 9)), nn.LeakyReLU(0.3), conv(2, 2, (9, 1)))
-            )
-            self.b, self.act = conv(2, 2, (3, 3)), nn.LeakyReLU(0.3)
-            self.merge = conv(4, 2, (1, 1))
-            self.down, self.up = nn.Linear(2048, 128), nn.Linear(128, 2048)
-            self.head = nn.Sequential(conv(2, 2, (5, 5)), nn.LeakyReLU(0.3), Block(), Block(), nn.Sigmoid())
-
-        def forward(self, x: Any) -> Any:
-            y = self.act(self.merge(self.act(torch.cat([self.a(x), self.b(x)], dim=1))))
-            return self.head(self.up(self.down(y.flatten(1))).reshape(x.shape))
-
-    torch.manual_seed(0)
     torch.set_flush_denormal(True)
-    net, loss = Net(), nn.MSELoss()
-    optimizer = torch.optim.Adam(net.parameters(), 1e-3, eps=1e-8)
-    x = torch.rand(_BATCH * _STEPS, 2, 32, 32)
-    best = 0.0
-    for _ in range(4):
-        start = time.perf_counter()
-        for batch in x.split(_BATCH):
+    net, x = plain_network(model), torch.from_numpy(_samples(model, samples))
+    x = x if model == "evt" else x.reshape(samples, 48, 128) if model == "wifo" else x.permute(0, 3, 1, 2).contiguous()
+    optimizer = torch.optim.AdamW(net.parameters(), 1e-3, eps=1e-8, fused=True)
+
+    def epoch() -> None:
+        for batch in x.split(MODELS[model][2]):
             optimizer.zero_grad()
-            loss(net(batch), batch).backward()
+            torch.nn.functional.mse_loss(net(batch), batch).backward()
+            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
             optimizer.step()
-        best = max(best, len(x) / (time.perf_counter() - start))
-    return best
+
+    return _best(epoch, samples, rounds)
 
 
 if __name__ == "__main__":
-    print(_plain_crnet() if sys.argv[2] == "plain" else _keras(sys.argv[1]))
+    _model, _backend, *_numbers = sys.argv[1:]
+    print((_plain if _backend == "plain" else _keras)(_model, *map(int, _numbers)))

@@ -254,6 +254,8 @@ class ImageTask(Task):
         """Fresh optimiser; all variables that the stage does not train are frozen."""
         import keras
 
+        from receivers.training.steps import jit_compiled
+
         autoencoder = model.autoencoder
         model.quantize = stage.quantize
         autoencoder.trainable = True
@@ -270,7 +272,7 @@ class ImageTask(Task):
             optimizer=optimizer,
             loss=self.loss,
             metrics=[keras.metrics.MeanMetricWrapper(self.loss, name="distortion")],
-            jit_compile=keras.backend.backend() == "jax",  # XLA makes TensorFlow's convolutions slower on a CPU
+            jit_compile=jit_compiled(),
         )
         optimizer.build(model.trainable_variables)
 

@@ -202,10 +202,12 @@ class Refinement(Task):
         """Adam with a cosine to a hundredth."""
         import keras
 
+        from receivers.training.steps import jit_compiled
+
         steps = self.num_steps * stage.epochs
         rate = keras.optimizers.schedules.CosineDecay(stage.learning_rate, steps, alpha=0.01)
         optimizer = keras.optimizers.Adam(rate, epsilon=1e-8)
-        model.compile(optimizer, loss=cosine_loss, jit_compile=keras.backend.backend() == "jax")
+        model.compile(optimizer, loss=cosine_loss, jit_compile=jit_compiled())
         optimizer.build(model.trainable_variables)
 
     def batches(self, epoch: int) -> Iterator[tuple[Any, ...]]:

@@ -7,6 +7,14 @@ from typing import Any
 import keras
 
 
+def jit_compiled() -> bool:
+    """Whether training steps are faster under XLA on the active backend.
+
+    On a CPU, XLA makes TensorFlow's convolutions slower, and transformers no faster than its graphs.
+    """
+    return keras.backend.backend() == "jax"
+
+
 class Untracked:
     """Holds an object that Keras would otherwise make part of a model."""
 

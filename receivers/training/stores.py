@@ -111,9 +111,9 @@ class StoresTask(Task):
 
     def compile(self, model: Any, stage: StageSection) -> None:
         """Fresh optimiser."""
-        import keras
+        from receivers.training.steps import jit_compiled
 
-        model.compile(optimizer=self.optimizer(stage), jit_compile=keras.backend.backend() == "jax")
+        model.compile(optimizer=self.optimizer(stage), jit_compile=jit_compiled())
         model.optimizer.build(model.trainable_variables)
 
     def batches(self, epoch: int) -> Iterator[tuple[Any, ...]]:

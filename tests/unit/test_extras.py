@@ -15,7 +15,11 @@ from simulator.core.errors import ConfigError
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("simulator", "receivers", "scenarios", "benchmarks")
 # Keras has loaded its backend long before the first asks it something; the second runs alone, its caller asks before.
-GUARDED_ELSEWHERE = {"receivers/training/checkpoint.py", "benchmarks/export_runtime.py"}
+GUARDED_ELSEWHERE = {
+    "receivers/training/checkpoint.py",
+    "benchmarks/export_runtime.py",
+    "benchmarks/speed/plain_torch.py",
+}
 PACKAGE_OF = {"faiss-cpu": "faiss", "ai-edge-litert": "ai_edge_litert"}
 
 

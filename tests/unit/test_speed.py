@@ -7,7 +7,7 @@ import tensorflow as tf
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import LMMSEPostEqualizationSINR, ResourceGrid
 
-from benchmarks.speed import huffman, ofdm, precoding, rvq, snr_sweep, stores, suite, throughput
+from benchmarks.speed import huffman, ofdm, precoding, rvq, snr_sweep, stores, suite, throughput, training
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,34 @@ def test_suite_writes_what_it_returns(tmp_path, monkeypatch, capsys):
     assert list(stored) == "item ours peer unit ratio target met equal_to note".split()
     pd.testing.assert_frame_equal(stored, frame, check_exact=False, rtol=1e-5, check_dtype=False)
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("model", list(training.MODELS))
+def test_plain_torch_has_the_layers_of_the_network(model):
+    """As many weights; the same operations of a batch are counted by their shapes."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    from benchmarks.speed.plain_torch import plain_network
+
+    net, network = plain_network(model), training._network(model)
+    ours = sum(int(np.prod(w.shape)) for w in network.trainable_weights)
+    assert sum(p.numel() for p in net.parameters()) == ours
+    x = torch.from_numpy(training._samples(model, 3))
+    x = x if model == "evt" else x.reshape(3, 48, 128) if model == "wifo" else x.permute(0, 3, 1, 2)
+    assert net(x).shape == x.shape
+
+
+def test_macs_of_a_step_are_those_of_the_layers():
+    """evt: embedding, five layers of four projections, two products and two dense layers, codeword twice, head."""
+    layer = 13 * (4 * 128 * 128 + 2 * 13 * 128 + 2 * 128 * 256)
+    assert training._macs("evt") == 5 * layer + 2 * 13 * 64 * 128 + 2 * 60 * 13 * 128
+
+
+def test_training_rows_without_torch(monkeypatch):
+    rates = {"tensorflow": 200.0, "jax": 100.0}
+    monkeypatch.setattr(training, "installed", lambda *names: names[0] in rates)
+    monkeypatch.setattr(training, "_run", lambda model, backend, *sizes: rates[backend])
+    monkeypatch.setattr(training, "sgemm_rate", lambda: 6e9)
+    (found,) = training.measure(("evt",))
+    assert found["ours"] == 200 and found["peer"] == 100 and "PyTorch, not installed" in found["note"]
+    share = training._macs("evt") * 200 * 6 / 6e9
+    assert f"{100 * share:.0f} % of sgemm" in found["note"]
