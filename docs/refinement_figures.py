@@ -1,7 +1,7 @@
 """Measure docs/refinement.md: python docs/refinement_figures.py STORE [NAME ...].
 
-Writes refinement.json: SGCS of the subbands as decoded, after the network alone and after its gate, over the test split of
-urban_3g5_32ports and over channels of other kinds, which are drawn here. `munich` needs libLLVM (see the preset
+Writes refinement.json: SGCS of the subbands as decoded, after the network alone and after its gate, over the test split
+of urban_3g5_32ports and over channels of other kinds, which are drawn here. Munich needs libLLVM (see the preset
 site_munich).
 """
 
@@ -23,7 +23,7 @@ from simulator.core.types import CsiConfig
 from simulator.data.store import ChannelStore
 from simulator.maths.transforms import subband_eigenvectors, unit_power
 
-UNIT = 4
+UNIT, SAMPLES = 4, 3000
 STEPS = (0.28, 0.2, 0.15, 0.11, 0.085, 0.065)
 COMBINATIONS = (1, 2, 3, 4, 5, 7, 6, 8)
 CARRIER = {"carrier_hz": 3.5e9, "num_rb": 52, "subcarrier_spacing_hz": 30e3, "granularity": "rb"}
@@ -41,19 +41,19 @@ def cdl(profile: str, rotate: bool) -> list[dict]:
 
 
 OTHERS: dict[str, tuple[list[dict], dict, dict, int]] = {
-    **{f"CDL-{p}, fixed": (cdl(p, False), {}, {}, 200) for p in "ABCDE"},
-    **{f"CDL-{p}": (cdl(p, True), {}, {}, 300) for p in "ABCDE"},
-    "RMa": ([{"model": "rma"}], {"carrier_hz": 0.7e9}, {}, 800),
-    "UMa NLOS": ([{"model": "uma", "los": False}], {}, {}, 800),
-    "UMi 28 GHz": ([{"model": "umi"}], {"carrier_hz": 28e9, "subcarrier_spacing_hz": 120e3}, {}, 800),
-    "Munich": ([MUNICH], {}, {}, 1000),
-    "UMi, 16x2": ([{"model": "umi"}], {}, {"n1": 16}, 600),
-    "UMa, 8x4": ([{"model": "uma"}], {}, {"n2": 4}, 600),
+    **{f"CDL-{p}, fixed": (cdl(p, False), {}, {}, 100) for p in "ABCDE"},
+    **{f"CDL-{p}": (cdl(p, True), {}, {}, 100) for p in "ABCDE"},
+    "RMa": ([{"model": "rma"}], {"carrier_hz": 0.7e9}, {}, 400),
+    "UMa NLOS": ([{"model": "uma", "los": False}], {}, {}, 400),
+    "UMi 28 GHz": ([{"model": "umi"}], {"carrier_hz": 28e9, "subcarrier_spacing_hz": 120e3}, {}, 400),
+    "Munich": ([MUNICH], {}, {}, 400),
+    "UMi, 16x2": ([{"model": "umi"}], {}, {"n1": 16}, 300),
+    "UMa, 8x4": ([{"model": "uma"}], {}, {"n2": 4}, 300),
 }
 
 
 def drawn(channels: list[dict], carrier: dict, panel: dict, samples: int) -> tuple[CsiConfig, np.ndarray]:
-    """Public configuration, and channels ``[sample, rx, port, subcarrier]`` of unit power."""
+    """Public configuration, and channels ``[sample, rx, port, subcarrier]``, ``samples`` of every section."""
     recipe = parse_recipe(
         {"name": "other", "carrier": CARRIER | carrier, "bs": PANEL | panel, "splits": {"test": samples},
          "parts": [{"channel": channel} for channel in channels]}
@@ -101,7 +101,7 @@ def main() -> None:
     for name in sys.argv[2:] or ["UMi, UMa", *OTHERS]:
         if name == "UMi, UMa":
             store = ChannelStore(sys.argv[1], verify=False)
-            h = np.concatenate([h[:, :, :, 0] for h, _ in store.read("test")])
+            h = np.concatenate([h[:, :, :, 0] for h, _ in store.read("test")])[:SAMPLES]
             c = CsiConfig(store.layout.panel, 1, h.shape[-1], store.layout.spacing_hz, subband_size=UNIT)
         else:
             c, h = drawn(*OTHERS[name])

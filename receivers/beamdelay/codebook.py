@@ -7,6 +7,7 @@ import numpy as np
 from receivers.beamdelay.coder import BeamDelayCoder, Content
 from receivers.beamdelay.frame import Frame
 from receivers.beamdelay.grid import Grid
+from receivers.beamdelay.layers import LayeredCoder
 from receivers.beamdelay.quantizer import Quantizer
 from receivers.beamdelay.search import BudgetSearch, energies_for
 from receivers.beamdelay.tables import Tables
@@ -45,8 +46,7 @@ class BeamDelayCodebook(PmiCodebook):
         self.frame = Frame(panel, -(-num_samples // unit))
         energies = self.energies_for(bits // rank) if step is None else [max(1, round(1 / step**2))]
         self.steps = [energy**-0.5 for energy in energies] if step is None else [step]
-        grid = Grid(self.frame.shape, tables.importance)
-        self.coder = BeamDelayCoder(grid, tables, self.frame.num_groups, rank, energies)
+        self.coder = _coder(self.frame, tables, rank, energies)
         self._quantizer = Quantizer(self.frame, self.coder, self.steps, **options)
         self._search = None if step is not None else BudgetSearch(self._quantizer, bits)
 
@@ -118,6 +118,15 @@ class BeamDelayCodebook(PmiCodebook):
     def project(self, group: np.ndarray, v: np.ndarray) -> np.ndarray:
         """Beam coefficients complex64 ``[report, layer, row, unit]`` of directions ``[report, layer, unit, port]``."""
         return self.frame.project(group, v)
+
+
+def _coder(frame: Frame, tables: Tables, rank: int, energies: list[int]) -> BeamDelayCoder:
+    """Of one layer, or of several with the tables for them where there are such."""
+    if rank == 1 or tables.layers is None:
+        grid = Grid(frame.shape, tables.importance)
+        return BeamDelayCoder(grid, tables, frame.num_groups, rank, energies)
+    grid = Grid(frame.shape, tables.layers.importance)
+    return LayeredCoder(grid, frame.shape, tables.layers, frame.num_groups, rank, energies)
 
 
 def _pmi(content: Content) -> Pmi:

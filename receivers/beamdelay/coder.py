@@ -107,13 +107,17 @@ class BeamDelayCoder:
 
     def bins(self, content: Content) -> np.ndarray:
         """Tables of all coefficients, int32 ``[place, report, layer]``."""
-        symbols = _symbols(content)
-        step = max(1, 2**20 // (NUM_FEATURES * len(symbols) * self.rank))
+        step = self._at_once
         found = [
             self.contexts.bins(self._features(content.of(slice(i, i + step))))
             for i in range(0, len(content.step), step)
         ]
-        return np.concatenate(found, axis=1).reshape(symbols.shape)
+        return np.concatenate(found, axis=1).reshape(content.real.shape)
+
+    @property
+    def _at_once(self) -> int:
+        """Reports whose features are held at a time."""
+        return max(1, 2**20 // (NUM_FEATURES * self.grid.size * self.rank))
 
     def _features(self, content: Content) -> np.ndarray:
         """Features float32 ``[feature, place, report * layer]``."""

@@ -15,6 +15,9 @@ _ACROSS = [(0, 0, t) for t in (0, -1, 1, -2, 2)] + [(0, b, t) for b, t in produc
 _ACROSS += [(-1, 0, 0), (1, 0, 0)]
 OFFSETS = [(0, *offset) for offset in _NEAR] + [(1, *offset) for offset in _ACROSS]  # pol, beam 2, beam 1, tap
 
+NEAR = [(1, 0, 0, 0), (0, 0, 0, -1), (0, 0, 0, 1), (0, 0, -1, 0), (0, 0, 1, 0), (1, 0, 0, -1), (1, 0, 0, 1)]
+"""Around the same place in another layer."""
+
 
 class Grid:
     """Cells (polarisation, beam 2, beam 1, tap) counted from the origin, all axes cyclic, coded by importance.

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from receivers.beamdelay.contexts import CAP, NUM_BINS, NUM_FEATURES, NUM_SYMBOLS
-from receivers.beamdelay.grid import NUM_CLASSES
+from receivers.beamdelay.grid import NEAR, NUM_CLASSES
 from receivers.coding.range_coder import PRECISION, TOTAL
 from simulator.core.durable import renamed
 from simulator.core.errors import StoreError
@@ -17,7 +17,11 @@ from simulator.core.readers import read_npz, reason
 
 ORIGIN_CELLS = 32  # of the size of the origin, as a share of the most that it can be
 LEVEL_UNIT = 256  # of a step
-_HIDDEN = 64  # at most, so that sums stay exact in float32
+NUM_OTHERS = 1 + len(NEAR) + 4 + 2  # features of the other layers
+_HIDDEN = 64  # at most
+_EXACT = 2**24  # whole numbers below are exact in float32
+_FEATURE, _UNIT = 96, 255  # largest feature and hidden unit
+_LAYERS = "layers_"  # before the names of the arrays of several layers
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Tables:
         frequency: ``[bin, symbol]``, at least 1, each row with the sum 2**16.
         origin: ``[cell]``, at least 64, with the sum 2**16.
         levels: ``[bin, part]``, mean size of a part in 1/256 of a step.
+        layers: the same of reports with several layers; None: every layer is coded by itself with these.
     """
 
     num_features: ClassVar[int] = NUM_FEATURES
@@ -47,9 +52,10 @@ class Tables:
     frequency: np.ndarray
     origin: np.ndarray
     levels: np.ndarray
+    layers: LayeredTables | None = None
 
     def __post_init__(self) -> None:
-        for field in fields(self):
+        for field in self._arrays():
             value = getattr(self, field.name)
             if not isinstance(value, np.ndarray) or not np.issubdtype(value.dtype, np.integer):
                 raise StoreError(f"tables: {field.name} is no array of integers")
@@ -70,10 +76,18 @@ class Tables:
                 raise StoreError(f"tables: {key} beyond +-{most}")
         if not 1 <= hidden <= _HIDDEN:
             raise StoreError(f"tables: {hidden} hidden units; allowed: 1..{_HIDDEN}")
+        first = np.abs(self.w1).sum(axis=0).max() * _FEATURE + np.abs(self.b1).max()
+        score = np.abs(self.w3).sum() * _FEATURE + np.abs(self.w2).sum() * _UNIT + np.abs(self.b2).max()
+        if max(first, score) > _EXACT - 2**14:
+            raise StoreError(f"tables: sums of the network may reach {max(first, score)}; allowed: {_EXACT - 2**14}")
         if self.frequency.min() < 1 or (self.frequency.sum(axis=1) != TOTAL).any():
             raise StoreError(f"tables: frequency has rows without the sum {TOTAL} or values below 1")
         if self.origin.min() < 64 or self.origin.sum() != TOTAL:
             raise StoreError(f"tables: origin has not the sum {TOTAL} or values below 64")
+
+    @classmethod
+    def _arrays(cls) -> list[Field]:
+        return [field for field in fields(cls) if field.name != "layers"]
 
     @property
     def network(self) -> dict[str, np.ndarray]:
@@ -90,19 +104,32 @@ class Tables:
     def load(cls, path: Path) -> Self:
         """Tables from ``*.npz``; StoreError where the file holds none."""
         try:
-            return cls(**read_npz(path))
+            arrays = read_npz(path)
+            several = {key.removeprefix(_LAYERS): arrays.pop(key) for key in list(arrays) if key.startswith(_LAYERS)}
+            return cls(**arrays, layers=LayeredTables(**several) if several else None)
         except (StoreError, OSError, ValueError, TypeError, KeyError) as error:
             raise StoreError(f"{path}: no tables of the beam-delay code ({reason(error)})") from None
 
     def save(self, path: Path) -> None:
         """To ``*.npz``, in the smallest integers that hold them."""
-        arrays: dict[str, Any] = {}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            kind = next(k for k in (np.int8, np.int16, np.int32) if np.abs(value).max() <= np.iinfo(k).max)
-            arrays[field.name] = value.astype(kind)
+        several = {} if self.layers is None else self.layers._small()
+        arrays: dict[str, Any] = {**self._small(), **{_LAYERS + key: value for key, value in several.items()}}
         with renamed(path, ".npz") as temporary:
             np.savez_compressed(temporary, **arrays)
+
+    def _small(self) -> dict[str, np.ndarray]:
+        found = {}
+        for field in self._arrays():
+            value = getattr(self, field.name)
+            kind = next(k for k in (np.int8, np.int16, np.int32) if np.abs(value).max() <= np.iinfo(k).max)
+            found[field.name] = value.astype(kind)
+        return found
+
+
+class LayeredTables(Tables):
+    """Learned integers of reports with more than one layer: the contexts see the other layers, too."""
+
+    num_features = NUM_FEATURES + NUM_OTHERS
 
 
 def shares(counts: np.ndarray, total: int, least: int = 1) -> np.ndarray:

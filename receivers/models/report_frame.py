@@ -153,7 +153,7 @@ def name_step(tokens: np.ndarray, step: np.ndarray) -> np.ndarray:
 
 
 def conjugated(tokens: np.ndarray) -> np.ndarray:
-    """Tokens of the conjugate coefficients: of paths with conjugate gains, since those of a path are real but for it."""
+    """Tokens of the conjugate coefficients: paths with conjugate gains, since those of a path are real but for it."""
     found = tokens.copy()
     found[..., 1 : 6 * TAPS : 3] *= -1
     return found

@@ -1,4 +1,4 @@
-"""How far a refined report is trusted: a share between decoded and refined directions, from what the gNB sees of both."""
+"""How far a refined report is trusted: a share between decoded and refined directions, from what the gNB sees."""
 
 from __future__ import annotations
 
@@ -64,8 +64,14 @@ def features(report: BeamDelayReport, w0: np.ndarray, w1: np.ndarray) -> np.ndar
 
 
 def directions(x: np.ndarray, refined: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Unit-norm beams of the units, complex64 ``[report, layer, row, unit]``, of decoded coefficients and the mean of
-    refined ones ``[report, layer, row, tap]`` with the phases of the decoded ones.
+    """Beams of the units as decoded, and the mean of refined ones with the phases of these, unit norm.
+
+    Args:
+        x: decoded coefficients ``[report, layer, row, tap]``.
+        refined: coefficients, of that shape.
+
+    Returns:
+        two arrays complex64 ``[report, layer, row, unit]``.
     """
     w0 = _unit(x @ _turns(x.shape[-1]))
     total = np.zeros_like(w0)

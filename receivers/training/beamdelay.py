@@ -139,7 +139,12 @@ def channels(store: ChannelStore, split: str, samples: int) -> np.ndarray:
 
 
 def views(h: np.ndarray, panel: Panel, subband_size: int) -> list[tuple[Panel, np.ndarray]]:
-    """Panels and directions complex64 ``[item, subband, port]``, all layers, of channels ``[sample, rx, port, sc]``.
+    """Panels and directions complex64 ``[item, subband, port]``, all layers, of channels ``[sample, rx, port, sc]``."""
+    return [(panel, v.reshape(-1, *v.shape[2:])) for panel, v in layered_views(h, panel, subband_size)]
+
+
+def layered_views(h: np.ndarray, panel: Panel, subband_size: int) -> list[tuple[Panel, np.ndarray]]:
+    """Panels and directions complex64 ``[sample, layer, subband, port]`` of channels ``[sample, rx, port, sc]``.
 
     Six parts of ten as they are; one each with subbands of twice and half the size, with half of the columns, and with
     one row; a part in twenty with subbands of one sample.
@@ -154,8 +159,7 @@ def views(h: np.ndarray, panel: Panel, subband_size: int) -> list[tuple[Panel, n
         part = h[first:last].reshape(last - first, h.shape[1], *shape, h.shape[3])[..., : kept.n1, : kept.n2, :]
         part = part.reshape(last - first, h.shape[1], kept.num_ports, h.shape[3])
         if last > first:
-            v = subband_eigenvectors(part, unit, min(h.shape[1], kept.num_ports))
-            found.append((kept, v.reshape(-1, *v.shape[2:])))
+            found.append((kept, subband_eigenvectors(part, unit, min(h.shape[1], kept.num_ports))))
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,6 +13,7 @@ from pydantic import Field, model_validator
 from receivers.beamdelay.codebook import BeamDelayCodebook
 from receivers.beamdelay.tables import Tables
 from receivers.training.beamdelay import channels, train_tables
+from receivers.training.beamdelay_layers import train_layers
 from receivers.training.recipe import Recipe
 from receivers.training.task import Samples, Task
 from receivers.weights.card import file_entry
@@ -33,6 +35,8 @@ class BeamDelayRecipe(Recipe):
         subband_size: frequency samples of a subband.
         hidden: units of the context network.
         passes: over all coefficients, of each of the two fits.
+        layer_samples: of each data set with several antennas, for reports of several layers.
+        layer_passes: over their coefficients.
     """
 
     task: Literal["beamdelay"]
@@ -41,6 +45,8 @@ class BeamDelayRecipe(Recipe):
     subband_size: Count = 4
     hidden: Annotated[int, Field(ge=1, le=64)] = 16
     passes: PositiveFloat = 3.0
+    layer_samples: Count = 600
+    layer_passes: PositiveFloat = 2.0
 
     @model_validator(mode="after")
     def _as_many(self) -> BeamDelayRecipe:
@@ -66,9 +72,10 @@ class BeamDelayTask(Task):
             if store.layout.num_delays is not None:
                 raise ConfigError("datasets", f"{store.name} (delay taps)", "channels over subcarriers")
         stores = list(zip(self.stores, r.samples, strict=True))
-        return train_tables(
-            stores, subband_size=r.subband_size, hidden=r.hidden, epochs=r.passes, seed=r.seed, log=progress
-        )
+        options = {"subband_size": r.subband_size, "hidden": r.hidden, "seed": r.seed, "log": progress}
+        tables = train_tables(stores, epochs=r.passes, **options)
+        several = [(store, r.layer_samples) for store in self.stores]
+        return replace(tables, layers=train_layers(several, tables, epochs=r.layer_passes, **options))
 
     def write(self, model: Tables, folder: Path) -> dict[str, Any]:
         """``tables.npz``."""
