@@ -1,8 +1,8 @@
 """Measure docs/ntc.md: python docs/ntc_figures.py STORE WEIGHTS [NAME ...].
 
-Writes ntc.json: bits of whole reports without RI and SGCS of the subbands, of the transform codec, of beamdelay as decoded
-and refined, and of enhanced Type II, over the test split of urban_3g5_32ports ("test split") and over channels of other
-kinds; and ntc_figures.png. `Munich` needs libLLVM (see the preset site_munich).
+Writes ntc.json: bits of whole reports without RI and SGCS of the subbands, of the transform codec, of beamdelay as
+decoded and refined, and of enhanced Type II, over the test split of urban_3g5_32ports ("test split") and over channels
+of other kinds; and ntc_figures.png. `Munich` needs libLLVM (see the preset site_munich).
 """
 
 import json

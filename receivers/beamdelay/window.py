@@ -9,7 +9,7 @@ import numpy as np
 
 from receivers.beamdelay.frame import Frame
 from receivers.codebooks.beam_delay import BeamDelayReport
-from receivers.models.report_frame import GAIN, TAPS, ReportFrame, name_step
+from receivers.models.report_frame import GAIN, TAPS, ReportFrame, conjugated, name_step
 
 _LAYERS = 512  # at a time
 _OFFSET = np.float32(0.36)  # of the plain decision beyond the window: a part is rounded up from 1 - 0.36 on
@@ -17,6 +17,9 @@ _OFFSET = np.float32(0.36)  # of the plain decision beyond the window: a part is
 
 class Window:
     """The 13 taps around the origin in all beams of a frame, which a network codes; cells beyond it are coded plainly.
+
+    A direction and its complex conjugate are equally likely in this frame: both networks answer to both, and the mean
+    counts.
 
     Args:
         frame: of the reports.
@@ -44,7 +47,9 @@ class Window:
             y = cells[rows] / step[rows, None]
             parts = np.stack([y.real, y.imag])
             parts = np.sign(parts) * np.floor(np.abs(parts) + _OFFSET)
-            symbols = _run(lambda t: network.rounded(network.encode(t), t), self.tokens(cells[rows], step[rows]))
+            tokens = self.tokens(cells[rows], step[rows])
+            latents = 0.5 * (_run(network.encode, tokens) + _conjugate(_run(network.encode, conjugated(tokens))))
+            symbols = _run(network.rounded, latents, tokens)
             parts[..., self._cells.ravel()] = self._of_window(symbols)
             found[:, rows] = parts
         return found
@@ -58,8 +63,9 @@ class Window:
             symbols = np.zeros((inside.shape[1], self.reports.num_beams, 2, TAPS, 2), np.float32)
             symbols[:, :, : inside.shape[2], self._taps] = inside.transpose(1, 3, 2, 4, 0)
             template = name_step(np.repeat(self._template, len(symbols), axis=0), step[rows])
-            latents = symbols.reshape(len(symbols), -1)
-            y = self._of_window(_run(lambda t, s=latents: network.decode(s, t), template))
+            q = symbols.reshape(len(symbols), -1)
+            y = _run(network.decode, q, template) + _conjugate(_run(network.decode, _conjugate(q), template))
+            y = self._of_window(0.5 * y)
             value = (y[0] + 1j * y[1]).reshape(-1, *self._turn.shape) * self._turn.conj()
             scale = np.sqrt(np.maximum(energy, 1e-6)) / GAIN
             x[rows, self._cells.ravel()] = (value * scale[:, None, None, None]).reshape(len(value), -1)
@@ -75,7 +81,12 @@ def _blocks(count: int) -> list[slice]:
     return [slice(i, i + _LAYERS) for i in range(0, count, _LAYERS)]
 
 
-def _run(call: Callable[[Any], Any], tokens: np.ndarray) -> np.ndarray:
+def _conjugate(x: np.ndarray) -> np.ndarray:
+    """Real and imaginary parts in turn, of the complex conjugate."""
+    return x * np.tile(np.float32([1, -1]), x.shape[-1] // 2)
+
+
+def _run(call: Callable[..., Any], *args: np.ndarray) -> np.ndarray:
     from keras import ops
 
-    return np.asarray(ops.convert_to_numpy(call(ops.convert_to_tensor(tokens))))
+    return np.asarray(ops.convert_to_numpy(call(*(ops.convert_to_tensor(x) for x in args))))

@@ -79,8 +79,8 @@ class NtcFeedback(BeamDelayFeedback):
         return f"ntc-{size}{own}{rank}"
 
     def ue_bops(self, csi: CsiEstimate) -> np.ndarray:
-        """Bit operations of the encoder: 32 x 32 bits for every multiplication, at up to six steps in the search."""
+        """Bit operations of the encoder, run twice: 32 x 32 bits a multiplication, at up to six steps in the search."""
         params = self._trained.card["parameters"]["encoder"]
         tokens = self.config.panel.num_ports // self.config.panel.num_pol
         layers = sum(rank for rank in self.codebooks)
-        return np.full(csi.h_hat.shape[:2], (6 if self._filled else 1) * 1024.0 * layers * tokens * params)
+        return np.full(csi.h_hat.shape[:2], (6 if self._filled else 1) * 2048.0 * layers * tokens * params)

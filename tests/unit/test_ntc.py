@@ -147,10 +147,33 @@ def training_of(network, directions):
     return CodecTraining(network, ContextPrior(order, (2, 4)), directions.kernel(), 0.06)
 
 
-def test_loss_is_distortion_and_rate(moved, directions):
+def test_conjugate_channels_have_conjugate_reports(moved, directions):
+    """Networks that are not symmetric by themselves give symbols and directions that are."""
+    frame = Frame(Panel(4, 2, 2), 13)
+    window, step = Window(frame), directions.step
+    _, cells = frame.to_origin(directions.c)
+    turn = np.zeros(cells.shape[1], np.complex64)
+    turn[window._cells.ravel()] = window._turn.ravel()
+    mirrored = np.where(turn != 0, (cells * turn).conj() * turn.conj(), cells)
+    q, other = window.symbols(moved, cells, step), window.symbols(moved, mirrored.astype(np.complex64), step)
+    inside = window._cells.ravel()
+    same = (q[0][:, inside] == other[0][:, inside]) & (q[1][:, inside] == -other[1][:, inside])
+    assert same.mean() > 0.999  # but for what lies on an edge
+    x = window.cells(moved, q.astype(np.float32), step)[:, inside] * turn[inside]
+    q[1] *= -1
+    y = window.cells(moved, q.astype(np.float32), step)[:, inside] * turn[inside]
+    np.testing.assert_allclose(y, x.conj(), atol=1e-5)
+    alone = ops.convert_to_numpy(moved.encode(ops.convert_to_tensor(window.tokens(cells, step))))
+    turned = ops.convert_to_numpy(
+        moved.encode(ops.convert_to_tensor(window.tokens(mirrored.astype(np.complex64), step)))
+    )
+    assert np.abs(turned[:, 1::2] + alone[:, 1::2]).max() > 0.05
+
+
+def test_loss_is_distortion_and_rate(plain, directions):
     """SGCS of the precoders that the coefficients give, and the rate times squared steps."""
     x, y = directions.batch(np.arange(20), directions.step)
-    model = training_of(moved, directions)
+    model = training_of(plain, directions)
     coefficients, length = model(ops.convert_to_tensor(x), training=False)
     loss = ops.convert_to_numpy(
         model.compute_loss(ops.convert_to_tensor(x), ops.convert_to_tensor(y), (coefficients, length))
@@ -158,9 +181,9 @@ def test_loss_is_distortion_and_rate(moved, directions):
     frame = Frame(Panel(4, 2, 2), 13)
     window = Window(frame)
     row, cells = frame.to_origin(directions.c)
-    q = window.symbols(moved, cells, directions.step)
+    q = window.symbols(plain, cells, directions.step)
     w = frame.directions(
-        np.zeros(20, int), row[:, None], window.cells(moved, q.astype(np.float32), directions.step)[:, None]
+        np.zeros(20, int), row[:, None], window.cells(plain, q.astype(np.float32), directions.step)[:, None]
     )
     v = frame.directions(np.zeros(20, int), row[:, None], frame.off_grid(row, frame.taps(directions.c))[:, None])
     sgcs = np.mean(np.abs(np.sum(w.conj() * v, axis=1)) ** 2, axis=(1, 2))
