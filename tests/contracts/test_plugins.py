@@ -172,6 +172,7 @@ PARAMS = {
             {"weights": Made("klt-mixture"), "bits": 30, "coding": "fixed"},
         ],
         "beamdelay": [{"bits": 70}, {"step": 0.2, "bits": 70}, {"bits": 70, "refine": "refine-urban"}],
+        "ntc": [{"bits": 70}, {"step": 0.2, "bits": 70}],
         "beamdelay-temporal": [{"bits": 70}, {"step": 0.2, "bits": 70}],
         "klt": [{"weights": WEIGHTS["klt"], "bits": 1500}, {"weights": WEIGHTS["klt"], "bits": 90, "coding": "fixed"}],
         "eigenvector": [

@@ -68,7 +68,7 @@ def test_every_weight_set_has_stored_scores():
     assert (
         set(STORED)
         == set(zoo_scores.NAMES)
-        == set(zoo_names()) | set(zoo_names("prediction")) | {"csirs-conv", "refine-urban"}
+        == set(zoo_names()) | set(zoo_names("prediction")) | {"csirs-conv", "refine-urban", "ntc-urban"}
     )
 
 
@@ -110,6 +110,10 @@ def of_the_card(name):
         return {
             label: linear(scores["refined"]) for label, scores in test["by_report"].items() if label in STORED[name]
         }
+    if "by_step" in test:
+        found = {label: scores for label, scores in test["by_step"].items() if label in STORED[name]}
+        lengths = {f"{label} bits": (s["bits"]["bits"], s["bits"]["ci95"] / 1.96) for label, s in found.items()}
+        return {label: linear(scores["sgcs"]) for label, scores in found.items()} | lengths
     codec = loaded(name).codec
     entry = test["codecs"][f"{codec.quantizer}-b{codec.bits}-range-latent"]
     return {"unquantized": linear(test["unquantized"]), "coded": linear(entry), "bits": (entry["bits_mean"], 0.05)}
