@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import json
+import math
 import os
 import subprocess
 import sys
@@ -40,6 +40,7 @@ class FreshChannels:
         if not parts or any(part["channel"]["model"] == "recorded" for part in parts):
             found = "recorded channels" if parts else "no recipe"
             raise ConfigError("fresh_samples", f"{samples} ({store.name}: {found})", "a data set of drawn channels")
+        self._samples, self._shape = samples, store.layout.entry_shape
         self._order = {"origin": origin, "seed": seed, "samples": samples}
         self._process: subprocess.Popen[bytes] | None = None
         self._errors: IO[bytes] | None = None
@@ -61,8 +62,8 @@ class FreshChannels:
             self.close()
             self._start(epoch)
         self._next = -1  # until all of it was read
-        for _ in range(-(-self._order["samples"] // BLOCK)):
-            yield self._read()
+        for first in range(0, self._samples, BLOCK):
+            yield self._read(min(BLOCK, self._samples - first))
         self._next = epoch + 1
 
     def close(self) -> None:
@@ -89,17 +90,17 @@ class FreshChannels:
         self._process.stdin.close()
         self._process.stdin = None
 
-    def _read(self) -> np.ndarray:
+    def _read(self, count: int) -> np.ndarray:
         process = self._process
         assert process is not None and process.stdout is not None and self._errors is not None
-        size = process.stdout.read(8)
-        data = process.stdout.read(int.from_bytes(size, "big"))
-        if not size or len(data) < int.from_bytes(size, "big"):
+        size = np.dtype(np.complex64).itemsize * math.prod(self._shape)
+        data = process.stdout.read(count * size)
+        if len(data) < count * size:
             process.wait()
             self._errors.seek(0)
             last = self._errors.read().decode(errors="replace").strip().splitlines()[-1:]
             raise StoreError(f"fresh channels: the process that draws them ended ({' '.join(last) or 'killed'})")
-        return np.load(io.BytesIO(data), allow_pickle=False)
+        return np.frombuffer(data, np.complex64).reshape(count, *self._shape)
 
 
 def blocks(origin: dict[str, Any], seed: int, samples: int, epoch: int) -> Iterator[np.ndarray]:
@@ -130,9 +131,7 @@ def main() -> None:
     os.dup2(2, 1)  # what libraries print
     while True:
         for h in blocks(**order):
-            file = io.BytesIO()
-            np.save(file, h)
-            out.write(len(file.getvalue()).to_bytes(8, "big") + file.getvalue())
+            out.write(np.ascontiguousarray(h, np.complex64).tobytes())
             out.flush()
         order["epoch"] += 1
 

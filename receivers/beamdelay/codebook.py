@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from receivers.beamdelay.coder import BeamDelayCoder, Content
@@ -17,7 +19,6 @@ from simulator.core.types import Panel
 from simulator.maths.transforms import subband_eigenvectors
 
 MOST_BITS = 1706  # of a report: what UCI holds (TS 38.212, 6.3.1.2.1: two code blocks)
-_CHUNK = 512  # reports at a time
 _ZEROED = 0.65  # steps below which a coefficient is hardly ever sent
 
 
@@ -38,15 +39,19 @@ class BeamDelayCodebook(PmiCodebook):
         **options: of the quantiser.
     """
 
+    frame_type: ClassVar[type[Frame]] = Frame
+    coder_type: ClassVar[type[BeamDelayCoder]] = BeamDelayCoder
+    chunk: ClassVar[int] = 512  # reports at a time
+
     def __init__(
         self, panel: Panel, num_samples: int, unit: int, rank: int, tables: Tables, step: float | None, bits: int,
         **options: float,
     ):  # fmt: skip
         self.rank, self.unit, self.part2_bits = rank, unit, bits
-        self.frame = Frame(panel, -(-num_samples // unit))
+        self.frame = self.frame_type(panel, -(-num_samples // unit))
         energies = self.energies_for(bits // rank) if step is None else [max(1, round(1 / step**2))]
         self.steps = [energy**-0.5 for energy in energies] if step is None else [step]
-        self.coder = _coder(self.frame, tables, rank, energies)
+        self.coder = self._coder(tables, energies)
         self._quantizer = Quantizer(self.frame, self.coder, self.steps, **options)
         self._search = None if step is not None else BudgetSearch(self._quantizer, bits)
 
@@ -55,13 +60,24 @@ class BeamDelayCodebook(PmiCodebook):
         """Energies of a layer in squared steps, of which a report of ``bits`` per layer names one."""
         return energies_for(bits)
 
+    def _coder(self, tables: Tables, energies: list[int]) -> BeamDelayCoder:
+        """Of one layer, or of several with the tables for them where there are such."""
+        frame = self.frame
+        if self.rank == 1 or tables.layers is None or self.coder_type is not BeamDelayCoder:
+            grid = Grid(frame.shape, tables.importance)
+            return self.coder_type(grid, tables, frame.num_groups, self.rank, energies)
+        grid = Grid(frame.shape, tables.layers.importance)
+        return LayeredCoder(grid, frame.shape, tables.layers, frame.num_groups, self.rank, energies)
+
     def select(self, h: np.ndarray) -> Pmi:
         """PMI of channels complex64 ``[report, rx_ant, port, subcarrier]``."""
-        parts = [self._select(h[i : i + _CHUNK]) for i in range(0, len(h), _CHUNK)]
+        parts = [self._select(h[i : i + self.chunk]) for i in range(0, len(h), self.chunk)]
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
     def _select(self, h: np.ndarray) -> Pmi:
-        v = subband_eigenvectors(h, self.unit, self.rank)
+        return self._chosen(subband_eigenvectors(h, self.unit, self.rank))
+
+    def _chosen(self, v: np.ndarray) -> Pmi:
         if self._search is not None:
             return _pmi(self._search(v))
         return _pmi(self._quantizer(v, np.zeros(len(v), np.int64))[0])
@@ -118,15 +134,6 @@ class BeamDelayCodebook(PmiCodebook):
     def project(self, group: np.ndarray, v: np.ndarray) -> np.ndarray:
         """Beam coefficients complex64 ``[report, layer, row, unit]`` of directions ``[report, layer, unit, port]``."""
         return self.frame.project(group, v)
-
-
-def _coder(frame: Frame, tables: Tables, rank: int, energies: list[int]) -> BeamDelayCoder:
-    """Of one layer, or of several with the tables for them where there are such."""
-    if rank == 1 or tables.layers is None:
-        grid = Grid(frame.shape, tables.importance)
-        return BeamDelayCoder(grid, tables, frame.num_groups, rank, energies)
-    grid = Grid(frame.shape, tables.layers.importance)
-    return LayeredCoder(grid, frame.shape, tables.layers, frame.num_groups, rank, energies)
 
 
 def _pmi(content: Content) -> Pmi:

@@ -46,7 +46,7 @@ class LearnedEstimator(CsiRsEstimator):
     ):
         self._between_pilots = interpolation
         super().__init__(geometry, **csi_rs)
-        self._trained = TrainedEstimator(weights)
+        self._trained = TrainedEstimator.shared(weights)
 
     def _denoise(self, z: np.ndarray, noise_var: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         turn, scale, features = facts(z, noise_var)

@@ -68,7 +68,7 @@ class AutoencoderFeedback(FeedbackScheme):
             raise ConfigError("feedback.autoencoder.weight_bits", weight_bits, ", ".join(map(str, WIDTHS)))
         self._amplitude = AmplitudeField(config, "autoencoder", scale_bits)
         self.config, self.scale_bits, self._weight_bits = config, self._amplitude.bits, weight_bits
-        self._trained = TrainedModel(weights, alone=True)
+        self._trained = TrainedModel.shared(weights, alone=True)
         check_geometry(config, self._trained, "channel")
         self._codec = LatentCodec(self._trained, quantizer, bits, coder, prior, levels, config.num_rx_ant)
         self._label = f"{self._trained.name}-{self._codec.key}-{coder}"

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
 
+from receivers.beamdelay.channel_codebook import ChannelCodebook
 from receivers.beamdelay.codebook import MOST_BITS, BeamDelayCodebook
 from receivers.beamdelay.tables import Tables
+from receivers.feedback.amplitude import AmplitudeField
 from receivers.feedback.pmi import PmiFeedback
 from receivers.weights.card import Card
 from receivers.weights.folder import WeightFolder
 from simulator.core import bitfield
-from simulator.core.errors import ConfigError
+from simulator.core.errors import ConfigError, PayloadError
 from simulator.core.params import Integer, SnrDb, validated
-from simulator.core.types import CsiConfig, CsiEstimate, CsiReport
+from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport
 
 
 class BeamDelayTables(WeightFolder):
@@ -42,10 +45,15 @@ class BeamDelayFeedback(PmiFeedback):
         rank: 1..4, or "auto".
         snr_db: SNR that the UE assumes for the RI [dB].
         refine: weights (zoo name or folder) with which the gNB refines what it decodes; None: as decoded.
+        explicit: report the channel itself, of up to four receive antennas: gains, phases and delays of all frequency
+            samples are kept; ``rank`` is then "auto".
+        scale_bits: with ``explicit``, bits of the root mean square of every antenna, uniform in dB; None: 0 where all
+            channels have unit power, else 8.
         seed: not used.
 
     Payload: RI, group, step (3 bits) where it is not public, beam and polarisation of every layer's strongest
-    coefficient, then all coefficients in the order of their importance.
+    coefficient, then all coefficients in the order of their importance. With ``explicit`` a layer is a receive antenna:
+    its amplitude in place of the RI, and tap and phase (7 bits) of its strongest coefficient after its beam.
 
     Source: the transform of TS 38.214 (Rel. 16), 5.2.2.2.5; dead zone and decision: Sullivan, Wiegand, IEEE Signal
     Process. Mag. 15(6), 1998; contexts: Marpe, Schwarz, Wiegand, IEEE Trans. Circuits Syst. Video Technol. 13(7), 2003.
@@ -66,6 +74,8 @@ class BeamDelayFeedback(PmiFeedback):
         rank: Annotated[int, Field(ge=1, le=4)] | Literal["auto"] = "auto",
         snr_db: SnrDb = 10.0,
         refine: str | None = None,
+        explicit: bool = False,
+        scale_bits: Annotated[int, Field(ge=0, le=16)] | None = None,
         seed: int = 0,
     ):
         if bits is None and step is None:
@@ -77,8 +87,25 @@ class BeamDelayFeedback(PmiFeedback):
         folder = BeamDelayTables(weights)
         self._tables = Tables.load(folder.file)
         self._rank, self._weights = rank, folder.name
-        super().__init__(config, rank, snr_db, range(1, 5))
+        self.explicit = explicit  # type: ignore[misc]
+        if explicit:
+            self._check_explicit(config, rank, refine)
+            self._amplitude = AmplitudeField(config, self.name, scale_bits)
+            rank, layers = config.num_rx_ant, replace(config, num_layers=config.num_rx_ant)
+        elif scale_bits is not None:
+            raise ConfigError("feedback.beamdelay.scale_bits", scale_bits, "null without explicit: true")
+        super().__init__(layers if explicit else config, rank, snr_db, range(1, 5))
+        self.config = config
         self.refine_with(refine)
+
+    def _check_explicit(self, config: CsiConfig, rank: int | str, refine: str | None) -> None:
+        if not 1 <= config.num_rx_ant <= _MOST_ANTENNAS:
+            allowed = f"false, or 1..{_MOST_ANTENNAS} receive antennas (ue.num_rx_ant {config.num_rx_ant})"
+            raise ConfigError("feedback.beamdelay.explicit", True, allowed)
+        if rank != "auto":
+            raise ConfigError("feedback.beamdelay.rank", rank, "auto with explicit: true, which reports channels")
+        if refine is not None:
+            raise ConfigError("feedback.beamdelay.refine", refine, "null with explicit: true: it refines directions")
 
     def check_band(self, num_rb: int, subband_rb: int) -> None:
         """Any band and subbands."""
@@ -86,6 +113,10 @@ class BeamDelayFeedback(PmiFeedback):
     def codebook(self, rank: int, max_rank: int) -> BeamDelayCodebook:
         """Codebook of one rank."""
         c, ri_bits = self.config, (len(self.ranks) - 1).bit_length()
+        if self.explicit:
+            return ChannelCodebook(
+                c.panel, c.num_subcarriers, rank, self._tables, self._step, self._bits, self._amplitude, **self._options
+            )  # fmt: skip
         return BeamDelayCodebook(
             c.panel, c.num_subcarriers, c.subband_size, rank, self._tables, self._step, self._bits - ri_bits,
             **self._options,
@@ -99,7 +130,8 @@ class BeamDelayFeedback(PmiFeedback):
         tables = "" if self._weights == "beamdelay-urban" else f"-{self._weights}"
         changed = "".join(f"-{key}{value:g}" for key, value in self._options.items() if value != _DEFAULTS[key])
         rank = f"-rank{self._rank}" if self._rank != "auto" else ""
-        return f"beamdelay-{size}{tables}{changed}{rank}{self.refined}"
+        explicit = f"-explicit{self._amplitude.suffix}" if self.explicit else ""
+        return f"beamdelay-{size}{tables}{changed}{rank}{explicit}{self.refined}"
 
     @property
     def max_bits(self) -> int:
@@ -116,10 +148,11 @@ class BeamDelayFeedback(PmiFeedback):
 
         It runs over all coefficients 5 times with a public step, 13 times in the search for a budget.
         """
-        features, hidden = self._tables.w1.shape
-        once = 64.0 * features * hidden + 128.0 * (features + hidden)
-        cells = sum(rank * book.coder.grid.size for rank, book in self.codebooks.items())
-        return np.full(csi.h_hat.shape[:2], (13 if self._filled else 5) * cells * once)
+        once = 0.0
+        for rank, book in self.codebooks.items():
+            features, hidden = book.coder.tables.w1.shape
+            once += rank * book.coder.grid.size * (64.0 * features * hidden + 128.0 * (features + hidden))
+        return np.full(csi.h_hat.shape[:2], (13 if self._filled else 5) * once)
 
     def omit(self, report: CsiReport, max_bits: int) -> CsiReport:
         """As many of the first coefficients as ``max_bits`` bits hold: they come in the order of their importance."""
@@ -127,16 +160,36 @@ class BeamDelayFeedback(PmiFeedback):
         bits = report.bits.reshape(-1, width).copy()
         num_bits = np.array(report.num_bits, np.int64).reshape(-1)
         most = max(max_bits, self.min_bits)
-        ranks = bitfield.unpack(bits[:, : self.part1_bits], self.part1_bits)[:, 0] if self.part1_bits else 0 * num_bits
+        ranks = bitfield.unpack(bits[:, : self._ri_bits], self._ri_bits)[:, 0] if self._ri_bits else 0 * num_bits
         for number, book in enumerate(self.codebooks.values()):
             rows = np.flatnonzero((ranks == number) & (num_bits > most))
             if rows.size:
-                pmi, _ = book.unpack(bits[rows, :0], bits[rows, self.part1_bits :], num_bits[rows] - self.part1_bits)
+                pmi, _ = book.unpack(
+                    bits[rows, self._ri_bits : self.part1_bits],
+                    bits[rows, self.part1_bits :],
+                    num_bits[rows] - self.part1_bits,
+                )
                 kept = book.pack(pmi, most - self.part1_bits)[1]
                 bits[rows, self.part1_bits :] = 0
                 bits[rows, self.part1_bits : self.part1_bits + kept.shape[1]] = kept
                 num_bits[rows] = most
         return CsiReport(bits.reshape(batch, users, width), num_bits.reshape(batch, users))
 
+    def reconstruct(self, report: CsiReport) -> CsiReconstruction:
+        """Directions as of :class:`~receivers.feedback.pmi.PmiFeedback`; with ``explicit`` channels."""
+        if not self.explicit:
+            return super().reconstruct(report)
+        batch, users, width = report.bits.shape
+        num_bits = np.asarray(report.num_bits, np.int64).reshape(-1)
+        if not 1 <= num_bits.min() <= num_bits.max() <= self.max_bits:
+            got = f"{num_bits.min()}..{num_bits.max()}"
+            raise PayloadError(f"report.num_bits: got {got}; allowed: 1..{self.max_bits}")
+        bits = np.pad(report.bits.reshape(-1, width), ((0, 0), (0, max(self.max_bits - width, 0))))
+        book, start = next(iter(self.codebooks.values())), self.part1_bits
+        pmi, valid = book.unpack(bits[:, :start], bits[:, start : self.max_bits], np.maximum(num_bits - start, 0))
+        h = book.channels(pmi)
+        return CsiReconstruction(h=h.reshape(batch, users, *h.shape[1:]), valid=valid.reshape(batch, users))
 
+
+_MOST_ANTENNAS = 4
 _DEFAULTS = {"slope": 0.06, "refit": True}

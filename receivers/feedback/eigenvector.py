@@ -52,7 +52,7 @@ class EigenvectorFeedback(FeedbackScheme):
         seed: int = 0,
     ):
         self.config = config
-        self._trained = TrainedModel(weights)
+        self._trained = TrainedModel.shared(weights)
         check_geometry(config, self._trained, "eigenvector")
         self._codec = LatentCodec(self._trained, quantizer, bits, coder, prior, levels, config.num_layers)
         self._label = f"{self._trained.name}-{self._codec.key}-{coder}"

@@ -60,7 +60,7 @@ class KltFeedback(FeedbackScheme):
         self._coded = bits - self._amplitude.bits  # of the coefficients
         if self._coded < 1:
             raise ConfigError("feedback.klt.bits", bits, f"at least {1 + self._amplitude.bits} (amplitude included)")
-        self._trained = TrainedModel(weights)
+        self._trained = TrainedModel.shared(weights)
         if self._trained.card["model"]["name"] != "klt":
             raise ConfigError("feedback.klt.weights", weights, "weights of a recipe with model klt")
         check_geometry(config, self._trained, "channel")

@@ -51,7 +51,7 @@ class KltMixtureFeedback(FeedbackScheme):
         seed: int = 0,
     ):
         self.config, self.bits, self.coding = config, bits, coding
-        self._trained = TrainedModel(weights)
+        self._trained = TrainedModel.shared(weights)
         if self._trained.card["model"]["name"] != "klt_mixture":
             raise ConfigError("feedback.klt-mixture.weights", weights, "weights of a recipe with model klt_mixture")
         check_geometry(config, self._trained, "eigenvector")

@@ -32,7 +32,7 @@ class ReportRefinement:
 
     def __init__(self, field: str, weights: str, size: tuple[int, int, int], num_units: int):
         try:
-            self._trained = TrainedRefiner(weights)
+            self._trained = TrainedRefiner.shared(weights)
         except ConfigError as error:
             raise ConfigError(field, weights, error.allowed) from None
         self._frame, self._gate = ReportFrame(size, num_units), ReportGate(self._trained.gate)

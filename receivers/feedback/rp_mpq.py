@@ -72,7 +72,7 @@ class RpMpqFeedback(FeedbackScheme):
     ):
         self.config, self.controller, self._seed = config, controller, seed
         self._budget, self._gamma, self._snr_db, self._alpha = budget, gamma, snr_db, alpha
-        self._trained = TrainedModel(weights, alone=True)
+        self._trained = TrainedModel.shared(weights, alone=True)
         check_geometry(config, self._trained, "channel")
         path = Path(policies) if policies else self._trained.folder / FILE
         self._set = PolicySet.load(path)

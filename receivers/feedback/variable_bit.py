@@ -49,7 +49,7 @@ class VariableBitFeedback(FeedbackScheme):
         seed: int = 0,
     ):
         self.config = config
-        self._trained = TrainedModel(weights)
+        self._trained = TrainedModel.shared(weights)
         check_geometry(config, self._trained, "mimo")
         known = self._trained.input
         most = known.num_latents

@@ -71,7 +71,7 @@ class WiFoCfFeedback(FeedbackScheme):
     ):
         if bits is not None and user_bits is not None:
             raise ConfigError("feedback.wifo-cf.user_bits", user_bits, "no widths of UEs together with bits")
-        self._trained = TrainedModel(weights)
+        self._trained = TrainedModel.shared(weights)
         network, codec = self._trained.card["model"], self._trained.codec
         if network["name"] != "wifo_cf" or codec is None or codec.quantizer not in LAWS:
             raise ConfigError("feedback.wifo-cf.weights", weights, "weights of a network wifo_cf")

@@ -32,7 +32,7 @@ class NetworkPredictor(Predictor):
 
     @validated("predict")
     def __init__(self, geometry: RadioGeometry, *, weights: str, max_history: Count | None = None, pad: bool = False):
-        self._trained, self._pad = TrainedPredictor(weights), pad
+        self._trained, self._pad = TrainedPredictor.shared(weights), pad
         self.num_history, self.horizon = self._trained.history_slots, self._trained.horizon_slots
         self._max_history = max(max_history or self._trained.max_history_slots, self.num_history)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -33,6 +33,9 @@ from simulator.core.errors import ConfigError, StoreError
 from simulator.core.paths import inside, is_file
 from simulator.core.readers import read_npz, reason
 from simulator.data.hdf5 import check_hdf5
+
+_SHARED: dict[Any, Any] = {}  # the last folders that were asked for, the oldest first
+_MOST_SHARED = 8
 
 
 @dataclass(frozen=True)
@@ -115,10 +118,25 @@ class WeightFolder:
         if (task := task_of_card(folder / CARD)) != self.task:
             raise ConfigError("weights", f"{name} (for {task})", ", ".join((*zoo_names(self.task), "a folder")))
         self.card, self._card = read_card(folder, self.task)
-        note(folder / CARD, sha256(folder / CARD))
+        self.card_sha256 = sha256(folder / CARD)
+        note(folder / CARD, self.card_sha256)
         with suppress(ConfigError):  # reported when the model is built
             registry.target(self.kind, self._card.model.name)  # noted
         self.name, self.file = self._card.name, self._intact(self._card.weights)
+
+    @classmethod
+    def shared(cls, name: str, **options: Any) -> Self:
+        """The same folder, verified anew; schemes of one process that ask for it share one network.
+
+        Nobody changes its weights.
+        """
+        made = cls(name, **options)
+        key = cls, made.folder.resolve(), made.card_sha256, tuple(options.items())
+        found = _SHARED.pop(key, made)
+        _SHARED[key] = found
+        if len(_SHARED) > _MOST_SHARED:
+            del _SHARED[next(iter(_SHARED))]
+        return found
 
     def _intact(self, entry: File) -> Path:
         path = inside(self.folder, entry.file)

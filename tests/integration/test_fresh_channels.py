@@ -97,7 +97,7 @@ def test_a_process_that_fails_is_an_error_with_its_last_line(store):
         channels._process.kill()
         with pytest.raises(StoreError, match="ended"):
             for _ in range(3):
-                channels._read()
+                channels._read(40)
 
 
 def test_no_more_than_buffer_and_a_few_blocks_are_ahead(store):

@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-from functools import cache
 from types import SimpleNamespace
 
 import keras
@@ -16,7 +15,6 @@ from tolerances import FLOAT32, KL, KS_PVALUE, SECOND_ORDER, SIGMAS, assert_clos
 
 from benchmarks.dataset import make_dataset
 from benchmarks.train import train
-from receivers.feedback import variable_bit
 from receivers.feedback.variable_bit import VariableBitFeedback
 from receivers.models.concrete import concrete_temperature, mask_bits, soft_bits
 from receivers.models.cost import count_cost
@@ -354,14 +352,6 @@ def trained(store, tmp_path_factory):
         card["input"]["scaling"] = "per_sample"
         (other / "card.json").write_text(json.dumps(card))
     return folders
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _loaded_once():
-    """Schemes of the same weights share them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(variable_bit, "TrainedModel", cache(TrainedModel))
-        yield
 
 
 @pytest.fixture(params=VIEWS, ids="-".join)

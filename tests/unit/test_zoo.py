@@ -15,7 +15,9 @@ from benchmarks.cli import _scores
 from receivers.feedback.latents import LatentCodec
 from receivers.models.klt import Klt
 from receivers.weights.folder import TrainedModel, TrainedPredictor, zoo_folder, zoo_names
+from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
+from simulator.core.types import CsiConfig, CsiEstimate, Panel
 from tests.marks import long_but
 
 # One of each kind; the others are long tests.
@@ -305,3 +307,43 @@ def test_klt_reaches_the_rate_distortion_bound_of_a_gaussian_source():
     distortion = np.mean((klt.images(klt.values(cells, step, 127), 4, 4) - images[3000:]) ** 2)  # per real entry
     bound = np.sum(np.log2(std**2 / distortion))  # 32 reals, half a log each; all above the water level
     assert bound < num_bits.mean() < bound + 32 * 0.27 + 2  # and the coder
+
+
+class TestShared:
+    """One network for all schemes of a process that name the same weights."""
+
+    def test_as_long_as_the_card_is_the_same(self, tmp_path):
+        for name in ("one", "two"):
+            shutil.copytree(zoo_folder() / "csinet-100", tmp_path / name)
+        first = TrainedModel.shared(str(tmp_path / "one"))
+        assert TrainedModel.shared(str(tmp_path / "one")) is first
+        assert TrainedModel.shared(str(tmp_path / "one"), alone=True) is not first
+        assert TrainedModel.shared(str(tmp_path / "two")) is not first
+        card = tmp_path / "one" / "card.json"
+        card.write_text(card.read_text().replace('"description": "', '"description": "new '))
+        assert TrainedModel.shared(str(tmp_path / "one")) is not first
+        (tmp_path / "two" / "model.weights.h5").write_bytes(b"damaged")
+        with pytest.raises(StoreError, match="damaged"):
+            TrainedModel.shared(str(tmp_path / "two"))
+
+    def test_only_the_last_ones_are_kept(self, tmp_path):
+        first = TrainedModel.shared("csinet-100")
+        for n in range(8):
+            shutil.copytree(zoo_folder() / "csinet-100", tmp_path / str(n))
+            TrainedModel.shared(str(tmp_path / str(n)))
+        assert TrainedModel.shared("csinet-100") is not first
+
+    def test_no_scheme_changes_its_weights(self, rng):
+        """Rounded encoders are copies."""
+        config = CsiConfig(Panel(8, 2, 2), 1, 52, 360e3, subband_size=4)
+        h = rng.standard_normal((2, 1, 1, 32, 52, 2)).astype(np.float32).view(np.complex64)[..., 0]
+        csi = CsiEstimate(h, np.zeros((2, 1), np.float32))
+        before = TrainedModel("csinet-100").model.get_weights()
+        plain = registry.build("feedback", "autoencoder", config, weights="csinet-100")
+        sent = plain.report(csi)
+        rounded = registry.build("feedback", "autoencoder", config, weights="csinet-100", weight_bits=4)
+        rounded.reconstruct(rounded.report(csi))
+        again = plain.report(csi)
+        assert (sent.num_bits == again.num_bits).all() and (sent.bits == again.bits).all()
+        for a, b in zip(before, TrainedModel.shared("csinet-100", alone=True).model.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
