@@ -1,7 +1,7 @@
 """What a UE gains that knows the refinement: python docs/refinement_synthesis.py STORE [SAMPLES].
 
 Analysis by synthesis of beamdelay reports: the UE tries the changes of single coefficients that cost least, keeps what
-lessens the loss of SGCS plus mu bits, and goes on. Judged by the SGCS as decoded (a UE without the network), or refined.
+lessens the loss of SGCS plus mu bits, and goes on. Judged by the SGCS as decoded (a UE without the network) or refined.
 Writes refinement_synthesis.json: bits and refined SGCS of both and of the report of the scheme.
 """
 

@@ -45,7 +45,7 @@ class BeamDelayRecipe(Recipe):
     subband_size: Count = 4
     hidden: Annotated[int, Field(ge=1, le=64)] = 16
     passes: PositiveFloat = 3.0
-    layer_samples: Count = 600
+    layer_samples: Count = 1500
     layer_passes: PositiveFloat = 2.0
 
     @model_validator(mode="after")
