@@ -52,6 +52,7 @@ class ChannelCodebook(BeamDelayCodebook):
         **options: of the quantiser.
     """
 
+    knows_errors = False
     frame_type, coder_type, chunk = ChannelFrame, ChannelCoder, _CHUNK
 
     def __init__(self, panel: Any, num_samples: int, num_rx_ant: int, tables: Any, step: float | None, bits: int,
@@ -59,7 +60,7 @@ class ChannelCodebook(BeamDelayCodebook):
         self._amplitude, self.part1_bits = amplitude, num_rx_ant * amplitude.bits
         super().__init__(panel, num_samples, 1, num_rx_ant, tables, step, bits - self.part1_bits, **options)
 
-    def _select(self, h: np.ndarray) -> Pmi:
+    def _select(self, h: np.ndarray, error_var: np.ndarray) -> Pmi:
         amplitude = np.sqrt(np.mean(np.abs(h) ** 2, axis=(2, 3), dtype=np.float64))
         v = h / np.maximum(amplitude, _LEAST)[..., None, None] / np.sqrt(h.shape[2])
         return {**self._chosen(np.moveaxis(v, 3, 2).astype(np.complex64)), "amplitude": amplitude}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from simulator.core.types import Panel
 from simulator.maths.transforms import subband_eigenvectors
 
 MOST_BITS = 1706  # of a report: what UCI holds (TS 38.212, 6.3.1.2.1: two code blocks)
+_THREADS = 2
 _ZEROED = 0.65  # steps below which a coefficient is hardly ever sent
 
 
@@ -39,9 +41,10 @@ class BeamDelayCodebook(PmiCodebook):
         **options: of the quantiser.
     """
 
+    knows_errors = True
     frame_type: ClassVar[type[Frame]] = Frame
     coder_type: ClassVar[type[BeamDelayCoder]] = BeamDelayCoder
-    chunk: ClassVar[int] = 512  # reports at a time
+    chunk: ClassVar[int] = 256  # reports at a time
 
     def __init__(
         self, panel: Panel, num_samples: int, unit: int, rank: int, tables: Tables, step: float | None, bits: int,
@@ -69,18 +72,32 @@ class BeamDelayCodebook(PmiCodebook):
         grid = Grid(frame.shape, tables.layers.importance)
         return LayeredCoder(grid, frame.shape, tables.layers, frame.num_groups, self.rank, energies)
 
-    def select(self, h: np.ndarray) -> Pmi:
-        """PMI of channels complex64 ``[report, rx_ant, port, subcarrier]``."""
-        parts = [self._select(h[i : i + self.chunk]) for i in range(0, len(h), self.chunk)]
+    def select(self, h: np.ndarray, error_var: np.ndarray | None = None) -> Pmi:
+        """PMI of channels complex64 ``[report, rx_ant, port, subcarrier]`` with error variances ``[report]``."""
+        error_var = np.zeros(len(h)) if error_var is None else error_var
+        chunks = [(h[i : i + self.chunk], error_var[i : i + self.chunk]) for i in range(0, len(h), self.chunk)]
+        with ThreadPoolExecutor(min(_THREADS, len(chunks))) as pool:  # NumPy lets them run at the same time
+            parts = list(pool.map(lambda chunk: self._select(*chunk), chunks))
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
-    def _select(self, h: np.ndarray) -> Pmi:
-        return self._chosen(subband_eigenvectors(h, self.unit, self.rank))
+    def _select(self, h: np.ndarray, error_var: np.ndarray) -> Pmi:
+        v = subband_eigenvectors(h, self.unit, self.rank)
+        return self._chosen(v, self._noise(h, v, error_var) if error_var.any() else None)
 
-    def _chosen(self, v: np.ndarray) -> Pmi:
+    def _noise(self, h: np.ndarray, v: np.ndarray, error_var: np.ndarray) -> np.ndarray:
+        """Error variance of a cell float32 ``[report, layer]``: that of an entry over the gain of the direction."""
+        subband = np.arange(h.shape[3]) // self.unit
+        gain = np.einsum("nrps,nlsp->nrls", h, v[:, :, subband], optimize=True)
+        gain = np.sum(np.square(np.abs(gain)), axis=1)
+        starts = np.flatnonzero(np.diff(subband, prepend=-1))
+        gain = np.add.reduceat(gain, starts, axis=2) / np.bincount(subband)
+        share = error_var[:, None, None] / np.maximum(gain, 1e-30)
+        return (np.minimum(share, 1 / h.shape[2]).mean(axis=2) / v.shape[2]).astype(np.float32)
+
+    def _chosen(self, v: np.ndarray, noise: np.ndarray | None = None) -> Pmi:
         if self._search is not None:
-            return _pmi(self._search(v))
-        return _pmi(self._quantizer(v, np.zeros(len(v), np.int64))[0])
+            return _pmi(self._search(v, noise))
+        return _pmi(self._quantizer(v, np.zeros(len(v), np.int64), noise)[0])
 
     def pack(self, pmi: Pmi, most_bits: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Part 1 (nothing), part 2 of at most ``bits``, or ``most_bits``, and its length."""

@@ -14,6 +14,7 @@ from receivers.coding.range_coder import PRECISION, TOTAL, RangeDecoder, RangeEn
 
 _LONGEST_ESCAPE = 20  # bits of its length
 _REPORTS = 512  # in lockstep
+_PLACES = 32  # whose contexts are found together
 _ROUNDING = 0.01  # bit, of ideal lengths
 
 
@@ -118,6 +119,22 @@ class BeamDelayCoder:
     def _at_once(self) -> int:
         """Reports whose features are held at a time."""
         return max(1, 2**20 // (NUM_FEATURES * self.grid.size * self.rank))
+
+    def first_bins(self, content: Content, places: np.ndarray) -> np.ndarray:
+        """:meth:`bins` of the coefficients at the first ``places [report]``; for the others a table of short zeros."""
+        if type(self)._features is not BeamDelayCoder._features:
+            return self.bins(content)
+        found = np.full(content.real.shape, self._lengths[:, 0].argmin(), np.int32)
+        order = np.argsort(places, kind="stable")
+        at_once = max(1, 2**20 // (NUM_FEATURES * self.grid.size * self.rank))
+        for rows in (order[i : i + at_once] for i in range(0, len(order), at_once)):
+            most = min(-(-int(places[rows[-1]]) // _PLACES) * _PLACES, self.grid.size)
+            part, contexts = content.of(rows), self.contexts.first(most)
+            symbols = _symbols(replace(part, real=part.real[:most], imag=part.imag[:most]))
+            energy = np.repeat(self.energies[part.step], self.rank)
+            bins = contexts.bins(contexts.features(symbols.reshape(most, -1), energy))
+            found[:most, rows] = bins.reshape(symbols.shape)
+        return found
 
     def _features(self, content: Content) -> np.ndarray:
         """Features float32 ``[feature, place, report * layer]``."""

@@ -48,7 +48,8 @@ class Contexts:
     """
 
     def __init__(self, grid: Grid, network: dict[str, np.ndarray]):
-        self.grid = grid
+        self.grid, self._network = grid, network
+        self._parts: dict[int, Contexts] = {}
         self._in = np.concatenate([network["w1"], network["w3"][:, None]], axis=1).T.astype(np.float32).copy()
         self._out = network["w2"].astype(np.float32)
         self.b1 = np.ascontiguousarray(network["b1"].astype(np.float32)[grid.kind].T)  # [hidden, place]
@@ -56,6 +57,14 @@ class Contexts:
         self._rows = _Groups(grid.row, grid.num_rows)
         self._taps = _Groups(grid.tap, grid.num_taps)
         self._across = _Before(grid.row, grid.across[grid.row], grid.num_rows)
+
+    def first(self, places: int) -> Contexts:
+        """The same for the first places alone."""
+        if places >= self.grid.size:
+            return self
+        if places not in self._parts:
+            self._parts[places] = Contexts(self.grid.first(places), self._network)
+        return self._parts[places]
 
     def features(self, symbols: np.ndarray, energy: np.ndarray) -> np.ndarray:
         """Features float32 ``[feature, place, item]`` of symbols ``[place, item]`` that are all known.

@@ -34,6 +34,7 @@ def exchanged(
         bits: of a report.
     """
     coder, rows = quantizer.coder, np.arange(len(content.step))
+    reach = quantizer.reach(target, content.step, content)
     bins, needed = bins.copy(), coder.needed(content, bins, bits)
     refused = np.zeros((*bins.shape, 9), bool)
     for number in range(_ROUNDS):
@@ -50,7 +51,7 @@ def exchanged(
         if not rows.size:
             break
         changed = _with(part.of(found), candidates, at, pair)
-        tables = coder.bins(changed)
+        tables = coder.first_bins(changed, reach[rows])
         now, before = coder.needed(changed, tables, bits), needed[rows]
         first = np.where(at[0] >= 0, 0, 1), np.arange(len(rows))
         place, _, layer = (x[at[first]] for x in candidates.at)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from itertools import product
+from typing import Self
 
 import numpy as np
 
@@ -63,3 +65,11 @@ class Grid:
             found = place[np.ravel_multi_index(moved, shape)]
             known = (found < np.arange(size)) & (found[:, None] != self.neighbours[:, :number]).all(axis=1)
             self.neighbours[known, number] = found[known]
+
+    def first(self, places: int) -> Self:
+        """The grid without the later places."""
+        part = copy.copy(self)
+        part.order, part.kind, part.row, part.tap = (x[:places] for x in (self.order, self.kind, self.row, self.tap))
+        part.size, near = places, self.neighbours[:places]
+        part.neighbours = np.where(near < self.size, near, places)
+        return part

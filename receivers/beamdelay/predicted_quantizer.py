@@ -51,8 +51,10 @@ class PredictedQuantizer(Quantizer):
         own.reference = reference
         return own
 
-    def start(self, v: np.ndarray, step: np.ndarray) -> tuple[PredictedTarget, Content, np.ndarray]:
-        """Target, first decisions, and the tables that they were made with."""
+    def start(
+        self, v: np.ndarray, step: np.ndarray, noise: np.ndarray, whole: bool = True
+    ) -> tuple[PredictedTarget, Content, np.ndarray]:
+        """Target, first decisions, and the tables that they were made with; errors of the estimate are not known."""
         target = self.target(v)
         bins = self.coder.bins(self.plain(target, step))
         return target, self.decide(target, step, bins, np.full(len(v), self.slope or SLOPE)), bins
@@ -71,7 +73,8 @@ class PredictedQuantizer(Quantizer):
         prediction = (expected[0] + 1j * expected[1]).astype(np.complex64)
         energy = np.ascontiguousarray(np.moveaxis(reference.energy[..., self.coder.grid.order], 2, 0))
         cells = self._places(x - prediction, reference.row.shape)
-        return PredictedTarget(reference.group, reference.row, c, cells, prediction, gain, energy)
+        none = np.zeros(reference.row.shape, np.float32)
+        return PredictedTarget(reference.group, reference.row, c, cells, none, prediction, gain, energy)
 
     def _aligned(self, c: np.ndarray, row: np.ndarray, cells: np.ndarray) -> np.ndarray:
         """Cells complex64 ``[report, layer, cell]`` of ``c`` with the phases that fit ``cells``."""

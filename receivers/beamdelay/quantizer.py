@@ -8,6 +8,7 @@ import numpy as np
 
 from receivers.beamdelay.coder import BeamDelayCoder, Content
 from receivers.beamdelay.contexts import CAP
+from receivers.beamdelay.denoise import Denoiser
 from receivers.beamdelay.frame import Frame
 from receivers.beamdelay.tables import LEVEL_UNIT
 
@@ -24,17 +25,20 @@ class Target:
         row: of the origins, ``[report, layer]``.
         c: aligned coefficients complex64 ``[report, layer, row, subband]``.
         cells: the same around the origins, complex64 ``[place, report, layer]``.
+        noise: variance of the error of a cell, ``[report, layer]``.
     """
 
     group: np.ndarray
     row: np.ndarray
     c: np.ndarray
     cells: np.ndarray
+    noise: np.ndarray
 
     def of(self, reports: np.ndarray) -> Target:
         """Some of the reports."""
         return replace(
-            self, group=self.group[reports], row=self.row[reports], c=self.c[reports], cells=self.cells[:, reports]
+            self, group=self.group[reports], row=self.row[reports], c=self.c[reports], cells=self.cells[:, reports],
+            noise=self.noise[reports],
         )  # fmt: skip
 
     def mixed(self, reports: np.ndarray, other: Target) -> Target:
@@ -45,6 +49,7 @@ class Target:
             np.where(one, other.row, self.row),
             np.where(one[:, :, None, None], other.c, self.c),
             np.where(one, other.cells, self.cells),
+            np.where(one, other.noise, self.noise),
         )
 
 
@@ -76,21 +81,27 @@ class Quantizer:
     ):
         self.frame, self.coder, self.steps = frame, coder, np.array(steps, np.float32)
         self.slope, self.rounds, self._refit = slope, rounds, refit
+        self._denoiser = Denoiser(coder.grid)
         self._lengths = coder.tables.lengths
         self._levels = (coder.tables.levels / LEVEL_UNIT).astype(np.float32)
 
-    def start(self, v: np.ndarray, step: np.ndarray) -> tuple[Target, Content, np.ndarray]:
+    def start(
+        self, v: np.ndarray, step: np.ndarray, noise: np.ndarray, whole: bool = True
+    ) -> tuple[Target, Content, np.ndarray]:
         """The best of three groups: target, first decisions, and the tables that they were made with.
 
         Args:
             v: directions complex64 ``[report, layer, subband, port]``.
             step: index ``[report]``.
+            noise: variance of the error of a cell, ``[report, layer]``.
+            whole: zeros after the last coefficient count.
         """
         slope = self.slope or SLOPE
         best, least = None, np.full(len(v), np.inf)
         for group, c in self.frame.beams(v, self.steps[step]):
-            target = self.aligned(group, c, self.steps[step])
-            bins = self.coder.bins(self.plain(target, step))
+            target = self.aligned(group, c, self.steps[step], noise)
+            plain = self.plain(target, step)
+            bins = self.coder.bins(plain) if whole else self.coder.first_bins(plain, self.reach(target, step, plain))
             content = self.decide(target, step, bins, np.full(len(v), slope))
             cost = self.error(target, content, bins)
             length = np.sum(self.coder.ideal_bits(content, bins), axis=(0, 2))
@@ -101,16 +112,19 @@ class Quantizer:
         assert best is not None
         return best
 
-    def aligned(self, group: np.ndarray, c: np.ndarray, step: np.ndarray) -> Target:
+    def aligned(self, group: np.ndarray, c: np.ndarray, step: np.ndarray, noise: np.ndarray) -> Target:
         """Coefficients of beams complex64 ``[report, layer, row, subband]`` with the phases for a step ``[report]``."""
         flat = c.reshape(-1, *c.shape[2:])
         flat = self.frame.align(flat, np.repeat(step, c.shape[1]))
         row, cells = self.frame.to_origin(flat)
         row, flat = row.reshape(c.shape[:2]), flat.reshape(c.shape)
-        return Target(group, row, flat, self._places(cells, row.shape))
+        return Target(group, row, flat, self._denoised(self._places(cells, row.shape), noise), noise)
 
     def _places(self, cells: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         return np.ascontiguousarray(cells.reshape(*shape, -1)[..., self.coder.grid.order].transpose(2, 0, 1))
+
+    def _denoised(self, cells: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        return self._denoiser(cells, noise) if noise.any() else cells
 
     def plain(self, target: Target, step: np.ndarray) -> Content:
         """Parts with a dead zone, for steps by index ``[report]``."""
@@ -123,9 +137,9 @@ class Quantizer:
         real[0], imag[0] = self.coder.limit_origin(size, step), 0
         return Content(target.group, step, target.row, real, imag)
 
-    def __call__(self, v: np.ndarray, step: np.ndarray) -> tuple[Content, Target]:
+    def __call__(self, v: np.ndarray, step: np.ndarray, noise: np.ndarray | None = None) -> tuple[Content, Target]:
         """Content of reports with these steps, by index ``[report]``, and the target with the phases fitted to it."""
-        target, content, bins = self.start(v, step)
+        target, content, bins = self.start(v, step, np.zeros(v.shape[:2], np.float32) if noise is None else noise)
         if not self.slope:
             return self.plain(target, step), target
         for _ in range(self.rounds - 1):
@@ -140,12 +154,18 @@ class Quantizer:
         x = target.cells - self.coder.values_by_place(content, bins, self.steps)
         return np.sum(np.square(x.real) + np.square(x.imag), axis=(0, 2))
 
+    def reach(self, target: Target, step: np.ndarray, content: Content) -> np.ndarray:
+        """Places ``[report]`` after which all coefficients, and what they may become, are 0."""
+        size = np.maximum(np.abs(target.cells.real), np.abs(target.cells.imag)).max(axis=2)
+        some = (size > 0.5 * self.steps[step]) | ((content.real != 0) | (content.imag != 0)).any(axis=2)
+        return len(some) - some[::-1].argmax(axis=0)
+
     def refit(self, target: Target, content: Content, bins: np.ndarray) -> Target:
         """The target with the phases that fit the content best."""
         values = self.coder.values(content, bins, self.steps)
         flat = target.c.reshape(-1, *target.c.shape[2:])
         cells = self.frame.refit(flat, target.row.ravel(), values.reshape(len(flat), -1))
-        return replace(target, cells=self._places(cells, target.row.shape))
+        return replace(target, cells=self._denoised(self._places(cells, target.row.shape), target.noise))
 
     def decide(self, target: Target, step: np.ndarray, bins: np.ndarray, slope: np.ndarray) -> Content:
         """Best parts of all coefficients, their tables given.

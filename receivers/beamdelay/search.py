@@ -68,13 +68,20 @@ class BudgetSearch:
     def __init__(self, quantizer: Quantizer, bits: int):
         self._quantizer, self._coder, self.bits = quantizer, quantizer.coder, bits
 
-    def __call__(self, v: np.ndarray) -> Content:
-        """Content for directions complex64 ``[report, layer, subband, port]``."""
+    def __call__(self, v: np.ndarray, noise: np.ndarray | None = None) -> Content:
+        """Content for directions complex64 ``[report, layer, subband, port]``.
+
+        Args:
+            v: directions.
+            noise: variance of the error of a cell, ``[report, layer]``; None: 0.
+        """
         q, reports = self._quantizer, len(v)
         middle = np.full(reports, _START)
-        target, content, bins = q.start(v, middle)
+        target, content, bins = q.start(
+            v, middle, np.zeros(v.shape[:2], np.float32) if noise is None else noise, whole=False
+        )
         guess = self._guess(target)
-        length = self._length(content, self._coder.bins(content))
+        length = self._length(content, self._bins(target, content))
         step = self._finest(guess * (length / guess[middle[0]]))
         target = q.refit(target, content, bins)
         found, least = None, np.full(reports, np.inf)
@@ -83,21 +90,27 @@ class BudgetSearch:
             found = content if found is None else found.mixed(error < least, content)
             least = np.minimum(error, least)
         assert found is not None
-        return found
+        # Zeros after the last coefficient that may be other than 0 can ask for bits of their own.
+        long = np.flatnonzero(self._coder.needed(found, self._coder.bins(found), self.bits) > self.bits)
+        return found.replaced(long, self._coder.first(found.of(long), self.bits)) if long.size else found
 
     def _filled(self, target: Target, step: np.ndarray, bins: np.ndarray) -> tuple[Content, np.ndarray]:
         """Content with a step, and its squared error."""
         q, most = self._quantizer, self.bits - _SPARE
-        bins = self._coder.bins(q.decide(target, step, bins, np.full(len(step), q.slope)))
+        bins = self._bins(target, q.decide(target, step, bins, np.full(len(step), q.slope)))
         budget = np.full(len(step), most)
         for number in range(_PASSES):
             content, planned = self._fill(target, step, bins, budget)
             if number < _PASSES - 1:
                 target = q.refit(target, content, bins)
-            bins = self._coder.bins(content)
+            bins = self._bins(target, content)
             budget = most - np.maximum(self._length(content, bins) - planned, -_TRUST)
         content, bins = exchanged(q, target, content, bins, self.bits)
         return content, q.error(target, content, bins)
+
+    def _bins(self, target: Target, content: Content) -> np.ndarray:
+        """Tables as far as a coefficient may be other than 0."""
+        return self._coder.first_bins(content, self._quantizer.reach(target, content.step, content))
 
     def _guess(self, target: Target) -> np.ndarray:
         """Predicted lengths ``[step, report]``."""

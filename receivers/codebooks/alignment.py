@@ -60,10 +60,11 @@ def aligned(c: np.ndarray, keep: Callable[[np.ndarray], np.ndarray], rounds: int
 def _rounds(
     c: np.ndarray, keep: Callable[[np.ndarray], np.ndarray], turns: np.ndarray, rounds: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    energy = np.zeros(len(c))
-    for _ in range(rounds):
-        kept = keep(c @ turns.conj())
-        energy = np.sum(np.square(kept.real) + np.square(kept.imag), axis=(1, 2))
+    energy, back = np.zeros(len(c)), turns.conj()
+    for number in range(rounds):
+        kept = keep(c @ back)
+        if number == rounds - 1:
+            energy = np.sum(np.square(kept.real) + np.square(kept.imag), axis=(1, 2))
         inner = np.sum(np.conj(c) * (kept @ turns), axis=1)
         c = c * (inner / np.maximum(np.abs(inner), 1e-12))[:, None]
     return c, energy

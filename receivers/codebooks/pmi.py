@@ -49,6 +49,8 @@ class PmiCodebook(ABC):
     part1_bits: int = 0  # bits that part 1 holds of the PMI (non-zero coefficients); its length is fixed
     part2_bits: int  # longest part 2
 
+    knows_errors: bool = False  # ``select`` takes error variances ``[report]`` of the channels, too
+
     @abstractmethod
     def select(self, h: np.ndarray) -> Pmi:
         """PMI of channels complex64 ``[report, rx_ant, port, subcarrier]``."""

@@ -146,7 +146,7 @@ class BeamDelayFeedback(PmiFeedback):
     def ue_bops(self, csi: CsiEstimate) -> np.ndarray:
         """Bit operations of the context network: 8 x 8 bits in its first layer, 16 x 8 in the others.
 
-        It runs over all coefficients 5 times with a public step, 13 times in the search for a budget.
+        It runs over all coefficients 5 times with a public step, about 13 times in the search for a budget.
         """
         once = 0.0
         for rank, book in self.codebooks.items():

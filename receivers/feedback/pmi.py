@@ -113,12 +113,13 @@ class PmiFeedback(FeedbackScheme):
         """Best rank of every UE with its PMI."""
         batch, users = csi.h_hat.shape[:2]
         h = csi.h_hat.reshape(batch * users, *csi.h_hat.shape[2:])
-        noise = db_to_lin(-self.snr_db) + np.asarray(csi.error_var, np.float64).reshape(-1)
+        error_var = np.asarray(csi.error_var, np.float64).reshape(-1)
+        noise = db_to_lin(-self.snr_db) + error_var
         bits = np.zeros((len(h), self.max_bits), np.uint8)
         num_bits = np.zeros(len(h), np.int64)
         best = np.full(len(h), -np.inf)
         for index, book in enumerate(self.codebooks.values()):
-            pmi = book.select(h)
+            pmi = book.select(h, *([error_var] if book.knows_errors else []))
             one = len(self.codebooks) == 1
             rate = np.zeros(len(h)) if one else self._rate(h, book.precoder(pmi), book.unit, noise)
             part1, part2, length = book.pack(pmi)

@@ -614,3 +614,24 @@ def test_the_recipe_trains_tables_that_the_scheme_takes(tmp_path):
 def test_a_number_of_samples_for_each_data_set():
     with pytest.raises(ConfigError, match="samples"):
         parse_training({"task": "beamdelay", "name": "few", "datasets": ["a", "b"], "samples": [1]})
+
+
+def test_tables_of_the_first_places_are_those_of_all():
+    """As far as asked for; after that zeros are short."""
+    coder = coder_of((2, 2, 8, 13), 2, (60, 90))
+    content = content_of(coder, 150, scale=0.2)
+    places = np.random.default_rng(1).integers(1, coder.grid.size + 1, 150)
+    found, whole = coder.first_bins(content, places), coder.bins(content)
+    before = (np.arange(coder.grid.size)[:, None] < places)[..., None] & np.ones(whole.shape, bool)
+    assert np.array_equal(found[before], whole[before])
+    after = coder.first_bins(content, np.full(150, 10))[32:]
+    assert (tables().lengths[after, 0] == tables().lengths[:, 0].min()).all()
+
+
+def test_reports_made_by_threads_are_those_of_one(monkeypatch):
+    book = BeamDelayFeedback(config(), bits=60).codebooks[1]
+    h = channels(config(), 10)[:, 0]
+    whole = book.select(h)
+    monkeypatch.setattr(type(book), "chunk", 3)
+    parts = book.select(h)
+    assert all(np.array_equal(whole[key], parts[key]) for key in whole)

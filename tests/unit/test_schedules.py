@@ -32,7 +32,9 @@ def quiet(line):
     pass
 
 
-def test_the_last_epoch_of_a_stage_ends_with_its_samples(tmp_path):
+@pytest.mark.parametrize("by_batch", [False, True])
+def test_the_last_epoch_of_a_stage_ends_with_its_samples(tmp_path, monkeypatch, by_batch):
+    monkeypatch.setattr(Counted, "by_batch", by_batch)
     task = Counted()
     model, history = run(task, tmp_path, quiet)
     assert task.plan == (((4, 32), (2, 16)), ((4, 32), (4, 32), (1, 8)))
