@@ -35,7 +35,7 @@ class LearnedCodebook(BeamDelayCodebook):
         """Finer than those of a search that decides on single coefficients: the step alone fills the report."""
         return fine_energies_for(bits)
 
-    def _select(self, h: np.ndarray) -> Pmi:
+    def _select(self, h: np.ndarray, error_var: np.ndarray) -> Pmi:
         v = subband_eigenvectors(h, self.unit, self.rank)
         low, high = np.zeros(len(v), np.int64), np.full(len(v), len(self.steps) - 1)
         group, c = self.frame.sparsest(v, self._sizes[high // 2])
