@@ -165,6 +165,9 @@ def train(
         bool,
         typer.Option("--double", help="Doubling test: train with twice the samples seen, too; the card says the gain."),
     ] = False,
+    onednn: Annotated[
+        bool, typer.Option("--onednn", help="TensorFlow's oneDNN kernels, twice as fast for convolutions on a CPU.")
+    ] = False,
     half: Annotated[
         Path | None,
         typer.Option(help="With --double: folder of the plain training, finished or not.", show_default="OUT/half"),
@@ -176,7 +179,7 @@ def train(
 ) -> None:
     """Train a model or make a codebook, resumable. The folder serves as `weights:` (`path:`) of a scenario."""
     if queue is not None or status is not None or file is None:
-        _queue(queue, status, [file, store, out, backend, minutes, set_, double, half])
+        _queue(queue, status, [file, store, out, backend, minutes, set_, double, half, onednn])
         return
     from receivers.training.recipe import parse_training
     from scenarios.load import apply_override, find_file, load_mapping
@@ -194,6 +197,10 @@ def train(
     for assignment in set_ or ():
         apply_override(data, assignment)
     recipe = parse_training(data)
+    if onednn:
+        from benchmarks.train_queue import use_onednn
+
+        use_onednn("--onednn", recipe, backend)
     stores = _stores(list(recipe.data.values()), store)
     from benchmarks.doubling import told
     from benchmarks.train import train as run_training

@@ -16,8 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from receivers.training.recipe import parse_training
 from scenarios.load import apply_override, find_file, load_mapping
+from simulator.core import registry
 from simulator.core.errors import ConfigError
 from simulator.core.lock import held
+from simulator.core.onednn import switch_on_onednn
 from simulator.core.params import Count, FileName, Integer, parsed
 from simulator.core.readers import read_json
 from simulator.data.store import write_json
@@ -39,6 +41,7 @@ class Training(BaseModel):
         store: channel store, or the folder of several.
         out: folder of checkpoints, weights and card; none: ``checkpoints/NAME``.
         double: doubling test: train with twice the samples seen, too.
+        onednn: TensorFlow's oneDNN kernels, with networks of csilink.
         half: with ``double``, folder of the plain training; none: ``half`` in ``out``.
     """
 
@@ -51,6 +54,7 @@ class Training(BaseModel):
     store: str | None = None
     out: str | None = None
     double: bool = False
+    onednn: bool = False
     half: str | None = None
 
     @property
@@ -73,7 +77,29 @@ class Training(BaseModel):
             raise ConfigError("half", self.half, "with double: true")
         if self.double:
             recipe.doubled()
+        if self.onednn:
+            check_onednn("onednn", recipe, self.backend)
         return recipe
+
+
+def check_onednn(field: str, recipe: Any, backend: str | None) -> None:
+    """ConfigError unless oneDNN is safe: under TensorFlow, with a network whose products are tested (see the module).
+
+    Those of csilink are, in ``tests/unit/test_products.py``: none has the form that oneDNN corrupts.
+    """
+    active = backend or os.environ.get("KERAS_BACKEND") or "tensorflow"
+    if active != "tensorflow":
+        raise ConfigError(field, f"under {active}", "with backend tensorflow")
+    name = getattr(getattr(recipe, "model", None), "name", None)
+    kind = next((k for k in ("models", "prediction_models") if name in registry.names(k)), None)
+    if kind is None or not registry.target(kind, name).startswith("receivers."):
+        raise ConfigError(field, f"with the network {name}", "networks of csilink, whose products were checked")
+
+
+def use_onednn(field: str, recipe: Any, backend: str | None) -> None:
+    """Turn oneDNN on in this process for the training of a recipe; ConfigError as :func:`check_onednn`."""
+    check_onednn(field, recipe, backend)
+    switch_on_onednn(field)
 
 
 class Queue(BaseModel):
@@ -165,6 +191,7 @@ class _Runner:
         command += ["--backend", each.backend] if each.backend else []
         command += ["--store", each.store] if each.store else []
         command += ["--double"] if each.double else []
+        command += ["--onednn"] if each.onednn else []
         command += ["--half", each.half] if each.half else []
         parent = os.getpid()
         with ExitStack() as stack:

@@ -13,6 +13,7 @@ import numpy as np
 from benchmarks.speed.timing import row
 from simulator.core import registry
 from simulator.core.extras import installed, need
+from simulator.core.onednn import VARIABLE
 
 # Arguments of the network, shape of a sample, samples of a step as the shipped recipes have them.
 MODELS: dict[str, tuple[dict[str, Any], tuple[int, ...], int]] = {
@@ -28,6 +29,7 @@ MODELS: dict[str, tuple[dict[str, Any], tuple[int, ...], int]] = {
     "wifo": ({"size": "tiny", "depth": 3, "decoder_depth": 2}, (24, 16, 8, 2), 64),
 }
 _SAMPLES, _ROUNDS, _SGEMM = 1600, 3, 1536
+_BACKENDS = {"onednn": "tensorflow", "plain": "torch"}  # TensorFlow as `csilink train --onednn` has it; no Keras
 _VISIBLE = 24  # tokens of WiFo: the first half of its slots
 
 
@@ -37,14 +39,15 @@ def measure(
     """Training samples per second of the best Keras backend, and of PyTorch where it is installed.
 
     Each contender runs in a process of its own (Keras fixes its backend at import), one after the other, on all threads
-    of this process: float32, AdamW, clipped gradients, mean squared error. The note has the rate of every backend, and
-    the share of the rate of a large single-precision product that the multiply-accumulates of the step have, forward
-    and twice as many backward.
+    of this process: float32, AdamW, clipped gradients, mean squared error. The note has the rate of every backend (of
+    TensorFlow without and with its oneDNN kernels), and the share of the rate of a large product that the
+    multiply-accumulates of the step have, forward and twice as many backward.
     """
     product = sgemm_rate()
     rows = []
     for model in models:
-        rates = {b: _run(model, b, samples, rounds) for b in ("tensorflow", "jax", "torch") if installed(b)}
+        names = ("tensorflow", "onednn", "jax", "torch")
+        rates = {b: _run(model, b, samples, rounds) for b in names if installed(_BACKENDS.get(b, b))}
         best = max(rates, key=lambda b: rates[b])
         share = 6 * _macs(model) * rates[best] / product
         note = ", ".join(f"{b} {r:.0f}" for b, r in rates.items()) + f"; {100 * share:.0f} % of sgemm"
@@ -92,8 +95,9 @@ def _samples(model: str, count: int) -> np.ndarray:
 def _run(model: str, backend: str, samples: int, rounds: int) -> float:
     environment = {
         **os.environ,
-        "KERAS_BACKEND": "torch" if backend == "plain" else backend,
+        "KERAS_BACKEND": _BACKENDS.get(backend, backend),
         "TF_CPP_MIN_LOG_LEVEL": "3",
+        VARIABLE: "1" if backend == "onednn" else "0",
     }
     command = [sys.executable, "-m", "benchmarks.speed.training", model, backend, str(samples), str(rounds)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=1200)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from receivers.beamdelay.coder import BeamDelayCoder, Content, in_order, last_nonzero
+from receivers.beamdelay.coder import BeamDelayCoder, Content, in_order, last_nonzero, running
 from receivers.beamdelay.quantizer import Candidates, Quantizer, Target
 
 _ROUNDS = 8
@@ -44,7 +44,7 @@ def exchanged(
         candidates = quantizer.candidates(target.of(rows), part.step, bins[:, rows])
         if not len(candidates.zero):
             break
-        zeros = np.cumsum(in_order(coder.zero_bits(part, bins[:, rows])), axis=0)
+        zeros = running(in_order(coder.zero_bits(part, bins[:, rows])))
         at, pair = _changes(candidates, part, zeros, bits - needed[rows], refused[:, rows])
         found = (at >= 0).any(axis=0)
         rows, at, pair = rows[found], at[:, found], pair[:, found]

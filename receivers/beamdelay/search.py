@@ -7,7 +7,7 @@ from math import isqrt
 
 import numpy as np
 
-from receivers.beamdelay.coder import Content, in_order, last_nonzero
+from receivers.beamdelay.coder import Content, in_order, last_nonzero, running
 from receivers.beamdelay.exchange import exchanged
 from receivers.beamdelay.quantizer import Quantizer, Target
 
@@ -123,7 +123,7 @@ class BudgetSearch:
 
     def _length(self, content: Content, bins: np.ndarray) -> np.ndarray:
         """Ideal length up to the last coefficient that is not 0, with the tables ``bins``."""
-        length = np.cumsum(in_order(self._coder.ideal_bits(content, bins)), axis=0)
+        length = running(in_order(self._coder.ideal_bits(content, bins)))
         return self._coder.head_bits() + length[last_nonzero(content), np.arange(length.shape[1])]
 
     def _fill(
@@ -134,7 +134,7 @@ class BudgetSearch:
         place, report, layer = candidates.at
         layers, reports = bins.shape[2], np.arange(len(step))
         zero = self._coder.zero_bits(self._quantizer.plain(target, step), bins)
-        zero = np.cumsum(in_order(zero), axis=0) + self._coder.head_bits()
+        zero = running(in_order(zero)) + self._coder.head_bits()
         order, rows = place * layers + layer, np.arange(len(place))
 
         def length(pair: np.ndarray) -> np.ndarray:

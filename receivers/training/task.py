@@ -16,6 +16,7 @@ import numpy as np
 from receivers.training.recipe import Recipe, StageSection
 from receivers.weights.card import write_card
 from simulator.core.content import own_version
+from simulator.core.onednn import onednn_is_on
 from simulator.data.channel_version import channel_version
 from simulator.data.store import ChannelStore
 
@@ -216,6 +217,7 @@ def training_facts(history: Mapping[str, Any]) -> dict[str, Any]:
         facts |= {
             "backend": keras.backend.backend(),
             "machine": history["machine"],
+            **({"onednn": onednn_is_on()} if keras.backend.backend() == "tensorflow" else {}),
             "epochs": len(epochs),
             "samples": _seen(epochs, history["plan"]),
             "seconds": round(sum(e["seconds"] for e in epochs)),

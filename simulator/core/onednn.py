@@ -12,6 +12,8 @@ import os
 import sys
 import warnings
 
+from simulator.core.errors import ConfigError
+
 VARIABLE = "TF_ENABLE_ONEDNN_OPTS"
 
 
@@ -33,6 +35,17 @@ def switch_off_onednn() -> None:
             RuntimeWarning,
             stacklevel=3,
         )
+
+
+def switch_on_onednn(field: str) -> None:
+    """Turn oneDNN on for a later import of TensorFlow in this process, for networks that have no product of that form.
+
+    Raises:
+        ConfigError: TensorFlow was imported before, without oneDNN.
+    """
+    if "tensorflow" in sys.modules and not onednn_is_on():
+        raise ConfigError(field, True, "before TensorFlow is imported")
+    os.environ[VARIABLE] = "1"
 
 
 def onednn_is_on() -> bool:

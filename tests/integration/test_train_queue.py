@@ -13,6 +13,7 @@ import yaml
 
 from benchmarks.train_queue import _Runner, load_queue, run_queue, state_folder, status
 from simulator.core.errors import ConfigError
+from simulator.core.onednn import VARIABLE, switch_on_onednn
 from simulator.core.types import Panel
 from simulator.data.layout import ChannelLayout
 from simulator.data.writer import StoreWriter
@@ -126,3 +127,26 @@ def test_errors_name_the_field(place, change, said):
 def test_two_trainings_of_one_name_are_refused(place):
     with pytest.raises(ConfigError, match=r"trainings\.1\.name"):
         load_queue(queue_of(place, "a", "a"))
+
+
+def test_onednn_is_for_networks_whose_products_were_checked(place, monkeypatch):
+    monkeypatch.delenv("KERAS_BACKEND", raising=False)
+    assert load_queue(queue_of(place, "a", onednn=True))
+    for change, said in (
+        ({"backend": "jax"}, "onednn: got 'under jax'"),
+        ({"recipe": "csirs_conv"}, "onednn.*conv_denoiser"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            load_queue(queue_of(place, "a", onednn=True, **change))
+    with pytest.raises(ConfigError, match="before TensorFlow is imported"):  # as it is in this process
+        switch_on_onednn("onednn")
+
+
+@pytest.mark.long
+def test_a_training_with_onednn_says_so(place):
+    command = [sys.executable, "-m", "csilink", "train", str(place / "r.yaml"), "--store", str(place / "small")]
+    environment = {k: v for k, v in os.environ.items() if k not in (VARIABLE, "KERAS_BACKEND")}
+    for name, options in (("on", ["--onednn"]), ("off", [])):
+        out = ["--out", str(place / name), "--set", "epochs=1", *options]
+        subprocess.run([*command, *out], env=environment, check=True, capture_output=True, timeout=300)
+        assert json.loads((place / name / "card.json").read_text())["training"]["onednn"] == (name == "on")

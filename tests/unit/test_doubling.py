@@ -171,7 +171,7 @@ def test_doubled_recipes_have_twice_the_epochs_of_every_stage():
 
 def test_queues_double(tmp_path, monkeypatch):
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(IMAGES))
-    queue = {"trainings": [{"recipe": str(tmp_path / "r.yaml"), "double": True, "half": "x"}]}
+    queue = {"trainings": [{"recipe": str(tmp_path / "r.yaml"), "double": True, "half": "x", "onednn": True}]}
     (tmp_path / "q.yaml").write_text(yaml.safe_dump(queue))
     commands = []
 
@@ -187,7 +187,7 @@ def test_queues_double(tmp_path, monkeypatch):
     monkeypatch.setattr(train_queue.subprocess, "Popen", Done)
     monkeypatch.setattr(train_queue, "_POLL_S", 0)
     assert train_queue.run_queue(tmp_path / "q.yaml", quiet)
-    assert commands[0][-3:] == ["--double", "--half", "x"]
+    assert commands[0][-4:] == ["--double", "--onednn", "--half", "x"]
     queue["trainings"][0]["double"] = False
     (tmp_path / "q.yaml").write_text(yaml.safe_dump(queue))
     with pytest.raises(ConfigError, match="half"):
