@@ -50,7 +50,7 @@ def filled(config: CsiConfig, weights: str) -> dict[str, list]:
 
 
 def score(scheme, h: np.ndarray) -> dict[str, float]:
-    """Mean and largest bits, and SGCS with its 95 % half-width, of channels complex64 ``[sample, rx, port, subcarrier]``."""
+    """Mean and largest bits, and SGCS with its 95 % half-width, of channels ``[sample, rx, port, subcarrier]``."""
     bits, found = [], []
     for part in (h[i : i + CHUNK] for i in range(0, len(h), CHUNK)):
         v = subband_eigenvectors(part, UNIT, 1)[:, 0]
