@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from keras import ops
 
+from receivers.beamdelay.codebook import MOST_BITS
+from receivers.beamdelay.learned import LearnedCodebook
 from receivers.codebooks.etype2 import EnhancedTypeTwoCodebook
 from receivers.feedback.latents import LatentCodec
 from receivers.models.concrete import MASKED
@@ -19,6 +21,7 @@ from receivers.weights.folder import (
     TrainedModel,
     TrainedPredictor,
     TrainedRefiner,
+    TransformWeights,
     zoo_folder,
     zoo_names,
 )
@@ -102,6 +105,18 @@ def samples(name, change=None):
         for combination in (1, 4):
             book = EnhancedTypeTwoCodebook(panel, v.shape[1], 1, 1, combination)
             found[f"etype2-pc{combination}-rank1"] = refined_sgcs(network, ReportSet(book, v[:, None], h))[1]
+        return found
+    if task == "ntc":
+        trained, panel = TransformWeights(name), Panel(8, 2, 2)
+        change(trained.model)
+        v = from_eigenvector_image(data["images"], panel)
+        h, found = np.swapaxes(v.conj(), 1, 2)[:, None], {}
+        for step in (0.2, 0.085):
+            book = LearnedCodebook(trained.model, panel, v.shape[1], 1, 1, trained.tables, step, MOST_BITS)
+            part1, part2, length = book.pack(book.select(h))
+            w = book.precoder(book.unpack(part1, part2, length)[0])[:, :, 0]
+            values = np.mean(np.abs(np.einsum("ntp,npt->nt", v.conj(), w)) ** 2, axis=1, dtype=np.float64)
+            found |= {f"s{step:g}": values, f"s{step:g} bits": length.astype(np.float64)}
         return found
     trained, x = load(name), data["images"]
     if card(name)["model"]["name"] == "klt":

@@ -51,11 +51,16 @@ class BeamDelayCodebook(PmiCodebook):
     ):  # fmt: skip
         self.rank, self.unit, self.part2_bits = rank, unit, bits
         self.frame = self.frame_type(panel, -(-num_samples // unit))
-        energies = energies_for(bits // rank) if step is None else [max(1, round(1 / step**2))]
+        energies = self.energies_for(bits // rank) if step is None else [max(1, round(1 / step**2))]
         self.steps = [energy**-0.5 for energy in energies] if step is None else [step]
         self.coder = self._coder(tables, rank, energies)
         self._quantizer = Quantizer(self.frame, self.coder, self.steps, **options)
         self._search = None if step is not None else BudgetSearch(self._quantizer, bits)
+
+    @staticmethod
+    def energies_for(bits: int) -> list[int]:
+        """Energies of a layer in squared steps, of which a report of ``bits`` per layer names one."""
+        return energies_for(bits)
 
     def _coder(self, tables: Tables, rank: int, energies: list[int]) -> BeamDelayCoder:
         """Of one layer, or of several with the tables for them where there are such."""

@@ -64,6 +64,25 @@ class Frame:
             found.append((group, chosen.reshape(reports, layers, ports, subbands)))
         return found
 
+    def sparsest(self, v: np.ndarray, step: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        r"""Group ``[report]`` and aligned beams complex64 ``[report, layer, row, subband]`` of least cost.
+
+        The cost is :math:`\sum \ln(1 + |x|^2 / \Delta^2)` over all coefficients of a report.
+
+        Args:
+            v: unit-norm directions complex64 ``[report, layer, subband, port]``.
+            step: of the quantiser, ``[report]``.
+        """
+        found = []
+        for group, c in self.beams(v, step):
+            flat = self.align(c.reshape(-1, *c.shape[2:]), np.repeat(step, c.shape[1]))
+            x = self.taps(flat).reshape(len(v), -1)
+            cost = np.sum(np.log1p((np.square(x.real) + np.square(x.imag)) / np.square(step)[:, None]), axis=1)
+            found.append((cost, group, flat.reshape(c.shape)))
+        costs, groups, beams = (np.stack(parts) for parts in zip(*found, strict=True))
+        best = costs.argmin(axis=0), np.arange(len(v))
+        return groups[best], beams[best]
+
     def align(self, c: np.ndarray, step: np.ndarray) -> np.ndarray:
         """``c`` complex64 ``[item, row, subband]`` with phases that make it sparse at a step ``[item]``."""
         floor = np.square(_KEPT * step).astype(np.float32)[:, None, None]

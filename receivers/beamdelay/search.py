@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import isqrt
 
 import numpy as np
@@ -31,12 +32,24 @@ def energies_for(bits: int) -> list[int]:
     made increasing from 1 on; integer arithmetic, so that both ends agree. The size of a step is
     :math:`E_k^{-1/2}` for a layer of energy 1.
     """
-    first = 51 * ((max(bits, 1) ** 8).bit_length() - 1) // 64 - 26
-    energies: list[int] = []
-    for offset in _OFFSETS:
-        energy = isqrt(isqrt(2 ** max(first + offset, 0)))
-        energies.append(max(energy, energies[-1] + 1 if energies else 1))
-    return energies
+    return _increasing(isqrt(isqrt(2 ** max(_least(bits) + offset, 0))) for offset in _OFFSETS)
+
+
+def fine_energies_for(bits: int) -> list[int]:
+    r"""The same in 32 steps of an eighth of an octave, :math:`\lfloor 2^{(2j + k) / 8} \rfloor`."""
+    return _increasing(isqrt(isqrt(isqrt(2 ** max(2 * _least(bits) + k, 0)))) for k in range(32))
+
+
+def _least(bits: int) -> int:
+    """The least energy that a report of ``bits`` per layer names, in quarters of an octave."""
+    return 51 * ((max(bits, 1) ** 8).bit_length() - 1) // 64 - 26
+
+
+def _increasing(energies: Iterable[int]) -> list[int]:
+    found: list[int] = []
+    for energy in energies:
+        found.append(max(energy, found[-1] + 1 if found else 1))
+    return found
 
 
 class BudgetSearch:

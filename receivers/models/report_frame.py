@@ -7,10 +7,10 @@ import numpy as np
 from receivers.codebooks.beam_delay import BeamDelayReport
 
 TAPS = 13  # of the window around the origin
-_FAR = (4, 2)  # offsets along n1 and n2 from which on all are alike to a refiner
+FAR = (4, 2)  # offsets along n1 and n2 from which on all are alike to a refiner
 DESCRIPTORS = 6
-FEATURES = 2 * TAPS * 3 + (2 * _FAR[0] + 1) + (2 * _FAR[1] + 1) + DESCRIPTORS
-_GAIN = 6.0  # of a coefficient at the input: most are small
+FEATURES = 2 * TAPS * 3 + (2 * FAR[0] + 1) + (2 * FAR[1] + 1) + DESCRIPTORS
+GAIN = 6.0  # of a coefficient at the input: most are small
 
 
 class ReportFrame:
@@ -70,13 +70,20 @@ class ReportFrame:
         taps = (origin[:, None] % self.num_units + self._taps) % self.num_units
         return self.rows(origin)[..., None] * self.num_units + taps[:, None, None]
 
+    def window(self) -> tuple[np.ndarray, np.ndarray, slice]:
+        """Cells around an origin at place 0: flat places and turns ``[polarisation, beam, tap]``, and which taps."""
+        taps = slice(self._start, self._start + len(self._taps))
+        turn = (self.beam_phase[:, None] * self.tap_phase).astype(np.complex64)
+        places = self._places(np.zeros(1, np.int64))[0]
+        return places, np.broadcast_to(turn, places.shape), taps
+
     def tokens(self, report: BeamDelayReport) -> np.ndarray:
         """Input float32 ``[report * layer, beam, FEATURES]`` of a refiner."""
         x = report.x.reshape(-1, *report.x.shape[2:])
         flat, origin = x.reshape(len(x), -1), self.origin(x)
         top = np.take_along_axis(flat, origin[:, None], axis=1)[:, 0]
         norm = np.maximum(np.sqrt(np.sum(np.square(np.abs(flat)), axis=1)), 1e-30)
-        turn = top.conj() / np.maximum(np.abs(top), 1e-30) * (_GAIN / norm)
+        turn = top.conj() / np.maximum(np.abs(top), 1e-30) * (GAIN / norm)
         places = self._places(origin)
         n, pol = places.shape[:2]
         out = np.zeros((n, self.num_beams, FEATURES), np.float32)
@@ -90,7 +97,7 @@ class ReportFrame:
         body[:, :, :pol, window, 2] = np.swapaxes(sent, 1, 2)
         at = 6 * TAPS
         grid = np.meshgrid(*self._offsets, indexing="ij")
-        for offsets, far in zip(reversed(grid), _FAR, strict=True):
+        for offsets, far in zip(reversed(grid), FAR, strict=True):
             out[:, np.arange(self.num_beams), at + np.clip(offsets.ravel(), -far, far) + far] = 1
             at += 2 * far + 1
         count = np.count_nonzero(flat, axis=1)
@@ -114,7 +121,7 @@ class ReportFrame:
         flat, origin = x.reshape(len(x), -1).copy(), self.origin(x)
         top = np.take_along_axis(flat, origin[:, None], axis=1)[:, 0]
         norm = np.sqrt(np.sum(np.square(np.abs(flat)), axis=1))
-        turn = (top / np.maximum(np.abs(top), 1e-30) * (norm / _GAIN))[:, None, None, None].astype(np.complex64)
+        turn = (top / np.maximum(np.abs(top), 1e-30) * (norm / GAIN))[:, None, None, None].astype(np.complex64)
         places = self._places(origin)
         n, pol = places.shape[:2]
         value = np.ascontiguousarray(y, np.float32).reshape(n, self.num_beams, 2, TAPS, 2).view(np.complex64)[..., 0]
@@ -137,6 +144,12 @@ def decoded(tokens: np.ndarray) -> np.ndarray:
     """Coefficients as decoded, float32 ``[layer, beam, 52]``, of tokens."""
     body = tokens[..., : 6 * TAPS].reshape(*tokens.shape[:2], 2 * TAPS, 3)[..., :2]
     return np.ascontiguousarray(body).reshape(*tokens.shape[:2], 4 * TAPS)
+
+
+def name_step(tokens: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """``tokens [layer, beam, feature]`` in which the threshold is a step ``[layer]``; in place."""
+    tokens[:, :, FEATURES - DESCRIPTORS + 1] = (np.log2(step) / 4 + 0.75)[:, None]
+    return tokens
 
 
 def conjugated(tokens: np.ndarray) -> np.ndarray:

@@ -190,6 +190,16 @@ class RefinementCard(Card):
     gate: tuple[float, float, float, float] | None = None
 
 
+class TransformCard(Card):
+    """What the link needs of a nonlinear transform codec.
+
+    Args:
+        tables: of its entropy coder.
+    """
+
+    tables: File
+
+
 class PredictionCard(Card):
     """What the link needs of a network that predicts.
 
@@ -212,6 +222,7 @@ SCHEMAS: dict[str, type[Card]] = {
     "etype2_recoding": Card,  # tables of recoded enhanced Type II reports
     "beamdelay-temporal": Card,  # those of its reports with a reference
     "refinement": RefinementCard,
+    "ntc": TransformCard,
 }
 
 

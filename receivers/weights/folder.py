@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from receivers.beamdelay.tables import Tables
 from receivers.recipes import how_to_make
 from receivers.weights.card import (
     CARD,
@@ -21,6 +22,7 @@ from receivers.weights.card import (
     File,
     PredictionCard,
     RefinementCard,
+    TransformCard,
     read_card,
     task_of_card,
 )
@@ -284,7 +286,7 @@ def weights(name: str) -> WeightFolder:
     """
     card = weight_folder(name) / CARD
     task = task_of_card(card) if is_file(card) else "feedback"
-    for cls in (TrainedPredictor, TrainedEstimator, TrainedRefiner):
+    for cls in (TrainedPredictor, TrainedEstimator, TrainedRefiner, TransformWeights):
         if task == cls.task:
             return cls(name)
     return TrainedModel(name)
@@ -336,3 +338,22 @@ class TrainedRefiner(WeightFolder):
     def gate(self) -> tuple[float, float, float, float] | None:
         """Weights of the gate; None: there is none."""
         return self._card.gate
+
+
+class TransformWeights(WeightFolder):
+    """Weights of the nonlinear transform codec, with the tables of its entropy coder."""
+
+    task, kind, schema = "ntc", "feedback", TransformCard
+
+    @cached_property
+    def model(self) -> Any:
+        """The network with its weights (built on first use; imports Keras)."""
+        from receivers.models.checked import build_checked
+        from receivers.models.ntc import NonlinearTransformCodec
+
+        return self.load(build_checked("model.params", NonlinearTransformCodec, self.params))
+
+    @cached_property
+    def tables(self) -> Tables:
+        """Of the entropy coder."""
+        return Tables.load(self._intact(self._card.tables))

@@ -177,6 +177,7 @@ PARAMS = {
             {"bits": 70, "refine": "refine-urban"},
             {"bits": 70, "explicit": True},
         ],
+        "ntc": [{"bits": 70}, {"step": 0.2, "bits": 70}],
         "beamdelay-temporal": [{"bits": 70}, {"step": 0.2, "bits": 70}],
         "klt": [{"weights": WEIGHTS["klt"], "bits": 1500}, {"weights": WEIGHTS["klt"], "bits": 90, "coding": "fixed"}],
         "eigenvector": [

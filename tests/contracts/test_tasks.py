@@ -58,6 +58,17 @@ RECIPES = {
         "hidden": 2,
         "passes": 0.1,
     },
+    "ntc": {
+        "dataset": "still",
+        "subband_size": 2,
+        "model": {"params": {"dim": 8, "num_heads": 2, "hidden": 8, "encoder_layers": 1, "decoder_layers": 1}},
+        "epochs": 2,
+        "num_steps": 2,
+        "batch_size": 10,
+        "learning_rate": 1e-3,
+        "val_samples": 10,
+        "counted": 20,
+    },
     "codebook": {"environments": {"one": "still"}, "bits": 3, "method": "lbg"},
     "estimator": {
         "channels": {"a": {"model": "rayleigh"}},
@@ -66,7 +77,7 @@ RECIPES = {
         "epochs": 2,
     },
 }
-LONG = {"autoencoder", "variable_bit", "wifo_cf", "estimator", "eigenvector", "prediction"}
+LONG = {"autoencoder", "variable_bit", "wifo_cf", "estimator", "eigenvector", "prediction", "ntc"}
 # Data of policies are trained weights (tests/integration/test_precision.py); refinement is trained in
 # tests/integration/test_refinement_training.py, on reports of panels that a 3GPP codebook knows, as are tables of
 # recoded reports (tests/unit/test_recoding.py).
