@@ -14,7 +14,7 @@ from pydantic import BaseModel, TypeAdapter
 from receivers.codebooks import stored
 from receivers.precision.offline import PrecisionRecipe
 from receivers.training.recipe import task_of
-from receivers.weights.card import EstimationCard, FeedbackCard, PredictionCard, RefinementCard
+from receivers.weights.card import EstimationCard, FeedbackCard, PredictionCard, RefinementCard, TransformCard
 from scenarios import channels
 from scenarios.dataset import DatasetRecipe
 from scenarios.schema import Scenario
@@ -51,6 +51,7 @@ DOCUMENTS: list[tuple[str, str, type[BaseModel], tuple[type[BaseModel], ...]]] =
     ("Card of a prediction network", "`card.json` with `task: prediction`.", PredictionCard, ()),
     ("Card of an estimation network", "`card.json` with `task: estimation`.", EstimationCard, ()),
     ("Card of a network that refines reports", "`card.json` with `task: refinement`.", RefinementCard, ()),
+    ("Card of a transform codec", "`card.json` with `task: ntc`.", TransformCard, ()),
     ("Card of a codebook", "`card.json` in a folder of a codebook.", stored._Card, ()),
 ]
 _SIGNS = {"ge": "≥ {}", "gt": "> {}", "le": "≤ {}", "lt": "< {}"}

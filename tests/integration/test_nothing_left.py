@@ -228,7 +228,7 @@ def test_a_refused_data_set_leaves_no_folder(capsys, monkeypatch):
     def refuse(*args):
         raise StoreError("no memory for a shard")
 
-    monkeypatch.setattr(dataset, "_draw", refuse)
+    monkeypatch.setattr(dataset, "draw_shard", refuse)
     assert "no memory" in told(capsys, monkeypatch, "dataset", "r.yaml", "--out", "a/b/store")
     assert tree() == before
 

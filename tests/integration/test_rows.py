@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 import yaml
 from inline import Inline
+from marks import long_but
 
 import benchmarks
 from benchmarks import build, runner
 from benchmarks.report.report import write_report
 from benchmarks.sweep_notes import SAME_CHANNELS, SAME_PATHS, equal_axes, idle_axes, seen_along
 from scenarios.sweep import expand
-from tests.marks import long_but
 
 SCENARIO = {
     "name": "rows",

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from golden_files import recorded
 from keras import ops
+from marks import long_but
 from tolerances import assert_mean
 from torch_forward import Forward
 
@@ -19,7 +20,6 @@ from receivers.training.recipe import ConcreteSection
 from receivers.weights.torch import ARCHITECTURES, _pairs, load_torch_weights
 from simulator.core import registry
 from simulator.core.errors import StoreError
-from tests.marks import long_but
 
 LATENTS = (512, 256, 128, 64, 32)
 # Trainable parameters, and multiply-accumulates of convolution and dense layers, at compression 1/4 .. 1/64: counted

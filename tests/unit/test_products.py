@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from batched import is_bad, products_run
 from keras import ops
+from marks import long_but
 from products import wrong_products
 
 from receivers.models.mamba import Mamba
@@ -17,7 +18,6 @@ from receivers.models.wifo import WiFo
 from receivers.models.wifo_cf import WiFoCf
 from simulator.core import registry
 from simulator.core.onednn import VARIABLE, onednn_is_on
-from tests.marks import long_but
 
 TESTS = Path(__file__).parents[1]
 ROOT = TESTS.parent

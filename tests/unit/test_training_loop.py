@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from marks import long_but
 
 from benchmarks import cli
 from benchmarks.train import summary
@@ -16,7 +17,6 @@ from receivers.training.task import Samples, Task
 from receivers.weights.card import read_card, write_card
 from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
-from tests.marks import long_but
 
 RATE, STEPS, ROWS, SIZE = 0.05, 4, 8, 3
 

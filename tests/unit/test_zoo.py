@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import zoo_scores
 from keras import ops
+from marks import long_but
 from tolerances import SIGMAS
 from zoo_scores import loaded
 
@@ -18,7 +19,6 @@ from receivers.weights.folder import TrainedModel, TrainedPredictor, zoo_folder,
 from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.types import CsiConfig, CsiEstimate, Panel
-from tests.marks import long_but
 
 # One of each kind; the others are long tests.
 QUICK = ("csinet-100", "evt-120", "csirs-conv", "tiny-wifo-mobility", "vb-munich")
