@@ -268,7 +268,17 @@ def cases(kind):
     def marks(name, number, params):
         if params.get("weights", "") is None:
             return [pytest.mark.skip("weights are not shipped")]
-        slow = (kind == "feedback" and number) or name in ("cdl", "umi", "uma", "rma", "site", "wmmse", "klt", "rp-mpq")
+        slow = (kind == "feedback" and number) or name in (
+            "cdl",
+            "umi",
+            "uma",
+            "rma",
+            "site",
+            "wmmse",
+            "klt",
+            "rp-mpq",
+            "ntc",
+        )
         return [pytest.mark.long] if slow else []
 
     return [

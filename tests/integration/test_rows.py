@@ -112,6 +112,7 @@ def test_workers_leave_all_rows_as_they_are(rows, tmp_path):
         assert (tmp_path / f"w{workers}" / "results.csv").read_text().splitlines() == here
 
 
+@pytest.mark.long
 def test_the_stopping_rule_stops_at_the_same_drop_in_any_chunks(rows):
     rule = {"drops": 32, "ci_rel": 0.05, "max_drops": 640}
     found = [rows(run={**rule, "chunk_drops": size}) for size in (32, 96, 640)]

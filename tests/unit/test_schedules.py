@@ -54,6 +54,7 @@ def test_the_last_epoch_of_a_stage_ends_with_its_samples(tmp_path, monkeypatch, 
     np.testing.assert_allclose(weights(model), w, rtol=1e-5)
 
 
+@pytest.mark.long
 def test_a_pause_in_the_last_epoch_changes_nothing(tmp_path):
     whole, _ = run(Counted(), tmp_path / "a", quiet)
     pauses = 0

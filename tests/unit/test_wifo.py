@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from keras import ops
 from learned import assert_as_recorded, drawn_weight, moved
+from marks import long_but
 from tolerances import FLOAT32, assert_close
 
 from receivers.models.masking import (
@@ -68,7 +69,8 @@ def gradients(loss, variables):
 
 
 @pytest.mark.parametrize(
-    ("size", "count"), [("tiny", 355_776), ("little", 1_374_976), ("small", 5_404_032), ("base", 21_424_768)]
+    ("size", "count"),
+    long_but([("tiny", 355_776), ("little", 1_374_976), ("small", 5_404_032), ("base", 21_424_768)], "tiny"),
 )
 def test_published_parameters(size, count):
     model = WiFo(size)

@@ -33,6 +33,7 @@ def test_released_forward_pass(bits, shared, rng):
     assert np.abs(np.moveaxis(array(trace.prediction), -1, 1) - expected).max() < 1e-4 * np.abs(expected).max()
 
 
+@pytest.mark.long
 def test_every_convention_matters(rng):
     """Ours in place of the released one gives something else, so that the test above holds each of them."""
     state = random_state(rng, depth=1, decoder_depth=1)
