@@ -86,17 +86,19 @@ def ablations(store: ChannelStore, h: np.ndarray, tables: Tables) -> dict[str, l
     return found
 
 
-def draw(found: dict, path: Path) -> None:
-    """SGCS against bits, BD-rates in the legend."""
+NAMES = {
+    "etype2": "enhanced Type II, pc 1..8",
+    "step": "beamdelay, step: x (mean bits)",
+    "bits": "beamdelay, bits: B",
+}
+
+
+def draw(found: dict, names: dict[str, str], path: Path) -> None:
+    """SGCS against bits of the curves that have names, BD-rates against enhanced Type II in the legend."""
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
     base = found["etype2"]
-    names = {
-        "etype2": "enhanced Type II, pc 1..8",
-        "step": "beamdelay, step: x (mean bits)",
-        "bits": "beamdelay, bits: B",
-    }
     for key, name in names.items():
         points = sorted(found[key], key=lambda p: p["bits"])
         saved = "" if key == "etype2" else f": BD-rate {rate(points, base):+.0f} %"
@@ -128,7 +130,7 @@ def main() -> None:
     for name, points in found["ablations"].items():
         print(name, [(round(p["bits"], 1), round(p["sgcs"], 4)) for p in points],
               f"{rate(points, found['ablations']['all']):+.1f} %")  # fmt: skip
-    draw(found, Path(__file__).with_suffix(".png"))
+    draw(found, NAMES, Path(__file__).with_suffix(".png"))
 
 
 if __name__ == "__main__":

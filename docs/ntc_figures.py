@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from beamdelay_figures import rate
+from beamdelay_figures import draw
 from refinement_figures import OTHERS, drawn
 
 from receivers.feedback.beamdelay import BeamDelayFeedback
@@ -63,22 +63,6 @@ def score(scheme, h: np.ndarray) -> dict[str, float]:
     return {"bits": float(bits.mean()), "most": int(bits.max()), "sgcs": float(found.mean()), "half": float(half)}
 
 
-def draw(found: dict, path: Path) -> None:
-    """SGCS against bits, BD-rates against enhanced Type II in the legend."""
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    for key, name in NAMES.items():
-        points = sorted(found[key], key=lambda p: p["bits"])
-        saved = "" if key == "etype2" else f": BD-rate {rate(points, found['etype2']):+.0f} %"
-        x, y, half = (np.array([p[k] for p in points]) for k in ("bits", "sgcs", "half"))
-        axes.errorbar(x, y, half, fmt=".-" if key != "etype2" else "s--", capsize=2, label=name + saved)
-    axes.set(xlabel="mean bits of a report", ylabel="SGCS by subband", xlim=(0, 350))
-    axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path, dpi=120)
-
-
 def main() -> None:
     """All figures of the page."""
     store, weights, *names = sys.argv[1:]
@@ -101,7 +85,7 @@ def main() -> None:
             )
         path.write_text(json.dumps(found, indent=1) + "\n")
     if "test split" in found:
-        draw(found["test split"], Path(__file__).with_name("ntc_figures.png"))
+        draw(found["test split"], NAMES, Path(__file__).with_name("ntc_figures.png"))
 
 
 if __name__ == "__main__":

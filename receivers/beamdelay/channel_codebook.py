@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from receivers.beamdelay.channel_frame import PHASES, ChannelFrame
-from receivers.beamdelay.codebook import BeamDelayCodebook, _content
+from receivers.beamdelay.codebook import BeamDelayCodebook, content_of
 from receivers.beamdelay.coder import BeamDelayCoder, Content
 from receivers.beamdelay.grid import Grid
 from receivers.codebooks.pmi import Pmi
@@ -83,6 +83,6 @@ class ChannelCodebook(BeamDelayCodebook):
 
     def channels(self, pmi: Pmi) -> np.ndarray:
         """Channels complex64 ``[report, rx_ant, port, sample]``."""
-        content = _content(pmi)
+        content = content_of(pmi)
         h = self.frame.channels(content.group, content.row, self._values(pmi))
         return h * pmi["amplitude"].astype(np.float32)[..., None, None]

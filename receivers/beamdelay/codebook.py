@@ -94,12 +94,12 @@ class BeamDelayCodebook(PmiCodebook):
 
     def _chosen(self, v: np.ndarray, noise: np.ndarray | None = None) -> Pmi:
         if self._search is not None:
-            return _pmi(self._search(v, noise))
-        return _pmi(self._quantizer(v, np.zeros(len(v), np.int64), noise)[0])
+            return pmi_of(self._search(v, noise))
+        return pmi_of(self._quantizer(v, np.zeros(len(v), np.int64), noise)[0])
 
     def pack(self, pmi: Pmi, most_bits: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Part 1 (nothing), part 2 of at most ``bits``, or ``most_bits``, and its length."""
-        bits, num_bits = self.coder.encode(_content(pmi), self.part2_bits if most_bits is None else most_bits)
+        bits, num_bits = self.coder.encode(content_of(pmi), self.part2_bits if most_bits is None else most_bits)
         if self._search is not None:
             num_bits[:] = bits.shape[1]
         return np.zeros((len(bits), 0), np.uint8), bits, num_bits
@@ -107,15 +107,15 @@ class BeamDelayCodebook(PmiCodebook):
     def unpack(self, part1: np.ndarray, part2: np.ndarray, num_bits: np.ndarray) -> tuple[Pmi, np.ndarray]:
         """What the bits determine; all reports are valid."""
         content, bins = self.coder.decode(part2, np.clip(num_bits, 0, part2.shape[1]))
-        return {**_pmi(content), "bins": np.moveaxis(bins, 0, 1)}, np.ones(len(part2), bool)
+        return {**pmi_of(content), "bins": np.moveaxis(bins, 0, 1)}, np.ones(len(part2), bool)
 
     def precoder(self, pmi: Pmi) -> np.ndarray:
         """Unit-norm directions complex64 ``[report, port, layer, unit]``."""
-        content = _content(pmi)
+        content = content_of(pmi)
         return self.frame.directions(content.group, content.row, self._values(pmi))
 
     def _values(self, pmi: Pmi) -> np.ndarray:
-        content = _content(pmi)
+        content = content_of(pmi)
         bins = np.moveaxis(pmi["bins"], 1, 0) if "bins" in pmi else self.coder.bins(content)
         return self.coder.values(content, bins, self.steps)
 
@@ -131,7 +131,7 @@ class BeamDelayCodebook(PmiCodebook):
 
     def beam_delay(self, pmi: Pmi) -> BeamDelayReport:
         """Coefficients of a PMI on all beams of its group and all taps."""
-        cells, content = self._values(pmi), _content(pmi)
+        cells, content = self._values(pmi), content_of(pmi)
         reports, layers, _ = cells.shape
         x = self.frame.on_grid(content.row.ravel(), cells.reshape(reports * layers, -1))
         x = x.reshape(reports, layers, *x.shape[1:])
@@ -151,11 +151,13 @@ class BeamDelayCodebook(PmiCodebook):
         return self.frame.project(group, v)
 
 
-def _pmi(content: Content) -> Pmi:
+def pmi_of(content: Content) -> Pmi:
+    """PMI of what reports say."""
     parts = {key: np.moveaxis(getattr(content, key), 0, 1) for key in ("real", "imag")}
     return {"group": content.group, "step": content.step, "row": content.row, **parts}
 
 
-def _content(pmi: Pmi) -> Content:
+def content_of(pmi: Pmi) -> Content:
+    """What reports of a PMI say."""
     parts = [np.moveaxis(pmi[key], 1, 0) for key in ("real", "imag")]
     return Content(pmi["group"], pmi["step"], pmi["row"], *parts)

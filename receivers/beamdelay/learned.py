@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from receivers.beamdelay.codebook import BeamDelayCodebook
+from receivers.beamdelay.codebook import BeamDelayCodebook, content_of, pmi_of
 from receivers.beamdelay.coder import Content
 from receivers.beamdelay.search import fine_energies_for
 from receivers.beamdelay.window import Window
@@ -24,6 +24,8 @@ class LearnedCodebook(BeamDelayCodebook):
         network: the transform codec.
         *args: of :class:`BeamDelayCodebook`.
     """
+
+    knows_errors = False
 
     def __init__(self, network: Any, *args: Any):
         super().__init__(*args)
@@ -45,9 +47,7 @@ class LearnedCodebook(BeamDelayCodebook):
             length = np.sum(self.coder.ideal_bits(content), axis=(0, 2)) + self.coder.head_bits()
             fits = length <= self.part2_bits - 1
             low, high = np.where(fits, middle, low), np.where(fits, high, np.maximum(middle - 1, low))
-        content = self.content(group, c, low)
-        parts = {key: np.moveaxis(getattr(content, key), 0, 1) for key in ("real", "imag")}
-        return {"group": group, "step": low, "row": content.row, **parts}
+        return pmi_of(self.content(group, c, low))
 
     def content(self, group: np.ndarray, c: np.ndarray, step: np.ndarray) -> Content:
         """What reports say of aligned beams complex64 ``[report, layer, row, subband]`` with steps by index."""
@@ -61,9 +61,10 @@ class LearnedCodebook(BeamDelayCodebook):
 
     def _values(self, pmi: Pmi) -> np.ndarray:
         """Cells complex64 ``[report, layer, cell]`` that the network at the gNB expects."""
-        found = np.stack([np.moveaxis(pmi[key], 1, 2) for key in ("real", "imag")])  # [part, report, layer, place]
+        content = content_of(pmi)
+        found = np.moveaxis(np.stack([content.real, content.imag]), 1, 3)  # [part, report, layer, place]
         _, reports, layers, size = found.shape
         parts = np.empty((2, reports * layers, size), np.float32)
         parts[..., self.coder.grid.order] = found.reshape(2, reports * layers, size)
-        cells = self._window.cells(self._network, parts, np.repeat(self._sizes[pmi["step"]], layers))
+        cells = self._window.cells(self._network, parts, np.repeat(self._sizes[content.step], layers))
         return cells.reshape(reports, layers, size)

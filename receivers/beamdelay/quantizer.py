@@ -13,7 +13,7 @@ from receivers.beamdelay.frame import Frame
 from receivers.beamdelay.tables import LEVEL_UNIT
 
 SLOPE = 0.06  # squared steps that a bit is worth
-_OFFSET = 0.36  # of the first, plain decision: a part is rounded up from 1 - 0.36 on
+PLAIN_OFFSET = 0.36  # of the first, plain decision: a part is rounded up from 1 - 0.36 on
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ class Quantizer:
     def plain(self, target: Target, step: np.ndarray) -> Content:
         """Parts with a dead zone, for steps by index ``[report]``."""
         y = target.cells / self.steps[step][:, None]
-        real, imag = (np.sign(x) * np.floor(np.abs(x) + np.float32(_OFFSET)) for x in (y.real, y.imag))
+        real, imag = (np.sign(x) * np.floor(np.abs(x) + np.float32(PLAIN_OFFSET)) for x in (y.real, y.imag))
         return self._content(target, step, real.astype(np.int32), imag.astype(np.int32))
 
     def _content(self, target: Target, step: np.ndarray, real: np.ndarray, imag: np.ndarray) -> Content:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from receivers.beamdelay.frame import Frame
+from receivers.beamdelay.quantizer import PLAIN_OFFSET
 from receivers.codebooks.beam_delay import BeamDelayReport
 from receivers.models.report_frame import GAIN, TAPS, ReportFrame, conjugated, name_step
 
 _LAYERS = 512  # at a time
-_OFFSET = np.float32(0.36)  # of the plain decision beyond the window: a part is rounded up from 1 - 0.36 on
 
 
 class Window:
@@ -46,7 +46,7 @@ class Window:
         for rows in _blocks(len(cells)):
             y = cells[rows] / step[rows, None]
             parts = np.stack([y.real, y.imag])
-            parts = np.sign(parts) * np.floor(np.abs(parts) + _OFFSET)
+            parts = np.sign(parts) * np.floor(np.abs(parts) + np.float32(PLAIN_OFFSET))
             tokens = self.tokens(cells[rows], step[rows])
             latents = 0.5 * (_run(network.encode, tokens) + _conjugate(_run(network.encode, conjugated(tokens))))
             symbols = _run(network.rounded, latents, tokens)
