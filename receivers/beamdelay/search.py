@@ -84,12 +84,10 @@ class BudgetSearch:
         length = self._length(content, self._bins(target, content))
         step = self._finest(guess * (length / guess[middle[0]]))
         target = q.refit(target, content, bins)
-        found, least = None, np.full(reports, np.inf)
-        for finer in range(_TRIED):
+        found, least = self._filled(target, step, bins)
+        for finer in range(1, _TRIED):
             content, error = self._filled(target, np.minimum(step + finer, len(q.steps) - 1), bins)
-            found = content if found is None else found.mixed(error < least, content)
-            least = np.minimum(error, least)
-        assert found is not None
+            found, least = found.mixed(error < least, content), np.minimum(error, least)
         # Zeros after the last coefficient that may be other than 0 can ask for bits of their own.
         long = np.flatnonzero(self._coder.needed(found, self._coder.bins(found), self.bits) > self.bits)
         return found.replaced(long, self._coder.first(found.of(long), self.bits)) if long.size else found

@@ -191,18 +191,15 @@ def test_loss_is_distortion_and_rate(plain, directions):
     assert loss == pytest.approx(expected, abs=2e-4)
 
 
-def test_gradients_are_finite_where_all_latents_are_zero(moved, directions):
+def test_gradients_are_finite_where_all_symbols_are_zero(moved, directions):
     """Their norm, and the strongest of them, have no derivative there."""
     import tensorflow as tf
 
-    x, y = directions.batch(np.arange(4), np.full(4, 0.99, np.float32))
-    model = training_of(moved, directions)
+    x, _ = directions.batch(np.arange(4), directions.step[:4])
+    symbols = tf.Variable(np.zeros((4, 8 * WIDTH), np.float32))
     with tf.GradientTape() as tape:
-        loss = model.compute_loss(x, y, model(ops.convert_to_tensor(x), training=True))
-    for w, g in zip(
-        model.trainable_weights, tape.gradient(loss, [w.value for w in model.trainable_weights]), strict=True
-    ):
-        assert g is None or np.isfinite(g).all(), w.path
+        loss = tf.reduce_sum(moved.decode(symbols, tf.constant(x)) ** 2)
+    assert np.isfinite(tape.gradient(loss, symbols)).all()
 
 
 class TestReports:
