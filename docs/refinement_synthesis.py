@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from receivers.beamdelay.codebook import _pmi
+from receivers.beamdelay.codebook import pmi_of
 from receivers.beamdelay.coder import Content
 from receivers.beamdelay.quantizer import SLOPE, Candidates
 from receivers.feedback.beamdelay import BeamDelayFeedback
@@ -34,7 +34,7 @@ class Judge:
 
     def __call__(self, content: Content, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """SGCS as decoded and refined, and ideal bits, of contents of the directions ``rows``."""
-        pmi, coder = _pmi(content), self.book.coder
+        pmi, coder = pmi_of(content), self.book.coder
         report = self.book.beam_delay(pmi)
         found = []
         for x in (report.x, self.refinement(report)):
