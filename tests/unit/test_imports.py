@@ -1,8 +1,13 @@
 """Imports inside functions name what exists: a moved definition is found here, not where the line runs."""
 
 import ast
+import runpy
 from functools import cache
 from pathlib import Path
+
+from typer.testing import CliRunner
+
+from simulator.core.extras import EXTRAS
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("simulator", "receivers", "scenarios", "benchmarks", "csilink")
@@ -44,3 +49,35 @@ def test_a_stale_import_is_found():
         (2, "simulator.core.errors", "Gone")
     ]
     assert missing("from benchmarks.gone import x") == [(1, "benchmarks.gone", "x")]
+
+
+SURFACE = runpy.run_path(str(ROOT / ".ci/surface.py"))  # what a bare machine is asked for
+
+
+def needed(text):
+    """Packages of extras that a module imports when it is imported."""
+    body = [n for n in ast.parse(text).body if isinstance(n, ast.Import | ast.ImportFrom)]
+    found = [n.module or "" if isinstance(n, ast.ImportFrom) else a.name for n in body for a in n.names]
+    return {name.split(".")[0] for name in found} & set(EXTRAS)
+
+
+def test_no_module_needs_an_extra_but_those_listed():
+    files = [file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py"))]
+    found = {".".join(f.relative_to(ROOT).with_suffix("").parts): needed(f.read_text()) for f in files}
+    assert {module: packages for module, packages in found.items() if packages} == {
+        module: {package} for module, package in SURFACE["NEEDS"].items()
+    }
+    assert needed("import numpy\nfrom torch import nn\n\ndef f():\n    import jax\n") == {"torch"}
+
+
+def test_list_of_a_kind_says_every_name():
+    from benchmarks.cli import app
+
+    def said(*words):
+        return CliRunner().invoke(app, ["list", *words], env={"COLUMNS": "200"}).output
+
+    lists = dict(line.split(": ", 1) for line in said().splitlines())
+    assert "zoo" in lists
+    for kind, entries in lists.items():
+        listed = said(kind)
+        assert [name for name in entries.split(", ") if name not in listed] == [], kind
