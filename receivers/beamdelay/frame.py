@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from receivers.codebooks.alignment import aligned, delay_turns, with_phases_of
+from receivers.codebooks.alignment import delay_turns, sparse_phases, with_phases_of
 from receivers.codebooks.beams import BeamGroups
 from simulator.core.types import Panel
 
@@ -12,6 +12,7 @@ _GROUPS = 3  # that are tried
 _MANY = 4  # elements along an axis from which its beams may be rotated
 _KEPT = 0.85  # coefficients above this many steps decide on the phases
 _ROUNDS, _FIRST_ROUNDS = 8, 3  # of the phases: all, and those before the best start is chosen
+_MORE_ROUNDS = 2  # of phases that another group has found
 
 
 class Frame:
@@ -85,14 +86,18 @@ class Frame:
 
     def align(self, c: np.ndarray, step: np.ndarray) -> np.ndarray:
         """``c`` complex64 ``[item, row, subband]`` with phases that make it sparse at a step ``[item]``."""
-        floor = np.square(_KEPT * step).astype(np.float32)[:, None, None]
+        return c * self.phases(c, step)[:, None]
 
-        def keep(x: np.ndarray) -> np.ndarray:
-            power = np.square(x.real) + np.square(x.imag)
-            low = np.minimum(floor, 0.5 * power.max(axis=(1, 2), keepdims=True))
-            return np.where(power > low, x, 0)
+    def phases(self, c: np.ndarray, step: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
+        """Phases complex64 ``[item, subband]`` that make ``c`` sparse at a step ``[item]``.
 
-        return aligned(c, keep, _ROUNDS, _FIRST_ROUNDS)
+        Args:
+            c: complex64 ``[item, row, subband]``.
+            step: ``[item]``.
+            start: phases of the same directions in the beams of another group, to begin with.
+        """
+        rounds = _ROUNDS if start is None else _MORE_ROUNDS
+        return sparse_phases(c, np.square(_KEPT * step), rounds, _FIRST_ROUNDS, start)
 
     def taps(self, c: np.ndarray) -> np.ndarray:
         """Unitary DFT over subbands, complex64 ``[item, row, tap]``."""

@@ -97,9 +97,9 @@ class Quantizer:
             whole: zeros after the last coefficient count.
         """
         slope = self.slope or SLOPE
-        best, least = None, np.full(len(v), np.inf)
+        best, least, phases = None, np.full(len(v), np.inf), None
         for group, c in self.frame.beams(v, self.steps[step]):
-            target = self.aligned(group, c, self.steps[step], noise)
+            target, phases = self.aligned(group, c, self.steps[step], noise, None)
             plain = self.plain(target, step)
             bins = self.coder.bins(plain) if whole else self.coder.first_bins(plain, self.reach(target, step, plain))
             content = self.decide(target, step, bins, np.full(len(v), slope))
@@ -112,13 +112,14 @@ class Quantizer:
         assert best is not None
         return best
 
-    def aligned(self, group: np.ndarray, c: np.ndarray, step: np.ndarray, noise: np.ndarray) -> Target:
+    def aligned(self, group, c, step, noise, phases=None):
         """Coefficients of beams complex64 ``[report, layer, row, subband]`` with the phases for a step ``[report]``."""
         flat = c.reshape(-1, *c.shape[2:])
-        flat = self.frame.align(flat, np.repeat(step, c.shape[1]))
+        phases = self.frame.phases(flat, np.repeat(step, c.shape[1]), phases)
+        flat = flat * phases[:, None]
         row, cells = self.frame.to_origin(flat)
         row, flat = row.reshape(c.shape[:2]), flat.reshape(c.shape)
-        return Target(group, row, flat, self._denoised(self._places(cells, row.shape), noise), noise)
+        return Target(group, row, flat, self._denoised(self._places(cells, row.shape), noise), noise), phases
 
     def _places(self, cells: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         return np.ascontiguousarray(cells.reshape(*shape, -1)[..., self.coder.grid.order].transpose(2, 0, 1))
