@@ -11,7 +11,7 @@ from simulator.core.types import Panel
 _GROUPS = 3  # that are tried
 _MANY = 4  # elements along an axis from which its beams may be rotated
 _KEPT = 0.85  # coefficients above this many steps decide on the phases
-_ROUNDS, _FIRST_ROUNDS = 8, 3  # of the phases: all, and those before the best start is chosen
+_ROUNDS, _FIRST_ROUNDS = 12, 2  # of the phases: all, and those before the best start is chosen
 _MORE_ROUNDS = 2  # of phases that another group has found
 
 

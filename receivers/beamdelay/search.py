@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from math import isqrt
 
-import numpy as np
+import numpy as np, os
+SHARE=[]
+FAC=float(os.environ.get('FAC','1'))
 
 from receivers.beamdelay.coder import Content, in_order, last_nonzero, running
 from receivers.beamdelay.exchange import exchanged
@@ -81,13 +83,34 @@ class BudgetSearch:
             v, middle, np.zeros(v.shape[:2], np.float32) if noise is None else noise, whole=False
         )
         guess = self._guess(target)
-        length = self._length(content, self._bins(target, content))
+        length = self._length(content, bins)
         step = self._finest(guess * (length / guess[middle[0]]))
         target = q.refit(target, content, bins)
-        found, least = self._filled(target, step, bins)
-        for finer in range(1, _TRIED):
-            content, error = self._filled(target, np.minimum(step + finer, len(q.steps) - 1), bins)
-            found, least = found.mixed(error < least, content), np.minimum(error, least)
+        tried = [self._filled(target, np.minimum(step + k, len(q.steps) - 1), bins) for k in range(_TRIED)]
+        costs=np.stack([t[3] for t in tried]); order=np.argsort(costs,axis=0); MARGIN=float(os.environ.get('MARGIN','0'))
+        gap=np.diff(np.sort(costs,axis=0),axis=0)[0]
+        best=costs.argmin(axis=0)
+        def pick(best):
+            t=tried[0][:3]
+            for k in range(1,_TRIED):
+                bb=best==k; o=tried[k]
+                t = o[0].mixed(~bb, t[0]), o[1].mixed(~bb, t[1]), np.where(bb[:,None], o[2], t[2])
+            return t
+        target, content, bins = pick(best)
+        found, bins = exchanged(q, target, content, bins, self.bits)
+        if MARGIN:
+            rows=np.flatnonzero(gap<MARGIN*q.steps[tried[0][1].step]**2)
+            SHARE.append(len(rows)/reports)
+            error=q.error(target,found,bins)[rows]
+            t2,c2,b2=pick(order[1])
+            t2=t2.of(rows); c2=c2.of(rows); b2=b2[:,rows]
+            c2,b2=exchanged(q,t2,c2,b2,self.bits)
+            e2=q.error(t2,c2,b2)
+            better=e2<error
+            r=rows[better]
+            st=found.step.copy(); st[r]=c2.step[better]
+            import dataclasses
+            found=dataclasses.replace(found,step=st).replaced(r,c2.of(better))
         # Zeros after the last coefficient that may be other than 0 can ask for bits of their own.
         long = np.flatnonzero(self._coder.needed(found, self._coder.bins(found), self.bits) > self.bits)
         return found.replaced(long, self._coder.first(found.of(long), self.bits)) if long.size else found
@@ -95,16 +118,16 @@ class BudgetSearch:
     def _filled(self, target: Target, step: np.ndarray, bins: np.ndarray) -> tuple[Content, np.ndarray]:
         """Content with a step, and its squared error."""
         q, most = self._quantizer, self.bits - _SPARE
-        bins = self._bins(target, q.decide(target, step, bins, np.full(len(step), q.slope)))
         budget = np.full(len(step), most)
         for number in range(_PASSES):
-            content, planned = self._fill(target, step, bins, budget)
+            content, planned, slope = self._fill(target, step, bins, budget)
             if number < _PASSES - 1:
                 target = q.refit(target, content, bins)
             bins = self._bins(target, content)
-            budget = most - np.maximum(self._length(content, bins) - planned, -_TRUST)
-        content, bins = exchanged(q, target, content, bins, self.bits)
-        return content, q.error(target, content, bins)
+            length=self._length(content, bins)
+            budget = most - np.maximum(length - planned, -_TRUST)
+        cost=q.error(target, content, bins)-np.exp(slope)*FAC*q.steps[step]**2*(most-length)
+        return target, content, bins, cost
 
     def _bins(self, target: Target, content: Content) -> np.ndarray:
         """Tables as far as a coefficient may be other than 0."""
@@ -147,4 +170,4 @@ class BudgetSearch:
             fits = length(candidates.choice(np.exp(middle))) <= budget
             high, low = np.where(fits, middle, high), np.where(fits, low, middle)
         pair = candidates.choice(np.exp(high))
-        return self._quantizer.chosen(target, step, candidates, pair), length(pair)
+        return self._quantizer.chosen(target, step, candidates, pair), length(pair), high
