@@ -42,17 +42,17 @@ class LayeredCoder(BeamDelayCoder):
 
     def bins(self, content: Content) -> np.ndarray:
         """Tables of all coefficients, int32 ``[place, report, layer]``."""
-        reports = max(32, _VALUES // (NUM_OTHERS * self.grid.size * self.rank))
+        reports = max(32, _VALUES // (NUM_OTHERS * content.real[:, 0].size))
         rows = [slice(i, i + reports) for i in range(0, len(content.step), reports)]
         return np.concatenate([self._bins(content.of(r), self._others(content.of(r))) for r in rows], axis=1)
 
     def _bins(self, content: Content, others: np.ndarray) -> np.ndarray:
-        found = np.empty(content.real.shape, np.int32)
-        for start in range(0, len(content.step), self._at_once):
-            rows = slice(start, start + self._at_once)
+        found, places = np.empty(content.real.shape, np.int32), len(content.real)
+        contexts, step = self.contexts.first(places), self._at_once(places)
+        for rows in (slice(i, i + step) for i in range(0, len(content.step), step)):
             own = super()._features(content.of(rows))
-            features = np.concatenate([own, others[:, :, rows].reshape(NUM_OTHERS, self.grid.size, -1)])
-            found[:, rows] = self.contexts.bins(features).reshape(found[:, rows].shape)
+            features = np.concatenate([own, others[:, :, rows].reshape(NUM_OTHERS, places, -1)])
+            found[:, rows] = contexts.bins(features).reshape(found[:, rows].shape)
         return found
 
     def _features(self, content: Content) -> np.ndarray:
