@@ -15,7 +15,7 @@ from receivers.beamdelay.frame import Frame
 from receivers.beamdelay.tables import LEVEL_UNIT
 
 SLOPE = 0.06  # squared steps that a bit is worth
-_BLOCK = 64  # reports at a time
+_BLOCK = 128
 _PLACES = 32  # whole numbers of these
 PLAIN_OFFSET = 0.36  # of the first, plain decision: a part is rounded up from 1 - 0.36 on
 

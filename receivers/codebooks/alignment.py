@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from simulator.maths.product import product
+
 START_DELAYS = (0.0, 0.25, 0.5, 0.75)  # from which the alternation starts, in taps
 _ITEMS = 128  # at a time, which a cache holds
 
@@ -98,7 +100,7 @@ def _rounds(x: np.ndarray, phases: np.ndarray, floor: np.ndarray, rounds: int) -
     there = np.block([[turns.real, turns.imag], [-turns.imag, turns.real]])  # to taps; its transpose: back
     x = _turned(x, phases)
     for number in range(rounds):
-        taps = (there @ x.reshape(2 * units, -1)).reshape(x.shape)
+        taps = product(there, x.reshape(2 * units, -1)).reshape(x.shape)
         power = np.square(taps[:units])
         power += np.square(taps[units:])
         kept = power > np.minimum(floor, 0.5 * power.max(axis=0).max(axis=0))
@@ -106,7 +108,7 @@ def _rounds(x: np.ndarray, phases: np.ndarray, floor: np.ndarray, rounds: int) -
             energy = np.sum(power * kept, axis=(0, 1))
         taps[:units] *= kept
         taps[units:] *= kept
-        fit = (there.T @ taps.reshape(2 * units, -1)).reshape(x.shape)
+        fit = product(there.T, taps.reshape(2 * units, -1)).reshape(x.shape)
         inner = _inner(x[:units], fit[:units]) + _inner(x[units:], fit[units:])
         inner = inner + 1j * (_inner(x[:units], fit[units:]) - _inner(x[units:], fit[:units]))
         turn = inner / np.maximum(np.abs(inner), 1e-12)
