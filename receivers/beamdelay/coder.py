@@ -152,10 +152,12 @@ class BeamDelayCoder:
 
     def ideal_bits(self, content: Content, bins: np.ndarray | None = None) -> np.ndarray:
         """Ideal length of the coefficients, float ``[place, report, layer]``, in their own contexts or these tables."""
-        lengths = self._lengths[self.bins(content) if bins is None else bins, _symbols(content)]
-        for part in (np.abs(content.real), np.abs(content.imag)):
-            beyond = part >= CAP
-            lengths[beyond] += 2 * np.floor(np.log2(part[beyond] - CAP + 1)) + 1
+        symbols = _symbols(content)
+        lengths = self._lengths[self.bins(content) if bins is None else bins, symbols]
+        if symbols.max(initial=0) >= CAP:
+            for part in (np.abs(content.real), np.abs(content.imag)):
+                beyond = part >= CAP
+                lengths[beyond] += 2 * np.floor(np.log2(part[beyond] - CAP + 1)) + 1
         if self.origins:
             lengths[0] = self.origin_bits(content)
         return lengths

@@ -11,7 +11,7 @@ from receivers.beamdelay.quantizer import Candidates, Costs, Quantizer, Target
 
 _ROUNDS = 8
 _PATIENT = 3  # rounds after which a report that is still too long loses its last coefficients
-_TRIED = 16  # coefficients of a report that may grow, and that may shrink, in a round
+_TRIED = 8  # coefficients of a report that may grow, and that may shrink, in a round
 _LEAST = 1e-4  # squared steps that a change gains
 _SMALL = 0.2  # bits that one which shrinks saves
 _UNFIT = -1e6  # value of changes after which a report is still too long
@@ -130,9 +130,10 @@ def _changes(
 
 def _first(score: np.ndarray, report: np.ndarray, reports: int) -> tuple[np.ndarray, np.ndarray]:
     """Candidates of most ``score [pair, candidate]`` and the pairs that have it, ``[report, 1 + tried]``; -1: none."""
-    best, pair = score.max(axis=0), score.argmax(axis=0)
-    order = np.lexsort((-best, report))
-    order = order[np.isfinite(best[order])]
+    pair = score.argmax(axis=0)
+    best = score[pair, np.arange(len(report))]
+    order = np.flatnonzero(np.isfinite(best))
+    order = order[np.argsort(report[order] - np.arctan(best[order]) / np.pi)]  # the largest of a report first
     rank = np.arange(len(order)) - np.searchsorted(report[order], np.arange(reports))[report[order]]
     order, rank = order[rank < _TRIED], rank[rank < _TRIED]
     at = np.full((reports, 1 + _TRIED), -1)

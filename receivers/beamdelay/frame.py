@@ -11,8 +11,7 @@ from simulator.core.types import Panel
 _GROUPS = 3  # that are tried
 _MANY = 4  # elements along an axis from which its beams may be rotated
 _KEPT = 0.85  # coefficients above this many steps decide on the phases
-_ROUNDS, _FIRST_ROUNDS = 12, 2  # of the phases: all, and those before the best start is chosen
-_MORE_ROUNDS = 2  # of phases that another group has found
+_ROUNDS, _FIRST_ROUNDS = 8, 3  # of the phases: all, and those before the best start is chosen
 
 
 class Frame:
@@ -84,20 +83,15 @@ class Frame:
         best = costs.argmin(axis=0), np.arange(len(v))
         return groups[best], beams[best]
 
-    def align(self, c: np.ndarray, step: np.ndarray) -> np.ndarray:
-        """``c`` complex64 ``[item, row, subband]`` with phases that make it sparse at a step ``[item]``."""
-        return c * self.phases(c, step)[:, None]
-
-    def phases(self, c: np.ndarray, step: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
-        """Phases complex64 ``[item, subband]`` that make ``c`` sparse at a step ``[item]``.
+    def align(self, c: np.ndarray, step: np.ndarray, more: int = 0) -> np.ndarray:
+        """``c`` with phases that make it sparse at a step.
 
         Args:
             c: complex64 ``[item, row, subband]``.
             step: ``[item]``.
-            start: phases of the same directions in the beams of another group, to begin with.
+            more: rounds than usual.
         """
-        rounds = _ROUNDS if start is None else _MORE_ROUNDS
-        return sparse_phases(c, np.square(_KEPT * step), rounds, _FIRST_ROUNDS, start)
+        return c * sparse_phases(c, np.square(_KEPT * step), _ROUNDS + more, _FIRST_ROUNDS)[:, None]
 
     def taps(self, c: np.ndarray) -> np.ndarray:
         """Unitary DFT over subbands, complex64 ``[item, row, tap]``."""

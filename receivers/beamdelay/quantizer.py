@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -15,8 +15,9 @@ from receivers.beamdelay.frame import Frame
 from receivers.beamdelay.tables import LEVEL_UNIT
 
 SLOPE = 0.06  # squared steps that a bit is worth
-_BLOCK = 128
-_PLACES = 32  # whole numbers of these
+_MORE_ROUNDS = 4  # of the phases, where a number of bits is to be filled
+_BLOCK = 128  # reports at a time
+_PLACES = 32  # come together
 PLAIN_OFFSET = 0.36  # of the first, plain decision: a part is rounded up from 1 - 0.36 on
 
 
@@ -30,6 +31,7 @@ class Target:
         c: aligned coefficients complex64 ``[report, layer, row, subband]``.
         cells: the same around the origins, complex64 ``[place, report, layer]``.
         noise: variance of the error of a cell, ``[report, layer]``.
+        reach: first places alone that may be other than 0, ``[report]``; None: all.
     """
 
     group: np.ndarray
@@ -37,17 +39,18 @@ class Target:
     c: np.ndarray
     cells: np.ndarray
     noise: np.ndarray
+    reach: np.ndarray | None = field(default=None, kw_only=True)
 
     def of(self, reports: slice | np.ndarray) -> Self:
         """Some of the reports."""
         return replace(
             self, group=self.group[reports], row=self.row[reports], c=self.c[reports], cells=self.cells[:, reports],
-            noise=self.noise[reports],
+            noise=self.noise[reports], reach=None if self.reach is None else self.reach[reports],
         )  # fmt: skip
 
-    def first(self, places: int) -> Self:
-        """The first places alone."""
-        return replace(self, cells=self.cells[:places])
+    def within(self, reach: np.ndarray) -> Self:
+        """The same with a reach, and no places that are beyond all."""
+        return replace(self, cells=self.cells[: reach.max()], reach=reach)
 
     def mixed(self, reports: np.ndarray, other: Target) -> Target:
         """``other`` in some reports, bool ``[report]``, this elsewhere."""
@@ -106,11 +109,10 @@ class Quantizer:
         """
         best, least, slope = None, np.full(len(v), np.inf), self.slope or SLOPE
         for group, c in self.frame.beams(v, self.steps[step]):
-            target = self.aligned(group, c, self.steps[step], noise)
+            target = self._in_group(group, c, self.steps[step], noise, 0 if whole else _MORE_ROUNDS)
             content, bins = self.origins(target, step), np.zeros(target.cells.shape, np.int32)
             cost = np.empty(len(v))
-            for rows, places in [(slice(None), len(bins))] if whole else self.blocks(target, step):
-                part = target.of(rows).first(places)
+            for rows, part in [(np.arange(len(v)), target)] if whole else self.blocks(target, step):
                 tables = self.coder.bins(self.plain(part, step[rows]))
                 decided = self.decide(part, step[rows], tables, np.full(len(v), slope))
                 length = np.sum(self.coder.ideal_bits(decided, tables), axis=(0, 2))
@@ -119,6 +121,7 @@ class Quantizer:
                     - np.sum(np.square(np.abs(part.cells)), axis=(0, 2))
                     + slope * np.square(self.steps[step[rows]]) * length
                 )
+                places = len(tables)
                 content.real[:places, rows], content.imag[:places, rows] = decided.real, decided.imag
                 bins[:places, rows] = tables
             found = target, content, bins
@@ -127,22 +130,22 @@ class Quantizer:
         assert best is not None
         return best
 
-    def blocks(self, target: Target, step: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
-        """Reports, and the first places to which all belong that may be other than 0 with steps by index ``[report]``.
+    def blocks(self, target: Target, step: np.ndarray) -> Iterator[tuple[np.ndarray, Target]]:
+        """Some reports at a time, each within the places that may be other than 0 with steps by index ``[report]``.
 
-        Reports of like numbers of such places come together.
+        Reports of like reach come together.
         """
         size = np.maximum(np.abs(target.cells.real), np.abs(target.cells.imag)).max(axis=2)
-        places = len(size) - (size > 0.5 * self.steps[step])[::-1].argmax(axis=0)
-        order = np.argsort(places, kind="stable")
+        reach = len(size) - (size > 0.5 * self.steps[step])[::-1].argmax(axis=0)
+        reach = np.minimum(-(-reach // _PLACES) * _PLACES if self.coder.prefixes else len(size), len(size))
+        reach = np.broadcast_to(reach, len(step))
+        order = np.argsort(reach, kind="stable")
         for rows in (order[i : i + _BLOCK] for i in range(0, len(order), _BLOCK)):
-            most = -(-int(places[rows[-1]]) // _PLACES) * _PLACES
-            yield rows, min(most, len(size)) if self.coder.prefixes else len(size)
+            yield rows, target.of(rows).within(reach[rows])
 
-    def aligned(self, group: np.ndarray, c: np.ndarray, step: np.ndarray, noise: np.ndarray) -> Target:
+    def _in_group(self, group: np.ndarray, c: np.ndarray, step: np.ndarray, noise: np.ndarray, more: int) -> Target:
         """Coefficients of beams complex64 ``[report, layer, row, subband]`` with the phases for a step ``[report]``."""
-        flat = c.reshape(-1, *c.shape[2:])
-        flat = self.frame.align(flat, np.repeat(step, c.shape[1]))
+        flat = self.frame.align(c.reshape(-1, *c.shape[2:]), np.repeat(step, c.shape[1]), more)
         row, cells = self.frame.to_origin(flat)
         row, flat = row.reshape(c.shape[:2]), flat.reshape(c.shape)
         return Target(group, row, flat, self._denoised(self._places(cells, row.shape), noise), noise)
@@ -215,8 +218,10 @@ class Quantizer:
         """What the coefficients that are not 0 anyway may become."""
         first = int(self.coder.origins)
         cells = target.cells[first:]
-        size = np.maximum(np.abs(cells.real), np.abs(cells.imag))
-        at = np.unravel_index(np.flatnonzero(size > 0.5 * self.steps[step][:, None]), cells.shape)
+        large = np.maximum(np.abs(cells.real), np.abs(cells.imag)) > 0.5 * self.steps[step][:, None]
+        if target.reach is not None:
+            large &= (np.arange(first, len(target.cells))[:, None] < target.reach)[..., None]
+        at = np.unravel_index(np.flatnonzero(large), cells.shape)
         y = cells[at] / self.steps[step][at[1]]
         parts = np.stack([y.real, y.imag])
         size = np.abs(parts)

@@ -15,9 +15,9 @@ _START = 3  # index of the step with which the search begins
 _OFFSETS = (0, 2, 4, 6, 8, 10, 13, 17)  # of energies that a report may name, in quarters of an octave
 _PER_COEFFICIENT = 6.8  # bits, for the first guess of the step
 _LEAST, _MOST = 0.02, 1.0  # slopes between which the budget is filled [squared steps per bit]
-_HALVINGS = 9
+_HALVINGS = 6
 _TRIED = 2  # steps, from the predicted one on to finer ones
-_MARGIN = 0.5  # squared steps by which a step may promise more error than another one, and still be tried to the end
+_MARGIN = 0.8  # squared steps by which a step may promise more error than another one, and still be tried to the end
 _PASSES = 2  # with phases and contexts brought up to date
 _TRUST = 4.0  # bits by which a report may grow because its contexts came out cheaper than planned
 _SPARE = 1.02  # bits, which a report needs beyond the ideal length up to its last coefficient
@@ -84,10 +84,11 @@ class BudgetSearch:
         target = q.refit(target, content, bins)
         finer = np.minimum(step + _TRIED - 1, len(q.steps) - 1)
         found = q.origins(target, finer)
-        for rows, places in q.blocks(target, finer):
-            part = self._best(target.of(rows).first(places), step[rows], bins[:places, rows])
-            found.step[rows] = part.step
-            found.real[:places, rows], found.imag[:places, rows] = part.real, part.imag
+        for rows, part in q.blocks(target, finer):
+            places = len(part.cells)
+            content = self._best(part, step[rows], bins[:places, rows])
+            found.step[rows] = content.step
+            found.real[:places, rows], found.imag[:places, rows] = content.real, content.imag
         # Zeros after the last coefficient that may be other than 0 can ask for bits of their own.
         long = np.flatnonzero(self._coder.needed(found, self._coder.bins(found), self.bits) > self.bits)
         return found.replaced(long, self._coder.first(found.of(long), self.bits)) if long.size else found
@@ -100,6 +101,8 @@ class BudgetSearch:
         found, least = filled[0][1], np.full(len(step), np.inf)
         for tried, content, tables, cost in filled:
             rows = np.flatnonzero(cost <= most)
+            if not rows.size:
+                continue
             part, tables = exchanged(q, tried.of(rows), content.of(rows), tables[:, rows], self.bits)
             error = q.error(tried.of(rows), part, tables)
             better = error < least[rows]

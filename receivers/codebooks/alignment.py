@@ -41,9 +41,7 @@ def with_phases_of(c: np.ndarray, w: np.ndarray) -> np.ndarray:
     return c * np.exp(1j * np.angle(inner))[..., None, :]
 
 
-def sparse_phases(
-    c: np.ndarray, floor: np.ndarray, rounds: int, first_rounds: int, start: np.ndarray | None = None
-) -> np.ndarray:
+def sparse_phases(c: np.ndarray, floor: np.ndarray, rounds: int, first_rounds: int) -> np.ndarray:
     """Phases of the units under which most energy is in few coefficients, complex64 ``[item, unit]`` of magnitude 1.
 
     Alternately the coefficients of more power than a floor, for given phases, and the phases that fit these best. Of
@@ -54,15 +52,11 @@ def sparse_phases(
         floor: power ``[item]``; half the largest power of a coefficient where that is less.
         rounds: of the alternation.
         first_rounds: of them before the best start is chosen.
-        start: phases to start from instead, for all rounds.
     """
     found = np.empty((len(c), c.shape[2]), np.complex64)
     for items in (slice(i, i + _ITEMS) for i in range(0, len(c), _ITEMS)):
         part, low = _large_rows(c[items], floor[items]), floor[items].astype(np.float32)
         x = _real(np.ascontiguousarray(part.transpose(2, 1, 0)))
-        if start is not None:
-            found[items] = _rounds(x, start[items].T, low, rounds)[0].T
-            continue
         tried = [_rounds(x, phases.T, low, first_rounds) for phases in _first_phases(part)]
         best = np.argmax([energy for _, energy in tried], axis=0)
         phases = np.stack([phases for phases, _ in tried], axis=1)[:, best, np.arange(len(part))]
@@ -71,7 +65,7 @@ def sparse_phases(
 
 
 def _large_rows(c: np.ndarray, floor: np.ndarray) -> np.ndarray:
-    """``c`` without rows in which no coefficient can have the power that counts, whatever the phases."""
+    """``c`` without rows of less energy than the floor, or than a quarter of the strongest: none of theirs counts."""
     energy = np.sum(np.square(c.real) + np.square(c.imag), axis=2)
     least = np.minimum(floor, 0.25 * energy.max(axis=1))
     count = int(np.sum(energy > least[:, None], axis=1).max())
