@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from receivers.beamdelay.coder import BeamDelayCoder, Content
+from receivers.beamdelay.coder import BeamDelayCoder, Content, in_order, last_nonzero, running
 from receivers.beamdelay.contexts import CAP
 from receivers.beamdelay.denoise import Denoiser
 from receivers.beamdelay.frame import Frame
@@ -47,6 +47,13 @@ class Target:
             self, group=self.group[reports], row=self.row[reports], c=self.c[reports], cells=self.cells[:, reports],
             noise=self.noise[reports], reach=None if self.reach is None else self.reach[reports],
         )  # fmt: skip
+
+    @property
+    def reached(self) -> np.ndarray:
+        """Whether places belong to the reach, bool ``[place, report, layer]``, the last axis 1."""
+        return (np.arange(len(self.cells))[:, None] < (len(self.cells) if self.reach is None else self.reach))[
+            ..., None
+        ]
 
     def within(self, reach: np.ndarray) -> Self:
         """The same with a reach, and no places that are beyond all."""
@@ -110,20 +117,19 @@ class Quantizer:
         best, least, slope = None, np.full(len(v), np.inf), self.slope or SLOPE
         for group, c in self.frame.beams(v, self.steps[step]):
             target = self._in_group(group, c, self.steps[step], noise, 0 if whole else _MORE_ROUNDS)
-            content, bins = self.origins(target, step), np.zeros(target.cells.shape, np.int32)
-            cost = np.empty(len(v))
+            content, cost = self.origins(target, step), np.empty(len(v))
+            bins = np.full(target.cells.shape, self._lengths[:, 0].argmin(), np.int32)
             for rows, part in [(np.arange(len(v)), target)] if whole else self.blocks(target, step):
                 tables = self.coder.bins(self.plain(part, step[rows]))
-                decided = self.decide(part, step[rows], tables, np.full(len(v), slope))
-                length = np.sum(self.coder.ideal_bits(decided, tables), axis=(0, 2))
-                cost[rows] = (
-                    self.error(part, decided, tables)
-                    - np.sum(np.square(np.abs(part.cells)), axis=(0, 2))
-                    + slope * np.square(self.steps[step[rows]]) * length
-                )
-                places = len(tables)
+                decided, places = self.decide(part, step[rows], tables, np.full(len(v), slope)), len(tables)
+                if whole:
+                    length = np.sum(self.coder.ideal_bits(decided, tables), axis=(0, 2))
+                else:
+                    length = self.length(decided, tables)
+                error = self.error(part, decided, tables) - np.sum(np.square(np.abs(part.cells)), axis=(0, 2))
+                cost[rows] = error + slope * np.square(self.steps[step[rows]]) * length
                 content.real[:places, rows], content.imag[:places, rows] = decided.real, decided.imag
-                bins[:places, rows] = tables
+                bins[:places, rows] = np.where(part.reached, tables, bins[:places, rows])
             found = target, content, bins
             best = found if best is None else _mixed(cost < least, found, best)
             least = np.minimum(cost, least)
@@ -188,6 +194,11 @@ class Quantizer:
         x = target.cells - self.coder.values_by_place(content, bins, self.steps)
         return np.sum(np.square(x.real) + np.square(x.imag), axis=(0, 2))
 
+    def length(self, content: Content, bins: np.ndarray) -> np.ndarray:
+        """Ideal length up to the last coefficient that is not 0, ``[report]``, with the tables ``bins`` [bit]."""
+        length = running(in_order(self.coder.ideal_bits(content, bins)))
+        return self.coder.head_bits() + length[last_nonzero(content), np.arange(length.shape[1])]
+
     def refit(self, target: Target, content: Content, bins: np.ndarray) -> Target:
         """The target with the phases that fit the content best."""
         values = self.coder.values(content, bins, self.steps)
@@ -219,8 +230,7 @@ class Quantizer:
         first = int(self.coder.origins)
         cells = target.cells[first:]
         large = np.maximum(np.abs(cells.real), np.abs(cells.imag)) > 0.5 * self.steps[step][:, None]
-        if target.reach is not None:
-            large &= (np.arange(first, len(target.cells))[:, None] < target.reach)[..., None]
+        large &= target.reached[first:]
         at = np.unravel_index(np.flatnonzero(large), cells.shape)
         y = cells[at] / self.steps[step][at[1]]
         parts = np.stack([y.real, y.imag])

@@ -7,7 +7,7 @@ from math import isqrt
 
 import numpy as np
 
-from receivers.beamdelay.coder import Content, in_order, last_nonzero, running
+from receivers.beamdelay.coder import Content, in_order, running
 from receivers.beamdelay.exchange import exchanged
 from receivers.beamdelay.quantizer import Quantizer, Target
 
@@ -80,7 +80,7 @@ class BudgetSearch:
         noise = np.zeros(v.shape[:2], np.float32) if noise is None else noise
         target, content, bins = q.start(v, middle, noise, whole=False)
         guess = self._guess(target)
-        step = self._finest(guess * (self._length(content, bins) / guess[_START]))
+        step = self._finest(guess * (q.length(content, bins) / guess[_START]))
         target = q.refit(target, content, bins)
         finer = np.minimum(step + _TRIED - 1, len(q.steps) - 1)
         found = q.origins(target, finer)
@@ -122,7 +122,7 @@ class BudgetSearch:
             if number < _PASSES - 1:
                 target = q.refit(target, content, bins)
             bins = self._coder.bins(content)
-            length = self._length(content, bins)
+            length = q.length(content, bins)
             budget = most - np.maximum(length - planned, -_TRUST)
         room = slope * np.square(q.steps[step]) * (most - length)
         return target, content, bins, q.error(target, content, bins) - room
@@ -135,11 +135,6 @@ class BudgetSearch:
 
     def _finest(self, lengths: np.ndarray) -> np.ndarray:
         return np.maximum(np.sum(lengths <= _SLACK * self.bits, axis=0) - 1, 0)
-
-    def _length(self, content: Content, bins: np.ndarray) -> np.ndarray:
-        """Ideal length up to the last coefficient that is not 0, with the tables ``bins``."""
-        length = running(in_order(self._coder.ideal_bits(content, bins)))
-        return self._coder.head_bits() + length[last_nonzero(content), np.arange(length.shape[1])]
 
     def _fill(
         self, target: Target, step: np.ndarray, bins: np.ndarray, budget: np.ndarray
