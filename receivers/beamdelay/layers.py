@@ -9,6 +9,7 @@ import numpy as np
 from receivers.beamdelay.coder import BeamDelayCoder, Content, State
 from receivers.beamdelay.contexts import CAP, energy_table, log
 from receivers.beamdelay.grid import NEAR, Grid
+from receivers.beamdelay.known_layers import KnownLayers
 from receivers.beamdelay.tables import NUM_OTHERS, LayeredTables
 
 _UNIT = 16  # of the numbers of the layer and of the layers
@@ -39,6 +40,7 @@ class LayeredCoder(BeamDelayCoder):
     ):  # fmt: skip
         super().__init__(grid, tables, num_groups, rank, energies)
         self._beams = Beams(grid, shape)
+        self._known = KnownLayers(grid, shape, self._beams.cell, self._beams.near, self._beams.across)
 
     def bins(self, content: Content) -> np.ndarray:
         """Tables of all coefficients, int32 ``[place, report, layer]``."""
@@ -61,14 +63,7 @@ class LayeredCoder(BeamDelayCoder):
 
     def _others(self, content: Content) -> np.ndarray:
         """Features of the other layers, uint8 ``[feature, place, report, layer]``."""
-        power = energy_table()[_symbols(content)]
-        others = Others(self._beams, content.row)
-        found = np.empty((NUM_OTHERS, *power.shape), np.uint8)
-        for place in range(len(power)):
-            for layer in range(self.rank):
-                found[:, place, :, layer] = others.features(place, layer)
-                others.add(place, layer, power[place, :, layer])
-        return found
+        return self._known.features(content.row, energy_table()[_symbols(content)])
 
     def _states(self, heads: list[np.ndarray], **given: Any) -> list[State]:
         others = Others(self._beams, np.stack(heads[2:], axis=1))

@@ -168,7 +168,7 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
         """Indices of the best number of largest coefficients, and their mean squared cosine less what its bits cost."""
         x, (layers, rows, taps) = self._coefficients(pmi), self.payload.shape
         share = np.square(np.abs(x)).reshape(len(x), layers, -1)
-        share = (share / share.sum(axis=2, keepdims=True)).reshape(x.shape)
+        share = np.round(share / share.sum(axis=2, keepdims=True), 6).reshape(x.shape)  # equal ones by their place
         np.put_along_axis(share[..., 0], pmi["strongest"][..., None], np.inf, axis=2)  # one in every layer
         order = np.argsort(-share.reshape(len(x), -1), axis=1, kind="stable")
         count, reports = pmi["bitmap"].sum(axis=(1, 2, 3)), np.arange(len(x))
