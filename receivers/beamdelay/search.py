@@ -17,7 +17,7 @@ _PER_COEFFICIENT = 6.8  # bits, for the first guess of the step
 _LEAST, _MOST = 0.02, 1.0  # slopes between which the budget is filled [squared steps per bit]
 _HALVINGS = 6
 _TRIED = 2  # steps, from the predicted one on to finer ones
-_MARGIN = 0.8  # squared steps by which a step may promise more error than another one, and still be tried to the end
+_MARGIN = 0.5  # squared steps by which a step may promise more error than another one, and still be tried to the end
 _PASSES = 2  # with phases and contexts brought up to date
 _TRUST = 4.0  # bits by which a report may grow because its contexts came out cheaper than planned
 _SPARE = 1.02  # bits, which a report needs beyond the ideal length up to its last coefficient
@@ -78,8 +78,8 @@ class BudgetSearch:
         """
         q, middle = self._quantizer, np.full(len(v), _START)
         noise = np.zeros(v.shape[:2], np.float32) if noise is None else noise
-        target, content, bins = q.start(v, middle, noise, whole=False)
-        guess = self._guess(target)
+        target, content, _ = q.start(v, middle, noise, whole=False)
+        bins, guess = q.coder.bins(content), self._guess(target)
         step = self._finest(guess * (q.length(content, bins) / guess[_START]))
         target = q.refit(target, content, bins)
         finer = np.minimum(step + _TRIED - 1, len(q.steps) - 1)
