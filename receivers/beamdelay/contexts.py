@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from receivers.beamdelay.grid import OFFSETS, Grid
+from simulator.maths.product import product
 
 CAP = 15  # largest part of a symbol; it announces an escape
 NUM_SYMBOLS = (CAP + 1) ** 2
@@ -87,13 +88,13 @@ class Contexts:
     def bins(self, features: np.ndarray, place: Any = slice(None)) -> np.ndarray:
         """Number of the table, 0..63, int32 ``[place, item]``."""
         shape = features.shape[1:]
-        found = (self._in @ features.reshape(len(features), -1)).reshape(-1, *shape)
+        found = product(self._in, features.reshape(len(features), -1)).reshape(-1, *shape)
         hidden, score = found[:-1], found[-1]
         hidden += self.b1[:, place, None]
         hidden *= np.float32(1 / 32)
         np.floor(hidden, out=hidden)
         np.clip(hidden, 0, 255, out=hidden)
-        score += (self._out @ hidden.reshape(len(hidden), -1)).reshape(shape)
+        score += product(self._out, hidden.reshape(len(hidden), -1)).reshape(shape)
         score += self.b2[place, None] + np.float32(7168)
         return np.clip(score * np.float32(1 / 256), 0, NUM_BINS - 1).astype(np.int32)
 
