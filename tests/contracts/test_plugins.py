@@ -571,7 +571,7 @@ def test_models(name, params):
 
 
 @pytest.mark.parametrize(("name", "given"), cases("channels"))
-def test_channels(name, params, tmp_path, monkeypatch, rng):
+def test_channels(name, params, tmp_path, monkeypatch, rng, eager):
     if name == "site":
         try:
             working_llvm()
