@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from receivers.beamdelay.codebook import pmi_of
-from receivers.beamdelay.coder import Content
+from receivers.beamdelay.content import Content
 from receivers.beamdelay.quantizer import SLOPE, Candidates
 from receivers.feedback.beamdelay import BeamDelayFeedback
 from receivers.feedback.refinement import ReportRefinement

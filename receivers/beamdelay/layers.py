@@ -6,9 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from receivers.beamdelay.coder import BeamDelayCoder, Content, State
-from receivers.beamdelay.contexts import CAP, energy_table, log
+from receivers.beamdelay.coder import BeamDelayCoder
+from receivers.beamdelay.content import Content, symbols_of
+from receivers.beamdelay.contexts import energy_table, log
 from receivers.beamdelay.grid import NEAR, Grid
+from receivers.beamdelay.state import State
 from receivers.beamdelay.tables import NUM_OTHERS, LayeredTables
 
 _UNIT = 16  # of the numbers of the layer and of the layers
@@ -61,7 +63,7 @@ class LayeredCoder(BeamDelayCoder):
 
     def _others(self, content: Content) -> np.ndarray:
         """Features of the other layers, uint8 ``[feature, place, report, layer]``."""
-        power = energy_table()[_symbols(content)]
+        power = energy_table()[symbols_of(content)]
         others = Others(self._beams, content.row)
         found = np.empty((NUM_OTHERS, *power.shape), np.uint8)
         for place in range(len(power)):
@@ -165,8 +167,3 @@ class _LayeredState(State):
     def add(self, place: int, power: np.ndarray) -> None:
         super().add(place, power)
         self._others.add(place, self._layer, power)
-
-
-def _symbols(content: Content) -> np.ndarray:
-    a, b = (np.minimum(np.abs(part), CAP) for part in (content.real, content.imag))
-    return a * (CAP + 1) + b

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from receivers.beamdelay.coder import BeamDelayCoder, Content
+from receivers.beamdelay.coder import BeamDelayCoder
+from receivers.beamdelay.content import Content, symbols_of
 from receivers.beamdelay.contexts import CAP, NUM_BINS, NUM_SYMBOLS, energy_table
 from receivers.beamdelay.frame import Frame
 from receivers.beamdelay.grid import Grid
@@ -92,7 +93,7 @@ def learn_layers(
     for frame, content, _ in parts:
         made = coder(frame, idle(base), content.row.shape[1])
         features = made._features(content)[:, 1:]
-        level = np.searchsorted(ENERGIES, energy_table()[_symbols(content)[1:]], side="right")
+        level = np.searchsorted(ENERGIES, energy_table()[symbols_of(content)[1:]], side="right")
         kind = np.broadcast_to(made.grid.kind[1:, None, None], level.shape)
         features = np.moveaxis(features, 0, 2).reshape(-1, LayeredTables.num_features).astype(np.uint8)
         rows.append((features, kind.ravel(), level.ravel()))
@@ -111,7 +112,7 @@ def learn_layers(
         most = np.floor(np.sqrt(np.array(_ENERGIES)[content.step]))[:, None] + 1
         share = (content.real[0] - 0.5) / most * ORIGIN_CELLS
         origin += np.bincount(np.clip(share, 0, ORIGIN_CELLS - 1).astype(int).ravel(), minlength=ORIGIN_CELLS)
-        counts += np.bincount((bins * NUM_SYMBOLS + _symbols(content)[1:]).ravel(), minlength=counts.size).reshape(
+        counts += np.bincount((bins * NUM_SYMBOLS + symbols_of(content)[1:]).ravel(), minlength=counts.size).reshape(
             counts.shape
         )
         for part, size in ((content.real[1:], cells[1:].real), (content.imag[1:], cells[1:].imag)):
@@ -135,8 +136,3 @@ def idle(base: Tables, network: dict[str, np.ndarray] | None = None) -> LayeredT
         }
     kept = {key: getattr(base, key) for key in ("importance", "frequency", "origin", "levels")}
     return LayeredTables(**kept, **network)
-
-
-def _symbols(content: Content) -> np.ndarray:
-    a, b = (np.minimum(np.abs(x), CAP) for x in (content.real, content.imag))
-    return (a * (CAP + 1) + b).astype(np.int64)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from receivers.beamdelay.coder import Content
+from receivers.beamdelay.content import symbols_of
 from receivers.beamdelay.contexts import CAP, NUM_BINS, NUM_SYMBOLS, energy_table
 from receivers.beamdelay.grid import NUM_CLASSES
 from receivers.beamdelay.predicted import NUM_PREDICTED, PredictedTables
@@ -103,7 +103,7 @@ def _learn(
     rows = []
     for book, content, _ in chains:
         features = book.coder._features(content)
-        level = np.searchsorted(ENERGIES, energy_table()[_symbols(content)], side="right")
+        level = np.searchsorted(ENERGIES, energy_table()[symbols_of(content)[..., 0]], side="right")
         kind = np.broadcast_to(book.coder.grid.kind[:, None], level.shape)
         rows.append(
             (np.moveaxis(features, 0, 2).reshape(-1, NUM_PREDICTED).astype(np.uint8), kind.ravel(), level.ravel())
@@ -121,9 +121,9 @@ def _learn(
     sums, numbers = np.zeros((2, NUM_BINS, CAP + 1))
     for book, content, cells in chains:
         bins = book.with_referred(tables).coder.bins(content)[..., 0]
-        counts += np.bincount((bins * NUM_SYMBOLS + _symbols(content)).ravel(), minlength=counts.size).reshape(
-            counts.shape
-        )
+        counts += np.bincount(
+            (bins * NUM_SYMBOLS + symbols_of(content)[..., 0]).ravel(), minlength=counts.size
+        ).reshape(counts.shape)
         for part, size in ((content.real[..., 0], cells.real), (content.imag[..., 0], cells.imag)):
             cell = (bins * (CAP + 1) + np.minimum(np.abs(part), CAP)).ravel()
             sums += np.bincount(cell, (np.sign(part) * size).ravel(), minlength=sums.size).reshape(sums.shape)
@@ -131,9 +131,3 @@ def _learn(
     return PredictedTables(
         importance=base.importance, **network, origin=template.origin, **counted(counts, sums, numbers)
     )
-
-
-def _symbols(content: Content) -> np.ndarray:
-    """``[place, report]`` of the one layer."""
-    a, b = (np.minimum(np.abs(x[..., 0]), CAP) for x in (content.real, content.imag))
-    return (a * (CAP + 1) + b).astype(np.int64)

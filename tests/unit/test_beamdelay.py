@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from receivers.beamdelay.coder import BeamDelayCoder, Content
+from receivers.beamdelay.coder import BeamDelayCoder
+from receivers.beamdelay.content import Content
 from receivers.beamdelay.contexts import NUM_SYMBOLS, Contexts
 from receivers.beamdelay.frame import Frame
 from receivers.beamdelay.grid import OFFSETS, Grid

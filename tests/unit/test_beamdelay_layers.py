@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from receivers.beamdelay.codebook import BeamDelayCodebook
-from receivers.beamdelay.coder import BeamDelayCoder, Content
+from receivers.beamdelay.coder import BeamDelayCoder
+from receivers.beamdelay.content import Content
 from receivers.beamdelay.contexts import NUM_FEATURES
 from receivers.beamdelay.frame import Frame
 from receivers.beamdelay.grid import NEAR, Grid
