@@ -12,8 +12,8 @@ from receivers.beamdelay.contexts import CAP, NUM_FEATURES, NUM_SYMBOLS, Context
 from receivers.beamdelay.escapes import put_escape, take_escape
 from receivers.beamdelay.grid import Grid
 from receivers.beamdelay.state import State
-from receivers.beamdelay.tables import LEVEL_UNIT, ORIGIN_CELLS, Tables
-from receivers.coding.range_coder import PRECISION, TOTAL, RangeDecoder, RangeEncoder
+from receivers.beamdelay.tables import LEVEL_UNIT, ORIGIN_CELLS, PRECISION, WHOLE, Tables
+from receivers.coding.range_coder import TOTAL, RangeDecoder, RangeEncoder
 
 _REPORTS = 512  # in lockstep
 _PLACES = 32  # whose contexts are found together
@@ -48,11 +48,8 @@ class BeamDelayCoder:
         self.always = rank if self.origins else 0  # coefficients that are sent whatever fits
         self.energies = np.array(energies, np.float32)
         self._heads = [num_groups, len(energies), *[grid.num_rows] * rank]
-        ends = np.cumsum(tables.frequency, axis=1)
-        self._start = (ends - tables.frequency).astype(np.uint64).ravel()
-        self._frequency = tables.frequency.astype(np.uint64).ravel()
+        self._starts, self._frequency = tables.starts.ravel(), tables.frequency.ravel()
         self._lengths = tables.lengths
-        self._ends = (ends + TOTAL * np.arange(len(ends))[:, None]).ravel()
         cells = np.concatenate([[0], np.cumsum(tables.origin)])
         self._origins = []  # ends of the sizes 0, 1, ... of the origin, for every step
         for energy in energies:
@@ -122,7 +119,7 @@ class BeamDelayCoder:
         for step in np.unique(content.step):
             rows = content.step == step
             size = content.real[0][rows]
-            found[rows] = PRECISION - np.log2(self._origins[step][size] - self._origins[step][size - 1])
+            found[rows] = np.log2(TOTAL) - np.log2(self._origins[step][size] - self._origins[step][size - 1])
         return found
 
     def ideal_bits(self, content: Content, bins: np.ndarray | None = None) -> np.ndarray:
@@ -214,7 +211,8 @@ class BeamDelayCoder:
                 encoder.put(ends[value].astype(np.uint64), np.diff(ends)[value].astype(np.uint64))
         symbols = symbols_of(content)
         index = bins * NUM_SYMBOLS + symbols
-        start, frequency = self._start[index], self._frequency[index]
+        start = (self._starts[index] % WHOLE).astype(np.uint64)
+        frequency = self._frequency[index].astype(np.uint64)
         for step in np.unique(content.step) if self.origins else ():
             rows, ends = content.step == step, self._origins[step]
             size = content.real[0][rows]
@@ -228,8 +226,11 @@ class BeamDelayCoder:
         for place in range(self.grid.size):
             for layer in range(self.rank):
                 at = (place, slice(None), layer)
-                encoder.put(start[at], frequency[at])
-                if (place or not self.origins) and signs[at].any():
+                if place == 0 and self.origins:
+                    encoder.put(start[at], frequency[at])
+                    continue
+                encoder.put(start[at], frequency[at], PRECISION)
+                if signs[at].any():
                     encoder.put(low[at], share[at], 2)
                     if beyond[at].any():
                         for part in (content.real, content.imag):
@@ -289,9 +290,13 @@ class BeamDelayCoder:
                     symbol = np.minimum(a, CAP) * (CAP + 1)
                 else:
                     table = self.contexts.bins(state.features(place), slice(place, place + 1))[0]
-                    target = decoder.target() + TOTAL * table
-                    index = np.searchsorted(self._ends, target, side="right")
-                    decoder.take(self._start[index], self._frequency[index])
+                    target = decoder.target(PRECISION) + WHOLE * table.astype(np.int64)
+                    index = np.searchsorted(self._starts, target, side="right") - 1
+                    decoder.take(
+                        (self._starts[index] % WHOLE).astype(np.uint64),
+                        self._frequency[index].astype(np.uint64),
+                        PRECISION,
+                    )
                     symbol = np.where(decoder.determined, index - NUM_SYMBOLS * table, 0)
                     bins[place, :, layer] = table
                     if not symbol.any():

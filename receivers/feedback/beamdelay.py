@@ -151,7 +151,7 @@ class BeamDelayFeedback(PmiFeedback):
         once = 0.0
         for rank, book in self.codebooks.items():
             features, hidden = book.coder.tables.w1.shape
-            once += rank * book.coder.grid.size * (64.0 * features * hidden + 128.0 * (features + hidden))
+            once += rank * book.coder.grid.size * (64.0 * features * hidden + 256.0 * (features + hidden))
         return np.full(csi.h_hat.shape[:2], (13 if self._filled else 5) * once)
 
     def omit(self, report: CsiReport, max_bits: int) -> CsiReport:

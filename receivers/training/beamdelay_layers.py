@@ -16,7 +16,7 @@ from receivers.beamdelay.layers import LayeredCoder
 from receivers.beamdelay.quantizer import Quantizer
 from receivers.beamdelay.tables import ORIGIN_CELLS, LayeredTables, Tables, shares
 from receivers.coding.range_coder import TOTAL
-from receivers.training.beamdelay import ENERGIES, channels, counted, fit, layered_views
+from receivers.training.beamdelay import ENERGIES, channels, counted, fit, idle_network, layered_views
 from simulator.data.store import ChannelStore
 
 RANKS = (2, 3, 4)
@@ -27,7 +27,7 @@ Part = tuple[Frame, Content, np.ndarray]  # frame, what reports say, cells in st
 
 
 def train_layers(
-    stores: Sequence[tuple[ChannelStore, int]], base: Tables, *, subband_size: int = 4, hidden: int = 16,
+    stores: Sequence[tuple[ChannelStore, int]], base: Tables, *, subband_size: int = 4, hidden: int = 32,
     epochs: float = 3, seed: int = 1, visible: Sequence[int] | None = None, log: Callable[[str], Any] = print,
 ) -> LayeredTables | None:  # fmt: skip
     """Tables of reports of 2 to 4 layers, one rank drawn for every sample; None where no user has two antennas.
@@ -127,12 +127,5 @@ def learn_layers(
 
 def idle(base: Tables, network: dict[str, np.ndarray] | None = None) -> LayeredTables:
     """The tables of one layer with a network that sees the other layers, or says nothing."""
-    if network is None:
-        network = {key: np.zeros_like(value) for key, value in base.network.items()}
-        hidden = base.w1.shape[1]
-        network |= {
-            "w1": np.zeros((LayeredTables.num_features, hidden), np.int64),
-            "w3": np.zeros(LayeredTables.num_features, np.int64),
-        }
-    kept = {key: getattr(base, key) for key in ("importance", "frequency", "origin", "levels")}
-    return LayeredTables(**kept, **network)
+    kept = {key: getattr(base, key) for key in ("importance", "zero", "nonzero", "origin", "means")}
+    return LayeredTables(**kept, **(network or idle_network(LayeredTables.num_features)))

@@ -171,11 +171,14 @@ def looped_bins(grid, symbols, energy):
         features += [energy - total, energy, total]
         features[-6:] = [log[min(max(x, 0), 4096)] for x in features[-6:]]
         kind = grid.kind[place]
-        score = int(t.b2[kind]) + sum(int(w) * f for w, f in zip(t.w3, features, strict=True))
+        scores = [
+            int(t.b2[kind, k]) + sum(int(w) * f for w, f in zip(t.w3[:, k], features, strict=True)) for k in (0, 1)
+        ]
         for unit in range(t.w1.shape[1]):
             z = int(t.b1[kind, unit]) + sum(int(w) * f for w, f in zip(t.w1[:, unit], features, strict=True))
-            score += int(t.w2[unit]) * min(max(z // 32, 0), 255)
-        found.append(min(max((score + 7168) // 256, 0), 63))
+            scores = [x + int(w) * min(max(z, 0), 8191) for x, w in zip(scores, t.w2[unit], strict=True)]
+        zero, size = min(max(scores[0] // 2**13 + 40, 0), 63), min(max(scores[1] // 2**15 + 5, 0), 15)
+        found.append(16 * zero + size)
     return np.array(found)
 
 
@@ -204,8 +207,8 @@ def test_sums_stay_exact_in_float32():
     """The largest sum that weights and features of the shipped tables can make is below 2**24."""
     t = tables()
     hidden = np.abs(t.w1).sum(axis=0) * 96 + np.abs(t.b1).max(axis=0)
-    score = np.abs(t.w3).sum() * 96 + 255 * np.abs(t.w2).sum() + np.abs(t.b2).max() + 7168
-    assert hidden.max() < 2**24 and score < 2**24
+    score = np.abs(t.w3).sum(axis=0) * 96 + 8191 * np.abs(t.w2).sum(axis=0) + np.abs(t.b2).max() + 40 * 2**13
+    assert hidden.max() < 2**24 and score.max() < 2**24
 
 
 def test_whole_features_are_at_most_96():
@@ -218,6 +221,24 @@ def test_whole_features_are_at_most_96():
 
 
 # Coder ---------------------------------------------------------------------------------------------------------------
+
+
+def looped_table(t, zero, size):
+    """Probabilities of the 256 symbols, of 2**22, in Python integers."""
+    z, shares = int(t.zero[zero]), t.nonzero[size].tolist()
+    rest = [1 + share * (2**22 - z - 255) // 2**22 for share in shares]
+    rest[shares.index(max(shares))] += 2**22 - z - sum(rest)
+    return [z, *rest]
+
+
+def test_probabilities_are_whole_and_complete():
+    """A zero has its own; what is not 0 shares the rest as its size says."""
+    t = tables()
+    assert t.frequency.shape == (1024, NUM_SYMBOLS) and t.frequency.min() >= 1
+    assert (t.frequency.sum(axis=1) == 2**22).all()
+    for zero, size in ((0, 0), (63, 15), (30, 7), (45, 3)):
+        assert t.frequency[16 * zero + size].tolist() == looped_table(t, zero, size)
+        np.testing.assert_array_equal(t.levels[16 * zero + size], t.means[size])
 
 
 def looped_code(coder, content, report):
@@ -255,14 +276,14 @@ def looped_code(coder, content, report):
                     ends.append(full + (int(t.origin[cell]) * rest // most if cell < 32 else 0))
                 put(ends[0], ends[1] - ends[0])
                 continue
-            table = t.frequency[bins[place, report, layer]]
+            table = looped_table(t, *divmod(int(bins[place, report, layer]), 16))
             symbol = min(abs(a), 15) * 16 + min(abs(b), 15)
-            put(int(table[:symbol].sum()), int(table[symbol]))
+            put(sum(table[:symbol]), table[symbol], 22)
             signs = [x < 0 for x in (a, b) if x]
             if signs:
                 share = 4 >> len(signs)
                 put(int("".join(str(int(s)) for s in signs), 2) * share, share, 2)
-            ideal += 16 - math.log2(table[symbol]) + len(signs)
+            ideal += 22 - math.log2(table[symbol]) + len(signs)
             for part in (abs(a), abs(b)):
                 if part >= 15:
                     digits = bin(part - 14)[2:]
@@ -526,7 +547,7 @@ def test_cost_of_the_context_network(monkeypatch):
         seen.clear()
         scheme.report(csi)
         t = tables()
-        once = 64 * t.w1.size + 128 * (t.w1.shape[0] + t.w1.shape[1])
+        once = 64 * t.w1.size + 256 * (t.w1.shape[0] + t.w1.shape[1])
         assert scheme.ue_bops(csi)[0, 0] == pytest.approx(sum(seen) / 8 * once, rel=0.15)
 
 
@@ -536,8 +557,8 @@ def test_cost_of_the_context_network(monkeypatch):
 def test_damaged_tables(tmp_path):
     good = {field.name: getattr(tables(), field.name) for field in dataclasses.fields(Tables)}
     for key, change in {
-        "frequency": lambda x: x + 1, "origin": lambda x: x * 2, "w1": lambda x: x[:-1], "importance": lambda x: x[:5],
-        "levels": lambda x: x * 0.5, "b1": lambda x: x + 2**21,
+        "zero": lambda x: x + 2**22, "nonzero": lambda x: x + 1, "origin": lambda x: x * 2, "w1": lambda x: x[:-1],
+        "importance": lambda x: x[:5], "means": lambda x: x * 0.5, "b1": lambda x: x + 2**21,
     }.items():  # fmt: skip
         with pytest.raises(StoreError, match=key):
             Tables(**{**good, key: change(good[key])})
@@ -551,6 +572,10 @@ def test_damaged_tables(tmp_path):
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(StoreError, match="damaged"):
         BeamDelayFeedback(config(), bits=40, weights=str(tmp_path / "mine"))
+    earlier = {**{key: good[key] for key in ("importance", "w1", "origin")}, "frequency": good["nonzero"]}
+    np.savez(tmp_path / "earlier.npz", **earlier)
+    with pytest.raises(StoreError, match=r"no tables of the beam-delay code.*frequency"):
+        Tables.load(tmp_path / "earlier.npz")
     (tmp_path / "other.npz").write_bytes(b"no tables")
     with pytest.raises(StoreError, match="no tables of the beam-delay code"):
         Tables.load(tmp_path / "other.npz")
@@ -578,7 +603,7 @@ def test_learned_tables_shorten_the_code():
     bins = contexts.bins(contexts.features(cells.symbols(grid), cells.energy))[1:]
     counts = np.bincount(symbols.ravel(), minlength=NUM_SYMBOLS)
     pooled = -np.sum(counts[counts > 0] * np.log2(counts[counts > 0] / counts.sum()))
-    spent = (16 - np.log2(found.frequency[bins, symbols])).sum()
+    spent = (22 - np.log2(found.frequency[bins, symbols])).sum()
     assert spent < 0.85 * pooled
     share = np.any(cells.q != 0, axis=0).mean(axis=0)[grid.order]
     assert share[1 : grid.size // 4].mean() > 2 * share[-grid.size // 2 :].mean()
