@@ -17,7 +17,7 @@ from receivers.beamdelay.grid import OFFSETS, Grid
 from receivers.beamdelay.search import energies_for
 from receivers.beamdelay.tables import Tables
 from receivers.feedback.beamdelay import BeamDelayFeedback
-from receivers.training.beamdelay import learn, quantized
+from receivers.training.beamdelay import _gradient, learn, quantized
 from receivers.training.recipe import parse_training
 from receivers.training.tasks.beamdelay import BeamDelayRecipe, BeamDelayTask
 from receivers.weights.card import file_entry
@@ -586,6 +586,28 @@ def test_tables_survive_their_file(tmp_path):
     again = Tables.load(tmp_path / "t.npz")
     for field in dataclasses.fields(Tables)[:-1]:
         np.testing.assert_array_equal(getattr(again, field.name), getattr(tables(), field.name))
+
+
+def test_gradient_of_the_code_length():
+    """Against finite differences of the mean length of zeros, by one score, and of sizes, by the other."""
+    rng, kinds, hidden = np.random.default_rng(3), 510, 3
+    w = {"w1": rng.normal(0, 0.3, (39, hidden)), "b1": rng.normal(1, 0.3, (kinds, hidden))}
+    w |= {
+        "w2": rng.normal(0, 0.5, (hidden, 2)),
+        "w3": rng.normal(0, 0.1, (39, 2)),
+        "b2": rng.normal(0, 0.5, (kinds, 2)),
+    }
+    w["theta"] = rng.uniform(0.5, 2, 6)
+    x, kind, level = rng.random((80, 39)), rng.integers(0, 4, 80), rng.integers(0, 9, 80)
+    gradient = _gradient(w, x, kind, level)[1]
+    for key, at in (("w1", (5, 1)), ("b1", (2, 0)), ("w2", (1, 0)), ("w2", (2, 1)), ("w3", (7, 0)), ("w3", (9, 1)),
+                    ("b2", (1, 0)), ("b2", (3, 1)), ("theta", 0), ("theta", 3)):  # fmt: skip
+        ends = []
+        for change in (1e-3, -1e-3):
+            moved = {**w, key: w[key].copy()}
+            moved[key][at] += change
+            ends.append(_gradient(moved, x, kind, level)[0])
+        assert np.log(2) * (ends[0] - ends[1]) / 2e-3 == pytest.approx(gradient[key][at], rel=0.02, abs=1e-4), key
 
 
 def test_learned_tables_shorten_the_code():
