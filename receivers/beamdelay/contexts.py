@@ -13,12 +13,12 @@ CAP = 15  # largest part of a symbol; it announces an escape
 NUM_SYMBOLS = (CAP + 1) ** 2
 NUM_ZERO, NUM_SIZES = 64, 16  # probabilities of a zero, and tables of the others
 NUM_BINS = NUM_ZERO * NUM_SIZES
-UNITS = np.array([2**13, 2**15])  # of the scores of the two, for one number of a table
+UNITS = np.array([2**13, 2**15])  # by which the two scores rise from one number to the next
+FIRST = np.array([40, 5])  # numbers at a score of 0
 MOST_HIDDEN = 2**13 - 1
-ZERO_BEFORE, SIZE_BEFORE = 40, 5  # numbers below a score of 0
 NUM_FEATURES = len(OFFSETS) + 6
 _LOG_LIMIT = 4096
-_STEPS = (1 / UNITS).astype(np.float32)[:, None, None]  # powers of two: exact
+_NUMBERS = (1 / UNITS).astype(np.float32)[:, None, None]  # powers of two: exact
 _LAST = np.float32([NUM_ZERO - 1, NUM_SIZES - 1])[:, None, None]
 
 
@@ -59,9 +59,8 @@ class Contexts:
         self._in = np.concatenate([network["w1"], network["w3"]], axis=1).T.astype(np.float32).copy()
         self._out = network["w2"].T.astype(np.float32).copy()
         self.b1 = np.ascontiguousarray(network["b1"].astype(np.float32)[grid.kind].T)  # [hidden, place]
-        self.b2 = np.ascontiguousarray(
-            (network["b2"] + np.array([ZERO_BEFORE, SIZE_BEFORE]) * UNITS).astype(np.float32)[grid.kind].T
-        )  # [score, place]
+        b2 = (network["b2"] + FIRST * UNITS).astype(np.float32)
+        self.b2 = np.ascontiguousarray(b2[grid.kind].T)  # [score, place]
         self._rows = _Groups(grid.row, grid.num_rows)
         self._taps = _Groups(grid.tap, grid.num_taps)
         self._across = _Before(grid.row, grid.across[grid.row], grid.num_rows)
@@ -101,7 +100,7 @@ class Contexts:
         np.clip(hidden, 0, MOST_HIDDEN, out=hidden)
         scores += (self._out @ hidden.reshape(len(hidden), -1)).reshape(scores.shape)
         scores += self.b2[:, place, None]
-        scores *= _STEPS
+        scores *= _NUMBERS
         zero, size = np.clip(scores, 0, _LAST).astype(np.int32)
         return NUM_SIZES * zero + size
 

@@ -11,6 +11,7 @@ import numpy as np
 from receivers.beamdelay.coder import BeamDelayCoder
 from receivers.beamdelay.contexts import (
     CAP,
+    FIRST,
     MOST_HIDDEN,
     NUM_BINS,
     NUM_FEATURES,
@@ -18,7 +19,6 @@ from receivers.beamdelay.contexts import (
     NUM_SYMBOLS,
     NUM_ZERO,
     UNITS,
-    ZERO_BEFORE,
     Contexts,
     energy_table,
 )
@@ -74,7 +74,7 @@ def quantized(
 
     With a dead zone; with tables by the rate-distortion optimised quantiser that uses them.
     """
-    sizes = np.geomspace(*steps, 16)
+    sizes = np.linspace(*steps, 16)
     index = rng.integers(0, len(sizes), len(v))
     used = tables or idle(Tables)
     coder = BeamDelayCoder(Grid(frame.shape, used.importance), used, frame.num_groups, 1, _energies(sizes))
@@ -231,7 +231,7 @@ def counted(counts: np.ndarray, sums: np.ndarray, numbers: np.ndarray) -> dict[s
     """Probabilities and means of counts ``[bin, symbol]`` and of sums and numbers of parts ``[bin, part]``."""
     counts = counts.reshape(NUM_ZERO, NUM_SIZES, NUM_SYMBOLS)
     zero, all_ = counts[..., 0].sum(axis=1), counts.sum(axis=(1, 2))
-    expected = 1 / (1 + np.exp((np.arange(NUM_ZERO) + 0.5 - ZERO_BEFORE) / 4))
+    expected = 1 / (1 + np.exp((np.arange(NUM_ZERO) + 0.5 - FIRST[0]) / 4))
     zero = np.round((zero + 20 * expected) / (all_ + 20) * WHOLE).astype(np.int64)
     some = counts.sum(axis=0)
     some[:, 0] = 0

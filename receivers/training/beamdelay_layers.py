@@ -20,7 +20,7 @@ from receivers.training.beamdelay import ENERGIES, channels, counted, fit, idle_
 from simulator.data.store import ChannelStore
 
 RANKS = (2, 3, 4)
-_SIZES = np.geomspace(0.03, 0.36, 16)  # steps, for a layer of energy 1
+_SIZES = np.linspace(0.03, 0.36, 16)  # steps, for a layer of energy 1
 _ENERGIES = [round(1 / size**2) for size in _SIZES]
 _CHUNK = 256
 Part = tuple[Frame, Content, np.ndarray]  # frame, what reports say, cells in steps complex64 [place, report, layer]
