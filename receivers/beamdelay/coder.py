@@ -289,14 +289,12 @@ class BeamDelayCoder:
                     a = np.where(decoder.determined, a, 1)
                     symbol = np.minimum(a, CAP) * (CAP + 1)
                 else:
-                    table = self.contexts.bins(state.features(place), slice(place, place + 1))[0]
-                    target = decoder.target(PRECISION) + WHOLE * table.astype(np.int64)
-                    index = np.searchsorted(self._starts, target, side="right") - 1
-                    decoder.take(
-                        (self._starts[index] % WHOLE).astype(np.uint64),
-                        self._frequency[index].astype(np.uint64),
-                        PRECISION,
-                    )
+                    table = self.contexts.bins(state.features(place), slice(place, place + 1))[0].astype(np.int64)
+                    target, index = decoder.target(PRECISION), NUM_SYMBOLS * table
+                    some = np.flatnonzero(target >= self._frequency[index])  # of a 0, the first symbol
+                    index[some] = np.searchsorted(self._starts, target[some] + WHOLE * table[some], side="right") - 1
+                    start, frequency = self._starts[index] % WHOLE, self._frequency[index]
+                    decoder.take(start.astype(np.uint64), frequency.astype(np.uint64), PRECISION)
                     symbol = np.where(decoder.determined, index - NUM_SYMBOLS * table, 0)
                     bins[place, :, layer] = table
                     if not symbol.any():
