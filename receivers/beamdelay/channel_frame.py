@@ -26,7 +26,7 @@ class ChannelFrame(Frame):
         rest, phase = np.divmod(origin, PHASES)
         return *np.divmod(rest, self.num_taps), phase
 
-    def align(self, c: np.ndarray, step: np.ndarray) -> np.ndarray:
+    def align(self, c: np.ndarray, step: np.ndarray, more: int = 0) -> np.ndarray:
         """``c``: its phases are part of the channel."""
         return c
 

@@ -44,7 +44,7 @@ class BeamDelayCodebook(PmiCodebook):
 
     knows_errors = True
     frame_type: ClassVar[type[Frame]] = Frame
-    chunk: ClassVar[int] = 256  # reports at a time
+    chunk: ClassVar[int] = 512  # reports at a time
 
     def __init__(
         self, panel: Panel, num_samples: int, unit: int, rank: int, tables: Tables, step: float | None, bits: int,

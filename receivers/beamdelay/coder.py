@@ -16,7 +16,7 @@ from receivers.beamdelay.tables import LEVEL_UNIT, ORIGIN_CELLS, PRECISION, WHOL
 from receivers.coding.range_coder import TOTAL, RangeDecoder, RangeEncoder
 
 _REPORTS = 512  # in lockstep
-_PLACES = 32  # whose contexts are found together
+_FEATURES = 2**20  # that are held at a time
 _ROUNDING = 0.01  # bit, of ideal lengths
 
 
@@ -40,6 +40,7 @@ class BeamDelayCoder:
         energies: of a layer in squared steps, whole, for every step that a report may name.
     """
 
+    prefixes: ClassVar[bool] = True  # tables of the first places are known without the others
     origins: ClassVar[bool] = True  # the first coefficient of a layer is real, positive, and always sent
 
     def __init__(self, grid: Grid, tables: Tables, num_groups: int, rank: int, energies: list[int]):
@@ -64,39 +65,22 @@ class BeamDelayCoder:
         return np.clip(size, 1, most[step][:, None])
 
     def bins(self, content: Content) -> np.ndarray:
-        """Tables of all coefficients, int32 ``[place, report, layer]``."""
-        step = self._at_once
+        """Tables of all coefficients, int32 ``[place, report, layer]``; a content may end before the last place."""
+        contexts, step = self.contexts.first(len(content.real)), self._at_once(len(content.real))
         found = [
-            self.contexts.bins(self._features(content.of(slice(i, i + step))))
-            for i in range(0, len(content.step), step)
+            contexts.bins(self._features(content.of(slice(i, i + step)))) for i in range(0, len(content.step), step)
         ]
         return np.concatenate(found, axis=1).reshape(content.real.shape)
 
-    @property
-    def _at_once(self) -> int:
+    def _at_once(self, places: int) -> int:
         """Reports whose features are held at a time."""
-        return max(1, 2**20 // (NUM_FEATURES * self.grid.size * self.rank))
-
-    def first_bins(self, content: Content, places: np.ndarray) -> np.ndarray:
-        """:meth:`bins` of the coefficients at the first ``places [report]``; for the others a table of short zeros."""
-        if type(self)._features is not BeamDelayCoder._features:
-            return self.bins(content)
-        found = np.full(content.real.shape, self._lengths[:, 0].argmin(), np.int32)
-        order, symbols = np.argsort(places, kind="stable"), symbols_of(content)
-        at_once = max(1, 2**20 // (NUM_FEATURES * self.grid.size * self.rank))
-        for rows in (order[i : i + at_once] for i in range(0, len(order), at_once)):
-            most = min(-(-int(places[rows[-1]]) // _PLACES) * _PLACES, self.grid.size)
-            contexts, part = self.contexts.first(most), symbols[:most, rows]
-            energy = np.repeat(self.energies[content.step[rows]], self.rank)
-            bins = contexts.bins(contexts.features(part.reshape(most, -1), energy))
-            found[:most, rows] = bins.reshape(part.shape)
-        return found
+        return max(1, _FEATURES // (NUM_FEATURES * places * self.rank))
 
     def _features(self, content: Content) -> np.ndarray:
         """Features float32 ``[feature, place, report * layer]``."""
         symbols = symbols_of(content)
         energy = np.repeat(self.energies[content.step], self.rank)
-        return self.contexts.features(symbols.reshape(len(symbols), -1), energy)
+        return self.contexts.first(len(symbols)).features(symbols.reshape(len(symbols), -1), energy)
 
     def zero_bits(self, content: Content, bins: np.ndarray) -> np.ndarray:
         """Ideal length of zeros at all places ``[place, report, layer]``, with the origins of the content."""
@@ -124,10 +108,12 @@ class BeamDelayCoder:
 
     def ideal_bits(self, content: Content, bins: np.ndarray | None = None) -> np.ndarray:
         """Ideal length of the coefficients, float ``[place, report, layer]``, in their own contexts or these tables."""
-        lengths = self._lengths[self.bins(content) if bins is None else bins, symbols_of(content)]
-        for part in (np.abs(content.real), np.abs(content.imag)):
-            beyond = part >= CAP
-            lengths[beyond] += 2 * np.floor(np.log2(part[beyond] - CAP + 1)) + 1
+        symbols = symbols_of(content)
+        lengths = self._lengths[self.bins(content) if bins is None else bins, symbols]
+        if symbols.max(initial=0) >= CAP:
+            for part in (np.abs(content.real), np.abs(content.imag)):
+                beyond = part >= CAP
+                lengths[beyond] += 2 * np.floor(np.log2(part[beyond] - CAP + 1)) + 1
         if self.origins:
             lengths[0] = self.origin_bits(content)
         return lengths
@@ -341,8 +327,8 @@ class BeamDelayCoder:
             bins: :meth:`bins`.
             steps: sizes of the steps, by their index.
         """
-        cells = np.empty((len(content.real), *content.row.shape), np.complex64)
-        cells[self.grid.order] = self.values_by_place(content, bins, steps)
+        cells = np.zeros((self.grid.size, *content.row.shape), np.complex64)
+        cells[self.grid.order[: len(content.real)]] = self.values_by_place(content, bins, steps)
         return np.moveaxis(cells, 0, 2)
 
     def values_by_place(self, content: Content, bins: np.ndarray, steps: np.ndarray) -> np.ndarray:

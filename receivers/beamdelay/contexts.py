@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from receivers.beamdelay.grid import OFFSETS, Grid
+from simulator.maths.product import product
 
 CAP = 15  # largest part of a symbol; it announces an escape
 NUM_SYMBOLS = (CAP + 1) ** 2
@@ -94,11 +95,11 @@ class Contexts:
     def bins(self, features: np.ndarray, place: Any = slice(None)) -> np.ndarray:
         """Number of the table, 16 times that of the zero and that of the size, int32 ``[place, item]``."""
         shape = features.shape[1:]
-        found = (self._in @ features.reshape(len(features), -1)).reshape(-1, *shape)
+        found = product(self._in, features.reshape(len(features), -1)).reshape(-1, *shape)
         hidden, scores = found[:-2], found[-2:]
         hidden += self.b1[:, place, None]
         np.clip(hidden, 0, MOST_HIDDEN, out=hidden)
-        scores += (self._out @ hidden.reshape(len(hidden), -1)).reshape(scores.shape)
+        scores += product(self._out, hidden.reshape(len(hidden), -1)).reshape(scores.shape)
         scores += self.b2[:, place, None]
         scores *= _NUMBERS
         zero, size = np.clip(scores, 0, _LAST).astype(np.int32)

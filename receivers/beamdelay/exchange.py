@@ -8,11 +8,11 @@ import numpy as np
 
 from receivers.beamdelay.coder import BeamDelayCoder
 from receivers.beamdelay.content import Content, in_order, last_nonzero, running
-from receivers.beamdelay.quantizer import Candidates, Quantizer, Target
+from receivers.beamdelay.quantizer import Candidates, Costs, Quantizer, Target
 
 _ROUNDS = 8
 _PATIENT = 3  # rounds after which a report that is still too long loses its last coefficients
-_TRIED = 16  # coefficients of a report that may grow, and that may shrink, in a round
+_TRIED = 8  # coefficients of a report that may grow, and that may shrink, in a round
 _LEAST = 1e-4  # squared steps that a change gains
 _SMALL = 0.2  # bits that one which shrinks saves
 _UNFIT = -1e6  # value of changes after which a report is still too long
@@ -35,28 +35,29 @@ def exchanged(
         bits: of a report.
     """
     coder, rows = quantizer.coder, np.arange(len(content.step))
-    reach = quantizer.reach(target, content.step, content)
     bins, needed = bins.copy(), coder.needed(content, bins, bits)
-    refused = np.zeros((*bins.shape, 9), bool)
+    candidates = quantizer.candidates(target, content.step)
+    refused = np.zeros((9, len(candidates.at[0])), bool)
     for number in range(_ROUNDS):
         if number == _PATIENT:
             content = _shortened(coder, content, bins, needed, bits)
-        part = content.of(rows)
-        candidates = quantizer.candidates(target.of(rows), part.step, bins[:, rows])
-        if not len(candidates.zero):
+        if not rows.size or not refused.size:
             break
-        zeros = running(in_order(coder.zero_bits(part, bins[:, rows])))
-        at, pair = _changes(candidates, part, zeros, bits - needed[rows], refused[:, rows])
+        part, tables = content.of(rows), bins[:, rows]
+        zeros = running(in_order(coder.zero_bits(part, tables)))
+        costs = quantizer.costs(candidates, tables)
+        at, pair = _changes(candidates, costs, part, zeros, bits - needed[rows], refused)
         found = (at >= 0).any(axis=0)
-        rows, at, pair = rows[found], at[:, found], pair[:, found]
+        first = np.where(at[0] >= 0, 0, 1)[found], np.flatnonzero(found)
+        refused[pair[first], at[first]] = True
+        changed = _with(part, candidates, at, pair).of(found)
+        rows, before = rows[found], needed[rows[found]]
+        candidates, kept = candidates.of(found)
+        refused = refused[:, kept]
         if not rows.size:
             break
-        changed = _with(part.of(found), candidates, at, pair)
-        tables = coder.first_bins(changed, reach[rows])
-        now, before = coder.needed(changed, tables, bits), needed[rows]
-        first = np.where(at[0] >= 0, 0, 1), np.arange(len(rows))
-        place, _, layer = (x[at[first]] for x in candidates.at)
-        refused[place, rows, layer, pair[first]] = True
+        tables = coder.bins(changed)
+        now = coder.needed(changed, tables, bits)
         good = np.where(before > bits, now < before, now <= bits)
         content = content.replaced(rows[good], changed.of(good))
         bins[:, rows[good]], needed[rows[good]] = tables[:, good], now[good]
@@ -86,28 +87,29 @@ def _with(content: Content, candidates: Candidates, at: np.ndarray, pair: np.nda
 
 
 def _changes(
-    candidates: Candidates, content: Content, zeros: np.ndarray, room: np.ndarray, refused: np.ndarray
+    candidates: Candidates, costs: Costs, content: Content, zeros: np.ndarray, room: np.ndarray, refused: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """The best change of every report.
 
     Args:
-        candidates: of the reports, with the tables of the content.
+        candidates: of the reports.
+        costs: theirs with the tables of the content.
         content: of the reports.
         zeros: length of zeros up to every coefficient in the order of coding ``[place * layer, report]``.
         room: bits that are left, or, negative, too many ``[report]``.
-        refused: pairs not to try, bool ``[place, report, layer, pair]``.
+        refused: pairs not to try, bool ``[pair, candidate]``.
 
     Returns:
         candidates that grow and shrink, or -1, and their new pairs, both ``[2, report]``.
     """
     place, report, layer = candidates.at
     now, columns = candidates.pair(content), np.arange(len(place))
-    gain = candidates.distortion[now, columns] - candidates.distortion
-    cost = candidates.length - candidates.length[now, columns]
+    gain = costs.distortion[now, columns] - costs.distortion
+    cost = costs.length - costs.length[now, columns]
     last = last_nonzero(content)[report]
-    order = place * refused.shape[2] + layer
+    order = place * content.row.shape[1] + layer
     cost += np.where(order > last, zeros[order, report] - zeros[last, report], 0)
-    free = ~refused[place, report, layer].T
+    free = ~refused
     grows = np.where(free & (cost > 0) & (gain > _LEAST), gain / np.maximum(cost, _SMALL), -np.inf)
     shrinks = np.where(free & (cost < -_SMALL), gain / np.maximum(-cost, _SMALL), -np.inf)
     tried = [_first(score, report, len(room)) for score in (grows, shrinks)]
@@ -129,9 +131,10 @@ def _changes(
 
 def _first(score: np.ndarray, report: np.ndarray, reports: int) -> tuple[np.ndarray, np.ndarray]:
     """Candidates of most ``score [pair, candidate]`` and the pairs that have it, ``[report, 1 + tried]``; -1: none."""
-    best, pair = score.max(axis=0), score.argmax(axis=0)
-    order = np.lexsort((-best, report))
-    order = order[np.isfinite(best[order])]
+    pair = score.argmax(axis=0)
+    best = score[pair, np.arange(len(report))]
+    order = np.flatnonzero(np.isfinite(best))
+    order = order[np.argsort(report[order] - np.arctan(best[order]) / np.pi)]  # the largest of a report first
     rank = np.arange(len(order)) - np.searchsorted(report[order], np.arange(reports))[report[order]]
     order, rank = order[rank < _TRIED], rank[rank < _TRIED]
     at = np.full((reports, 1 + _TRIED), -1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from receivers.codebooks.alignment import aligned, delay_turns, with_phases_of
+from receivers.codebooks.alignment import delay_turns, sparse_phases, with_phases_of
 from receivers.codebooks.beams import BeamGroups
 from simulator.core.types import Panel
 
@@ -83,16 +83,15 @@ class Frame:
         best = costs.argmin(axis=0), np.arange(len(v))
         return groups[best], beams[best]
 
-    def align(self, c: np.ndarray, step: np.ndarray) -> np.ndarray:
-        """``c`` complex64 ``[item, row, subband]`` with phases that make it sparse at a step ``[item]``."""
-        floor = np.square(_KEPT * step).astype(np.float32)[:, None, None]
+    def align(self, c: np.ndarray, step: np.ndarray, more: int = 0) -> np.ndarray:
+        """``c`` with phases that make it sparse at a step.
 
-        def keep(x: np.ndarray) -> np.ndarray:
-            power = np.square(x.real) + np.square(x.imag)
-            low = np.minimum(floor, 0.5 * power.max(axis=(1, 2), keepdims=True))
-            return np.where(power > low, x, 0)
-
-        return aligned(c, keep, _ROUNDS, _FIRST_ROUNDS)
+        Args:
+            c: complex64 ``[item, row, subband]``.
+            step: ``[item]``.
+            more: rounds than usual.
+        """
+        return c * sparse_phases(c, np.square(_KEPT * step), _ROUNDS + more, _FIRST_ROUNDS)[:, None]
 
     def taps(self, c: np.ndarray) -> np.ndarray:
         """Unitary DFT over subbands, complex64 ``[item, row, tap]``."""

@@ -10,6 +10,7 @@ from receivers.beamdelay.coder import BeamDelayCoder
 from receivers.beamdelay.content import Content, symbols_of
 from receivers.beamdelay.contexts import energy_table, log
 from receivers.beamdelay.grid import NEAR, Grid
+from receivers.beamdelay.known_layers import KnownLayers
 from receivers.beamdelay.state import State
 from receivers.beamdelay.tables import NUM_OTHERS, LayeredTables
 
@@ -41,20 +42,21 @@ class LayeredCoder(BeamDelayCoder):
     ):  # fmt: skip
         super().__init__(grid, tables, num_groups, rank, energies)
         self._beams = Beams(grid, shape)
+        self._known = KnownLayers(grid, shape, self._beams.cell, self._beams.near, self._beams.across)
 
     def bins(self, content: Content) -> np.ndarray:
         """Tables of all coefficients, int32 ``[place, report, layer]``."""
-        reports = max(32, _VALUES // (NUM_OTHERS * self.grid.size * self.rank))
+        reports = max(32, _VALUES // (NUM_OTHERS * content.real[:, 0].size))
         rows = [slice(i, i + reports) for i in range(0, len(content.step), reports)]
         return np.concatenate([self._bins(content.of(r), self._others(content.of(r))) for r in rows], axis=1)
 
     def _bins(self, content: Content, others: np.ndarray) -> np.ndarray:
-        found = np.empty(content.real.shape, np.int32)
-        for start in range(0, len(content.step), self._at_once):
-            rows = slice(start, start + self._at_once)
+        found, places = np.empty(content.real.shape, np.int32), len(content.real)
+        contexts, step = self.contexts.first(places), self._at_once(places)
+        for rows in (slice(i, i + step) for i in range(0, len(content.step), step)):
             own = super()._features(content.of(rows))
-            features = np.concatenate([own, others[:, :, rows].reshape(NUM_OTHERS, self.grid.size, -1)])
-            found[:, rows] = self.contexts.bins(features).reshape(found[:, rows].shape)
+            features = np.concatenate([own, others[:, :, rows].reshape(NUM_OTHERS, places, -1)])
+            found[:, rows] = contexts.bins(features).reshape(found[:, rows].shape)
         return found
 
     def _features(self, content: Content) -> np.ndarray:
@@ -63,14 +65,7 @@ class LayeredCoder(BeamDelayCoder):
 
     def _others(self, content: Content) -> np.ndarray:
         """Features of the other layers, uint8 ``[feature, place, report, layer]``."""
-        power = energy_table()[symbols_of(content)]
-        others = Others(self._beams, content.row)
-        found = np.empty((NUM_OTHERS, *power.shape), np.uint8)
-        for place in range(len(power)):
-            for layer in range(self.rank):
-                found[:, place, :, layer] = others.features(place, layer)
-                others.add(place, layer, power[place, :, layer])
-        return found
+        return self._known.features(content.row, energy_table()[symbols_of(content)])
 
     def _states(self, heads: list[np.ndarray], **given: Any) -> list[State]:
         others = Others(self._beams, np.stack(heads[2:], axis=1))

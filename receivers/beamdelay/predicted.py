@@ -67,7 +67,7 @@ class PredictedCoder(BeamDelayCoder):
         energies: of a layer in squared steps, whole, for every step that a report may name.
     """
 
-    origins = False
+    prefixes = origins = False
 
     def __init__(
         self, grid: Grid, shape: tuple[int, int, int, int], tables: PredictedTables, rank: int, energies: list[int]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 
 from receivers.beamdelay.coder import BeamDelayCoder
-from receivers.beamdelay.content import Content
+from receivers.beamdelay.content import Content, in_order, last_nonzero, running
 from receivers.beamdelay.contexts import CAP
 from receivers.beamdelay.denoise import Denoiser
 from receivers.beamdelay.frame import Frame
 from receivers.beamdelay.tables import LEVEL_UNIT
 
 SLOPE = 0.06  # squared steps that a bit is worth
+_MORE_ROUNDS = 4  # of the phases, where a number of bits is to be filled
+_BLOCK = 128  # reports at a time
+_PLACES = 32  # come together
 PLAIN_OFFSET = 0.36  # of the first, plain decision: a part is rounded up from 1 - 0.36 on
 
 
@@ -27,6 +32,7 @@ class Target:
         c: aligned coefficients complex64 ``[report, layer, row, subband]``.
         cells: the same around the origins, complex64 ``[place, report, layer]``.
         noise: variance of the error of a cell, ``[report, layer]``.
+        reach: first places alone that may be other than 0, ``[report]``; None: all.
     """
 
     group: np.ndarray
@@ -34,13 +40,25 @@ class Target:
     c: np.ndarray
     cells: np.ndarray
     noise: np.ndarray
+    reach: np.ndarray | None = field(default=None, kw_only=True)
 
-    def of(self, reports: np.ndarray) -> Target:
+    def of(self, reports: slice | np.ndarray) -> Self:
         """Some of the reports."""
         return replace(
             self, group=self.group[reports], row=self.row[reports], c=self.c[reports], cells=self.cells[:, reports],
-            noise=self.noise[reports],
+            noise=self.noise[reports], reach=None if self.reach is None else self.reach[reports],
         )  # fmt: skip
+
+    @property
+    def reached(self) -> np.ndarray:
+        """Whether places belong to the reach, bool ``[place, report, layer]``, the last axis 1."""
+        return (np.arange(len(self.cells))[:, None] < (len(self.cells) if self.reach is None else self.reach))[
+            ..., None
+        ]
+
+    def within(self, reach: np.ndarray) -> Self:
+        """The same with a reach, and no places that are beyond all."""
+        return replace(self, cells=self.cells[: reach.max()], reach=reach)
 
     def mixed(self, reports: np.ndarray, other: Target) -> Target:
         """``other`` in some reports, bool ``[report]``, this elsewhere."""
@@ -97,26 +115,44 @@ class Quantizer:
             noise: variance of the error of a cell, ``[report, layer]``.
             whole: zeros after the last coefficient count.
         """
-        slope = self.slope or SLOPE
-        best, least = None, np.full(len(v), np.inf)
+        best, least, slope = None, np.full(len(v), np.inf), self.slope or SLOPE
         for group, c in self.frame.beams(v, self.steps[step]):
-            target = self.aligned(group, c, self.steps[step], noise)
-            plain = self.plain(target, step)
-            bins = self.coder.bins(plain) if whole else self.coder.first_bins(plain, self.reach(target, step, plain))
-            content = self.decide(target, step, bins, np.full(len(v), slope))
-            cost = self.error(target, content, bins)
-            length = np.sum(self.coder.ideal_bits(content, bins), axis=(0, 2))
-            cost = cost + slope * np.square(self.steps[step]) * length
+            target = self._in_group(group, c, self.steps[step], noise, 0 if whole else _MORE_ROUNDS)
+            content, cost = self.origins(target, step), np.empty(len(v))
+            bins = np.full(target.cells.shape, self._lengths[:, 0].argmin(), np.int32)
+            for rows, part in [(np.arange(len(v)), target)] if whole else self.blocks(target, step):
+                tables = self.coder.bins(self.plain(part, step[rows]))
+                decided, places = self.decide(part, step[rows], tables, np.full(len(v), slope)), len(tables)
+                if whole:
+                    length = np.sum(self.coder.ideal_bits(decided, tables), axis=(0, 2))
+                else:
+                    length = self.length(decided, tables)
+                error = self.error(part, decided, tables) - np.sum(np.square(np.abs(part.cells)), axis=(0, 2))
+                cost[rows] = error + slope * np.square(self.steps[step[rows]]) * length
+                content.real[:places, rows], content.imag[:places, rows] = decided.real, decided.imag
+                bins[:places, rows] = np.where(part.reached, tables, bins[:places, rows])
             found = target, content, bins
             best = found if best is None else _mixed(cost < least, found, best)
             least = np.minimum(cost, least)
         assert best is not None
         return best
 
-    def aligned(self, group: np.ndarray, c: np.ndarray, step: np.ndarray, noise: np.ndarray) -> Target:
+    def blocks(self, target: Target, step: np.ndarray) -> Iterator[tuple[np.ndarray, Target]]:
+        """Some reports at a time, each within the places that may be other than 0 with steps by index ``[report]``.
+
+        Reports of like reach come together.
+        """
+        size = np.maximum(np.abs(target.cells.real), np.abs(target.cells.imag)).max(axis=2)
+        reach = len(size) - (size > 0.5 * self.steps[step])[::-1].argmax(axis=0)
+        reach = np.minimum(-(-reach // _PLACES) * _PLACES if self.coder.prefixes else len(size), len(size))
+        reach = np.broadcast_to(reach, len(step))
+        order = np.argsort(reach, kind="stable")
+        for rows in (order[i : i + _BLOCK] for i in range(0, len(order), _BLOCK)):
+            yield rows, target.of(rows).within(reach[rows])
+
+    def _in_group(self, group: np.ndarray, c: np.ndarray, step: np.ndarray, noise: np.ndarray, more: int) -> Target:
         """Coefficients of beams complex64 ``[report, layer, row, subband]`` with the phases for a step ``[report]``."""
-        flat = c.reshape(-1, *c.shape[2:])
-        flat = self.frame.align(flat, np.repeat(step, c.shape[1]))
+        flat = self.frame.align(c.reshape(-1, *c.shape[2:]), np.repeat(step, c.shape[1]), more)
         row, cells = self.frame.to_origin(flat)
         row, flat = row.reshape(c.shape[:2]), flat.reshape(c.shape)
         return Target(group, row, flat, self._denoised(self._places(cells, row.shape), noise), noise)
@@ -150,23 +186,27 @@ class Quantizer:
             content = self.decide(target, step, bins, np.full(len(step), self.slope))
         return content, target
 
+    def origins(self, target: Target, step: np.ndarray) -> Content:
+        """Content of origins alone, for steps by index ``[report]``."""
+        return self._content(target, step, *np.zeros((2, *target.cells.shape), np.int32))
+
     def error(self, target: Target, content: Content, bins: np.ndarray) -> np.ndarray:
         """Squared error of every report, the energy of a layer being 1."""
         x = target.cells - self.coder.values_by_place(content, bins, self.steps)
         return np.sum(np.square(x.real) + np.square(x.imag), axis=(0, 2))
 
-    def reach(self, target: Target, step: np.ndarray, content: Content) -> np.ndarray:
-        """Places ``[report]`` after which all coefficients, and what they may become, are 0."""
-        size = np.maximum(np.abs(target.cells.real), np.abs(target.cells.imag)).max(axis=2)
-        some = (size > 0.5 * self.steps[step]) | ((content.real != 0) | (content.imag != 0)).any(axis=2)
-        return len(some) - some[::-1].argmax(axis=0)
+    def length(self, content: Content, bins: np.ndarray) -> np.ndarray:
+        """Ideal length up to the last coefficient that is not 0, ``[report]``, with the tables ``bins`` [bit]."""
+        length = running(in_order(self.coder.ideal_bits(content, bins)))
+        return self.coder.head_bits() + length[last_nonzero(content), np.arange(length.shape[1])]
 
     def refit(self, target: Target, content: Content, bins: np.ndarray) -> Target:
         """The target with the phases that fit the content best."""
         values = self.coder.values(content, bins, self.steps)
         flat = target.c.reshape(-1, *target.c.shape[2:])
         cells = self.frame.refit(flat, target.row.ravel(), values.reshape(len(flat), -1))
-        return replace(target, cells=self._denoised(self._places(cells, target.row.shape), target.noise))
+        cells = self._denoised(self._places(cells, target.row.shape), target.noise)
+        return replace(target, cells=cells[: len(target.cells)])
 
     def decide(self, target: Target, step: np.ndarray, bins: np.ndarray, slope: np.ndarray) -> Content:
         """Best parts of all coefficients, their tables given.
@@ -177,8 +217,8 @@ class Quantizer:
             bins: tables ``[place, report, layer]``.
             slope: squared steps for a bit, ``[report]``.
         """
-        candidates = self.candidates(target, step, bins)
-        return self.chosen(target, step, candidates, candidates.choice(slope))
+        candidates = self.candidates(target, step)
+        return self.chosen(target, step, candidates, self.costs(candidates, bins).choice(slope[candidates.at[1]]))
 
     def chosen(self, target: Target, step: np.ndarray, candidates: Candidates, pair: np.ndarray) -> Content:
         """Content with one pair of parts for every candidate."""
@@ -186,31 +226,35 @@ class Quantizer:
         real[candidates.at], imag[candidates.at] = candidates.parts(pair)
         return self._content(target, step, real, imag)
 
-    def candidates(self, target: Target, step: np.ndarray, bins: np.ndarray) -> Candidates:
+    def candidates(self, target: Target, step: np.ndarray) -> Candidates:
         """What the coefficients that are not 0 anyway may become."""
-        y = target.cells / self.steps[step][:, None]
-        parts = [np.abs(y.real), np.abs(y.imag)]
-        at = np.nonzero(np.maximum(*parts) > 0.5)
-        at = tuple(x[at[0] >= self.coder.origins] for x in at)
-        table = bins[at]
-        levels = self._levels[table]
-        rows = np.arange(len(table))
-        sizes, errors = [], []
-        for part in parts:
-            x = part[at]
-            high = np.round(x).astype(np.int32)
-            size = np.stack([high, np.maximum(high - 1, 0), np.zeros_like(high)])
-            level = np.where(size >= CAP, size, levels[rows, np.minimum(size, CAP)])
-            sizes.append(size)
-            errors.append(np.square(x - level))
-        distortion = errors[0][:, None] + errors[1]  # [real, imag, coefficient]
-        symbol = np.minimum(sizes[0], CAP)[:, None] * (CAP + 1) + np.minimum(sizes[1], CAP)
+        first = int(self.coder.origins)
+        cells = target.cells[first:]
+        large = np.maximum(np.abs(cells.real), np.abs(cells.imag)) > 0.5 * self.steps[step][:, None]
+        large &= target.reached[first:]
+        at = np.unravel_index(np.flatnonzero(large), cells.shape)
+        y = cells[at] / self.steps[step][at[1]]
+        parts = np.stack([y.real, y.imag])
+        size = np.abs(parts)
+        high = np.round(size)
+        sizes = np.stack([high, np.maximum(high - 1, 0), np.zeros_like(high)], axis=1).astype(np.int32)
+        return Candidates((at[0] + first, *at[1:]), size, np.sign(parts).astype(np.int32), sizes)
+
+    def costs(self, candidates: Candidates, bins: np.ndarray) -> Costs:
+        """Squared errors and code lengths of the pairs with the tables ``bins [place, report, layer]``."""
+        table, sizes = bins[candidates.at], candidates.sizes
+        level = self._levels[table, np.minimum(sizes, CAP)]
+        beyond = np.flatnonzero((sizes[:, 0] >= CAP).any(axis=0))
+        level[..., beyond] = np.where(sizes[..., beyond] >= CAP, sizes[..., beyond], level[..., beyond])
+        error = np.square(candidates.size[:, None] - level)
+        symbol = np.minimum(sizes, CAP)
+        symbol = (symbol[0] * (CAP + 1))[:, None] + symbol[1]
         length = self._lengths[table, symbol]
-        for size in (sizes[0][:, None], sizes[1]):
-            beyond = np.maximum(size - CAP, 0) + 1
-            length = length + np.where(size >= CAP, 2 * np.floor(np.log2(beyond)) + 1, 0)
-        signs = [np.sign(x[at]).astype(np.int32) for x in (y.real, y.imag)]
-        return Candidates(at, sizes, signs, distortion.reshape(9, -1), length.reshape(9, -1), self._lengths[table, 0])
+        for part in (sizes[0][:, None], sizes[1]):
+            more = np.maximum(part[..., beyond] - CAP, 0) + 1
+            length[..., beyond] += np.where(part[..., beyond] >= CAP, 2 * np.floor(np.log2(more)) + 1, 0)
+        distortion = error[0][:, None] + error[1]  # [real, imag, coefficient]
+        return Costs(distortion.reshape(9, -1), length.reshape(9, -1), self._lengths[table, 0])
 
 
 def _mixed(
@@ -222,32 +266,33 @@ def _mixed(
 
 @dataclass(frozen=True)
 class Candidates:
-    """Nine pairs of parts for every coefficient, with squared errors [steps^2] and code lengths [bit].
+    """Nine pairs of parts for every coefficient.
 
     Args:
         at: place, report and layer of the coefficients.
-        sizes: real and imaginary sizes, each ``[3, coefficient]``.
-        signs: of the parts.
-        distortion: ``[9, coefficient]``.
-        length: ``[9, coefficient]``.
-        zero: code length of a 0.
+        size: real and imaginary parts without sign [step], ``[2, coefficient]``.
+        signs: of the parts, ``[2, coefficient]``.
+        sizes: that they may take, ``[2, 3, coefficient]``.
     """
 
     at: tuple[np.ndarray, ...]
-    sizes: list[np.ndarray]
-    signs: list[np.ndarray]
-    distortion: np.ndarray
-    length: np.ndarray
-    zero: np.ndarray
+    size: np.ndarray
+    signs: np.ndarray
+    sizes: np.ndarray
 
-    def choice(self, slope: np.ndarray) -> np.ndarray:
-        """Number of the best pair for slopes ``[report]``."""
-        return (self.distortion + slope[self.at[1]].astype(np.float32) * self.length).argmin(axis=0)
+    def of(self, reports: np.ndarray) -> tuple[Self, np.ndarray]:
+        """Those of some reports, bool ``[report]``, and their numbers."""
+        kept = np.flatnonzero(reports[self.at[1]])
+        place, report, layer = (x[kept] for x in self.at)
+        at = place, (np.cumsum(reports) - 1)[report], layer
+        return replace(
+            self, at=at, size=self.size[:, kept], signs=self.signs[:, kept], sizes=self.sizes[..., kept]
+        ), kept
 
     def nonzero(self, pair: np.ndarray) -> np.ndarray:
         """Whether these pairs have a part that is not 0."""
         rows = np.arange(len(pair))
-        return (self.sizes[0][pair // 3, rows] > 0) | (self.sizes[1][pair % 3, rows] > 0)
+        return (self.sizes[0, pair // 3, rows] > 0) | (self.sizes[1, pair % 3, rows] > 0)
 
     def pair(self, content: Content) -> np.ndarray:
         """Numbers of the pairs that a content has."""
@@ -257,5 +302,24 @@ class Candidates:
     def parts(self, pair: np.ndarray, at: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Parts of these pairs, of all candidates or of those ``at``."""
         rows = np.arange(len(pair)) if at is None else at
-        real, imag = (sign[rows] for sign in self.signs)
-        return real * self.sizes[0][pair // 3, rows], imag * self.sizes[1][pair % 3, rows]
+        real, imag = self.signs[:, rows]
+        return real * self.sizes[0, pair // 3, rows], imag * self.sizes[1, pair % 3, rows]
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Of the pairs of candidates, with some tables.
+
+    Args:
+        distortion: squared errors [steps^2], ``[9, coefficient]``.
+        length: of the code [bit], ``[9, coefficient]``.
+        zero: length of a 0.
+    """
+
+    distortion: np.ndarray
+    length: np.ndarray
+    zero: np.ndarray
+
+    def choice(self, slope: np.ndarray) -> np.ndarray:
+        """Number of the best pair for slopes ``[coefficient]``."""
+        return (self.distortion + slope.astype(np.float32) * self.length).argmin(axis=0)

@@ -7,7 +7,7 @@ from math import isqrt
 
 import numpy as np
 
-from receivers.beamdelay.content import Content, in_order, last_nonzero, running
+from receivers.beamdelay.content import Content, in_order, running
 from receivers.beamdelay.exchange import exchanged
 from receivers.beamdelay.quantizer import Quantizer, Target
 
@@ -15,8 +15,9 @@ _START = 3  # index of the step with which the search begins
 _OFFSETS = (0, 2, 4, 6, 8, 10, 13, 17)  # of energies that a report may name, in quarters of an octave
 _PER_COEFFICIENT = 6.8  # bits, for the first guess of the step
 _LEAST, _MOST = 0.02, 1.0  # slopes between which the budget is filled [squared steps per bit]
-_HALVINGS = 9
+_HALVINGS = 6
 _TRIED = 2  # steps, from the predicted one on to finer ones
+_MARGIN = 0.5  # squared steps by which a step may promise more error than another one, and still be tried to the end
 _PASSES = 2  # with phases and contexts brought up to date
 _TRUST = 4.0  # bits by which a report may grow because its contexts came out cheaper than planned
 _SPARE = 1.02  # bits, which a report needs beyond the ideal length up to its last coefficient
@@ -75,40 +76,56 @@ class BudgetSearch:
             v: directions.
             noise: variance of the error of a cell, ``[report, layer]``; None: 0.
         """
-        q, reports = self._quantizer, len(v)
-        middle = np.full(reports, _START)
-        target, content, bins = q.start(
-            v, middle, np.zeros(v.shape[:2], np.float32) if noise is None else noise, whole=False
-        )
-        guess = self._guess(target)
-        length = self._length(content, self._bins(target, content))
-        step = self._finest(guess * (length / guess[middle[0]]))
+        q, middle = self._quantizer, np.full(len(v), _START)
+        noise = np.zeros(v.shape[:2], np.float32) if noise is None else noise
+        target, content, _ = q.start(v, middle, noise, whole=False)
+        bins, guess = q.coder.bins(content), self._guess(target)
+        step = self._finest(guess * (q.length(content, bins) / guess[_START]))
         target = q.refit(target, content, bins)
-        found, least = self._filled(target, step, bins)
-        for finer in range(1, _TRIED):
-            content, error = self._filled(target, np.minimum(step + finer, len(q.steps) - 1), bins)
-            found, least = found.mixed(error < least, content), np.minimum(error, least)
+        finer = np.minimum(step + _TRIED - 1, len(q.steps) - 1)
+        found = q.origins(target, finer)
+        for rows, part in q.blocks(target, finer):
+            places = len(part.cells)
+            content = self._best(part, step[rows], bins[:places, rows])
+            found.step[rows] = content.step
+            found.real[:places, rows], found.imag[:places, rows] = content.real, content.imag
         # Zeros after the last coefficient that may be other than 0 can ask for bits of their own.
         long = np.flatnonzero(self._coder.needed(found, self._coder.bins(found), self.bits) > self.bits)
         return found.replaced(long, self._coder.first(found.of(long), self.bits)) if long.size else found
 
-    def _filled(self, target: Target, step: np.ndarray, bins: np.ndarray) -> tuple[Content, np.ndarray]:
-        """Content with a step, and its squared error."""
+    def _best(self, target: Target, step: np.ndarray, bins: np.ndarray) -> Content:
+        """Content of a step that is the one by index ``[report]``, or finer."""
+        q, finest = self._quantizer, len(self._quantizer.steps) - 1
+        filled = [self._filled(target, np.minimum(step + finer, finest), bins) for finer in range(_TRIED)]
+        most = np.min([cost for *_, cost in filled], axis=0) + _MARGIN * np.square(q.steps[step])
+        found, least = filled[0][1], np.full(len(step), np.inf)
+        for tried, content, tables, cost in filled:
+            rows = np.flatnonzero(cost <= most)
+            if not rows.size:
+                continue
+            part, tables = exchanged(q, tried.of(rows), content.of(rows), tables[:, rows], self.bits)
+            error = q.error(tried.of(rows), part, tables)
+            better = error < least[rows]
+            rows, part = rows[better], part.of(better)
+            least[rows] = error[better]
+            found.step[rows], found.real[:, rows], found.imag[:, rows] = part.step, part.real, part.imag
+        return found
+
+    def _filled(
+        self, target: Target, step: np.ndarray, bins: np.ndarray
+    ) -> tuple[Target, Content, np.ndarray, np.ndarray]:
+        """Target, content and tables for a step; and the squared error that is left when all bits are used."""
         q, most = self._quantizer, self.bits - _SPARE
-        bins = self._bins(target, q.decide(target, step, bins, np.full(len(step), q.slope)))
         budget = np.full(len(step), most)
         for number in range(_PASSES):
-            content, planned = self._fill(target, step, bins, budget)
+            content, planned, slope = self._fill(target, step, bins, budget)
             if number < _PASSES - 1:
                 target = q.refit(target, content, bins)
-            bins = self._bins(target, content)
-            budget = most - np.maximum(self._length(content, bins) - planned, -_TRUST)
-        content, bins = exchanged(q, target, content, bins, self.bits)
-        return content, q.error(target, content, bins)
-
-    def _bins(self, target: Target, content: Content) -> np.ndarray:
-        """Tables as far as a coefficient may be other than 0."""
-        return self._coder.first_bins(content, self._quantizer.reach(target, content.step, content))
+            bins = self._coder.bins(content)
+            length = q.length(content, bins)
+            budget = most - np.maximum(length - planned, -_TRUST)
+        room = slope * np.square(q.steps[step]) * (most - length)
+        return target, content, bins, q.error(target, content, bins) - room
 
     def _guess(self, target: Target) -> np.ndarray:
         """Predicted lengths ``[step, report]``."""
@@ -119,32 +136,27 @@ class BudgetSearch:
     def _finest(self, lengths: np.ndarray) -> np.ndarray:
         return np.maximum(np.sum(lengths <= _SLACK * self.bits, axis=0) - 1, 0)
 
-    def _length(self, content: Content, bins: np.ndarray) -> np.ndarray:
-        """Ideal length up to the last coefficient that is not 0, with the tables ``bins``."""
-        length = running(in_order(self._coder.ideal_bits(content, bins)))
-        return self._coder.head_bits() + length[last_nonzero(content), np.arange(length.shape[1])]
-
     def _fill(
         self, target: Target, step: np.ndarray, bins: np.ndarray, budget: np.ndarray
-    ) -> tuple[Content, np.ndarray]:
-        """Content that fits in ``budget [report]``, the tables given, and its length with them."""
-        candidates = self._quantizer.candidates(target, step, bins)
+    ) -> tuple[Content, np.ndarray, np.ndarray]:
+        """Content that fits in ``budget [report]``, the tables given; its length with them, and its slope."""
+        q, reports = self._quantizer, np.arange(len(step))
+        candidates = q.candidates(target, step)
+        costs = q.costs(candidates, bins)
         place, report, layer = candidates.at
-        layers, reports = bins.shape[2], np.arange(len(step))
-        zero = self._coder.zero_bits(self._quantizer.plain(target, step), bins)
-        zero = running(in_order(zero)) + self._coder.head_bits()
-        order, rows = place * layers + layer, np.arange(len(place))
+        zero = running(in_order(self._coder.zero_bits(q.origins(target, step), bins))) + self._coder.head_bits()
+        order, columns = place * bins.shape[2] + layer, np.arange(len(place))
 
         def length(pair: np.ndarray) -> np.ndarray:
             last = np.full(len(step), max(self._coder.always - 1, 0))
             np.maximum.at(last, report, np.where(candidates.nonzero(pair), order, 0))
-            more = candidates.length[pair, rows] - candidates.zero
+            more = costs.length[pair, columns] - costs.zero
             return zero[last, reports] + np.bincount(report, more, len(step))
 
         low, high = np.full(len(step), np.log(_LEAST)), np.full(len(step), np.log(_MOST))
         for _ in range(_HALVINGS):
             middle = (low + high) / 2
-            fits = length(candidates.choice(np.exp(middle))) <= budget
+            fits = length(costs.choice(np.exp(middle)[report])) <= budget
             high, low = np.where(fits, middle, high), np.where(fits, low, middle)
-        pair = candidates.choice(np.exp(high))
-        return self._quantizer.chosen(target, step, candidates, pair), length(pair)
+        pair = costs.choice(np.exp(high)[report])
+        return q.chosen(target, step, candidates, pair), length(pair), np.exp(high)

@@ -29,6 +29,7 @@ _COMBINATIONS = {
 _ALL_TAPS = 19  # subbands up to which all taps may be chosen; above, those of a window
 _STEPS, _QUANTIZED_STEPS = 10, 3
 _CHUNK = 256  # reports selected at a time
+_COEFFICIENT_BITS = 7
 _FIELD = "feedback.etype2-r16"
 
 
@@ -44,7 +45,9 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
     The standard leaves the selection to the UE. Here: beams by energy; then, from four starting delays, alternately
     the taps and coefficients of most energy for given phases of the subbands, and the phases that fit them best (a
     phase for each subband and a delay are free, no precoding gain depends on them). The last three steps fit the
-    phases to the quantised coefficients; the start with the best mean squared cosine wins.
+    phases to the quantised coefficients; the start with the best mean squared cosine wins. With a slope
+    :math:`\lambda` coefficients whose power is not worth their 7 bits are left out on the way; then, of the n largest
+    for every n, those with the least :math:`1 - \mathrm{SGCS} + \lambda b(n)`, b(n) being the bits of part 2, are sent.
 
     A PMI has ``group`` (i_{1,1}), ``beams`` (i_{1,2}), ``window`` (i_{1,5}), ``taps`` (i_{1,6}), ``bitmap``
     (i_{1,7}), ``strongest`` (i_{1,8}: its beam), ``reference`` (i_{2,3}), ``amplitude`` (i_{2,4}), ``phase``
@@ -58,6 +61,7 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
         combination: paramCombination-r16, 1..8.
         max_rank: largest rank that may be reported (width of the field in part 1).
         two_units: R = 2.
+        slope: loss of SGCS that a bit of part 2 is worth; 0: all coefficients of the budget are sent.
     Raises:
         ConfigError: for parameters that are not in the tables.
     Source: TS 38.214 (Rel. 16), 5.2.2.2.5; bits: TS 38.212, Table 6.3.2.1.2-1A; groups of part 2: TS 38.214, 5.2.3.
@@ -72,6 +76,7 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
         combination: int,
         max_rank: int = 1,
         two_units: bool = False,
+        slope: float = 0.0,
     ):
         o1, o2 = oversampling(panel, _FIELD)
         if combination not in _COMBINATIONS:
@@ -83,7 +88,7 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
         if combination >= 7 and (panel.num_ports != 32 or max(rank, max_rank) > 2 or two_units):
             got = f"{combination} with {panel.num_ports} ports, rank {max(rank, max_rank)}, R = {1 + two_units}"
             raise ConfigError(f"{_FIELD}.combination", got, "7 and 8 only with 32 ports, rank <= 2, R = 1")
-        self.rank, self.unit, self.fine = rank, unit, two_units
+        self.rank, self.unit, self.fine, self._slope = rank, unit, two_units, slope
         self.num_beams, low, high, beta = _COMBINATIONS[combination]
         self.num_units = -(-num_samples // unit)
         share = self.num_units / (1 + two_units)
@@ -113,7 +118,7 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
     # Selection -------------------------------------------------------------------------------------------------------
 
     def select(self, h: np.ndarray) -> Pmi:
-        """PMI of channels complex64 ``[report, rx_ant, port, subcarrier]``, with all coefficients of the budget."""
+        """PMI of channels complex64 ``[report, rx_ant, port, subcarrier]``."""
         parts = [self._select(h[i : i + _CHUNK]) for i in range(0, len(h), _CHUNK)]
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
@@ -143,6 +148,10 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
             x = np.take_along_axis(x, (time + tap[..., None])[:, :, None] % self.num_units, axis=3)
             window, taps = self._taps(np.sum(np.square(x.real) + np.square(x.imag), axis=2))
             x = self._largest(np.take_along_axis(x, taps[:, :, None], axis=3))
+            if self._slope:
+                power = np.square(np.abs(x))
+                least = np.minimum(self.rank * _COEFFICIENT_BITS * self._slope, power.max(axis=(2, 3), keepdims=True))
+                x *= power >= least
             if step >= _STEPS - _QUANTIZED_STEPS:
                 pmi = {"window": window, "taps": taps, **self._quantize(x)}
                 x = self._coefficients(pmi)
@@ -150,8 +159,42 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
             inner = np.sum(np.conj(c) * w, axis=2)
             if step < _STEPS - 1:
                 c = c * np.exp(1j * np.angle(inner))[:, :, None]
+        if self._slope:
+            return self._fewer(pmi, c)
         power = np.sum(np.square(w.real) + np.square(w.imag), axis=2)
         return pmi, np.mean(np.abs(inner) ** 2 / np.maximum(power, 1e-30), axis=(1, 2))
+
+    def _fewer(self, pmi: Pmi, c: np.ndarray) -> tuple[Pmi, np.ndarray]:
+        """Indices of the best number of largest coefficients, and their mean squared cosine less what its bits cost."""
+        x, (layers, rows, taps) = self._coefficients(pmi), self.payload.shape
+        share = np.square(np.abs(x)).reshape(len(x), layers, -1)
+        share = np.round(share / share.sum(axis=2, keepdims=True), 6).reshape(x.shape)  # equal ones by their place
+        np.put_along_axis(share[..., 0], pmi["strongest"][..., None], np.inf, axis=2)  # one in every layer
+        order = np.argsort(-share.reshape(len(x), -1), axis=1, kind="stable")
+        count, reports = pmi["bitmap"].sum(axis=(1, 2, 3)), np.arange(len(x))
+        w, turns = np.zeros(c.shape, np.complex64), delay_turns(self.num_units)
+        inner, power = (
+            np.zeros((len(x), layers, self.num_units), np.complex64),
+            np.zeros((len(x), layers, self.num_units)),
+        )
+        best, most = np.zeros(len(x), np.int64), np.full(len(x), -np.inf)
+        for number in range(count.max()):
+            layer, row, tap = np.unravel_index(order[:, number], self.payload.shape)
+            more = x[reports, layer, row, tap, None] * turns[pmi["taps"][reports, layer, tap]]
+            before = w[reports, layer, row]
+            inner[reports, layer] += c[reports, layer, row].conj() * more
+            power[reports, layer] += np.square(np.abs(before + more)) - np.square(np.abs(before))
+            w[reports, layer, row] += more
+            if number < layers - 1:
+                continue
+            value = np.mean(np.square(np.abs(inner)) / np.maximum(power, 1e-30), axis=(1, 2))
+            value -= self._slope * self.payload.part2_length(number + 1)
+            better = (value > most) & (number < count)
+            best, most = np.where(better, number + 1, best), np.where(better, value, most)
+        kept = np.zeros((len(x), layers * rows * taps), np.int64)
+        np.put_along_axis(kept, order, np.arange(order.shape[1]) < best[:, None], axis=1)
+        kept = kept.reshape(x.shape)
+        return {**pmi, **{key: pmi[key] * kept for key in ("bitmap", "amplitude", "phase")}}, most
 
     def _taps(self, energy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """i_{1,5} ``[report]`` and increasing taps ``[report, layer, tap]``, 0 first, by ``energy [.., .., unit]``."""

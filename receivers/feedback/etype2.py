@@ -25,7 +25,7 @@ class RecodingTables(WeightFolder):
 
 
 class EnhancedTypeTwoFeedback(PmiFeedback):
-    """RI and enhanced Type II PMI with the full budget of coefficients.
+    """RI and enhanced Type II PMI with the full budget of coefficients, or as many of them as are worth their bits.
 
     Args:
         config: public configuration.
@@ -36,6 +36,8 @@ class EnhancedTypeTwoFeedback(PmiFeedback):
         refine: weights (zoo name or folder) with which the gNB refines what it decodes; None: the PMI as it is.
         recode: send parts 1 and 2 without loss in fewer bits, by a range code with learned tables; true: those of the
             zoo, or the name or folder of others. Not part of the standard; omission keeps such reports whole.
+        slope: loss of SGCS that a bit of part 2 is worth: every report has the number of coefficients of least loss
+            and bits, at most those of the combination; 0: as many as the combination allows.
         seed: not used.
 
     Source: TS 38.214 (Rel. 16), 5.2.2.2.5.
@@ -54,11 +56,12 @@ class EnhancedTypeTwoFeedback(PmiFeedback):
         snr_db: SnrDb = 10.0,
         refine: str | None = None,
         recode: bool | str = False,
+        slope: Annotated[float, Field(ge=0, le=0.02)] = 0.0,
         seed: int = 0,
     ):
         if config.subband_size % r:
             raise ConfigError("feedback.etype2-r16.r", r, f"1 with subbands of {config.subband_size} samples")
-        self.combination, self._r, self._rank = combination, r, rank
+        self.combination, self._r, self._rank, self._slope = combination, r, rank, slope
         folder = RecodingTables(_TABLES if recode is True else recode) if recode else None
         self._tables = None if folder is None else load_tables(folder.file)
         self._recoded = "" if folder is None else "-recoded" + (f"-{folder.name}" if folder.name != _TABLES else "")
@@ -68,11 +71,12 @@ class EnhancedTypeTwoFeedback(PmiFeedback):
 
     @property
     def label(self) -> str:
-        """``etype2-pc<combination>``, with ``-R2``, ``-rank<n>``, ``-recoded``, ``-<weights>`` where asked for."""
+        """``etype2-pc<combination>``, ``-R2``, ``-rank<n>``, ``-slope<x>``, ``-recoded``, ``-<weights>`` if given."""
         return (
             f"etype2-pc{self.combination}"
             + ("-R2" if self._r == 2 else "")
             + ("" if self._rank == "auto" else f"-rank{self._rank}")
+            + (f"-slope{self._slope:g}" if self._slope else "")
             + self._recoded
             + self.refined
         )
@@ -81,6 +85,7 @@ class EnhancedTypeTwoFeedback(PmiFeedback):
         """Codebook of one rank."""
         unit = self.config.subband_size // self._r
         book = EnhancedTypeTwoCodebook(
-            self.config.panel, self.config.num_subcarriers, unit, rank, self.combination, max_rank, self._r == 2
-        )
+            self.config.panel, self.config.num_subcarriers, unit, rank, self.combination, max_rank, self._r == 2,
+            self._slope,
+        )  # fmt: skip
         return book if self._tables is None else RecodedCodebook(book, self.combination, self._tables)

@@ -166,6 +166,8 @@ PARAMS = {
             {"combination": 5, "rank": 1},
             {"combination": 2, "refine": "refine-urban"},
             {"combination": 4, "recode": True},
+            {"combination": 6, "slope": 0.001},
+            {"combination": 5, "slope": 0.001, "recode": True},
         ],
         "klt-mixture": [
             {"weights": Made("klt-mixture"), "bits": 50},

@@ -16,6 +16,7 @@ from receivers.beamdelay.frame import Frame
 from receivers.beamdelay.grid import OFFSETS, Grid
 from receivers.beamdelay.search import energies_for
 from receivers.beamdelay.tables import Tables
+from receivers.codebooks.alignment import sparse_phases
 from receivers.feedback.beamdelay import BeamDelayFeedback
 from receivers.training.beamdelay import _gradient, learn, quantized
 from receivers.training.recipe import parse_training
@@ -146,6 +147,34 @@ def test_alignment_makes_few_coefficients_hold_the_energy():
             power = np.sort(np.abs(frame.taps(found)).reshape(40, -1) ** 2, axis=1)
             kept.append(power[:, -8:].sum(axis=1).mean())
     assert kept[2] > kept[0] - 0.03 and kept[2] > kept[3] + 0.2
+
+
+def test_phases_are_those_of_a_loop_over_one_direction():
+    """In float64, with all rows: large coefficients in turn with the phases that fit them, from the best of four."""
+    rng, units = np.random.default_rng(4), 13
+    delays, shape = 3 * rng.random((5, 8, 1)), (5, 8, units)
+    c = 0.6 ** np.arange(8)[:, None] * np.exp(2j * np.pi * (rng.random((5, 8, 1)) - delays / units * np.arange(units)))
+    c = (c + 0.03 * (rng.standard_normal(shape) + 1j * rng.standard_normal(shape))) / 5
+    c = c * np.exp(2j * np.pi * rng.random((5, 1, units)))
+    fourier = np.exp(-2j * np.pi * np.outer(np.arange(units), np.arange(units)) / units) / units**0.5
+    floor = np.array([0.005, 0.01, 0.02, 0.1, 0.3])
+    found = sparse_phases(c.astype(np.complex64), floor, 5, 2)
+    assert np.allclose(np.abs(found), 1, atol=1e-5)
+    for item in range(5):
+        top = c[item, np.sum(np.abs(c[item]) ** 2, axis=1).argmax()]
+        best, most = None, -1.0
+        for delay in (0, 0.25, 0.5, 0.75):
+            phases, energies = np.exp(-1j * np.angle(top) - 2j * np.pi * delay / units * np.arange(units)), []
+            for _ in range(5):
+                x = (c[item] * phases) @ fourier
+                x[np.abs(x) ** 2 <= min(floor[item], 0.5 * np.max(np.abs(x) ** 2))] = 0
+                energies.append(np.sum(np.abs(x) ** 2))
+                phases = phases * np.exp(
+                    1j * np.angle(np.sum(np.conj(c[item] * phases) * (x @ fourier.conj()), axis=0))
+                )
+            if energies[1] > most * (1 + 1e-6):
+                best, most = phases, energies[1]
+        np.testing.assert_allclose(found[item], best, atol=1e-3)
 
 
 # Contexts ------------------------------------------------------------------------------------------------------------
@@ -440,7 +469,7 @@ def test_the_search_ends_within_the_budget(rank, bits):
     )
     needed = book.coder.needed(content, book.coder.bins(content), bits)
     inner = chosen["step"] < 7  # the finest step has nothing to add where a few paths are all there is
-    assert needed.max() <= bits and (bits - needed)[inner].mean() < 3
+    assert needed.max() <= bits and (bits - needed)[inner].mean() < 3.5
 
 
 def test_what_a_report_needs_is_when_it_is_sent_whole():
@@ -665,15 +694,24 @@ def test_a_number_of_samples_for_each_data_set():
 
 
 def test_tables_of_the_first_places_are_those_of_all():
-    """As far as asked for; after that zeros are short."""
+    """A content that ends early has the tables of a whole one."""
     coder = coder_of((2, 2, 8, 13), 2, (60, 90))
     content = content_of(coder, 150, scale=0.2)
-    places = np.random.default_rng(1).integers(1, coder.grid.size + 1, 150)
-    found, whole = coder.first_bins(content, places), coder.bins(content)
-    before = (np.arange(coder.grid.size)[:, None] < places)[..., None] & np.ones(whole.shape, bool)
-    assert np.array_equal(found[before], whole[before])
-    after = coder.first_bins(content, np.full(150, 10))[32:]
-    assert (tables().lengths[after, 0] == tables().lengths[:, 0].min()).all()
+    for places in (1, 32, 200):
+        part = dataclasses.replace(content, real=content.real[:places], imag=content.imag[:places])
+        assert np.array_equal(coder.bins(part), coder.bins(content)[:places])
+
+
+def test_reports_of_a_budget_do_not_depend_on_their_block(monkeypatch):
+    """In blocks of all, up to the last place that any of them can reach, and one by one."""
+    c = config(Panel(8, 2, 2), num_subcarriers=52)
+    book = BeamDelayFeedback(c, bits=70).codebooks[1]
+    h = channels(c, 40, paths=12)[:, 0]
+    monkeypatch.setattr("receivers.beamdelay.quantizer._PLACES", 1)
+    whole = book.select(h)
+    monkeypatch.setattr("receivers.beamdelay.quantizer._BLOCK", 1)
+    parts = book.select(h)
+    assert all(np.array_equal(whole[key], parts[key]) for key in whole)
 
 
 def test_reports_made_by_threads_are_those_of_one(monkeypatch):

@@ -101,6 +101,15 @@ def test_features_of_the_other_layers_as_in_a_loop(shape, rank):
 
 
 @pytest.mark.parametrize("rank", [2, 3, 4])
+def test_tables_of_the_first_places_are_those_of_all(rank):
+    coder = coder_of(rank=rank)
+    content = content_of(coder, 9)
+    for places in (1, 30):
+        part = dataclasses.replace(content, real=content.real[:places], imag=content.imag[:places])
+        np.testing.assert_array_equal(coder.bins(part), coder.bins(content)[:places])
+
+
+@pytest.mark.parametrize("rank", [2, 3, 4])
 def test_bits_return(rank):
     """From the bits alone, with the tables of the encoder, in blocks of any size."""
     coder = coder_of(rank=rank, energies=(30, 90))

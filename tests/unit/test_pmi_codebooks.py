@@ -218,6 +218,39 @@ def test_etype2_with_fewer_coefficients(rank, rng):
     assert not book.unpack(part1, part2, length + 1)[1].any()
 
 
+@pytest.mark.parametrize(("rank", "combination"), [(1, 6), (2, 4)])
+def test_the_number_of_coefficients_has_the_least_loss_and_bits(rank, combination, rng, monkeypatch):
+    """Of every report and start against a loop in float64 over the numbers of largest coefficients."""
+    slope, seen, plain = 1e-3, [], EnhancedTypeTwoCodebook._fewer
+
+    def watched(self, pmi, c):
+        seen.append((pmi, c, plain(self, pmi, c)))
+        return seen[-1][2]
+
+    monkeypatch.setattr(EnhancedTypeTwoCodebook, "_fewer", watched)
+    h = np.einsum("nrkp,nkf->nrpf", gaussian(rng, 12, 4, 5, 32), gaussian(rng, 12, 5, 52)).astype(np.complex64)
+    book, full = etype2(rank, combination, slope=slope), etype2(rank, combination)
+    part1, part2, length = book.pack(book.select(h))
+    assert book.unpack(part1, part2, length)[1].all()
+    assert len(set(length)) > 3 and length.max() < full.pack(full.select(h))[2].min()
+    for pmi, c, (found, value) in seen[::3]:
+        for report in range(len(h)):
+            x = book._coefficients(pmi)[report].astype(complex)
+            size = np.round(np.abs(x) ** 2 / np.sum(np.abs(x) ** 2, axis=(1, 2), keepdims=True), 6)
+            size[np.arange(rank), pmi["strongest"][report], 0] = np.inf
+            order = np.argsort(-size.ravel(), kind="stable")
+            turns = np.exp(2j * np.pi / 13 * pmi["taps"][report][:, :, None] * np.arange(13))
+            values = {}
+            for count in range(rank, pmi["bitmap"][report].sum() + 1):
+                kept = np.isin(np.arange(x.size), order[:count]).reshape(x.shape)
+                w = (x * kept) @ turns
+                fit = np.abs(np.sum(c[report].conj() * w, axis=1)) ** 2 / np.sum(np.abs(w) ** 2, axis=1)
+                values[count] = fit.mean() - slope * book.payload.part2_length(count)
+            assert value[report] == pytest.approx(max(values.values()), abs=1e-5)
+            kept = np.isin(np.arange(x.size), order[: max(values, key=values.get)]).reshape(x.shape)
+            assert (found["bitmap"][report] == kept).all() and not (found["phase"][report] * ~kept).any()
+
+
 def mean_cos2(w, v):
     """``w [report, port, layer, unit]``, ``v [report, port, unit]``."""
     return np.mean(np.abs(np.einsum("npt,npt->nt", v.conj(), w[:, :, 0])) ** 2, axis=1)
