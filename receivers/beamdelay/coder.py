@@ -128,7 +128,7 @@ class BeamDelayCoder:
         ends = running(length) + self.head_bits()
         last = last_nonzero(content)
         found = ends[last, np.arange(len(last))] + 1 + _ROUNDING
-        place, report = np.nonzero(length[:-1] > 0.9)
+        place, report = np.nonzero(length[: self.grid.size * self.rank - 1] > 0.9)
         after = place > last[report]
         place, report = place[after], report[after]
         width = np.exp2(np.minimum(most_bits - ends[place, report], 60))
