@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from receivers.beamdelay.coder import BeamDelayCoder, Content
+from receivers.beamdelay.coder import BeamDelayCoder
+from receivers.beamdelay.content import Content
 from receivers.beamdelay.contexts import CAP, NUM_FEATURES
 from receivers.beamdelay.frame import Frame
 from receivers.beamdelay.grid import NUM_CLASSES, Grid

@@ -70,10 +70,10 @@ def ablations(store: ChannelStore, h: np.ndarray, tables: Tables) -> dict[str, l
     def with_tables(t: Tables, **options) -> list[dict[str, float]]:
         return curve(lambda step: beamdelay(panel, sc, t, step, **options), ABLATED, h)
 
-    nominal = np.tile(np.arange(tables.levels.shape[1]) * LEVEL_UNIT, (len(tables.levels), 1))
+    nominal = np.tile(np.arange(tables.means.shape[1]) * LEVEL_UNIT, (len(tables.means), 1))
     found = {"all": with_tables(tables), "no optimised decisions": with_tables(tables, slope=0.0)}
     found["phases not fitted to decisions"] = with_tables(tables, refit=False)
-    found["nominal levels"] = with_tables(dataclasses.replace(tables, levels=nominal))
+    found["nominal levels"] = with_tables(dataclasses.replace(tables, means=nominal))
     v = views(channels(store, "train", 6000), panel, UNIT)[0][1]
     cells = [quantized(frames.Frame(panel, v.shape[1]), v, np.random.default_rng(1), (0.03, 0.36), tables)]
     for name, visible in (("contexts of the same training", None), ("no contexts (place and step only)", [-2])):

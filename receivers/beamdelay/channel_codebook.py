@@ -8,7 +8,8 @@ import numpy as np
 
 from receivers.beamdelay.channel_frame import PHASES, ChannelFrame
 from receivers.beamdelay.codebook import BeamDelayCodebook, content_of
-from receivers.beamdelay.coder import BeamDelayCoder, Content
+from receivers.beamdelay.coder import BeamDelayCoder
+from receivers.beamdelay.content import Content
 from receivers.beamdelay.grid import Grid
 from receivers.codebooks.pmi import Pmi
 

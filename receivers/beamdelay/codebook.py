@@ -8,7 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from receivers.beamdelay.coder import BeamDelayCoder, Content
+from receivers.beamdelay.coder import BeamDelayCoder
+from receivers.beamdelay.content import Content
 from receivers.beamdelay.frame import Frame
 from receivers.beamdelay.grid import Grid
 from receivers.beamdelay.layers import LayeredCoder

@@ -2,63 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 
-from receivers.beamdelay.contexts import CAP, NUM_FEATURES, NUM_SYMBOLS, Contexts, energy_table, log
-from receivers.beamdelay.grid import OFFSETS, Grid
-from receivers.beamdelay.tables import LEVEL_UNIT, ORIGIN_CELLS, Tables
-from receivers.coding.range_coder import PRECISION, TOTAL, RangeDecoder, RangeEncoder
+from receivers.beamdelay.content import Content, in_order, last_nonzero, running, symbols_of
+from receivers.beamdelay.contexts import CAP, NUM_FEATURES, NUM_SYMBOLS, Contexts, energy_table
+from receivers.beamdelay.escapes import put_escape, take_escape
+from receivers.beamdelay.grid import Grid
+from receivers.beamdelay.state import State
+from receivers.beamdelay.tables import LEVEL_UNIT, ORIGIN_CELLS, PRECISION, WHOLE, Tables
+from receivers.coding.range_coder import TOTAL, RangeDecoder, RangeEncoder
 
-_LONGEST_ESCAPE = 20  # bits of its length
 _REPORTS = 512  # in lockstep
 _FEATURES = 2**20  # that are held at a time
-_LONG = 128  # items of a row
 _ROUNDING = 0.01  # bit, of ideal lengths
-
-
-@dataclass(frozen=True)
-class Content:
-    """What reports say.
-
-    Args:
-        group: rotation group ``[report]``.
-        step: index of the step ``[report]``.
-        row: of the origins, ``[report, layer]``.
-        real: whole parts of the coefficients by place, int ``[place, report, layer]``; that of the origin is positive.
-        imag: the same; that of the origin is 0.
-    """
-
-    group: np.ndarray
-    step: np.ndarray
-    row: np.ndarray
-    real: np.ndarray
-    imag: np.ndarray
-
-    def of(self, reports: slice | np.ndarray) -> Content:
-        """Some of the reports."""
-        places = (slice(None), reports)
-        return replace(
-            self, group=self.group[reports], step=self.step[reports], row=self.row[reports], real=self.real[places],
-            imag=self.imag[places],
-        )  # fmt: skip
-
-    def mixed(self, reports: np.ndarray, other: Content) -> Content:
-        """``other`` in some reports, bool ``[report]``, this elsewhere."""
-        group, step = (np.where(reports, y, x) for x, y in ((self.group, other.group), (self.step, other.step)))
-        row = np.where(reports[:, None], other.row, self.row)
-        real, imag = (
-            np.where(reports[:, None], y, x) for x, y in ((self.real, other.real), (self.imag, other.imag))
-        )  # fmt: skip
-        return replace(self, group=group, step=step, row=row, real=real, imag=imag)
-
-    def replaced(self, reports: np.ndarray, other: Content) -> Content:
-        """The same with other coefficients in some reports."""
-        real, imag = self.real.copy(), self.imag.copy()
-        real[:, reports], imag[:, reports] = other.real, other.imag
-        return replace(self, real=real, imag=imag)
 
 
 class BeamDelayCoder:
@@ -90,11 +49,8 @@ class BeamDelayCoder:
         self.always = rank if self.origins else 0  # coefficients that are sent whatever fits
         self.energies = np.array(energies, np.float32)
         self._heads = [num_groups, len(energies), *[grid.num_rows] * rank]
-        ends = np.cumsum(tables.frequency, axis=1)
-        self._start = (ends - tables.frequency).astype(np.uint64).ravel()
-        self._frequency = tables.frequency.astype(np.uint64).ravel()
+        self._starts, self._frequency = tables.starts.ravel(), tables.frequency.ravel()
         self._lengths = tables.lengths
-        self._ends = (ends + TOTAL * np.arange(len(ends))[:, None]).ravel()
         cells = np.concatenate([[0], np.cumsum(tables.origin)])
         self._origins = []  # ends of the sizes 0, 1, ... of the origin, for every step
         for energy in energies:
@@ -122,7 +78,7 @@ class BeamDelayCoder:
 
     def _features(self, content: Content) -> np.ndarray:
         """Features float32 ``[feature, place, report * layer]``."""
-        symbols = _symbols(content)
+        symbols = symbols_of(content)
         energy = np.repeat(self.energies[content.step], self.rank)
         return self.contexts.first(len(symbols)).features(symbols.reshape(len(symbols), -1), energy)
 
@@ -147,12 +103,12 @@ class BeamDelayCoder:
         for step in np.unique(content.step):
             rows = content.step == step
             size = content.real[0][rows]
-            found[rows] = PRECISION - np.log2(self._origins[step][size] - self._origins[step][size - 1])
+            found[rows] = np.log2(TOTAL) - np.log2(self._origins[step][size] - self._origins[step][size - 1])
         return found
 
     def ideal_bits(self, content: Content, bins: np.ndarray | None = None) -> np.ndarray:
         """Ideal length of the coefficients, float ``[place, report, layer]``, in their own contexts or these tables."""
-        symbols = _symbols(content)
+        symbols = symbols_of(content)
         lengths = self._lengths[self.bins(content) if bins is None else bins, symbols]
         if symbols.max(initial=0) >= CAP:
             for part in (np.abs(content.real), np.abs(content.imag)):
@@ -172,7 +128,7 @@ class BeamDelayCoder:
         ends = running(length) + self.head_bits()
         last = last_nonzero(content)
         found = ends[last, np.arange(len(last))] + 1 + _ROUNDING
-        place, report = np.nonzero(length[:-1] > 0.9)
+        place, report = np.nonzero(length[: self.grid.size * self.rank - 1] > 0.9)
         after = place > last[report]
         place, report = place[after], report[after]
         width = np.exp2(np.minimum(most_bits - ends[place, report], 60))
@@ -239,9 +195,10 @@ class BeamDelayCoder:
             if size > 1:
                 ends = np.arange(size + 1) * TOTAL // size
                 encoder.put(ends[value].astype(np.uint64), np.diff(ends)[value].astype(np.uint64))
-        symbols = _symbols(content)
+        symbols = symbols_of(content)
         index = bins * NUM_SYMBOLS + symbols
-        start, frequency = self._start[index], self._frequency[index]
+        start = (self._starts[index] % WHOLE).astype(np.uint64)
+        frequency = self._frequency[index].astype(np.uint64)
         for step in np.unique(content.step) if self.origins else ():
             rows, ends = content.step == step, self._origins[step]
             size = content.real[0][rows]
@@ -255,12 +212,15 @@ class BeamDelayCoder:
         for place in range(self.grid.size):
             for layer in range(self.rank):
                 at = (place, slice(None), layer)
-                encoder.put(start[at], frequency[at])
-                if (place or not self.origins) and signs[at].any():
+                if place == 0 and self.origins:
+                    encoder.put(start[at], frequency[at])
+                    continue
+                encoder.put(start[at], frequency[at], PRECISION)
+                if signs[at].any():
                     encoder.put(low[at], share[at], 2)
                     if beyond[at].any():
                         for part in (content.real, content.imag):
-                            _put_escape(encoder, np.abs(part[at]) - CAP)
+                            put_escape(encoder, np.abs(part[at]) - CAP)
         return *encoder.lower_ends(most_bits, fits), *encoder.finish()
 
     def cut(self, content: Content, most_bits: int) -> tuple[Content, np.ndarray, np.ndarray, np.ndarray]:
@@ -315,10 +275,12 @@ class BeamDelayCoder:
                     a = np.where(decoder.determined, a, 1)
                     symbol = np.minimum(a, CAP) * (CAP + 1)
                 else:
-                    table = self.contexts.bins(state.features(place), slice(place, place + 1))[0]
-                    target = decoder.target() + TOTAL * table
-                    index = np.searchsorted(self._ends, target, side="right")
-                    decoder.take(self._start[index], self._frequency[index])
+                    table = self.contexts.bins(state.features(place), slice(place, place + 1))[0].astype(np.int64)
+                    target, index = decoder.target(PRECISION), NUM_SYMBOLS * table
+                    some = np.flatnonzero(target >= self._frequency[index])  # of a 0, the first symbol
+                    index[some] = np.searchsorted(self._starts, target[some] + WHOLE * table[some], side="right") - 1
+                    start, frequency = self._starts[index] % WHOLE, self._frequency[index]
+                    decoder.take(start.astype(np.uint64), frequency.astype(np.uint64), PRECISION)
                     symbol = np.where(decoder.determined, index - NUM_SYMBOLS * table, 0)
                     bins[place, :, layer] = table
                     if not symbol.any():
@@ -331,7 +293,7 @@ class BeamDelayCoder:
                     beyond = [a == CAP, b == CAP]
                     for part, escaped in zip((a, b), beyond, strict=True):
                         if any(x.any() for x in beyond):
-                            part += _take_escape(decoder, escaped)
+                            part += take_escape(decoder, escaped)
                     a = np.where(negative >> (b > 0) & 1, -a, a) * decoder.determined
                     b = np.where(negative & 1, -b, b) * (b > 0) * decoder.determined
                     symbol = np.where(decoder.determined, symbol, 0)
@@ -383,97 +345,3 @@ class BeamDelayCoder:
         if self.origins:
             x[0] = content.real[0]
         return x * step
-
-
-class State:
-    """Features of one layer of all reports while they are decoded."""
-
-    def __init__(self, grid: Grid, energy: np.ndarray):
-        self._grid, self._energy = grid, energy
-        self._level = np.zeros((grid.size + 1, len(energy)), np.float32)
-        self._row = np.zeros((grid.num_rows + 1, len(energy)), np.float32)
-        self._tap = np.zeros((grid.num_taps, len(energy)), np.float32)
-        self._total = np.zeros(len(energy), np.float32)
-
-    def features(self, place: int) -> np.ndarray:
-        """Features float32 ``[feature, 1, report]`` of a place."""
-        grid = self._grid
-        row = grid.row[place]
-        found = np.empty((NUM_FEATURES, 1, len(self._energy)), np.float32)
-        found[: len(OFFSETS), 0] = self._level[grid.neighbours[place]]
-        sums = [self._row[row], self._row[grid.across[row]], self._tap[grid.tap[place]]]
-        found[-6:, 0] = log(np.stack([*sums, self._energy - self._total, self._energy, self._total]))
-        return found
-
-    def add(self, place: int, power: np.ndarray) -> None:
-        """Energies ``[report]`` that were decoded at a place."""
-        self._level[place] = log(power)
-        self._row[self._grid.row[place]] += power
-        self._tap[self._grid.tap[place]] += power
-        self._total += power
-
-
-def in_order(x: np.ndarray) -> np.ndarray:
-    """``x [place, report, layer]`` in the order of coding, ``[place * layer, report]``."""
-    return np.moveaxis(x, 1, 2).reshape(-1, x.shape[1])
-
-
-def running(x: np.ndarray) -> np.ndarray:
-    """Sums up to every row of ``x [row, item]``; ``np.cumsum`` strides over long rows, five times slower."""
-    if x.shape[1] < _LONG:
-        return np.cumsum(x, axis=0)
-    found = x.copy()
-    for i in range(1, len(x)):
-        np.add(found[i - 1], x[i], out=found[i])
-    return found
-
-
-def last_nonzero(content: Content) -> np.ndarray:
-    """Of every report the last coefficient in the order of coding that is not 0, ``[report]``."""
-    some = in_order((content.real != 0) | (content.imag != 0))
-    return len(some) - 1 - some[::-1].argmax(axis=0)
-
-
-def _symbols(content: Content) -> np.ndarray:
-    a, b = (np.minimum(np.abs(part), CAP) for part in (content.real, content.imag))
-    return a * (CAP + 1) + b
-
-
-def _put_escape(encoder: RangeEncoder, value: np.ndarray) -> None:
-    """Exp-Golomb code of order 0 of values >= 0; nothing for negative ones."""
-    active = value >= 0
-    value = np.maximum(value, 0) + 1
-    width = np.floor(np.log2(value)).astype(np.int64)  # exact up to 2**48
-    for digit in range(_LONGEST_ESCAPE):
-        now = active & (digit <= width)
-        if not now.any():
-            break
-        _put_bits(encoder, digit < width, now)
-    for digit in range(int(width.max())):
-        _put_bits(encoder, value >> np.maximum(width - 1 - digit, 0) & 1, active & (digit < width))
-
-
-def _put_bits(encoder: RangeEncoder, bit: np.ndarray, active: np.ndarray) -> None:
-    share = np.where(active, 1, 2).astype(np.uint64)
-    encoder.put(np.where(active, bit, 0).astype(np.uint64), share, 1)
-
-
-def _take_escape(decoder: RangeDecoder, active: np.ndarray) -> np.ndarray:
-    width = np.zeros(len(active), np.int64)
-    longer = active.copy()
-    for _ in range(_LONGEST_ESCAPE):
-        if not longer.any():
-            break
-        longer = longer & (_take_bits(decoder, longer) == 1) & decoder.determined
-        width += longer
-    value = np.ones(len(active), np.int64)
-    for digit in range(int(width.max())):
-        now = digit < width
-        value = np.where(now, 2 * value + _take_bits(decoder, now), value)
-    return np.where(active, value - 1, 0)
-
-
-def _take_bits(decoder: RangeDecoder, active: np.ndarray) -> np.ndarray:
-    bit = np.where(active, decoder.target(1), 0)
-    decoder.take(bit.astype(np.uint64), np.where(active, 1, 2).astype(np.uint64), 1)
-    return bit

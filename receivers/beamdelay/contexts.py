@@ -1,4 +1,4 @@
-"""Contexts of beam-delay coefficients: an integer network maps what is already coded to one of 64 tables."""
+"""Contexts of beam-delay coefficients: an integer network maps what is already coded to one of 1,024 tables."""
 
 from __future__ import annotations
 
@@ -12,9 +12,15 @@ from simulator.maths.product import product
 
 CAP = 15  # largest part of a symbol; it announces an escape
 NUM_SYMBOLS = (CAP + 1) ** 2
-NUM_BINS = 64
+NUM_ZERO, NUM_SIZES = 64, 16  # probabilities of a zero, and tables of the others
+NUM_BINS = NUM_ZERO * NUM_SIZES
+UNITS = np.array([2**13, 2**15])  # by which the two scores rise from one number to the next
+FIRST = np.array([40, 5])  # numbers at a score of 0
+MOST_HIDDEN = 2**13 - 1
 NUM_FEATURES = len(OFFSETS) + 6
 _LOG_LIMIT = 4096
+_NUMBERS = (1 / UNITS).astype(np.float32)[:, None, None]  # powers of two: exact
+_LAST = np.float32([NUM_ZERO - 1, NUM_SIZES - 1])[:, None, None]
 
 
 @lru_cache
@@ -44,17 +50,18 @@ class Contexts:
 
     Args:
         grid: cells.
-        network: integers ``w1 [feature, hidden]``, ``b1 [class, hidden]``, ``w2 [hidden]``, ``w3 [feature]``,
-            ``b2 [class]``.
+        network: integers ``w1 [feature, hidden]``, ``b1 [class, hidden]``, ``w2 [hidden, score]``,
+            ``w3 [feature, score]``, ``b2 [class, score]``; two scores: of a coefficient that is not 0, and of its size.
     """
 
     def __init__(self, grid: Grid, network: dict[str, np.ndarray]):
         self.grid, self._network = grid, network
         self._parts: dict[int, Contexts] = {}
-        self._in = np.concatenate([network["w1"], network["w3"][:, None]], axis=1).T.astype(np.float32).copy()
-        self._out = network["w2"].astype(np.float32)
+        self._in = np.concatenate([network["w1"], network["w3"]], axis=1).T.astype(np.float32).copy()
+        self._out = network["w2"].T.astype(np.float32).copy()
         self.b1 = np.ascontiguousarray(network["b1"].astype(np.float32)[grid.kind].T)  # [hidden, place]
-        self.b2 = network["b2"].astype(np.float32)[grid.kind]
+        b2 = (network["b2"] + FIRST * UNITS).astype(np.float32)
+        self.b2 = np.ascontiguousarray(b2[grid.kind].T)  # [score, place]
         self._rows = _Groups(grid.row, grid.num_rows)
         self._taps = _Groups(grid.tap, grid.num_taps)
         self._across = _Before(grid.row, grid.across[grid.row], grid.num_rows)
@@ -86,17 +93,17 @@ class Contexts:
         return found
 
     def bins(self, features: np.ndarray, place: Any = slice(None)) -> np.ndarray:
-        """Number of the table, 0..63, int32 ``[place, item]``."""
+        """Number of the table, 16 times that of the zero and that of the size, int32 ``[place, item]``."""
         shape = features.shape[1:]
         found = product(self._in, features.reshape(len(features), -1)).reshape(-1, *shape)
-        hidden, score = found[:-1], found[-1]
+        hidden, scores = found[:-2], found[-2:]
         hidden += self.b1[:, place, None]
-        hidden *= np.float32(1 / 32)
-        np.floor(hidden, out=hidden)
-        np.clip(hidden, 0, 255, out=hidden)
-        score += product(self._out, hidden.reshape(len(hidden), -1)).reshape(shape)
-        score += self.b2[place, None] + np.float32(7168)
-        return np.clip(score * np.float32(1 / 256), 0, NUM_BINS - 1).astype(np.int32)
+        np.clip(hidden, 0, MOST_HIDDEN, out=hidden)
+        scores += product(self._out, hidden.reshape(len(hidden), -1)).reshape(scores.shape)
+        scores += self.b2[:, place, None]
+        scores *= _NUMBERS
+        zero, size = np.clip(scores, 0, _LAST).astype(np.int32)
+        return NUM_SIZES * zero + size
 
 
 class _Groups:

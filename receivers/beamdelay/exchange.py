@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from receivers.beamdelay.coder import BeamDelayCoder, Content, in_order, last_nonzero, running
+from receivers.beamdelay.coder import BeamDelayCoder
+from receivers.beamdelay.content import Content, in_order, last_nonzero, running
 from receivers.beamdelay.quantizer import Candidates, Costs, Quantizer, Target
 
 _ROUNDS = 8

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from receivers.beamdelay.coder import BeamDelayCoder, Content, State
-from receivers.beamdelay.contexts import CAP, energy_table, log
+from receivers.beamdelay.coder import BeamDelayCoder
+from receivers.beamdelay.content import Content, symbols_of
+from receivers.beamdelay.contexts import energy_table, log
 from receivers.beamdelay.grid import NEAR, Grid
 from receivers.beamdelay.known_layers import KnownLayers
+from receivers.beamdelay.state import State
 from receivers.beamdelay.tables import NUM_OTHERS, LayeredTables
 
 _UNIT = 16  # of the numbers of the layer and of the layers
@@ -63,7 +65,7 @@ class LayeredCoder(BeamDelayCoder):
 
     def _others(self, content: Content) -> np.ndarray:
         """Features of the other layers, uint8 ``[feature, place, report, layer]``."""
-        return self._known.features(content.row, energy_table()[_symbols(content)])
+        return self._known.features(content.row, energy_table()[symbols_of(content)])
 
     def _states(self, heads: list[np.ndarray], **given: Any) -> list[State]:
         others = Others(self._beams, np.stack(heads[2:], axis=1))
@@ -160,8 +162,3 @@ class _LayeredState(State):
     def add(self, place: int, power: np.ndarray) -> None:
         super().add(place, power)
         self._others.add(place, self._layer, power)
-
-
-def _symbols(content: Content) -> np.ndarray:
-    a, b = (np.minimum(np.abs(part), CAP) for part in (content.real, content.imag))
-    return a * (CAP + 1) + b

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from receivers.beamdelay.codebook import BeamDelayCodebook, content_of, pmi_of
-from receivers.beamdelay.coder import Content
+from receivers.beamdelay.content import Content
 from receivers.beamdelay.search import fine_energies_for
 from receivers.beamdelay.window import Window
 from receivers.codebooks.pmi import Pmi

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from receivers.beamdelay.coder import BeamDelayCoder, Content, State
+from receivers.beamdelay.coder import BeamDelayCoder
+from receivers.beamdelay.content import Content
 from receivers.beamdelay.contexts import CAP, NUM_FEATURES, log
 from receivers.beamdelay.grid import Grid
 from receivers.beamdelay.reference import UNIT
+from receivers.beamdelay.state import State
 from receivers.beamdelay.tables import LEVEL_UNIT, Tables
 
 GAINS = (0, 2, 3, 4)  # quarters

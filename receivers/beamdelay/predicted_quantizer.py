@@ -8,7 +8,7 @@ from typing import Self
 
 import numpy as np
 
-from receivers.beamdelay.coder import Content
+from receivers.beamdelay.content import Content
 from receivers.beamdelay.predicted import GAINS, PredictedContent, predicted
 from receivers.beamdelay.quantizer import SLOPE, Quantizer, Target
 from receivers.beamdelay.reference import UNIT, Reference

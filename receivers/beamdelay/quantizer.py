@@ -8,7 +8,8 @@ from typing import Self
 
 import numpy as np
 
-from receivers.beamdelay.coder import BeamDelayCoder, Content, in_order, last_nonzero, running
+from receivers.beamdelay.coder import BeamDelayCoder
+from receivers.beamdelay.content import Content, in_order, last_nonzero, running
 from receivers.beamdelay.contexts import CAP
 from receivers.beamdelay.denoise import Denoiser
 from receivers.beamdelay.frame import Frame
@@ -126,8 +127,7 @@ class Quantizer:
                     length = np.sum(self.coder.ideal_bits(decided, tables), axis=(0, 2))
                 else:
                     length = self.length(decided, tables)
-                error = self.error(part, decided, tables) - np.sum(np.square(np.abs(part.cells)), axis=(0, 2))
-                cost[rows] = error + slope * np.square(self.steps[step[rows]]) * length
+                cost[rows] = self.error(part, decided, tables) + slope * np.square(self.steps[step[rows]]) * length
                 content.real[:places, rows], content.imag[:places, rows] = decided.real, decided.imag
                 bins[:places, rows] = np.where(part.reached, tables, bins[:places, rows])
             found = target, content, bins
@@ -190,9 +190,9 @@ class Quantizer:
         return self._content(target, step, *np.zeros((2, *target.cells.shape), np.int32))
 
     def error(self, target: Target, content: Content, bins: np.ndarray) -> np.ndarray:
-        """Squared error of every report, the energy of a layer being 1."""
-        x = target.cells - self.coder.values_by_place(content, bins, self.steps)
-        return np.sum(np.square(x.real) + np.square(x.imag), axis=(0, 2))
+        """Squared error of every report less the energy of its target, which places beyond the content may hold."""
+        y, x = self.coder.values_by_place(content, bins, self.steps), target.cells
+        return np.sum(y.real * (y.real - 2 * x.real) + y.imag * (y.imag - 2 * x.imag), axis=(0, 2))
 
     def length(self, content: Content, bins: np.ndarray) -> np.ndarray:
         """Ideal length up to the last coefficient that is not 0, ``[report]``, with the tables ``bins`` [bit]."""

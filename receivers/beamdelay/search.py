@@ -7,7 +7,7 @@ from math import isqrt
 
 import numpy as np
 
-from receivers.beamdelay.coder import Content, in_order, running
+from receivers.beamdelay.content import Content, in_order, running
 from receivers.beamdelay.exchange import exchanged
 from receivers.beamdelay.quantizer import Quantizer, Target
 

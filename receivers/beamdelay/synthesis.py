@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from receivers.beamdelay.coder import Content
+from receivers.beamdelay.content import Content
 from receivers.beamdelay.exchange import largest, with_pairs
 from receivers.beamdelay.quantizer import Quantizer, Target
 

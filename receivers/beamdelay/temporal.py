@@ -8,7 +8,8 @@ from typing import Any, cast
 import numpy as np
 
 from receivers.beamdelay.codebook import BeamDelayCodebook
-from receivers.beamdelay.coder import BeamDelayCoder, Content
+from receivers.beamdelay.coder import BeamDelayCoder
+from receivers.beamdelay.content import Content
 from receivers.beamdelay.predicted import PredictedCoder, PredictedContent, PredictedTables, decoded, predicted
 from receivers.beamdelay.predicted_quantizer import PredictedQuantizer
 from receivers.beamdelay.quantizer import SLOPE

@@ -176,7 +176,7 @@ class RangeEncoder:
         self._report = np.arange(num_reports)
 
     def put(self, start: NDArray[np.uint64], frequency: NDArray[np.uint64], precision: int = PRECISION) -> None:
-        """Code the symbols that lie in ``[start, start + frequency)`` of ``2**precision``, at most 2**16.
+        """Code the symbols that lie in ``[start, start + frequency)`` of ``2**precision``, at most 2**24.
 
         ``frequency = 2**precision`` leaves a report as it is.
 

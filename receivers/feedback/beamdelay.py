@@ -165,7 +165,7 @@ class BeamDelayFeedback(PmiFeedback):
         once = 0.0
         for rank, book in self.codebooks.items():
             features, hidden = book.coder.tables.w1.shape
-            once += rank * book.coder.grid.size * (64.0 * features * hidden + 128.0 * (features + hidden))
+            once += rank * book.coder.grid.size * (64.0 * features * hidden + 256.0 * (features + hidden))
         refined = 0.0 if self._refinement is None or not tried else 1024.0 * sum(map(self._refinement.macs, self.ranks))
         return np.full(csi.h_hat.shape[:2], ((13 if self._filled else 5) + tried) * once + tried * refined)
 

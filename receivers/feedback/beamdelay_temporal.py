@@ -175,7 +175,7 @@ class TemporalBeamDelayFeedback(BeamDelayFeedback):
     def ue_bops(self, csi: CsiEstimate) -> np.ndarray:
         """Those of both ways to code a report, with and without a reference, whether there is one or not."""
         (features, hidden), (more, units) = self._tables.w1.shape, self._referred.w1.shape
-        ratio = (64 * more * units + 128 * (more + units)) / (64 * features * hidden + 128 * (features + hidden))
+        ratio = (64 * more * units + 256 * (more + units)) / (64 * features * hidden + 256 * (features + hidden))
         return super().ue_bops(csi) * (1 + ratio)
 
     @property

@@ -4,26 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import numpy as np
 
 from receivers.beamdelay.coder import BeamDelayCoder
-from receivers.beamdelay.contexts import CAP, NUM_BINS, NUM_FEATURES, NUM_SYMBOLS, Contexts, energy_table
+from receivers.beamdelay.contexts import (
+    CAP,
+    FIRST,
+    MOST_HIDDEN,
+    NUM_BINS,
+    NUM_FEATURES,
+    NUM_SIZES,
+    NUM_SYMBOLS,
+    NUM_ZERO,
+    UNITS,
+    Contexts,
+    energy_table,
+)
 from receivers.beamdelay.frame import Frame
 from receivers.beamdelay.grid import BEAM_1, BEAM_2, NUM_CLASSES, TAP, Grid
 from receivers.beamdelay.quantizer import SLOPE, Quantizer
-from receivers.beamdelay.tables import LEVEL_UNIT, ORIGIN_CELLS, Tables, shares
+from receivers.beamdelay.tables import LEVEL_UNIT, ORIGIN_CELLS, WHOLE, Tables, shares
 from receivers.coding.range_coder import TOTAL
 from simulator.core.types import Panel
 from simulator.data.store import ChannelStore
 from simulator.maths.transforms import subband_eigenvectors
 
 ENERGIES = np.array([1, 2, 4, 8, 16, 32, 64, 128])  # least energies of the ordered classes of the network
-_FEATURE, _HIDDEN, _WEIGHT = 16, 32, 64  # whole numbers that stand for 1
-_SCORE = _FEATURE * _WEIGHT
-_MOST_HIDDEN = 255 / _HIDDEN
+_FEATURE, _HIDDEN = 16, 1024  # whole numbers that stand for 1
+_SCORES = UNITS / [0.25, 0.75]  # the same, of the two scores: a table for every quarter, and for every 0.75
+_MOST_WEIGHT = 127 * _FEATURE / _HIDDEN
 _BATCH = 4096
+T = TypeVar("T", bound=Tables)
 _STEPS = (0.03, 0.36)  # of the training, for a layer of energy 1
 
 
@@ -61,10 +74,10 @@ def quantized(
 
     With a dead zone; with tables by the rate-distortion optimised quantiser that uses them.
     """
-    sizes = np.geomspace(*steps, 16)
+    sizes = np.linspace(*steps, 16)
     index = rng.integers(0, len(sizes), len(v))
-    idle = tables or _idle()
-    coder = BeamDelayCoder(Grid(frame.shape, idle.importance), idle, frame.num_groups, 1, _energies(sizes))
+    used = tables or idle(Tables)
+    coder = BeamDelayCoder(Grid(frame.shape, used.importance), used, frame.num_groups, 1, _energies(sizes))
     quantizer = Quantizer(frame, coder, list(sizes), slope=0 if tables is None else SLOPE)
     parts = []
     for start in range(0, len(v), 512):
@@ -82,23 +95,24 @@ def _energies(sizes: np.ndarray) -> list[int]:
     return [round(1 / size**2) for size in sizes]
 
 
-def _idle() -> Tables:
+def idle(kind: type[T]) -> T:
     """Tables that say nothing."""
-    one = np.ones((NUM_BINS, NUM_SYMBOLS))
-    return Tables(
-        importance=np.zeros(NUM_CLASSES, int), **_idle_network(), frequency=shares(one, TOTAL),
-        origin=shares(one[0, :ORIGIN_CELLS], TOTAL, 64)[0],
-        levels=np.tile(np.arange(CAP + 1) * LEVEL_UNIT, (NUM_BINS, 1)),
+    one = np.ones((NUM_SIZES, NUM_SYMBOLS - 1))
+    return kind(
+        importance=np.zeros(NUM_CLASSES, int), **idle_network(kind.num_features), zero=np.full(NUM_ZERO, WHOLE // 2),
+        nonzero=shares(one, WHOLE), origin=shares(one[0, :ORIGIN_CELLS], TOTAL, 64)[0],
+        means=np.tile(np.arange(CAP + 1) * LEVEL_UNIT, (NUM_SIZES, 1)),
     )  # fmt: skip
 
 
-def _idle_network() -> dict[str, np.ndarray]:
-    shapes = {"w1": (NUM_FEATURES, 1), "b1": (NUM_CLASSES, 1), "w2": 1, "w3": NUM_FEATURES, "b2": NUM_CLASSES}
+def idle_network(features: int) -> dict[str, np.ndarray]:
+    """Context network that says nothing."""
+    shapes = {"w1": (features, 1), "b1": (NUM_CLASSES, 1), "w2": (1, 2), "w3": (features, 2), "b2": (NUM_CLASSES, 2)}
     return {key: np.zeros(shape, np.int64) for key, shape in shapes.items()}
 
 
 def train_tables(
-    stores: Sequence[tuple[ChannelStore, int]], *, subband_size: int = 4, hidden: int = 16, epochs: float = 3,
+    stores: Sequence[tuple[ChannelStore, int]], *, subband_size: int = 4, hidden: int = 32, epochs: float = 3,
     seed: int = 1, log: Callable[[str], Any] = print,
 ) -> Tables:  # fmt: skip
     """Tables of channels over the subcarriers.
@@ -164,14 +178,15 @@ def layered_views(h: np.ndarray, panel: Panel, subband_size: int) -> list[tuple[
 
 
 def learn(
-    cells: Sequence[Cells], *, hidden: int = 12, epochs: float = 4, rate: float = 0.01, seed: int = 1,
+    cells: Sequence[Cells], *, hidden: int = 32, epochs: float = 4, rate: float = 0.01, seed: int = 1,
     visible: Sequence[int] | None = None,
     log: Callable[[str], Any] = print,
 ) -> Tables:  # fmt: skip
     r"""Tables from quantised directions, of one or several panels and bands.
 
-    Network: ordinal regression of the energy of a coefficient, :math:`P(n \ge T_k) = \sigma(s - \theta_k)`, by Adam;
-    its weights are rounded, and the probabilities are then counted with the rounded network.
+    Network: logistic regression of what is not 0, :math:`P(n > 0) = \sigma(s_1)`, and ordinal regression of its
+    energy, :math:`P(n \ge T_k | n > 0) = \sigma(s_2 - \theta_k)`, by Adam; its weights are rounded, and the
+    probabilities are then counted with the rounded network.
 
     Args:
         cells: what is counted.
@@ -213,15 +228,24 @@ def learn(
 
 
 def counted(counts: np.ndarray, sums: np.ndarray, numbers: np.ndarray) -> dict[str, np.ndarray]:
-    """Frequencies and levels of counts ``[bin, symbol]`` and of sums and numbers of parts ``[bin, part]``."""
-    counts = counts.reshape(NUM_BINS, CAP + 1, CAP + 1)
-    counts = counts + np.swapaxes(counts, 1, 2)
-    pooled = counts.sum(axis=0) / counts.sum()
-    near = counts + 0.02 * (np.roll(counts, 1, 0) + np.roll(counts, -1, 0)) + 4 * pooled
+    """Probabilities and means of counts ``[bin, symbol]`` and of sums and numbers of parts ``[bin, part]``."""
+    counts = counts.reshape(NUM_ZERO, NUM_SIZES, NUM_SYMBOLS)
+    zero, all_ = counts[..., 0].sum(axis=1), counts.sum(axis=(1, 2))
+    expected = 1 / (1 + np.exp((np.arange(NUM_ZERO) + 0.5 - FIRST[0]) / 4))
+    zero = np.round((zero + 20 * expected) / (all_ + 20) * WHOLE).astype(np.int64)
+    some = counts.sum(axis=0)
+    some[:, 0] = 0
+    some = some.reshape(NUM_SIZES, CAP + 1, CAP + 1)
+    some = some + np.swapaxes(some, 1, 2)
+    near = some + 0.02 * (np.roll(some, 1, 0) + np.roll(some, -1, 0)) + 4 * some.sum(axis=0) / some.sum() + 1e-3
     part = np.arange(CAP + 1)
-    levels = (sums + 50 * (part - 0.02 * (part > 0))) / (numbers + 50)
-    levels = np.round(levels * (part > 0) * LEVEL_UNIT).astype(np.int64)
-    return {"frequency": shares((near + 1e-3).reshape(NUM_BINS, -1), TOTAL), "levels": levels}
+    sums, numbers = (x.reshape(NUM_ZERO, NUM_SIZES, CAP + 1).sum(axis=0) for x in (sums, numbers))
+    means = (sums + 50 * (part - 0.02 * (part > 0))) / (numbers + 50)
+    return {
+        "zero": np.clip(zero, 1, WHOLE - NUM_SYMBOLS),
+        "nonzero": shares(near.reshape(NUM_SIZES, -1)[:, 1:], WHOLE),
+        "means": np.round(means * (part > 0) * LEVEL_UNIT).astype(np.int64),
+    }
 
 
 def _importance(cells: Sequence[Cells]) -> np.ndarray:
@@ -255,7 +279,7 @@ def _rows(c: Cells, grid: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features uint8 ``[row, feature]``, class and ordered energy of every coefficient but the origins."""
     symbols = c.symbols(grid)
     level = np.searchsorted(ENERGIES, energy_table()[symbols[1:]], side="right")
-    contexts = Contexts(grid, _idle_network())
+    contexts = Contexts(grid, idle_network(NUM_FEATURES))
     x = np.empty((grid.size - 1, len(c.step), NUM_FEATURES), np.uint8)
     for start in range(0, len(c.step), 256):
         part = contexts.features(symbols[:, start : start + 256], c.energy[start : start + 256])
@@ -272,8 +296,9 @@ def fit(
     share = (np.bincount(kind, level > 0, NUM_CLASSES) + 0.05) / (np.bincount(kind, minlength=NUM_CLASSES) + 1)
     weights = {
         "w1": rng.normal(0, 0.08, (x.shape[1], hidden)), "b1": np.full((NUM_CLASSES, hidden), 0.5),
-        "w2": rng.normal(0, 0.1, hidden), "w3": np.zeros(x.shape[1]), "b2": np.log(share / (1 - share)),
-        "theta": np.ones(len(ENERGIES) - 1),
+        "w2": rng.normal(0, 0.1, (hidden, 2)), "w3": np.zeros((x.shape[1], 2)),
+        "b2": np.stack([np.log(share / (1 - share)), np.zeros(NUM_CLASSES)], axis=1),
+        "theta": np.ones(len(ENERGIES) - 2),
     }  # fmt: skip
     weights = {key: value.astype(np.float32) for key, value in weights.items()}
     first, second = ({key: np.zeros_like(value) for key, value in weights.items()} for _ in range(2))
@@ -291,7 +316,7 @@ def fit(
             second[key] += 0.01 * (gradient[key] ** 2 - second[key])
             mean, power = first[key] / (1 - 0.9 ** (number + 1)), second[key] / (1 - 0.99 ** (number + 1))
             value -= (pace * mean / (np.sqrt(power) + 1e-6)).astype(np.float32)
-        np.clip(weights["w1"], -127 / _WEIGHT, 127 / _WEIGHT, out=weights["w1"])
+        np.clip(weights["w1"], -_MOST_WEIGHT, _MOST_WEIGHT, out=weights["w1"])
         np.clip(weights["w2"], -8, 8, out=weights["w2"])
         if (number + 1) % 500 == 0:
             log(f"{number + 1}/{total}: {loss / 500:.5f} bit per coefficient")
@@ -301,7 +326,9 @@ def fit(
     for key in ("b1", "b2"):
         value = weights[key].reshape(*shape, *weights[key].shape[1:])
         weights[key] = _filled(value, occurs.reshape(shape)).reshape(weights[key].shape)
-    scale = {"w1": _WEIGHT, "b1": _SCORE, "w2": _SCORE / _HIDDEN, "w3": _WEIGHT, "b2": _SCORE}
+    scale = {
+        "w1": _HIDDEN / _FEATURE, "b1": _HIDDEN, "w2": _SCORES / _HIDDEN, "w3": _SCORES / _FEATURE, "b2": _SCORES,
+    }  # fmt: skip
     return {key: np.round(weights[key] * factor).astype(np.int64) for key, factor in scale.items()}
 
 
@@ -310,20 +337,27 @@ def _gradient(
 ) -> tuple[float, dict[str, np.ndarray]]:
     """Mean code length [bit] and its gradient (in nats)."""
     z = x @ w["w1"] + w["b1"][kind]
-    h = np.clip(z, 0, _MOST_HIDDEN)
+    h = np.clip(z, 0, MOST_HIDDEN / _HIDDEN)
     score = h @ w["w2"] + x @ w["w3"] + w["b2"][kind]
+    one = 1 / (1 + np.exp(-np.clip(score[:, 0], -30, 30)))
+    ds = np.stack([one - (level > 0), np.zeros(len(x))], axis=1).astype(np.float32)
+    some = np.flatnonzero(level)
     theta = np.concatenate([[-1e3, 0], np.cumsum(np.maximum(w["theta"], 0.05)), [1e3]]).astype(np.float32)
-    above, beyond = (1 / (1 + np.exp(-np.clip(score - theta[level + k], -30, 30))) for k in (0, 1))
+    size = level[some] - 1
+    above, beyond = (1 / (1 + np.exp(-np.clip(score[some, 1] - theta[size + k], -30, 30))) for k in (0, 1))
     p = np.maximum(above - beyond, 1e-7)
-    ds = -(1 - above - beyond) / len(x)
-    dh = ds[:, None] * w["w2"] * ((z > 0) & (z < _MOST_HIDDEN))
+    ds[some, 1] = above + beyond - 1
+    ds /= len(x)
+    dh = ds @ w["w2"].T * ((z > 0) & (z < (MOST_HIDDEN / _HIDDEN)))
     hidden = dh.shape[1]
     index = kind[:, None] * hidden + np.arange(hidden)
-    dtheta = np.bincount(level, above * (1 - above) / p, len(theta)) / len(x)
-    dtheta -= np.bincount(level + 1, beyond * (1 - beyond) / p, len(theta)) / len(x)
+    dtheta = np.bincount(size, above * (1 - above) / p, len(theta)) / len(x)
+    dtheta -= np.bincount(size + 1, beyond * (1 - beyond) / p, len(theta)) / len(x)
     gradient = {
         "w1": x.T @ dh, "b1": np.bincount(index.ravel(), dh.ravel(), NUM_CLASSES * hidden).reshape(-1, hidden),
-        "w2": h.T @ ds, "w3": x.T @ ds, "b2": np.bincount(kind, ds, NUM_CLASSES),
+        "w2": h.T @ ds, "w3": x.T @ ds,
+        "b2": np.stack([np.bincount(kind, part, NUM_CLASSES) for part in ds.T], axis=1),
         "theta": np.cumsum(dtheta[2 : len(theta) - 1][::-1])[::-1],
     }  # fmt: skip
-    return float(-np.log2(p).mean()), gradient
+    spent = -np.log2(np.where(level > 0, one, 1 - one) + 1e-9).sum() - np.log2(p).sum()
+    return float(spent / len(x)), gradient

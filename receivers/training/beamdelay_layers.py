@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from receivers.beamdelay.coder import BeamDelayCoder, Content
+from receivers.beamdelay.coder import BeamDelayCoder
+from receivers.beamdelay.content import Content, symbols_of
 from receivers.beamdelay.contexts import CAP, NUM_BINS, NUM_SYMBOLS, energy_table
 from receivers.beamdelay.frame import Frame
 from receivers.beamdelay.grid import Grid
@@ -15,18 +16,18 @@ from receivers.beamdelay.layers import LayeredCoder
 from receivers.beamdelay.quantizer import Quantizer
 from receivers.beamdelay.tables import ORIGIN_CELLS, LayeredTables, Tables, shares
 from receivers.coding.range_coder import TOTAL
-from receivers.training.beamdelay import ENERGIES, channels, counted, fit, layered_views
+from receivers.training.beamdelay import ENERGIES, channels, counted, fit, idle_network, layered_views
 from simulator.data.store import ChannelStore
 
 RANKS = (2, 3, 4)
-_SIZES = np.geomspace(0.03, 0.36, 16)  # steps, for a layer of energy 1
+_SIZES = np.linspace(0.03, 0.36, 16)  # steps, for a layer of energy 1
 _ENERGIES = [round(1 / size**2) for size in _SIZES]
 _CHUNK = 256
 Part = tuple[Frame, Content, np.ndarray]  # frame, what reports say, cells in steps complex64 [place, report, layer]
 
 
 def train_layers(
-    stores: Sequence[tuple[ChannelStore, int]], base: Tables, *, subband_size: int = 4, hidden: int = 16,
+    stores: Sequence[tuple[ChannelStore, int]], base: Tables, *, subband_size: int = 4, hidden: int = 32,
     epochs: float = 3, seed: int = 1, visible: Sequence[int] | None = None, log: Callable[[str], Any] = print,
 ) -> LayeredTables | None:  # fmt: skip
     """Tables of reports of 2 to 4 layers, one rank drawn for every sample; None where no user has two antennas.
@@ -92,7 +93,7 @@ def learn_layers(
     for frame, content, _ in parts:
         made = coder(frame, idle(base), content.row.shape[1])
         features = made._features(content)[:, 1:]
-        level = np.searchsorted(ENERGIES, energy_table()[_symbols(content)[1:]], side="right")
+        level = np.searchsorted(ENERGIES, energy_table()[symbols_of(content)[1:]], side="right")
         kind = np.broadcast_to(made.grid.kind[1:, None, None], level.shape)
         features = np.moveaxis(features, 0, 2).reshape(-1, LayeredTables.num_features).astype(np.uint8)
         rows.append((features, kind.ravel(), level.ravel()))
@@ -111,7 +112,7 @@ def learn_layers(
         most = np.floor(np.sqrt(np.array(_ENERGIES)[content.step]))[:, None] + 1
         share = (content.real[0] - 0.5) / most * ORIGIN_CELLS
         origin += np.bincount(np.clip(share, 0, ORIGIN_CELLS - 1).astype(int).ravel(), minlength=ORIGIN_CELLS)
-        counts += np.bincount((bins * NUM_SYMBOLS + _symbols(content)[1:]).ravel(), minlength=counts.size).reshape(
+        counts += np.bincount((bins * NUM_SYMBOLS + symbols_of(content)[1:]).ravel(), minlength=counts.size).reshape(
             counts.shape
         )
         for part, size in ((content.real[1:], cells[1:].real), (content.imag[1:], cells[1:].imag)):
@@ -126,17 +127,5 @@ def learn_layers(
 
 def idle(base: Tables, network: dict[str, np.ndarray] | None = None) -> LayeredTables:
     """The tables of one layer with a network that sees the other layers, or says nothing."""
-    if network is None:
-        network = {key: np.zeros_like(value) for key, value in base.network.items()}
-        hidden = base.w1.shape[1]
-        network |= {
-            "w1": np.zeros((LayeredTables.num_features, hidden), np.int64),
-            "w3": np.zeros(LayeredTables.num_features, np.int64),
-        }
-    kept = {key: getattr(base, key) for key in ("importance", "frequency", "origin", "levels")}
-    return LayeredTables(**kept, **network)
-
-
-def _symbols(content: Content) -> np.ndarray:
-    a, b = (np.minimum(np.abs(x), CAP) for x in (content.real, content.imag))
-    return (a * (CAP + 1) + b).astype(np.int64)
+    kept = {key: getattr(base, key) for key in ("importance", "zero", "nonzero", "origin", "means")}
+    return LayeredTables(**kept, **(network or idle_network(LayeredTables.num_features)))

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from receivers.beamdelay.coder import Content
+from receivers.beamdelay.content import symbols_of
 from receivers.beamdelay.contexts import CAP, NUM_BINS, NUM_SYMBOLS, energy_table
-from receivers.beamdelay.grid import NUM_CLASSES
 from receivers.beamdelay.predicted import NUM_PREDICTED, PredictedTables
 from receivers.beamdelay.quantizer import SLOPE
-from receivers.beamdelay.tables import LEVEL_UNIT, ORIGIN_CELLS, Tables, shares
+from receivers.beamdelay.tables import Tables
 from receivers.beamdelay.temporal import TemporalCodebook
-from receivers.coding.range_coder import TOTAL
-from receivers.training.beamdelay import ENERGIES, counted, fit
+from receivers.training.beamdelay import ENERGIES, counted, fit, idle
 from simulator.data.store import ChannelStore
 from simulator.maths.transforms import subband_eigenvectors
 
@@ -36,20 +35,9 @@ def tracks(store: ChannelStore, split: str, samples: int, unit: int) -> np.ndarr
     return np.concatenate(parts)[:samples]
 
 
-def idle() -> PredictedTables:
-    """Tables that say nothing."""
-    shapes = {"w1": (NUM_PREDICTED, 1), "b1": (NUM_CLASSES, 1), "w2": 1, "w3": NUM_PREDICTED, "b2": NUM_CLASSES}
-    one = np.ones((NUM_BINS, NUM_SYMBOLS))
-    return PredictedTables(
-        importance=np.zeros(NUM_CLASSES, int), **{key: np.zeros(shape, np.int64) for key, shape in shapes.items()},
-        frequency=shares(one, TOTAL), origin=shares(one[0, :ORIGIN_CELLS], TOTAL, 64)[0],
-        levels=np.tile(np.arange(CAP + 1) * LEVEL_UNIT, (NUM_BINS, 1)),
-    )  # fmt: skip
-
-
 def train_referred(
     store: ChannelStore, samples: int, base: Tables, *, subband_size: int = 4, lags: tuple[int, ...] = (1, 2, 4),
-    hidden: int = 16, epochs: float = 3, seed: int = 1, log: Callable[[str], Any] = print,
+    hidden: int = 32, epochs: float = 3, seed: int = 1, log: Callable[[str], Any] = print,
 ) -> PredictedTables:  # fmt: skip
     """Tables of reports after a report that stands alone, then of those in chains of three with the first tables.
 
@@ -65,7 +53,7 @@ def train_referred(
         log: takes lines of progress.
     """
     v = tracks(store, "train", samples, subband_size)
-    tables = idle()
+    tables = idle(PredictedTables)
     for stage in range(2):
         rng = np.random.default_rng([seed, stage])
         used = v[: len(v) // 2] if stage == 0 else v
@@ -103,7 +91,7 @@ def _learn(
     rows = []
     for book, content, _ in chains:
         features = book.coder._features(content)
-        level = np.searchsorted(ENERGIES, energy_table()[_symbols(content)], side="right")
+        level = np.searchsorted(ENERGIES, energy_table()[symbols_of(content)[..., 0]], side="right")
         kind = np.broadcast_to(book.coder.grid.kind[:, None], level.shape)
         rows.append(
             (np.moveaxis(features, 0, 2).reshape(-1, NUM_PREDICTED).astype(np.uint8), kind.ravel(), level.ravel())
@@ -112,28 +100,17 @@ def _learn(
     log(f"{len(x)} coefficients, {np.mean(level > 0):.4f} of them not 0")
     seen = np.ones(NUM_PREDICTED, bool)
     network = fit(x, kind, level, hidden, epochs, 0.01, np.random.default_rng(seed), seen, log)
-    template = idle()
-    tables = PredictedTables(
-        importance=base.importance, **network, frequency=template.frequency, origin=template.origin,
-        levels=template.levels,
-    )  # fmt: skip
+    template = idle(PredictedTables)
+    tables = replace(template, importance=base.importance, **network)
     counts = np.zeros((NUM_BINS, NUM_SYMBOLS))
     sums, numbers = np.zeros((2, NUM_BINS, CAP + 1))
     for book, content, cells in chains:
         bins = book.with_referred(tables).coder.bins(content)[..., 0]
-        counts += np.bincount((bins * NUM_SYMBOLS + _symbols(content)).ravel(), minlength=counts.size).reshape(
-            counts.shape
-        )
+        counts += np.bincount(
+            (bins * NUM_SYMBOLS + symbols_of(content)[..., 0]).ravel(), minlength=counts.size
+        ).reshape(counts.shape)
         for part, size in ((content.real[..., 0], cells.real), (content.imag[..., 0], cells.imag)):
             cell = (bins * (CAP + 1) + np.minimum(np.abs(part), CAP)).ravel()
             sums += np.bincount(cell, (np.sign(part) * size).ravel(), minlength=sums.size).reshape(sums.shape)
             numbers += np.bincount(cell, minlength=sums.size).reshape(sums.shape)
-    return PredictedTables(
-        importance=base.importance, **network, origin=template.origin, **counted(counts, sums, numbers)
-    )
-
-
-def _symbols(content: Content) -> np.ndarray:
-    """``[place, report]`` of the one layer."""
-    a, b = (np.minimum(np.abs(x[..., 0]), CAP) for x in (content.real, content.imag))
-    return (a * (CAP + 1) + b).astype(np.int64)
+    return replace(tables, **counted(counts, sums, numbers))

@@ -380,6 +380,6 @@ def test_operations_are_those_of_both_networks():
     """Cells times passes times bits of both operands, counted for both sets of tables."""
     book, h = scheme().books[1], channels(2, 1)[0]
     once = [
-        64 * len(t.w1) * t.w1.shape[1] + 128 * sum(t.w1.shape) for t in (book.alone.coder.tables, book.coder.tables)
+        64 * len(t.w1) * t.w1.shape[1] + 256 * sum(t.w1.shape) for t in (book.alone.coder.tables, book.coder.tables)
     ]
     np.testing.assert_allclose(scheme().ue_bops(estimate(h)), 5 * 112 * sum(once))

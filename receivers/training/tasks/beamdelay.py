@@ -43,7 +43,7 @@ class BeamDelayRecipe(Recipe):
     datasets: Annotated[tuple[str, ...], Field(min_length=1)]
     samples: Annotated[tuple[Count, ...], Field(min_length=1)]
     subband_size: Count = 4
-    hidden: Annotated[int, Field(ge=1, le=64)] = 16
+    hidden: Annotated[int, Field(ge=1, le=64)] = 32
     passes: PositiveFloat = 3.0
     layer_samples: Count = 1500
     layer_passes: PositiveFloat = 2.0

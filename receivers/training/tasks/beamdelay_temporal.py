@@ -44,7 +44,7 @@ class TemporalRecipe(Recipe):
     weights: str = "beamdelay-urban"
     lags: Annotated[tuple[Count, ...], Field(min_length=1)] = (1, 2, 4)
     subband_size: Count = 4
-    hidden: Annotated[int, Field(ge=1, le=64)] = 16
+    hidden: Annotated[int, Field(ge=1, le=64)] = 32
     passes: PositiveFloat = 3.0
 
     @property
