@@ -28,8 +28,8 @@ quickstart: $(VENV)/.run  ## install, run the first scenario, say where the repo
 # The tests start many processes: compiled modules are kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-# A worker takes whole files, in their order; ARGS adds options of pytest: `make test ARGS="-p randomly --randomly-dont-reset-seed"`.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# Half of the tests each, in their order; who ends first takes half of what the other has left. ARGS adds options of pytest: `make test ARGS="-p randomly --randomly-dont-reset-seed"`.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
 
 test: $(VENV)/.dev  ## install and run the quick tests (about 4 minutes on 2 cores)
 	$(PYTEST) -m "not long and not slow" $(ARGS)

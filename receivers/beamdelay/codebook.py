@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
@@ -14,6 +15,7 @@ from receivers.beamdelay.grid import Grid
 from receivers.beamdelay.layers import LayeredCoder
 from receivers.beamdelay.quantizer import Quantizer
 from receivers.beamdelay.search import BudgetSearch, energies_for
+from receivers.beamdelay.synthesis import Synthesis
 from receivers.beamdelay.tables import Tables
 from receivers.codebooks.beam_delay import BeamDelayReport
 from receivers.codebooks.pmi import Pmi, PmiCodebook
@@ -45,6 +47,7 @@ class BeamDelayCodebook(PmiCodebook):
     knows_errors = True
     frame_type: ClassVar[type[Frame]] = Frame
     chunk: ClassVar[int] = 512  # reports at a time
+    synthesis: Synthesis | None = None
 
     def __init__(
         self, panel: Panel, num_samples: int, unit: int, rank: int, tables: Tables, step: float | None, bits: int,
@@ -96,7 +99,16 @@ class BeamDelayCodebook(PmiCodebook):
     def _chosen(self, v: np.ndarray, noise: np.ndarray | None = None) -> Pmi:
         if self._search is not None:
             return pmi_of(self._search(v, noise))
-        return pmi_of(self._quantizer(v, np.zeros(len(v), np.int64), noise)[0])
+        content, target = self._quantizer(v, np.zeros(len(v), np.int64), noise)
+        return pmi_of(content if self.synthesis is None else self.synthesis(v, content, target))
+
+    def synthesise(self, directions: Callable[[Pmi], np.ndarray], rounds: int) -> None:
+        """Search, with a public step, for reports that are best with these ``directions`` of the gNB."""
+
+        def known(content: Content, bins: np.ndarray) -> np.ndarray:
+            return directions({**pmi_of(content), "bins": np.moveaxis(bins, 0, 1)})
+
+        self.synthesis = Synthesis(self._quantizer, known, rounds)
 
     def pack(self, pmi: Pmi, most_bits: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Part 1 (nothing), part 2 of at most ``bits``, or ``most_bits``, and its length."""

@@ -50,7 +50,7 @@ def exchanged(
         found = (at >= 0).any(axis=0)
         first = np.where(at[0] >= 0, 0, 1)[found], np.flatnonzero(found)
         refused[pair[first], at[first]] = True
-        changed = _with(part, candidates, at, pair).of(found)
+        changed = with_pairs(part, candidates, at, pair).of(found)
         rows, before = rows[found], needed[rows[found]]
         candidates, kept = candidates.of(found)
         refused = refused[:, kept]
@@ -75,8 +75,8 @@ def _shortened(coder: BeamDelayCoder, content: Content, bins: np.ndarray, needed
     return content.replaced(long, part)
 
 
-def _with(content: Content, candidates: Candidates, at: np.ndarray, pair: np.ndarray) -> Content:
-    """Content with other pairs in candidates ``at [2, report]``; -1: none."""
+def with_pairs(content: Content, candidates: Candidates, at: np.ndarray, pair: np.ndarray) -> Content:
+    """Content with other pairs in some candidates, both ``[change, report]``; -1: none."""
     real, imag = content.real.copy(), content.imag.copy()
     for candidate, value in zip(at, pair, strict=True):
         report = np.flatnonzero(candidate >= 0)
@@ -112,7 +112,7 @@ def _changes(
     free = ~refused
     grows = np.where(free & (cost > 0) & (gain > _LEAST), gain / np.maximum(cost, _SMALL), -np.inf)
     shrinks = np.where(free & (cost < -_SMALL), gain / np.maximum(-cost, _SMALL), -np.inf)
-    tried = [_first(score, report, len(room)) for score in (grows, shrinks)]
+    tried = [largest(score, report, len(room), _TRIED) for score in (grows, shrinks)]
     more, less = (np.where(at >= 0, gain[pair, at], 0) for at, pair in tried)
     longer, shorter = (np.where(at >= 0, cost[pair, at], 0) for at, pair in tried)
     (one, _), (other, _) = tried
@@ -129,14 +129,21 @@ def _changes(
     return np.where(found, at, -1), pair
 
 
-def _first(score: np.ndarray, report: np.ndarray, reports: int) -> tuple[np.ndarray, np.ndarray]:
-    """Candidates of most ``score [pair, candidate]`` and the pairs that have it, ``[report, 1 + tried]``; -1: none."""
+def largest(score: np.ndarray, report: np.ndarray, reports: int, tried: int) -> tuple[np.ndarray, np.ndarray]:
+    """Candidates of most score, and the pairs that have it, both ``[report, 1 + tried]``; -1: none, as the first is.
+
+    Args:
+        score: ``[pair, candidate]``; those of minus infinity are left out.
+        report: of the candidates.
+        reports: their number.
+        tried: candidates of a report.
+    """
     pair = score.argmax(axis=0)
     best = score[pair, np.arange(len(report))]
     order = np.flatnonzero(np.isfinite(best))
     order = order[np.argsort(report[order] - np.arctan(best[order]) / np.pi)]  # the largest of a report first
     rank = np.arange(len(order)) - np.searchsorted(report[order], np.arange(reports))[report[order]]
-    order, rank = order[rank < _TRIED], rank[rank < _TRIED]
-    at = np.full((reports, 1 + _TRIED), -1)
+    order, rank = order[rank < tried], rank[rank < tried]
+    at = np.full((reports, 1 + tried), -1)
     at[report[order], 1 + rank] = order
     return at, np.where(at >= 0, pair[at], 0)

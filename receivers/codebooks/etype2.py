@@ -1,4 +1,4 @@
-"""Enhanced Type II codebook of Release 16: beams in space, taps in delay, few quantised coefficients."""
+"""Enhanced Type II codebook of Releases 16 and 19: beams in space, taps in delay, few quantised coefficients."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
     (i_{2,5}).
 
     Args:
-        panel: gNB panel.
+        panel: gNB panel of 4 to 32 ports, or of 48, 64 or 128 (Release 19: the same combinations, more beams).
         num_samples: frequency samples of the channel.
         unit: samples of one PMI subband (subband size divided by R).
         rank: layers, 1..4.
@@ -78,16 +78,16 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
         two_units: bool = False,
         slope: float = 0.0,
     ):
-        o1, o2 = oversampling(panel, _FIELD)
+        o1, o2 = oversampling(panel, _FIELD, large=True)
         if combination not in _COMBINATIONS:
             raise ConfigError(f"{_FIELD}.combination", combination, "1..8")
         if not 1 <= rank <= 4:
             raise ConfigError(f"{_FIELD}.rank", rank, "1..4")
         if panel.num_ports == 4 and combination > 2:
             raise ConfigError(f"{_FIELD}.combination", combination, "1, 2 with 4 ports")
-        if combination >= 7 and (panel.num_ports != 32 or max(rank, max_rank) > 2 or two_units):
+        if combination >= 7 and (panel.num_ports < 32 or max(rank, max_rank) > 2 or two_units):
             got = f"{combination} with {panel.num_ports} ports, rank {max(rank, max_rank)}, R = {1 + two_units}"
-            raise ConfigError(f"{_FIELD}.combination", got, "7 and 8 only with 32 ports, rank <= 2, R = 1")
+            raise ConfigError(f"{_FIELD}.combination", got, "7 and 8 only with 32 ports or more, rank <= 2, R = 1")
         self.rank, self.unit, self.fine, self._slope = rank, unit, two_units, slope
         self.num_beams, low, high, beta = _COMBINATIONS[combination]
         self.num_units = -(-num_samples // unit)

@@ -20,18 +20,26 @@ _PANELS = {
     24: ((4, 3), (6, 2), (12, 1)),
     32: ((4, 4), (8, 2), (16, 1)),
 }
+# Those of the refined codebooks of Release 19.
+_LARGE_PANELS = {48: ((8, 3), (6, 4)), 64: ((16, 2), (8, 4)), 128: ((16, 4), (8, 8))}
 
 
-def oversampling(panel: Panel, field: str) -> tuple[int, int]:
+def oversampling(panel: Panel, field: str, large: bool = False) -> tuple[int, int]:
     """(O1, O2) of a panel that a codebook knows: 4 along an axis with more than one element, else 1.
 
+    Args:
+        panel: gNB panel.
+        field: of the scheme, for the message.
+        large: whether panels of 48, 64 and 128 ports are among them.
+
     Raises:
-        ConfigError: naming ``field`` (the scheme), for any panel that is not in the table.
-    Source: TS 38.214, Table 5.2.2.2.1-2.
+        ConfigError: naming ``field``, for any panel that is not in the table.
+    Source: TS 38.214, Table 5.2.2.2.1-2; large ones: TS 38.214 (Rel. 19), refined eType II codebook.
     """
-    known = _PANELS.get(panel.num_ports, ())
+    panels = _PANELS | (_LARGE_PANELS if large else {})
+    known = panels.get(panel.num_ports, ())
     if panel.num_pol != 2 or (panel.n1, panel.n2) not in known:
-        allowed = ", ".join(f"{n1}x{n2}" for pairs in _PANELS.values() for n1, n2 in pairs)
+        allowed = ", ".join(f"{n1}x{n2}" for pairs in panels.values() for n1, n2 in pairs)
         got = f"{panel.n1}x{panel.n2} with {panel.num_pol} polarisation(s)"
         raise ConfigError(f"{field}: bs.n1, bs.n2, bs.num_pol", got, f"two polarisations and n1 x n2 of {allowed}")
     return 4, 4 if panel.n2 > 1 else 1

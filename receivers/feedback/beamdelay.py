@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from pydantic import Field
 
 from receivers.beamdelay.channel_codebook import ChannelCodebook
 from receivers.beamdelay.codebook import MOST_BITS, BeamDelayCodebook
+from receivers.beamdelay.synthesis import TRIED
 from receivers.beamdelay.tables import Tables
 from receivers.feedback.amplitude import AmplitudeField
 from receivers.feedback.pmi import PmiFeedback
@@ -45,6 +47,8 @@ class BeamDelayFeedback(PmiFeedback):
         rank: 1..4, or "auto".
         snr_db: SNR that the UE assumes for the RI [dB].
         refine: weights (zoo name or folder) with which the gNB refines what it decodes; None: as decoded.
+        synthesis: with ``step`` and ``refine``, rounds in which the UE, which then knows the refinement, tries eight
+            changes of a report and makes the best; 0: none.
         explicit: report the channel itself, of up to four receive antennas: gains, phases and delays of all frequency
             samples are kept; ``rank`` is then "auto".
         scale_bits: with ``explicit``, bits of the root mean square of every antenna, uniform in dB; None: 0 where all
@@ -74,6 +78,7 @@ class BeamDelayFeedback(PmiFeedback):
         rank: Annotated[int, Field(ge=1, le=4)] | Literal["auto"] = "auto",
         snr_db: SnrDb = 10.0,
         refine: str | None = None,
+        synthesis: Annotated[int, Field(ge=0, le=20)] = 0,
         explicit: bool = False,
         scale_bits: Annotated[int, Field(ge=0, le=16)] | None = None,
         seed: int = 0,
@@ -97,6 +102,12 @@ class BeamDelayFeedback(PmiFeedback):
         super().__init__(layers if explicit else config, rank, snr_db, range(1, 5))
         self.config = config
         self.refine_with(refine)
+        self._synthesis = synthesis
+        if synthesis:
+            if self._filled or self._refinement is None:
+                raise ConfigError("feedback.beamdelay.synthesis", synthesis, "0 without step and refine")
+            for book in self.codebooks.values():
+                book.synthesise(partial(self.directions, book), synthesis)
 
     def _check_explicit(self, config: CsiConfig, rank: int | str, refine: str | None) -> None:
         if not 1 <= config.num_rx_ant <= _MOST_ANTENNAS:
@@ -131,7 +142,8 @@ class BeamDelayFeedback(PmiFeedback):
         changed = "".join(f"-{key}{value:g}" for key, value in self._options.items() if value != _DEFAULTS[key])
         rank = f"-rank{self._rank}" if self._rank != "auto" else ""
         explicit = f"-explicit{self._amplitude.suffix}" if self.explicit else ""
-        return f"beamdelay-{size}{tables}{changed}{rank}{explicit}{self.refined}"
+        synthesis = f"-synthesis{self._synthesis}" if self._synthesis else ""
+        return f"beamdelay-{size}{tables}{changed}{rank}{explicit}{self.refined}{synthesis}"
 
     @property
     def max_bits(self) -> int:
@@ -146,13 +158,16 @@ class BeamDelayFeedback(PmiFeedback):
     def ue_bops(self, csi: CsiEstimate) -> np.ndarray:
         """Bit operations of the context network: 8 x 8 bits in its first layer, 16 x 8 in the others.
 
-        It runs over all coefficients 5 times with a public step, about 13 times in the search for a budget.
+        It runs over all coefficients 5 times with a public step, about 13 times in the search for a budget. With
+        ``synthesis`` also once for every report that is tried, at most, and so does the refinement, in 32 x 32 bits.
         """
+        tried = 1 + TRIED * self._synthesis if self._synthesis else 0
         once = 0.0
         for rank, book in self.codebooks.items():
             features, hidden = book.coder.tables.w1.shape
             once += rank * book.coder.grid.size * (64.0 * features * hidden + 256.0 * (features + hidden))
-        return np.full(csi.h_hat.shape[:2], (13 if self._filled else 5) * once)
+        refined = 0.0 if self._refinement is None or not tried else 1024.0 * sum(map(self._refinement.macs, self.ranks))
+        return np.full(csi.h_hat.shape[:2], ((13 if self._filled else 5) + tried) * once + tried * refined)
 
     def omit(self, report: CsiReport, max_bits: int) -> CsiReport:
         """As many of the first coefficients as ``max_bits`` bits hold: they come in the order of their importance."""

@@ -1,4 +1,4 @@
-"""Enhanced Type II (Release 16) feedback."""
+"""Enhanced Type II (Release 16; large panels: Release 19) feedback."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class EnhancedTypeTwoFeedback(PmiFeedback):
     """RI and enhanced Type II PMI with the full budget of coefficients, or as many of them as are worth their bits.
 
     Args:
-        config: public configuration.
+        config: public configuration, panels of 4 to 32, 48, 64 or 128 ports.
         combination: paramCombination-r16, 1..8.
         r: R, PMI subbands in a subband, 1 or 2 (with 2 the subband must have an even number of samples).
         rank: 1..4, or "auto".
@@ -40,7 +40,7 @@ class EnhancedTypeTwoFeedback(PmiFeedback):
             and bits, at most those of the combination; 0: as many as the combination allows.
         seed: not used.
 
-    Source: TS 38.214 (Rel. 16), 5.2.2.2.5.
+    Source: TS 38.214 (Rel. 16), 5.2.2.2.5; 48, 64 and 128 ports: Rel. 19.
     """
 
     name = "etype2-r16"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from receivers.codebooks.beam_delay import BeamDelayReport
-from receivers.models.report_frame import ReportFrame, conjugated
+from receivers.models.report_frame import FEATURES, ReportFrame, conjugated
 from receivers.models.report_gate import ReportGate
 from receivers.weights.folder import TrainedRefiner
 from simulator.core.errors import ConfigError
@@ -41,6 +41,14 @@ class ReportRefinement:
     def name(self) -> str:
         """Of the weights."""
         return self._trained.name
+
+    def macs(self, layers: int) -> int:
+        """Multiply-accumulates of a report of these layers: both runs of the network (:mod:`receivers.models.cost`)."""
+        from receivers.models.cost import work_of
+
+        tokens = np.zeros((1, self._frame.num_beams, FEATURES), np.float32)
+        work = work_of(lambda: self._trained.model(tokens, training=False))
+        return 2 * min(layers, self._trained.num_layers) * sum(part.macs for part in work if part.kind != "norm")
 
     def __call__(self, report: BeamDelayReport) -> np.ndarray:
         """Refined coefficients complex64 ``[report, layer, row, tap]``; further layers than the network knows as is."""

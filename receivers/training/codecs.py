@@ -104,7 +104,7 @@ def codec_scores(
     from receivers.models.klt import Klt
     from receivers.weights.folder import TrainedModel
 
-    trained = TrainedModel(str(folder), alone=True)
+    trained = TrainedModel.shared(str(folder), alone=True)
     channel = recipe.target != "eigenvector"
     error = similarity_samples if not channel else error_samples
     scores: dict[str, Any] = {
@@ -151,7 +151,7 @@ def codec_samples(folder: Path, test: np.ndarray, recipe: Any, loss: Any) -> Sam
     from receivers.feedback.latents import LatentCodec
     from receivers.weights.folder import TrainedModel
 
-    trained = TrainedModel(str(folder), alone=True)
+    trained = TrainedModel.shared(str(folder), alone=True)
     codec = LatentCodec(trained, trained.codec.quantizer, trained.codec.bits, "range", "latent", "shipped", 1)
     if recipe.loss == "sum_rate":
         test = test[: len(test) // recipe.link.num_users * recipe.link.num_users]

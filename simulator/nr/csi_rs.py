@@ -63,7 +63,10 @@ ROWS = {
     17: Row(32, _ANY, "cdm4-FD2-TD2", 4, ((0, 0), (1, 0))),
     18: Row(32, _ANY, "cdm8-FD2-TD4", 4),
 }
-PORTS = tuple(sorted({row.num_ports for row in ROWS.values()}))
+# More ports are those of several resources of 24 or 32 ports (Release 19): their number, and the ports of each.
+AGGREGATED = {48: (2, 24), 64: (2, 32), 128: (4, 32)}
+PORTS = (*sorted({row.num_ports for row in ROWS.values()}), *AGGREGATED)
+_PER_SLOT = 2  # aggregated resources in a slot
 # Values of k_i that the bitmap of the row can signal (7.4.1.5.3).
 _K = {1: range(4), 2: range(12), 4: range(0, 12, 4)}
 
@@ -71,8 +74,11 @@ _K = {1: range(4), 2: range(12), 4: range(0, 12, 4)}
 class CsiRs:
     """One CSI-RS resource; its ports 3000 + s + jL are numbered s + jL here, with CDM groups j of L ports.
 
+    48, 64 and 128 ports are two, two and four resources of 24 or 32, one set of ports after the other: two in a slot,
+    each right after the one before, the others in the next slot (symbols from 14 on).
+
     Args:
-        num_ports: 1, 2, 4, 8, 12, 16, 24 or 32.
+        num_ports: 1, 2, 4, 8, 12, 16, 24, 32, or 48, 64, 128.
         row: of Table 7.4.1.5.3-1; None takes the one with the largest CDM groups.
         density: resource elements per port and resource block, 3, 1 or 0.5 (even resource blocks); None takes 1 where
             the row has it.
@@ -84,7 +90,8 @@ class CsiRs:
         ConfigError: ports without a row, density or k_i that the row does not have, resources that overlap or do not
             fit into the slot.
 
-    Source: 3GPP TS 38.211, 7.4.1.5.2, 7.4.1.5.3, Tables 7.4.1.5.3-1 to -5.
+    Source: 3GPP TS 38.211, 7.4.1.5.2, 7.4.1.5.3, Tables 7.4.1.5.3-1 to -5; aggregation: TS 38.214 (Rel. 19), 5.2.2.3.1,
+        the order of the ports and the symbols are ours.
     """
 
     def __init__(
@@ -97,7 +104,8 @@ class CsiRs:
         l: Sequence[int] = (4, 8),  # noqa: E741 - as in the standard
         scrambling_id: int = 0,
     ):
-        self.row = _choose(num_ports, row, density)
+        self._resources, ports = AGGREGATED.get(num_ports, (1, num_ports))
+        self.row = _choose(ports, row, density)
         table = ROWS[self.row]
         self.num_ports = num_ports
         self.density = table.densities[0] if density is None else float(density)
@@ -111,7 +119,11 @@ class CsiRs:
             raise ConfigError("csi_rs.k", k, f"{table.num_k} of {', '.join(map(str, allowed))}, increasing")
         if len(l) < 1 + max(i for i, _ in table.times):
             raise ConfigError("csi_rs.l", list(l), f"l_0 and l_1 (row {self.row})")
-        places = [(base + d, l[i] + t) for i, t in table.times for base in k for d in table.shifts]
+        after = self.cdm[1] if self.cdm[1] == 4 else 2  # symbols from one resource of a slot to the next
+        starts = [SYMBOLS * slot + after * n for slot, n in (divmod(i, _PER_SLOT) for i in range(self._resources))]
+        places = [
+            (base + d, start + l[i] + t) for start in starts for i, t in table.times for base in k for d in table.shifts
+        ]
         self.k_bar, self.l_bar = np.array(places).T
         groups = np.arange(len(places))
         self.group = groups if len(table.shifts) < 3 else 0 * groups  # row 1: one port at all its locations
@@ -126,7 +138,8 @@ class CsiRs:
         ]
         if len(set(elements)) < len(elements):
             raise ConfigError("csi_rs.k, csi_rs.l", (k, l), "locations that do not overlap")
-        if max(e[0] for e in elements) > 11 or not 0 <= min(e[1] for e in elements) <= max(e[1] for e in elements) < 14:
+        slots = {(int(b) // SYMBOLS, (int(b) + self.cdm[1] - 1) // SYMBOLS) for b in self.l_bar}
+        if max(e[0] for e in elements) > 11 or min(e[1] for e in elements) < 0 or slots != self._slots:
             raise ConfigError("csi_rs.k, csi_rs.l", (k, l), "resource elements inside 12 subcarriers and 14 symbols")
 
     @property
@@ -145,7 +158,16 @@ class CsiRs:
         last = num_subcarriers - int(self.k_bar.max()) - self.cdm[0]
         return np.arange(0, last // 12 + 1 if last >= 0 else 0, 2 if self.density == 0.5 else 1)
 
-    def symbols(self, blocks: np.ndarray, slot: int) -> np.ndarray:
+    @property
+    def num_slots(self) -> int:
+        """Slots with resource elements."""
+        return -(-self._resources // _PER_SLOT)
+
+    @property
+    def _slots(self) -> set[tuple[int, int]]:
+        return {(slot, slot) for slot in range(self.num_slots)}
+
+    def symbols(self, blocks: np.ndarray, slot: int, slots_per_frame: int | None = None) -> np.ndarray:
         r"""QPSK symbols :math:`r_{l, n_{s,f}}(m')` on every resource element, complex64 ``[location, k', l', rb]``.
 
         :math:`m' = \lfloor n \alpha \rfloor + k' + \lfloor \bar k \rho / 12 \rfloor`, :math:`\alpha = \rho` for one
@@ -154,18 +176,21 @@ class CsiRs:
         Args:
             blocks: resource blocks n.
             slot: in the frame.
+            slots_per_frame: after the last one comes slot 0; None: no end.
         """
         alpha = self.density * (1 if self.num_ports == 1 else 2)
         shift = (self.k_bar * self.density // 12).astype(int)
         taps, times = (np.arange(n) for n in self.cdm)
         m = np.floor(blocks * alpha).astype(int) + taps[:, None, None] + shift[:, None, None, None]
-        l = self.l_bar[:, None] + times  # noqa: E741 - [location, l']
-        r = csi_rs_sequence(int(m.max()) + 1, l, slot, self.scrambling_id)  # [location, l', m]
+        l = SYMBOLS * slot + self.l_bar[:, None] + times  # noqa: E741 - [location, l']
+        if slots_per_frame is not None:
+            l = l % (SYMBOLS * slots_per_frame)  # noqa: E741
+        r = csi_rs_sequence(int(m.max()) + 1, l, 0, self.scrambling_id)  # [location, l', m]
         return np.take_along_axis(r[:, None], np.broadcast_to(m, (*m.shape[:2], len(times), m.shape[3])), axis=-1)
 
     def grid(self, num_subcarriers: int, slot: int = 0) -> np.ndarray:
-        """What every port sends in a slot with amplitude 1: complex64 ``[port, symbol, subcarrier]``."""
-        out = np.zeros((self.num_ports, SYMBOLS, num_subcarriers), np.complex64)
+        """What every port sends with amplitude 1, from a slot on: complex64 ``[port, symbol, subcarrier]``."""
+        out = np.zeros((self.num_ports, SYMBOLS * self.num_slots, num_subcarriers), np.complex64)
         blocks = self.resource_blocks(num_subcarriers)
         r = self.symbols(blocks, slot)
         for i, group in enumerate(self.group):

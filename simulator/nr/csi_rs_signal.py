@@ -13,7 +13,8 @@ from simulator.nr.csi_rs import CsiRs
 class CsiRsSignal:
     r"""Received CSI-RS :math:`y = \sum_p h_p s_p`, and its despreading.
 
-    On a resource element the L ports of a CDM group share the power of the gNB: :math:`|s_p|^2 = 1 / L`.
+    On a resource element the L ports of a CDM group share the power of the gNB: :math:`|s_p|^2 = 1 / L`. All
+    elements of a resource see the channel of one slot, those of a second slot, too.
 
     Args:
         resource: CSI-RS resource.
@@ -72,7 +73,8 @@ class CsiRsSignal:
         """Resource elements of the CSI-RS out of received slots, as :meth:`receive` gives them.
 
         Args:
-            grid: complex64 ``[batch, user, rx_ant, slot, symbol, subcarrier]``, one frequency sample per subcarrier.
+            grid: complex64 ``[batch, user, rx_ant, slot, symbol, subcarrier]``, one frequency sample per subcarrier,
+                with the symbols of all slots of the resource.
         """
         resource = self.resource
         l = resource.l_bar[:, None, None, None] + np.arange(resource.cdm[1])[:, None]  # noqa: E741
@@ -92,7 +94,8 @@ class CsiRsSignal:
     def _symbols(self, slots: np.ndarray) -> np.ndarray:
         """Sequence complex64 ``[location, element, slot, rb]``."""
         frame = np.asarray(slots) % self._slots_per_frame
-        known = {int(n): self.resource.symbols(self._blocks, int(n)) for n in set(frame.tolist())}
+        per_frame = self._slots_per_frame
+        known = {int(n): self.resource.symbols(self._blocks, int(n), per_frame) for n in set(frame.tolist())}
         r = np.stack([known[int(n)] for n in frame], axis=-2)  # [location, k', l', slot, rb]
         return r.reshape(r.shape[0], -1, *r.shape[3:])
 

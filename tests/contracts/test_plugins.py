@@ -177,6 +177,7 @@ PARAMS = {
             {"bits": 70},
             {"step": 0.2, "bits": 70},
             {"bits": 70, "refine": "refine-urban"},
+            {"step": 0.2, "refine": "refine-urban", "synthesis": 1},
             {"bits": 70, "explicit": True},
         ],
         "ntc": [{"bits": 70}, {"step": 0.2, "bits": 70}],
@@ -570,7 +571,7 @@ def test_models(name, params):
 
 
 @pytest.mark.parametrize(("name", "given"), cases("channels"))
-def test_channels(name, params, tmp_path, monkeypatch, rng):
+def test_channels(name, params, tmp_path, monkeypatch, rng, eager):
     if name == "site":
         try:
             working_llvm()

@@ -11,6 +11,7 @@ from simulator.data.store import ChannelStore
 from simulator.data.writer import StoreWriter
 
 CSINET = {"name": "csinet", "params": {"num_latents": 4}}
+SMALL_EVT = {"num_latents": 4, "dim": 8, "hidden": 8, "num_heads": 2, "encoder_layers": 1, "decoder_layers": 1}
 SMALL_WIFO_CF = {"dim": 8, "depth": 1, "decoder_depth": 1, "num_heads": 2, "patch_dim": 16, "num_experts": 2}
 SMALL_WIFO_CF |= {"top_k": 1, "conv_dim": 4, "patches": [[2, 4]], "pad": True}
 SMALL_BITS = {"num_latents": 10, "features": 6, "tokens": 4, "bit_features": 8, "dim": 8, "num_heads": 2}
@@ -21,7 +22,7 @@ RECIPES = {
     "autoencoder": {**IMAGES, "model": CSINET},
     "eigenvector": {
         **IMAGES,
-        "model": {"name": "evt", "params": {"num_latents": 4, "dim": 8, "hidden": 8, "num_heads": 2}},
+        "model": {"name": "evt", "params": SMALL_EVT},
         "subband_size": 2,
     },
     "variable_bit": {

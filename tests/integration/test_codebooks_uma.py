@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from eager import eagerly
 
 from receivers.codebooks.etype2 import EnhancedTypeTwoCodebook
 from simulator.core.types import Panel, RadioGeometry
@@ -15,7 +16,8 @@ PANEL = Panel(8, 2, 2)
 def uma():
     """Channels complex64 ``[report, 1, port, resource block]`` of 600 UEs without line of sight."""
     source = UrbanMacro(RadioGeometry(3.5e9, PANEL, 1, 1, 52, 360e3), los=False)
-    return source.sample(600, seed=9)[:, 0, :, :, 0]
+    with eagerly():
+        return source.sample(600, seed=9)[:, 0, :, :, 0]
 
 
 @pytest.mark.long

@@ -204,14 +204,15 @@ def test_the_factor_is_that_of_an_uninterrupted_run(path_gains, tmp_path):
     assert other.origin["scale"] == whole.origin["scale"]  # of the law, whatever the seed
 
 
-@pytest.mark.slow
-def test_stores_of_standard_channels_are_reproducible_over_processes(tmp_path):
+@pytest.mark.long
+def test_stores_of_standard_channels_are_reproducible_over_processes(tmp_path, eager):
     models = [{"model": "tdl", "profile": "A"}, {"model": "cdl", "profile": "C"}, {"model": "umi"}]
     parts = [{"channel": model} for model in models]
     recipe = {**RECIPE, "parts": parts, "splits": {"train": 30}, "shard_samples": 15}
     make_dataset(parse_recipe(recipe), tmp_path / "a")
-    command = [sys.executable, "-m", "benchmarks.cli", "dataset", written(tmp_path / "r.yaml", recipe)]
-    environment = {**os.environ, "PYTHONHASHSEED": "1"}
+    code = "from benchmarks import cli\nfrom eager import eagerly\nwith eagerly(): cli.main()"
+    command = [sys.executable, "-c", code, "dataset", written(tmp_path / "r.yaml", recipe)]
+    environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
     subprocess.run([*command, "--out", tmp_path / "b"], env=environment, check=True, capture_output=True, timeout=300)
     assert hashes(tmp_path / "a") == hashes(tmp_path / "b")
 
@@ -450,6 +451,9 @@ def test_other_quantisers_in_the_loop(store, tmp_path, quantizer):
     assert entry["nmse_db"] < -1
 
 
+FEW = {"encoder_layers": 1, "decoder_layers": 1}
+
+
 @pytest.mark.long
 def test_eigenvectors_as_target(store, tmp_path):
     """Directions of subbands through the link: SGCS of the card is that of the link, and beats chance."""
@@ -457,7 +461,7 @@ def test_eigenvectors_as_target(store, tmp_path):
         "evt-tiny",
         task="eigenvector",
         subband_size=4,
-        model={"name": "evt", "params": {"num_latents": 24, "dim": 16, "hidden": 16}},
+        model={"name": "evt", "params": {"num_latents": 24, "dim": 16, "hidden": 16, **FEW}},
         quantizer={"name": "uniform", "bits": [2], "unquantized_share": False},
         epochs=12,
         batch_size=20,

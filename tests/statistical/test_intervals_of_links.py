@@ -82,7 +82,7 @@ def covered(channel, drops):
 
 @pytest.mark.long
 @pytest.mark.statistical
-def test_coverage():
+def test_coverage(eager):
     """93 to 97 % in the mean over metrics, which twice 40 seeds on two channels know to 0.7 %; with four drops >= 93 %.
 
     No row is below what its seeds tell from 93 %.

@@ -128,15 +128,16 @@ class TestMapping:
         assert (elements == 2 * density * size).all()  # rho elements per port and resource block, times its share L
 
     def test_defaults_serve_all_numbers_of_ports(self):
-        assert PORTS == (1, 2, 4, 8, 12, 16, 24, 32)
-        assert [CsiRs(n).row for n in PORTS] == [2, 3, 4, 8, 10, 12, 15, 18]
+        assert PORTS == (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 128)
+        assert [CsiRs(n).row for n in PORTS] == [2, 3, 4, 8, 10, 12, 15, 18, 15, 18, 18]
         assert CsiRs(1, density=3).row == 1 and CsiRs(1, row=1).density == 3
 
     @pytest.mark.parametrize(
         ("ports", "options", "message"),
         [
-            (6, {}, "got 6; allowed: 1, 2, 4, 8, 12, 16, 24, 32"),
-            (64, {}, "got 64"),
+            (6, {}, "got 6; allowed: 1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 128"),
+            (96, {}, "got 96"),
+            (64, {"row": 18, "l": (8,)}, "14 symbols"),
             (8, {"density": 0.5}, "csi_rs.density: got 0.5; allowed: 1"),
             (16, {"density": 3}, "csi_rs.density: got 3; allowed: 0.5, 1"),
             (16, {"row": 18}, "csi_rs.row: got 18; allowed: 11, 12"),
@@ -154,6 +155,37 @@ class TestMapping:
         with pytest.raises(ConfigError) as error:
             CsiRs(ports, **options)
         assert message in str(error.value)
+
+
+class TestAggregation:
+    """48, 64 and 128 ports: resources of 24 or 32 ports, two in a slot."""
+
+    @pytest.mark.parametrize(("ports", "row", "count"), [(48, 15, 2), (64, 18, 2), (128, 18, 4)])
+    def test_each_resource_against_the_printed_table(self, ports, row, count):
+        resource, each = CsiRs(ports, scrambling_id=7), ports // count
+        found = resource.grid(24, slot=3)
+        assert found.shape == (ports, 14 * (count // 2), 24)
+        k = range(0, 2 * ROWS[row].num_k, 2)
+        for i in range(count):
+            slot, second = divmod(i, 2)
+            part = found[each * i : each * (i + 1), 14 * slot : 14 * slot + 14]
+            np.testing.assert_allclose(part, printed_grid(row, 1, k, [8 if second else 4], 7, 3 + slot, 2), atol=1e-6)
+        assert (found != 0).sum() == 2 * count * (printed_grid(row, 1, k, [4], 7, 3, 1) != 0).sum()
+
+    def test_the_slot_after_the_last_of_a_frame_is_slot_0(self):
+        blocks = np.arange(3)
+        last, first = CsiRs(128).symbols(blocks, 19, 20), CsiRs(64).symbols(blocks, 0, 20)
+        np.testing.assert_array_equal(last[8:], first)
+        np.testing.assert_array_equal(last[:8], CsiRs(64).symbols(blocks, 19, 20))
+
+    @pytest.mark.parametrize("ports", [48, 64, 128])
+    def test_despreading_separates_the_ports(self, rng, ports):
+        panel = Panel(ports // 4, 2, 2)
+        signal = CsiRsSignal(CsiRs(ports), RadioGeometry(3.5e9, panel, 1, 1, 4, 360e3, subcarriers_per_sample=12))
+        h = (rng.standard_normal((1, 1, 1, ports, 2, 4, 2)) @ [1, 1j]).astype(np.complex64)
+        slots = np.array([0, 19])  # at 30 kHz the second one ends the frame
+        z = signal.despread(signal.receive(h, slots), slots)
+        assert_close(z, h[..., signal.positions[0].astype(int)], FLOAT32)
 
 
 def geometry(ports, samples, width, **fields):

@@ -53,12 +53,39 @@ ETYPE2_BITS = {
     2: [113, 169, 207, 319, 431, 539, 467, 635],
     4: [111, 167, 207, 319, 511, 567],
 }
+# Of Release 19 with 64 and 128 ports, rank 1.
+LARGE_BITS = {
+    (16, 2): [64, 93, 116, 173, 230, 284, 250, 335],
+    (8, 4): [64, 93, 116, 173, 230, 284, 250, 335],
+    (16, 4): [66, 95, 120, 177, 234, 288, 257, 342],
+    (8, 8): [66, 95, 120, 177, 234, 288, 257, 342],
+}
 TYPE2_BITS = {(1, False): 312, (1, True): 351, (2, False): 609, (2, True): 687}
 
 
 @pytest.mark.parametrize("rank", ETYPE2_BITS)
 def test_etype2_sizes(rank):
     assert [etype2(rank, 1 + i).part2_bits for i in range(len(ETYPE2_BITS[rank]))] == ETYPE2_BITS[rank]
+
+
+@pytest.mark.parametrize("size", LARGE_BITS)
+def test_etype2_sizes_of_large_panels(size):
+    found = [etype2(1, combination, Panel(*size, 2)).part2_bits for combination in range(1, 9)]
+    assert found == LARGE_BITS[size]
+
+
+@pytest.mark.parametrize(
+    ("panel", "combination", "rank", "two"),
+    [
+        (Panel(8, 3, 2), 7, 3, False),
+        (Panel(8, 8, 2), 8, 1, True),
+        (Panel(8, 4, 1), 1, 1, False),
+        (Panel(32, 1, 2), 1, 1, False),
+    ],
+)
+def test_etype2_refuses_what_the_tables_do_not_have(panel, combination, rank, two):
+    with pytest.raises(ConfigError, match=r"rank <= 2, R = 1|16x4, 8x8"):
+        etype2(rank, combination, panel, two_units=two)
 
 
 @pytest.mark.parametrize(("rank", "amplitude"), TYPE2_BITS)
@@ -181,6 +208,12 @@ CASES = [
     (PANEL, 1, 6, 1, 1, False),
     (PANEL, 1, 1, 1, 1, False),  # part 1 is empty
     (PANEL, 2, 1, 3, 1, False),
+    (Panel(8, 3, 2), 2, 8, 52, 4, False),
+    (Panel(6, 4, 2), 3, 4, 52, 4, False),
+    (Panel(16, 2, 2), 1, 6, 52, 2, True),
+    (Panel(8, 4, 2), 4, 5, 40, 4, False),
+    (Panel(16, 4, 2), 1, 7, 52, 4, False),
+    (Panel(8, 8, 2), 2, 8, 52, 4, False),
 ]
 
 

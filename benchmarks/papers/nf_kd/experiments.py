@@ -157,7 +157,7 @@ def curves(run: Run) -> pd.DataFrame:
     plan, rows = run.plan, []
     for data, store in run.stores.items():
         for method, seed, name in students(plan, data):
-            trained = TrainedModel(str(run.out / data / name))
+            trained = TrainedModel.shared(str(run.out / data / name))
             x = test_images(trained, store, plan["curve_images"])
             bits = encoded(trained, x)
             for num_bits in plan["curve_bits"] if method != "teacher" else [bits.shape[1]]:
@@ -185,10 +185,10 @@ def kl_share(run: Run) -> pd.DataFrame:
     """
     rows = []
     for data, store in run.stores.items():
-        teacher = TrainedModel(str(run.out / data / "teacher"))
+        teacher = TrainedModel.shared(str(run.out / data / "teacher"))
         x = test_images(teacher, store, 500)
         target = decode_prefix(teacher, encoded(teacher, x), teacher.input.num_latents)
-        student = TrainedModel(str(run.out / data / seeded("nf_kd_0.3", run.plan["seeds"][data][0])))
+        student = TrainedModel.shared(str(run.out / data / seeded("nf_kd_0.3", run.plan["seeds"][data][0])))
         bits = encoded(student, x)
         for num_bits in run.plan["bits"]:
             t, s = (v.reshape(len(x), -1).astype(np.float64) for v in (target, decode_prefix(student, bits, num_bits)))

@@ -70,7 +70,7 @@ def structure(run: Run, data: str) -> pd.DataFrame:
     plan, store, out = run.plan, run.stores[data], run.out
     rows = []
     for model, ratio, name in networks(plan, data):
-        trained = TrainedModel(str(out / data / name))
+        trained = TrainedModel.shared(str(out / data / name))
         encoder, decoder = count_cost(trained.model.encoder), count_cost(trained.model.decoder)
         test, coded = trained.card["test"], trained.card["test"]["codecs"]["uniform-b8-fixed-latent"]
         ranged = trained.card["test"]["codecs"]["uniform-b8-range-latent"]
@@ -198,7 +198,7 @@ def _ranking(store: ChannelStore, folder: Path, recipe: Any, offline: Any) -> pd
     """Sensitivity, divergence (two densities) and measured NMSE of every candidate, on calibration samples."""
     from receivers.precision.policies import latent_kl
 
-    trained = TrainedModel(str(folder))
+    trained = TrainedModel.shared(str(folder))
     known = calibration(store, "val", trained, recipe.kl_samples, recipe.frequencies)
     distinct, latents, reference = list(offline.latents), list(offline.latents.values()), offline.reference
     outcome = measure(trained, latents, known, [10.0], store.layout.num_subcarriers, "candidates")

@@ -122,7 +122,7 @@ def _accuracy(run: Run, environment: str, store: ChannelStore) -> pd.DataFrame:
         )  # fmt: skip
 
     for data in recipes(plan, store.name):
-        trained = TrainedModel(str(folder / data["name"]))
+        trained = TrainedModel.shared(str(folder / data["name"]))
         fixed = "rate" not in data
         for bits in data["quantizer"]["bits"]:
             coders = ("fixed", "huffman", "range") if fixed else ("range",)

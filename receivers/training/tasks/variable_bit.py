@@ -80,7 +80,7 @@ def bit_errors(folder: Path, test: np.ndarray, variable: bool) -> dict[int, np.n
     from receivers.models.concrete import MASKED
     from receivers.weights.folder import TrainedModel
 
-    trained = TrainedModel(str(folder))
+    trained = TrainedModel.shared(str(folder))
     bits = (trained.encode(test) > 0).astype(np.float32)
     most = bits.shape[1]
     errors = {}
