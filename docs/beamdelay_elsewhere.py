@@ -22,7 +22,6 @@ from simulator.data.store import ChannelStore
 
 UNIT = 4
 COMBINATIONS, RANK_COMBINATIONS = (1, 3, 4, 6), (1, 4, 6)
-BITS = (64, 114, 172, 284)  # where there is no Type II codebook
 UMI, UMA = {"model": "umi"}, {"model": "uma"}
 CHANNELS: dict[str, tuple[list[dict], dict, dict, int]] = {
     "UMi without line of sight": ([UMI | {"los": False}], {}, {}, 300),
@@ -38,14 +37,10 @@ RANKS, RANK_SAMPLES = (1, 2, 3, 4), 100
 def compared(h: np.ndarray, panel: Panel, rank: int, combinations: tuple[int, ...]) -> list[dict[str, float]]:
     """Bits, SGCS of both and the half-width of that of `bits: B`, for channels ``[sample, rx, port, subcarrier]``."""
     tables, found = Tables.load(zoo_folder() / "beamdelay-urban" / "tables.npz"), []
-    peers = [EnhancedTypeTwoCodebook(panel, h.shape[3], UNIT, rank, pc) for pc in combinations] or [None] * len(BITS)
-    for number, peer in enumerate(peers):
-        point = {} if peer is None else {"etype2": score(peer, h)}
-        bits = point["etype2"]["most"] if point else BITS[number]
-        own = score(beamdelay(panel, h.shape[3], tables, None, bits, rank), h)
-        found.append(
-            {"bits": bits, **{k: v["sgcs"] for k, v in point.items()}, "sgcs": own["sgcs"], "half": own["half"]}
-        )
+    for pc in combinations:
+        peer = score(EnhancedTypeTwoCodebook(panel, h.shape[3], UNIT, rank, pc), h)
+        own = score(beamdelay(panel, h.shape[3], tables, None, peer["most"], rank), h)
+        found.append({"bits": peer["most"], "etype2": peer["sgcs"], "sgcs": own["sgcs"], "half": own["half"]})
     return found
 
 
@@ -64,7 +59,7 @@ def main() -> None:
             combinations = RANK_COMBINATIONS
         else:
             config, h = drawn(*CHANNELS[name])
-            panel, rank, combinations = config.panel, 1, COMBINATIONS if config.panel.num_ports <= 32 else ()
+            panel, rank, combinations = config.panel, 1, COMBINATIONS
         found[name] = compared(h, panel, rank, combinations)
         path.write_text(json.dumps(found, indent=1) + "\n")
         print(
