@@ -38,7 +38,7 @@ def compared(h: np.ndarray, panel: Panel, rank: int, combinations: tuple[int, ..
     """Bits, SGCS of both and the half-width of that of `bits: B`, for channels ``[sample, rx, port, subcarrier]``."""
     tables, found = Tables.load(zoo_folder() / "beamdelay-urban" / "tables.npz"), []
     for pc in combinations:
-        peer = score(EnhancedTypeTwoCodebook(panel, h.shape[3], UNIT, rank, pc), h)
+        peer = score(EnhancedTypeTwoCodebook(panel, h.shape[3], UNIT, rank, pc, rank), h)
         own = score(beamdelay(panel, h.shape[3], tables, None, peer["most"], rank), h)
         found.append({"bits": peer["most"], "etype2": peer["sgcs"], "sgcs": own["sgcs"], "half": own["half"]})
     return found
