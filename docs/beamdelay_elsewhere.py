@@ -24,7 +24,7 @@ UNIT = 4
 COMBINATIONS, RANK_COMBINATIONS = (1, 3, 4, 6), (1, 4, 6)
 UMI, UMA = {"model": "umi"}, {"model": "uma"}
 CHANNELS: dict[str, tuple[list[dict], dict, dict, int]] = {
-    "UMi without line of sight": ([UMI | {"los": False}], {}, {}, 300),
+    "UMa without line of sight": ([UMA | {"los": False}], {}, {}, 300),
     "RMa": ([{"model": "rma"}], {"carrier_hz": 0.7e9}, {}, 300),
     **{f"CDL-{p}, rotated": (cdl(p, True), {}, {}, 100) for p in "ABCDE"},
     "UMi at 28 GHz, 120 kHz": ([UMI], {"carrier_hz": 28e9, "subcarrier_spacing_hz": 120e3}, {}, 300),
