@@ -24,7 +24,7 @@ UNIT = 4
 COMBINATIONS, RANK_COMBINATIONS = (1, 3, 4, 6), (1, 4, 6)
 UMI, UMA = {"model": "umi"}, {"model": "uma"}
 CHANNELS: dict[str, tuple[list[dict], dict, dict, int]] = {
-    "UMi without line of sight": ([UMI | {"los": False}], {}, {}, 300),
+    "UMa without line of sight": ([UMA | {"los": False}], {}, {}, 300),
     "RMa": ([{"model": "rma"}], {"carrier_hz": 0.7e9}, {}, 300),
     **{f"CDL-{p}, rotated": (cdl(p, True), {}, {}, 100) for p in "ABCDE"},
     "UMi at 28 GHz, 120 kHz": ([UMI], {"carrier_hz": 28e9, "subcarrier_spacing_hz": 120e3}, {}, 300),
@@ -38,7 +38,7 @@ def compared(h: np.ndarray, panel: Panel, rank: int, combinations: tuple[int, ..
     """Bits, SGCS of both and the half-width of that of `bits: B`, for channels ``[sample, rx, port, subcarrier]``."""
     tables, found = Tables.load(zoo_folder() / "beamdelay-urban" / "tables.npz"), []
     for pc in combinations:
-        peer = score(EnhancedTypeTwoCodebook(panel, h.shape[3], UNIT, rank, pc), h)
+        peer = score(EnhancedTypeTwoCodebook(panel, h.shape[3], UNIT, rank, pc, rank), h)
         own = score(beamdelay(panel, h.shape[3], tables, None, peer["most"], rank), h)
         found.append({"bits": peer["most"], "etype2": peer["sgcs"], "sgcs": own["sgcs"], "half": own["half"]})
     return found
