@@ -14,10 +14,11 @@ from receivers.beamdelay.quantizer import SLOPE
 from receivers.codebooks.beam_delay import BeamDelayReport
 from receivers.models.report_frame import ReportFrame, conjugated
 
-PASSES = 8  # at most
-_CURVATURE = 0.5  # of the loss along a coefficient: half the second derivative, 1 without the decoder
-_SHARE, _FEWEST = 0.12, 1.5  # of the coefficients that change in the first pass
-_FASTER, _SLOWER = 1.2, 0.5  # after a pass that helped, and after one that did not
+PASSES = 12  # at most
+_CURVATURE = 0.6  # of the loss along a coefficient: half the second derivative, 1 without the decoder
+_SHARE = 0.25  # of the coefficients that change in the first pass
+_FAILED = 4  # single changes in a row, after which the search of a report ends
+_FASTER, _SLOWER = 1.5, 0.5  # after a pass that helped, and after one that did not
 _GAINED = 1e-7  # by a pass that helped
 _MOVES = np.array([[1, 0], [-1, 0], [0, 1], [0, -1]])  # of real and imaginary part; and both to 0
 _ZEROED = 0.65  # steps below which a coefficient is hardly ever sent
@@ -32,9 +33,9 @@ class Synthesis:
 
     .. math:: \mathrm{Re}(g^* d) + \kappa |d|^2 + \mu \Delta^2 \, \delta\ell
 
-    with the change :math:`\delta\ell` of its code length. The changes that save most, at first as many as 12 % of the
+    with the change :math:`\delta\ell` of its code length. The changes that save most, at first as many as 25 % of the
     coefficients, are made together; where :math:`D + \mu \Delta^2 \ell` falls they stay, and the next pass may change
-    more, else the report remains and half as many are tried.
+    more, else the report remains and half as many are tried, at last one after the other.
 
     Args:
         frame: of the directions.
@@ -120,12 +121,13 @@ class Synthesis:
             most_bits: of a report, which ``content`` may have beyond already.
         """
         bins, cost, gradient = self.judged(content, c)
-        most = np.maximum(_SHARE * np.sum((content.real != 0) | (content.imag != 0), axis=(0, 2)), _FEWEST)
+        most = np.maximum(_SHARE * np.sum((content.real != 0) | (content.imag != 0), axis=(0, 2)), 1)
+        first = np.zeros(len(most), np.int64)
         for _ in range(passes):
-            rows = np.flatnonzero(most >= 1)
+            rows = np.flatnonzero(first < _FAILED)
             if not rows.size:
                 break
-            other = self._changed(content.of(rows), bins[:, rows], gradient[:, rows], most[rows])
+            other = self._changed(content.of(rows), bins[:, rows], gradient[:, rows], first[rows], most[rows])
             new_bins, new_cost, new_gradient = self.judged(other, c[rows])
             better = new_cost < cost[rows] - _GAINED
             if most_bits < np.inf:
@@ -134,11 +136,15 @@ class Synthesis:
             content = content.replaced(taken, other.of(np.flatnonzero(better)))
             bins[:, taken], gradient[:, taken] = new_bins[:, better], new_gradient[:, better]
             cost[taken] = new_cost[better]
-            most[rows] *= np.where(better, _FASTER, _SLOWER)
+            single = most[rows] < 2
+            first[rows] = np.where(better, 0, first[rows] + single)
+            most[rows] = np.maximum(most[rows] * np.where(better, _FASTER, _SLOWER), 1)
         return content
 
-    def _changed(self, content: Content, bins: np.ndarray, gradient: np.ndarray, most: np.ndarray) -> Content:
-        """Content with at most ``most [report]`` changes of single coefficients, those that save most."""
+    def _changed(
+        self, content: Content, bins: np.ndarray, gradient: np.ndarray, first: np.ndarray, most: np.ndarray
+    ) -> Content:
+        """Content with at most ``most [report]`` changes of single coefficients, those that save most from a first."""
         step = self.steps[content.step]
         slope = np.maximum(np.abs(gradient.real), np.abs(gradient.imag))
         at = np.nonzero((slope > _CURVATURE * step[:, None]) | (content.real != 0) | (content.imag != 0))
@@ -158,7 +164,8 @@ class Synthesis:
         order = np.lexsort((least, at[1]))
         rank = np.empty(len(order), np.int64)
         rank[order] = np.arange(len(order)) - np.searchsorted(at[1][order], np.arange(len(step)))[at[1][order]]
-        rows = np.flatnonzero((least < 0) & (rank < most[at[1]]))
+        rank -= first[at[1]]
+        rows = np.flatnonzero((least < 0) & (rank >= 0) & (rank < most[at[1]]))
         places = tuple(x[rows] for x in at)
         real, imag = content.real.copy(), content.imag.copy()
         real[places], imag[places] = options[best[rows], 0, rows], options[best[rows], 1, rows]
