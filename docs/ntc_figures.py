@@ -22,7 +22,8 @@ from simulator.data.store import ChannelStore
 from simulator.maths.transforms import subband_eigenvectors
 
 UNIT, SAMPLES, CHUNK = 4, 3000, 500
-STEPS = (0.28, 0.24, 0.2, 0.17, 0.15, 0.13, 0.11, 0.095, 0.085, 0.075, 0.065)
+STEPS = (0.28, 0.2, 0.15, 0.11, 0.085, 0.065)
+DENSE = (0.28, 0.24, 0.2, 0.17, 0.15, 0.13, 0.11, 0.095, 0.085, 0.075, 0.065)  # of beamdelay, on the test split
 FEW = (0.28, 0.2, 0.15, 0.11)  # on channels of other kinds
 COMBINATIONS = (1, 2, 3, 4, 5, 7, 6, 8)
 BUDGETS = (62, 111, 168, 225, 279)
@@ -32,11 +33,11 @@ NAMES = {
 }  # fmt: skip
 
 
-def schemes(config: CsiConfig, weights: str, steps: tuple[float, ...]) -> dict[str, list]:
-    """Schemes by name, those of mean bits and those that fill a budget."""
+def schemes(config: CsiConfig, weights: str, steps: tuple[float, ...], dense: tuple[float, ...]) -> dict[str, list]:
+    """Schemes by name."""
     made = {
-        "beamdelay": [BeamDelayFeedback(config, step=s, rank=1) for s in steps],
-        "refined": [BeamDelayFeedback(config, step=s, rank=1, refine="refine-urban") for s in steps],
+        "beamdelay": [BeamDelayFeedback(config, step=s, rank=1) for s in dense],
+        "refined": [BeamDelayFeedback(config, step=s, rank=1, refine="refine-urban") for s in dense],
         "ntc": [NtcFeedback(config, step=s, rank=1, weights=weights) for s in steps],
     }
     if config.panel.num_ports <= 32:
@@ -102,10 +103,10 @@ def main() -> None:
             layout = data.layout
             config = CsiConfig(layout.panel, 1, layout.num_subcarriers, layout.spacing_hz, subband_size=UNIT)
             h = data.take("test", np.arange(SAMPLES)).reshape(SAMPLES, 1, layout.panel.num_ports, -1)
-            made = schemes(config, weights, STEPS) | filled(config, weights)
+            made = schemes(config, weights, STEPS, DENSE) | filled(config, weights)
         else:
             config, h = drawn(*OTHERS[name])
-            made = schemes(config, weights, FEW)
+            made = schemes(config, weights, FEW, FEW)
         points = {key: [sampled(scheme, h) for scheme in group] for key, group in made.items()}
         found[name] = {key: [score(*point) for point in group] for key, group in points.items()}
         equal = list(EQUAL) if name == "test split" else [float(bits.mean()) for bits, _ in points["ntc"]]
