@@ -111,12 +111,15 @@ def samples(name, change=None):
         change(trained.model)
         v = from_eigenvector_image(data["images"], panel)
         h, found = np.swapaxes(v.conj(), 1, 2)[:, None], {}
-        for step in (0.2, 0.085):
-            book = LearnedCodebook(trained.model, panel, v.shape[1], 1, 1, trained.tables, step, MOST_BITS)
+        for step, passes in ((0.2, 0), (0.085, 0), (0.2, 12)):
+            book = LearnedCodebook(
+                trained.model, panel, v.shape[1], 1, 1, trained.tables, step, MOST_BITS, passes=passes
+            )
             part1, part2, length = book.pack(book.select(h))
             w = book.precoder(book.unpack(part1, part2, length)[0])[:, :, 0]
             values = np.mean(np.abs(np.einsum("ntp,npt->nt", v.conj(), w)) ** 2, axis=1, dtype=np.float64)
-            found |= {f"s{step:g}": values, f"s{step:g} bits": length.astype(np.float64)}
+            label = f"s{step:g}" + (" searched" if passes else "")
+            found |= {label: values, f"{label} bits": length.astype(np.float64)}
         return found
     trained, x = load(name), data["images"]
     if card(name)["model"]["name"] == "klt":

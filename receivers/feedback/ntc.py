@@ -1,4 +1,4 @@
-"""Beam-delay coefficients chosen and read by networks: nonlinear transform coding of precoder directions."""
+"""Beam-delay coefficients that a network reads and the UE chooses for it: nonlinear transform coding of directions."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from receivers.beamdelay.codebook import MOST_BITS
+from receivers.beamdelay.gradient_synthesis import PASSES
 from receivers.beamdelay.learned import LearnedCodebook
 from receivers.feedback.beamdelay import BeamDelayFeedback
 from receivers.feedback.pmi import PmiFeedback
@@ -18,17 +19,18 @@ from simulator.core.types import CsiConfig, CsiEstimate
 
 
 class NtcFeedback(BeamDelayFeedback):
-    r"""RI and the latents of a transform codec in the code of ``beamdelay``.
+    r"""RI and beam-delay coefficients in the code of ``beamdelay``, decided on and decoded with a network.
 
-    The directions of every subband are taken to DFT beams and delay taps around the strongest coefficient, as for
-    ``beamdelay``; a transformer adds to the coefficients in steps what lets them be rounded best, the range coder codes
-    them in contexts, and a transformer at the gNB reads them. One network serves all steps, panels and bands.
+    The UE begins with the report of ``beamdelay`` and changes coefficients where that improves what the network at the
+    gNB makes of the report (:mod:`receivers.beamdelay.gradient_synthesis`). One network serves all steps, panels and
+    bands.
 
     Args:
         config: public configuration.
         bits: length of a report, RI included; with ``step`` the longest, 1706 unless given.
-        step: size of the quantiser's step for a layer of energy 1: reports of variable length; None: every report has
-            the finest of 32 steps with which it has at most ``bits``, and is filled up with zeros.
+        step: size of the quantiser's step for a layer of energy 1: reports of variable length; None: the UE chooses one
+            of eight steps for every report, which has ``bits``.
+        passes: of the search at the UE, at most; 0: reports as of ``beamdelay``.
         weights: network and tables, name in the zoo or folder.
         rank: 1..4, or "auto".
         snr_db: SNR that the UE assumes for the RI [dB].
@@ -49,6 +51,7 @@ class NtcFeedback(BeamDelayFeedback):
         *,
         bits: Annotated[Integer, Field(ge=16, le=MOST_BITS)] | None = None,
         step: Annotated[float, Field(ge=0.005, le=1)] | None = None,
+        passes: Annotated[Integer, Field(ge=0, le=32)] = PASSES,
         weights: str = "ntc-urban",
         rank: Annotated[int, Field(ge=1, le=4)] | Literal["auto"] = "auto",
         snr_db: SnrDb = 10.0,
@@ -58,7 +61,7 @@ class NtcFeedback(BeamDelayFeedback):
             raise ConfigError("feedback.ntc.bits", None, "a number of bits, or step")
         self._bits, self._step, self._filled = bits or MOST_BITS, step, step is None
         self._trained = TransformWeights(weights)
-        self._rank, self._weights = rank, self._trained.name
+        self._rank, self._weights, self._passes = rank, self._trained.name, passes
         PmiFeedback.__init__(self, config, rank, snr_db, range(1, 5))
 
     def codebook(self, rank: int, max_rank: int) -> LearnedCodebook:
@@ -66,7 +69,7 @@ class NtcFeedback(BeamDelayFeedback):
         c, ri_bits = self.config, (len(self.ranks) - 1).bit_length()
         return LearnedCodebook(
             self._trained.model, c.panel, c.num_subcarriers, c.subband_size, rank, self._trained.tables, self._step,
-            self._bits - ri_bits,
+            self._bits - ri_bits, passes=self._passes,
         )  # fmt: skip
 
     @property
@@ -74,13 +77,14 @@ class NtcFeedback(BeamDelayFeedback):
         """``ntc-b<bits>`` or ``ntc-s<step>``, with what was not left at its default."""
         size = f"b{self._bits}" if self._filled else f"s{self._step:g}"
         size += f"-b{self._bits}" if not self._filled and self._bits != MOST_BITS else ""
+        size += f"-passes{self._passes}" if self._passes != PASSES else ""
         own = "" if self._weights == "ntc-urban" else f"-{self._weights}"
         rank = f"-rank{self._rank}" if self._rank != "auto" else ""
         return f"ntc-{size}{own}{rank}"
 
     def ue_bops(self, csi: CsiEstimate) -> np.ndarray:
-        """Bit operations of the encoder, run twice: 32 x 32 bits a multiplication, at up to six steps in the search."""
-        params = self._trained.card["parameters"]["encoder"]
+        """Bit operations of ``beamdelay``, and of the decoder in every pass there and back, 32 x 32 bits each."""
+        params = self._trained.card["parameters"]
         tokens = self.config.panel.num_ports // self.config.panel.num_pol
         layers = sum(rank for rank in self.codebooks)
-        return np.full(csi.h_hat.shape[:2], (6 if self._filled else 1) * 2048.0 * layers * tokens * params)
+        return super().ue_bops(csi) + (self._passes + 1) * 2 * 2048.0 * layers * tokens * params

@@ -70,13 +70,6 @@ class ReportFrame:
         taps = (origin[:, None] % self.num_units + self._taps) % self.num_units
         return self.rows(origin)[..., None] * self.num_units + taps[:, None, None]
 
-    def window(self) -> tuple[np.ndarray, np.ndarray, slice]:
-        """Cells around an origin at place 0: flat places and turns ``[polarisation, beam, tap]``, and which taps."""
-        taps = slice(self._start, self._start + len(self._taps))
-        turn = (self.beam_phase[:, None] * self.tap_phase).astype(np.complex64)
-        places = self._places(np.zeros(1, np.int64))[0]
-        return places, np.broadcast_to(turn, places.shape), taps
-
     def tokens(self, report: BeamDelayReport) -> np.ndarray:
         """Input float32 ``[report * layer, beam, FEATURES]`` of a refiner."""
         x = report.x.reshape(-1, *report.x.shape[2:])
@@ -117,12 +110,27 @@ class ReportFrame:
 
     def coefficients(self, y: np.ndarray, report: BeamDelayReport) -> np.ndarray:
         """Refined coefficients complex64, shape of ``report.x``, from outputs ``[report * layer, beam, 2, 13, 2]``."""
+        return self._put(y, report, report.x.copy(), 1 / GAIN)
+
+    def gradient(self, g: np.ndarray, report: BeamDelayReport) -> np.ndarray:
+        """Gradient of a loss in the coefficients, complex64 of the shape of ``report.x``, 0 beyond the window.
+
+        Args:
+            g: gradient in the coefficients of the tokens ``[report * layer, beam, 2 * 13 * 2]``, norms of layers and
+                phases of their strongest coefficients being constant.
+            report: of which the tokens are.
+        """
+        energy = np.sum(np.square(np.abs(report.x)), axis=(2, 3), keepdims=True)
+        return self._put(g, report, np.zeros_like(report.x), GAIN) / np.maximum(energy, 1e-30)
+
+    def _put(self, y: np.ndarray, report: BeamDelayReport, out: np.ndarray, gain: float) -> np.ndarray:
+        """``out`` with values at the tokens' places, turned back, times ``gain`` and the norm of their layer."""
         x = report.x.reshape(-1, *report.x.shape[2:])
-        flat, origin = x.reshape(len(x), -1).copy(), self.origin(x)
+        flat, origin = x.reshape(len(x), -1), self.origin(x)
         top = np.take_along_axis(flat, origin[:, None], axis=1)[:, 0]
         norm = np.sqrt(np.sum(np.square(np.abs(flat)), axis=1))
-        turn = (top / np.maximum(np.abs(top), 1e-30) * (norm / GAIN))[:, None, None, None].astype(np.complex64)
-        places = self._places(origin)
+        turn = (top / np.maximum(np.abs(top), 1e-30) * (norm * gain))[:, None, None, None].astype(np.complex64)
+        flat, places = out.reshape(len(x), -1), self._places(origin)
         n, pol = places.shape[:2]
         value = np.ascontiguousarray(y, np.float32).reshape(n, self.num_beams, 2, TAPS, 2).view(np.complex64)[..., 0]
         value = np.swapaxes(value, 1, 2)[:, :pol, :, self._start : self._start + len(self._taps)]
@@ -144,12 +152,6 @@ def decoded(tokens: np.ndarray) -> np.ndarray:
     """Coefficients as decoded, float32 ``[layer, beam, 52]``, of tokens."""
     body = tokens[..., : 6 * TAPS].reshape(*tokens.shape[:2], 2 * TAPS, 3)[..., :2]
     return np.ascontiguousarray(body).reshape(*tokens.shape[:2], 4 * TAPS)
-
-
-def name_step(tokens: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """``tokens [layer, beam, feature]`` in which the threshold is a step ``[layer]``; in place."""
-    tokens[:, :, FEATURES - DESCRIPTORS + 1] = (np.log2(step) / 4 + 0.75)[:, None]
-    return tokens
 
 
 def conjugated(tokens: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Loss of refined reports."""
+"""Loss of refined reports, and its gradient."""
 
 from __future__ import annotations
 
@@ -34,3 +34,32 @@ def report_loss(kernel: np.ndarray) -> Callable[[Any, Any], Any]:
         return 1.0 - ops.mean((ops.square(real) + ops.square(imag)) / ops.maximum(power, 1e-12), axis=-1)
 
     return loss
+
+
+def report_gradient(kernel: np.ndarray) -> Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    r"""The same loss with its gradient, in NumPy.
+
+    With spectra a, b of directions and coefficients and :math:`s = a^H b`, the gradient of :math:`-|s|^2 / (|a|^2
+    |b|^2)` with respect to real and imaginary part of b is :math:`-2 (s a - |s|^2 b / |b|^2) / (|a|^2 |b|^2)`.
+
+    Args:
+        kernel: as above.
+
+    Returns:
+        ``gradient(y_true, y_pred) -> (loss float32 [layer], gradient float32 [layer, beam, 52])``.
+    """
+
+    def gradient(y_true: np.ndarray, y_pred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        count, beams = y_pred.shape[:2]
+        b = (y_pred.reshape(-1, len(kernel)) @ kernel).reshape(count, 2 * beams, -1, 2)
+        a = y_true.reshape(b.shape)
+        b, a = (x[..., 0] + 1j * x[..., 1] for x in (b, a))  # [layer, row, unit]
+        s = np.sum(a.conj() * b, axis=1, keepdims=True)
+        energy = np.sum(np.square(np.abs(b)), axis=1, keepdims=True)
+        power = np.maximum(np.sum(np.square(np.abs(a)), axis=1, keepdims=True) * energy, 1e-12)
+        match = np.square(np.abs(s)) / power
+        slope = -2 / b.shape[2] * (s * a / power - match * b / np.maximum(energy, 1e-12))
+        parts = np.stack([slope.real, slope.imag], -1).astype(np.float32).reshape(2 * count * beams, -1)
+        return 1 - match[:, 0].mean(axis=1), (parts @ kernel.T).reshape(y_pred.shape)
+
+    return gradient

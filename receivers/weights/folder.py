@@ -341,17 +341,17 @@ class TrainedRefiner(WeightFolder):
 
 
 class TransformWeights(WeightFolder):
-    """Weights of the nonlinear transform codec, with the tables of its entropy coder."""
+    """Decoder of the nonlinear transform codec, with the tables of its entropy coder."""
 
     task, kind, schema = "ntc", "feedback", TransformCard
 
     @cached_property
     def model(self) -> Any:
         """The network with its weights (built on first use; imports Keras)."""
+        from receivers.models.beam_transformer import BeamTransformer
         from receivers.models.checked import build_checked
-        from receivers.models.ntc import NonlinearTransformCodec
 
-        return self.load(build_checked("model.params", NonlinearTransformCodec, self.params))
+        return self.load(build_checked("model.params", BeamTransformer, self.params))
 
     @cached_property
     def tables(self) -> Tables:

@@ -62,13 +62,12 @@ RECIPES = {
     "ntc": {
         "dataset": "still",
         "subband_size": 2,
-        "model": {"params": {"dim": 8, "num_heads": 2, "hidden": 8, "encoder_layers": 1, "decoder_layers": 1}},
+        "model": {"params": {"dim": 8, "num_heads": 2, "hidden": 8, "num_layers": 1}},
         "epochs": 2,
         "num_steps": 2,
         "batch_size": 10,
         "learning_rate": 1e-3,
         "val_samples": 10,
-        "counted": 20,
     },
     "codebook": {"environments": {"one": "still"}, "bits": 3, "method": "lbg"},
     "estimator": {

@@ -1,8 +1,9 @@
-"""Task ``ntc``: nonlinear transform codec of beam-delay coefficients, with the tables of its entropy coder."""
+"""Task ``ntc``: decoder of beam-delay reports whose coefficients the UE decides on with that decoder."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -11,13 +12,17 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from receivers.beamdelay.frame import Frame
+from receivers.beamdelay.gradient_synthesis import PASSES
+from receivers.beamdelay.quantizer import SLOPE
 from receivers.beamdelay.tables import Tables
+from receivers.feedback.beamdelay import BeamDelayTables
 from receivers.training.recipe import IterativeRecipe, NonNegative, OptimizerSection, StageSection, TrainingSection
 from receivers.training.task import Samples, Task
 from receivers.training.tasks.refinement import ClusterSection
 from receivers.weights.card import file_entry
 from receivers.weights.folder import TrainedRefiner, TransformWeights, save_weights
 from simulator.core.content import sha256
+from simulator.core.durable import renamed
 from simulator.core.errors import ConfigError
 from simulator.core.params import Count, Integer, PositiveFloat
 from simulator.maths.transforms import subband_eigenvectors
@@ -25,13 +30,12 @@ from simulator.maths.transforms import subband_eigenvectors
 if TYPE_CHECKING:
     import keras
 
-    from receivers.training.data.directions import DirectionSet
+    from receivers.training.data.searched import SearchedReports
 
+_STEPS = 24  # of the training
 _VALIDATED = 5  # steps
-_JITTER = 0.3  # octaves between the step of an alignment and that of a batch
-_STARTED = 6000  # samples of which the prior starts
 _SCORED = (0.28, 0.2, 0.15, 0.11, 0.085, 0.065)  # steps that the card states the quality of
-_BLOCK = 500  # layers at a time
+_WEIGHTING, _TYPICAL = -0.5, 3.0  # power of the step, so that all rates count, and its typical value
 
 
 class TransformSection(TrainingSection):
@@ -39,7 +43,7 @@ class TransformSection(TrainingSection):
 
     Args:
         params: arguments of its constructor.
-        decoder: weights of a refinement (zoo name or folder) at which a decoder of the same sizes starts; null: none.
+        decoder: weights of a refinement of the same sizes (zoo name or folder) at which it starts; null: none.
     """
 
     params: dict[str, Any] = {}
@@ -47,49 +51,53 @@ class TransformSection(TrainingSection):
 
 
 class TransformRecipe(IterativeRecipe):
-    """One training of a nonlinear transform codec, by default with Muon and a trapezoid.
+    """One training of the decoder of a nonlinear transform codec, by default with Muon and a trapezoid.
 
     Args:
         task: this one.
         dataset: data set by name or path.
         model: network.
+        tables: of the entropy coder, name in the zoo or folder; the weights have a copy.
         subband_size: frequency samples of a subband.
-        directions: of the training split, each aligned for one step; null: all.
+        directions: of the training split, each with a step of its own; null: all.
         clusters: channels in addition to those of the store; null: none.
-        sizes: smallest and largest step of the quantiser, drawn log-uniformly.
-        slope: squared steps that a bit is worth.
+        sizes: smallest and largest step of the quantiser, of which 24 are drawn.
+        searched: share of the reports whose search goes on before every epoch.
+        passes: by which it goes on.
         num_steps: batches of an epoch.
         val_samples: samples of the validation split.
-        counted: samples whose symbols the tables are counted on.
         mixed: matrix products of the training in bfloat16.
     """
 
     task: Literal["ntc"]
     dataset: str
     model: TransformSection = TransformSection()
+    tables: str = "beamdelay-urban"
     subband_size: Count = 4
     directions: Count | None = None
     clusters: ClusterSection | None = None
     sizes: tuple[PositiveFloat, PositiveFloat] = (0.045, 0.33)
-    slope: PositiveFloat = 0.06
+    searched: PositiveFloat = 0.25
+    passes: Count = 3
     epochs: Count = 10
     num_steps: Count = 400
     batch_size: Count = 256
     learning_rate: PositiveFloat = 2e-3
-    warmup_samples: Annotated[Integer, Field(ge=0)] | None = 51_200
+    warmup_samples: Annotated[Integer, Field(ge=0)] | None = 25_600
     weight_decay: NonNegative = 0.0
     optimizer: OptimizerSection = OptimizerSection(
-        name="muon", schedule="trapezoid", decay=0.35, adam_ratio=0.5, exclude=("embedding", "head", "prior")
+        name="muon", schedule="trapezoid", decay=0.35, adam_ratio=0.5, exclude=("embedding", "head")
     )
     clipnorm: PositiveFloat | None = None
-    val_samples: Count = 1000
-    counted: Count = 20000
+    val_samples: Count = 300
     mixed: bool = False
 
     @model_validator(mode="after")
     def _ordered(self) -> TransformRecipe:
         if not self.sizes[0] < self.sizes[1] <= 1:
             raise ConfigError("sizes", list(self.sizes), "a smaller and a larger step, at most 1")
+        if self.searched > 1:
+            raise ConfigError("searched", self.searched, "a share, at most 1")
         return self
 
     @property
@@ -99,10 +107,12 @@ class TransformRecipe(IterativeRecipe):
 
 
 class TransformTask(Task):
-    """Encoder, decoder and prior; then the tables of the entropy coder on the symbols of the finished encoder."""
+    """Decoder and search in turn: before every epoch some reports are searched on with the decoder as it is."""
 
     schema = TransformRecipe
     _reported: dict[str, Any] = {}
+    _searched: int | None = None  # epoch before which the reports in memory were searched on last
+    _path: Path
 
     @cached_property
     def frame(self) -> Frame:
@@ -113,6 +123,11 @@ class TransformTask(Task):
             raise ConfigError("subband_size", unit, allowed)
         return Frame(layout.panel, -(-layout.num_subcarriers // unit))
 
+    @cached_property
+    def tables(self) -> Tables:
+        """Of the entropy coder; several layers are coded one by one."""
+        return Tables.load(BeamDelayTables(self.recipe.tables).file)
+
     def _directions(self, split: str, samples: int | None, seed: int) -> np.ndarray:
         """Strongest directions complex64 ``[sample, 1, subband, port]`` of a split, all or some."""
         (store,) = self.stores
@@ -122,74 +137,64 @@ class TransformTask(Task):
         h = store.take(split, rows).reshape(len(rows), -1, store.layout.panel.num_ports, store.layout.num_subcarriers)
         return subband_eigenvectors(h, self.recipe.subband_size, 1)
 
-    def _aligned(self, v: np.ndarray, step: np.ndarray) -> DirectionSet:
-        from receivers.training.data.directions import DirectionSet
+    def _reports(self, v: np.ndarray, rng: np.random.Generator) -> SearchedReports:
+        """With steps drawn at random."""
+        from receivers.training.data.searched import SearchedReports
 
-        return DirectionSet(self.frame, v, step.astype(np.float32))
-
-    def _drawn(self, rng: np.random.Generator, count: int) -> np.ndarray:
-        return np.exp2(rng.uniform(*np.log2(self.recipe.sizes), count))
-
-    @cached_property
-    def train(self) -> DirectionSet:
-        """Directions of the store."""
-        v = self._directions("train", self.recipe.directions, 0)
-        return self._aligned(v, self._drawn(np.random.default_rng([self.recipe.seed, 2**20]), len(v)))
+        sizes = np.geomspace(*self.recipe.sizes, _STEPS)
+        return SearchedReports(self.frame, self.tables, v, rng.integers(_STEPS, size=len(v)), sizes)
 
     @cached_property
-    def clusters(self) -> DirectionSet | None:
-        """Directions of random clusters."""
+    def train(self) -> list[SearchedReports]:
+        """Reports on the store, and on random clusters."""
         from receivers.training.data.clusters import random_clusters
 
         section, layout = self.recipe.clusters, self.stores[0].layout
-        if section is None:
-            return None
-        rng = np.random.default_rng([self.recipe.seed, 2**21])
-        h = random_clusters(rng, section.samples, layout.panel, layout.num_subcarriers, layout.spacing_hz)[:, None]
-        return self._aligned(subband_eigenvectors(h, self.recipe.subband_size, 1), self._drawn(rng, len(h)))
+        v = self._directions("train", self.recipe.directions, 0)
+        found = [self._reports(v, np.random.default_rng([self.recipe.seed, 2**20]))]
+        if section is not None:
+            rng = np.random.default_rng([self.recipe.seed, 2**21])
+            h = random_clusters(rng, section.samples, layout.panel, layout.num_subcarriers, layout.spacing_hz)[:, None]
+            found.append(self._reports(subband_eigenvectors(h, self.recipe.subband_size, 1), rng))
+        return found
 
     @cached_property
-    def val(self) -> list[DirectionSet]:
-        """Directions that are scored after an epoch, at steps over the range."""
+    def val(self) -> list[SearchedReports]:
+        """Reports that are searched and scored after an epoch, of one step each."""
+        from receivers.training.data.searched import SearchedReports
+
         v = self._directions("val", self.recipe.val_samples, 1)
-        low, high = np.log2(self.recipe.sizes)
-        steps = np.exp2(low + (np.arange(_VALIDATED) + 0.5) / _VALIDATED * (high - low))
-        return [self._aligned(v, np.full(len(v), step)) for step in steps[::-1]]
+        sizes = np.geomspace(*self.recipe.sizes, 2 * _VALIDATED + 1)[1::2]
+        return [SearchedReports(self.frame, self.tables, v, np.zeros(len(v), int), np.array([size])) for size in sizes]
 
     def build(self, folder: Path, progress: Callable[[str], None]) -> keras.Model:
-        """Fresh codec, whose decoder may start as a refinement, and a prior that fits its symbols."""
+        """Fresh network, or one that starts as a refinement; its inputs, outputs and sum stay in float32."""
         import keras
-        from keras import ops
 
+        from receivers.models.beam_transformer import BeamTransformer
         from receivers.models.checked import build_checked
-        from receivers.models.ntc import NonlinearTransformCodec
-        from receivers.training.ntc import CodecTraining, ContextPrior
 
         keras.utils.set_random_seed(self.recipe.seed)
+        self._path = folder / "reports.npz"
         section, before = self.recipe.model, keras.config.dtype_policy()
         keras.config.set_dtype_policy("mixed_bfloat16" if self.recipe.mixed else "float32")
         try:
-            codec = build_checked("model.params", NonlinearTransformCodec, section.params, dtype="float32")
+            model = build_checked("model.params", BeamTransformer, section.params, dtype="float32")
         finally:
             keras.config.set_dtype_policy(before)
-        rows = np.arange(min(_STARTED, len(self.train)))
-        symbols = []
-        for i in range(0, len(rows), _BLOCK):
-            tokens, _ = self.train.batch(rows[i : i + _BLOCK], self.train.step[rows[i : i + _BLOCK]])
-            x = ops.convert_to_tensor(tokens)
-            symbols.append(ops.convert_to_numpy(codec.rounded(codec.encode(x), x)))
-        found = np.concatenate(symbols)
-        order = np.argsort(-np.abs(found).mean(axis=0), kind="stable")
-        prior = ContextPrior(order, self.frame.shape[1:3], dtype="float32", name="prior")
-        prior.start(found, self.train.step[rows])
         if section.decoder is not None:
-            _begin(codec.decoder, section.decoder)
-        return CodecTraining(codec, prior, self.train.kernel(), self.recipe.slope)
+            try:
+                model.set_weights(TrainedRefiner(section.decoder).model.get_weights())
+            except ValueError:
+                raise ConfigError("model.decoder", section.decoder, "a refinement of the sizes in params") from None
+        return model
 
     def compile(self, model: keras.Model, stage: StageSection) -> None:
-        """The loss is the model's own."""
+        """One minus SGCS."""
+        from receivers.models.report_loss import report_loss
+
         optimizer = self.optimizer(stage)
-        model.compile(optimizer)
+        model.compile(optimizer, loss=report_loss(self.train[0].synthesis(model).reports.kernel()))
         optimizer.build(model.trainable_variables)
 
     @property
@@ -197,64 +202,68 @@ class TransformTask(Task):
         """Batches of an epoch."""
         return self.recipe.num_steps
 
+    def start_epoch(self, model: keras.Model, epoch: int) -> None:
+        """The search of some reports goes on."""
+        self._found()
+        if self._searched == epoch:
+            return
+        rng = np.random.default_rng([self.recipe.seed, epoch, 1])
+        for reports in self.train:
+            count = max(round(self.recipe.searched * len(reports)), 1)
+            reports.search(model, rng.choice(len(reports), count, replace=False), self.recipe.passes)
+        with renamed(self._path, ".npz") as temporary:
+            np.savez_compressed(temporary, epoch=epoch, **{f"parts_{i}": r.parts for i, r in enumerate(self.train)})
+        self._searched = epoch
+
+    def _found(self) -> None:
+        """Reports of a training that was killed."""
+        if self._searched is None and self._path.exists():
+            with np.load(self._path) as file:
+                for number, reports in enumerate(self.train):
+                    reports.parts = file[f"parts_{number}"]
+                self._searched = int(file["epoch"])
+
     def batches(self, epoch: int) -> Iterator[tuple[Any, ...]]:
-        """Tokens and directions."""
-        recipe, rng, size = self.recipe, np.random.default_rng([self.recipe.seed, epoch]), self.batch_size(epoch)
-        wide = 0 if recipe.clusters is None else round(size * recipe.clusters.share)
+        """Tokens, directions, weights of the reports."""
+        self._found()
+        rng, size = np.random.default_rng([self.recipe.seed, epoch]), self.batch_size(epoch)
+        wide = 0 if self.recipe.clusters is None else round(size * self.recipe.clusters.share)
         for _ in range(self.steps(size)):
             parts = []
-            for found, count in ((self.train, size - wide), (self.clusters, wide)):
-                if found is not None and count:
-                    rows = rng.integers(len(found), size=count)
-                    step = found.step[rows] * np.exp2(rng.uniform(-_JITTER, _JITTER, count))
-                    parts.append(found.batch(rows, np.clip(step, *recipe.sizes).astype(np.float32)))
+            for reports, count in zip(self.train, (size - wide, wide), strict=False):
+                if count:
+                    rows = rng.integers(len(reports), size=count)
+                    weight = np.power(reports.steps[reports.step[rows]], _WEIGHTING) / _TYPICAL
+                    parts.append((*reports.batch(rows), weight.astype(np.float32)))
             yield tuple(np.concatenate(values) for values in zip(*parts, strict=True))
 
     def validate(self, model: keras.Model) -> dict[str, float]:
-        """The loss of rounded latents, and SGCS and ideal bits of the coefficients at every step."""
+        """SGCS and bits of reports after the search, at every step, and the loss of both."""
         found: dict[str, float] = {}
         losses = []
-        for number, part in enumerate(self.val):
-            sgcs, bits = _scored(model, part)
-            step = float(part.step[0])
-            losses.append((1 - sgcs + self.recipe.slope * step**2 * bits) * step**-0.75)
-            found |= {f"val_sgcs_{number}": sgcs, f"val_{number}_bits": bits}
+        for number, reports in enumerate(self.val):
+            rows, step = np.arange(len(reports)), float(reports.steps[0])
+            synthesis = reports.synthesis(model)
+            content = synthesis(reports.content(rows), reports.c, PASSES)
+            bins, cost, _ = synthesis.judged(content, reports.c)
+            bits = np.sum(reports.coder.ideal_bits(content, bins), axis=(0, 2))
+            losses.append(float(cost.mean()) * step**_WEIGHTING / _TYPICAL)
+            found[f"val_sgcs_{number}"] = float(np.mean(1 - cost + SLOPE * step**2 * bits))
+            found[f"val_{number}_bits"] = float(bits.mean()) + reports.coder.head_bits()
         return {"val_loss": float(np.mean(losses)), **found}
 
     def decibel(self, key: str) -> bool:
         """Never."""
         return False
 
-    def tables(self, codec: keras.Model) -> Tables:
-        """Tables of the entropy coder, counted on the symbols of the encoder over panels and subbands."""
-        from receivers.beamdelay.window import Window
-        from receivers.training.beamdelay import Cells, learn, views
-
-        (store,), rng, cells = self.stores, np.random.default_rng([self.recipe.seed, 2**22]), []
-        h = store.take("train", np.arange(min(self.recipe.counted, store.num_samples("train"))))
-        h = h.reshape(len(h), -1, store.layout.panel.num_ports, store.layout.num_subcarriers)
-        for panel, v in views(h, store.layout.panel, self.recipe.subband_size):
-            frame = Frame(panel, v.shape[1])
-            window = Window(frame)
-            step = self._drawn(rng, len(v)).astype(np.float32)
-            for i in range(0, len(v), _BLOCK):
-                rows = slice(i, i + _BLOCK)
-                _, c = frame.sparsest(v[rows, None], step[rows])
-                x = frame.to_origin(c[:, 0])[1]
-                q = window.symbols(codec, x, step[rows]).astype(np.int16)
-                q[0, :, 0] = np.minimum(q[0, :, 0], np.floor(1 / step[rows]) + 1)
-                cells.append(Cells(frame.shape, step[rows], x / step[rows, None], q))
-        return learn(_joined(cells), seed=self.recipe.seed, log=lambda line: None)
-
     def write(self, model: keras.Model, folder: Path) -> dict[str, Any]:
         """Network and tables."""
-        codec = getattr(model, "codec", model)
-        save_weights(codec, folder / "model.weights.h5")
-        self.tables(codec).save(folder / "tables.npz")
+        save_weights(model, folder / "model.weights.h5")
+        replace(self.tables, layers=None).save(folder / "tables.npz")
         return {
             "task": "ntc",
-            "model": {"name": "ntc", "params": codec.get_config()},
-            "parameters": {part: getattr(codec, part).count_params() for part in ("encoder", "decoder")},
+            "model": {"name": "ntc", "params": model.get_config()},
+            "parameters": model.count_params(),
             "weights": file_entry(folder / "model.weights.h5"),
             "tables": file_entry(folder / "tables.npz"),
         }
@@ -271,8 +280,7 @@ class TransformTask(Task):
 
     def test_samples(self, model: keras.Model, folder: Path) -> Samples:
         """SGCS less what its bits are worth, mean over the steps."""
-        slope = self.recipe.slope
-        values = [sgcs - slope * step**2 * bits for step, (sgcs, bits) in self._tested(folder).items()]
+        values = [sgcs - SLOPE * step**2 * bits for step, (sgcs, bits) in self._tested(folder).items()]
         return Samples(np.mean(values, axis=0), "sgcs_less_rate", digits=4)
 
     def _tested(self, folder: Path) -> dict[float, tuple[np.ndarray, np.ndarray]]:
@@ -296,42 +304,3 @@ class TransformTask(Task):
                 found[step] = sgcs.astype(np.float64), length.astype(np.float64)
             self._reported = {"of": key, "by_step": found}
         return self._reported["by_step"]
-
-
-def _scored(model: keras.Model, part: DirectionSet) -> tuple[float, float]:
-    """Mean SGCS and bits."""
-    from keras import ops
-
-    sgcs, bits = [], []
-    for i in range(0, len(part), _BLOCK):
-        rows = np.arange(i, min(i + _BLOCK, len(part)))
-        tokens, target = part.batch(rows, part.step[rows])
-        coefficients, length = model(ops.convert_to_tensor(tokens), training=False)
-        sgcs.append(1 - ops.convert_to_numpy(model.distortion(target, coefficients)))
-        bits.append(ops.convert_to_numpy(length))
-    return float(np.concatenate(sgcs).mean()), float(np.concatenate(bits).mean())
-
-
-def _begin(decoder: Any, name: str) -> None:
-    """Weights of a refinement of the same sizes."""
-    network = TrainedRefiner(name).model
-    pairs = [(decoder.embedding, network.embedding), (decoder.norm, network.norm), (decoder.head, network.head)]
-    try:
-        for own, other in (*pairs, *zip(decoder.stack, network.stack, strict=True)):
-            own.set_weights(other.get_weights())
-    except ValueError:
-        raise ConfigError(
-            "model.decoder", name, "a refinement with the dim, heads, hidden and layers of the decoder"
-        ) from None
-
-
-def _joined(cells: list[Any]) -> list[Any]:
-    """Cells of one shape together."""
-    from receivers.training.beamdelay import Cells
-
-    found = []
-    for shape in dict.fromkeys(c.shape for c in cells):
-        parts = [c for c in cells if c.shape == shape]
-        joined = [np.concatenate([getattr(c, key) for c in parts]) for key in ("step", "x")]
-        found.append(Cells(shape, *joined, np.concatenate([c.q for c in parts], axis=1)))
-    return found
