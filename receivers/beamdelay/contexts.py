@@ -62,6 +62,7 @@ class Contexts:
         self.b1 = np.ascontiguousarray(network["b1"].astype(np.float32)[grid.kind].T)  # [hidden, place]
         b2 = (network["b2"] + FIRST * UNITS).astype(np.float32)
         self.b2 = np.ascontiguousarray(b2[grid.kind].T)  # [score, place]
+        self._near = np.ascontiguousarray(grid.neighbours.T)
         self._rows = _Groups(grid.row, grid.num_rows)
         self._taps = _Groups(grid.tap, grid.num_taps)
         self._across = _Before(grid.row, grid.across[grid.row], grid.num_rows)
@@ -84,8 +85,7 @@ class Contexts:
         power = energy_table()[symbols]
         level = np.concatenate([log(power), np.zeros((1, power.shape[1]), np.float32)])
         found = np.empty((NUM_FEATURES, *power.shape), np.float32)
-        for number in range(len(OFFSETS)):
-            np.take(level, self.grid.neighbours[:, number], axis=0, out=found[number], mode="clip")
+        np.take(level, self._near, axis=0, out=found[: len(OFFSETS)], mode="clip")
         total = np.cumsum(power, axis=0) - power
         found[-6], found[-5] = log(self._rows.before(power)), log(self._across(power))
         found[-4], found[-3] = log(self._taps.before(power)), log(energy - total)

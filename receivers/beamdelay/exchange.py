@@ -138,12 +138,12 @@ def largest(score: np.ndarray, report: np.ndarray, reports: int, tried: int) -> 
         reports: their number.
         tried: candidates of a report.
     """
-    pair = score.argmax(axis=0)
-    best = score[pair, np.arange(len(report))]
+    pair = np.append(score.argmax(axis=0), 0)  # the last one is that of -1
+    best = score[pair[:-1], np.arange(len(report))]
     order = np.flatnonzero(np.isfinite(best))
     order = order[np.argsort(report[order] - np.arctan(best[order]) / np.pi)]  # the largest of a report first
     rank = np.arange(len(order)) - np.searchsorted(report[order], np.arange(reports))[report[order]]
     order, rank = order[rank < tried], rank[rank < tried]
     at = np.full((reports, 1 + tried), -1)
     at[report[order], 1 + rank] = order
-    return at, np.where(at >= 0, pair[at], 0)
+    return at, pair[at]

@@ -9,6 +9,7 @@ from receivers.codebooks.beams import BeamGroups
 from simulator.core.types import Panel
 
 _GROUPS = 3  # that are tried
+_REPORTS = 64  # at a time, whose coefficients in all groups a cache holds
 _MANY = 4  # elements along an axis from which its beams may be rotated
 _KEPT = 0.85  # coefficients above this many steps decide on the phases
 _ROUNDS, _FIRST_ROUNDS = 8, 3  # of the phases: all, and those before the best start is chosen
@@ -51,6 +52,10 @@ class Frame:
             three pairs, or one where there is one group: group ``[report]``, and complex64
             ``[report, layer, row, subband]`` of energy 1, rows by polarisation, n2, n1.
         """
+        parts = [self._beams(v[i : i + _REPORTS], step[i : i + _REPORTS]) for i in range(0, max(len(v), 1), _REPORTS)]
+        return [tuple(map(np.concatenate, zip(*groups, strict=True))) for groups in zip(*parts, strict=True)]
+
+    def _beams(self, v: np.ndarray, step: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
         reports, layers, subbands, ports = v.shape
         pol, beams = self.panel.num_pol, self._groups.num_beams
         x = v.reshape(reports, layers * subbands * pol, ports // pol)

@@ -177,7 +177,7 @@ PARAMS = {
             {"bits": 70},
             {"step": 0.2, "bits": 70},
             {"bits": 70, "refine": "refine-urban"},
-            {"step": 0.2, "refine": "refine-urban", "synthesis": 1},
+            {"step": 0.2, "bits": 70, "refine": "refine-urban", "synthesis": 1},
             {"bits": 70, "explicit": True},
         ],
         "ntc": [{"bits": 70}, {"step": 0.2, "bits": 70}],
