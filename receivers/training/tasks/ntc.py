@@ -25,6 +25,7 @@ from simulator.core.content import sha256
 from simulator.core.durable import renamed
 from simulator.core.errors import ConfigError
 from simulator.core.params import Count, Integer, PositiveFloat
+from simulator.core.readers import read_npz
 from simulator.maths.transforms import subband_eigenvectors
 
 if TYPE_CHECKING:
@@ -218,10 +219,10 @@ class TransformTask(Task):
     def _found(self) -> None:
         """Reports of a training that was killed."""
         if self._searched is None and self._path.exists():
-            with np.load(self._path) as file:
-                for number, reports in enumerate(self.train):
-                    reports.parts = file[f"parts_{number}"]
-                self._searched = int(file["epoch"])
+            found = read_npz(self._path)
+            for number, reports in enumerate(self.train):
+                reports.parts = found[f"parts_{number}"]
+            self._searched = int(found["epoch"])
 
     def batches(self, epoch: int) -> Iterator[tuple[Any, ...]]:
         """Tokens, directions, weights of the reports."""
