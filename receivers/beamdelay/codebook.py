@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
 import numpy as np
@@ -23,7 +22,6 @@ from simulator.core.types import Panel
 from simulator.maths.transforms import subband_eigenvectors
 
 MOST_BITS = 1706  # of a report: what UCI holds (TS 38.212, 6.3.1.2.1: two code blocks)
-_THREADS = 2
 _ZEROED = 0.65  # steps below which a coefficient is hardly ever sent
 
 
@@ -77,9 +75,8 @@ class BeamDelayCodebook(PmiCodebook):
     def select(self, h: np.ndarray, error_var: np.ndarray | None = None) -> Pmi:
         """PMI of channels complex64 ``[report, rx_ant, port, subcarrier]`` with error variances ``[report]``."""
         error_var = np.zeros(len(h)) if error_var is None else error_var
-        chunks = [(h[i : i + self.chunk], error_var[i : i + self.chunk]) for i in range(0, len(h), self.chunk)]
-        with ThreadPoolExecutor(min(_THREADS, len(chunks))) as pool:  # NumPy lets them run at the same time
-            parts = list(pool.map(lambda chunk: self._select(*chunk), chunks))
+        chunks = [slice(i, i + self.chunk) for i in range(0, len(h), self.chunk)]
+        parts = [self._select(h[chunk], error_var[chunk]) for chunk in chunks]
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
     def _select(self, h: np.ndarray, error_var: np.ndarray) -> Pmi:

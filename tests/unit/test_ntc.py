@@ -151,6 +151,7 @@ def test_search_lowers_the_cost_of_every_report(moved, reports):
     assert (found.real[0] >= 1).all() and (found.imag[0] == 0).all()
 
 
+@pytest.mark.long
 def test_search_without_a_network_finds_what_a_loop_finds(plain, reports):
     """After the search with the plain decoder few single changes of a part by one would still lower the cost."""
     searched, v = reports
