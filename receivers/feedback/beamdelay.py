@@ -64,6 +64,7 @@ class BeamDelayFeedback(PmiFeedback):
     """
 
     name, nested = "beamdelay", True
+    _synthesis = 0
 
     @validated("feedback.beamdelay")
     def __init__(
