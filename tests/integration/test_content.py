@@ -200,6 +200,7 @@ def rewritten(path, **changes):
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.long
 def test_a_damaged_chunk_is_computed_again(go, tmp_path, capsys, damage):
     whole, _ = go()
     files = chunks(tmp_path / "r")
@@ -213,6 +214,7 @@ def test_a_damaged_chunk_is_computed_again(go, tmp_path, capsys, damage):
 
 @pytest.mark.parametrize("name", ["results.csv", "user_rate_cdf.csv", "results.parquet", "manifest.json"])
 @pytest.mark.parametrize("how", ["truncated", "gone"])
+@pytest.mark.long
 def test_tables_are_written_again_from_the_chunks(go, tmp_path, capsys, name, how):
     go()
     path = tmp_path / "r" / name

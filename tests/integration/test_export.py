@@ -37,6 +37,7 @@ def installed(format_):
 
 @pytest.mark.parametrize("format_", ["onnx", "litert", *(pytest.param(f, marks=pytest.mark.long) for f in SLOW)])
 @pytest.mark.parametrize(("weights", "side"), [("csinet-100", "ue"), *LONG])
+@pytest.mark.long
 def test_every_format_gives_the_same_latents_and_bits(tmp_path, format_, weights, side):
     if not installed(format_):
         pytest.skip(f"extra {format_} is not installed")

@@ -71,6 +71,7 @@ def before():
 
 @pytest.mark.parametrize("more", MORE)
 @pytest.mark.parametrize("link", long_but(LINKS, "plain", "lossy"))
+@pytest.mark.long
 def test_what_is_added_leaves_the_other_rows_as_they_are(rows, before, link, more):
     if link not in before:
         before[link] = rows(**LINKS[link])
@@ -83,6 +84,7 @@ def test_what_is_added_leaves_the_other_rows_as_they_are(rows, before, link, mor
     [{"chunk_drops": 64}, {"chunk_drops": 96}, {"chunk_drops": 1}, {"chunk_drops": 32, "memory_gib": 0.2}],
     ids=str,
 )
+@pytest.mark.long
 def test_chunks_and_memory_leave_all_rows_as_they_are(rows, run):
     drops = {"drops": 150, "chunk_drops": 32}
     assert rows(run=drops) == rows(slots=1, run={**drops, **run})

@@ -62,6 +62,7 @@ def channel(rng, slots=6, batch=20, ports=8, rx=1, n=32):
 
 @pytest.mark.statistical
 @pytest.mark.parametrize("num_rx", [1, 4])
+@pytest.mark.long
 def test_one_bit_meets_the_closed_forms(rng, num_rx):
     """Q(sqrt(E L snr)) over AWGN; maximum-ratio combining of L Rayleigh branches (Proakis, Eq. 14.4-15)."""
     sent, snr, length = reports(rng, 1, 20_000, 1), 0.05, 20

@@ -72,6 +72,7 @@ class TestEveryNetwork:
         assert latent.dtype == np.float32 and np.std(expected) > 1e-3
         assert_close(latent, expected, SIXTEEN_BITS)
 
+    @pytest.mark.long
     def test_blocks_are_all_kernels_that_multiply_once(self, name, rng):
         model = randomised(name, rng).encoder
         encoder = MixedPrecisionEncoder(model, parts=3)

@@ -232,6 +232,7 @@ def test_a_report_and_its_conjugate_have_conjugate_answers(moved, reports):
 class TestReports:
     @pytest.mark.parametrize("rank", [1, 2])
     @pytest.mark.parametrize("budget", [40, 150])
+    @pytest.mark.long
     def test_fit_and_every_prefix_is_one(self, moved, rng, budget, rank):
         book = LearnedCodebook(moved, PANEL, UNITS, 1, rank, TABLES, None, budget)
         h = np.concatenate([channels(rng, PANEL, UNITS), channels(rng, PANEL, UNITS)], axis=1)

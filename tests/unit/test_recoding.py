@@ -38,6 +38,7 @@ def sparse_channels(panel, units, reports, seed=1, rx=4):
 
 
 @pytest.mark.parametrize("panel, units, rank, combination", CASES)
+@pytest.mark.long
 def test_the_same_precoders_from_other_bits(panel, units, rank, combination):
     plain = EnhancedTypeTwoCodebook(panel, units, 1, rank, combination, rank)
     book = RecodedCodebook(plain, combination, TABLES)

@@ -29,6 +29,7 @@ def made(synthesis, known=None):
     return scheme, pmi, gain - SLOPE * STEP**2 * bits
 
 
+@pytest.mark.long
 def test_reports_are_worth_more_to_a_gnb_that_refines():
     """Loss of SGCS as refined, and bits; every report has at most a change for each round."""
     (_, plain, before), (scheme, pmi, after) = made(0), made(3)

@@ -432,6 +432,7 @@ class TestThroughput:
                 fast(model, **changes)
 
 
+@pytest.mark.long
 def test_built_from_a_scenario():
     from benchmarks.build import build_throughput
 

@@ -119,6 +119,7 @@ def test_a_run_killed_at_any_step_ends_with_the_same_weights(tmp_path, monkeypat
     assert {path.name for path in (tmp_path / "a").glob("part*")} == set()
 
 
+@pytest.mark.long
 def test_a_limit_of_wall_time_pauses(tmp_path):
     with pytest.raises(PausedError, match="paused in epoch 1 after 1 steps"):
         run(Line(), tmp_path / "a", quiet, seconds=0)

@@ -137,6 +137,7 @@ def test_sizes(case):
 @pytest.mark.parametrize("rank", [1, 2, 3])
 @pytest.mark.parametrize("mode", [1, 2])
 @pytest.mark.parametrize("panel", PANELS[:3], ids=lambda p: f"{p.n1}x{p.n2}")
+@pytest.mark.long
 def test_selection_is_that_of_brute_force(panel, rank, mode, rng):
     book = TypeOneCodebook(panel, 5, 2, rank, mode, snr_db=7)
     h = gaussian(rng, 6, 3, panel.num_ports, 5)

@@ -23,6 +23,7 @@ def imported(state, **changes):
 
 
 @pytest.mark.parametrize(("bits", "shared"), [((5, 5), 1), ((3, 6), 1), ((4, 2, 7), 2)], ids=str)
+@pytest.mark.long
 def test_released_forward_pass(bits, shared, rng):
     state = random_state(rng, shared=shared)
     x = rng.standard_normal((3, 2, len(bits), 8, 16))

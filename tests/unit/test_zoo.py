@@ -136,6 +136,7 @@ def test_cards_tell_what_the_weights_do(name, samples):
 
 
 @pytest.mark.parametrize("name", ["csirs-conv", "lstm-mobility", "evt-80", "csinet-100", "vb-munich"])
+@pytest.mark.long
 def test_other_weights_have_other_scores(name):
     """The test above sees a weight that is off by two hundredths of its spread."""
 
