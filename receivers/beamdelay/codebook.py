@@ -22,7 +22,6 @@ from simulator.core.types import Panel
 from simulator.maths.transforms import subband_eigenvectors
 
 MOST_BITS = 1706  # of a report: what UCI holds (TS 38.212, 6.3.1.2.1: two code blocks)
-_ZEROED = 0.65  # steps below which a coefficient is hardly ever sent
 
 
 class BeamDelayCodebook(PmiCodebook):
@@ -141,12 +140,8 @@ class BeamDelayCodebook(PmiCodebook):
 
     def beam_delay(self, pmi: Pmi) -> BeamDelayReport:
         """Coefficients of a PMI on all beams of its group and all taps."""
-        cells, content = self._values(pmi), content_of(pmi)
-        reports, layers, _ = cells.shape
-        x = self.frame.on_grid(content.row.ravel(), cells.reshape(reports * layers, -1))
-        x = x.reshape(reports, layers, *x.shape[1:])
-        threshold = np.repeat(_ZEROED * np.asarray(self.steps)[content.step][:, None], layers, axis=1)
-        return BeamDelayReport(content.group, x, np.ones(x.shape, bool), threshold, logarithmic=False)
+        content = content_of(pmi)
+        return self.frame.report(content.group, content.row, self._values(pmi), np.asarray(self.steps)[content.step])
 
     def combine(self, group: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Unit-norm directions complex64 ``[report, port, layer, unit]`` of coefficients as of :meth:`beam_delay`."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from receivers.codebooks.alignment import delay_turns, sparse_phases, with_phases_of
+from receivers.codebooks.beam_delay import BeamDelayReport
 from receivers.codebooks.beams import BeamGroups
 from simulator.core.types import Panel
 
+_ZEROED = 0.65  # steps below which a coefficient is hardly ever sent
 _GROUPS = 3  # that are tried
 _REPORTS = 64  # at a time, whose coefficients in all groups a cache holds
 _MANY = 4  # elements along an axis from which its beams may be rotated
@@ -123,6 +125,21 @@ class Frame:
             place = (places + sign * shift[axis][:, None]) % size
             index = index * size + place.reshape(len(x), *(size if a == axis else 1 for a in range(4)))
         return np.take_along_axis(x.reshape(len(x), -1), index.reshape(len(x), -1), axis=1)
+
+    def report(self, group: np.ndarray, row: np.ndarray, cells: np.ndarray, step: np.ndarray) -> BeamDelayReport:
+        """Coefficients on all beams of the groups and all taps.
+
+        Args:
+            group: ``[report]``.
+            row: of the origins, ``[report, layer]``.
+            cells: complex64 ``[report, layer, cell]``.
+            step: size of the steps, ``[report]``.
+        """
+        reports, layers, _ = cells.shape
+        x = self.on_grid(row.ravel(), cells.reshape(reports * layers, -1))
+        x = x.reshape(reports, layers, *x.shape[1:])
+        threshold = np.repeat(_ZEROED * step[:, None], layers, axis=1)
+        return BeamDelayReport(group, x, np.ones(x.shape, bool), threshold, logarithmic=False)
 
     def from_origin(self, row: np.ndarray, cells: np.ndarray) -> np.ndarray:
         """Coefficients complex64 ``[item, row, subband]`` of cells ``[item, cell]``."""

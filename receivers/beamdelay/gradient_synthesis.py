@@ -22,7 +22,6 @@ _FAILED = 4  # single changes in a row, after which the search of a report ends
 _FASTER, _SLOWER = 1.5, 0.5  # after a pass that helped, and after one that did not
 _GAINED = 1e-7  # by a pass that helped
 _MOVES = np.array([[1, 0], [-1, 0], [0, 1], [0, -1]])  # of real and imaginary part; and both to 0
-_ZEROED = 0.65  # steps below which a coefficient is hardly ever sent
 _LAYERS = 512  # at a time
 
 
@@ -58,11 +57,7 @@ class GradientSynthesis:
     def report(self, content: Content, bins: np.ndarray) -> BeamDelayReport:
         """Coefficients as the entropy coder decodes them."""
         cells = self.coder.values(content, bins, self.steps)
-        reports, layers, _ = cells.shape
-        x = self.frame.on_grid(content.row.ravel(), cells.reshape(reports * layers, -1))
-        x = x.reshape(reports, layers, *x.shape[1:])
-        threshold = np.repeat(_ZEROED * self.steps[content.step][:, None], layers, axis=1)
-        return BeamDelayReport(content.group, x, np.ones(x.shape, bool), threshold, logarithmic=False)
+        return self.frame.report(content.group, content.row, cells, self.steps[content.step])
 
     def tokens(self, content: Content, bins: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Input of the network, and directions of its loss, of beams complex64 ``[report, layer, row, unit]``."""

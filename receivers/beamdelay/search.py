@@ -36,11 +36,6 @@ def energies_for(bits: int) -> list[int]:
     return _increasing(isqrt(isqrt(2 ** max(_least(bits) + offset, 0))) for offset in _OFFSETS)
 
 
-def fine_energies_for(bits: int) -> list[int]:
-    r"""The same in 32 steps of an eighth of an octave, :math:`\lfloor 2^{(2j + k) / 8} \rfloor`."""
-    return _increasing(isqrt(isqrt(isqrt(2 ** max(2 * _least(bits) + k, 0)))) for k in range(32))
-
-
 def _least(bits: int) -> int:
     """The least energy that a report of ``bits`` per layer names, in quarters of an octave."""
     return 51 * ((max(bits, 1) ** 8).bit_length() - 1) // 64 - 26

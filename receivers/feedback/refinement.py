@@ -16,7 +16,7 @@ _CHUNK = 1024  # layers at a time
 
 
 class ReportRefinement:
-    """Coefficients that a network expects to be behind a decoded report, as far as a gate trusts it.
+    """Coefficients that a network expects, given a decoded report, as far as a gate trusts it.
 
     The network answers to a report and to its complex conjugate, which is as likely; the mean of both counts.
 
