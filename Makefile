@@ -29,7 +29,7 @@ quickstart: $(VENV)/.run  ## install, run the first scenario, say where the repo
 unexport PYTHONDONTWRITEBYTECODE
 
 # Half of the tests each, in their order; who ends first takes half of what the other has left. ARGS adds options of pytest: `make test ARGS="-p randomly --randomly-dont-reset-seed"`.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal
+PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --strict-skips
 
 test: $(VENV)/.dev  ## install and run the quick tests (about 4 minutes on 2 cores)
 	$(PYTEST) -m "not long and not slow" $(ARGS)

@@ -5,6 +5,7 @@ Once through ``keras.ops`` and layers, whatever the backend. Import it after the
 
 import itertools
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -13,6 +14,12 @@ from keras import layers, ops
 BATCHES = [(), (1,), (3,), (1, 1), (3, 1), (1, 4), (3, 4), (2, 3, 1), (2, 1, 1), (1, 3, 4)]
 SIZES = [(9, 1, 16), (9, 2, 16), (1, 5, 7), (33, 3, 4)]  # m, k, n
 ROUNDS = 3
+
+
+def avx512() -> bool:
+    """Whether this CPU is one for which oneDNN has its faulty kernel, and TensorFlow has oneDNN on."""
+    found = Path("/proc/cpuinfo")
+    return found.exists() and "avx512_vnni" in found.read_text()
 
 
 def wrong_products() -> list[str]:

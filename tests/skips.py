@@ -12,11 +12,15 @@ ENTRY = {"tests", "reason", "without"}
 
 
 def missing(name):
-    """Whether what a test needs is not there: a module, "$VARIABLE" of the environment, or "libLLVM"."""
+    """Whether what a test needs is not there: a module, "$VARIABLE" of the environment, "libLLVM" or "AVX-512"."""
     if name == "libLLVM":
         from simulator.phy.llvm import candidates
 
         return not candidates()
+    if name == "AVX-512":
+        from products import avx512
+
+        return not avx512()
     return name[1:] not in os.environ if name.startswith("$") else importlib.util.find_spec(name) is None
 
 

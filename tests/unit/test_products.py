@@ -11,7 +11,7 @@ import pytest
 from batched import is_bad, products_run
 from keras import ops
 from marks import long_but
-from products import wrong_products
+from products import avx512, wrong_products
 
 from receivers.models.mamba import Mamba
 from receivers.models.wifo import WiFo
@@ -37,11 +37,6 @@ def test_products_of_this_process():
     if keras.backend.backend() == "tensorflow":
         assert not onednn_is_on()
     assert wrong_products() == []
-
-
-def avx512():
-    found = Path("/proc/cpuinfo")
-    return found.exists() and "avx512_vnni" in found.read_text()
 
 
 @pytest.mark.skipif(not avx512(), reason="TensorFlow has oneDNN on, and its faulty kernel, on such CPUs")

@@ -1,5 +1,7 @@
 """A skip that is not on the list, or whose condition does not hold, ends a session with an error."""
 
+import importlib.util
+import re
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,16 @@ def test_a_module_that_skips_as_a_whole(session):
     result = session("", "--strict-skips", tests=tests)
     result.stdout.fnmatch_lines(["tests/test_some.py: not today"])
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+def test_modules_that_tests_can_do_without():
+    """Each is here, or on the list under the reason that pytest gives."""
+    listed = SkipList(HERE / "skips.toml")
+    calls = re.compile(r"""importorskip\((?P<module>[^),]+)(?P<more>[^)]*)\)""")
+    for path in sorted(HERE.glob("*/test_*.py")):
+        for call in calls.finditer(path.read_text()):
+            assert not call["more"], f"{path.name}: a reason of its own is on no list: {call[0]}"
+            for module in re.findall(r'"(\w+)[\w.]*"', call["module"]):
+                reason = f"could not import '{module}': No module named '{module}'"
+                node = f"tests/{path.parent.name}/{path.name}::test_some"
+                assert importlib.util.find_spec(module) or listed.allows(node, reason), f"{path.name}: {module}"

@@ -63,7 +63,7 @@ def test_suite_writes_what_it_returns(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("model", list(training.MODELS))
 def test_plain_torch_has_the_layers_of_the_network(model):
     """As many weights; the same operations of a batch are counted by their shapes."""
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    torch = pytest.importorskip("torch")
     from benchmarks.speed.plain_torch import plain_network
 
     net, network = plain_network(model), training._network(model)
