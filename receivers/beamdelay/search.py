@@ -11,8 +11,8 @@ from receivers.beamdelay.content import Content, in_order, running
 from receivers.beamdelay.exchange import exchanged
 from receivers.beamdelay.quantizer import Quantizer, Target
 
-_START = 3  # index of the step with which the search begins
-_OFFSETS = (0, 2, 4, 6, 8, 10, 13, 17)  # of energies that a report may name, in quarters of an octave
+_START = 2  # index of the step with which the search begins
+_OFFSETS = (0, 2, 4, 6, 8, 11, 16, 24)  # of energies that a report may name, in quarters of an octave
 _PER_COEFFICIENT = 6.8  # bits, for the first guess of the step
 _LEAST, _MOST = 0.02, 1.0  # slopes between which the budget is filled [squared steps per bit]
 _HALVINGS = 6
@@ -27,8 +27,8 @@ _SLACK = 1.06  # a step may ask for this share of the budget at the usual slope
 def energies_for(bits: int) -> list[int]:
     r"""Energies of a layer in squared steps, of which a report of ``bits`` per layer names one.
 
-    .. math:: E_k = \lfloor 2^{(j + o_k) / 4} \rfloor, \quad o = 0, 2, 4, 6, 8, 10, 13, 17, \quad
-        j = \lfloor 51 \lfloor 8 \log_2 B \rfloor / 64 \rfloor - 26
+    .. math:: E_k = \lfloor 2^{(j + o_k) / 4} \rfloor, \quad o = 0, 2, 4, 6, 8, 11, 16, 24, \quad
+        j = \lfloor 51 \lfloor 8 \log_2 B \rfloor / 64 \rfloor - 24
 
     made increasing from 1 on; integer arithmetic, so that both ends agree. The size of a step is
     :math:`E_k^{-1/2}` for a layer of energy 1.
@@ -38,7 +38,7 @@ def energies_for(bits: int) -> list[int]:
 
 def _least(bits: int) -> int:
     """The least energy that a report of ``bits`` per layer names, in quarters of an octave."""
-    return 51 * ((max(bits, 1) ** 8).bit_length() - 1) // 64 - 26
+    return 51 * ((max(bits, 1) ** 8).bit_length() - 1) // 64 - 24
 
 
 def _increasing(energies: Iterable[int]) -> list[int]:

@@ -431,7 +431,7 @@ def test_steps_of_a_budget_are_whole_and_increase():
     assert energies_for(112) == ENERGIES_112
 
 
-ENERGIES_112 = [19, 26, 38, 53, 76, 107, 181, 362]  # floor(2 ** ((17 + o) / 4)), o = 0, 2, 4, 6, 8, 10, 13, 17
+ENERGIES_112 = [26, 38, 53, 76, 107, 181, 430, 1722]  # floor(2 ** ((19 + o) / 4)), o = 0, 2, 4, 6, 8, 11, 16, 24
 
 
 def sgcs(scheme, csi):
@@ -470,8 +470,10 @@ def test_the_search_ends_within_the_budget(rank, bits):
         *(chosen[key] for key in ("group", "step", "row")), *(np.moveaxis(chosen[k], 1, 0) for k in ("real", "imag"))
     )
     needed = book.coder.needed(content, book.coder.bins(content), bits)
-    inner = chosen["step"] < 7  # the finest step has nothing to add where a few paths are all there is
-    assert needed.max() <= bits and (bits - needed)[inner].mean() < 3.5
+    more = (content.real[1:] != 0) | (content.imag[1:] != 0)
+    several = more.any(axis=(0, 2))  # origins alone are never left out
+    assert several.mean() > 0.9 and needed[several].max() <= bits
+    assert (bits - needed).mean() < 3
 
 
 def test_what_a_report_needs_is_when_it_is_sent_whole():
