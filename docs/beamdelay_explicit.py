@@ -1,7 +1,7 @@
 """NMSE of reports of the channel itself: python docs/beamdelay_explicit.py STORE [SAMPLES].
 
-Prints the table of docs/beamdelay.md: `beamdelay` with `explicit: true`, `sparse` and `klt-mixed` on the first samples of
-the test split, mean bits of whole reports and the NMSE over all resource blocks with its 95 % half-width.
+Prints the table of docs/beamdelay.md: `beamdelay` with `explicit: true`, `sparse` and `klt-mixed` on
+the first samples of the test split, mean bits of whole reports and the NMSE of all blocks with its 95 % half-width.
 """
 
 import sys
