@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from receivers.beamdelay.coder import BeamDelayCoder
 from receivers.beamdelay.content import Content
 from receivers.beamdelay.frame import Frame
+from receivers.beamdelay.gradient_synthesis import GradientSynthesis
 from receivers.beamdelay.grid import Grid
 from receivers.beamdelay.layers import LayeredCoder
 from receivers.beamdelay.quantizer import Quantizer
@@ -95,16 +96,17 @@ class BeamDelayCodebook(PmiCodebook):
     def _chosen(self, v: np.ndarray, noise: np.ndarray | None = None) -> Pmi:
         if self._search is not None:
             return pmi_of(self._search(v, noise))
-        content, target = self._quantizer(v, np.zeros(len(v), np.int64), noise)
-        return pmi_of(content if self.synthesis is None else self.synthesis(v, content, target))
+        content, _ = self._quantizer(v, np.zeros(len(v), np.int64), noise)
+        return pmi_of(content if self.synthesis is None else self.synthesis(v, content))
 
-    def synthesise(self, directions: Callable[[Pmi], np.ndarray], rounds: int) -> None:
-        """Search, with a public step, for reports that are best with these ``directions`` of the gNB."""
+    def synthesise(self, network: Any, directions: Callable[[Pmi], np.ndarray], passes: int) -> None:
+        """Search, with a public step, for reports that are best with a network and the ``directions`` of the gNB."""
 
         def known(content: Content, bins: np.ndarray) -> np.ndarray:
             return directions({**pmi_of(content), "bins": np.moveaxis(bins, 0, 1)})
 
-        self.synthesis = Synthesis(self._quantizer, known, rounds)
+        search = GradientSynthesis(self.frame, self.coder, self._quantizer.steps, network)
+        self.synthesis = Synthesis(search, known, passes)
 
     def pack(self, pmi: Pmi, most_bits: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Part 1 (nothing), part 2 of at most ``bits``, or ``most_bits``, and its length."""

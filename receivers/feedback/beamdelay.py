@@ -11,7 +11,6 @@ from pydantic import Field
 
 from receivers.beamdelay.channel_codebook import ChannelCodebook
 from receivers.beamdelay.codebook import MOST_BITS, BeamDelayCodebook
-from receivers.beamdelay.synthesis import TRIED
 from receivers.beamdelay.tables import Tables
 from receivers.feedback.amplitude import AmplitudeField
 from receivers.feedback.pmi import PmiFeedback
@@ -47,8 +46,8 @@ class BeamDelayFeedback(PmiFeedback):
         rank: 1..4, or "auto".
         snr_db: SNR that the UE assumes for the RI [dB].
         refine: weights (zoo name or folder) with which the gNB refines what it decodes; None: as decoded.
-        synthesis: with ``step`` and ``refine``, rounds in which the UE, which then knows the refinement, tries eight
-            changes of a report and makes the best; 0: none.
+        synthesis: with ``step`` and ``refine``, passes at most of a search of the UE, which then knows the refinement,
+            for the report that serves the gNB best (:mod:`receivers.beamdelay.synthesis`); 0: none.
         explicit: report the channel itself, of up to four receive antennas: gains, phases and delays of all frequency
             samples are kept; ``rank`` is then "auto".
         scale_bits: with ``explicit``, bits of the root mean square of every antenna, uniform in dB; None: 0 where all
@@ -79,7 +78,7 @@ class BeamDelayFeedback(PmiFeedback):
         rank: Annotated[int, Field(ge=1, le=4)] | Literal["auto"] = "auto",
         snr_db: SnrDb = 10.0,
         refine: str | None = None,
-        synthesis: Annotated[int, Field(ge=0, le=20)] = 0,
+        synthesis: Annotated[Integer, Field(ge=0, le=32)] = 0,
         explicit: bool = False,
         scale_bits: Annotated[int, Field(ge=0, le=16)] | None = None,
         seed: int = 0,
@@ -108,7 +107,7 @@ class BeamDelayFeedback(PmiFeedback):
             if self._filled or self._refinement is None:
                 raise ConfigError("feedback.beamdelay.synthesis", synthesis, "0 without step and refine")
             for book in self.codebooks.values():
-                book.synthesise(partial(self.directions, book), synthesis)
+                book.synthesise(self._refinement.network, partial(self.directions, book), synthesis)
 
     def _check_explicit(self, config: CsiConfig, rank: int | str, refine: str | None) -> None:
         if not 1 <= config.num_rx_ant <= _MOST_ANTENNAS:
@@ -160,9 +159,10 @@ class BeamDelayFeedback(PmiFeedback):
         """Bit operations of the context network: 8 x 8 bits in its first layer, 16 x 8 in the others.
 
         It runs over all coefficients 5 times with a public step, about 13 times in the search for a budget. With
-        ``synthesis`` also once for every report that is tried, at most, and so does the refinement, in 32 x 32 bits.
+        ``synthesis`` also once in every pass, before them, and for the first and the last report at the gNB; so does
+        the refinement, there and back for the gradient or for both answers, in 32 x 32 bits.
         """
-        tried = 1 + TRIED * self._synthesis if self._synthesis else 0
+        tried = self._synthesis + 3 if self._synthesis else 0
         once = 0.0
         for rank, book in self.codebooks.items():
             features, hidden = book.coder.tables.w1.shape

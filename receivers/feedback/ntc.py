@@ -12,6 +12,7 @@ from receivers.beamdelay.gradient_synthesis import PASSES
 from receivers.beamdelay.learned import LearnedCodebook
 from receivers.feedback.beamdelay import BeamDelayFeedback
 from receivers.feedback.pmi import PmiFeedback
+from receivers.feedback.refinement import macs_of
 from receivers.weights.folder import TransformWeights
 from simulator.core.errors import ConfigError
 from simulator.core.params import Integer, SnrDb, validated
@@ -83,8 +84,6 @@ class NtcFeedback(BeamDelayFeedback):
         return f"ntc-{size}{own}{rank}"
 
     def ue_bops(self, csi: CsiEstimate) -> np.ndarray:
-        """Bit operations of ``beamdelay``, and of the decoder in every pass there and back, 32 x 32 bits each."""
-        params = self._trained.card["parameters"]
-        tokens = self.config.panel.num_ports // self.config.panel.num_pol
-        layers = sum(rank for rank in self.codebooks)
-        return super().ue_bops(csi) + (self._passes + 1) * 2 * 2048.0 * layers * tokens * params
+        """Bit operations of ``beamdelay``, and of the decoder before and in every pass, there and back, 32 x 32."""
+        once = macs_of(self._trained.model, self.config.panel.num_ports // self.config.panel.num_pol)
+        return super().ue_bops(csi) + (self._passes + 1) * 2 * 1024.0 * sum(self.codebooks) * once

@@ -12,7 +12,7 @@ from receivers.models.report_gate import ReportGate
 from receivers.weights.folder import TrainedRefiner
 from simulator.core.errors import ConfigError
 
-_CHUNK = 1024  # layers at a time
+_CHUNK = 512  # layers at a time
 
 
 class ReportRefinement:
@@ -38,17 +38,18 @@ class ReportRefinement:
         self._frame, self._gate = ReportFrame(size, num_units), ReportGate(self._trained.gate)
 
     @property
+    def network(self) -> Any:
+        """From tokens of a layer to coefficients."""
+        return self._trained.model
+
+    @property
     def name(self) -> str:
         """Of the weights."""
         return self._trained.name
 
     def macs(self, layers: int) -> int:
-        """Multiply-accumulates of a report of these layers: both runs of the network (:mod:`receivers.models.cost`)."""
-        from receivers.models.cost import work_of
-
-        tokens = np.zeros((1, self._frame.num_beams, FEATURES), np.float32)
-        work = work_of(lambda: self._trained.model(tokens, training=False))
-        return 2 * min(layers, self._trained.num_layers) * sum(part.macs for part in work if part.kind != "norm")
+        """Multiply-accumulates of a report of these layers: both runs of the network."""
+        return 2 * min(layers, self._trained.num_layers) * macs_of(self.network, self._frame.num_beams)
 
     def __call__(self, report: BeamDelayReport) -> np.ndarray:
         """Refined coefficients complex64 ``[report, layer, row, tap]``; further layers than the network knows as is."""
@@ -63,8 +64,16 @@ class ReportRefinement:
                 report.threshold[rows, :known],
                 report.logarithmic,
             )
-            x[rows, :known] = self._gate(part, answers(self._trained.model, self._frame, part))
+            x[rows, :known] = self._gate(part, answers(self.network, self._frame, part))
         return x
+
+
+def macs_of(network: Any, num_beams: int) -> int:
+    """Multiply-accumulates of a run of the network over the beams of a layer (:mod:`receivers.models.cost`)."""
+    from receivers.models.cost import work_of
+
+    tokens = np.zeros((1, num_beams, FEATURES), np.float32)
+    return sum(part.macs for part in work_of(lambda: network(tokens, training=False)) if part.kind != "norm")
 
 
 def answers(network: Any, frame: ReportFrame, report: BeamDelayReport) -> list[np.ndarray]:
@@ -72,8 +81,7 @@ def answers(network: Any, frame: ReportFrame, report: BeamDelayReport) -> list[n
     from keras import ops
 
     tokens = frame.tokens(report)
-    plain, turned = (
-        ops.convert_to_numpy(network(ops.convert_to_tensor(x), training=False)) for x in (tokens, conjugated(tokens))
-    )
+    both = ops.convert_to_tensor(np.concatenate([tokens, conjugated(tokens)]))
+    plain, turned = np.split(np.asarray(ops.convert_to_numpy(network(both, training=False))), 2)
     turned = turned * np.tile(np.array([1, -1], np.float32), turned.shape[-1] // 2)
     return [frame.coefficients(y, report) for y in (plain, turned)]

@@ -180,7 +180,7 @@ PARAMS = {
             {"step": 0.2, "bits": 70, "refine": "refine-urban", "synthesis": 1},
             {"bits": 70, "explicit": True},
         ],
-        "ntc": [{"bits": 70}, {"step": 0.2, "bits": 70}],
+        "ntc": [{"bits": 70, "passes": 2}, {"step": 0.2, "bits": 70, "passes": 2}],
         "beamdelay-temporal": [{"bits": 70}, {"step": 0.2, "bits": 70}],
         "klt": [{"weights": WEIGHTS["klt"], "bits": 1500}, {"weights": WEIGHTS["klt"], "bits": 90, "coding": "fixed"}],
         "eigenvector": [
