@@ -1,7 +1,7 @@
 """Measure docs/ntc.md: python docs/ntc_figures.py STORE WEIGHTS [NAME ...].
 
 Writes ntc.json: bits of whole reports without RI and SGCS of the subbands, of the transform codec, of beamdelay as
-decoded and refined, and of enhanced Type II, over the test split of urban_3g5_32ports ("test split") and over channels
+decoded, refined, and searched for the refinement, and of enhanced Type II, over the test split of urban_3g5_32ports ("test split") and over channels
 of other kinds; paired differences at equal mean bits; and ntc_figures.png. `Munich` needs libLLVM (see the preset
 site_munich).
 """
@@ -14,6 +14,7 @@ import numpy as np
 from beamdelay_figures import draw
 from refinement_figures import OTHERS, drawn
 
+from receivers.beamdelay.gradient_synthesis import PASSES
 from receivers.feedback.beamdelay import BeamDelayFeedback
 from receivers.feedback.etype2 import EnhancedTypeTwoFeedback
 from receivers.feedback.ntc import NtcFeedback
@@ -29,7 +30,8 @@ COMBINATIONS = (1, 2, 3, 4, 5, 7, 6, 8)
 BUDGETS = (62, 111, 168, 225, 279)
 EQUAL = (43, 62, 111, 168, 225, 279)  # mean bits of the differences
 NAMES = {
-    "etype2": "enhanced Type II, pc 1..8", "beamdelay": "beamdelay", "refined": "beamdelay, refined", "ntc": "ntc",
+    "etype2": "enhanced Type II, pc 1..8", "beamdelay": "beamdelay", "refined": "beamdelay, refined",
+    "searched": "beamdelay, searched and refined", "ntc": "ntc",
 }  # fmt: skip
 
 
@@ -38,6 +40,7 @@ def schemes(config: CsiConfig, weights: str, steps: tuple[float, ...], dense: tu
     made = {
         "beamdelay": [BeamDelayFeedback(config, step=s, rank=1) for s in dense],
         "refined": [BeamDelayFeedback(config, step=s, rank=1, refine="refine-urban") for s in dense],
+        "searched": [BeamDelayFeedback(config, step=s, rank=1, refine="refine-urban", synthesis=PASSES) for s in steps],
         "ntc": [NtcFeedback(config, step=s, rank=1, weights=weights) for s in steps],
     }
     if config.panel.num_ports <= 32:
