@@ -1,9 +1,9 @@
 """Measure docs/ntc.md: python docs/ntc_figures.py STORE WEIGHTS [NAME ...].
 
 Writes ntc.json: bits of whole reports without RI and SGCS of the subbands, of the transform codec, of beamdelay as
-decoded, refined, and searched for the refinement, and of enhanced Type II, over the test split of urban_3g5_32ports ("test split") and over channels
-of other kinds; paired differences at equal mean bits; and ntc_figures.png. `Munich` needs libLLVM (see the preset
-site_munich).
+decoded, refined, and searched for the refinement, and of enhanced Type II, over the test split of urban_3g5_32ports
+("test split") and over channels of other kinds; paired differences at equal mean bits; and ntc_figures.png. `Munich`
+needs libLLVM (see the preset site_munich).
 """
 
 import json
