@@ -11,11 +11,14 @@ import numpy as np
 import pytest
 import yaml
 
+from benchmarks.train import train
 from benchmarks.train_queue import _Runner, load_queue, run_queue, state_folder, status
+from receivers.training.recipe import parse_training
 from simulator.core.errors import ConfigError
 from simulator.core.onednn import VARIABLE, switch_on_onednn
 from simulator.core.types import Panel
 from simulator.data.layout import ChannelLayout
+from simulator.data.store import ChannelStore
 from simulator.data.writer import StoreWriter
 
 RECIPE = {
@@ -65,8 +68,7 @@ def weights(folder):
 
 @pytest.mark.long
 def test_a_killed_queue_goes_on_to_the_same_weights(place):
-    whole, killed = queue_of(place, "a", file="w.yaml"), queue_of(place, "a", file="k.yaml")
-    assert run_queue(whole)
+    killed = queue_of(place, "a", file="k.yaml")
     process = subprocess.Popen([sys.executable, "-m", "csilink", "train", "--queue", str(killed)])
     history, limit = place / "k" / "a" / "history.json", time.monotonic() + 60
     while not (history.exists() and len(json.loads(history.read_text())["epochs"]) >= 3):
@@ -81,7 +83,8 @@ def test_a_killed_queue_goes_on_to_the_same_weights(place):
     assert len(json.loads(history.read_text())["epochs"]) < RECIPE["epochs"]
     assert status(killed)[0]["state"] == "paused"
     assert run_queue(killed)
-    assert weights(place / "w" / "a") and weights(place / "w" / "a") == weights(place / "k" / "a")
+    train(parse_training({**RECIPE, "name": "a"}), ChannelStore(place / "small"), place / "whole", lambda line: None)
+    assert weights(place / "whole") and weights(place / "whole") == weights(place / "k" / "a")
     (row,) = status(killed)
     assert (row["state"], row["epoch"], row["samples"]) == ("done", "40.00/40", "1600")
 
@@ -146,7 +149,8 @@ def test_onednn_is_for_networks_whose_products_were_checked(place, monkeypatch):
 def test_a_training_with_onednn_says_so(place):
     command = [sys.executable, "-m", "csilink", "train", str(place / "r.yaml"), "--store", str(place / "small")]
     environment = {k: v for k, v in os.environ.items() if k not in (VARIABLE, "KERAS_BACKEND")}
-    for name, options in (("on", ["--onednn"]), ("off", [])):
-        out = ["--out", str(place / name), "--set", "epochs=1", *options]
-        subprocess.run([*command, *out], env=environment, check=True, capture_output=True, timeout=300)
+    out = ["--out", str(place / "on"), "--set", "epochs=1", "--onednn"]
+    subprocess.run([*command, *out], env=environment, check=True, capture_output=True, timeout=300)
+    train(parse_training({**RECIPE, "epochs": 1}), ChannelStore(place / "small"), place / "off", lambda line: None)
+    for name in ("on", "off"):
         assert json.loads((place / name / "card.json").read_text())["training"]["onednn"] == (name == "on")
