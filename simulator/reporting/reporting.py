@@ -328,14 +328,14 @@ def _put(x: np.ndarray | None, rows: np.ndarray, new: np.ndarray | None) -> np.n
 
 
 def _joined(early: _Received, late: _Received) -> _Received:
-    """Reports of all slots in a row."""
+    """Reports of all slots in a row; predictions of a gNB, which has them, are not monitored."""
 
     def join(name: str, axis: int) -> Any:
         parts = getattr(early, name), getattr(late, name)
         return None if parts[1] is None else np.concatenate(parts, axis=axis)
 
     by_slot = {name: join(name, 2) for name in ("num_bits", "good", "wrong", "bops")}
-    return _Received(join("value", 1), late.explicit, **by_slot, cqi=join("cqi", 3), pai=join("pai", 2))
+    return _Received(join("value", 1), late.explicit, **by_slot, cqi=join("cqi", 3), pai=late.pai)
 
 
 def _of_slots(csi: CsiEstimate, batch: int, chosen: slice) -> CsiEstimate:
