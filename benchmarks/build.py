@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,6 @@ from simulator.core.interfaces import ChannelSource, Estimator, FeedbackScheme, 
 from simulator.core.seeding import derive, derive_wide
 from simulator.downlink.scheduler import Scheduler
 from simulator.maths.transforms import unit_power
-from simulator.reporting.cqi_field import CqiField
 from simulator.reporting.prediction import Prediction
 from simulator.reporting.reporting import Reporting, check_slots
 from simulator.reporting.uplink import Uplink, UplinkModel
@@ -102,17 +102,12 @@ def build_estimator(scenario: Scenario) -> Estimator:
 
 def build_payloads(scenario: Scenario) -> dict[str, Payload]:
     """Reports of every scheme by label, in the order of the scenario, as the uplink carries them; imports no Keras."""
-    return payloads_of(scenario, {label: reporting.scheme for label, reporting in _build_reporting(scenario).items()})
+    return payloads_of(scenario, _build_reporting(scenario))
 
 
-def payloads_of(scenario: Scenario, schemes: Mapping[str, FeedbackScheme]) -> dict[str, Payload]:
-    """Reports of schemes that were built for a scenario."""
-    return {label: _payload(scenario, scheme) for label, scheme in schemes.items()}
-
-
-def _payload(scenario: Scenario, scheme: FeedbackScheme) -> Payload:
-    """A scheme's reports, with a CQI in them where the scenario has link adaptation."""
-    return CqiField(scheme) if scenario.reports_cqi else scheme
+def payloads_of(scenario: Scenario, reporting: Mapping[str, Reporting]) -> dict[str, Payload]:
+    """Reports of schemes that were built for a scenario, with a CQI in them where it has link adaptation."""
+    return {label: each.payload(scenario.reports_cqi) for label, each in reporting.items()}
 
 
 def build_uplink(scenario: Scenario) -> Uplink:
@@ -164,8 +159,11 @@ def _build_line(scenario: Scenario, entry: Feedback, common: Uplink) -> Iterator
     for params in entry.variants():
         scheme = build_scheme(scenario, entry.scheme, params)
         label = entry.label or scheme.label + suffix
-        uplink = ideal if entry.ideal_uplink else common.for_scheme(_payload(scenario, scheme), label)
-        yield label, Reporting(scheme, uplink, prediction)
+        reporting = Reporting(scheme, ideal, prediction)
+        if not entry.ideal_uplink:
+            payload = reporting.payload(scenario.reports_cqi)
+            reporting = replace(reporting, uplink=common.for_scheme(payload, label))
+        yield label, reporting
 
 
 def _build_prediction(scenario: Scenario, entry: Feedback) -> Prediction | None:
@@ -174,7 +172,7 @@ def _build_prediction(scenario: Scenario, entry: Feedback) -> Prediction | None:
     if section is None:
         return None
     predictor = registry.build("predictors", section.name, scenario.geometry, **(section.model_extra or {}))
-    return Prediction(predictor, section.at)
+    return Prediction(predictor, section.at, section.monitor)
 
 
 def build_link(scenario: Scenario) -> Link:

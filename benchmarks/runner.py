@@ -197,7 +197,7 @@ def _warn(texts: Iterable[str]) -> None:
 def _sized(point: Point) -> tuple[int, float, float]:
     """Drops of a chunk, memory of a block [byte], time of precoding a drop [s]; all that computes it was built once."""
     link = check_parts(point.scenario)
-    payloads = payloads_of(point.scenario, {label: each.scheme for label, each in link.reporting.items()})
+    payloads = payloads_of(point.scenario, link.reporting)
     max_bits = [payload.max_bits for payload in payloads.values()]
     memory = block_drops(point.scenario.geometry) * drop_bytes(point.scenario, max_bits)
     return chunk_drops(point.scenario, max_bits), memory, precoding_seconds(point.scenario, link)

@@ -27,10 +27,15 @@ class Predict(PluginSection):
     Args:
         name: predictor; its parameters stand next to it.
         at: end of the uplink that predicts.
+        monitor: every report says for each layer, in 4 bits each, how well the prediction for its slot, and the CSI
+            held instead, agree with what the UE measures there; with ``at: ue``.
     """
+
+    younger_fields = frozenset({"monitor"})
 
     name: str
     at: Literal["ue", "gnb"]
+    monitor: bool = False
 
 
 class Feedback(PluginSection):

@@ -23,12 +23,11 @@ from simulator.downlink.detection import Detection
 from simulator.downlink.scheduler import Scheduler
 from simulator.downlink.serve import Downlink, Served
 from simulator.maths import rates
+from simulator.maths.directions import subband_directions
 from simulator.maths.rates import known_rows
 from simulator.outcomes import CsiOutcome, LinkOutcome
-from simulator.reporting.cqi_field import CQI_BITS
 from simulator.reporting.prediction import windows
 from simulator.reporting.reporting import Known, Reporting, check_slots
-from simulator.scores.subband import subband_directions
 from simulator.throughput.blocks import Throughput
 from simulator.throughput.cqi import Cqi
 
@@ -141,7 +140,7 @@ class Link:
 
     def _lead(self, label: str) -> int:
         """Slots that are not scored: those that fill the history, the delay, and the first report."""
-        return self.history_slots - 1 + self.reporting[label].lead
+        return self.history_slots - 1 + self.reporting[label].unscored
 
     @cached_property
     def _within_power(self) -> set[str]:
@@ -173,10 +172,11 @@ class Link:
             correlation2=by_drop(band_last(correlation2), len(h), 3),
             num_bits=known.num_bits,
             snr_db=self.snr_db,
-            part1_bits=reporting.scheme.part1_bits + (0 if self._cqi is None else CQI_BITS),
+            part1_bits=reporting.scheme.part1_bits + reporting.fields(self._cqi is not None).num_bits,
             ue_bops=known.bops,
             lost=~known.good if may_fail else None,
             wrong=known.wrong if may_fail else None,
+            pai=known.pai,
         )
 
     def _link_outcome(self, served: Served, reference: Served, expected: Any, seed: int) -> LinkOutcome:

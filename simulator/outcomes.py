@@ -20,12 +20,14 @@ class CsiOutcome:
         correlation2: float ``[batch, user, layer, slot, subcarrier]``, squared cosine of true and known directions.
         num_bits: int ``[batch, user, slot]``, bits sent.
         snr_db: SNR points of the scenario [dB].
-        part1_bits: bits of every report outside its PMI: rank, CQI, lengths.
+        part1_bits: bits of every report outside its PMI: rank, CQI, lengths, monitored predictions.
         ue_bops: float ``[batch, user, slot]``, bit operations that the UE's network spent on every report, or None.
         lost: bool ``[batch, user, slot]``, the gNB knows that it has no report; None: the uplink never fails.
         wrong: bool ``[batch, user, slot]``, the report was taken with wrong bits in it; None as ``lost``.
         directions: gives true and known directions by subband, complex64 ``[batch * slot, user, layer, subband, port]``
             each, unit norm or 0; None: no subbands.
+        pai: int ``[batch, user, slot, 2 * layer]``, codes of the monitored predictions in the report that the gNB has
+            (:mod:`simulator.reporting.monitoring`); None: nothing is monitored.
     """
 
     h: np.ndarray
@@ -38,6 +40,7 @@ class CsiOutcome:
     lost: np.ndarray | None = None
     wrong: np.ndarray | None = None
     directions: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
+    pai: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

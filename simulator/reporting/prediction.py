@@ -21,13 +21,20 @@ class Prediction:
         predictor: past channels to a future one.
         at: "ue", which predicts from its own estimates and reports the result, or "gnb", which predicts from the
             channels that it reconstructed from past reports.
+        monitor: the UE reports how good its last predictions were (:mod:`simulator.reporting.monitoring`).
     """
 
     predictor: Predictor
     at: Literal["ue", "gnb"]
+    monitor: bool = False
 
     def check(self, scheme: FeedbackScheme, label: str, slots_per_report: int = 1) -> None:
-        """ConfigError when the gNB would have to predict from precoder directions, or from reports with gaps."""
+        """ConfigError when the gNB would have to predict from precoder directions, or from reports with gaps.
+
+        And where a UE would have to monitor the gNB.
+        """
+        if self.at == "gnb" and self.monitor:
+            raise ConfigError(f"feedback.{label}.predict.monitor", True, "false with predict.at: gnb")
         if self.at == "gnb" and slots_per_report > 1:
             allowed = f"ue; the gNB predicts from a report in every slot, these take {slots_per_report}"
             raise ConfigError(f"feedback.{label}.predict.at", self.at, allowed)

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from simulator.core.errors import ConfigError
-from simulator.core.interfaces import FeedbackScheme
+from simulator.core.interfaces import FeedbackScheme, Payload
 from simulator.core.seeding import derive_wide
 from simulator.core.types import CsiEstimate, CsiReconstruction, CsiReport
 from simulator.core.views import by_drop, by_slot
-from simulator.reporting.cqi_field import CqiField
+from simulator.reporting.monitoring import NO_PAI, pai_widths, prediction_accuracy
 from simulator.reporting.prediction import Prediction
+from simulator.reporting.report_fields import CQI_BITS, Extras, ReportFields
 from simulator.reporting.uplink import Uplink, UplinkModel, filled, last_good, take_slots
 
 # CQI [snr, batch * slot, user] of a UE, from its estimate and what its report says of it.
@@ -34,6 +35,7 @@ class Known(NamedTuple):
     wrong: np.ndarray  # bool [batch, user, slot], accepted by the gNB with wrong bits
     bops: np.ndarray | None  # float64 [batch, user, slot], bit operations of the UE's network
     cqi: np.ndarray | None  # int64 [snr, batch, user, slot], CQI as received
+    pai: np.ndarray | None  # int64 [batch, user, slot, 2 * layer], monitored predictions as received
 
 
 class _Received(NamedTuple):
@@ -46,6 +48,7 @@ class _Received(NamedTuple):
     wrong: np.ndarray
     bops: np.ndarray | None
     cqi: np.ndarray | None
+    pai: np.ndarray | None
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,29 @@ class Reporting:
         """Slots from an estimate to its first use."""
         return self.uplink.delay_slots + self.wait
 
+    @property
+    def monitored(self) -> bool:
+        """Whether reports say how good the UE's last predictions were."""
+        return self.prediction is not None and self.prediction.monitor
+
+    @property
+    def unscored(self) -> int:
+        """Slots from the first estimate with a history to the first scored one.
+
+        Monitored UEs make their first report when the first prediction has come due.
+        """
+        return self.lead * (2 if self.monitored else 1)
+
+    def fields(self, cqi: bool) -> ReportFields:
+        """The reports as the uplink carries them, where they have a CQI and where they have none."""
+        widths = (CQI_BITS,) if cqi else ()
+        return ReportFields(self.scheme, widths + (pai_widths(self.scheme.config) if self.monitored else ()))
+
+    def payload(self, cqi: bool) -> Payload:
+        """The same; the scheme itself where there is nothing to add."""
+        fields = self.fields(cqi)
+        return fields if fields.widths else self.scheme
+
     def check(self, label: str, history_slots: int) -> None:
         """ConfigError for a prediction that does not fit."""
         if self.prediction is not None:
@@ -104,14 +130,19 @@ class Reporting:
             shape: batch and scored slots.
             seed: seeds impairments of the uplink.
             history_slots: reconstructions that a predicting gNB has.
-            cqi: CQI that UEs put into their reports (:class:`~simulator.reporting.cqi_field.CqiField`); None: no CQI.
+            cqi: CQI that UEs put into their reports (:mod:`simulator.reporting.report_fields`); None: no CQI.
         """
         batch, slots = shape
         at_gnb = self.prediction if self.prediction is not None and self.prediction.at == "gnb" else None
+        period, pai = self.uplink.slots_per_report, None
         if self.prediction is not None and at_gnb is None:
-            csi = self.prediction.at_ue(csi, self.lead)
-        period = self.uplink.slots_per_report
-        received = self._deliver(_every(csi, batch, period), batch, derive_wide(seed, "uplink"), cqi)
+            measured, csi = csi, self.prediction.at_ue(csi, self.lead)
+            if self.monitored:
+                pai = prediction_accuracy(measured, csi, self.scheme.config, batch, self.lead)
+                pai = _every(pai, batch, slice(None, None, period))
+                csi = _of_slots(csi, batch, slice(self.lead, None))
+        csi = _of_slots(csi, batch, slice(None, None, period))
+        received = self._deliver(csi, batch, derive_wide(seed, "uplink"), cqi, pai)
         # The newest report that had arrived a delay before each scored slot.
         newest = (self.wait + np.arange(slots) - (period - 1)) // period
         serving = received
@@ -131,27 +162,30 @@ class Reporting:
             wrong=serving.wrong[..., newest],
             bops=None if serving.bops is None else serving.bops[..., newest],
             cqi=cqi_hat,
+            pai=self._held_pai(serving, newest),
         )
 
-    def _deliver(self, csi: CsiEstimate, batch: int, seed: int, cqi_of_ue: CqiOfUe | None) -> _Received:
+    def _deliver(
+        self, csi: CsiEstimate, batch: int, seed: int, cqi_of_ue: CqiOfUe | None, pai: np.ndarray | None = None
+    ) -> _Received:
         """Report of every estimate ``[batch * slot, ...]``, over the uplink."""
         if self.scheme.state_size:
-            return self._deliver_in_turn(csi, batch, seed, cqi_of_ue)
-        own = self.scheme.report(csi)
-        if cqi_of_ue is None:
-            report, cqi = own, None
-            arrived, lost = self.uplink.transmit(report, seed=seed)
-            rec = self.gnb.reconstruct(arrived)
+            return self._deliver_in_turn(csi, batch, seed, cqi_of_ue, pai)
+        report = own = self.scheme.report(csi)
+        sent = None if cqi_of_ue is None else self.gnb.reconstruct(own)
+        extras = Extras(None if cqi_of_ue is None or sent is None else cqi_of_ue(csi, sent), pai)
+        fields = self.fields(cqi_of_ue is not None)
+        if extras:
+            report = fields.insert(own, extras.values)
+        arrived, lost = self.uplink.transmit(report, seed=seed)
+        inner = arrived
+        if extras:
+            inner, values = fields.extract(arrived)
+            extras = extras.received(values)
+        if sent is None:
+            rec = self.gnb.reconstruct(inner)
         else:
-            with_cqi, rec = CqiField(self.scheme), self.gnb.reconstruct(own)
-            cqi = cqi_of_ue(csi, rec)
-            report = with_cqi.insert(own, cqi[0])
-            arrived, lost = self.uplink.transmit(report, seed=seed)
-            if arrived is not report:
-                inner, first = with_cqi.extract(arrived)
-                cqi = cqi ^ (first ^ cqi[0])  # an uplink error inverts the same bits at every SNR of the downlink
-                rec = self._where_changed(rec, own, inner)
-            cqi = by_drop(cqi, batch, 3, lead=1)
+            rec = sent if arrived is report else self._where_changed(sent, own, inner)
         good = ~lost if rec.valid is None else ~lost & rec.valid
         bops = self.scheme.ue_bops(csi)
         return _Received(
@@ -161,10 +195,13 @@ class Reporting:
             good=by_drop(good, batch, 2),
             wrong=by_drop(good & _differs(report, arrived), batch, 2),
             bops=None if bops is None else by_drop(bops, batch, 2),
-            cqi=cqi,
+            cqi=None if extras.cqi is None else by_drop(extras.cqi, batch, 3, lead=1),
+            pai=None if extras.pai is None else by_drop(extras.pai, batch, 2),
         )
 
-    def _deliver_in_turn(self, csi: CsiEstimate, batch: int, seed: int, cqi_of_ue: CqiOfUe | None) -> _Received:
+    def _deliver_in_turn(
+        self, csi: CsiEstimate, batch: int, seed: int, cqi_of_ue: CqiOfUe | None, pai: np.ndarray | None
+    ) -> _Received:
         """The same with reports that refer to the newest one acknowledged before they begin.
 
         An accepted report is acknowledged in the slot of its first use, with a check sum of what was decoded: a UE
@@ -175,29 +212,28 @@ class Reporting:
         late = self.lead // self.uplink.slots_per_report + 1  # reports from one to the first that may refer to it
         none = np.zeros((batch, users, self.scheme.state_size), np.int16), np.zeros((batch, users), bool)
         held = [none]  # acknowledged state, and whether it is wrong, before any report, then after every one
-        found = []
+        found, fields = [], self.fields(cqi_of_ue is not None)
         for slot in range(slots):
             rows = np.arange(batch) * slots + slot
             parts: dict[str, Any] = {name: None if x is None else x[rows] for name, x in vars(csi).items()}
             now = CsiEstimate(**parts)
             state, mistaken = held[max(slot + 1 - late, 0)]
             own = self.scheme.report_after(now, np.where(mistaken[..., None], np.int16(0), state))
-            report, cqi, with_cqi = own, None, CqiField(self.scheme)
-            if cqi_of_ue is not None:
-                cqi = cqi_of_ue(now, self.gnb.reconstruct_after(own, state)[0])
-                report = with_cqi.insert(own, cqi[0])
+            cqi = None if cqi_of_ue is None else cqi_of_ue(now, self.gnb.reconstruct_after(own, state)[0])
+            extras = Extras(cqi, None if pai is None else pai[rows])
+            report = fields.insert(own, extras.values) if extras else own
             arrived, lost = self._sent(report, rows, total, seed)
             inner = arrived
-            if cqi is not None:
-                inner, first = with_cqi.extract(arrived)
-                cqi = cqi ^ (first ^ cqi[0])
+            if extras:
+                inner, values = fields.extract(arrived)
+                extras = extras.received(values)
             rec, new = self.gnb.reconstruct_after(inner, state)
             good = ~lost if rec.valid is None else ~lost & rec.valid
             wrong = good & _differs(report, arrived)
             last, last_wrong = held[-1]
             held.append((np.where(good[..., None], new, last), np.where(good, wrong, last_wrong)))
-            found.append((rec, np.asarray(arrived.num_bits), good, wrong, cqi))
-        recs, num_bits, accepted, mistakes, cqis = zip(*found, strict=True)
+            found.append((rec, np.asarray(arrived.num_bits), good, wrong, extras))
+        recs, num_bits, accepted, mistakes, extras_of = zip(*found, strict=True)
         bops = self.scheme.ue_bops(csi)
         return _Received(
             value=np.stack([rec.value for rec in recs], axis=1),
@@ -206,7 +242,8 @@ class Reporting:
             good=np.stack(accepted, axis=2),
             wrong=np.stack(mistakes, axis=2),
             bops=None if bops is None else by_drop(bops, batch, 2),
-            cqi=None if cqi_of_ue is None else np.stack([np.asarray(cqi) for cqi in cqis], axis=3),
+            cqi=None if cqi_of_ue is None else np.stack([np.asarray(each.cqi) for each in extras_of], axis=3),
+            pai=None if pai is None else np.stack([np.asarray(each.pai) for each in extras_of], axis=2),
         )
 
     def _sent(self, report: CsiReport, rows: np.ndarray, total: int, seed: int) -> tuple[CsiReport, np.ndarray]:
@@ -240,6 +277,14 @@ class Reporting:
         source = last_good(received.good, self.uplink.on_loss)[..., newest][None]
         return np.take_along_axis(received.cqi, np.maximum(source, 0), axis=-1)
 
+    def _held_pai(self, received: _Received, newest: np.ndarray) -> np.ndarray | None:
+        """Monitored predictions in the last good report for every scored slot; :data:`NO_PAI` without one."""
+        if received.pai is None:
+            return None
+        source = last_good(received.good, self.uplink.on_loss)[..., newest, None]
+        held = np.take_along_axis(received.pai, np.maximum(source, 0), axis=2)
+        return np.where(source < 0, NO_PAI, held)
+
     def _expected(
         self, at_gnb: Prediction, received: _Received, scored: np.ndarray, history_slots: int
     ) -> CsiReconstruction:
@@ -254,11 +299,13 @@ class Reporting:
 
 def check_slots(reporting: Mapping[str, Reporting], num_slots: int, history_slots: int) -> None:
     """ConfigError for drops too short for the history, the delay and the longest report."""
-    label = max(reporting, key=lambda label: reporting[label].lead)
-    need, wait = history_slots + reporting[label].lead, reporting[label].wait
+    label = max(reporting, key=lambda label: reporting[label].unscored)
+    need, wait = history_slots + reporting[label].unscored, reporting[label].wait
     if num_slots < need:
-        parts = "time.history_slots + uplink.delay_slots"
-        parts += f" + {wait}, as a report of {label} takes {wait + 1} slots" if wait else ""
+        lead = "uplink.delay_slots" + (f" + {wait}" if wait else "")
+        parts = "time.history_slots + " + (f"2 * ({lead})" if reporting[label].monitored else lead)
+        parts += f", as a report of {label} takes {wait + 1} slots" if wait else ""
+        parts += f", as the predictions of {label} are monitored" if reporting[label].monitored else ""
         raise ConfigError("time.num_slots", num_slots, f"at least {need} ({parts})")
 
 
@@ -281,19 +328,23 @@ def _put(x: np.ndarray | None, rows: np.ndarray, new: np.ndarray | None) -> np.n
 
 
 def _joined(early: _Received, late: _Received) -> _Received:
-    """Reports of all slots in a row."""
+    """Reports of all slots in a row; predictions of a gNB, which has them, are not monitored."""
 
     def join(name: str, axis: int) -> Any:
         parts = getattr(early, name), getattr(late, name)
         return None if parts[1] is None else np.concatenate(parts, axis=axis)
 
     by_slot = {name: join(name, 2) for name in ("num_bits", "good", "wrong", "bops")}
-    return _Received(join("value", 1), late.explicit, **by_slot, cqi=join("cqi", 3))
+    return _Received(join("value", 1), late.explicit, **by_slot, cqi=join("cqi", 3), pai=late.pai)
 
 
-def _every(csi: CsiEstimate, batch: int, period: int) -> CsiEstimate:
-    """Estimates ``[batch * slot, ...]`` of slots 0, ``period``, 2 ``period``, ..."""
-    if period == 1:
+def _of_slots(csi: CsiEstimate, batch: int, chosen: slice) -> CsiEstimate:
+    """Estimates ``[batch * slot, ...]`` of some slots."""
+    if chosen == slice(None, None, 1):
         return csi
-    first = {name: by_slot(by_drop(x, batch, 1)[:, ::period], 1) for name, x in vars(csi).items() if x is not None}
-    return replace(csi, **first)
+    return replace(csi, **{name: _every(x, batch, chosen) for name, x in vars(csi).items() if x is not None})
+
+
+def _every(x: np.ndarray, batch: int, chosen: slice) -> np.ndarray:
+    """Some slots of ``[batch * slot, ...]``."""
+    return by_slot(by_drop(x, batch, 1)[:, chosen], 1)

@@ -23,7 +23,7 @@ from simulator.core.types import CsiConfig, CsiEstimate, CsiReport, Panel
 from simulator.link import Link
 from simulator.nr import uci
 from simulator.reporting.coded_uplink import CodedUplink
-from simulator.reporting.cqi_field import CqiField
+from simulator.reporting.report_fields import ReportFields
 from simulator.reporting.reporting import Reporting
 from simulator.reporting.uplink import UplinkModel
 
@@ -147,9 +147,9 @@ def test_layout_of_parts_and_segments():
 
 def test_part_1_is_better_protected(rng):
     """At a low code rate it survives where part 2 does not."""
-    scheme = CqiField(EnhancedTypeTwoFeedback(CONFIG, combination=4, rank=1))
+    scheme = ReportFields(EnhancedTypeTwoFeedback(CONFIG, combination=4, rank=1))
     csi = CsiEstimate(channel(rng, 1, 100, 32, 2, 52)[..., 0, :], np.zeros((100, 1), np.float32))
-    report = scheme.insert(scheme.scheme.report(csi), rng.integers(0, 16, (100, 1)))
+    report = scheme.insert(scheme.scheme.report(csi), rng.integers(0, 16, (100, 1, 1)))
     uplink = CodedUplink(snr_db=-3.0, num_re=180).for_scheme(scheme, "x")
     arrived, lost = uplink.transmit(report, seed=1)
     assert lost.mean() > 0.5

@@ -9,16 +9,11 @@ from receivers.feedback.etype2 import EnhancedTypeTwoFeedback
 from receivers.feedback.perfect import PerfectFeedback
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, Panel
 from simulator.link import Link
+from simulator.maths.directions import layer_correlation2, subband_directions
 from simulator.precoding.linear import Svd
 from simulator.reporting.uplink import UplinkModel
 from simulator.scores.csi import Sgcs
-from simulator.scores.subband import (
-    SgcsSubband,
-    SgcsSubspace,
-    layer_correlation2,
-    subband_directions,
-    subspace_correlation2,
-)
+from simulator.scores.subband import SgcsSubband, SgcsSubspace, subspace_correlation2
 from tests.links import over
 
 
@@ -221,10 +216,12 @@ class TestThroughTheLink:
         assert 0 < found["sgcs_subband"].mean() < 1
 
     def test_directions_of_the_channel_are_found_once_and_only_when_asked_for(self, h, monkeypatch):
-        from simulator.scores import subband
+        from simulator.maths import directions
 
         calls = []
-        monkeypatch.setattr(subband, "subband_eigenvectors", lambda *args: calls.append(1) or np.ones((12, 2, 2, 3, 8)))
+        monkeypatch.setattr(
+            directions, "subband_eigenvectors", lambda *args: calls.append(1) or np.ones((12, 2, 2, 3, 8))
+        )
         schemes = {name: PerfectFeedback(config()) for name in "ab"}
         link = Link(config(), PerfectEstimator(None), over(schemes), {"svd": Svd()}, (10.0,))
         for _, precoder, outcome in link.run(h, seed=1):

@@ -1,4 +1,4 @@
-"""Where the CQI stands in a report, and that uplinks and budgets see it."""
+"""Where the fields of the link stand in a report, and that uplinks and budgets see them."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from receivers.feedback.rvq import RvqFeedback
 from simulator.core.errors import ConfigError
 from simulator.core.types import CsiConfig, CsiEstimate, Panel
 from simulator.reporting.coded_uplink import CodedUplink
-from simulator.reporting.cqi_field import CQI_BITS, CqiField
+from simulator.reporting.report_fields import CQI_BITS, ReportFields
 from simulator.reporting.uplink import UplinkModel
 
 CONFIG = CsiConfig(Panel(4, 2, 2), 2, 16, 360e3, 4, num_layers=2)
@@ -28,25 +28,38 @@ def scheme(request):
 
 def test_round_trip_and_position(scheme, rng):
     """RI, CQI, then the rest (TS 38.212, Table 6.3.1.1.2-7); most significant bit first."""
-    field, report = CqiField(scheme), scheme.report(estimates(rng))
+    field, report = ReportFields(scheme), scheme.report(estimates(rng))
     cqi = rng.integers(0, 16, (12, 2))
-    framed = field.insert(report, cqi)
+    framed = field.insert(report, cqi[..., None])
     at = 1 if scheme.part1_bits else 0  # ranks 1 and 2 take one bit
     assert scheme.cqi_position == at
     np.testing.assert_array_equal(framed.bits[..., at : at + 4] @ [8, 4, 2, 1], cqi)
     np.testing.assert_array_equal(framed.num_bits, report.num_bits + CQI_BITS)
     own, back = field.extract(framed)
-    np.testing.assert_array_equal(back, cqi)
+    np.testing.assert_array_equal(back[..., 0], cqi)
     np.testing.assert_array_equal(own.bits, report.bits)
     np.testing.assert_array_equal(own.num_bits, report.num_bits)
     assert field.max_bits == scheme.max_bits + 4 and field.min_bits == scheme.min_bits + 4
     assert field.part1_bits == (scheme.part1_bits + 4 if scheme.part1_bits else 0)
 
 
+def test_fields_of_several_widths(scheme, rng):
+    fields, report = ReportFields(scheme, (4, 2, 1, 3)), scheme.report(estimates(rng))
+    values = np.stack([rng.integers(0, 2**width, (12, 2)) for width in fields.widths], axis=-1)
+    framed, at = fields.insert(report, values), scheme.cqi_position
+    for user in np.ndindex(12, 2):
+        wanted = "".join(f"{value:0{width}b}" for value, width in zip(values[user], fields.widths, strict=True))
+        assert "".join(map(str, framed.bits[(*user, slice(at, at + 10))])) == wanted
+    own, back = fields.extract(framed)
+    np.testing.assert_array_equal(back, values)
+    np.testing.assert_array_equal(own.bits, report.bits)
+    assert fields.max_bits == scheme.max_bits + 10
+
+
 def test_omission_keeps_the_cqi(rng):
     scheme = EnhancedTypeTwoFeedback(CONFIG, combination=6)
-    field, report = CqiField(scheme), scheme.report(estimates(rng))
-    framed = field.insert(report, np.full((12, 2), 11))
+    field, report = ReportFields(scheme), scheme.report(estimates(rng))
+    framed = field.insert(report, np.full((12, 2, 1), 11))
     budget = int(framed.num_bits.max()) - 1
     cut = field.omit(framed, budget)
     assert cut.num_bits.max() <= budget < framed.num_bits.max()
@@ -64,5 +77,5 @@ def test_budgets_count_the_cqi(scheme, kind):
 
     assert uplink(scheme.max_bits).for_scheme(scheme, "s").slots_per_report == 1
     with pytest.raises(ConfigError, match=f"room for {scheme.max_bits + 4} bits"):
-        uplink(scheme.max_bits).for_scheme(CqiField(scheme), "s")
-    assert uplink(scheme.max_bits + 4).for_scheme(CqiField(scheme), "s").slots_per_report == 1
+        uplink(scheme.max_bits).for_scheme(ReportFields(scheme), "s")
+    assert uplink(scheme.max_bits + 4).for_scheme(ReportFields(scheme), "s").slots_per_report == 1
