@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from scenarios.sections import PluginSection
+from pydantic import Field, StrictBool
+
+from scenarios.sections import PluginSection, Section
 from simulator.core.errors import ConfigError
-from simulator.core.params import Label
+from simulator.core.params import Integer, Label, Real, SnrDb
 
 _MAX_VARIANTS = 1000
 
@@ -21,6 +23,19 @@ class Estimation(PluginSection):
     name: str = "perfect"
 
 
+class Sounding(Section):
+    """What the gNB measures of the uplink, once per drop: the paths of the downlink at another carrier (FDD).
+
+    Args:
+        duplex_distance_hz: carrier of the downlink minus that of the uplink [Hz].
+        uplink_snr_db: power of the uplink over the noise of the measurement, on an antenna of the gNB and a frequency
+            sample, after power control of the UE [dB]; null: no noise.
+    """
+
+    duplex_distance_hz: Real = 2e8
+    uplink_snr_db: SnrDb | None = None
+
+
 class Predict(PluginSection):
     """Prediction over ``uplink.delay_slots``: at the UE before it reports, or at the gNB from past reconstructions.
 
@@ -33,6 +48,22 @@ class Predict(PluginSection):
     at: Literal["ue", "gnb"]
 
 
+class Beamformed(Section):
+    """CSI-RS ports that the gNB beamforms for every user from the uplink of section ``sounding``.
+
+    The scheme then reports these ports, not the antennas. A set of ports is sent for each user.
+
+    Args:
+        ports: CSI-RS ports, half of them in either polarisation.
+        delays: a port has a direction and a delay of its own, taken off over the band; otherwise a direction.
+        taps: delays in a row for which the UE may report coefficients of one port, M of ``fetype2-ps-r17``.
+    """
+
+    ports: Literal[4, 8, 12, 16, 24, 32]
+    delays: StrictBool = True
+    taps: Annotated[Integer, Field(ge=1, le=4)] = 1
+
+
 class Feedback(PluginSection):
     """One line of schemes; a parameter given as a list stands for one scheme per value.
 
@@ -43,14 +74,16 @@ class Feedback(PluginSection):
         label: name in results, of one scheme; null: made of the parameters.
         predict: prediction over the delay of the uplink; null: none.
         ideal_uplink: reports of this line arrive as they are.
+        beamformed: ports of CSI-RS beamformed from the uplink; null: the ports are the antennas.
     """
 
-    younger_fields = frozenset({"predict", "ideal_uplink"})
+    younger_fields = frozenset({"predict", "ideal_uplink", "beamformed"})
 
     scheme: str
     label: Label | None = None
     predict: Predict | None = None
     ideal_uplink: bool = False
+    beamformed: Beamformed | None = None
 
     def variants(self) -> list[dict[str, Any]]:
         """Parameter sets, the product over all list-valued parameters in the order written."""

@@ -112,7 +112,8 @@ class FurtherEnhancedTypeTwoCodebook(CoefficientCodebook):
         tried = [self._aligned(start) for start in starts(directions)]
         best = np.argmax([energy for *_, energy in tried], axis=0)
         c, beams, taps = (
-            np.choose(best.reshape(-1, *[1] * (parts[0].ndim - 1)), parts) for parts in list(zip(*tried, strict=True))[:3]
+            np.choose(best.reshape(-1, *[1] * (parts[0].ndim - 1)), parts)
+            for parts in list(zip(*tried, strict=True))[:3]
         )
         rows = np.concatenate([beams, beams + c.shape[2] // 2], axis=1)
         c = np.take_along_axis(c, rows[:, None, :, None], axis=2)

@@ -17,6 +17,7 @@ from simulator.core.interfaces import FeedbackScheme
 from simulator.core.seeding import derive_wide
 from simulator.core.types import CsiEstimate, CsiReconstruction, CsiReport
 from simulator.core.views import by_drop, by_slot
+from simulator.reporting.beamformed import BeamformedCsiRs
 from simulator.reporting.cqi_field import CqiField
 from simulator.reporting.prediction import Prediction
 from simulator.reporting.uplink import Uplink, UplinkModel, filled, last_good, take_slots
@@ -56,6 +57,7 @@ class Reporting:
         scheme: feedback scheme of the UEs.
         uplink: delay, impairments, slots of a report.
         prediction: how the delay is predicted away, or None.
+        csi_rs: beamformed ports, which are then those of the scheme's configuration; None: its ports are the antennas.
 
     In slot t the gNB uses the report of slot ``t - delay_slots``. A report that takes n slots begins in every n-th
     slot, from the estimate there, and is used ``delay_slots`` after its last one.
@@ -64,6 +66,7 @@ class Reporting:
     scheme: FeedbackScheme
     uplink: Uplink = field(default_factory=UplinkModel)
     prediction: Prediction | None = None
+    csi_rs: BeamformedCsiRs | None = None
 
     @cached_property
     def gnb(self) -> FeedbackScheme:
@@ -81,7 +84,10 @@ class Reporting:
         return self.uplink.delay_slots + self.wait
 
     def check(self, label: str, history_slots: int) -> None:
-        """ConfigError for a prediction that does not fit."""
+        """ConfigError for a prediction, or beamformed ports, that do not fit."""
+        if self.csi_rs is not None and (self.scheme.explicit or self.prediction is not None):
+            allowed = "a scheme that reports directions of ports, without predict"
+            raise ConfigError("feedback.beamformed", label, allowed)
         if self.prediction is not None:
             self.prediction.predictor.check(history_slots, self.lead)
             self.prediction.check(self.scheme, label, self.uplink.slots_per_report)
