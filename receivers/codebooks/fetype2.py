@@ -26,7 +26,7 @@ COMBINATIONS = {
     7: (2, 1, 1 / 2),
     8: (2, 1, 3 / 4),
 }
-_FREE_STEPS, _STEPS, _QUANTIZED_STEPS = 5, 5, 3
+_FREE_STEPS, _POWER_STEPS, _STEPS, _QUANTIZED_STEPS = 8, 4, 8, 3
 _FIELD = "feedback.fetype2-ps-r17"
 
 
@@ -42,8 +42,9 @@ class FurtherEnhancedTypeTwoCodebook(CoefficientCodebook):
     off, so that few taps are left.
 
     The standard leaves the selection to the UE. Here: from four starting delays, alternately the second tap of most
-    energy for given phases of the subbands, and the phases that fit the coefficients best; the ports of most energy, of
-    the start with most of it; then the coefficients of the budget and the phases, the last steps with quantised ones.
+    energy for given phases of the subbands, and the phases that fit the coefficients best (first with the gains of the
+    fit as weights, a power iteration); the ports of most energy, of the start with most of it; then the coefficients of
+    the budget and the phases, the last steps with quantised ones.
 
     A PMI has ``beams`` (i_{1,2}: the ports), ``taps`` (i_{1,6}), ``bitmap`` (i_{1,7}), ``strongest`` (i_{1,8}),
     ``reference`` (i_{2,3}), ``amplitude`` (i_{2,4}), ``phase`` (i_{2,5}); ``group`` and ``window`` are 0.
@@ -136,13 +137,17 @@ class FurtherEnhancedTypeTwoCodebook(CoefficientCodebook):
         """
         turns = delay_turns(self.num_units)[: self.payload.span]
         taps = np.zeros((len(c), self.num_taps), np.int64)
+        weight = np.ones((*c.shape[:2], 1, self.num_units), np.complex64)
         for step in range(_FREE_STEPS):
-            x = c @ (turns.conj().T / self.num_units)  # [report, layer, port, tap of the window]
-            power = np.square(x.real) + np.square(x.imag)
+            x = (c * weight) @ (turns.conj().T / self.num_units)  # [report, layer, port, tap of the window]
             if self.num_taps > 1:
+                power = np.square(x.real) + np.square(x.imag)
                 taps[:, 1] = 1 + power[..., 1:].sum(axis=(1, 2)).argmax(axis=1)
                 x = np.take_along_axis(x, taps[:, None, None], axis=3)
             if step < _FREE_STEPS - 1:
-                c = with_phases_of(c, x @ turns[taps][:, None])
+                weight = np.sum(np.conj(c) * (x @ turns[taps][:, None]), axis=2, keepdims=True)
+                if step >= _POWER_STEPS:
+                    weight = np.exp(1j * np.angle(weight))
+        c = c * weight
         _, beams, chosen = self._groups.select(np.moveaxis(x, 2, 3), self.num_beams)
         return c, beams, taps, np.sum(np.square(chosen.real) + np.square(chosen.imag), axis=(1, 2, 3))
