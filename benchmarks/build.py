@@ -332,11 +332,17 @@ class ChannelDraw:
             return unit_power(h, num_lead=2)
         return h if kind == "none" else h * np.float32(self._dataset_scale())
 
-    def uplink(self, first: int, drops: int) -> np.ndarray:
-        """Uplink of the same drops in the axes of :meth:`block`, of unit mean power for every user."""
-        source = self._uplink_source
-        h = source.sample(drops, seed=derive_wide(self._point.scenario.seed, "channel"), first=first)
-        check_channels(h, first=first)
+    def uplink(self, first: int, h: np.ndarray) -> np.ndarray | None:
+        """Uplink of the drops ``first``, ... in the axes of ``h``, their downlink; unit mean power for every user.
+
+        None in a scenario without ``sounding``.
+        """
+        scenario = self._point.scenario
+        if scenario.sounding is None:
+            return None
+        if scenario.sounding.reciprocity == "partial":
+            h = self._uplink_source.sample(len(h), seed=derive_wide(scenario.seed, "channel"), first=first)
+            check_channels(h, first=first)
         return unit_power(h, num_lead=2)
 
     @cached_property

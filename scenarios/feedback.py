@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StrictBool
+from pydantic import Field, StrictBool, model_validator
 
 from scenarios.sections import PluginSection, Section
 from simulator.core.errors import ConfigError
@@ -24,16 +24,33 @@ class Estimation(PluginSection):
 
 
 class Sounding(Section):
-    """What the gNB measures of the uplink, once per drop: the paths of the downlink at another carrier (FDD).
+    """What the gNB measures of the uplink, once per drop.
 
     Args:
-        duplex_distance_hz: carrier of the downlink minus that of the uplink [Hz].
+        reciprocity: partial: the paths of the downlink at another carrier, with phases of their own (FDD); full: the
+            channel of the downlink itself (TDD), the bound of partial reciprocity.
+        duplex_distance_hz: carrier of the downlink minus that of the uplink [Hz]; null: 200 MHz, 0 if full.
         uplink_snr_db: power of the uplink over the noise of the measurement, on an antenna of the gNB and a frequency
             sample, after power control of the UE [dB]; null: no noise.
     """
 
-    duplex_distance_hz: Real = 2e8
+    reciprocity: Literal["partial", "full"] = "partial"
+    duplex_distance_hz: Real | None = None
     uplink_snr_db: SnrDb | None = None
+
+    @model_validator(mode="after")
+    def _one_carrier(self) -> Sounding:
+        if self.reciprocity == "full" and self.duplex_distance_hz:
+            allowed = "null with sounding.reciprocity: full"
+            raise ConfigError("sounding.duplex_distance_hz", self.duplex_distance_hz, allowed)
+        return self
+
+    @property
+    def distance_hz(self) -> float:
+        """Carrier of the downlink minus that of the uplink [Hz]."""
+        if self.duplex_distance_hz is None:
+            return 2e8 if self.reciprocity == "partial" else 0.0
+        return float(self.duplex_distance_hz)
 
 
 class Predict(PluginSection):

@@ -196,18 +196,18 @@ class Scenario(Radio):
             if beamformed is not None:
                 raise required("sounding", f"with feedback.{beamformed}.beamformed")
             return
-        if has_section(self.channel) and self.channel.model not in RECIPROCAL:
+        partial = self.sounding.reciprocity == "partial"
+        if partial and has_section(self.channel) and self.channel.model not in RECIPROCAL:
             allowed = f"{', '.join(RECIPROCAL)} with a section sounding: others do not know the paths of an uplink"
             raise ConfigError("channel.model", self.channel.model, allowed)
         if not 1e8 <= self.uplink_hz <= 1e11:
             allowed = "an uplink from 100 MHz to 100 GHz"
-            raise ConfigError("sounding.duplex_distance_hz", self.sounding.duplex_distance_hz, allowed)
+            raise ConfigError("sounding.duplex_distance_hz", self.sounding.distance_hz, allowed)
 
     @property
     def uplink_hz(self) -> float:
         """Carrier of the uplink [Hz]; that of the downlink without ``sounding``."""
-        distance = 0.0 if self.sounding is None else self.sounding.duplex_distance_hz
-        return float(self.carrier.carrier_hz - distance)
+        return float(self.carrier.carrier_hz - (0.0 if self.sounding is None else self.sounding.distance_hz))
 
     @property
     def served_users(self) -> int:

@@ -207,7 +207,16 @@ class Link:
             ue_bops=known.bops,
             lost=~known.good if may_fail else None,
             wrong=known.wrong if may_fail else None,
+            csi_rs_ports=self._csi_rs_ports(reporting, h.shape[1]),
         )
+
+    def _csi_rs_ports(self, reporting: Reporting, users: int) -> int | None:
+        """CSI-RS ports of a scheme for all users of a drop; None where no scheme has beamformed ones."""
+        if all(other.csi_rs is None for other in self.reporting.values()):
+            return None
+        if reporting.csi_rs is None:
+            return self.config.panel.num_ports
+        return users * reporting.csi_rs.beamforming.num_ports
 
     def _link_outcome(self, served: Served, reference: Served, expected: Any, seed: int) -> LinkOutcome:
         """What metrics see of the downlink; the gNB chooses MCSs by the SINRs that it expects, None: by the true ones.

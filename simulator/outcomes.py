@@ -26,6 +26,8 @@ class CsiOutcome:
         wrong: bool ``[batch, user, slot]``, the report was taken with wrong bits in it; None as ``lost``.
         directions: gives true and known directions by subband, complex64 ``[batch * slot, user, layer, subband, port]``
             each, unit norm or 0; None: no subbands.
+        csi_rs_ports: CSI-RS ports that the gNB sends for all users of the drop; None: every scheme has those of its
+            antennas.
     """
 
     h: np.ndarray
@@ -38,6 +40,7 @@ class CsiOutcome:
     lost: np.ndarray | None = None
     wrong: np.ndarray | None = None
     directions: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
+    csi_rs_ports: int | None = None
 
 
 @dataclass(frozen=True)

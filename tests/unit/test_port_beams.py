@@ -19,7 +19,7 @@ from simulator.link import Link
 from simulator.precoding.port_beams import PortBeamforming, PortBeams, _calibration
 from simulator.reporting.beamformed import BeamformedCsiRs
 from simulator.reporting.reporting import Reporting
-from simulator.scores.csi import Sgcs
+from simulator.scores.csi import CsiRsPorts, Sgcs
 
 PANEL, SAMPLES, RATIO = Panel(8, 2, 2), 48, 3.3 / 3.5
 
@@ -181,6 +181,8 @@ def scores(link, h, uplink):
     found = {}
     for label, precoder, outcome in link.run(h, seed=1, uplink=uplink):
         if precoder is None:
+            csi_rs, (count,) = link.reporting[label].csi_rs, set(CsiRsPorts().evaluate(outcome)["csi_rs_ports"])
+            assert count == (32 if csi_rs is None else h.shape[1] * csi_rs.beamforming.num_ports)
             found[label] = Sgcs().evaluate(outcome)["sgcs"]
     return found
 
@@ -264,6 +266,7 @@ def test_a_scenario_builds_ports_and_estimators():
         ({"channel": {"model": "tdl", "profile": "A"}}, r"channel\.model.*tdl.*cdl, umi, uma, rma with a.*sounding"),
         ({"channel": {"model": "rayleigh"}}, r"channel\.model.*rayleigh.*sounding"),
         ({"sounding": None}, r"sounding"),
+        ({"sounding": {"reciprocity": "full", "duplex_distance_hz": 1e8}}, r"duplex_distance_hz.*null.*full"),
         ({"sounding": {"duplex_distance_hz": 3.45e9}}, r"sounding\.duplex_distance_hz.*100 MHz"),
         ({"feedback": [{"scheme": "sparse", "bits": 60, "beamformed": {"ports": 8}}]}, r"beamformed.*directions"),
         ({"feedback": [{"scheme": "fetype2-ps-r17", "beamformed": {"ports": 20}}]}, r"beamformed\.ports"),
