@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from benchmarks.data_sets import with_recipe
 from benchmarks.normalization import mean_power
 from scenarios.channels import has_section
-from scenarios.feedback import Feedback
+from scenarios.feedback import Beamformed, Feedback
 from scenarios.schema import Scenario
 from scenarios.sweep import Point
 from scenarios.transmission import PrecoderEntry
@@ -22,8 +23,11 @@ from simulator.core.errors import ConfigError, Faults, StoreError
 from simulator.core.finite import check_channels
 from simulator.core.interfaces import ChannelSource, Estimator, FeedbackScheme, Metric, Payload, Precoder
 from simulator.core.seeding import derive, derive_wide
+from simulator.core.types import Panel
 from simulator.downlink.scheduler import Scheduler
 from simulator.maths.transforms import unit_power
+from simulator.precoding.port_beams import PortBeamforming
+from simulator.reporting.beamformed import BeamformedCsiRs
 from simulator.reporting.prediction import Prediction
 from simulator.reporting.reporting import Reporting, check_slots
 from simulator.reporting.uplink import Uplink, UplinkModel
@@ -94,10 +98,12 @@ def check_parts(scenario: Scenario) -> Link:
     return link
 
 
-def build_estimator(scenario: Scenario) -> Estimator:
-    """Channel estimator of the UEs."""
-    section = scenario.estimation
-    return registry.build("estimators", section.name, scenario.geometry, **(section.model_extra or {}))
+def build_estimator(scenario: Scenario, ports: Panel | None = None) -> Estimator:
+    """Channel estimator of the UEs, of the antennas or of other ports."""
+    section, geometry = scenario.estimation, scenario.geometry
+    if ports is not None:
+        geometry = replace(geometry, panel=ports)
+    return registry.build("estimators", section.name, geometry, **(section.model_extra or {}))
 
 
 def build_payloads(scenario: Scenario) -> dict[str, Payload]:
@@ -121,9 +127,20 @@ def build_uplink(scenario: Scenario) -> Uplink:
     return CodedUplink(**common, **section.coded)
 
 
-def build_scheme(scenario: Scenario, name: str | type[FeedbackScheme], params: Mapping[str, Any]) -> FeedbackScheme:
-    """A feedback scheme by name, or of a class, for the public configuration of a scenario."""
+def build_scheme(
+    scenario: Scenario, name: str | type[FeedbackScheme], params: Mapping[str, Any], ports: Panel | None = None
+) -> FeedbackScheme:
+    """A feedback scheme by name, or of a class, for the public configuration of a scenario.
+
+    Args:
+        scenario: of the link.
+        name: scheme.
+        params: of its constructor.
+        ports: of beamformed CSI-RS; None: the antennas.
+    """
     config, seed = scenario.csi_config, derive(scenario.seed, "feedback")
+    if ports is not None:
+        config = replace(config, panel=ports)
     if isinstance(name, str):
         scheme = registry.build("feedback", name, config, seed=seed, **params)
     else:
@@ -156,14 +173,35 @@ def _build_line(scenario: Scenario, entry: Feedback, common: Uplink) -> Iterator
     prediction = _build_prediction(scenario, entry)
     suffix = "" if prediction is None else f"+{entry.predict.name}@{prediction.at}"
     suffix += "+ideal" if entry.ideal_uplink else ""
+    csi_rs = _build_csi_rs(scenario, entry)
+    if csi_rs is not None:
+        suffix += "+delays" if csi_rs.beamforming.delays else "+beams"
+    ports = None if entry.beamformed is None else _ports(entry.beamformed)
     for params in entry.variants():
-        scheme = build_scheme(scenario, entry.scheme, params)
+        scheme = build_scheme(scenario, entry.scheme, params, ports)
         label = entry.label or scheme.label + suffix
-        reporting = Reporting(scheme, ideal, prediction)
+        reporting = Reporting(scheme, ideal, prediction, csi_rs)
         if not entry.ideal_uplink:
             payload = reporting.payload(scenario.reports_cqi)
             reporting = replace(reporting, uplink=common.for_scheme(payload, label))
         yield label, reporting
+
+
+def _ports(section: Beamformed) -> Panel:
+    """Beamformed ports as a scheme and an estimator take them: a row in either polarisation."""
+    return Panel(section.ports // 2, 1, 2)
+
+
+def _build_csi_rs(scenario: Scenario, entry: Feedback) -> BeamformedCsiRs | None:
+    """Beamformed CSI-RS of a line of schemes."""
+    section, sounding = entry.beamformed, scenario.sounding
+    if section is None or sounding is None:
+        return None
+    ratio = scenario.uplink_hz / scenario.carrier.carrier_hz
+    beamforming = PortBeamforming(
+        scenario.panel, section.ports, section.delays, ratio, sounding.uplink_snr_db, section.taps
+    )
+    return BeamformedCsiRs(beamforming, build_estimator(scenario, _ports(section)))
 
 
 def _build_prediction(scenario: Scenario, entry: Feedback) -> Prediction | None:
@@ -290,6 +328,23 @@ class ChannelDraw:
         if kind == "per_sample":
             return unit_power(h, num_lead=2)
         return h if kind == "none" else h * np.float32(self._dataset_scale())
+
+    def uplink(self, first: int, h: np.ndarray) -> np.ndarray | None:
+        """Uplink of the drops ``first``, ... in the axes of ``h``, their downlink; unit mean power for every user.
+
+        None in a scenario without ``sounding``.
+        """
+        scenario = self._point.scenario
+        if scenario.sounding is None:
+            return None
+        if scenario.sounding.reciprocity == "partial":
+            h = self._uplink_source.sample(len(h), seed=derive_wide(scenario.seed, "channel"), first=first)
+            check_channels(h, first=first)
+        return unit_power(h, num_lead=2)
+
+    @cached_property
+    def _uplink_source(self) -> ChannelSource:
+        return self._source.uplink(self._point.scenario.uplink_hz)
 
     def _dataset_scale(self) -> float:
         """One factor for all runs with this channel: 1 / sqrt(E|h|^2)."""

@@ -87,7 +87,8 @@ def _block(scenario_text: str, first: int, drops: int) -> _Block:
     point, draw, link, metrics, size = _prepared(scenario_text)
     found = _Block(drops, {}, {}, {}, {})
     h = draw.block(first, size)
-    for scheme, precoder, outcome in link.run(h, seed=derive_wide(point.scenario.seed, "link", first)):
+    seed, uplink = derive_wide(point.scenario.seed, "link", first), draw.uplink(first, h)
+    for scheme, precoder, outcome in link.run(h, seed=seed, uplink=uplink):
         scope = "csi" if precoder is None else "link"
         for name, metric in metrics.items():
             if metric.scope != scope:

@@ -74,6 +74,8 @@ def drop_bytes(scenario: Scenario, max_bits: Iterable[int]) -> float:
     # Copies per slot of a history; predictors hold it twice more, and in double precision.
     copies = 6 if any(entry.predict is not None for entry in scenario.feedback) else 2
     link = (50 + copies * (scenario.time.history_slots - 1)) * _COMPLEX * entries
+    if scenario.sounding is not None:  # the uplink, its beams and delays, and the ports
+        link += 20 * _COMPLEX * entries
     link += 4 * g.num_users * g.num_slots * max(max_bits)
     rates = 12 * 4 * len(scenario.snr_db) * g.num_users**2 * g.num_slots * g.num_subcarriers
     if scenario.detection.channel == "dmrs":  # received pilots of one SNR

@@ -195,6 +195,9 @@ _CHANNELS: dict[str, type[BaseModel]] = {
 }
 
 
+RECIPROCAL = ("cdl", "umi", "uma", "rma")  # models of csilink that know the paths of an uplink
+
+
 def has_section(channel: Any) -> bool:
     """Whether a parsed channel has a section of its own here, which checks every parameter."""
     return not isinstance(channel, GuestChannel)

@@ -7,13 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from scenarios.channels import parse_channel
-from scenarios.feedback import Estimation, Feedback
+from scenarios.channels import RECIPROCAL, has_section, parse_channel
+from scenarios.feedback import Estimation, Feedback, Sounding
 from scenarios.radio import Radio
 from scenarios.sections import Section, known
 from scenarios.transmission import Demodulation, Outage, Pilots, Precoding, Scheduling, Throughput, Uplink
 from simulator.core import registry
-from simulator.core.errors import ConfigError, Faults
+from simulator.core.errors import ConfigError, Faults, required
 from simulator.core.params import FileName, Integer, PositiveFloat, Real, SnrDb, parsed
 from simulator.core.types import CsiConfig
 from simulator.nr.mcs import MAX_LAYERS
@@ -62,6 +62,7 @@ class Scenario(Radio):
         normalization: power of the channel: 1 for every UE and drop, 1 in the mean over the law, or as it is.
         estimation: how a UE estimates its channel.
         feedback: schemes to compare.
+        sounding: uplink that the gNB measures, for beamformed CSI-RS; null: none.
         uplink: way of the reports.
         precoding: precoders to compare, layers, rank.
         scheduling: users of a slot.
@@ -74,7 +75,7 @@ class Scenario(Radio):
         sweep: dotted field to its values; every combination is a point.
     """
 
-    younger_fields = frozenset({"scheduling", "detection", "throughput"})
+    younger_fields = frozenset({"sounding", "scheduling", "detection", "throughput"})
 
     name: FileName
     description: str = ""
@@ -83,6 +84,7 @@ class Scenario(Radio):
     normalization: Literal["per_sample", "per_dataset", "none"] = "per_sample"
     estimation: Estimation = Estimation()
     feedback: Annotated[tuple[Feedback, ...], Field(min_length=1)]
+    sounding: Sounding | None = None
     uplink: Uplink = Uplink()
     precoding: Precoding = Precoding()
     scheduling: Scheduling = Scheduling()
@@ -123,6 +125,7 @@ class Scenario(Radio):
             lambda: self.check_channel(self.channel),
             lambda: self.csi_config,  # raises for impossible layers
             self._check_detection,
+            self._check_sounding,
         ):
             with faults:
                 check()
@@ -185,6 +188,26 @@ class Scenario(Radio):
                 raise ConfigError(
                     "precoding.layers_per_user", self.precoding.layers_per_user, f"1..{ports} (DM-RS ports)"
                 )
+
+    def _check_sounding(self) -> None:
+        """Beamformed CSI-RS need the uplink, and the uplink a channel that knows its paths."""
+        beamformed = next((entry.scheme for entry in self.feedback if entry.beamformed is not None), None)
+        if self.sounding is None:
+            if beamformed is not None:
+                raise required("sounding", f"with feedback.{beamformed}.beamformed")
+            return
+        partial = self.sounding.reciprocity == "partial"
+        if partial and has_section(self.channel) and self.channel.model not in RECIPROCAL:
+            allowed = f"{', '.join(RECIPROCAL)} with a section sounding: others do not know the paths of an uplink"
+            raise ConfigError("channel.model", self.channel.model, allowed)
+        if not 1e8 <= self.uplink_hz <= 1e11:
+            allowed = "an uplink from 100 MHz to 100 GHz"
+            raise ConfigError("sounding.duplex_distance_hz", self.sounding.distance_hz, allowed)
+
+    @property
+    def uplink_hz(self) -> float:
+        """Carrier of the uplink [Hz]; that of the downlink without ``sounding``."""
+        return float(self.carrier.carrier_hz - (0.0 if self.sounding is None else self.sounding.distance_hz))
 
     @property
     def served_users(self) -> int:

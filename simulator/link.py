@@ -26,6 +26,8 @@ from simulator.maths import rates
 from simulator.maths.directions import subband_directions
 from simulator.maths.rates import known_rows
 from simulator.outcomes import CsiOutcome, LinkOutcome
+from simulator.precoding.port_beams import PortBeams
+from simulator.reporting.beamformed import BeamformedCsiRs
 from simulator.reporting.prediction import windows
 from simulator.reporting.reporting import Known, Reporting, check_slots
 from simulator.throughput.blocks import Throughput
@@ -80,12 +82,16 @@ class Link:
                 reporting.check(label, self.history_slots)
         faults.throw()
 
-    def run(self, h: np.ndarray, *, seed: int) -> Iterator[tuple[str, str | None, CsiOutcome | LinkOutcome]]:
+    def run(
+        self, h: np.ndarray, *, seed: int, uplink: np.ndarray | None = None
+    ) -> Iterator[tuple[str, str | None, CsiOutcome | LinkOutcome]]:
         """Outcomes of one block of drops, scheme by scheme.
 
         Args:
             h: true channel complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``.
             seed: seeds estimation noise and uplink impairments, the same for every scheme.
+            uplink: uplink channel in the axes of ``h``, unit mean power for every user, of which the gNB measures the
+                first slot; needed where CSI-RS are beamformed, read for nothing else.
 
         Yields:
             ``(scheme, None, CsiOutcome)``, then ``(scheme, precoder, LinkOutcome)`` for every precoder.
@@ -99,17 +105,29 @@ class Link:
         check_channels(h, LARGEST_IN_LINK)
         check_slots(self.reporting, h.shape[4], self.history_slots)
         warm_up, csi = self._estimates(h, seed)
+        seen = cache(partial(self._through_ports, h, uplink, seed))
         scored = cache(lambda slots: _Scored(self, h[..., -slots:, :], derive_wide(seed, "dmrs")))
         for label in self.reporting:
-            yield from self._run_scheme(label, scored(h.shape[4] - self._lead(label)), warm_up, csi, seed)
+            ports, own = None, (warm_up, csi)
+            if (csi_rs := self.reporting[label].csi_rs) is not None:
+                ports, own = seen(csi_rs)
+            yield from self._run_scheme(label, scored(h.shape[4] - self._lead(label)), *own, ports, seed)
 
     def _run_scheme(
-        self, label: str, scored: _Scored, warm_up: CsiEstimate | None, csi: CsiEstimate, seed: int
+        self,
+        label: str,
+        scored: _Scored,
+        warm_up: CsiEstimate | None,
+        csi: CsiEstimate,
+        ports: PortBeams | None,
+        seed: int,
     ) -> Iterator[tuple[str, str | None, CsiOutcome | LinkOutcome]]:
         cqi = None if self._cqi is None else self._cqi.at_ue
         known = self.reporting[label].run(
             warm_up, csi, scored.shape, seed=seed, history_slots=self.history_slots, cqi=cqi
         )
+        if ports is not None:
+            known = known._replace(csi=ports.to_antennas(known.csi, self.config.subband_of))
         rows_hat = known_rows(known.csi, self.config)
         correlation2 = ops.convert_to_numpy(rates.correlation2(scored.rows, rows_hat))
         reported = self._directions(lambda: known.csi)
@@ -125,9 +143,21 @@ class Link:
                 expected = self._downlink.expected_sinr(rows_hat, amplitude, used, scored.shape)
             yield label, name, self._link_outcome(served, scored.reference[name], expected, seed)
 
-    def _estimates(self, h: np.ndarray, seed: int) -> tuple[CsiEstimate | None, CsiEstimate]:
+    def _through_ports(
+        self, h: np.ndarray, uplink: np.ndarray | None, seed: int, csi_rs: BeamformedCsiRs
+    ) -> tuple[PortBeams, tuple[CsiEstimate | None, CsiEstimate]]:
+        """Ports that the gNB makes from the uplink of the first slot, and estimates of the channel of these ports."""
+        if uplink is None or uplink.shape != h.shape:
+            got = None if uplink is None else list(uplink.shape)
+            raise ConfigError("uplink", got, f"a channel of shape {list(h.shape)}, as CSI-RS are beamformed")
+        ports = csi_rs.beamforming.design(uplink[..., 0, :], seed=derive_wide(seed, "sounding"))
+        return ports, self._estimates(ports.channel(h), seed, csi_rs.estimator)
+
+    def _estimates(
+        self, h: np.ndarray, seed: int, estimator: Estimator | None = None
+    ) -> tuple[CsiEstimate | None, CsiEstimate]:
         """Estimates by slot: of the history slots, then of all later slots with their history."""
-        csi = self.estimator.estimate(h, seed=derive_wide(seed, "estimation"))
+        csi = (estimator or self.estimator).estimate(h, seed=derive_wide(seed, "estimation"))
         past = self.history_slots - 1
 
         def part(slots: slice) -> CsiEstimate:
@@ -177,7 +207,16 @@ class Link:
             lost=~known.good if may_fail else None,
             wrong=known.wrong if may_fail else None,
             pai=known.pai,
+            csi_rs_ports=self._csi_rs_ports(reporting, h.shape[1]),
         )
+
+    def _csi_rs_ports(self, reporting: Reporting, users: int) -> int | None:
+        """CSI-RS ports of a scheme for all users of a drop; None where no scheme has beamformed ones."""
+        if all(other.csi_rs is None for other in self.reporting.values()):
+            return None
+        if reporting.csi_rs is None:
+            return self.config.panel.num_ports
+        return users * reporting.csi_rs.beamforming.num_ports
 
     def _link_outcome(self, served: Served, reference: Served, expected: Any, seed: int) -> LinkOutcome:
         """What metrics see of the downlink; the gNB chooses MCSs by the SINRs that it expects, None: by the true ones.

@@ -28,6 +28,8 @@ class CsiOutcome:
             each, unit norm or 0; None: no subbands.
         pai: int ``[batch, user, slot, 2 * layer]``, codes of the monitored predictions in the report that the gNB has
             (:mod:`simulator.reporting.monitoring`); None: nothing is monitored.
+        csi_rs_ports: CSI-RS ports that the gNB sends for all users of the drop; None: every scheme has those of its
+            antennas.
     """
 
     h: np.ndarray
@@ -41,6 +43,7 @@ class CsiOutcome:
     wrong: np.ndarray | None = None
     directions: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
     pai: np.ndarray | None = None
+    csi_rs_ports: int | None = None
 
 
 @dataclass(frozen=True)

@@ -56,11 +56,13 @@ def outcomes(rng: np.random.Generator) -> dict[str, tuple[Any, Any]]:
                 *(h, h, np.ones_like(c2), num_bits, snr_db, 0, 1e9 * num_bits, num_bits < 0, num_bits < 0),
                 directions=lambda: (v, v),
                 pai=np.full((*num_bits.shape, 4), 14),
+                csi_rs_ports=8,
             ),
             CsiOutcome(
                 *(h, h + noise(rng, *h.shape), c2, num_bits + 1, snr_db, 0, 1e9 * num_bits + 1e9, *odd),
                 directions=lambda: (v, noise(np.random.default_rng(1), *v.shape)),
                 pai=np.broadcast_to([2, 7], (*num_bits.shape, 2, 2)).reshape(*num_bits.shape, 4),
+                csi_rs_ports=16,
             ),
         ),
         "link": (

@@ -37,9 +37,7 @@ class BeamGroups:
         x = v.reshape(num_reports, layers * subbands * 2, ports // 2)
         c = x @ self.vectors.reshape(-1, ports // 2).conj().T  # [report, layer * subband * pol, group * beam]
         power = np.sum(np.square(c.real) + np.square(c.imag), axis=1).reshape(num_reports, self.num_groups, -1)
-        group = np.sort(power, axis=2)[:, :, -num_beams:].sum(axis=2).argmax(axis=1)
-        power = np.take_along_axis(power, group[:, None, None], axis=1)[:, 0]
-        beams = np.sort(np.argsort(-power, axis=1, kind="stable")[:, :num_beams], axis=1)
+        group, beams = strongest_group(power, num_beams)
         chosen = (group[:, None] * self.num_beams + beams)[:, None]
         c = np.take_along_axis(c, chosen, axis=2).reshape(num_reports, layers, subbands, 2 * num_beams)
         return group, beams, np.swapaxes(c, 2, 3)
@@ -64,17 +62,37 @@ class BeamGroups:
         Args:
             group: ``[report]``.
             beams: ``[report, L]``.
-            weights: complex ``[report, layer, 2 L, subband]``; where all cancel, the largest weight of the layer's
-                first subband that has one stands alone.
+            weights: complex ``[report, layer, 2 L, subband]``, see :func:`unit_columns`.
         """
         num_reports, layers, both, subbands = weights.shape
-        norm = np.sqrt(np.sum(np.abs(weights) ** 2, axis=2, keepdims=True))
-        alone = norm < 1e-6
-        if alone.any():
-            strongest = np.abs(weights).max(axis=3).argmax(axis=2)[:, :, None, None]
-            unit = np.arange(both)[:, None] == strongest
-            weights, norm = np.where(alone, unit, weights), np.where(alone, 1, norm)
-        weights = (weights / norm).reshape(num_reports, layers, 2, both // 2, subbands)
+        weights = unit_columns(weights).reshape(num_reports, layers, 2, both // 2, subbands)
         vectors = self.vectors[group[:, None], beams]  # [report, L, element]
         w = np.einsum("nbe,nlpbt->npelt", vectors, weights, optimize=True)
         return w.reshape(num_reports, -1, layers, subbands).astype(np.complex64)
+
+
+def strongest_group(power: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Group ``[report]`` whose ``count`` strongest members have most power, and those members in increasing order.
+
+    Args:
+        power: ``[report, group, member]``.
+        count: members.
+    """
+    group = np.sort(power, axis=2)[:, :, -count:].sum(axis=2).argmax(axis=1)
+    power = np.take_along_axis(power, group[:, None, None], axis=1)[:, 0]
+    return group, np.sort(np.argsort(-power, axis=1, kind="stable")[:, :count], axis=1)
+
+
+def unit_columns(weights: np.ndarray) -> np.ndarray:
+    """Weights ``[report, layer, row, subband]`` of unit norm over the rows.
+
+    Where all are zero, the largest weight of the layer's first subband that has one stands alone.
+    """
+    norm = np.sqrt(np.sum(np.abs(weights) ** 2, axis=2, keepdims=True))
+    alone = norm < 1e-6
+    if alone.any():
+        strongest = np.abs(weights).max(axis=3).argmax(axis=2)[:, :, None, None]
+        unit = np.arange(weights.shape[2])[:, None] == strongest
+        weights, norm = np.where(alone, unit, weights), np.where(alone, 1, norm)
+    unit_norm: np.ndarray = weights / norm
+    return unit_norm

@@ -9,8 +9,10 @@ import numpy as np
 from receivers.codebooks.alignment import delay_turns, starts
 from receivers.codebooks.beam_delay import BeamDelayReport
 from receivers.codebooks.beams import BeamGroups
+from receivers.codebooks.coefficients import CoefficientCodebook
 from receivers.codebooks.etype2_payload import EnhancedTypeTwoPayload
-from receivers.codebooks.pmi import Pmi, PmiCodebook, oversampling
+from receivers.codebooks.pmi import Pmi, oversampling
+from receivers.codebooks.ports import PortGroups
 from simulator.core.errors import ConfigError
 from simulator.core.types import Panel
 from simulator.maths.transforms import subband_eigenvectors
@@ -28,12 +30,10 @@ _COMBINATIONS = {
 }
 _ALL_TAPS = 19  # subbands up to which all taps may be chosen; above, those of a window
 _STEPS, _QUANTIZED_STEPS = 10, 3
-_CHUNK = 256  # reports selected at a time
 _COEFFICIENT_BITS = 7
-_FIELD = "feedback.etype2-r16"
 
 
-class EnhancedTypeTwoCodebook(PmiCodebook):
+class EnhancedTypeTwoCodebook(CoefficientCodebook):
     r"""Precoder of layer l in subband t: beams, taps and coefficients.
 
     .. math:: w_t = \frac{1}{\sqrt{\gamma_t}} \begin{bmatrix} \sum_{i<L} v_i \, p^{(1)}_0 \sum_f y_t^{(f)}
@@ -67,6 +67,8 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
     Source: TS 38.214 (Rel. 16), 5.2.2.2.5; bits: TS 38.212, Table 6.3.2.1.2-1A; groups of part 2: TS 38.214, 5.2.3.
     """
 
+    field = "feedback.etype2-r16"
+
     def __init__(
         self,
         panel: Panel,
@@ -78,49 +80,37 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
         two_units: bool = False,
         slope: float = 0.0,
     ):
-        o1, o2 = oversampling(panel, _FIELD, large=True)
         if combination not in _COMBINATIONS:
-            raise ConfigError(f"{_FIELD}.combination", combination, "1..8")
+            raise ConfigError(f"{self.field}.combination", combination, "1..8")
         if not 1 <= rank <= 4:
-            raise ConfigError(f"{_FIELD}.rank", rank, "1..4")
+            raise ConfigError(f"{self.field}.rank", rank, "1..4")
         if panel.num_ports == 4 and combination > 2:
-            raise ConfigError(f"{_FIELD}.combination", combination, "1, 2 with 4 ports")
-        if combination >= 7 and (panel.num_ports < 32 or max(rank, max_rank) > 2 or two_units):
-            got = f"{combination} with {panel.num_ports} ports, rank {max(rank, max_rank)}, R = {1 + two_units}"
-            raise ConfigError(f"{_FIELD}.combination", got, "7 and 8 only with 32 ports or more, rank <= 2, R = 1")
-        self.rank, self.unit, self.fine, self._slope = rank, unit, two_units, slope
+            raise ConfigError(f"{self.field}.combination", combination, "1, 2 with 4 ports")
         self.num_beams, low, high, beta = _COMBINATIONS[combination]
+        self._groups = self._basis(panel)
+        self._check(panel, combination, max(rank, max_rank), two_units)
+        self.rank, self.unit, self.fine, self._slope = rank, unit, two_units, slope
         self.num_units = -(-num_samples // unit)
         share = self.num_units / (1 + two_units)
         self.num_taps = math.ceil((low if rank <= 2 else high) * share)
         self.budget = math.ceil(beta * 2 * self.num_beams * math.ceil(low * share))  # K0
-        self._groups = BeamGroups(panel, o1, o2)
         self.size = (2, panel.n2, panel.n1)  # of the rows of a report in the beam-delay domain
         self._windowed = self.num_units > _ALL_TAPS
         self.payload = EnhancedTypeTwoPayload(
             rank, max_rank, self._groups.num_groups, self._groups.num_beams, self.num_beams, self.num_units,
             self.num_taps, self._windowed, self.budget,
         )  # fmt: skip
-        self.part1_bits, self.part2_bits = self.payload.part1_bits, self.payload.part2_length(self.payload.most)
+        self.part1_bits, self.part2_bits = self.payload.part1_bits, self.payload.longest
 
-    def pack(self, pmi: Pmi) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Part 1: number of non-zero coefficients minus 1. Part 2: groups 0, 1, 2 of TS 38.214, 5.2.3."""
-        return self.payload.pack(pmi)
+    def _check(self, panel: Panel, combination: int, max_rank: int, two_units: bool) -> None:
+        """ConfigError for combinations that the panel, the rank or R do not have."""
+        if combination >= 7 and (panel.num_ports < 32 or max_rank > 2 or two_units):
+            got = f"{combination} with {panel.num_ports} ports, rank {max_rank}, R = {1 + two_units}"
+            raise ConfigError(f"{self.field}.combination", got, "7 and 8 only with 32 ports or more, rank <= 2, R = 1")
 
-    def unpack(self, part1: np.ndarray, part2: np.ndarray, num_bits: np.ndarray) -> tuple[Pmi, np.ndarray]:
-        """PMI and ``valid``: a known number of coefficients, a length that it implies, indices that exist."""
-        return self.payload.unpack(part1, part2, num_bits)
-
-    def lengths(self, part1: np.ndarray) -> np.ndarray:
-        """Whole, without group 2, without groups 1 and 2."""
-        return self.payload.lengths(part1)
-
-    # Selection -------------------------------------------------------------------------------------------------------
-
-    def select(self, h: np.ndarray) -> Pmi:
-        """PMI of channels complex64 ``[report, rx_ant, port, subcarrier]``."""
-        parts = [self._select(h[i : i + _CHUNK]) for i in range(0, len(h), _CHUNK)]
-        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    def _basis(self, panel: Panel) -> BeamGroups | PortGroups:
+        """Vectors in space from which L are chosen."""
+        return BeamGroups(panel, *oversampling(panel, self.field, large=True))
 
     def _select(self, h: np.ndarray) -> Pmi:
         v = subband_eigenvectors(h, self.unit, self.rank)
@@ -212,56 +202,6 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
         taps = np.argsort(-energy, axis=2, kind="stable")[..., : self.num_taps]
         return window, np.sort(taps, axis=2)
 
-    def _largest(self, x: np.ndarray) -> np.ndarray:
-        """``x`` with the coefficients of the budget, the others 0: K0 of a layer, 2 K0 of all layers."""
-        size = np.abs(x).reshape(len(x), self.rank, -1)
-        count = min(self.budget, size.shape[2])
-        keep = np.zeros(size.shape, bool)
-        np.put_along_axis(keep, np.argpartition(-size, count - 1, axis=2)[..., :count], True, axis=2)
-        if self.rank * count > self.payload.most:  # a strongest coefficient of 1 in every layer is never dropped
-            relative = (size / np.maximum(size.max(axis=2, keepdims=True), 1e-30) * keep).reshape(len(x), -1)
-            keep = np.zeros(relative.shape, bool)
-            np.put_along_axis(
-                keep, np.argpartition(-relative, self.payload.most - 1, axis=1)[:, : self.payload.most], True, axis=1
-            )
-        return x * keep.reshape(x.shape)
-
-    def _quantize(self, x: np.ndarray) -> Pmi:
-        """Indices of coefficients ``[report, layer, row, tap]`` whose largest is in tap 0."""
-        strongest = np.abs(x[..., 0]).argmax(axis=2)
-        top = np.take_along_axis(x[..., 0], strongest[..., None], axis=2)[..., None]
-        bitmap = x != 0
-        np.put_along_axis(bitmap[..., 0], strongest[..., None], True, axis=2)  # even if the channel is zero
-        x = x / np.where(top == 0, 1, top)
-        size = np.abs(x)
-        own = strongest // self.num_beams
-        peak = size.reshape(*size.shape[:2], 2, -1).max(axis=3)
-        other = np.take_along_axis(peak, 1 - own[..., None], axis=2)[..., 0]
-        reference = np.clip(np.round(15 + 4 * np.log2(np.maximum(other, 1e-9))), 1, 15).astype(np.int64)
-        relative = size / self._references(reference, strongest)
-        amplitude = np.clip(np.round(7 + 2 * np.log2(np.maximum(relative, 1e-9))), 0, 7).astype(np.int64)
-        phase = np.round(np.angle(x) * (16 / (2 * np.pi))).astype(np.int64) % 16
-        first = np.arange(size.shape[2])[:, None] == strongest[..., None, None]
-        first = first & (np.arange(size.shape[3]) == 0)
-        amplitude = np.where(first, 7, amplitude * bitmap)
-        return {
-            "bitmap": bitmap.astype(np.int64),
-            "strongest": strongest,
-            "reference": reference,
-            "amplitude": amplitude,
-            "phase": np.where(first, 0, phase * bitmap),
-        }
-
-    def _references(self, reference: np.ndarray, strongest: np.ndarray) -> np.ndarray:
-        """p^(1) of every row, ``[report, layer, row, 1]``: 1 in the polarisation of the strongest coefficient."""
-        own = np.repeat(np.arange(2), self.num_beams) == strongest[..., None] // self.num_beams
-        return np.where(own, 1.0, 2.0 ** (-(15 - reference[..., None]) / 4))[..., None]
-
-    def _coefficients(self, pmi: Pmi) -> np.ndarray:
-        """Coefficients complex64 ``[report, layer, row, tap]`` of indices."""
-        size = self._references(pmi["reference"], pmi["strongest"]) * 2.0 ** (-(7 - pmi["amplitude"]) / 2)
-        return (pmi["bitmap"] * size * np.exp(2j * np.pi / 16 * pmi["phase"])).astype(np.complex64)
-
     def beam_delay(self, pmi: Pmi) -> BeamDelayReport:
         """Coefficients of a PMI on all beams of its group and all taps."""
         reports, rows = len(pmi["group"]), 2 * self._groups.num_beams
@@ -284,9 +224,3 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
         turns = np.exp(2j * np.pi / self.num_units * np.outer(*[np.arange(self.num_units)] * 2)).astype(np.complex64)
         every = np.broadcast_to(np.arange(self._groups.num_beams), (len(group), self._groups.num_beams))
         return self._groups.combine(group, every, x @ turns)
-
-    def precoder(self, pmi: Pmi) -> np.ndarray:
-        """Unit-norm directions complex64 ``[report, port, layer, unit]``."""
-        turns = np.exp(2j * np.pi / self.num_units * pmi["taps"][..., None] * np.arange(self.num_units))
-        weights = self._coefficients(pmi) @ turns.astype(np.complex64)
-        return self._groups.combine(pmi["group"], pmi["beams"], weights)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -65,6 +64,11 @@ class EnhancedTypeTwoPayload:
         """Bits of part 2 with ``nonzero`` coefficients."""
         return self._cuts(nonzero)[0]
 
+    @property
+    def longest(self) -> int:
+        """Bits of the longest part 2."""
+        return max(self.part2_length(nonzero) for nonzero in range(self.rank, self.most + 1))
+
     def lengths(self, part1: np.ndarray) -> np.ndarray:
         """Bits of part 2 ``[report, cut]``: whole, without group 2, without groups 1 and 2 (TS 38.214, 5.2.3)."""
         table = np.array([self._cuts(count) for count in range(1, 2**self.part1_bits + 1)])
@@ -72,12 +76,24 @@ class EnhancedTypeTwoPayload:
 
     def _cuts(self, nonzero: int) -> tuple[int, int, int]:
         """Bits of groups 0 to 2, 0 to 1, and of group 0."""
-        layers, rows, taps = self.shape
-        high = max(-(-nonzero // 2) - layers, 0)
-        group0 = self._group_bits + self._beam_bits + layers * self._strongest_bits(nonzero)
-        group1 = self._window_bits + layers * (self._tap_bits + rows * taps + 4) - nonzero // 2 + 7 * high
-        group2 = nonzero // 2 + 7 * (nonzero - layers - high)
+        high = max(-(-nonzero // 2) - self.rank, 0)
+        first, last = self._bitmap_bits(nonzero)
+        group0, head1 = (sum(number * width for _, number, width in head) for head in self._heads(nonzero))
+        group1 = head1 + first + 4 * self.rank + 7 * high
+        group2 = last + 7 * (nonzero - self.rank - high)
         return group0 + group1 + group2, group0 + group1, group0
+
+    def _heads(self, nonzero: int) -> tuple[list[tuple[str, int, int]], list[tuple[str, int, int]]]:
+        """Fields before the bitmap in groups 0 and 1: index of the PMI, how many numbers, bits of each."""
+        strongest = "strongest", self.rank, self._strongest_bits(nonzero)
+        return (
+            [("group", 1, self._group_bits), ("beams", 1, self._beam_bits), strongest],
+            [("window", 1, self._window_bits), ("taps", self.rank, self._tap_bits)],
+        )
+
+    def _bitmap_bits(self, nonzero: int) -> tuple[int, int]:
+        """Bits of the bitmap in group 1 and in group 2."""
+        return math.prod(self.shape) - nonzero // 2, nonzero // 2
 
     def _nonzero(self, part1: np.ndarray) -> np.ndarray:
         """Number of coefficients that are not zero, ``[report]``."""
@@ -99,19 +115,14 @@ class EnhancedTypeTwoPayload:
         """Part 1: number of non-zero coefficients minus 1. Part 2: groups 0, 1, 2 of TS 38.214, 5.2.3."""
         nonzero = pmi["bitmap"].sum(axis=(1, 2, 3))
         part1 = bitfield.pack(nonzero[:, None] - 1, self.part1_bits)
-        part2 = np.zeros((len(nonzero), self.part2_length(self.most)), np.uint8)
+        part2 = np.zeros((len(nonzero), self.longest), np.uint8)
         for count in set(nonzero.tolist()):
             rows = np.flatnonzero(nonzero == count)
             part2[rows, : self.part2_length(count)] = self._pack({k: x[rows] for k, x in pmi.items()}, count)
         return part1, part2, np.array([self.part2_length(count) for count in nonzero.tolist()], np.int64)
 
     def _pack(self, pmi: Pmi, count: int) -> np.ndarray:
-        layers, rows, taps = self.shape
-        num_reports = len(pmi["group"])
-        strongest = pmi["strongest"]
-        if self.rank == 1:  # its number among the non-zero coefficients of tap 0
-            before = np.arange(rows) < strongest[..., None]
-            strongest = np.sum(pmi["bitmap"][..., 0] * before, axis=2)
+        num_reports = len(pmi["bitmap"])
         order = self._priority(pmi["taps"])
         bitmap = np.take_along_axis(self._flat(pmi["bitmap"]), order, axis=1)
         sent = self._sent(bitmap, pmi["strongest"], order)
@@ -119,20 +130,23 @@ class EnhancedTypeTwoPayload:
             np.take_along_axis(self._flat(pmi[key]), order, axis=1)[sent].reshape(num_reports, -1)
             for key in ("amplitude", "phase")
         )
-        first = layers * rows * taps - count // 2
-        high = max(-(-count // 2) - layers, 0)
+        first, last = self._bitmap_bits(count)
+        high = max(-(-count // 2) - self.rank, 0)
+        numbers = {
+            "group": pmi["group"][:, None],
+            "beams": combination_rank(pmi["beams"], self.group_size)[:, None],
+            "strongest": self._strongest_numbers(pmi),
+            "window": pmi["window"][:, None],
+            "taps": self._tap_rank(pmi),
+        }
         return np.concatenate(
             [
-                bitfield.pack(pmi["group"][:, None], self._group_bits),
-                bitfield.pack(combination_rank(pmi["beams"], self.group_size)[:, None], self._beam_bits),
-                bitfield.pack(strongest, self._strongest_bits(count)),
-                bitfield.pack(pmi["window"][:, None], self._window_bits),
-                bitfield.pack(self._tap_rank(pmi), self._tap_bits),
+                *(bitfield.pack(numbers[name], width) for head in self._heads(count) for name, _, width in head),
                 bitmap[:, :first].astype(np.uint8),
                 bitfield.pack(pmi["reference"], 4),
                 bitfield.pack(amplitude[:, :high], 3),
                 bitfield.pack(phase[:, :high], 4),
-                bitmap[:, first:].astype(np.uint8),
+                bitmap[:, first : first + last].astype(np.uint8),
                 bitfield.pack(amplitude[:, high:], 3),
                 bitfield.pack(phase[:, high:], 4),
             ],
@@ -181,84 +195,88 @@ class EnhancedTypeTwoPayload:
         layers, rows, taps = self.shape
         size = layers * rows * taps
         high = max(-(-count // 2) - layers, 0)
-        parts, group, beams, strongest, window, tap_rank = self._fields(bits, count, high)
-        good = beams < math.comb(self.group_size, self.num_beams)
+        numbers, parts = self._fields(bits, count, high)
+        group, beams, window = (numbers[name][:, 0] for name in ("group", "beams", "window"))
+        tap_rank = numbers["taps"]
+        good = (beams < math.comb(self.group_size, self.num_beams)) & (group < self.num_groups)
         good &= (tap_rank < math.comb(self.pool - 1, taps - 1)).all(axis=1) & (window < 2 * taps)
         pmi: Pmi = {
-            "group": group,
+            "group": np.where(good, group, 0),
             "window": np.where(good, window, 0),
             "beams": combination_members(np.where(good, beams, 0), self.group_size, self.num_beams),
-            "reference": bitfield.unpack(parts[6], 4),
+            "reference": bitfield.unpack(parts[1], 4),
         }
         if groups == 1:
             pmi["reference"] = np.ones_like(pmi["reference"])
         good &= (pmi["reference"] > 0).all(axis=1)
         pmi["taps"] = self._taps_of(np.where(good[:, None], tap_rank, 0), pmi["window"])
         order = self._priority(pmi["taps"])
-        sorted_bitmap = np.concatenate([parts[5], parts[9]], axis=1).astype(np.int64)
+        first, last = self._bitmap_bits(count)
         known = (0, size - count // 2, size)[groups - 1]
+        sorted_bitmap = np.concatenate([parts[0], parts[4]], axis=1).astype(np.int64)
+        if not first + last:  # all coefficients
+            known, sorted_bitmap = size, np.ones((len(bits), size), np.int64)
         total = sorted_bitmap.sum(axis=1)
         good &= (count - (size - known) <= total) & (total <= count)
         pmi["bitmap"] = self._unflat(sorted_bitmap, order)
         good &= (pmi["bitmap"].sum(axis=(2, 3)) <= self.budget).all(axis=1)
-        first_tap = self._unflat(np.where(np.arange(size) < known, sorted_bitmap, 1), order)[..., 0]
-        strongest, fits = self._strongest_rows(strongest, first_tap)
+        possible = self._unflat(np.where(np.arange(size) < known, sorted_bitmap, 1), order)
+        strongest, fits = self._strongest_places(numbers["strongest"], possible)
         good &= fits
         pmi["strongest"] = strongest
-        np.put_along_axis(pmi["bitmap"][..., 0], strongest[..., None], 1, axis=2)
+        pmi["bitmap"] = pmi["bitmap"] | self.first(strongest)
         sorted_bitmap = np.take_along_axis(self._flat(pmi["bitmap"]), order, axis=1)
         sent = self._sent(sorted_bitmap, strongest, order)
-        first = (sorted_bitmap == 1) & ~sent
+        is_first = (sorted_bitmap == 1) & ~sent
         described = (0, high, count - layers)[groups - 1]
         sent &= np.cumsum(sent, axis=1) <= described
         good &= sent.sum(axis=1) == described
-        pmi["bitmap"] = self._unflat((sent | first).astype(np.int64), order)
-        for key, width, at, empty in (("amplitude", 3, 7, 7), ("phase", 4, 8, 0)):
+        pmi["bitmap"] = self._unflat((sent | is_first).astype(np.int64), order)
+        for key, width, at, empty in (("amplitude", 3, 2, 7), ("phase", 4, 3, 0)):
             values = np.concatenate([bitfield.unpack(parts[i], width) for i in (at, at + 3)], axis=1)[:, :described]
             full = np.zeros(sorted_bitmap.shape, np.int64)
             full[sent & good[:, None]] = values[good].reshape(-1)
-            full[first] = empty
+            full[is_first] = empty
             pmi[key] = self._unflat(full, order)
         return pmi, good
 
-    def _fields(self, bits: np.ndarray, count: int, high: int) -> tuple[Any, ...]:
-        """Bits of every field, and the five fields of group 0: group, beams, strongest, window, tap combination."""
-        layers, rows, taps = self.shape
-        size = layers * rows * taps
-        low = count - layers - high
-        widths = [
-            self._group_bits, self._beam_bits, layers * self._strongest_bits(count), self._window_bits,
-            layers * self._tap_bits, size - count // 2, 4 * layers, 3 * high, 4 * high, count // 2, 3 * low, 4 * low,
-        ]  # fmt: skip
+    def _fields(self, bits: np.ndarray, count: int, high: int) -> tuple[dict[str, np.ndarray], list[np.ndarray]]:
+        """Numbers ``[report, number]`` of the fields before the bitmap (0 without bits), and bits of those after it."""
+        heads, low = [field for head in self._heads(count) for field in head], count - self.rank - high
+        first, last = self._bitmap_bits(count)
+        widths = [number * width for _, number, width in heads]
+        widths += [first, 4 * self.rank, 3 * high, 4 * high, last, 3 * low, 4 * low]
         parts = np.split(bits, np.cumsum(widths)[:-1], axis=1)
-        group, beams, strongest, window, tap_rank = (
-            bitfield.unpack(part, width)
-            for part, width in zip(
-                parts[:5],
-                (self._group_bits, self._beam_bits, self._strongest_bits(count), self._window_bits, self._tap_bits),
-                strict=True,
-            )
-        )
-        group, beams, window = (
-            x[:, 0] if x.shape[1] else np.zeros(len(bits), np.int64) for x in (group, beams, window)
-        )
-        strongest, tap_rank = (
-            x if x.shape[1] else np.zeros((len(bits), layers), np.int64) for x in (strongest, tap_rank)
-        )
-        return parts, group, beams, strongest, window, tap_rank
+        numbers = {name: np.zeros((len(bits), 1), np.int64) for name in ("group", "window")}
+        for (name, number, width), part in zip(heads, parts, strict=False):
+            numbers[name] = bitfield.unpack(part, width) if width else np.zeros((len(bits), number), np.int64)
+        return numbers, parts[len(heads) :]
 
-    def _strongest_rows(self, strongest: np.ndarray, first_tap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Row of the strongest coefficient of every layer, and whether the bitmap of its tap has a coefficient there.
+    def _strongest_numbers(self, pmi: Pmi) -> np.ndarray:
+        """i_{1,8} ``[report, layer]``: the beam; of rank 1 its number among the non-zero coefficients of tap 0."""
+        strongest = pmi["strongest"]
+        if self.rank > 1:
+            return strongest
+        before = np.arange(self.shape[1]) < strongest[..., None]
+        return np.sum(pmi["bitmap"][..., 0] * before, axis=2)
 
-        Of rank 1 the indicator counts the coefficients of the first tap, of higher ranks all rows.
-        """
+    def _strongest_places(self, numbers: np.ndarray, possible: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Place of the strongest coefficient of every layer, and whether the bitmap may have a coefficient there."""
+        first_tap = possible[..., 0]
         if self.rank == 1:
-            good = strongest[:, 0] < first_tap.sum(axis=(1, 2))
-            return np.argmax(np.cumsum(first_tap, axis=2) == strongest[..., None] + 1, axis=2), good
+            good = numbers[:, 0] < first_tap.sum(axis=(1, 2))
+            return np.argmax(np.cumsum(first_tap, axis=2) == numbers[..., None] + 1, axis=2), good
         rows = self.shape[1]
-        good = (strongest < rows).all(axis=1)
-        strongest = np.minimum(strongest, rows - 1)
-        return strongest, good & np.take_along_axis(first_tap, strongest[..., None], axis=2).all(axis=(1, 2))
+        good = (numbers < rows).all(axis=1)
+        places = np.minimum(numbers, rows - 1)
+        return places, good & np.take_along_axis(first_tap, places[..., None], axis=2).all(axis=(1, 2))
+
+    def first(self, strongest: np.ndarray) -> np.ndarray:
+        """Strongest coefficients, bool ``[report, layer, row, tap]``, of their places: row + number of rows * tap."""
+        _, rows, taps = self.shape
+        place = np.arange(rows)[:, None] + rows * np.arange(taps)
+        found: np.ndarray = place == strongest[..., None, None]
+        return found
 
     @property
     def _beam_bits(self) -> int:
@@ -299,10 +317,7 @@ class EnhancedTypeTwoPayload:
 
     def _sent(self, sorted_bitmap: np.ndarray, strongest: np.ndarray, order: np.ndarray) -> np.ndarray:
         """Which elements, by priority, have amplitude and phase: non-zero ones but the strongest of each layer."""
-        layers, rows, taps = self.shape
-        is_first = np.zeros((len(order), layers, rows, taps), bool)
-        np.put_along_axis(is_first[..., 0], strongest[..., None], True, axis=2)
-        return (sorted_bitmap == 1) & ~np.take_along_axis(self._flat(is_first), order, axis=1)
+        return (sorted_bitmap == 1) & ~np.take_along_axis(self._flat(self.first(strongest)), order, axis=1)
 
     def _flat(self, x: np.ndarray) -> np.ndarray:
         return x.reshape(len(x), -1)

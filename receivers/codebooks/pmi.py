@@ -45,6 +45,17 @@ def oversampling(panel: Panel, field: str, large: bool = False) -> tuple[int, in
     return 4, 4 if panel.n2 > 1 else 1
 
 
+def check_ports(panel: Panel, field: str) -> None:
+    """ConfigError unless port selection codebooks know as many CSI-RS ports; the shape of the panel means nothing.
+
+    Source: TS 38.214, 5.2.2.2.4, 5.2.2.2.6, 5.2.2.2.7.
+    """
+    if panel.num_pol != 2 or panel.num_ports not in _PANELS:
+        allowed = f"{', '.join(map(str, _PANELS))} in two polarisations"
+        got = f"{panel.num_ports} in {panel.num_pol} polarisation(s)"
+        raise ConfigError(f"{field}: CSI-RS ports", got, allowed)
+
+
 class PmiCodebook(ABC):
     """One codebook at one rank: selects a PMI, maps it to bits and back, and to a precoder.
 

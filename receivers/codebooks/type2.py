@@ -9,6 +9,7 @@ import numpy as np
 from receivers.codebooks.beams import BeamGroups
 from receivers.codebooks.combination import combination_bits, combination_members, combination_rank
 from receivers.codebooks.pmi import Pmi, PmiCodebook, oversampling
+from receivers.codebooks.ports import PortGroups
 from simulator.core import bitfield
 from simulator.core.errors import ConfigError
 from simulator.core.types import Panel
@@ -17,7 +18,6 @@ from simulator.maths.transforms import subband_eigenvectors
 # Coefficients of full resolution with subband amplitudes, K^(2).
 _FULL = {2: 4, 3: 4, 4: 6}
 _CHUNK = 256  # reports selected at a time
-_FIELD = "feedback.type2-r15"
 
 
 class TypeTwoCodebook(PmiCodebook):
@@ -48,6 +48,8 @@ class TypeTwoCodebook(PmiCodebook):
     Source: TS 38.214, 5.2.2.2.3; bits: TS 38.212, Table 6.3.2.1.2-1; order of part 2: wideband, even, odd subbands.
     """
 
+    field = "feedback.type2-r15"
+
     def __init__(
         self,
         panel: Panel,
@@ -59,18 +61,17 @@ class TypeTwoCodebook(PmiCodebook):
         subband_amplitude: bool = False,
         max_rank: int = 1,
     ):
-        o1, o2 = oversampling(panel, _FIELD)
+        self._groups = self._basis(panel, num_beams)
         if rank not in (1, 2) or max_rank not in (1, 2):
-            raise ConfigError(f"{_FIELD}.rank", max(rank, max_rank), "1, 2")
+            raise ConfigError(f"{self.field}.rank", max(rank, max_rank), "1, 2")
         most = 2 if panel.num_ports == 4 else 4
         if not 2 <= num_beams <= most:
-            raise ConfigError(f"{_FIELD}.beams", num_beams, f"2..{most} with {panel.num_ports} ports")
+            raise ConfigError(f"{self.field}.beams", num_beams, f"2..{most} with {panel.num_ports} ports")
         if num_psk not in (4, 8):
-            raise ConfigError(f"{_FIELD}.psk", num_psk, "4, 8")
+            raise ConfigError(f"{self.field}.psk", num_psk, "4, 8")
         self.rank, self.unit, self.num_beams = rank, unit, num_beams
         self.num_units = -(-num_samples // unit)
         self._subband_amplitude, self._psk_bits = subband_amplitude, num_psk.bit_length() - 1
-        self._groups = BeamGroups(panel, o1, o2)
         self._count_bits = (2 * num_beams - 2).bit_length()  # of M_l: ceil(log2(2 L - 1))
         self.part1_bits = self._count_bits * max_rank
         self._header = [
@@ -81,6 +82,10 @@ class TypeTwoCodebook(PmiCodebook):
         # Even subbands first, then the odd ones.
         self._order = np.concatenate([np.arange(0, self.num_units, 2), np.arange(1, self.num_units, 2)])
         self.part2_bits = self.part2_length((2 * num_beams,) * rank)
+
+    def _basis(self, panel: Panel, num_beams: int) -> BeamGroups | PortGroups:
+        """Vectors in space from which L are chosen."""
+        return BeamGroups(panel, *oversampling(panel, self.field))
 
     def part2_length(self, nonzero: tuple[int, ...]) -> int:
         """Bits of part 2 with ``nonzero`` wideband amplitudes in each layer."""
@@ -196,6 +201,7 @@ class TypeTwoCodebook(PmiCodebook):
         )
         strongest = np.concatenate([bitfield.unpack(part, self._header[2]) for part in fields[2::2]], axis=1)
         valid = (beams < math.comb(self._groups.num_beams, self.num_beams)) & (strongest < 2 * self.num_beams).all(1)
+        valid &= group < self._groups.num_groups
         strongest = np.where(valid[:, None], strongest, 0)
         rows = np.arange(2 * self.num_beams)
         wideband = np.full((len(part2), self.rank, len(rows)), 7, np.int64)
@@ -208,7 +214,7 @@ class TypeTwoCodebook(PmiCodebook):
         valid &= length == num_bits
         shape = (*wideband.shape, self.num_units)
         pmi: Pmi = {
-            "group": group,
+            "group": np.where(valid, group, 0),
             "beams": combination_members(np.where(valid, beams, 0), self._groups.num_beams, self.num_beams),
             "strongest": strongest,
             "wideband": wideband,

@@ -8,10 +8,9 @@ from pydantic import Field
 
 from receivers.beamdelay.recoding import RecodedCodebook, load_tables
 from receivers.codebooks.etype2 import EnhancedTypeTwoCodebook
-from receivers.feedback.pmi import PmiFeedback
+from receivers.feedback.pmi import PmiFeedback, pmi_unit
 from receivers.weights.card import Card
 from receivers.weights.folder import WeightFolder
-from simulator.core.errors import ConfigError
 from simulator.core.params import SnrDb, validated
 from simulator.core.types import CsiConfig
 
@@ -59,8 +58,7 @@ class EnhancedTypeTwoFeedback(PmiFeedback):
         slope: Annotated[float, Field(ge=0, le=0.02)] = 0.0,
         seed: int = 0,
     ):
-        if config.subband_size % r:
-            raise ConfigError("feedback.etype2-r16.r", r, f"1 with subbands of {config.subband_size} samples")
+        self._unit = pmi_unit(config, r, self.name)
         self.combination, self._r, self._rank, self._slope = combination, r, rank, slope
         folder = RecodingTables(_TABLES if recode is True else recode) if recode else None
         self._tables = None if folder is None else load_tables(folder.file)
@@ -83,9 +81,8 @@ class EnhancedTypeTwoFeedback(PmiFeedback):
 
     def codebook(self, rank: int, max_rank: int) -> EnhancedTypeTwoCodebook | RecodedCodebook:
         """Codebook of one rank."""
-        unit = self.config.subband_size // self._r
         book = EnhancedTypeTwoCodebook(
-            self.config.panel, self.config.num_subcarriers, unit, rank, self.combination, max_rank, self._r == 2,
+            self.config.panel, self.config.num_subcarriers, self._unit, rank, self.combination, max_rank, self._r == 2,
             self._slope,
         )  # fmt: skip
         return book if self._tables is None else RecodedCodebook(book, self.combination, self._tables)

@@ -19,6 +19,13 @@ _MAX_SAMPLES = 64  # of the band, for the estimate of the rate
 _CHUNK = 256  # reports at a time
 
 
+def pmi_unit(config: CsiConfig, r: int, name: str) -> int:
+    """Frequency samples of a PMI subband, of which a subband has ``r``; ConfigError where it cannot be divided."""
+    if config.subband_size % r:
+        raise ConfigError(f"feedback.{name}.r", r, f"1 with subbands of {config.subband_size} samples")
+    return config.subband_size // r
+
+
 class PmiFeedback(FeedbackScheme):
     r"""RI and PMI as in TS 38.214, from a codebook for each rank.
 

@@ -49,6 +49,22 @@ class ChannelSource(ABC):
             ``[batch, user, rx_ant, port, slot, subcarrier]``.
         """
 
+    def uplink(self, carrier_hz: float) -> ChannelSource:
+        """The source of the uplink of the same UEs, for a gNB that measures it (partial reciprocity).
+
+        Its drop of a seed and number has the angles, delays, powers and motion of the paths of that drop of this
+        source, at the antennas of this source, and independent phases. Channels have the axes of the downlink: the
+        uplink channel is their transpose.
+
+        Args:
+            carrier_hz: carrier of the uplink [Hz].
+
+        Raises:
+            ConfigError: the source does not know its paths. So by default.
+        """
+        name = type(self).__name__
+        raise ConfigError("channel.model", name, "a model that knows the paths of an uplink: cdl, umi, uma, rma")
+
     def labels(self, batch_size: int, *, seed: int, first: int = 0) -> dict[str, NDArray[Any]]:
         """Labels of the UEs that :meth:`sample` draws with these arguments, ``name -> [batch, user, ...]``.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, Self
 
 import numpy as np
 import tensorflow as tf
@@ -12,6 +13,7 @@ from sionna.phy.channel.tr38901 import CDL, Rays, Topology
 from simulator.core.params import AzimuthRange, CdlCorrection, DelaySpread, Profile, ZenithRange, validated
 from simulator.core.types import RadioGeometry
 from simulator.phy.panels import bs_array, ue_array
+from simulator.phy.reciprocity import UplinkCoefficients
 from simulator.phy.source import SionnaSource
 from simulator.phy.tr38901_corrections import CDL as CORRECTIONS
 from simulator.phy.tr38901_corrections import active
@@ -54,6 +56,12 @@ class ClusteredDelayLine(SionnaSource):
         self.corrections = active(CORRECTIONS, corrections) if profile in "DE" else ()
         self._rotate = geometry.num_users > 1 if rotate is None else rotate
         self._azimuth, self._zenith = math.radians(azimuth_range_deg), math.radians(zenith_range_deg)
+        self._params: dict[str, Any] = {
+            "profile": profile, "delay_spread_s": delay_spread_s, "rotate": rotate,
+            "azimuth_range_deg": azimuth_range_deg, "zenith_range_deg": zenith_range_deg,
+            "corrections": self.corrections,
+        }  # fmt: skip
+        self._los_draw = "los phase"
         self._cdl = CDL(
             profile,
             delay_spread_s,
@@ -67,6 +75,13 @@ class ClusteredDelayLine(SionnaSource):
         self._mean_aod = self._mean_angle(self._cdl._aod, self._cdl._los_aod)
         self._mean_zod = self._mean_angle(self._cdl._zod, self._cdl._los_zod)
         super().__init__(geometry, xla=True)
+
+    def uplink(self, carrier_hz: float) -> Self:
+        """The same UEs in the uplink (see the base class)."""
+        found = type(self)(self.geometry, **self._params)
+        found._cdl._cir_sampler = UplinkCoefficients(found._cdl._cir_sampler, carrier_hz)
+        found._los_draw = "uplink los phase"
+        return found
 
     def _mean_angle(self, rays: tf.Tensor, los: tf.Tensor) -> float:
         """Power-weighted circular mean of the profile's angles [rad] (TR 38.901, Annex A.2)."""
@@ -118,9 +133,9 @@ class ClusteredDelayLine(SionnaSource):
             zod, los_zod = _fold_zenith(zod + d_zod[..., None, None]), _fold_zenith(los_zod + d_zod)
         aoa, aod, zoa, zod = cdl._random_coupling(aoa, aod, tiled(cdl._zoa), zod)
         # In wavelengths: the distance enters the specular path as a phase only.
-        distance = (
-            uniform("los phase", 0.0, 1.0) * cdl._cir_sampler._lambda_0 if self.corrections else tf.zeros([links, 1, 1])
-        )
+        distance = tf.zeros([links, 1, 1])
+        if self.corrections:
+            distance = uniform(self._los_draw, 0.0, 1.0) * cdl._cir_sampler._lambda_0
         heading = uniform("heading", 0.0, 2 * math.pi)[:, 0]  # [link, 1]
         low, high = g.speed_range_mps
         speed = uniform("speed", low, high) if low < high else low  # one speed for all: no draw

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar, Self
 
 import tensorflow as tf
 from sionna.phy import config
@@ -14,6 +14,7 @@ from simulator.core.errors import ConfigError
 from simulator.core.params import PositiveFloat, Probability, SystemCorrection, validated
 from simulator.core.types import RadioGeometry
 from simulator.phy.panels import bs_array, ue_array
+from simulator.phy.reciprocity import UplinkCoefficients
 from simulator.phy.sector_power import sector_power
 from simulator.phy.source import SionnaSource
 from simulator.phy.tr38901_corrections import SYSTEM, active
@@ -58,6 +59,10 @@ class _SectorDrops(SionnaSource):
             raise ConfigError("channel.ue_floors", ue_floors, "false for rma: all UEs are at 1.5 m")
         self._los, self._indoor, self._isd, self._floors = los, indoor_probability, isd_m, ue_floors
         self.corrections = active(SYSTEM, corrections)
+        self._params: dict[str, Any] = {
+            "los": los, "indoor_probability": indoor_probability, "isd_m": isd_m, "pathloss": pathloss,
+            "ue_floors": ue_floors, "corrections": self.corrections,
+        }  # fmt: skip
         scenario = self.model(
             carrier_frequency=geometry.carrier_hz,
             ut_array=ue_array(geometry),
@@ -71,6 +76,12 @@ class _SectorDrops(SionnaSource):
         self._model = SystemLevelChannel(scenario)
         self._model._ray_sampler = CorrectedRays(scenario)
         super().__init__(geometry, xla=False)
+
+    def uplink(self, carrier_hz: float) -> Self:
+        """The same drops in the uplink (see the base class): the scenario stays at the carrier of the downlink."""
+        found = type(self)(self.geometry, **self._params)
+        found._model._cir_sampler = UplinkCoefficients(found._model._cir_sampler, carrier_hz)
+        return found
 
     def paths(self, batch_size: int) -> tuple[tf.Tensor, tf.Tensor]:
         """Path coefficients and delays of new drops (see the base class)."""

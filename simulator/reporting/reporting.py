@@ -18,6 +18,7 @@ from simulator.core.seeding import derive_wide
 from simulator.core.types import CsiEstimate, CsiReconstruction, CsiReport
 from simulator.core.views import by_drop, by_slot
 from simulator.reporting.monitoring import NO_PAI, pai_widths, prediction_accuracy
+from simulator.reporting.beamformed import BeamformedCsiRs
 from simulator.reporting.prediction import Prediction
 from simulator.reporting.report_fields import CQI_BITS, Extras, ReportFields
 from simulator.reporting.uplink import Uplink, UplinkModel, filled, last_good, take_slots
@@ -59,6 +60,7 @@ class Reporting:
         scheme: feedback scheme of the UEs.
         uplink: delay, impairments, slots of a report.
         prediction: how the delay is predicted away, or None.
+        csi_rs: beamformed ports, which are then those of the scheme's configuration; None: its ports are the antennas.
 
     In slot t the gNB uses the report of slot ``t - delay_slots``. A report that takes n slots begins in every n-th
     slot, from the estimate there, and is used ``delay_slots`` after its last one.
@@ -67,6 +69,7 @@ class Reporting:
     scheme: FeedbackScheme
     uplink: Uplink = field(default_factory=UplinkModel)
     prediction: Prediction | None = None
+    csi_rs: BeamformedCsiRs | None = None
 
     @cached_property
     def gnb(self) -> FeedbackScheme:
@@ -107,7 +110,10 @@ class Reporting:
         return fields if fields.widths else self.scheme
 
     def check(self, label: str, history_slots: int) -> None:
-        """ConfigError for a prediction that does not fit."""
+        """ConfigError for a prediction, or beamformed ports, that do not fit."""
+        if self.csi_rs is not None and (self.scheme.explicit or self.prediction is not None):
+            allowed = "a scheme that reports directions of ports, without predict"
+            raise ConfigError("feedback.beamformed", label, allowed)
         if self.prediction is not None:
             self.prediction.predictor.check(history_slots, self.lead)
             self.prediction.check(self.scheme, label, self.uplink.slots_per_report)

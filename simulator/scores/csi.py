@@ -222,6 +222,22 @@ class ReportError(Metric):
         return {} if outcome.wrong is None else {"report_error": per_drop(outcome.wrong)}
 
 
+class CsiRsPorts(Metric):
+    """CSI-RS ports sent for all users of a drop, one resource element each per resource block at density 1.
+
+    Ports of the antennas serve all users alike; beamformed ones are sent for every user. For links with a scheme on
+    beamformed ports.
+    """
+
+    unit, better, scope = "1", "lower", "csi"
+
+    def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
+        """The same for every drop."""
+        if outcome.csi_rs_ports is None:
+            return {}
+        return {"csi_rs_ports": np.full(len(outcome.h), float(outcome.csi_rs_ports))}
+
+
 class UeCost(Metric):
     """Bit operations that the UE's network spends on a report: MACs times bits of weight and of activation.
 

@@ -169,6 +169,9 @@ PARAMS = {
             {"combination": 6, "slope": 0.001},
             {"combination": 5, "slope": 0.001, "recode": True},
         ],
+        "type2-ps-r15": [{}, {"beams": 3, "psk": 4, "sampling": 2, "subband_amplitude": True}],
+        "etype2-ps-r16": [{"combination": 3}, {"combination": 5, "sampling": 3, "rank": 1}],
+        "fetype2-ps-r17": [{}, {"combination": 5}, {"combination": 8, "rank": 1}, {"combination": 2}],
         "klt-mixture": [
             {"weights": Made("klt-mixture"), "bits": 50},
             {"weights": Made("klt-mixture"), "bits": 30, "coding": "fixed"},
