@@ -17,8 +17,8 @@ from simulator.core.interfaces import FeedbackScheme, Payload
 from simulator.core.seeding import derive_wide
 from simulator.core.types import CsiEstimate, CsiReconstruction, CsiReport
 from simulator.core.views import by_drop, by_slot
-from simulator.reporting.monitoring import NO_PAI, pai_widths, prediction_accuracy
 from simulator.reporting.beamformed import BeamformedCsiRs
+from simulator.reporting.monitoring import NO_PAI, pai_widths, prediction_accuracy
 from simulator.reporting.prediction import Prediction
 from simulator.reporting.report_fields import CQI_BITS, Extras, ReportFields
 from simulator.reporting.uplink import Uplink, UplinkModel, filled, last_good, take_slots
