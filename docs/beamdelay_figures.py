@@ -120,8 +120,9 @@ def main() -> None:
     budgets = sorted(p["most"] for p in found["etype2"])
     found["bits"] = curve(lambda bits: beamdelay(panel, sc, tables, None, bits), budgets, h)
     found["step"] = curve(lambda step: beamdelay(panel, sc, tables, step), STEPS, h)
-    found["ablations"] = ablations(store, h[: samples // 2], tables) if "--ablations" in sys.argv else {}
     path = Path(__file__).with_name("beamdelay.json")
+    before = json.loads(path.read_text())["ablations"] if path.exists() else {}
+    found["ablations"] = ablations(store, h[: samples // 2], tables) if "--ablations" in sys.argv else before
     path.write_text(json.dumps(found, indent=1) + "\n")
     for key in ("etype2", "bits", "step"):
         print(key, [(round(p["bits"], 1), p["most"], round(p["sgcs"], 4), round(p["half"], 4)) for p in found[key]])
