@@ -161,11 +161,12 @@ def _build_line(scenario: Scenario, entry: Feedback, common: Uplink) -> Iterator
     prediction = _build_prediction(scenario, entry)
     suffix = "" if prediction is None else f"+{entry.predict.name}@{prediction.at}"
     suffix += "+ideal" if entry.ideal_uplink else ""
+    suffix += f"+every{entry.period_slots}" if entry.period_slots > 1 else ""
     for params in entry.variants():
         scheme = build_scheme(scenario, entry.scheme, params)
         label = entry.label or scheme.label + suffix
         uplink = ideal if entry.ideal_uplink else common.for_scheme(_payload(scenario, scheme), label)
-        yield label, Reporting(scheme, uplink, prediction)
+        yield label, Reporting(scheme, uplink, prediction, entry.period_slots)
 
 
 def _build_prediction(scenario: Scenario, entry: Feedback) -> Prediction | None:

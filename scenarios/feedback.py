@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from scenarios.sections import PluginSection
 from simulator.core.errors import ConfigError
-from simulator.core.params import Label
+from simulator.core.params import Count, Label
 
 _MAX_VARIANTS = 1000
 
@@ -43,14 +43,17 @@ class Feedback(PluginSection):
         label: name in results, of one scheme; null: made of the parameters.
         predict: prediction over the delay of the uplink; null: none.
         ideal_uplink: reports of this line arrive as they are.
+        period_slots: slots from the beginning of a report to that of the next one; a report serves until then. Reports
+            that take more slots follow each other without a pause.
     """
 
-    younger_fields = frozenset({"predict", "ideal_uplink"})
+    younger_fields = frozenset({"predict", "ideal_uplink", "period_slots"})
 
     scheme: str
     label: Label | None = None
     predict: Predict | None = None
     ideal_uplink: bool = False
+    period_slots: Count = 1
 
     def variants(self) -> list[dict[str, Any]]:
         """Parameter sets, the product over all list-valued parameters in the order written."""

@@ -17,6 +17,9 @@ from simulator.core import bitfield
 class EnhancedTypeTwoPayload:
     """Parts 1 and 2 of a PMI of :class:`receivers.codebooks.etype2.EnhancedTypeTwoCodebook`.
 
+    With more than one interval Q = 2 Doppler-domain vectors multiply the rows (row 2 L tau + i), the priority goes by
+    vector before tap, and i_{1,10} ends group 1.
+
     Args:
         rank: layers.
         max_rank: largest rank that may be reported.
@@ -27,8 +30,9 @@ class EnhancedTypeTwoPayload:
         num_taps: M_v.
         windowed: taps are counted in a window of 2 M_v taps (more than 19 subbands).
         budget: K_0.
+        num_intervals: N_4.
 
-    Source: TS 38.212, Table 6.3.2.1.2-1A; TS 38.214, 5.2.2.2.5 and 5.2.3.
+    Source: TS 38.212, Tables 6.3.2.1.2-1A and -1C; TS 38.214, 5.2.2.2.5, 5.2.2.2.10 and 5.2.3.
     """
 
     rank: int
@@ -40,6 +44,7 @@ class EnhancedTypeTwoPayload:
     num_taps: int
     windowed: bool
     budget: int
+    num_intervals: int = 1
 
     @property
     def pool(self) -> int:
@@ -58,8 +63,13 @@ class EnhancedTypeTwoPayload:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Layers, beams of both polarisations, taps."""
-        return self.rank, 2 * self.num_beams, self.num_taps
+        """Layers, rows (beams of both polarisations, for each Doppler-domain vector), taps."""
+        return self.rank, 2 * self.num_beams * self.num_dopplers, self.num_taps
+
+    @property
+    def num_dopplers(self) -> int:
+        """Q."""
+        return min(self.num_intervals, 2)
 
     def part2_length(self, nonzero: int) -> int:
         """Bits of part 2 with ``nonzero`` coefficients."""
@@ -75,7 +85,8 @@ class EnhancedTypeTwoPayload:
         layers, rows, taps = self.shape
         high = max(-(-nonzero // 2) - layers, 0)
         group0 = self._group_bits + self._beam_bits + layers * self._strongest_bits(nonzero)
-        group1 = self._window_bits + layers * (self._tap_bits + rows * taps + 4) - nonzero // 2 + 7 * high
+        group1 = self._window_bits + layers * (self._tap_bits + rows * taps + 4 + self._doppler_bits)
+        group1 += 7 * high - nonzero // 2
         group2 = nonzero // 2 + 7 * (nonzero - layers - high)
         return group0 + group1 + group2, group0 + group1, group0
 
@@ -85,7 +96,7 @@ class EnhancedTypeTwoPayload:
         return bitfield.unpack(number, self.part1_bits + 1)[:, 0] + 1
 
     def _strongest_bits(self, nonzero: int) -> int:
-        return ((nonzero if self.rank == 1 else 2 * self.num_beams) - 1).bit_length()
+        return ((nonzero if self.rank == 1 else self.shape[1]) - 1).bit_length()
 
     @property
     def _group_bits(self) -> int:
@@ -94,6 +105,10 @@ class EnhancedTypeTwoPayload:
     @property
     def _window_bits(self) -> int:
         return (2 * self.num_taps - 1).bit_length() if self.windowed else 0
+
+    @property
+    def _doppler_bits(self) -> int:
+        return (self.num_intervals - 2).bit_length() if self.num_intervals > 1 else 0
 
     def pack(self, pmi: Pmi) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Part 1: number of non-zero coefficients minus 1. Part 2: groups 0, 1, 2 of TS 38.214, 5.2.3."""
@@ -121,6 +136,7 @@ class EnhancedTypeTwoPayload:
         )
         first = layers * rows * taps - count // 2
         high = max(-(-count // 2) - layers, 0)
+        doppler = pmi.get("doppler", np.zeros((num_reports, 0), np.int64))
         return np.concatenate(
             [
                 bitfield.pack(pmi["group"][:, None], self._group_bits),
@@ -132,6 +148,7 @@ class EnhancedTypeTwoPayload:
                 bitfield.pack(pmi["reference"], 4),
                 bitfield.pack(amplitude[:, :high], 3),
                 bitfield.pack(phase[:, :high], 4),
+                bitfield.pack(doppler, self._doppler_bits),
                 bitmap[:, first:].astype(np.uint8),
                 bitfield.pack(amplitude[:, high:], 3),
                 bitfield.pack(phase[:, high:], 4),
@@ -161,6 +178,8 @@ class EnhancedTypeTwoPayload:
             "phase": np.zeros((n, layers, rows, taps), np.int64),
         }
         pmi["bitmap"][:, :, 0, 0] = 1
+        if self.num_dopplers > 1:
+            pmi["doppler"] = np.zeros((n, layers), np.int64)
         valid = np.zeros(n, bool)
         for count in set(nonzero.tolist()) & set(range(layers, self.most + 1)):
             whole = self.part2_length(count)
@@ -193,9 +212,15 @@ class EnhancedTypeTwoPayload:
         if groups == 1:
             pmi["reference"] = np.ones_like(pmi["reference"])
         good &= (pmi["reference"] > 0).all(axis=1)
+        if self.num_dopplers > 1:
+            doppler = np.zeros((len(bits), layers), np.int64)
+            if self._doppler_bits:
+                doppler = bitfield.unpack(parts[9], self._doppler_bits)
+            good &= (doppler < self.num_intervals - 1).all(axis=1)
+            pmi["doppler"] = doppler
         pmi["taps"] = self._taps_of(np.where(good[:, None], tap_rank, 0), pmi["window"])
         order = self._priority(pmi["taps"])
-        sorted_bitmap = np.concatenate([parts[5], parts[9]], axis=1).astype(np.int64)
+        sorted_bitmap = np.concatenate([parts[5], parts[10]], axis=1).astype(np.int64)
         known = (0, size - count // 2, size)[groups - 1]
         total = sorted_bitmap.sum(axis=1)
         good &= (count - (size - known) <= total) & (total <= count)
@@ -214,7 +239,7 @@ class EnhancedTypeTwoPayload:
         good &= sent.sum(axis=1) == described
         pmi["bitmap"] = self._unflat((sent | first).astype(np.int64), order)
         for key, width, at, empty in (("amplitude", 3, 7, 7), ("phase", 4, 8, 0)):
-            values = np.concatenate([bitfield.unpack(parts[i], width) for i in (at, at + 3)], axis=1)[:, :described]
+            values = np.concatenate([bitfield.unpack(parts[i], width) for i in (at, at + 4)], axis=1)[:, :described]
             full = np.zeros(sorted_bitmap.shape, np.int64)
             full[sent & good[:, None]] = values[good].reshape(-1)
             full[first] = empty
@@ -228,7 +253,8 @@ class EnhancedTypeTwoPayload:
         low = count - layers - high
         widths = [
             self._group_bits, self._beam_bits, layers * self._strongest_bits(count), self._window_bits,
-            layers * self._tap_bits, size - count // 2, 4 * layers, 3 * high, 4 * high, count // 2, 3 * low, 4 * low,
+            layers * self._tap_bits, size - count // 2, 4 * layers, 3 * high, 4 * high, layers * self._doppler_bits,
+            count // 2, 3 * low, 4 * low,
         ]  # fmt: skip
         parts = np.split(bits, np.cumsum(widths)[:-1], axis=1)
         group, beams, strongest, window, tap_rank = (
@@ -289,11 +315,17 @@ class EnhancedTypeTwoPayload:
     def _priority(self, taps: np.ndarray) -> np.ndarray:
         """Order ``[report, element]`` of the elements (tap, row, layer), first the one of highest priority.
 
-        Pri(l, i, f) = 2 L v pi(f) + v i + l with pi(f) = min(2 n_3, 2 (N_3 - n_3) - 1).
+        Pri(l, i, f) = 2 L v pi(f) + v i + l with pi(f) = min(2 n_3, 2 (N_3 - n_3) - 1); with Doppler-domain vectors
+        Pri(l, i, f, tau) = 2 L v M_v tau + 2 L v f + v i + l.
         """
-        layers, rows, _ = self.shape
-        near = np.minimum(2 * taps, 2 * (self.num_units - taps) - 1)  # [report, layer, tap]
-        value = rows * layers * near[:, :, None] + layers * np.arange(rows)[:, None]
+        layers, rows, count = self.shape
+        if self.num_dopplers > 1:
+            tau, i = np.divmod(np.arange(rows)[:, None], 2 * self.num_beams)
+            value = layers * (2 * self.num_beams * (count * tau + np.arange(count)) + i)
+            value = np.broadcast_to(value, (len(taps), layers, rows, count))
+        else:
+            near = np.minimum(2 * taps, 2 * (self.num_units - taps) - 1)  # [report, layer, tap]
+            value = rows * layers * near[:, :, None] + layers * np.arange(rows)[:, None]
         value = value + np.arange(layers)[:, None, None]
         return np.argsort(value.reshape(len(taps), -1), axis=1, kind="stable")
 

@@ -169,6 +169,12 @@ PARAMS = {
             {"combination": 6, "slope": 0.001},
             {"combination": 5, "slope": 0.001, "recode": True},
         ],
+        "etype2-doppler-r18": [
+            {"combination": 2},
+            {"combination": 5, "rank": 1, "intervals": 8, "unit_slots": 2},
+            {"combination": 7, "intervals": 2},
+            {"combination": 3, "intervals": 1},
+        ],
         "klt-mixture": [
             {"weights": Made("klt-mixture"), "bits": 50},
             {"weights": Made("klt-mixture"), "bits": 30, "coding": "fixed"},
