@@ -16,7 +16,7 @@ def starts(c: np.ndarray, num_units: int | None = None) -> Iterator[np.ndarray]:
     """Coefficients complex64 ``[..., row, unit]`` with the strongest row real, then delayed by fractions of a tap.
 
     The other rows then show their delays against the strongest one. The units are those of the band, or, interval after
-    interval, ``num_units`` of each.
+    interval, ``num_units`` of each; the same fractions then turn the intervals, too.
     """
     for phases in _first_phases(c, num_units):
         yield (c * phases[..., None, :]).astype(np.complex64)
@@ -26,9 +26,10 @@ def _first_phases(c: np.ndarray, num_units: int | None = None) -> Iterator[np.nd
     row = np.sum(np.square(c.real) + np.square(c.imag), axis=-1).argmax(axis=-1)[..., None, None]
     top = np.take_along_axis(c, row, axis=-2)[..., 0, :]
     turn, units = top.conj() / np.maximum(np.abs(top), 1e-30), num_units or c.shape[-1]
+    interval, unit = np.divmod(np.arange(c.shape[-1]), units)
     for delay in START_DELAYS:
-        unit = np.arange(c.shape[-1]) % units
-        yield turn * np.exp(-2j * np.pi * delay / units * unit).astype(np.complex64)
+        shift = 2j * np.pi * delay * units / c.shape[-1] * interval
+        yield turn * np.exp(-2j * np.pi * delay / units * unit - shift).astype(np.complex64)
 
 
 def delay_turns(num_units: int) -> np.ndarray:
