@@ -176,11 +176,12 @@ def _build_line(scenario: Scenario, entry: Feedback, common: Uplink) -> Iterator
     csi_rs = _build_csi_rs(scenario, entry)
     if csi_rs is not None:
         suffix += "+delays" if csi_rs.beamforming.delays else "+beams"
+    suffix += f"+every{entry.period_slots}" if entry.period_slots > 1 else ""
     ports = None if entry.beamformed is None else _ports(entry.beamformed)
     for params in entry.variants():
         scheme = build_scheme(scenario, entry.scheme, params, ports)
         label = entry.label or scheme.label + suffix
-        reporting = Reporting(scheme, ideal, prediction, csi_rs)
+        reporting = Reporting(scheme, ideal, prediction, csi_rs, entry.period_slots)
         if not entry.ideal_uplink:
             payload = reporting.payload(scenario.reports_cqi)
             reporting = replace(reporting, uplink=common.for_scheme(payload, label))

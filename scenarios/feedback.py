@@ -8,7 +8,7 @@ from pydantic import Field, StrictBool, model_validator
 
 from scenarios.sections import PluginSection, Section
 from simulator.core.errors import ConfigError
-from simulator.core.params import Integer, Label, Real, SnrDb
+from simulator.core.params import Count, Integer, Label, Real, SnrDb
 
 _MAX_VARIANTS = 1000
 
@@ -97,15 +97,18 @@ class Feedback(PluginSection):
         predict: prediction over the delay of the uplink; null: none.
         ideal_uplink: reports of this line arrive as they are.
         beamformed: ports of CSI-RS beamformed from the uplink; null: the ports are the antennas.
+        period_slots: slots from the beginning of a report to that of the next one; a report serves until then. Reports
+            that take more slots follow each other without a pause.
     """
 
-    younger_fields = frozenset({"predict", "ideal_uplink", "beamformed"})
+    younger_fields = frozenset({"predict", "ideal_uplink", "beamformed", "period_slots"})
 
     scheme: str
     label: Label | None = None
     predict: Predict | None = None
     ideal_uplink: bool = False
     beamformed: Beamformed | None = None
+    period_slots: Count = 1
 
     def variants(self) -> list[dict[str, Any]]:
         """Parameter sets, the product over all list-valued parameters in the order written."""

@@ -46,7 +46,9 @@ def check_feedback_scheme(
     run(FEEDBACK_CHECKS, scheme)
 
 
-def plane_waves(config: CsiConfig, rng: np.random.Generator, batch: int = _BATCH, users: int = _USERS) -> CsiEstimate:
+def plane_waves(
+    config: CsiConfig, rng: np.random.Generator, batch: int = _BATCH, users: int = _USERS, intervals: int = 1
+) -> CsiEstimate:
     """Channels of three plane waves per receive antenna, as a UE without estimation error knows them.
 
     Args:
@@ -54,9 +56,10 @@ def plane_waves(config: CsiConfig, rng: np.random.Generator, batch: int = _BATCH
         rng: generator.
         batch: drops.
         users: UEs of a drop.
+        intervals: with more than one, also the ``future``, in which every wave has a Doppler shift.
     """
     panel, lead = config.panel, (batch, users, config.num_rx_ant)
-    h = np.zeros((*lead, panel.num_ports, config.num_subcarriers), np.complex64)
+    h = np.zeros((*lead, panel.num_ports, intervals, config.num_subcarriers), np.complex64)
     for _ in range(3):
         u, v, delay = rng.random((3, *lead, 1)) * np.array([1, 1, 0.15]).reshape(3, 1, 1, 1, 1)
         beam = (
@@ -64,8 +67,16 @@ def plane_waves(config: CsiConfig, rng: np.random.Generator, batch: int = _BATCH
             * np.exp(2j * np.pi * v * np.arange(panel.n2))[..., None, :]
         )
         ports = noise(rng, *lead, panel.num_pol)[..., None] * beam.reshape(*lead, 1, -1)
-        h += ports.reshape(*lead, -1, 1) * np.exp(-2j * np.pi * delay * np.arange(config.num_subcarriers))[..., None, :]
-    return CsiEstimate(h.astype(np.complex64), np.zeros((batch, users), np.float32))
+        wave = (
+            ports.reshape(*lead, -1, 1) * np.exp(-2j * np.pi * delay * np.arange(config.num_subcarriers))[..., None, :]
+        )
+        shift = rng.random() - 0.5 if intervals > 1 else 0.0
+        h += wave[..., None, :] * np.exp(2j * np.pi * shift * np.arange(intervals))[:, None]
+    return CsiEstimate(h[..., 0, :], np.zeros((batch, users), np.float32), future=h if intervals > 1 else None)
+
+
+def _waves(scheme: FeedbackScheme, rng: np.random.Generator, batch: int = _BATCH) -> CsiEstimate:
+    return plane_waves(scheme.config, rng, batch, intervals=scheme.num_intervals)
 
 
 def checked_reconstruction(scheme: FeedbackScheme, known: CsiReconstruction, batch: int, users: int) -> np.ndarray:
@@ -85,12 +96,19 @@ def checked_reconstruction(scheme: FeedbackScheme, known: CsiReconstruction, bat
         norm = np.linalg.norm(known.w, axis=2)[valid]
         assert np.allclose(norm, 1, rtol=0, atol=_UNIT), f"directions of norm {norm.min():.6g}..{norm.max():.6g}, not 1"
     assert value.shape == wanted, f"reconstruction of shape {value.shape}, not {wanted}"
+    several = known.intervals
+    assert (several is not None) == (scheme.num_intervals > 1), "num_intervals says one or several, reconstruct() else"
+    if several is not None:
+        wanted = (*wanted[:-1], scheme.num_intervals, wanted[-1])
+        assert several.shape == wanted, f"intervals of shape {several.shape}, not {wanted}"
+        assert np.isfinite(several).all() and several.dtype == np.complex64, f"intervals of {several.dtype}"
+        assert np.array_equal(several[..., 0, :], value), "the first interval is not the reconstruction"
     return valid
 
 
 def report_and_reconstruction(scheme: FeedbackScheme, rng: np.random.Generator) -> None:
     """Shapes, lengths and padding of a report; its own reconstruction is valid; the estimate is left as it is."""
-    estimate = plane_waves(scheme.config, rng)
+    estimate = _waves(scheme, rng)
     before = estimate.h_hat.copy()
     report = scheme.report(estimate)
     assert np.array_equal(estimate.h_hat, before), "report() changes the estimate"
@@ -106,7 +124,7 @@ def report_and_reconstruction(scheme: FeedbackScheme, rng: np.random.Generator) 
 
 def ue_cost(scheme: FeedbackScheme, rng: np.random.Generator) -> None:
     """Bit operations float64 of every report, or None from a scheme without a network."""
-    bops = scheme.ue_bops(plane_waves(scheme.config, rng))
+    bops = scheme.ue_bops(_waves(scheme, rng))
     if bops is not None:
         assert bops.shape == (_BATCH, _USERS) and bops.dtype == np.float64, f"{bops.dtype} {bops.shape}"
         assert (bops > 0).all(), "a report without operations"
@@ -115,9 +133,9 @@ def ue_cost(scheme: FeedbackScheme, rng: np.random.Generator) -> None:
 def deterministic(scheme: FeedbackScheme, rng: np.random.Generator) -> None:
     """Equal estimates have equal reports, from this object again and from a twin; nothing is remembered."""
     fresh = scheme.twin()
-    estimate = plane_waves(scheme.config, rng)
+    estimate = _waves(scheme, rng)
     report = scheme.report(estimate)
-    scheme.report(plane_waves(scheme.config, rng))
+    scheme.report(_waves(scheme, rng))
     assert scheme.label and scheme.label == fresh.label, f"labels {scheme.label!r} and {fresh.label!r} of twins"
     assert scheme.max_bits == fresh.max_bits, "max_bits of twins differ"
     for who, again in (("it", scheme.report(estimate)), ("its twin", fresh.report(estimate))):
@@ -127,14 +145,14 @@ def deterministic(scheme: FeedbackScheme, rng: np.random.Generator) -> None:
 
 def channel_dependent(scheme: FeedbackScheme, rng: np.random.Generator) -> None:
     """More than half of the reports of other channels differ."""
-    one, two = (scheme.report(plane_waves(scheme.config, rng, batch=20)) for _ in range(2))
+    one, two = (scheme.report(_waves(scheme, rng, batch=20)) for _ in range(2))
     width = min(one.bits.shape[2], two.bits.shape[2])
     assert (one.bits[..., :width] != two.bits[..., :width]).any(axis=2).mean() > 0.5, "too many are equal"
 
 
 def bits_alone(scheme: FeedbackScheme, rng: np.random.Generator) -> None:
     """A twin that has seen no channel reconstructs the same from the bits."""
-    report = scheme.report(plane_waves(scheme.config, rng))
+    report = scheme.report(_waves(scheme, rng))
     here, there = (end.reconstruct(report) for end in (scheme, scheme.twin()))
     one, two = (x.value for x in (here, there))
     assert np.abs(one - two).max() <= 1e-6 * np.abs(one).max(), "the gNB needs more than the bits"
@@ -142,10 +160,11 @@ def bits_alone(scheme: FeedbackScheme, rng: np.random.Generator) -> None:
 
 def own_channel_alone(scheme: FeedbackScheme, rng: np.random.Generator) -> None:
     """Another channel of one UE leaves the reports of the others in its batch as they are."""
-    one = plane_waves(scheme.config, rng)
-    h_hat = one.h_hat.copy()
-    h_hat[1, 1] = plane_waves(scheme.config, rng).h_hat[1, 1]
-    first, second = scheme.report(one), scheme.report(CsiEstimate(h_hat, one.error_var))
+    one, other = _waves(scheme, rng), _waves(scheme, rng)
+    own = {name: x.copy() for name, x in vars(one).items() if x is not None}
+    for name, x in own.items():
+        x[1, 1] = vars(other)[name][1, 1]
+    first, second = scheme.report(one), scheme.report(CsiEstimate(**own))
     same = np.ones((_BATCH, _USERS), bool)
     same[1, 1] = False
     width = min(first.bits.shape[2], second.bits.shape[2])
@@ -174,7 +193,7 @@ def wrong_length(
     changes: tuple[str, ...] = ("shorter", "longer", "empty", "without columns"),
 ) -> None:
     """Another length: PayloadError where all reports have one length, else reports marked as no codeword."""
-    report = scheme.report(plane_waves(scheme.config, rng))
+    report = scheme.report(_waves(scheme, rng))
     lead = (_BATCH, _USERS)
     padded = np.pad(report.bits, ((0, 0), (0, 0), (0, scheme.max_bits + 1 - report.bits.shape[2])))
     num_bits = {"shorter": report.num_bits - 1, "longer": np.full(lead, scheme.max_bits + 1)}
@@ -192,7 +211,7 @@ def wrong_length(
 
 def random_bits(scheme: FeedbackScheme, rng: np.random.Generator) -> None:
     """300 patterns of lengths that occur, then of any length: a finite reconstruction or PayloadError."""
-    usual = scheme.report(plane_waves(scheme.config, rng, batch=20)).num_bits.ravel()
+    usual = scheme.report(_waves(scheme, rng, batch=20)).num_bits.ravel()
     shape = (150, _USERS)
     bits = rng.integers(0, 2, (*shape, scheme.max_bits), dtype=np.uint8)
     bits[:5], bits[5:10] = 0, 1

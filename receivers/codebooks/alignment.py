@@ -12,21 +12,24 @@ START_DELAYS = (0.0, 0.25, 0.5, 0.75)  # from which the alternation starts, in t
 _ITEMS = 128  # at a time, which a cache holds
 
 
-def starts(c: np.ndarray) -> Iterator[np.ndarray]:
+def starts(c: np.ndarray, num_units: int | None = None) -> Iterator[np.ndarray]:
     """Coefficients complex64 ``[..., row, unit]`` with the strongest row real, then delayed by fractions of a tap.
 
-    The other rows then show their delays against the strongest one.
+    The other rows then show their delays against the strongest one. The units are those of the band, or, interval after
+    interval, ``num_units`` of each; the same fractions then turn the intervals, too.
     """
-    for phases in _first_phases(c):
+    for phases in _first_phases(c, num_units):
         yield (c * phases[..., None, :]).astype(np.complex64)
 
 
-def _first_phases(c: np.ndarray) -> Iterator[np.ndarray]:
+def _first_phases(c: np.ndarray, num_units: int | None = None) -> Iterator[np.ndarray]:
     row = np.sum(np.square(c.real) + np.square(c.imag), axis=-1).argmax(axis=-1)[..., None, None]
     top = np.take_along_axis(c, row, axis=-2)[..., 0, :]
-    turn, units = top.conj() / np.maximum(np.abs(top), 1e-30), c.shape[-1]
+    turn, units = top.conj() / np.maximum(np.abs(top), 1e-30), num_units or c.shape[-1]
+    interval, unit = np.divmod(np.arange(c.shape[-1]), units)
     for delay in START_DELAYS:
-        yield turn * np.exp(-2j * np.pi * delay / units * np.arange(units)).astype(np.complex64)
+        shift = 2j * np.pi * delay * units / c.shape[-1] * interval
+        yield turn * np.exp(-2j * np.pi * delay / units * unit - shift).astype(np.complex64)
 
 
 def delay_turns(num_units: int) -> np.ndarray:

@@ -76,9 +76,7 @@ class CoefficientCodebook(PmiCodebook):
         bitmap = (x != 0) | first  # even if the channel is zero
         x = x / np.where(top == 0, 1, top)
         size = np.abs(x)
-        own = self._polarisation(strongest)
-        peak = size.reshape(*size.shape[:2], 2, -1).max(axis=3)
-        other = np.take_along_axis(peak, 1 - own[..., None], axis=2)[..., 0]
+        other = np.where(self._own(strongest), 0, size.max(axis=3)).max(axis=2)
         reference = np.clip(np.round(15 + 4 * np.log2(np.maximum(other, 1e-9))), 1, 15).astype(np.int64)
         relative = size / self._references(reference, strongest)
         amplitude = np.clip(np.round(7 + 2 * np.log2(np.maximum(relative, 1e-9))), 0, 7).astype(np.int64)
@@ -92,14 +90,19 @@ class CoefficientCodebook(PmiCodebook):
             "phase": np.where(first, 0, phase * bitmap),
         }
 
-    def _polarisation(self, strongest: np.ndarray) -> np.ndarray:
-        """0 or 1, ``[report, layer]``, of the place of the strongest coefficient."""
-        return strongest % (2 * self.num_beams) // self.num_beams
+    @property
+    def polarisation(self) -> np.ndarray:
+        """0 or 1, of every row."""
+        return np.arange(self.payload.shape[1]) % (2 * self.num_beams) // self.num_beams
+
+    def _own(self, strongest: np.ndarray) -> np.ndarray:
+        """Rows in the polarisation of the strongest coefficient's place, bool ``[report, layer, row]``."""
+        found: np.ndarray = self.polarisation == self.polarisation[strongest % self.payload.shape[1]][..., None]
+        return found
 
     def _references(self, reference: np.ndarray, strongest: np.ndarray) -> np.ndarray:
         """p^(1) of every row, ``[report, layer, row, 1]``: 1 in the polarisation of the strongest coefficient."""
-        own = np.repeat(np.arange(2), self.num_beams) == self._polarisation(strongest)[..., None]
-        return np.where(own, 1.0, 2.0 ** (-(15 - reference[..., None]) / 4))[..., None]
+        return np.where(self._own(strongest), 1.0, 2.0 ** (-(15 - reference[..., None]) / 4))[..., None]
 
     def _coefficients(self, pmi: Pmi) -> np.ndarray:
         """Coefficients complex64 ``[report, layer, row, tap]`` of indices."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -67,7 +69,10 @@ class EnhancedTypeTwoCodebook(CoefficientCodebook):
     Source: TS 38.214 (Rel. 16), 5.2.2.2.5; bits: TS 38.212, Table 6.3.2.1.2-1A; groups of part 2: TS 38.214, 5.2.3.
     """
 
-    field = "feedback.etype2-r16"
+    field: ClassVar[str] = "feedback.etype2-r16"
+    combinations: ClassVar[dict[int, tuple[int, float, float, float]]] = _COMBINATIONS
+    table: ClassVar[str] = "TS 38.214, Table 5.2.2.2.5-1"
+    num_intervals: int = 1  # N_4
 
     def __init__(
         self,
@@ -80,33 +85,40 @@ class EnhancedTypeTwoCodebook(CoefficientCodebook):
         two_units: bool = False,
         slope: float = 0.0,
     ):
-        if combination not in _COMBINATIONS:
-            raise ConfigError(f"{self.field}.combination", combination, "1..8")
         if not 1 <= rank <= 4:
             raise ConfigError(f"{self.field}.rank", rank, "1..4")
-        if panel.num_ports == 4 and combination > 2:
-            raise ConfigError(f"{self.field}.combination", combination, "1, 2 with 4 ports")
-        self.num_beams, low, high, beta = _COMBINATIONS[combination]
+        self._check(panel, max(rank, max_rank), combination, two_units)
+        self.num_beams, low, high, beta = self.combinations[combination]
         self._groups = self._basis(panel)
-        self._check(panel, combination, max(rank, max_rank), two_units)
         self.rank, self.unit, self.fine, self._slope = rank, unit, two_units, slope
         self.num_units = -(-num_samples // unit)
         share = self.num_units / (1 + two_units)
         self.num_taps = math.ceil((low if rank <= 2 else high) * share)
-        self.budget = math.ceil(beta * 2 * self.num_beams * math.ceil(low * share))  # K0
+        vectors = min(self.num_intervals, 2)  # Q
+        self.budget = math.ceil(beta * 2 * self.num_beams * math.ceil(low * share) * vectors)  # K0
         self.size = (2, panel.n2, panel.n1)  # of the rows of a report in the beam-delay domain
         self._windowed = self.num_units > _ALL_TAPS
-        self.payload = EnhancedTypeTwoPayload(
+        self.payload = self._payload(
             rank, max_rank, self._groups.num_groups, self._groups.num_beams, self.num_beams, self.num_units,
             self.num_taps, self._windowed, self.budget,
         )  # fmt: skip
         self.part1_bits, self.part2_bits = self.payload.part1_bits, self.payload.longest
 
-    def _check(self, panel: Panel, combination: int, max_rank: int, two_units: bool) -> None:
-        """ConfigError for combinations that the panel, the rank or R do not have."""
-        if combination >= 7 and (panel.num_ports < 32 or max_rank > 2 or two_units):
+    def _payload(self, *sizes: Any) -> EnhancedTypeTwoPayload:
+        """Fields of a PMI."""
+        return EnhancedTypeTwoPayload(*sizes)
+
+    def _check(self, panel: Panel, max_rank: int, combination: int, two_units: bool) -> None:
+        """ConfigError for a combination that is not in the table, or not with this panel, rank or R."""
+        field, last = f"{self.field}.combination", max(self.combinations)
+        if combination not in self.combinations:
+            raise ConfigError(field, combination, f"1..{last} ({self.table})")
+        if panel.num_ports == 4 and combination > 2:
+            raise ConfigError(field, combination, f"1, 2 with 4 ports ({self.table})")
+        if combination >= last - 1 and (panel.num_ports < 32 or max_rank > 2 or two_units):  # L = 6
             got = f"{combination} with {panel.num_ports} ports, rank {max_rank}, R = {1 + two_units}"
-            raise ConfigError(f"{self.field}.combination", got, "7 and 8 only with 32 ports or more, rank <= 2, R = 1")
+            allowed = f"{last - 1} and {last} only with 32 ports or more, rank <= 2, R = 1 ({self.table})"
+            raise ConfigError(field, got, allowed)
 
     def _basis(self, panel: Panel) -> BeamGroups | PortGroups:
         """Vectors in space from which L are chosen."""
@@ -115,37 +127,31 @@ class EnhancedTypeTwoCodebook(CoefficientCodebook):
     def _select(self, h: np.ndarray) -> Pmi:
         v = subband_eigenvectors(h, self.unit, self.rank)
         group, beams, c = self._groups.select(v, self.num_beams)
-        found, score = [], []
-        for start in starts(c):
-            pmi, fit = self._fit(start)
-            found.append(pmi)
-            score.append(fit)
+        return {"group": group, "beams": beams, **self._best(starts(c))}
+
+    def _best(self, candidates: Iterable[np.ndarray]) -> Pmi:
+        """Indices for the best of some turned coefficients ``[report, layer, 2 L, unit]``."""
+        found, score = zip(*map(self._fit, candidates), strict=True)
         best = np.argmax(score, axis=0)
-        pmi = {key: np.choose(best.reshape(-1, *[1] * (value.ndim - 1)), [f[key] for f in found]) for key, value in
-               found[0].items()}  # fmt: skip
-        return {"group": group, "beams": beams, **pmi}
+        return {
+            key: np.choose(best.reshape(-1, *[1] * (value.ndim - 1)), [one[key] for one in found])
+            for key, value in found[0].items()
+        }
 
     def _fit(self, c: np.ndarray) -> tuple[Pmi, np.ndarray]:
         """Indices for ``c`` complex64 ``[report, layer, row, unit]`` and their mean squared cosine ``[report]``."""
-        time = np.arange(self.num_units)
-        turns = delay_turns(self.num_units)
         pmi: Pmi = {}
         for step in range(_STEPS):
-            x = c @ (turns.conj() / self.num_units)
-            # The strongest coefficient moves to tap 0.
-            tap = np.abs(x).max(axis=2).argmax(axis=2)
-            c = c * turns.conj()[tap][:, :, None]
-            x = np.take_along_axis(x, (time + tap[..., None])[:, :, None] % self.num_units, axis=3)
-            window, taps = self._taps(np.sum(np.square(x.real) + np.square(x.imag), axis=2))
-            x = self._largest(np.take_along_axis(x, taps[:, :, None], axis=3))
+            c, x, pmi = self._sparse(c)
+            x = self._largest(x)
             if self._slope:
                 power = np.square(np.abs(x))
                 least = np.minimum(self.rank * _COEFFICIENT_BITS * self._slope, power.max(axis=(2, 3), keepdims=True))
                 x *= power >= least
             if step >= _STEPS - _QUANTIZED_STEPS:
-                pmi = {"window": window, "taps": taps, **self._quantize(x)}
+                pmi |= self._quantize(x)
                 x = self._coefficients(pmi)
-            w = x @ turns[taps]  # [report, layer, row, unit]
+            w = self._synthesis(x, pmi)
             inner = np.sum(np.conj(c) * w, axis=2)
             if step < _STEPS - 1:
                 c = c * np.exp(1j * np.angle(inner))[:, :, None]
@@ -153,6 +159,20 @@ class EnhancedTypeTwoCodebook(CoefficientCodebook):
             return self._fewer(pmi, c)
         power = np.sum(np.square(w.real) + np.square(w.imag), axis=2)
         return pmi, np.mean(np.abs(inner) ** 2 / np.maximum(power, 1e-30), axis=(1, 2))
+
+    def _sparse(self, c: np.ndarray) -> tuple[np.ndarray, np.ndarray, Pmi]:
+        """``c`` with its strongest coefficient in tap 0, coefficients ``[report, layer, row, tap]``, and their taps."""
+        turns = delay_turns(self.num_units)
+        x = c @ (turns.conj() / self.num_units)
+        tap = np.abs(x).max(axis=2).argmax(axis=2)
+        c = c * turns.conj()[tap][:, :, None]
+        x = np.take_along_axis(x, (np.arange(self.num_units) + tap[..., None])[:, :, None] % self.num_units, axis=3)
+        window, taps = self._taps(np.sum(np.square(x.real) + np.square(x.imag), axis=2))
+        return c, np.take_along_axis(x, taps[:, :, None], axis=3), {"window": window, "taps": taps}
+
+    def _synthesis(self, x: np.ndarray, pmi: Pmi) -> np.ndarray:
+        """Weights of the beams complex64 ``[report, layer, 2 L, unit]`` of coefficients ``[.., row, tap]``."""
+        return x @ delay_turns(self.num_units)[pmi["taps"]]
 
     def _fewer(self, pmi: Pmi, c: np.ndarray) -> tuple[Pmi, np.ndarray]:
         """Indices of the best number of largest coefficients, and their mean squared cosine less what its bits cost."""

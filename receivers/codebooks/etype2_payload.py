@@ -79,7 +79,7 @@ class EnhancedTypeTwoPayload:
         high = max(-(-nonzero // 2) - self.rank, 0)
         first, last = self._bitmap_bits(nonzero)
         group0, head1 = (sum(number * width for _, number, width in head) for head in self._heads(nonzero))
-        group1 = head1 + first + 4 * self.rank + 7 * high
+        group1 = head1 + first + 4 * self.rank + 7 * high + self.tail_bits
         group2 = last + 7 * (nonzero - self.rank - high)
         return group0 + group1 + group2, group0 + group1, group0
 
@@ -101,7 +101,20 @@ class EnhancedTypeTwoPayload:
         return bitfield.unpack(number, self.part1_bits + 1)[:, 0] + 1
 
     def _strongest_bits(self, nonzero: int) -> int:
-        return ((nonzero if self.rank == 1 else 2 * self.num_beams) - 1).bit_length()
+        return ((nonzero if self.rank == 1 else self.shape[1]) - 1).bit_length()
+
+    @property
+    def tail_bits(self) -> int:
+        """Bits of the fields that end group 1."""
+        return 0
+
+    def _tail(self, pmi: Pmi) -> np.ndarray:
+        """Bits of these fields ``[report, bit]``."""
+        return np.zeros((len(pmi["bitmap"]), 0), np.uint8)
+
+    def _tail_values(self, bits: np.ndarray) -> tuple[Pmi, np.ndarray]:
+        """Indices of these fields, and whether they exist ``[report]``."""
+        return {}, np.ones(len(bits), bool)
 
     @property
     def _group_bits(self) -> int:
@@ -146,6 +159,7 @@ class EnhancedTypeTwoPayload:
                 bitfield.pack(pmi["reference"], 4),
                 bitfield.pack(amplitude[:, :high], 3),
                 bitfield.pack(phase[:, :high], 4),
+                self._tail(pmi),
                 bitmap[:, first : first + last].astype(np.uint8),
                 bitfield.pack(amplitude[:, high:], 3),
                 bitfield.pack(phase[:, high:], 4),
@@ -174,6 +188,7 @@ class EnhancedTypeTwoPayload:
             "amplitude": np.full((n, layers, rows, taps), 7),
             "phase": np.zeros((n, layers, rows, taps), np.int64),
         }
+        pmi |= self._tail_values(np.zeros((n, self.tail_bits), np.uint8))[0]
         pmi["bitmap"][:, :, 0, 0] = 1
         valid = np.zeros(n, bool)
         for count in set(nonzero.tolist()) & set(range(layers, self.most + 1)):
@@ -208,12 +223,14 @@ class EnhancedTypeTwoPayload:
         }
         if groups == 1:
             pmi["reference"] = np.ones_like(pmi["reference"])
-        good &= (pmi["reference"] > 0).all(axis=1)
+        tail, exist = self._tail_values(parts[4])
+        pmi |= tail
+        good &= (pmi["reference"] > 0).all(axis=1) & exist
         pmi["taps"] = self._taps_of(np.where(good[:, None], tap_rank, 0), pmi["window"])
         order = self._priority(pmi["taps"])
         first, last = self._bitmap_bits(count)
         known = (0, size - count // 2, size)[groups - 1]
-        sorted_bitmap = np.concatenate([parts[0], parts[4]], axis=1).astype(np.int64)
+        sorted_bitmap = np.concatenate([parts[0], parts[5]], axis=1).astype(np.int64)
         if not first + last:  # all coefficients
             known, sorted_bitmap = size, np.ones((len(bits), size), np.int64)
         total = sorted_bitmap.sum(axis=1)
@@ -233,7 +250,7 @@ class EnhancedTypeTwoPayload:
         good &= sent.sum(axis=1) == described
         pmi["bitmap"] = self._unflat((sent | is_first).astype(np.int64), order)
         for key, width, at, empty in (("amplitude", 3, 2, 7), ("phase", 4, 3, 0)):
-            values = np.concatenate([bitfield.unpack(parts[i], width) for i in (at, at + 3)], axis=1)[:, :described]
+            values = np.concatenate([bitfield.unpack(parts[i], width) for i in (at, at + 4)], axis=1)[:, :described]
             full = np.zeros(sorted_bitmap.shape, np.int64)
             full[sent & good[:, None]] = values[good].reshape(-1)
             full[is_first] = empty
@@ -245,7 +262,7 @@ class EnhancedTypeTwoPayload:
         heads, low = [field for head in self._heads(count) for field in head], count - self.rank - high
         first, last = self._bitmap_bits(count)
         widths = [number * width for _, number, width in heads]
-        widths += [first, 4 * self.rank, 3 * high, 4 * high, last, 3 * low, 4 * low]
+        widths += [first, 4 * self.rank, 3 * high, 4 * high, self.tail_bits, last, 3 * low, 4 * low]
         parts = np.split(bits, np.cumsum(widths)[:-1], axis=1)
         numbers = {name: np.zeros((len(bits), 1), np.int64) for name in ("group", "window")}
         for (name, number, width), part in zip(heads, parts, strict=False):

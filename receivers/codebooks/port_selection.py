@@ -53,15 +53,17 @@ class EnhancedTypeTwoPortSelectionCodebook(EnhancedTypeTwoCodebook):
     """
 
     field = "feedback.etype2-ps-r16"
+    table = "TS 38.214, Table 5.2.2.2.6-1"
 
     def __init__(self, panel: Panel, *shape: Any, sampling: int, **more: Any):
         self._sampling = sampling
         super().__init__(panel, *shape, **more)
 
-    def _check(self, panel: Panel, combination: int, max_rank: int, two_units: bool) -> None:
-        if combination > 6:
-            allowed = "1..6 (TS 38.214, Table 5.2.2.2.6-1)"
-            raise ConfigError(f"{self.field}.combination", combination, allowed)
+    def _check(self, panel: Panel, max_rank: int, combination: int, two_units: bool) -> None:
+        if not 1 <= combination <= 6:
+            raise ConfigError(f"{self.field}.combination", combination, f"1..6 ({self.table})")
+        if panel.num_ports == 4 and combination > 2:
+            raise ConfigError(f"{self.field}.combination", combination, f"1, 2 with 4 ports ({self.table})")
 
     def _basis(self, panel: Panel) -> PortGroups:
         return _neighbours(panel, self._sampling, self.num_beams, self.field)

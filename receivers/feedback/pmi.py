@@ -119,7 +119,7 @@ class PmiFeedback(FeedbackScheme):
     def report(self, csi: CsiEstimate) -> CsiReport:
         """Best rank of every UE with its PMI."""
         batch, users = csi.h_hat.shape[:2]
-        h = csi.h_hat.reshape(batch * users, *csi.h_hat.shape[2:])
+        h = self._channels(csi)
         error_var = np.asarray(csi.error_var, np.float64).reshape(-1)
         noise = db_to_lin(-self.snr_db) + error_var
         bits = np.zeros((len(h), self.max_bits), np.uint8)
@@ -142,6 +142,10 @@ class PmiFeedback(FeedbackScheme):
             bits[rows, self.part1_bits : self.part1_bits + part2.shape[1]] = part2[rows]
             num_bits[rows] = self.part1_bits + length[rows]
         return CsiReport(bits.reshape(batch, users, -1), num_bits.reshape(batch, users))
+
+    def _channels(self, csi: CsiEstimate) -> np.ndarray:
+        """Channels of all UEs as the codebook takes them."""
+        return csi.h_hat.reshape(-1, *csi.h_hat.shape[2:])
 
     def omit(self, report: CsiReport, max_bits: int) -> CsiReport:
         """Whole groups of part 2 are left out, the least important first, until the report fits (TS 38.214, 5.2.3).
@@ -177,7 +181,9 @@ class PmiFeedback(FeedbackScheme):
         valid = np.zeros(len(bits), bool)
         fine = any(book.fine for book in self.codebooks.values())
         samples = self.config.num_subcarriers if fine else self.config.num_subbands
-        w = np.zeros((len(bits), self.config.panel.num_ports, self.config.num_layers, samples), np.complex64)
+        intervals = (self.num_intervals,) if self.num_intervals > 1 else ()
+        shape = len(bits), self.config.panel.num_ports, self.config.num_layers, *intervals, samples
+        w = np.zeros(shape, np.complex64)
         for number, (rank, book) in enumerate(self.codebooks.items()):
             rows = np.flatnonzero(index == number)
             if not rows.size:
@@ -186,12 +192,18 @@ class PmiFeedback(FeedbackScheme):
             part1 = bits[rows, start : start + book.part1_bits]
             part2 = bits[rows, self.part1_bits : self.part1_bits + book.part2_bits]
             pmi, good = book.unpack(part1, part2, np.maximum(num_bits[rows] - self.part1_bits, 0))
-            directions = self.directions(book, pmi) * good[:, None, None, None]
+            directions = self.directions(book, pmi)
+            directions = directions * good.reshape(-1, *[1] * (directions.ndim - 1))
             if fine:
                 directions = directions[..., np.arange(samples) // book.unit]
             w[rows, :, :rank] = directions
             valid[rows] = good
-        return CsiReconstruction(w=w.reshape(batch, users, *w.shape[1:]), valid=valid.reshape(batch, users))
+        w, valid = w.reshape(batch, users, *w.shape[1:]), valid.reshape(batch, users)
+        return (
+            CsiReconstruction(w=w[..., 0, :], valid=valid, intervals=w)
+            if intervals
+            else CsiReconstruction(w=w, valid=valid)
+        )
 
     def _rate(self, h: np.ndarray, w: np.ndarray, unit: int, noise: np.ndarray) -> np.ndarray:
         """Mean sum rate ``[report]`` of ``w`` complex64 ``[report, port, layer, unit]`` after an LMMSE receiver."""

@@ -150,11 +150,14 @@ class CsiEstimate:
         error_var: float32 ``[batch, user]``, variance of ``h_hat - h`` per entry; 0 when perfect.
         history: complex64 ``[batch, user, rx_ant, port, slot, subcarrier]``, estimates of the last slots, oldest first,
             the last one is ``h_hat``; None where the scenario asks for no history.
+        future: complex64 ``[batch, user, rx_ant, port, interval, subcarrier]``, what the UE expects in the intervals of
+            a report of several, the first one is ``h_hat``; None where it does not predict them.
     """
 
     h_hat: NDArray[np.complex64]
     error_var: NDArray[np.float32]
     history: NDArray[np.complex64] | None = None
+    future: NDArray[np.complex64] | None = None
 
 
 @dataclass(frozen=True)
@@ -203,11 +206,14 @@ class CsiReconstruction:
         w: complex64 ``[batch, user, port, layer, subband]``, or ``subcarrier`` where directions are finer than
             subbands; unit norm over ports, 0 for layers that are not used. Or None.
         valid: bool ``[batch, user]``; False where the bits were no codeword and the gNB knows nothing. None: all valid.
+        intervals: of a report of several intervals (:attr:`FeedbackScheme.num_intervals`), ``h`` or ``w`` of each:
+            ``[.., interval, subcarrier]`` or ``[.., interval, subband]``; the first one is ``h`` or ``w``. Or None.
     """
 
     h: NDArray[np.complex64] | None = None
     w: NDArray[np.complex64] | None = None
     valid: NDArray[np.bool_] | None = None
+    intervals: NDArray[np.complex64] | None = None
 
     def __post_init__(self) -> None:
         if (self.h is None) == (self.w is None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,27 +29,29 @@ class Prediction:
     at: Literal["ue", "gnb"]
     monitor: bool = False
 
-    def check(self, scheme: FeedbackScheme, label: str, slots_per_report: int = 1) -> None:
+    def check(self, scheme: FeedbackScheme, label: str, period: int = 1) -> None:
         """ConfigError when the gNB would have to predict from precoder directions, or from reports with gaps.
 
-        And where a UE would have to monitor the gNB.
+        And where a UE would have to monitor the gNB, or what it predicts for several intervals.
         """
-        if self.at == "gnb" and self.monitor:
-            raise ConfigError(f"feedback.{label}.predict.monitor", True, "false with predict.at: gnb")
-        if self.at == "gnb" and slots_per_report > 1:
-            allowed = f"ue; the gNB predicts from a report in every slot, these take {slots_per_report}"
+        if self.monitor and (self.at == "gnb" or scheme.num_intervals > 1):
+            got = f"true with at: {self.at}, {scheme.num_intervals} intervals in a report"
+            raise ConfigError(f"feedback.{label}.predict.monitor", got, "false, or predict.at: ue with one interval")
+        if self.at == "gnb" and period > 1:
+            allowed = f"ue; the gNB predicts from a report in every slot, these take {period}"
             raise ConfigError(f"feedback.{label}.predict.at", self.at, allowed)
         if self.at == "gnb" and not scheme.explicit:
             allowed = "ue; the gNB predicts channels, which takes an explicit scheme (one that reconstructs h)"
             raise ConfigError(f"feedback.{label}.predict.at", self.at, allowed)
 
-    def at_ue(self, csi: CsiEstimate, num_slots: int) -> CsiEstimate:
-        """Prediction ``num_slots`` ahead in place of the UE's estimate; ``error_var`` stays that of the estimate.
+    def at_ue(self, csi: CsiEstimate, num_slots: Sequence[int]) -> CsiEstimate:
+        """Predictions so many slots ahead in place of the UE's estimate; ``error_var`` stays that of the estimate.
 
-        The history, which ends with the present, is left out.
+        The history, which ends with the present, is left out; with several predictions they are the ``future``.
         """
         history = csi.h_hat[..., None, :] if csi.history is None else csi.history
-        return CsiEstimate(self.predictor.predict(history, num_slots), csi.error_var)
+        ahead = [self.predictor.predict(history, number) for number in num_slots]
+        return CsiEstimate(ahead[0], csi.error_var, future=np.stack(ahead, axis=4) if len(ahead) > 1 else None)
 
     def at_gnb(self, held: np.ndarray, history_slots: int, num_slots: int) -> np.ndarray:
         """Prediction of the gNB ``num_slots`` ahead.

@@ -42,7 +42,7 @@ class Known(NamedTuple):
 class _Received(NamedTuple):
     """Reports of some slots on both ends of the uplink; as :class:`Known`, by the slot of the report."""
 
-    value: np.ndarray  # complex64 [batch, slot, user, ...], reconstruction
+    value: np.ndarray  # complex64 [batch, slot, user, ...], reconstruction; [.., user, interval, ...] of several
     explicit: bool  # channels, or precoder directions
     num_bits: np.ndarray
     good: np.ndarray
@@ -61,15 +61,18 @@ class Reporting:
         uplink: delay, impairments, slots of a report.
         prediction: how the delay is predicted away, or None.
         csi_rs: beamformed ports, which are then those of the scheme's configuration; None: its ports are the antennas.
+        period_slots: slots from the beginning of a report to that of the next one, at least those that it takes.
 
-    In slot t the gNB uses the report of slot ``t - delay_slots``. A report that takes n slots begins in every n-th
-    slot, from the estimate there, and is used ``delay_slots`` after its last one.
+    In slot t the gNB uses the report of slot ``t - delay_slots``. A report that takes n slots is used ``delay_slots``
+    after its last one until the next one takes its place; it is of the estimate in its first slot. Of several intervals
+    the first one begins with the first use; beyond the last one the gNB stays with it.
     """
 
     scheme: FeedbackScheme
     uplink: Uplink = field(default_factory=UplinkModel)
     prediction: Prediction | None = None
     csi_rs: BeamformedCsiRs | None = None
+    period_slots: int = 1
 
     @cached_property
     def gnb(self) -> FeedbackScheme:
@@ -97,7 +100,7 @@ class Reporting:
 
         Monitored UEs make their first report when the first prediction has come due.
         """
-        return self.lead * (2 if self.monitored else 1)
+        return self.lead + (self.ahead[0] if self.monitored else 0)
 
     def fields(self, cqi: bool) -> ReportFields:
         """The reports as the uplink carries them, where they have a CQI and where they have none."""
@@ -109,14 +112,27 @@ class Reporting:
         fields = self.fields(cqi)
         return fields if fields.widths else self.scheme
 
+    @property
+    def period(self) -> int:
+        """Slots from the beginning of a report to that of the next one."""
+        return max(self.period_slots, self.uplink.slots_per_report)
+
+    @property
+    def ahead(self) -> list[int]:
+        """Slots from an estimate to the middle of every interval of its report; of one interval, of its whole use."""
+        several = self.scheme.num_intervals > 1
+        slots = self.scheme.interval_slots if several else self.period
+        return [self.lead + slots * number + (slots - 1) // 2 for number in range(self.scheme.num_intervals)]
+
     def check(self, label: str, history_slots: int) -> None:
         """ConfigError for a prediction, or beamformed ports, that do not fit."""
         if self.csi_rs is not None and (self.scheme.explicit or self.prediction is not None):
             allowed = "a scheme that reports directions of ports, without predict"
             raise ConfigError("feedback.beamformed", label, allowed)
         if self.prediction is not None:
-            self.prediction.predictor.check(history_slots, self.lead)
-            self.prediction.check(self.scheme, label, self.uplink.slots_per_report)
+            at_ue = self.prediction.at == "ue"
+            self.prediction.predictor.check(history_slots, self.ahead[-1] if at_ue else self.lead)
+            self.prediction.check(self.scheme, label, self.period)
 
     def run(
         self,
@@ -140,17 +156,17 @@ class Reporting:
         """
         batch, slots = shape
         at_gnb = self.prediction if self.prediction is not None and self.prediction.at == "gnb" else None
-        period, pai = self.uplink.slots_per_report, None
+        pai = None
         if self.prediction is not None and at_gnb is None:
-            measured, csi = csi, self.prediction.at_ue(csi, self.lead)
+            measured, csi = csi, self.prediction.at_ue(csi, self.ahead)
             if self.monitored:
-                pai = prediction_accuracy(measured, csi, self.scheme.config, batch, self.lead)
-                pai = _every(pai, batch, slice(None, None, period))
-                csi = _of_slots(csi, batch, slice(self.lead, None))
-        csi = _of_slots(csi, batch, slice(None, None, period))
+                (ahead,) = self.ahead
+                pai = prediction_accuracy(measured, csi, self.scheme.config, batch, ahead)
+                pai = _every(pai, batch, slice(None, None, self.period))
+                csi = _of_slots(csi, batch, slice(ahead, None))
+        csi = _of_slots(csi, batch, slice(None, None, self.period))
         received = self._deliver(csi, batch, derive_wide(seed, "uplink"), cqi, pai)
-        # The newest report that had arrived a delay before each scored slot.
-        newest = (self.wait + np.arange(slots) - (period - 1)) // period
+        newest = np.arange(slots) // self.period  # report that had arrived a delay before each scored slot
         serving = received
         if at_gnb is None:
             csi_hat, cqi_hat = self._held(received, newest), self._held_cqi(received, newest)
@@ -194,8 +210,9 @@ class Reporting:
             rec = sent if arrived is report else self._where_changed(sent, own, inner)
         good = ~lost if rec.valid is None else ~lost & rec.valid
         bops = self.scheme.ue_bops(csi)
+        value = rec.value if rec.intervals is None else np.moveaxis(rec.intervals, -2, 2)
         return _Received(
-            value=by_drop(rec.value, batch, 1),
+            value=by_drop(value, batch, 1),
             explicit=rec.h is not None,
             num_bits=by_drop(np.asarray(arrived.num_bits), batch, 2),
             good=by_drop(good, batch, 2),
@@ -215,7 +232,7 @@ class Reporting:
         """
         total, users = csi.h_hat.shape[:2]
         slots = total // batch
-        late = self.lead // self.uplink.slots_per_report + 1  # reports from one to the first that may refer to it
+        late = self.lead // self.period + 1  # reports from one to the first that may refer to it
         none = np.zeros((batch, users, self.scheme.state_size), np.int16), np.zeros((batch, users), bool)
         held = [none]  # acknowledged state, and whether it is wrong, before any report, then after every one
         found, fields = [], self.fields(cqi_of_ue is not None)
@@ -271,8 +288,13 @@ class Reporting:
 
     def _held(self, received: _Received, newest: np.ndarray) -> CsiReconstruction:
         """CSI that the gNB uses in every scored slot: the last good report, or zeros without one."""
-        source = last_good(received.good, self.uplink.on_loss)[..., newest]
-        used = received.value[:, newest] if received.good.all() else take_slots(received.value, source)
+        source, value = last_good(received.good, self.uplink.on_loss)[..., newest], received.value
+        if self.scheme.num_intervals > 1:
+            age = np.arange(len(newest)) - source * self.period  # slots since the first use
+            interval = np.minimum(age // self.scheme.interval_slots, self.scheme.num_intervals - 1)
+            used = take_slots(value, source, interval)
+        else:
+            used = value[:, newest] if received.good.all() else take_slots(value, source)
         used = by_slot(used, 1)
         return CsiReconstruction(h=used) if received.explicit else CsiReconstruction(w=used)
 
@@ -309,9 +331,10 @@ def check_slots(reporting: Mapping[str, Reporting], num_slots: int, history_slot
     need, wait = history_slots + reporting[label].unscored, reporting[label].wait
     if num_slots < need:
         lead = "uplink.delay_slots" + (f" + {wait}" if wait else "")
-        parts = "time.history_slots + " + (f"2 * ({lead})" if reporting[label].monitored else lead)
+        parts = f"time.history_slots + {lead}"
         parts += f", as a report of {label} takes {wait + 1} slots" if wait else ""
-        parts += f", as the predictions of {label} are monitored" if reporting[label].monitored else ""
+        monitored = f" + {reporting[label].ahead[0]}, after which the first prediction of {label} has come due"
+        parts += monitored if reporting[label].monitored else ""
         raise ConfigError("time.num_slots", num_slots, f"at least {need} ({parts})")
 
 

@@ -169,16 +169,21 @@ def filled(good: np.ndarray) -> np.ndarray:
     return np.where(source < 0, first[..., None], source)
 
 
-def take_slots(value: np.ndarray, source: np.ndarray) -> np.ndarray:
+def take_slots(value: np.ndarray, source: np.ndarray, interval: np.ndarray | None = None) -> np.ndarray:
     """CSI of the slots that stand for each slot.
 
     Args:
         value: complex64 ``[batch, slot, user, ...]``.
         source: int ``[batch, user, slot]``, see :func:`last_good`; may have fewer slots than ``value``.
+        interval: int ``[batch, user, slot]``, interval of ``value [batch, slot, user, interval, ...]``; None: it has
+            none.
 
     Returns:
         complex64 ``[batch, slot, user, ...]`` with the slots of ``source``; zeros where it is -1.
     """
-    source = np.moveaxis(source, 2, 1)[(...,) + (None,) * (value.ndim - 3)]
-    taken = np.take_along_axis(value, np.maximum(source, 0), axis=1) * (source >= 0)
+    source = np.moveaxis(source, 2, 1)
+    batch, user = np.arange(len(value))[:, None, None], np.arange(value.shape[2])
+    where = (batch, np.maximum(source, 0), user)
+    taken: np.ndarray = value[where if interval is None else (*where, np.moveaxis(interval, 2, 1))]
+    taken = taken * (source >= 0)[(...,) + (None,) * (taken.ndim - 3)]
     return taken.astype(np.complex64, copy=False)

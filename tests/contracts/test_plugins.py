@@ -172,6 +172,12 @@ PARAMS = {
         "type2-ps-r15": [{}, {"beams": 3, "psk": 4, "sampling": 2, "subband_amplitude": True}],
         "etype2-ps-r16": [{"combination": 3}, {"combination": 5, "sampling": 3, "rank": 1}],
         "fetype2-ps-r17": [{}, {"combination": 5}, {"combination": 8, "rank": 1}, {"combination": 2}],
+        "etype2-doppler-r18": [
+            {"combination": 2},
+            {"combination": 5, "rank": 1, "intervals": 8, "unit_slots": 2},
+            {"combination": 7, "intervals": 2},
+            {"combination": 3, "intervals": 1},
+        ],
         "klt-mixture": [
             {"weights": Made("klt-mixture"), "bits": 50},
             {"weights": Made("klt-mixture"), "bits": 30, "coding": "fixed"},
