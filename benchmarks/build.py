@@ -181,7 +181,7 @@ def _build_line(scenario: Scenario, entry: Feedback, common: Uplink) -> Iterator
     for params in entry.variants():
         scheme = build_scheme(scenario, entry.scheme, params, ports)
         label = entry.label or scheme.label + suffix
-        reporting = Reporting(scheme, ideal, prediction, csi_rs, entry.period_slots)
+        reporting = Reporting(scheme, ideal, prediction, entry.period_slots, csi_rs)
         if not entry.ideal_uplink:
             payload = reporting.payload(scenario.reports_cqi)
             reporting = replace(reporting, uplink=common.for_scheme(payload, label))

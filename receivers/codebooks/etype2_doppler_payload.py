@@ -27,9 +27,9 @@ class DopplerPayload(EnhancedTypeTwoPayload):
     num_intervals: int = 2
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """Layers, rows (beams of both polarisations, for either Doppler-domain vector), taps."""
-        return self.rank, 4 * self.num_beams, self.num_taps
+    def num_dopplers(self) -> int:
+        """Q."""
+        return 2
 
     @property
     def _doppler_bits(self) -> int:

@@ -57,8 +57,13 @@ class EnhancedTypeTwoPayload:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Layers, beams of both polarisations, taps."""
-        return self.rank, 2 * self.num_beams, self.num_taps
+        """Layers, rows (beams of both polarisations, for each Doppler-domain vector), taps."""
+        return self.rank, 2 * self.num_beams * self.num_dopplers, self.num_taps
+
+    @property
+    def num_dopplers(self) -> int:
+        """Q."""
+        return 1
 
     def part2_length(self, nonzero: int) -> int:
         """Bits of part 2 with ``nonzero`` coefficients."""

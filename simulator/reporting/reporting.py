@@ -60,8 +60,8 @@ class Reporting:
         scheme: feedback scheme of the UEs.
         uplink: delay, impairments, slots of a report.
         prediction: how the delay is predicted away, or None.
-        csi_rs: beamformed ports, which are then those of the scheme's configuration; None: its ports are the antennas.
         period_slots: slots from the beginning of a report to that of the next one, at least those that it takes.
+        csi_rs: beamformed ports, which are then those of the scheme's configuration; None: its ports are the antennas.
 
     In slot t the gNB uses the report of slot ``t - delay_slots``. A report that takes n slots is used ``delay_slots``
     after its last one until the next one takes its place; it is of the estimate in its first slot. Of several intervals
@@ -71,8 +71,8 @@ class Reporting:
     scheme: FeedbackScheme
     uplink: Uplink = field(default_factory=UplinkModel)
     prediction: Prediction | None = None
-    csi_rs: BeamformedCsiRs | None = None
     period_slots: int = 1
+    csi_rs: BeamformedCsiRs | None = None
 
     @cached_property
     def gnb(self) -> FeedbackScheme:

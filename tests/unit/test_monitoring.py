@@ -195,21 +195,23 @@ def test_bit_errors_change_what_the_gnb_reads(rng):
 
 
 def test_a_report_over_several_slots(rng):
-    """A report begins in every third slot and is used two slots after its last one: the prediction is for then."""
+    """A report begins in every third slot and is used two slots after its last one, until two slots later.
+
+    The prediction is for the middle of that: five slots ahead.
+    """
     h, slots = moving(rng, 20), 20
     scheme = EnhancedTypeTwoFeedback(CONFIG, combination=2, rank=2)
     reporting = monitored(scheme, RepeatPredictor(GEOMETRY))
     uplink = UplinkModel(delay_slots=DELAY, max_bits=(scheme.max_bits + 16) // 3 + 1, over_budget="segment")
     reporting = replace(reporting, uplink=uplink.for_scheme(reporting.payload(False), "x"))
-    assert reporting.uplink.slots_per_report == 3 and reporting.lead == 4 and reporting.unscored == 8
+    assert reporting.uplink.slots_per_report == 3 and reporting.lead == 4 and reporting.unscored == 9
     found = outcome(reporting, h)
-    assert found.h.shape[4] == slots - HISTORY + 1 - 8
-    first = HISTORY - 1 + 4
+    assert found.h.shape[4] == slots - HISTORY + 1 - 9
+    first = HISTORY - 1 + 5
     for slot in range(found.h.shape[4]):
-        true = first + 4 + slot
-        begun = first + 3 * ((true - 2 - 2 - first) // 3)
+        begun = first + 3 * (slot // 3)
         for drop, user in np.ndindex(3, USERS):
-            held = layer_sgcs(h[drop, user, :, :, begun], h[drop, user, :, :, begun - 4])
+            held = layer_sgcs(h[drop, user, :, :, begun], h[drop, user, :, :, begun - 5])
             assert found.pai[drop, user, slot].tolist() == [c for x in held for c in [code_of(x)] * 2]
 
 
@@ -284,13 +286,13 @@ class TestScenario:
     def test_the_gnb_is_not_monitored(self):
         from benchmarks.build import build_link
 
-        with pytest.raises(ConfigError, match=r"predict\.monitor: got true with at: gnb, 1 interval"):
+        with pytest.raises(ConfigError, match=r"predict\.monitor: got 'true with at: gnb, 1 interval"):
             build_link(self.scenario(at="gnb"))
 
     def test_drops_need_the_slots_of_the_first_prediction(self):
         from benchmarks.build import build_link
 
-        with pytest.raises(ConfigError, match=r"at least 10 \(time\.history_slots \+ uplink\.delay_slots \+ 2, after"):
+        with pytest.raises(ConfigError, match=r"at least 10 \(time\.history_slots \+ uplink\.delay_slots \+ 3, after"):
             build_link(self.scenario(num_slots=9))
         build_link(self.scenario(num_slots=10))
 
