@@ -96,6 +96,12 @@ def test_a_path_on_the_grid_is_one_port(rng):
     np.testing.assert_allclose(share, np.array([1, 0.25]) * 16, rtol=1e-4)
 
 
+def test_ports_differ_even_without_an_uplink():
+    ports = PortBeamforming(PANEL, 32).design(np.zeros((1, 1, 1, 32, SAMPLES), np.complex64), seed=1)
+    both = np.concatenate([ports.beams[0, 0], ports.turns[0, 0]], axis=1)
+    assert len(np.unique(np.round(both, 4), axis=0)) == 16
+
+
 def test_a_single_path_is_rebuilt_from_the_uplink(rng):
     """Whatever its direction and delay, at another carrier and with other gains: by the report of the ports alone."""
     draw = paths(rng, 60, 1)
