@@ -11,23 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.csi_rs import beamformed_ports, build_csi_rs, build_estimator
 from benchmarks.data_sets import with_recipe
 from benchmarks.normalization import mean_power
 from scenarios.channels import has_section
-from scenarios.feedback import Beamformed, Feedback
+from scenarios.feedback import Feedback
 from scenarios.schema import Scenario
 from scenarios.sweep import Point
 from scenarios.transmission import PrecoderEntry
 from simulator.core import registry
 from simulator.core.errors import ConfigError, Faults, StoreError
 from simulator.core.finite import check_channels
-from simulator.core.interfaces import ChannelSource, Estimator, FeedbackScheme, Metric, Payload, Precoder
+from simulator.core.interfaces import ChannelSource, FeedbackScheme, Metric, Payload, Precoder
 from simulator.core.seeding import derive, derive_wide
 from simulator.core.types import Panel
 from simulator.downlink.scheduler import Scheduler
 from simulator.maths.transforms import unit_power
-from simulator.precoding.port_beams import PortBeamforming
-from simulator.reporting.beamformed import BeamformedCsiRs
 from simulator.reporting.prediction import Prediction
 from simulator.reporting.reporting import Reporting, check_slots
 from simulator.reporting.uplink import Uplink, UplinkModel
@@ -98,14 +97,6 @@ def check_parts(scenario: Scenario) -> Link:
     return link
 
 
-def build_estimator(scenario: Scenario, ports: Panel | None = None) -> Estimator:
-    """Channel estimator of the UEs, of the antennas or of other ports."""
-    section, geometry = scenario.estimation, scenario.geometry
-    if ports is not None:
-        geometry = replace(geometry, panel=ports)
-    return registry.build("estimators", section.name, geometry, **(section.model_extra or {}))
-
-
 def build_payloads(scenario: Scenario) -> dict[str, Payload]:
     """Reports of every scheme by label, in the order of the scenario, as the uplink carries them; imports no Keras."""
     return payloads_of(scenario, _build_reporting(scenario))
@@ -173,11 +164,11 @@ def _build_line(scenario: Scenario, entry: Feedback, common: Uplink) -> Iterator
     prediction = _build_prediction(scenario, entry)
     suffix = "" if prediction is None else f"+{entry.predict.name}@{prediction.at}"
     suffix += "+ideal" if entry.ideal_uplink else ""
-    csi_rs = _build_csi_rs(scenario, entry)
+    csi_rs = build_csi_rs(scenario, entry)
     if csi_rs is not None:
         suffix += "+delays" if csi_rs.beamforming.delays else "+beams"
     suffix += f"+every{entry.period_slots}" if entry.period_slots > 1 else ""
-    ports = None if entry.beamformed is None else _ports(entry.beamformed)
+    ports = None if entry.beamformed is None else beamformed_ports(entry.beamformed)
     for params in entry.variants():
         scheme = build_scheme(scenario, entry.scheme, params, ports)
         label = entry.label or scheme.label + suffix
@@ -186,23 +177,6 @@ def _build_line(scenario: Scenario, entry: Feedback, common: Uplink) -> Iterator
             payload = reporting.payload(scenario.reports_cqi)
             reporting = replace(reporting, uplink=common.for_scheme(payload, label))
         yield label, reporting
-
-
-def _ports(section: Beamformed) -> Panel:
-    """Beamformed ports as a scheme and an estimator take them: a row in either polarisation."""
-    return Panel(section.ports // 2, 1, 2)
-
-
-def _build_csi_rs(scenario: Scenario, entry: Feedback) -> BeamformedCsiRs | None:
-    """Beamformed CSI-RS of a line of schemes."""
-    section, sounding = entry.beamformed, scenario.sounding
-    if section is None or sounding is None:
-        return None
-    ratio = scenario.uplink_hz / scenario.carrier.carrier_hz
-    beamforming = PortBeamforming(
-        scenario.panel, section.ports, section.delays, ratio, sounding.uplink_snr_db, section.taps
-    )
-    return BeamformedCsiRs(beamforming, build_estimator(scenario, _ports(section)))
 
 
 def _build_prediction(scenario: Scenario, entry: Feedback) -> Prediction | None:

@@ -55,3 +55,19 @@ def check_channel(source: str | type[ChannelSource], *, geometry: RadioGeometry 
     # Rounding of a product depends on the place in the batch; random numbers do not.
     assert np.abs(later[0] - h[2]).max() < 1e-5 * np.abs(h[2]).max(), "a drop depends on those before it"
     assert (later[1] != h[0]).any() and (later[1] != h[1]).any(), "drops repeat"
+    if type(made).uplink is not ChannelSource.uplink:
+        _check_uplink(made, h)
+
+
+def _check_uplink(made: ChannelSource, h: np.ndarray) -> None:
+    """The uplink of the drops of ``h``: the same axes, drop by drop, with power of the same order and other phases."""
+    up = made.uplink(3.3e9)
+    found = up.sample(3, seed=1)
+    assert found.shape == h.shape and found.dtype == np.complex64, f"uplink {found.dtype} {found.shape}, not {h.shape}"
+    assert np.isfinite(found).all(), "NaN or infinity in the uplink"
+    gains = [np.sum(np.abs(x) ** 2, axis=(2, 3, 4, 5)) for x in (h, found)]
+    ratio = np.median(gains[1] / gains[0])
+    assert 0.1 < ratio < 10, f"an uplink with {ratio:.3g} times the power of the downlink"
+    assert np.abs(found - h).max() > 1e-3 * np.abs(h).max(), "the uplink has the phases of the downlink"
+    later = up.sample(1, seed=1, first=2)
+    assert np.abs(later[0] - found[2]).max() < 1e-5 * np.abs(found[2]).max(), "an uplink depends on the drops before it"

@@ -4,15 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from eager import eagerly
 from test_pmi_codebooks import gaussian
 
-from benchmarks.build import build_link
+from benchmarks.build import ChannelDraw, build_link
 from receivers.estimation.perfect import PerfectEstimator
 from receivers.feedback.etype2_ps import EnhancedTypeTwoPortSelectionFeedback
 from receivers.feedback.fetype2_ps import FurtherEnhancedTypeTwoFeedback
 from receivers.feedback.perfect import PerfectFeedback
 from receivers.feedback.type2_ps import TypeTwoPortSelectionFeedback
 from scenarios.schema import parse_scenario
+from scenarios.sweep import Point
 from simulator.core.errors import ConfigError
 from simulator.core.types import CsiConfig, CsiReconstruction, Panel
 from simulator.link import Link
@@ -92,6 +94,12 @@ def test_a_path_on_the_grid_is_one_port(rng):
     ports = PortBeamforming(PANEL, 2).design(h, seed=1)
     share = np.abs(ports.channel(h[..., None, :]).mean(axis=-1)[0, 0, 0, :, 0]) ** 2
     np.testing.assert_allclose(share, np.array([1, 0.25]) * 16, rtol=1e-4)
+
+
+def test_ports_differ_even_without_an_uplink():
+    ports = PortBeamforming(PANEL, 32).design(np.zeros((1, 1, 1, 32, SAMPLES), np.complex64), seed=1)
+    both = np.concatenate([ports.beams[0, 0], ports.turns[0, 0]], axis=1)
+    assert len(np.unique(np.round(both, 4), axis=0)) == 16
 
 
 def test_a_single_path_is_rebuilt_from_the_uplink(rng):
@@ -289,3 +297,41 @@ def test_what_a_scenario_must_not_ask_for(changes, words):
     data = {key: value for key, value in {**SCENARIO, **changes}.items() if value is not None}
     with pytest.raises(ConfigError, match=words):
         build_link(parse_scenario(data))
+
+
+@pytest.mark.parametrize("reciprocity", ["partial", "full"])
+def test_the_uplink_of_a_scenario_is_that_of_its_drops(reciprocity):
+    """Partial: delays and directions of the same drops, of no others, and unit power; full: the downlink itself."""
+    data = {
+        **SCENARIO,
+        "carrier": {"num_rb": 24, "carrier_hz": 3.5e9},
+        "ue": {"num_users": 2},
+        "bs": {"n1": 4, "n2": 1, "num_pol": 2},
+        "channel": {"model": "cdl", "profile": "C", "delay_spread_s": 3e-7},
+        "sounding": {"reciprocity": reciprocity},
+        "feedback": [{"scheme": "fetype2-ps-r17", "beamformed": {"ports": 8}}],
+    }
+    draw = ChannelDraw(Point(parse_scenario(data), {}))
+    with eagerly():
+        h = draw.block(3, 8)
+        uplink = draw.uplink(3, h)
+    np.testing.assert_allclose(np.mean(np.abs(uplink) ** 2, axis=(2, 3, 4, 5)), 1, rtol=1e-4)
+    if reciprocity == "full":
+        np.testing.assert_allclose(uplink, h, rtol=1e-4, atol=1e-5)
+        return
+
+    def spectrum(x):
+        taps = np.fft.ifft(np.fft.fft(x.reshape(16, 2, 4, 24), axis=2), axis=3)
+        power = np.sum(np.abs(taps) ** 2, axis=1).reshape(16, -1)
+        return power / np.linalg.norm(power, axis=1, keepdims=True)
+
+    alike = spectrum(h) @ spectrum(uplink).T
+    assert np.diag(alike).mean() > np.mean(alike[~np.eye(16, dtype=bool)]) + 0.2
+    turn = np.sum(np.conj(h) * uplink, axis=(2, 3, 4, 5)) / h[0, 0].size
+    assert np.abs(turn).mean() < 0.5
+
+
+def test_scenarios_without_sounding_have_no_uplink():
+    data = {**SCENARIO, "sounding": None, "feedback": [{"scheme": "perfect"}]}
+    draw = ChannelDraw(Point(parse_scenario({k: v for k, v in data.items() if v is not None}), {}))
+    assert draw.uplink(0, np.zeros((1, 1, 1, 32, 1, 52), np.complex64)) is None
