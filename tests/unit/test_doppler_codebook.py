@@ -214,6 +214,7 @@ CASES = [
     (Panel(6, 2, 2), 2, 5, 4, 52, 2, True),
     (Panel(2, 1, 2), 1, 2, 4, 24, 4, False),
     (Panel(4, 4, 2), 1, 4, 8, 104, 2, True),
+    (Panel(4, 2, 2), 3, 7, 4, 13, 1, False),
 ]
 
 
@@ -382,3 +383,14 @@ def test_rank_follows_the_channel(rng):
     np.testing.assert_allclose(layers[:, 0], 1, atol=1e-5)
     assert not layers[0, 1].any()
     np.testing.assert_allclose(layers[1, 1], 1, atol=1e-5)
+
+
+def test_the_rate_of_a_rank_is_the_mean_over_the_intervals(rng):
+    """One antenna, one layer: log2(1 + |h w|^2 / noise) by loops."""
+    scheme = DopplerFeedback(CsiConfig(PANEL, 1, 13, 1.44e6, 1), combination=4)
+    h, w = gaussian(rng, 3, 1, 32, 4, 13), gaussian(rng, 3, 32, 1, 4, 13)
+    noise = np.array([0.1, 1.0, 10.0])
+    rates = np.zeros(3)
+    for n, i, t in np.ndindex(3, 4, 13):
+        rates[n] += np.log2(1 + np.abs(h[n, 0, :, i, t] @ w[n, :, 0, i, t]) ** 2 / noise[n]) / 52
+    np.testing.assert_allclose(scheme._rate(h, w, 1, noise), rates, rtol=1e-4)
