@@ -11,6 +11,7 @@ from receivers.codebooks.beam_delay import BeamDelayReport
 from receivers.codebooks.beams import BeamGroups
 from receivers.codebooks.etype2_payload import EnhancedTypeTwoPayload
 from receivers.codebooks.pmi import Pmi, PmiCodebook, oversampling
+from receivers.codebooks.restriction import LEVELS, type2_levels
 from simulator.core.errors import ConfigError
 from simulator.core.types import Panel
 from simulator.maths.transforms import subband_eigenvectors
@@ -62,6 +63,8 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
         max_rank: largest rank that may be reported (width of the field in part 1).
         two_units: R = 2.
         slope: loss of SGCS that a bit of part 2 is worth; 0: all coefficients of the budget are sent.
+        restriction: n1-n2-codebookSubsetRestriction-r16: largest root mean square of :math:`p^{(1)} p^{(2)}` over the
+            coefficients of a beam that are sent, in every layer and polarisation; None: all are 1.
     Raises:
         ConfigError: for parameters that are not in the tables.
     Source: TS 38.214 (Rel. 16), 5.2.2.2.5; bits: TS 38.212, Table 6.3.2.1.2-1A; groups of part 2: TS 38.214, 5.2.3.
@@ -77,6 +80,7 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
         max_rank: int = 1,
         two_units: bool = False,
         slope: float = 0.0,
+        restriction: str | None = None,
     ):
         o1, o2 = oversampling(panel, _FIELD, large=True)
         if combination not in _COMBINATIONS:
@@ -95,6 +99,10 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
         self.num_taps = math.ceil((low if rank <= 2 else high) * share)
         self.budget = math.ceil(beta * 2 * self.num_beams * math.ceil(low * share))  # K0
         self._groups = BeamGroups(panel, o1, o2)
+        self._limits = None  # largest amplitudes [group, beam]
+        if restriction is not None:
+            levels = type2_levels(restriction, panel, (o1, o2), f"{_FIELD}.subset_restriction")
+            self._limits = np.take(LEVELS, levels)
         self.size = (2, panel.n2, panel.n1)  # of the rows of a report in the beam-delay domain
         self._windowed = self.num_units > _ALL_TAPS
         self.payload = EnhancedTypeTwoPayload(
@@ -108,8 +116,21 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
         return self.payload.pack(pmi)
 
     def unpack(self, part1: np.ndarray, part2: np.ndarray, num_bits: np.ndarray) -> tuple[Pmi, np.ndarray]:
-        """PMI and ``valid``: a known number of coefficients, a length that it implies, indices that exist."""
-        return self.payload.unpack(part1, part2, num_bits)
+        """PMI and ``valid``: a known number of coefficients, a length that it implies, indices that exist.
+
+        Whole reports also obey the restriction; parts that were omitted may have lowered a mean.
+        """
+        pmi, valid = self.payload.unpack(part1, part2, num_bits)
+        if self._limits is not None:
+            whole = num_bits == self.lengths(part1)[:, 0]
+            valid = valid & (self.permitted(pmi) | ~whole)
+        return pmi, valid
+
+    def permitted(self, pmi: Pmi) -> np.ndarray:
+        """Whether PMIs obey the restriction, bool ``[report]``."""
+        if self._limits is None:
+            return np.ones(len(pmi["group"]), bool)
+        return ~self._beyond(pmi, self._limit(pmi["group"], pmi["beams"])).any(axis=(1, 2))
 
     def lengths(self, part1: np.ndarray) -> np.ndarray:
         """Whole, without group 2, without groups 1 and 2."""
@@ -124,10 +145,13 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
 
     def _select(self, h: np.ndarray) -> Pmi:
         v = subband_eigenvectors(h, self.unit, self.rank)
-        group, beams, c = self._groups.select(v, self.num_beams)
+        group, beams, c = self._groups.select(v, self.num_beams, self._limits)
+        limit = None if self._limits is None else self._limit(group, beams)
+        if limit is not None:
+            c = c * (limit > 0)[:, None, :, None]
         found, score = [], []
         for start in starts(c):
-            pmi, fit = self._fit(start)
+            pmi, fit = self._fit(start, limit)
             found.append(pmi)
             score.append(fit)
         best = np.argmax(score, axis=0)
@@ -135,15 +159,20 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
                found[0].items()}  # fmt: skip
         return {"group": group, "beams": beams, **pmi}
 
-    def _fit(self, c: np.ndarray) -> tuple[Pmi, np.ndarray]:
-        """Indices for ``c`` complex64 ``[report, layer, row, unit]`` and their mean squared cosine ``[report]``."""
+    def _fit(self, c: np.ndarray, limit: np.ndarray | None) -> tuple[Pmi, np.ndarray]:
+        """Indices for ``c`` complex64 ``[report, layer, row, unit]`` and their mean squared cosine ``[report]``.
+
+        ``limit``: largest amplitude of every row ``[report, row]``, or None.
+        """
         time = np.arange(self.num_units)
         turns = delay_turns(self.num_units)
         pmi: Pmi = {}
         for step in range(_STEPS):
             x = c @ (turns.conj() / self.num_units)
             # The strongest coefficient moves to tap 0.
-            tap = np.abs(x).max(axis=2).argmax(axis=2)
+            tap = (
+                (np.abs(x) if limit is None else np.abs(x) * (limit == 1)[:, None, :, None]).max(axis=2).argmax(axis=2)
+            )
             c = c * turns.conj()[tap][:, :, None]
             x = np.take_along_axis(x, (time + tap[..., None])[:, :, None] % self.num_units, axis=3)
             window, taps = self._taps(np.sum(np.square(x.real) + np.square(x.imag), axis=2))
@@ -153,14 +182,15 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
                 least = np.minimum(self.rank * _COEFFICIENT_BITS * self._slope, power.max(axis=(2, 3), keepdims=True))
                 x *= power >= least
             if step >= _STEPS - _QUANTIZED_STEPS:
-                pmi = {"window": window, "taps": taps, **self._quantize(x)}
+                pmi = {"window": window, "taps": taps, **self._quantize(x, limit)}
                 x = self._coefficients(pmi)
             w = x @ turns[taps]  # [report, layer, row, unit]
             inner = np.sum(np.conj(c) * w, axis=2)
             if step < _STEPS - 1:
                 c = c * np.exp(1j * np.angle(inner))[:, :, None]
         if self._slope:
-            return self._fewer(pmi, c)
+            pmi, value = self._fewer(pmi, c)
+            return self._within(pmi, limit), value
         power = np.sum(np.square(w.real) + np.square(w.imag), axis=2)
         return pmi, np.mean(np.abs(inner) ** 2 / np.maximum(power, 1e-30), axis=(1, 2))
 
@@ -226,9 +256,10 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
             )
         return x * keep.reshape(x.shape)
 
-    def _quantize(self, x: np.ndarray) -> Pmi:
+    def _quantize(self, x: np.ndarray, limit: np.ndarray | None = None) -> Pmi:
         """Indices of coefficients ``[report, layer, row, tap]`` whose largest is in tap 0."""
-        strongest = np.abs(x[..., 0]).argmax(axis=2)
+        size = np.abs(x[..., 0])
+        strongest = (size if limit is None else np.where((limit == 1)[:, None], size, -1)).argmax(axis=2)
         top = np.take_along_axis(x[..., 0], strongest[..., None], axis=2)[..., None]
         bitmap = x != 0
         np.put_along_axis(bitmap[..., 0], strongest[..., None], True, axis=2)  # even if the channel is zero
@@ -244,13 +275,30 @@ class EnhancedTypeTwoCodebook(PmiCodebook):
         first = np.arange(size.shape[2])[:, None] == strongest[..., None, None]
         first = first & (np.arange(size.shape[3]) == 0)
         amplitude = np.where(first, 7, amplitude * bitmap)
-        return {
+        pmi = {
             "bitmap": bitmap.astype(np.int64),
             "strongest": strongest,
             "reference": reference,
             "amplitude": amplitude,
             "phase": np.where(first, 0, phase * bitmap),
         }
+        return self._within(pmi, limit)
+
+    def _limit(self, group: np.ndarray, beams: np.ndarray) -> np.ndarray:
+        """Largest amplitude of every row ``[report, row]``."""
+        return np.tile(self._limits[group[:, None], beams], 2)
+
+    def _beyond(self, pmi: Pmi, limit: np.ndarray) -> np.ndarray:
+        """Rows ``[report, layer, row]`` whose coefficients are too large in the mean."""
+        size = self._references(pmi["reference"], pmi["strongest"]) * 2.0 ** (-(7 - pmi["amplitude"]) / 2)
+        power = np.sum(pmi["bitmap"] * np.square(size), axis=3)
+        return power > np.square(limit)[:, None] * pmi["bitmap"].sum(axis=3) * (1 + 1e-9)
+
+    def _within(self, pmi: Pmi, limit: np.ndarray | None) -> Pmi:
+        """The same with smaller amplitudes, step by step, in rows whose coefficients are too large in the mean."""
+        while limit is not None and (beyond := self._beyond(pmi, limit)).any():
+            pmi = {**pmi, "amplitude": np.maximum(pmi["amplitude"] - beyond[..., None] * pmi["bitmap"], 0)}
+        return pmi
 
     def _references(self, reference: np.ndarray, strongest: np.ndarray) -> np.ndarray:
         """p^(1) of every row, ``[report, layer, row, 1]``: 1 in the polarisation of the strongest coefficient."""
