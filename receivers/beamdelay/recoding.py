@@ -358,7 +358,7 @@ class RecodedCodebook(PmiCodebook):
                 pmi[key][rows] = value
             valid[rows] = True
         again, length = self.pack(pmi)[1:]
-        return pmi, valid & (length == num_bits) & (again == bits).all(axis=1)
+        return pmi, valid & self._book.permitted(pmi) & (length == num_bits) & (again == bits).all(axis=1)
 
     def precoder(self, pmi: Pmi) -> np.ndarray:
         """Unit-norm directions complex64 ``[report, port, layer, unit]``."""

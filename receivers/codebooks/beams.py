@@ -22,12 +22,16 @@ class BeamGroups:
         # [group, beam, element]
         self.vectors = np.ascontiguousarray(beams.transpose(1, 3, 2, 0, 4)).reshape(self.num_groups, self.num_beams, -1)
 
-    def select(self, v: np.ndarray, num_beams: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def select(
+        self, v: np.ndarray, num_beams: int, limits: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Group and beams with the largest energy.
 
         Args:
             v: directions complex64 ``[report, layer, subband, port]``.
             num_beams: L.
+            limits: largest amplitudes ``[group, beam]`` relative to the strongest beam whose limit is 1: what a beam
+                has above counts nothing, nor does a group without such a beam; None: all are 1.
 
         Returns:
             group ``[report]``, beams ``[report, L]`` in increasing order, coefficients complex64
@@ -37,10 +41,20 @@ class BeamGroups:
         x = v.reshape(num_reports, layers * subbands * 2, ports // 2)
         c = x @ self.vectors.reshape(-1, ports // 2).conj().T  # [report, layer * subband * pol, group * beam]
         power = np.sum(np.square(c.real) + np.square(c.imag), axis=1).reshape(num_reports, self.num_groups, -1)
+        if limits is not None:
+            power = self._usable(power, limits)
         group, beams = strongest_group(power, num_beams)
         chosen = (group[:, None] * self.num_beams + beams)[:, None]
         c = np.take_along_axis(c, chosen, axis=2).reshape(num_reports, layers, subbands, 2 * num_beams)
         return group, beams, np.swapaxes(c, 2, 3)
+
+    def _usable(self, power: np.ndarray, limits: np.ndarray) -> np.ndarray:
+        """Energy ``[report, group, beam]`` within the limits; -1 for beams, and groups, that cannot be used."""
+        most = np.where(limits == 1, power, 0).max(axis=2, keepdims=True)
+        power = np.minimum(power, most * np.square(limits).astype(power.dtype))
+        power = np.where(limits == 1, power + power.dtype.type(1e-20), power)  # a full one first where all are 0
+        usable = (limits > 0) & (limits == 1).any(axis=1, keepdims=True)
+        return np.where(usable, power, power.dtype.type(-1))
 
     def project(self, group: np.ndarray, v: np.ndarray) -> np.ndarray:
         """Coefficients complex64 ``[report, layer, row, subband]`` of directions in all beams of a group.
@@ -75,10 +89,10 @@ def strongest_group(power: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarr
     """Group ``[report]`` whose ``count`` strongest members have most power, and those members in increasing order.
 
     Args:
-        power: ``[report, group, member]``.
+        power: ``[report, group, member]``; less than 0: only where there are not enough others.
         count: members.
     """
-    group = np.sort(power, axis=2)[:, :, -count:].sum(axis=2).argmax(axis=1)
+    group = np.sort(np.maximum(power, 0), axis=2)[:, :, -count:].sum(axis=2).argmax(axis=1)
     power = np.take_along_axis(power, group[:, None, None], axis=1)[:, 0]
     return group, np.sort(np.argsort(-power, axis=1, kind="stable")[:, :count], axis=1)
 

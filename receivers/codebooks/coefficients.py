@@ -67,10 +67,16 @@ class CoefficientCodebook(PmiCodebook):
             )
         return x * keep.reshape(x.shape)
 
-    def _quantize(self, x: np.ndarray) -> Pmi:
-        """Indices of coefficients ``[report, layer, row, tap]`` whose largest is in the first ``strongest_taps``."""
+    def _quantize(self, x: np.ndarray, limit: np.ndarray | None = None) -> Pmi:
+        """Indices of coefficients ``[report, layer, row, tap]`` whose largest is in the first ``strongest_taps``.
+
+        ``limit``: largest amplitudes ``[report, row]``; the strongest coefficient is in a row of limit 1. None: all are.
+        """
         by_place = np.swapaxes(x[..., : self.strongest_taps], 2, 3).reshape(*x.shape[:2], -1)
-        strongest = np.abs(by_place).argmax(axis=2)
+        size = np.abs(by_place)
+        if limit is not None:
+            size = np.where(np.tile(limit == 1, self.strongest_taps)[:, None], size, -1)
+        strongest = size.argmax(axis=2)
         top = np.take_along_axis(by_place, strongest[..., None], axis=2)[..., None]
         first = self.payload.first(strongest)
         bitmap = (x != 0) | first  # even if the channel is zero

@@ -15,6 +15,7 @@ from receivers.codebooks.coefficients import CoefficientCodebook
 from receivers.codebooks.etype2_payload import EnhancedTypeTwoPayload
 from receivers.codebooks.pmi import Pmi, oversampling
 from receivers.codebooks.ports import PortGroups
+from receivers.codebooks.restriction import LEVELS, type2_levels
 from simulator.core.errors import ConfigError
 from simulator.core.types import Panel
 from simulator.maths.transforms import subband_eigenvectors
@@ -64,6 +65,8 @@ class EnhancedTypeTwoCodebook(CoefficientCodebook):
         max_rank: largest rank that may be reported (width of the field in part 1).
         two_units: R = 2.
         slope: loss of SGCS that a bit of part 2 is worth; 0: all coefficients of the budget are sent.
+        restriction: n1-n2-codebookSubsetRestriction-r16: largest root mean square of :math:`p^{(1)} p^{(2)}` over the
+            coefficients of a beam that are sent, in every layer and polarisation; None: all are 1.
     Raises:
         ConfigError: for parameters that are not in the tables.
     Source: TS 38.214 (Rel. 16), 5.2.2.2.5; bits: TS 38.212, Table 6.3.2.1.2-1A; groups of part 2: TS 38.214, 5.2.3.
@@ -84,12 +87,18 @@ class EnhancedTypeTwoCodebook(CoefficientCodebook):
         max_rank: int = 1,
         two_units: bool = False,
         slope: float = 0.0,
+        restriction: str | None = None,
     ):
         if not 1 <= rank <= 4:
             raise ConfigError(f"{self.field}.rank", rank, "1..4")
         self._check(panel, max(rank, max_rank), combination, two_units)
         self.num_beams, low, high, beta = self.combinations[combination]
         self._groups = self._basis(panel)
+        self._limits = None  # largest amplitudes [group, beam]
+        if restriction is not None:
+            factors = oversampling(panel, self.field, large=True)
+            levels = type2_levels(restriction, panel, factors, f"{self.field}.subset_restriction")
+            self._limits = np.take(LEVELS, levels)
         self.rank, self.unit, self.fine, self._slope = rank, unit, two_units, slope
         self.num_units = -(-num_samples // unit)
         share = self.num_units / (1 + two_units)
@@ -120,36 +129,56 @@ class EnhancedTypeTwoCodebook(CoefficientCodebook):
             allowed = f"{last - 1} and {last} only with 32 ports or more, rank <= 2, R = 1 ({self.table})"
             raise ConfigError(field, got, allowed)
 
+    def unpack(self, part1: np.ndarray, part2: np.ndarray, num_bits: np.ndarray) -> tuple[Pmi, np.ndarray]:
+        """PMI and ``valid``: a known number of coefficients, a length that it implies, indices that exist.
+
+        Whole reports also obey the restriction; parts that were omitted may have lowered a mean.
+        """
+        pmi, valid = super().unpack(part1, part2, num_bits)
+        if self._limits is not None:
+            whole = num_bits == self.lengths(part1)[:, 0]
+            valid = valid & (self.permitted(pmi) | ~whole)
+        return pmi, valid
+
+    def permitted(self, pmi: Pmi) -> np.ndarray:
+        """Whether PMIs obey the restriction, bool ``[report]``."""
+        if self._limits is None:
+            return np.ones(len(pmi["bitmap"]), bool)
+        return ~self._beyond(pmi, self._limit(pmi["group"], pmi["beams"])).any(axis=(1, 2))
+
     def _basis(self, panel: Panel) -> BeamGroups | PortGroups:
         """Vectors in space from which L are chosen."""
         return BeamGroups(panel, *oversampling(panel, self.field, large=True))
 
     def _select(self, h: np.ndarray) -> Pmi:
         v = subband_eigenvectors(h, self.unit, self.rank)
-        group, beams, c = self._groups.select(v, self.num_beams)
-        return {"group": group, "beams": beams, **self._best(starts(c))}
+        group, beams, c = self._groups.select(v, self.num_beams, self._limits)
+        limit = None if self._limits is None else self._limit(group, beams)
+        if limit is not None:
+            c = c * (limit > 0)[:, None, :, None]
+        return {"group": group, "beams": beams, **self._best(starts(c), limit)}
 
-    def _best(self, candidates: Iterable[np.ndarray]) -> Pmi:
-        """Indices for the best of some turned coefficients ``[report, layer, 2 L, unit]``."""
-        found, score = zip(*map(self._fit, candidates), strict=True)
+    def _best(self, candidates: Iterable[np.ndarray], limit: np.ndarray | None = None) -> Pmi:
+        """Indices for the best of some turned coefficients ``[report, layer, 2 L, unit]``, within :meth:`_limit`."""
+        found, score = zip(*(self._fit(c, limit) for c in candidates), strict=True)
         best = np.argmax(score, axis=0)
         return {
             key: np.choose(best.reshape(-1, *[1] * (value.ndim - 1)), [one[key] for one in found])
             for key, value in found[0].items()
         }
 
-    def _fit(self, c: np.ndarray) -> tuple[Pmi, np.ndarray]:
+    def _fit(self, c: np.ndarray, limit: np.ndarray | None) -> tuple[Pmi, np.ndarray]:
         """Indices for ``c`` complex64 ``[report, layer, row, unit]`` and their mean squared cosine ``[report]``."""
         pmi: Pmi = {}
         for step in range(_STEPS):
-            c, x, pmi = self._sparse(c)
+            c, x, pmi = self._sparse(c, limit)
             x = self._largest(x)
             if self._slope:
                 power = np.square(np.abs(x))
                 least = np.minimum(self.rank * _COEFFICIENT_BITS * self._slope, power.max(axis=(2, 3), keepdims=True))
                 x *= power >= least
             if step >= _STEPS - _QUANTIZED_STEPS:
-                pmi |= self._quantize(x)
+                pmi |= self._within(self._quantize(x, limit), limit)
                 x = self._coefficients(pmi)
             w = self._synthesis(x, pmi)
             inner = np.sum(np.conj(c) * w, axis=2)
@@ -160,11 +189,12 @@ class EnhancedTypeTwoCodebook(CoefficientCodebook):
         power = np.sum(np.square(w.real) + np.square(w.imag), axis=2)
         return pmi, np.mean(np.abs(inner) ** 2 / np.maximum(power, 1e-30), axis=(1, 2))
 
-    def _sparse(self, c: np.ndarray) -> tuple[np.ndarray, np.ndarray, Pmi]:
+    def _sparse(self, c: np.ndarray, limit: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, Pmi]:
         """``c`` with its strongest coefficient in tap 0, coefficients ``[report, layer, row, tap]``, and their taps."""
         turns = delay_turns(self.num_units)
         x = c @ (turns.conj() / self.num_units)
-        tap = np.abs(x).max(axis=2).argmax(axis=2)
+        full = np.abs(x) if limit is None else np.abs(x) * (limit == 1)[:, None, :, None]
+        tap = full.max(axis=2).argmax(axis=2)
         c = c * turns.conj()[tap][:, :, None]
         x = np.take_along_axis(x, (np.arange(self.num_units) + tap[..., None])[:, :, None] % self.num_units, axis=3)
         window, taps = self._taps(np.sum(np.square(x.real) + np.square(x.imag), axis=2))
@@ -221,6 +251,22 @@ class EnhancedTypeTwoCodebook(CoefficientCodebook):
             energy = np.where(inside[before][:, None], energy, -1)
         taps = np.argsort(-energy, axis=2, kind="stable")[..., : self.num_taps]
         return window, np.sort(taps, axis=2)
+
+    def _limit(self, group: np.ndarray, beams: np.ndarray) -> np.ndarray:
+        """Largest amplitude of every row ``[report, row]``."""
+        return np.tile(self._limits[group[:, None], beams], 2)
+
+    def _beyond(self, pmi: Pmi, limit: np.ndarray) -> np.ndarray:
+        """Rows ``[report, layer, row]`` whose coefficients are too large in the mean."""
+        size = self._references(pmi["reference"], pmi["strongest"]) * 2.0 ** (-(7 - pmi["amplitude"]) / 2)
+        power = np.sum(pmi["bitmap"] * np.square(size), axis=3)
+        return power > np.square(limit)[:, None] * pmi["bitmap"].sum(axis=3) * (1 + 1e-9)
+
+    def _within(self, pmi: Pmi, limit: np.ndarray | None) -> Pmi:
+        """The same with smaller amplitudes, step by step, in rows whose coefficients are too large in the mean."""
+        while limit is not None and (beyond := self._beyond(pmi, limit)).any():
+            pmi = {**pmi, "amplitude": np.maximum(pmi["amplitude"] - beyond[..., None] * pmi["bitmap"], 0)}
+        return pmi
 
     def beam_delay(self, pmi: Pmi) -> BeamDelayReport:
         """Coefficients of a PMI on all beams of its group and all taps."""

@@ -99,10 +99,10 @@ class DopplerCodebook(EnhancedTypeTwoCodebook):
         group, beams, c = self._groups.select(v, self.num_beams)
         return {"group": group, "beams": beams, **self._best(starts(c, self.num_units))}
 
-    def _sparse(self, c: np.ndarray) -> tuple[np.ndarray, np.ndarray, Pmi]:
+    def _sparse(self, c: np.ndarray, limit: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, Pmi]:
         """The same with the strongest coefficient at shift 0, too; units are those of interval after interval."""
         if self.num_intervals == 1:
-            return super()._sparse(c)
+            return super()._sparse(c, limit)
         units, intervals = self.num_units, self.num_intervals
         turns, shifts = delay_turns(units), delay_turns(intervals)
         x = c.reshape(*c.shape[:3], intervals, units) @ (turns.conj() / units)

@@ -27,12 +27,13 @@ class PortGroups:
         # [group, port of the group]
         self.members = (step * np.arange(self.num_groups)[:, None] + np.arange(size)) % self._half
 
-    def select(self, v: np.ndarray, num_beams: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def select(self, v: np.ndarray, num_beams: int, limits: None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Group and ports of it with the largest energy.
 
         Args:
             v: directions complex64 ``[report, layer, subband, port]``.
             num_beams: L.
+            limits: none, ports have no restriction.
 
         Returns:
             group ``[report]``, places in the group ``[report, L]`` in increasing order, coefficients complex64

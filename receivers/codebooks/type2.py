@@ -10,6 +10,7 @@ from receivers.codebooks.beams import BeamGroups
 from receivers.codebooks.combination import combination_bits, combination_members, combination_rank
 from receivers.codebooks.pmi import Pmi, PmiCodebook, oversampling
 from receivers.codebooks.ports import PortGroups
+from receivers.codebooks.restriction import LEVELS, type2_levels
 from simulator.core import bitfield
 from simulator.core.errors import ConfigError
 from simulator.core.types import Panel
@@ -43,6 +44,8 @@ class TypeTwoCodebook(PmiCodebook):
         num_psk: 4 or 8.
         subband_amplitude: with i_{2,2}.
         max_rank: largest rank that may be reported.
+        restriction: n1-n2-codebookSubsetRestriction: larger :math:`p^{(1)}` than it allows are neither selected nor
+            valid; None: all are 1.
     Raises:
         ConfigError: for parameters that are not in the tables.
     Source: TS 38.214, 5.2.2.2.3; bits: TS 38.212, Table 6.3.2.1.2-1; order of part 2: wideband, even, odd subbands.
@@ -60,6 +63,7 @@ class TypeTwoCodebook(PmiCodebook):
         num_psk: int = 8,
         subband_amplitude: bool = False,
         max_rank: int = 1,
+        restriction: str | None = None,
     ):
         self._groups = self._basis(panel, num_beams)
         if rank not in (1, 2) or max_rank not in (1, 2):
@@ -72,6 +76,11 @@ class TypeTwoCodebook(PmiCodebook):
         self.rank, self.unit, self.num_beams = rank, unit, num_beams
         self.num_units = -(-num_samples // unit)
         self._subband_amplitude, self._psk_bits = subband_amplitude, num_psk.bit_length() - 1
+        self._levels = self._limits = None  # of the largest amplitudes, and these, [group, beam]
+        if restriction is not None:
+            factors = oversampling(panel, self.field)
+            self._levels = type2_levels(restriction, panel, factors, f"{self.field}.subset_restriction")
+            self._limits = np.take(LEVELS, self._levels)
         self._count_bits = (2 * num_beams - 2).bit_length()  # of M_l: ceil(log2(2 L - 1))
         self.part1_bits = self._count_bits * max_rank
         self._header = [
@@ -101,14 +110,16 @@ class TypeTwoCodebook(PmiCodebook):
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
     def _select(self, h: np.ndarray) -> Pmi:
-        group, beams, c = self._groups.select(subband_eigenvectors(h, self.unit, self.rank), self.num_beams)
+        v = subband_eigenvectors(h, self.unit, self.rank)
+        group, beams, c = self._groups.select(v, self.num_beams, self._limits)
+        most = self._most(group, beams)  # [report, row]
         power = np.sqrt(np.mean(np.abs(c) ** 2, axis=3))  # [report, layer, row]
-        strongest = power.argmax(axis=2)
+        strongest = np.where(most[:, None] == 7, power, -1).argmax(axis=2)
         top = np.take_along_axis(c, strongest[:, :, None, None], axis=2)
-        power = power / np.maximum(power.max(axis=2, keepdims=True), 1e-30)
+        power = power / np.maximum(np.take_along_axis(power, strongest[..., None], axis=2), 1e-30)
         # 0 where that is nearer than the smallest amplitude.
         wideband = np.clip(np.round(7 + 2 * np.log2(np.maximum(power, 1e-9))), 1, 7).astype(np.int64)
-        wideband = np.where(power < 2.0**-3 / 2, 0, wideband)
+        wideband = np.minimum(np.where(power < 2.0**-3 / 2, 0, wideband), most[:, None])
         np.put_along_axis(wideband, strongest[..., None], 7, axis=2)
         pmi = {"group": group, "beams": beams, "strongest": strongest, "wideband": wideband}
         full, phase_bits = self._resolution(pmi)
@@ -122,6 +133,12 @@ class TypeTwoCodebook(PmiCodebook):
             small = np.abs(c) < expected * (1 + 0.5**0.5) / 2
             pmi["amplitude"] = np.where(full[..., None] & sent & small, 0, 1)
         return pmi
+
+    def _most(self, group: np.ndarray, beams: np.ndarray) -> np.ndarray:
+        """Largest index of a wideband amplitude ``[report, row]``: 7, or 6, 5, 0 as the restriction says."""
+        if self._levels is None:
+            return np.full((len(group), 2 * self.num_beams), 7)
+        return np.tile(np.array([0, 5, 6, 7])[self._levels[group[:, None], beams]], 2)
 
     def _sent(self, pmi: Pmi) -> np.ndarray:
         """Which coefficients ``[report, layer, row]`` have a phase: non-zero ones but the strongest."""
@@ -221,6 +238,7 @@ class TypeTwoCodebook(PmiCodebook):
             "phase": np.zeros(shape, np.int64),
             "amplitude": np.ones(shape, np.int64),
         }
+        valid &= (wideband <= self._most(group, pmi["beams"])[:, None]).all(axis=(1, 2))
         for each in set(length[valid].tolist()):
             chosen = np.flatnonzero(valid & (length == each))
             values, used = self._subband_fields({key: pmi[key][chosen] for key in ("strongest", "wideband")})

@@ -8,7 +8,8 @@ from pydantic import Field
 
 from receivers.beamdelay.recoding import RecodedCodebook, load_tables
 from receivers.codebooks.etype2 import EnhancedTypeTwoCodebook
-from receivers.feedback.pmi import PmiFeedback, pmi_unit
+from receivers.codebooks.restriction import allowed_ranks
+from receivers.feedback.pmi import BitString, PmiFeedback, pmi_unit, restricted
 from receivers.weights.card import Card
 from receivers.weights.folder import WeightFolder
 from simulator.core.params import SnrDb, validated
@@ -37,6 +38,9 @@ class EnhancedTypeTwoFeedback(PmiFeedback):
             zoo, or the name or folder of others. Not part of the standard; omission keeps such reports whole.
         slope: loss of SGCS that a bit of part 2 is worth: every report has the number of coefficients of least loss
             and bits, at most those of the combination; 0: as many as the combination allows.
+        subset_restriction: n1-n2-codebookSubsetRestriction-r16, bits B1 B2, most significant first: largest mean
+            amplitudes of the beams of four groups (up to 32 ports); None: all are 1.
+        rank_restriction: typeII-RI-Restriction-r16, 4 bits, that of rank 1 last; None: all are allowed.
         seed: not used.
 
     Source: TS 38.214 (Rel. 16), 5.2.2.2.5; 48, 64 and 128 ports: Rel. 19.
@@ -56,6 +60,8 @@ class EnhancedTypeTwoFeedback(PmiFeedback):
         refine: str | None = None,
         recode: bool | str = False,
         slope: Annotated[float, Field(ge=0, le=0.02)] = 0.0,
+        subset_restriction: BitString | None = None,
+        rank_restriction: BitString | None = None,
         seed: int = 0,
     ):
         self._unit = pmi_unit(config, r, self.name)
@@ -63,18 +69,28 @@ class EnhancedTypeTwoFeedback(PmiFeedback):
         folder = RecodingTables(_TABLES if recode is True else recode) if recode else None
         self._tables = None if folder is None else load_tables(folder.file)
         self._recoded = "" if folder is None else "-recoded" + (f"-{folder.name}" if folder.name != _TABLES else "")
-        ranks = range(1, 3 if combination >= 7 else 5)
+        self._subset, self._suffix = subset_restriction, restricted(subset_restriction, rank_restriction)
+        ranks = allowed_ranks(rank_restriction, 4, "feedback.etype2-r16.rank_restriction")
+        if combination >= 7:
+            if rank_restriction is not None and ranks[-1] > 2:
+                allowed = f"no rank above 2 with combination {combination}"
+                raise ConfigError("feedback.etype2-r16.rank_restriction", rank_restriction, allowed)
+            ranks = [each for each in ranks if each <= 2]
         super().__init__(config, rank, snr_db, ranks)
         self.refine_with(refine)
 
     @property
     def label(self) -> str:
-        """``etype2-pc<combination>``, ``-R2``, ``-rank<n>``, ``-slope<x>``, ``-recoded``, ``-<weights>`` if given."""
+        """``etype2-pc<combination>`` and what was asked for.
+
+        ``-R2``, ``-rank<n>``, ``-slope<x>``, ``-cbsr``, ``-ri<bits>``, ``-recoded``, ``-<weights>``.
+        """
         return (
             f"etype2-pc{self.combination}"
             + ("-R2" if self._r == 2 else "")
             + ("" if self._rank == "auto" else f"-rank{self._rank}")
             + (f"-slope{self._slope:g}" if self._slope else "")
+            + self._suffix
             + self._recoded
             + self.refined
         )
@@ -83,6 +99,6 @@ class EnhancedTypeTwoFeedback(PmiFeedback):
         """Codebook of one rank."""
         book = EnhancedTypeTwoCodebook(
             self.config.panel, self.config.num_subcarriers, self._unit, rank, self.combination, max_rank, self._r == 2,
-            self._slope,
+            self._slope, self._subset,
         )  # fmt: skip
         return book if self._tables is None else RecodedCodebook(book, self.combination, self._tables)

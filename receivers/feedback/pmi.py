@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
 from receivers.codebooks.pmi import Pmi, PmiCodebook, check_subband
 from receivers.feedback.refinement import ReportRefinement
@@ -14,6 +16,8 @@ from simulator.core.errors import ConfigError, PayloadError
 from simulator.core.interfaces import FeedbackScheme
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport
 from simulator.core.units import db_to_lin
+
+BitString = Annotated[str, Field(pattern="^[01]+$", max_length=1024)]  # most significant bit first
 
 _MAX_SAMPLES = 64  # of the band, for the estimate of the rate
 _CHUNK = 256  # reports at a time
@@ -24,6 +28,11 @@ def pmi_unit(config: CsiConfig, r: int, name: str) -> int:
     if config.subband_size % r:
         raise ConfigError(f"feedback.{name}.r", r, f"1 with subbands of {config.subband_size} samples")
     return config.subband_size // r
+
+
+def restricted(subset: str | None, ranks: str | None) -> str:
+    """Suffix of the label of a restricted scheme: ``-cbsr`` (codebook subset restriction), ``-ri<bits>``."""
+    return ("" if subset is None else "-cbsr") + ("" if ranks is None else f"-ri{ranks}")
 
 
 class PmiFeedback(FeedbackScheme):
@@ -39,7 +48,7 @@ class PmiFeedback(FeedbackScheme):
         config: public configuration.
         rank: the rank, or "auto" for every rank from 1 to ``num_layers``.
         snr_db: SNR that the UE assumes for the RI [dB].
-        ranks: ranks that the codebook has.
+        ranks: ranks that the codebook has and the gNB allows, increasing.
         name: scheme, for error messages.
     """
 
@@ -47,15 +56,16 @@ class PmiFeedback(FeedbackScheme):
 
     name: str
 
-    def __init__(self, config: CsiConfig, rank: int | str, snr_db: float, ranks: range):
+    def __init__(self, config: CsiConfig, rank: int | str, snr_db: float, ranks: Sequence[int]):
         self.config, self.snr_db = config, snr_db
-        most = min(config.num_layers, ranks[-1])
-        if rank == "auto":
-            self.ranks = list(range(1, most + 1))
-        elif isinstance(rank, int) and 1 <= rank <= most:
-            self.ranks = [rank]
-        else:
-            allowed = f"auto or 1..{most} (precoding.layers_per_user {config.num_layers}, codebook {ranks[-1]})"
+        self.ranks = [each for each in ranks if each <= config.num_layers and rank in ("auto", each)]
+        if not self.ranks:
+            most = min(config.num_layers, ranks[-1])
+            whole = list(ranks) == list(range(1, ranks[-1] + 1))
+            which = (
+                f"1..{most}" if whole else ", ".join(map(str, (each for each in ranks if each <= most))) or "no rank"
+            )
+            allowed = f"auto or {which} (precoding.layers_per_user {config.num_layers}, codebook {ranks[-1]})"
             raise ConfigError(f"feedback.{self.name}.rank", rank, allowed)
         self.codebooks = {r: self.codebook(r, self.ranks[-1]) for r in self.ranks}
         self._ri_bits = (len(self.ranks) - 1).bit_length()

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from receivers.codebooks.type1 import TypeOneCodebook
-from receivers.feedback.pmi import PmiFeedback
+from receivers.codebooks.restriction import allowed_ranks
+from receivers.codebooks.type1 import TypeOneCodebook, most_layers
+from receivers.feedback.pmi import BitString, PmiFeedback, restricted
 from simulator.core.params import SnrDb, validated
 from simulator.core.types import CsiConfig
 
@@ -18,8 +19,11 @@ class TypeOneFeedback(PmiFeedback):
     Args:
         config: public configuration.
         mode: codebookMode, 1 or 2 (ranks 1, 2).
-        rank: 1..4, or "auto".
+        rank: 1..8 (4 ports: 1..4), or "auto".
         snr_db: SNR that the UE assumes for the RI and the choice of its precoder [dB].
+        subset_restriction: n1-n2-codebookSubsetRestriction, bits of the beams, most significant first; no precoder with
+            a beam whose bit is 0 is reported, or valid. None: all are allowed.
+        rank_restriction: typeI-SinglePanel-ri-Restriction, 8 bits, that of rank 1 last; None: all are allowed.
         seed: not used.
 
     Source: TS 38.214, 5.2.2.2.1.
@@ -33,19 +37,26 @@ class TypeOneFeedback(PmiFeedback):
         config: CsiConfig,
         *,
         mode: Literal[1, 2] = 1,
-        rank: Annotated[int, Field(ge=1, le=4)] | Literal["auto"] = "auto",
+        rank: Annotated[int, Field(ge=1, le=8)] | Literal["auto"] = "auto",
         snr_db: SnrDb = 10.0,
+        subset_restriction: BitString | None = None,
+        rank_restriction: BitString | None = None,
         seed: int = 0,
     ):
-        self.mode, self._rank = mode, rank
-        super().__init__(config, rank, snr_db, range(1, 5))
+        self.mode, self._rank, self._subset = mode, rank, subset_restriction
+        self._suffix = restricted(subset_restriction, rank_restriction)
+        ranks = allowed_ranks(rank_restriction, 8, "feedback.type1.rank_restriction")
+        most = most_layers(config.panel)
+        super().__init__(config, rank, snr_db, [each for each in ranks if each <= most])
 
     @property
     def label(self) -> str:
-        """``type1-mode<mode>``, with the suffix ``-rank<n>`` where that was asked for."""
-        return f"type1-mode{self.mode}" + ("" if self._rank == "auto" else f"-rank{self._rank}")
+        """``type1-mode<mode>``, with the suffixes ``-rank<n>``, ``-cbsr``, ``-ri<bits>`` where those were asked for."""
+        return f"type1-mode{self.mode}" + ("" if self._rank == "auto" else f"-rank{self._rank}") + self._suffix
 
     def codebook(self, rank: int, max_rank: int) -> TypeOneCodebook:
         """Codebook of one rank."""
         config = self.config
-        return TypeOneCodebook(config.panel, config.num_subcarriers, config.subband_size, rank, self.mode, self.snr_db)
+        return TypeOneCodebook(
+            config.panel, config.num_subcarriers, config.subband_size, rank, self.mode, self.snr_db, self._subset
+        )

@@ -8,7 +8,7 @@ import pytest
 from receivers.codebooks.type1 import TypeOneCodebook
 from receivers.feedback.type1 import TypeOneFeedback
 from simulator.core.errors import ConfigError
-from simulator.core.types import CsiConfig, CsiReport, Panel
+from simulator.core.types import CsiConfig, CsiEstimate, CsiReport, Panel
 
 PANELS = [
     Panel(2, 1, 2),
@@ -27,7 +27,7 @@ def gaussian(rng, *shape):
 
 
 def by_the_table(panel, rank, mode, i11, i12, i13, i2):
-    """W of one PMI, element by element: Tables 5.2.2.2.1-3 to -8."""
+    """W of one PMI, element by element: Tables 5.2.2.2.1-3 to -12."""
     n1, n2, ports = panel.n1, panel.n2, panel.num_ports
     o1, o2 = 4, 4 if n2 > 1 else 1
 
@@ -63,6 +63,23 @@ def by_the_table(panel, rank, mode, i11, i12, i13, i2):
         first, second = np.array(v(l, m)), np.array(v(l + k1, m + k2))
         return np.stack([stack(first, 1j**n * first), stack(second, -(1j**n) * second)], 1) / np.sqrt(ports)
     phi = 1j**i2
+    if rank > 4:
+        near = [(0, 0), (o1, 0), (0, o2), (o1, o2)] if n2 > 1 else [(k * o1, 0) for k in range(4)]
+        if rank <= 6:
+            near = [near[0], near[1], near[3]] if n2 > 1 else near[:3]
+        beams = [np.array(v(i11 + k1, i12 + k2)) for k1, k2 in near]
+        a, b, c = beams[:3]
+        if rank == 5:
+            upper, lower = [a, a, b, b, c], [phi * a, -phi * a, b, -b, c]
+        elif rank == 6:
+            upper, lower = [a, a, b, b, c, c], [phi * a, -phi * a, phi * b, -phi * b, c, -c]
+        elif rank == 7:
+            d = beams[3]
+            upper, lower = [a, a, b, c, c, d, d], [phi * a, -phi * a, phi * b, c, -c, d, -d]
+        else:
+            d = beams[3]
+            upper, lower = [a, a, b, b, c, c, d, d], [phi * a, -phi * a, phi * b, -phi * b, c, -c, d, -d]
+        return np.concatenate([np.stack(upper, axis=1), np.stack(lower, axis=1)]) / np.sqrt(ports)
     if ports < 16:
         k1, k2 = {
             (2, 1): [(o1, 0)],
@@ -85,6 +102,7 @@ def by_the_table(panel, rank, mode, i11, i12, i13, i2):
 
 
 CASES = [(p, r, m) for p, r, m in itertools.product(PANELS, (1, 2, 3, 4), (1, 2)) if m == 1 or r <= 2]
+CASES += [(p, r, 1) for p, r in itertools.product(PANELS[1:], (5, 6, 7, 8))]
 ids = [f"{p.n1}x{p.n2}-rank{r}-mode{m}" for p, r, m in CASES]
 
 
@@ -125,6 +143,14 @@ SIZES = {
     ((2, 1), 2, 1): 3 + 0 + 1 + 13 * 1,
     ((2, 1), 4, 1): 3 + 0 + 0 + 13 * 1,
     ((6, 1), 1, 1): 5 + 0 + 0 + 13 * 2,
+    ((8, 2), 5, 1): 5 + 3 + 13,
+    ((8, 2), 7, 1): 5 + 2 + 13,
+    ((8, 2), 8, 2): 5 + 2 + 13,
+    ((4, 1), 6, 1): 4 + 0 + 13,
+    ((4, 1), 8, 1): 3 + 0 + 13,
+    ((8, 1), 7, 1): 5 + 0 + 13,
+    ((2, 2), 8, 1): 3 + 3 + 13,
+    ((4, 4), 7, 1): 4 + 4 + 13,
 }
 
 
@@ -134,9 +160,11 @@ def test_sizes(case):
     assert TypeOneCodebook(Panel(n1, n2, 2), 52, 4, rank, mode).part2_bits == SIZES[case]
 
 
-@pytest.mark.parametrize("rank", [1, 2, 3])
-@pytest.mark.parametrize("mode", [1, 2])
-@pytest.mark.parametrize("panel", PANELS[:3], ids=lambda p: f"{p.n1}x{p.n2}")
+@pytest.mark.parametrize(
+    ("panel", "rank", "mode"),
+    [(p, r, m) for p in PANELS[:3] for m in (1, 2) for r in (1, 2, 3)] + [(PANELS[1], 6, 1), (PANELS[2], 7, 1)],
+    ids=lambda x: f"{x.n1}x{x.n2}" if isinstance(x, Panel) else str(x),
+)
 @pytest.mark.long
 def test_selection_is_that_of_brute_force(panel, rank, mode, rng):
     book = TypeOneCodebook(panel, 5, 2, rank, mode, snr_db=7)
@@ -168,7 +196,7 @@ def test_selection_is_that_of_brute_force(panel, rank, mode, rng):
 
 
 def test_a_codeword_as_channel_is_found(rng):
-    for rank in (1, 2, 4):
+    for rank in (1, 2, 4, 5, 8):
         book = TypeOneCodebook(Panel(8, 2, 2), 8, 2, rank)
         w = book.precoder(random_pmi(book, rng, 10, 4))
         h = np.repeat(np.swapaxes(w, 1, 2).conj(), 2, axis=3)  # [report, layer, port, subcarrier]
@@ -177,9 +205,21 @@ def test_a_codeword_as_channel_is_found(rng):
         np.testing.assert_allclose(np.linalg.norm(overlap, axis=(2, 3)) ** 2, rank, atol=1e-3)
 
 
+def test_the_rank_follows_the_channel_up_to_eight(rng):
+    """A UE with eight strong orthogonal directions takes eight layers, one with a single direction takes one."""
+    config = CsiConfig(Panel(4, 1, 2), 8, 8, 360e3, 4, num_layers=8)
+    scheme = TypeOneFeedback(config, snr_db=30)
+    flat = np.repeat(np.linalg.qr(gaussian(rng, 4, 1, 8, 8))[0][..., None] * np.sqrt(8), 8, axis=4)
+    one = np.repeat((gaussian(rng, 4, 1, 8, 1) * gaussian(rng, 4, 1, 1, 8))[..., None], 8, axis=4)
+    for h, rank in ((flat, 8), (one, 1)):
+        w = scheme.twin().reconstruct(scheme.report(CsiEstimate(h, np.zeros((4, 1), np.float32)))).w
+        assert ((np.abs(w).max(axis=(2, 4)) > 0).sum(axis=2) == rank).all()
+
+
 def test_random_payloads(rng):
-    """24 ports: i11 of 6 columns has 24 values in 5 bits."""
-    scheme = TypeOneFeedback(CsiConfig(Panel(6, 2, 2), 4, 12, 360e3, 3, num_layers=4))
+    """24 ports: i11 of 6 columns has 24 values in 5 bits; all eight ranks."""
+    scheme = TypeOneFeedback(CsiConfig(Panel(6, 2, 2), 8, 12, 360e3, 3, num_layers=8))
+    assert list(scheme.codebooks) == list(range(1, 9)) and scheme.cqi_position == 3
     bits = rng.integers(0, 2, (10_000, 1, scheme.max_bits), np.uint8)
     lengths = np.array([scheme.part1_bits + book.part2_bits for book in scheme.codebooks.values()])
     num_bits = rng.choice([*lengths, scheme.max_bits], (10_000, 1))
@@ -195,6 +235,8 @@ def test_random_payloads(rng):
         (lambda: TypeOneCodebook(Panel(5, 1, 2), 8, 4, 1), r"n1.*5x1"),
         (lambda: TypeOneCodebook(Panel(2, 1, 1), 8, 4, 1), r"num_pol"),
         (lambda: TypeOneCodebook(Panel(2, 1, 2), 8, 4, 5), r"rank.*1\.\.4"),
+        (lambda: TypeOneCodebook(Panel(4, 1, 2), 8, 4, 9), r"rank.*1\.\.8"),
+        (lambda: TypeOneFeedback(CsiConfig(Panel(2, 1, 2), 4, 8, 1e5, 4, 4), rank=5), r"rank.*1\.\.4"),
         (lambda: TypeOneCodebook(Panel(2, 1, 2), 8, 4, 1, 3), r"mode.*1, 2"),
         (lambda: TypeOneFeedback(CsiConfig(Panel(2, 1, 2), 2, 8, 1e5, 4), rank=2), r"rank.*layers_per_user 1"),
     ],
