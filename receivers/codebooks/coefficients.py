@@ -70,7 +70,7 @@ class CoefficientCodebook(PmiCodebook):
     def _quantize(self, x: np.ndarray, limit: np.ndarray | None = None) -> Pmi:
         """Indices of coefficients ``[report, layer, row, tap]`` whose largest is in the first ``strongest_taps``.
 
-        ``limit``: largest amplitudes ``[report, row]``; the strongest coefficient is in a row of limit 1. None: all are.
+        ``limit``: largest amplitudes ``[report, row]``, 1 where the strongest one may be; None: 1 everywhere.
         """
         by_place = np.swapaxes(x[..., : self.strongest_taps], 2, 3).reshape(*x.shape[:2], -1)
         size = np.abs(by_place)

@@ -185,7 +185,8 @@ class EnhancedTypeTwoCodebook(CoefficientCodebook):
             if step < _STEPS - 1:
                 c = c * np.exp(1j * np.angle(inner))[:, :, None]
         if self._slope:
-            return self._fewer(pmi, c)
+            pmi, value = self._fewer(pmi, c)
+            return self._within(pmi, limit), value
         power = np.sum(np.square(w.real) + np.square(w.imag), axis=2)
         return pmi, np.mean(np.abs(inner) ** 2 / np.maximum(power, 1e-30), axis=(1, 2))
 

@@ -12,6 +12,7 @@ from receivers.codebooks.restriction import allowed_ranks
 from receivers.feedback.pmi import BitString, PmiFeedback, pmi_unit, restricted
 from receivers.weights.card import Card
 from receivers.weights.folder import WeightFolder
+from simulator.core.errors import ConfigError
 from simulator.core.params import SnrDb, validated
 from simulator.core.types import CsiConfig
 
