@@ -52,8 +52,8 @@ class BudgetSearch:
     """Content of reports whose code, up to the last coefficient that is not 0, fits in a number of bits.
 
     The step: the finest whose length, predicted from the number of coefficients and then corrected by the true length
-    at one step, is within the budget, and the next finer one, or the two finest. The decisions: the least slope that fits, by bisection,
-    twice, with phases and contexts brought up to date; then changes of one or two coefficients
+    at one step, is within the budget, and the next finer one (or the two finest). The decisions: the least slope that
+    fits, by bisection, twice, with phases and contexts brought up to date; then changes of one or two coefficients
     (:func:`~receivers.beamdelay.exchange.exchanged`). The better one of the two.
 
     Args:
