@@ -12,7 +12,7 @@ from receivers.beamdelay.exchange import exchanged
 from receivers.beamdelay.quantizer import Quantizer, Target
 
 _START = 2  # index of the step with which the search begins
-_OFFSETS = (0, 2, 4, 6, 8, 11, 16, 24)  # of energies that a report may name, in quarters of an octave
+_OFFSETS = (0, 2, 4, 6, 9, 12, 16, 22)  # of energies that a report may name, in quarters of an octave
 _PER_COEFFICIENT = 6.8  # bits, for the first guess of the step
 _LEAST, _MOST = 0.02, 1.0  # slopes between which the budget is filled [squared steps per bit]
 _HALVINGS = 6
@@ -27,7 +27,7 @@ _SLACK = 1.06  # a step may ask for this share of the budget at the usual slope
 def energies_for(bits: int) -> list[int]:
     r"""Energies of a layer in squared steps, of which a report of ``bits`` per layer names one.
 
-    .. math:: E_k = \lfloor 2^{(j + o_k) / 4} \rfloor, \quad o = 0, 2, 4, 6, 8, 11, 16, 24, \quad
+    .. math:: E_k = \lfloor 2^{(j + o_k) / 4} \rfloor, \quad o = 0, 2, 4, 6, 9, 12, 16, 22, \quad
         j = \lfloor 51 \lfloor 8 \log_2 B \rfloor / 64 \rfloor - 24
 
     made increasing from 1 on; integer arithmetic, so that both ends agree. The size of a step is
@@ -52,8 +52,8 @@ class BudgetSearch:
     """Content of reports whose code, up to the last coefficient that is not 0, fits in a number of bits.
 
     The step: the finest whose length, predicted from the number of coefficients and then corrected by the true length
-    at one step, is within the budget, and the next finer one. The decisions: the least slope that fits, by bisection,
-    twice, with phases and contexts brought up to date; then changes of one or two coefficients
+    at one step, is within the budget, and the next finer one (or the two finest). The decisions: the least slope that
+    fits, by bisection, twice, with phases and contexts brought up to date; then changes of one or two coefficients
     (:func:`~receivers.beamdelay.exchange.exchanged`). The better one of the two.
 
     Args:
@@ -76,8 +76,9 @@ class BudgetSearch:
         target, content, _ = q.start(v, middle, noise, whole=False)
         bins, guess = q.coder.bins(content), self._guess(target)
         step = self._finest(guess * (q.length(content, bins) / guess[_START]))
+        step = np.minimum(step, len(q.steps) - _TRIED)
         target = q.refit(target, content, bins)
-        finer = np.minimum(step + _TRIED - 1, len(q.steps) - 1)
+        finer = step + _TRIED - 1
         found = q.origins(target, finer)
         for rows, part in q.blocks(target, finer):
             places = len(part.cells)
@@ -90,8 +91,8 @@ class BudgetSearch:
 
     def _best(self, target: Target, step: np.ndarray, bins: np.ndarray) -> Content:
         """Content of a step that is the one by index ``[report]``, or finer."""
-        q, finest = self._quantizer, len(self._quantizer.steps) - 1
-        filled = [self._filled(target, np.minimum(step + finer, finest), bins) for finer in range(_TRIED)]
+        q = self._quantizer
+        filled = [self._filled(target, step + finer, bins) for finer in range(_TRIED)]
         most = np.min([cost for *_, cost in filled], axis=0) + _MARGIN * np.square(q.steps[step])
         found, least = filled[0][1], np.full(len(step), np.inf)
         for tried, content, tables, cost in filled:
