@@ -15,9 +15,11 @@ from receivers.feedback.perfect import PerfectFeedback
 from receivers.feedback.type2_ps import TypeTwoPortSelectionFeedback
 from scenarios.schema import parse_scenario
 from scenarios.sweep import Point
+from simulator.core import registry
 from simulator.core.errors import ConfigError
-from simulator.core.types import CsiConfig, CsiReconstruction, Panel
+from simulator.core.types import CsiConfig, CsiReconstruction, Panel, RadioGeometry
 from simulator.link import Link
+from simulator.maths.transforms import unit_power
 from simulator.precoding.port_beams import PortBeamforming, PortBeams, _calibration
 from simulator.reporting.beamformed import BeamformedCsiRs
 from simulator.reporting.reporting import Reporting
@@ -335,3 +337,25 @@ def test_scenarios_without_sounding_have_no_uplink():
     data = {**SCENARIO, "sounding": None, "feedback": [{"scheme": "perfect"}]}
     draw = ChannelDraw(Point(parse_scenario({k: v for k, v in data.items() if v is not None}), {}))
     assert draw.uplink(0, np.zeros((1, 1, 1, 32, 1, 52), np.complex64)) is None
+
+
+@pytest.mark.long
+def test_more_bits_on_the_uplink_of_umi():
+    """UMi of partial reciprocity: SGCS grows with the bits, paired over the drops; full reciprocity is better still."""
+    geometry = RadioGeometry(3.5e9, PANEL, 2, 1, SAMPLES, 360e3)
+    source = registry.build("channels", "umi", geometry)
+    with eagerly():
+        h, uplink = (unit_power(x.sample(50, seed=4), 2) for x in (source, source.uplink(3.3e9)))
+    config = CsiConfig(PANEL, 1, SAMPLES, 360e3, 4)
+    schemes = {name: SCHEMES[name] for name in ("pc1", "pc2", "pc3", "pc5", "pc7", "pc8", "r16-1", "r16-4", "r16-6")}
+    link = port_link(config, schemes)
+    found, bound = scores(link, h, uplink), scores(link, h, h)
+    for worse, better in (
+        ("pc1", "pc2"), ("pc2", "pc3"), ("pc5", "pc7"), ("pc7", "pc8"), ("r16-1", "r16-4"), ("r16-4", "r16-6")
+    ):  # fmt: skip
+        gain = found[better] - found[worse]
+        assert gain.mean() > 3 * gain.std() / np.sqrt(len(gain)), (worse, better)
+    for name in schemes:
+        gain = bound[name] - found[name]
+        assert gain.mean() > 3 * gain.std() / np.sqrt(len(gain)), name
+    assert found["pc3"].mean() > 0.7
