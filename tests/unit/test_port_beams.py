@@ -7,7 +7,7 @@ import pytest
 from eager import eagerly
 from test_pmi_codebooks import gaussian
 
-from benchmarks.build import ChannelDraw, build_link
+from benchmarks.build import ChannelDraw, build_link, check_parts
 from receivers.estimation.perfect import PerfectEstimator
 from receivers.feedback.etype2_ps import EnhancedTypeTwoPortSelectionFeedback
 from receivers.feedback.fetype2_ps import FurtherEnhancedTypeTwoFeedback
@@ -17,6 +17,7 @@ from scenarios.schema import parse_scenario
 from scenarios.sweep import Point
 from simulator.core import registry
 from simulator.core.errors import ConfigError
+from simulator.core.interfaces import ChannelSource
 from simulator.core.types import CsiConfig, CsiReconstruction, Panel, RadioGeometry
 from simulator.link import Link
 from simulator.maths.transforms import unit_power
@@ -331,6 +332,24 @@ def test_the_uplink_of_a_scenario_is_that_of_its_drops(reciprocity):
     assert np.diag(alike).mean() > np.mean(alike[~np.eye(16, dtype=bool)]) + 0.2
     turn = np.sum(np.conj(h) * uplink, axis=(2, 3, 4, 5)) / h[0, 0].size
     assert np.abs(turn).mean() < 0.5
+
+
+class Silent(ChannelSource):
+    """A source of a guest that knows no paths."""
+
+    def __init__(self, geometry):
+        self.geometry = geometry
+
+    def sample(self, batch_size, *, seed, first=0):
+        g = self.geometry
+        return np.ones((batch_size, g.num_users, g.num_rx_ant, g.panel.num_ports, 1, g.num_subcarriers), np.complex64)
+
+
+def test_a_guest_without_an_uplink_is_refused_before_the_run():
+    data = {**SCENARIO, "channel": {"model": "test_port_beams:Silent"}}
+    with pytest.raises(ConfigError, match=r"channel\.model: got 'Silent'.*paths of an uplink"):
+        check_parts(parse_scenario(data))
+    check_parts(parse_scenario({**data, "sounding": {"reciprocity": "full"}}))
 
 
 def test_scenarios_without_sounding_have_no_uplink():
