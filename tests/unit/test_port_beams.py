@@ -116,7 +116,7 @@ def test_a_single_path_is_rebuilt_from_the_uplink(rng):
 
 def test_calibration_moves_the_uplink_to_the_downlink_carrier(rng):
     """Against no calibration: more of the downlink is in the ports; and an MMSE estimate by loops."""
-    draw = paths(rng, 200, 1)
+    draw = paths(rng, 120, 1)
     h, uplink = draw(rng), draw(rng, 0.9)[..., 0, :]
     gain = [captured(PortBeamforming(PANEL, 8, True, ratio).design(uplink, seed=1), h).ravel() for ratio in (0.9, 1.0)]
     change = gain[0] - gain[1]
@@ -128,7 +128,7 @@ def test_calibration_moves_the_uplink_to_the_downlink_carrier(rng):
 
 
 def test_noise_of_the_uplink_costs_energy(rng):
-    draw = paths(rng, 100, 6)
+    draw = paths(rng, 40, 6)
     h, uplink = draw(rng), draw(rng, RATIO)[..., 0, :]
     shares = []
     for snr_db in (None, 0.0, -15.0, -30.0):
@@ -208,7 +208,7 @@ SCHEMES = {
 
 def test_reports_of_ports_in_the_link(rng):
     """SGCS grows with the bits, paired over the drops; the perfect gNB stays perfect."""
-    draw = paths(rng, 60, 8)
+    draw = paths(rng, 40, 8)
     config = CsiConfig(PANEL, 1, SAMPLES, 360e3, 4)
     found = scores(port_link(config, SCHEMES), draw(rng), draw(rng, RATIO))
     np.testing.assert_allclose(found.pop("perfect"), 1, atol=1e-5)
@@ -353,7 +353,7 @@ def test_a_guest_without_an_uplink_is_refused_before_the_run():
 
 
 def test_scenarios_without_sounding_have_no_uplink():
-    data = {**SCENARIO, "sounding": None, "feedback": [{"scheme": "perfect"}]}
+    data = {**SCENARIO, "sounding": None, "channel": {"model": "rayleigh"}, "feedback": [{"scheme": "perfect"}]}
     draw = ChannelDraw(Point(parse_scenario({k: v for k, v in data.items() if v is not None}), {}))
     assert draw.uplink(0, np.zeros((1, 1, 1, 32, 1, 52), np.complex64)) is None
 
