@@ -89,6 +89,10 @@ def check_parts(scenario: Scenario) -> Link:
     faults = Faults()
     with faults:
         check_source(scenario.channel, scenario.geometry)
+    partial = scenario.sounding is not None and scenario.sounding.reciprocity == "partial"
+    if partial and not has_section(scenario.channel):  # the others are known to the scenario
+        with faults:
+            build_source(scenario.channel, scenario.geometry).uplink(scenario.uplink_hz)
     with faults:
         build_metrics(scenario)
     with faults:

@@ -10,7 +10,10 @@ from receivers.codebooks.combination import combination_members, combination_ran
 from receivers.codebooks.etype2 import EnhancedTypeTwoCodebook
 from receivers.codebooks.type2 import TypeTwoCodebook
 from receivers.feedback.etype2 import EnhancedTypeTwoFeedback
+from receivers.feedback.etype2_ps import EnhancedTypeTwoPortSelectionFeedback
+from receivers.feedback.fetype2_ps import FurtherEnhancedTypeTwoFeedback
 from receivers.feedback.type2 import TypeTwoFeedback
+from receivers.feedback.type2_ps import TypeTwoPortSelectionFeedback
 from simulator.core.errors import ConfigError
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReport, Panel
 
@@ -470,6 +473,10 @@ def test_rank_follows_the_channel(rng):
         (EnhancedTypeTwoFeedback, {"combination": 4}, 3),
         (EnhancedTypeTwoFeedback, {"combination": 2, "r": 2}, 1),
         (TypeTwoFeedback, {"subband_amplitude": True}, 2),
+        (FurtherEnhancedTypeTwoFeedback, {"combination": 5, "window": 4}, 3),
+        (FurtherEnhancedTypeTwoFeedback, {"combination": 4}, 2),
+        (EnhancedTypeTwoPortSelectionFeedback, {"combination": 4, "sampling": 3}, 2),
+        (TypeTwoPortSelectionFeedback, {"beams": 3, "sampling": 3}, 2),
     ],
 )
 def test_random_payloads_give_unit_norms_or_are_invalid(scheme, params, layers, rng):
@@ -488,7 +495,11 @@ def test_random_payloads_give_unit_norms_or_are_invalid(scheme, params, layers, 
 
 def test_zero_channels_are_coded(rng):
     config = CsiConfig(PANEL, 2, 52, 360e3, 4, num_layers=2)
-    for scheme in (EnhancedTypeTwoFeedback(config), TypeTwoFeedback(config)):
+    for build in (
+        EnhancedTypeTwoFeedback, TypeTwoFeedback, FurtherEnhancedTypeTwoFeedback, EnhancedTypeTwoPortSelectionFeedback,
+        TypeTwoPortSelectionFeedback,
+    ):  # fmt: skip
+        scheme = build(config)
         report = scheme.report(CsiEstimate(np.zeros((1, 2, 2, 32, 52), np.complex64), np.zeros((1, 2), np.float32)))
         back = scheme.reconstruct(report)
         assert back.valid.all() and np.isfinite(back.w).all()

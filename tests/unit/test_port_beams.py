@@ -7,7 +7,7 @@ import pytest
 from eager import eagerly
 from test_pmi_codebooks import gaussian
 
-from benchmarks.build import ChannelDraw, build_link
+from benchmarks.build import ChannelDraw, build_link, check_parts
 from receivers.estimation.perfect import PerfectEstimator
 from receivers.feedback.etype2_ps import EnhancedTypeTwoPortSelectionFeedback
 from receivers.feedback.fetype2_ps import FurtherEnhancedTypeTwoFeedback
@@ -15,9 +15,12 @@ from receivers.feedback.perfect import PerfectFeedback
 from receivers.feedback.type2_ps import TypeTwoPortSelectionFeedback
 from scenarios.schema import parse_scenario
 from scenarios.sweep import Point
+from simulator.core import registry
 from simulator.core.errors import ConfigError
-from simulator.core.types import CsiConfig, CsiReconstruction, Panel
+from simulator.core.interfaces import ChannelSource
+from simulator.core.types import CsiConfig, CsiReconstruction, Panel, RadioGeometry
 from simulator.link import Link
+from simulator.maths.transforms import unit_power
 from simulator.precoding.port_beams import PortBeamforming, PortBeams, _calibration
 from simulator.reporting.beamformed import BeamformedCsiRs
 from simulator.reporting.reporting import Reporting
@@ -113,7 +116,7 @@ def test_a_single_path_is_rebuilt_from_the_uplink(rng):
 
 def test_calibration_moves_the_uplink_to_the_downlink_carrier(rng):
     """Against no calibration: more of the downlink is in the ports; and an MMSE estimate by loops."""
-    draw = paths(rng, 200, 1)
+    draw = paths(rng, 120, 1)
     h, uplink = draw(rng), draw(rng, 0.9)[..., 0, :]
     gain = [captured(PortBeamforming(PANEL, 8, True, ratio).design(uplink, seed=1), h).ravel() for ratio in (0.9, 1.0)]
     change = gain[0] - gain[1]
@@ -125,7 +128,7 @@ def test_calibration_moves_the_uplink_to_the_downlink_carrier(rng):
 
 
 def test_noise_of_the_uplink_costs_energy(rng):
-    draw = paths(rng, 100, 6)
+    draw = paths(rng, 40, 6)
     h, uplink = draw(rng), draw(rng, RATIO)[..., 0, :]
     shares = []
     for snr_db in (None, 0.0, -15.0, -30.0):
@@ -205,7 +208,7 @@ SCHEMES = {
 
 def test_reports_of_ports_in_the_link(rng):
     """SGCS grows with the bits, paired over the drops; the perfect gNB stays perfect."""
-    draw = paths(rng, 60, 8)
+    draw = paths(rng, 40, 8)
     config = CsiConfig(PANEL, 1, SAMPLES, 360e3, 4)
     found = scores(port_link(config, SCHEMES), draw(rng), draw(rng, RATIO))
     np.testing.assert_allclose(found.pop("perfect"), 1, atol=1e-5)
@@ -331,7 +334,47 @@ def test_the_uplink_of_a_scenario_is_that_of_its_drops(reciprocity):
     assert np.abs(turn).mean() < 0.5
 
 
+class Silent(ChannelSource):
+    """A source of a guest that knows no paths."""
+
+    def __init__(self, geometry):
+        self.geometry = geometry
+
+    def sample(self, batch_size, *, seed, first=0):
+        g = self.geometry
+        return np.ones((batch_size, g.num_users, g.num_rx_ant, g.panel.num_ports, 1, g.num_subcarriers), np.complex64)
+
+
+def test_a_guest_without_an_uplink_is_refused_before_the_run():
+    data = {**SCENARIO, "channel": {"model": "test_port_beams:Silent"}}
+    with pytest.raises(ConfigError, match=r"channel\.model: got 'Silent'.*paths of an uplink"):
+        check_parts(parse_scenario(data))
+    check_parts(parse_scenario({**data, "sounding": {"reciprocity": "full"}}))
+
+
 def test_scenarios_without_sounding_have_no_uplink():
-    data = {**SCENARIO, "sounding": None, "feedback": [{"scheme": "perfect"}]}
+    data = {**SCENARIO, "sounding": None, "channel": {"model": "rayleigh"}, "feedback": [{"scheme": "perfect"}]}
     draw = ChannelDraw(Point(parse_scenario({k: v for k, v in data.items() if v is not None}), {}))
     assert draw.uplink(0, np.zeros((1, 1, 1, 32, 1, 52), np.complex64)) is None
+
+
+@pytest.mark.long
+def test_more_bits_on_the_uplink_of_umi():
+    """UMi of partial reciprocity: SGCS grows with the bits, paired over the drops; full reciprocity is better still."""
+    geometry = RadioGeometry(3.5e9, PANEL, 2, 1, SAMPLES, 360e3)
+    source = registry.build("channels", "umi", geometry)
+    with eagerly():
+        h, uplink = (unit_power(x.sample(50, seed=4), 2) for x in (source, source.uplink(3.3e9)))
+    config = CsiConfig(PANEL, 1, SAMPLES, 360e3, 4)
+    schemes = {name: SCHEMES[name] for name in ("pc1", "pc2", "pc3", "pc5", "pc7", "pc8", "r16-1", "r16-4", "r16-6")}
+    link = port_link(config, schemes)
+    found, bound = scores(link, h, uplink), scores(link, h, h)
+    for worse, better in (
+        ("pc1", "pc2"), ("pc2", "pc3"), ("pc5", "pc7"), ("pc7", "pc8"), ("r16-1", "r16-4"), ("r16-4", "r16-6")
+    ):  # fmt: skip
+        gain = found[better] - found[worse]
+        assert gain.mean() > 3 * gain.std() / np.sqrt(len(gain)), (worse, better)
+    for name in schemes:
+        gain = bound[name] - found[name]
+        assert gain.mean() > 3 * gain.std() / np.sqrt(len(gain)), name
+    assert found["pc3"].mean() > 0.7

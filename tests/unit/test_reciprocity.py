@@ -48,8 +48,8 @@ def both_directions():
 
 
 CHANNELS = [
-    ("umi", {"los": False}),
     ("cdl", {"profile": "C"}),
+    pytest.param("umi", {"los": False}, marks=pytest.mark.long),
     ("cdl", {"profile": "D"}),
     pytest.param("uma", {}, marks=pytest.mark.long),
     pytest.param("rma", {"los": True}, marks=pytest.mark.long),

@@ -59,7 +59,10 @@ class Recorded:
     def block(self, first, drops):
         return slice(first, first + drops)
 
-    def run(self, part, *, seed):
+    def uplink(self, first, part):
+        return None
+
+    def run(self, part, *, seed, uplink):
         yield "a", None, CsiOutcome(None, None, self.correlation2[part], self.num_bits[part], SNRS_DB)
         rate = self.rate[:, part]
         yield "a", "zf", LinkOutcome(rate, rate, (0.9,), (1.0, 2.5))
