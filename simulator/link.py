@@ -177,6 +177,7 @@ class Link:
             ue_bops=known.bops,
             lost=~known.good if may_fail else None,
             wrong=known.wrong if may_fail else None,
+            period_slots=reporting.period,
         )
 
     def _link_outcome(self, served: Served, reference: Served, expected: Any, seed: int) -> LinkOutcome:

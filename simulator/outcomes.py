@@ -26,6 +26,7 @@ class CsiOutcome:
         wrong: bool ``[batch, user, slot]``, the report was taken with wrong bits in it; None as ``lost``.
         directions: gives true and known directions by subband, complex64 ``[batch * slot, user, layer, subband, port]``
             each, unit norm or 0; None: no subbands.
+        period_slots: slots from one report to the next.
     """
 
     h: np.ndarray
@@ -38,6 +39,7 @@ class CsiOutcome:
     lost: np.ndarray | None = None
     wrong: np.ndarray | None = None
     directions: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
+    period_slots: int = 1
 
 
 @dataclass(frozen=True)
