@@ -208,6 +208,7 @@ class Link:
             wrong=known.wrong if may_fail else None,
             pai=known.pai,
             csi_rs_ports=self._csi_rs_ports(reporting, h.shape[1]),
+            period_slots=reporting.period,
         )
 
     def _csi_rs_ports(self, reporting: Reporting, users: int) -> int | None:

@@ -30,6 +30,7 @@ class CsiOutcome:
             (:mod:`simulator.reporting.monitoring`); None: nothing is monitored.
         csi_rs_ports: CSI-RS ports that the gNB sends for all users of the drop; None: every scheme has those of its
             antennas.
+        period_slots: slots from one report to the next.
     """
 
     h: np.ndarray
@@ -44,6 +45,7 @@ class CsiOutcome:
     directions: Callable[[], tuple[np.ndarray, np.ndarray]] | None = None
     pai: np.ndarray | None = None
     csi_rs_ports: int | None = None
+    period_slots: int = 1
 
 
 @dataclass(frozen=True)

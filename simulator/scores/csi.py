@@ -172,6 +172,16 @@ class BitsMean(Metric):
         return {"bits_mean": per_drop(outcome.num_bits)}
 
 
+class BitsPerSlot(Metric):
+    """Bits that a UE sends in a slot in the mean: length of a report over the slots from one report to the next."""
+
+    unit, better, scope = "bit", "lower", "csi"
+
+    def evaluate(self, outcome: CsiOutcome) -> dict[str, np.ndarray]:
+        """Mean bits per drop."""
+        return {"bits_per_slot": per_drop(outcome.num_bits) / outcome.period_slots}
+
+
 class PmiBits(Metric):
     """Mean length of the PMI alone: part 2 of a 3GPP report; the whole report of schemes without parts."""
 
