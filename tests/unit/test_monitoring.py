@@ -152,18 +152,18 @@ def test_the_rest_of_the_report_and_the_csi_stay_as_they_are(rng):
     assert found.part1_bits == plain.part1_bits + 16
     np.testing.assert_array_equal(found.correlation2, plain.correlation2[:, :, :, DELAY:])
     scheme = without.scheme
-    payload = with_it.payload(cqi=True)
+    payload = with_it.payload(cqi=(4,))
     assert payload.max_bits == scheme.max_bits + 4 + 16 and payload.part1_bits == scheme.part1_bits + 20
-    assert without.payload(cqi=False) is scheme
+    assert without.payload(cqi=()) is scheme
 
 
 def test_budgets_count_it(rng):
     scheme = EnhancedTypeTwoFeedback(CONFIG, combination=2, rank=2)
     reporting = monitored(scheme)
     with pytest.raises(ConfigError, match=f"room for {scheme.max_bits + 16} bits"):
-        UplinkModel(max_bits=scheme.max_bits + 15).for_scheme(reporting.payload(False), "x")
+        UplinkModel(max_bits=scheme.max_bits + 15).for_scheme(reporting.payload(()), "x")
     cut = UplinkModel(max_bits=(scheme.min_bits + scheme.max_bits) // 2 + 16, over_budget="omit", delay_slots=DELAY)
-    uplink = cut.for_scheme(reporting.payload(False), "x")
+    uplink = cut.for_scheme(reporting.payload(()), "x")
     h = moving(rng, 8)
     np.testing.assert_array_equal(outcome(replace(reporting, uplink=uplink), h).pai, outcome(reporting, h).pai)
 
@@ -200,7 +200,7 @@ def test_a_report_over_several_slots(rng):
     scheme = EnhancedTypeTwoFeedback(CONFIG, combination=2, rank=2)
     reporting = monitored(scheme, RepeatPredictor(GEOMETRY))
     uplink = UplinkModel(delay_slots=DELAY, max_bits=(scheme.max_bits + 16) // 3 + 1, over_budget="segment")
-    reporting = replace(reporting, uplink=uplink.for_scheme(reporting.payload(False), "x"))
+    reporting = replace(reporting, uplink=uplink.for_scheme(reporting.payload(()), "x"))
     assert reporting.uplink.slots_per_report == 3 and reporting.lead == 4 and reporting.unscored == 8
     found = outcome(reporting, h)
     assert found.h.shape[4] == slots - HISTORY + 1 - 8
