@@ -17,6 +17,8 @@ from simulator.core.units import db_to_lin
 _FIELD = "feedback.type1"
 # (N_g, N1, N2) of TS 38.214, Table 5.2.2.2.2-1.
 _PANELS = ((2, 2, 1), (2, 4, 1), (4, 2, 1), (2, 2, 2), (2, 8, 1), (4, 4, 1), (2, 4, 2), (4, 2, 2))
+# Beam (first, second) and sign (+, -) of every layer.
+_LAYERS = {1: [(0, 0)], 2: [(0, 0), (1, 1)], 3: [(0, 0), (1, 0), (0, 1)], 4: [(0, 0), (1, 0), (0, 1), (1, 1)]}
 _BEAMS = 16  # beams or pairs of beams whose precoders are all tried
 _CHUNK = 8  # reports selected at a time
 
@@ -196,10 +198,6 @@ class TypeOneMultiPanelCodebook(PmiCodebook):
     @property
     def _order(self) -> np.ndarray:
         return np.concatenate([np.arange(0, self.num_units, 2), np.arange(1, self.num_units, 2)])
-
-
-# Beam (first, second) and sign (+, -) of every layer.
-_LAYERS = {1: [(0, 0)], 2: [(0, 0), (1, 1)], 3: [(0, 0), (1, 0), (0, 1)], 4: [(0, 0), (1, 0), (0, 1), (1, 1)]}
 
 
 def _distances(rank: int, n1: int, n2: int, o1: int, o2: int) -> list[tuple[int, int]]:
