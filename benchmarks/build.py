@@ -27,6 +27,7 @@ from simulator.core.seeding import derive, derive_wide
 from simulator.core.types import Panel
 from simulator.downlink.scheduler import Scheduler
 from simulator.maths.transforms import unit_power
+from simulator.nr.cqi import cqi_widths
 from simulator.reporting.prediction import Prediction
 from simulator.reporting.reporting import Reporting, check_slots
 from simulator.reporting.uplink import Uplink, UplinkModel
@@ -108,7 +109,14 @@ def build_payloads(scenario: Scenario) -> dict[str, Payload]:
 
 def payloads_of(scenario: Scenario, reporting: Mapping[str, Reporting]) -> dict[str, Payload]:
     """Reports of schemes that were built for a scenario, with a CQI in them where it has link adaptation."""
-    return {label: each.payload(scenario.reports_cqi) for label, each in reporting.items()}
+    return {label: each.payload(_cqi_widths(scenario)) for label, each in reporting.items()}
+
+
+def _cqi_widths(scenario: Scenario) -> tuple[int, ...]:
+    """Bits of every field of the CQI in reports; none where they have none."""
+    if not scenario.reports_cqi:
+        return ()
+    return cqi_widths(scenario.csi_config.num_subbands if scenario.throughput.cqi == "subband" else 0)
 
 
 def build_uplink(scenario: Scenario) -> Uplink:
@@ -178,7 +186,7 @@ def _build_line(scenario: Scenario, entry: Feedback, common: Uplink) -> Iterator
         label = entry.label or scheme.label + suffix
         reporting = Reporting(scheme, ideal, prediction, entry.period_slots, csi_rs)
         if not entry.ideal_uplink:
-            payload = reporting.payload(scenario.reports_cqi)
+            payload = reporting.payload(_cqi_widths(scenario))
             reporting = replace(reporting, uplink=common.for_scheme(payload, label))
         yield label, reporting
 
@@ -277,6 +285,7 @@ def build_throughput(scenario: Scenario) -> Throughput | None:
         if section.olla
         else None,
         overhead=section.overhead,
+        subband_cqi=section.cqi == "subband",
     )
 
 

@@ -221,8 +221,8 @@ class Scenario(Radio):
 
     @property
     def reports_cqi(self) -> bool:
-        """Whether every report carries a wideband CQI: the gNB adapts its MCS to the reports."""
-        return self.throughput is not None and self.throughput.cqi == "wideband"
+        """Whether every report carries a CQI: the gNB adapts its MCS to the reports."""
+        return self.throughput is not None and self.throughput.cqi != "ideal"
 
     def _check_throughput(self) -> None:
         """ConfigError for blocks that the standard does not have."""

@@ -230,7 +230,7 @@ class Outage(Section):
 
 
 class Throughput(Section):
-    """Coded throughput: one transport block per UE and slot, link adaptation from a wideband CQI.
+    """Coded throughput: one transport block per UE and slot, link adaptation from a CQI.
 
     ``eesm`` draws errors from tables at the effective SINR, ``exact`` encodes and decodes. ``cqi: ideal`` lets the gNB
     know the SINRs of the slot. The outer loop has seen ``olla_warm_up_slots`` blocks before. ``overhead`` is the share
@@ -239,7 +239,8 @@ class Throughput(Section):
     Args:
         mode: errors from tables at the effective SINR, or coding and decoding.
         mcs_table: MCS and CQI table of TS 38.214.
-        cqi: wideband CQI in the reports, or SINRs known to the gNB.
+        cqi: wideband CQI in the reports (4 bits), also differential ones of the subbands (2 bits each), or SINRs known
+            to the gNB.
         target_bler: block error rate of CQI and MCS.
         olla: outer loop of link adaptation.
         olla_step_db: step after a NACK [dB].
@@ -250,7 +251,7 @@ class Throughput(Section):
 
     mode: Literal["eesm", "exact"] = "eesm"
     mcs_table: Annotated[Integer, Field(ge=1, le=3)] = 1
-    cqi: Literal["wideband", "ideal"] = "wideband"
+    cqi: Literal["wideband", "subband", "ideal"] = "wideband"
     target_bler: TargetBler = 0.1
     olla: bool = True
     olla_step_db: PositiveFloat = 1.0

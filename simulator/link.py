@@ -54,7 +54,7 @@ class Link:
         scheduler: selects the users of a slot from the CSI at the gNB; None: all users.
         adaptive_rank: the gNB chooses the layers of every user, up to ``config.num_layers``.
         keep_sinr: outcomes hold the SINR of every layer.
-        throughput: transport blocks, with a CQI of 4 bits in every report.
+        throughput: transport blocks, with a CQI in every report.
 
     When reports are used: :class:`~simulator.reporting.reporting.Reporting`.
     The first slots of a drop fill the history, the delay and the first report of a scheme; they are not scored.
@@ -122,9 +122,8 @@ class Link:
         ports: PortBeams | None,
         seed: int,
     ) -> Iterator[tuple[str, str | None, CsiOutcome | LinkOutcome]]:
-        cqi = None if self._cqi is None else self._cqi.at_ue
         known = self.reporting[label].run(
-            warm_up, csi, scored.shape, seed=seed, history_slots=self.history_slots, cqi=cqi
+            warm_up, csi, scored.shape, seed=seed, history_slots=self.history_slots, cqi=self._cqi
         )
         if ports is not None:
             known = known._replace(csi=ports.to_antennas(known.csi, self.config.subband_of))
@@ -202,7 +201,8 @@ class Link:
             correlation2=by_drop(band_last(correlation2), len(h), 3),
             num_bits=known.num_bits,
             snr_db=self.snr_db,
-            part1_bits=reporting.scheme.part1_bits + reporting.fields(self._cqi is not None).num_bits,
+            part1_bits=reporting.scheme.part1_bits
+            + reporting.fields(() if self._cqi is None else self._cqi.widths).num_bits,
             ue_bops=known.bops,
             lost=~known.good if may_fail else None,
             wrong=known.wrong if may_fail else None,

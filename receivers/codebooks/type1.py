@@ -83,8 +83,8 @@ class TypeOneCodebook(PmiCodebook):
         self.rank, self.unit, self.snr_db = rank, unit, snr_db
         self.num_units = -(-num_samples // unit)
         self._panel, self._over = panel, (o1, o2)
-        halved = mode == 2 and rank <= 2
-        quarter = rank in (3, 4) and panel.num_ports >= 16
+        self._halved = halved = mode == 2 and rank <= 2
+        self._quarter = quarter = rank in (3, 4) and panel.num_ports >= 16
         short = rank > 6  # half of the precoders of some panels are there twice
         ends = (
             panel.n1 * o1 // (2 if halved or quarter or (short and (panel.n1, panel.n2) == (4, 1)) else 1),
@@ -99,14 +99,12 @@ class TypeOneCodebook(PmiCodebook):
         self.part2_bits = sum(self._widths) + self.num_units * self._choice_bits
         i11, i12, i13 = (x.ravel() for x in np.indices(self._sizes))
         # All precoders, unit-norm columns, [wideband index, i2, port, layer].
-        self._table = np.stack(
-            [self._matrix(i11, i12, i13, i2, halved, quarter) for i2 in range(self._choices)], axis=1
-        )
+        self._table = np.stack([self._matrix(i11, i12, i13, i2) for i2 in range(self._choices)], axis=1)
         self._allowed = None
         if restriction is not None:
             field = f"{_FIELD}.subset_restriction"
             beams = type1_allowed(restriction, panel, (o1, o2), field)
-            by_choice = [self._permitted(beams, i11, i12, i13, i2, halved, quarter) for i2 in range(self._choices)]
+            by_choice = [self._permitted(beams, i11, i12, i13, i2) for i2 in range(self._choices)]
             self._allowed = np.stack(by_choice, axis=1)
             if not self._allowed.any():
                 raise ConfigError(field, f"{len(restriction)} bits", f"a precoder of rank {rank}, or no such rank")
@@ -123,12 +121,10 @@ class TypeOneCodebook(PmiCodebook):
             return [(k * o1, 0) for k in range(1, {2: 2, 4: 4, 6: 5}[n1])]
         return [(o1, 0), (0, o2), (o1, o2), *([(2 * o1, 0)] if n1 == 3 else [])]
 
-    def _matrix(
-        self, i11: np.ndarray, i12: np.ndarray, i13: np.ndarray, i2: int, halved: bool, quarter: bool
-    ) -> np.ndarray:
+    def _matrix(self, i11: np.ndarray, i12: np.ndarray, i13: np.ndarray, i2: int) -> np.ndarray:
         """Precoders ``[wideband index, port, layer]`` of one i_2."""
-        column, row, phi = self._first_beam(i11, i12, i2, halved)
-        if quarter:
+        column, row, phi = self._first_beam(i11, i12, i2)
+        if self._quarter:
             v = self._beam(column, row, half=True)
             theta = np.exp(1j * np.pi / 4 * i13)[:, None]
             signs = [(1, 1), (-1, 1), (1, -1), (-1, -1)][: self.rank]
@@ -144,14 +140,12 @@ class TypeOneCodebook(PmiCodebook):
         w = np.stack(columns, axis=2)
         return (w / np.linalg.norm(w, axis=1, keepdims=True)).astype(np.complex64)
 
-    def _first_beam(
-        self, i11: np.ndarray, i12: np.ndarray, i2: int, halved: bool
-    ) -> tuple[np.ndarray, np.ndarray, complex]:
+    def _first_beam(self, i11: np.ndarray, i12: np.ndarray, i2: int) -> tuple[np.ndarray, np.ndarray, complex]:
         """l and m of the first beam, and the co-phasing of the polarisations."""
         neighbour, n = divmod(i2, 4 if self.rank == 1 else 2)
-        if halved and self._panel.n2 > 1:
+        if self._halved and self._panel.n2 > 1:
             i11, i12 = 2 * i11 + neighbour % 2, 2 * i12 + neighbour // 2
-        elif halved:
+        elif self._halved:
             i11 = 2 * i11 + neighbour
         return i11, i12, 1j**n
 
@@ -165,19 +159,10 @@ class TypeOneCodebook(PmiCodebook):
             return [(k * o1, 0) for k in range(4)]
         return [(0, 0), (o1, 0), (o1, o2)] if self.rank <= 6 else [(0, 0), (o1, 0), (0, o2), (o1, o2)]
 
-    def _permitted(
-        self,
-        allowed: np.ndarray,
-        i11: np.ndarray,
-        i12: np.ndarray,
-        i13: np.ndarray,
-        i2: int,
-        halved: bool,
-        quarter: bool,
-    ) -> np.ndarray:
+    def _permitted(self, allowed: np.ndarray, i11: np.ndarray, i12: np.ndarray, i13: np.ndarray, i2: int) -> np.ndarray:
         """Whether all beams of the precoders of one i_2 are among the ``allowed`` ones ``[l, m]``."""
-        column, row, _ = self._first_beam(i11, i12, i2, halved)
-        if quarter:  # a half beam belongs to three of the panel
+        column, row, _ = self._first_beam(i11, i12, i2)
+        if self._quarter:  # a half beam belongs to three of the panel
             near = [(2 * column + k, row) for k in (-1, 0, 1)]
         else:
             used = self._used(i13)[: 1 + max(i for i, _, _ in _COLUMNS[self.rank])]

@@ -1,4 +1,4 @@
-"""Type I single-panel feedback."""
+"""Type I feedback, of one panel or of several."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pydantic import Field
 
 from receivers.codebooks.restriction import allowed_ranks
 from receivers.codebooks.type1 import TypeOneCodebook, most_layers
+from receivers.codebooks.type1_multipanel import TypeOneMultiPanelCodebook
 from receivers.feedback.pmi import BitString, PmiFeedback, restricted
 from simulator.core.params import SnrDb, validated
 from simulator.core.types import CsiConfig
@@ -18,15 +19,17 @@ class TypeOneFeedback(PmiFeedback):
 
     Args:
         config: public configuration.
-        mode: codebookMode, 1 or 2 (ranks 1, 2).
-        rank: 1..8 (4 ports: 1..4), or "auto".
+        mode: codebookMode, 1 or 2 (one panel: of ranks 1, 2; not with four panels).
+        rank: 1..8 (4 ports, or several panels: 1..4), or "auto".
+        panels: N_g, 1, or 2 or 4 (typeI-MultiPanel): the columns of the array in so many panels next to each other.
         snr_db: SNR that the UE assumes for the RI and the choice of its precoder [dB].
         subset_restriction: n1-n2-codebookSubsetRestriction, bits of the beams, most significant first; no precoder with
             a beam whose bit is 0 is reported, or valid. None: all are allowed.
-        rank_restriction: typeI-SinglePanel-ri-Restriction, 8 bits, that of rank 1 last; None: all are allowed.
+        rank_restriction: typeI-SinglePanel-ri-Restriction, 8 bits, or ri-Restriction of several panels, 4 bits, that of
+            rank 1 last; None: all are allowed.
         seed: not used.
 
-    Source: TS 38.214, 5.2.2.2.1.
+    Source: TS 38.214, 5.2.2.2.1; several panels: 5.2.2.2.2.
     """
 
     name = "type1"
@@ -39,24 +42,28 @@ class TypeOneFeedback(PmiFeedback):
         mode: Literal[1, 2] = 1,
         rank: Annotated[int, Field(ge=1, le=8)] | Literal["auto"] = "auto",
         snr_db: SnrDb = 10.0,
+        panels: Literal[1, 2, 4] = 1,
         subset_restriction: BitString | None = None,
         rank_restriction: BitString | None = None,
         seed: int = 0,
     ):
-        self.mode, self._rank, self._subset = mode, rank, subset_restriction
+        self.mode, self.panels, self._rank, self._subset = mode, panels, rank, subset_restriction
         self._suffix = restricted(subset_restriction, rank_restriction)
-        ranks = allowed_ranks(rank_restriction, 8, "feedback.type1.rank_restriction")
+        ranks = allowed_ranks(rank_restriction, 8 if panels == 1 else 4, "feedback.type1.rank_restriction")
         most = most_layers(config.panel)
         super().__init__(config, rank, snr_db, [each for each in ranks if each <= most])
 
     @property
     def label(self) -> str:
-        """``type1-mode<mode>``, with the suffixes ``-rank<n>``, ``-cbsr``, ``-ri<bits>`` where those were asked for."""
-        return f"type1-mode{self.mode}" + ("" if self._rank == "auto" else f"-rank{self._rank}") + self._suffix
+        """``type1-mode<mode>``, ``-<n>panels``, ``-rank<n>``, ``-cbsr``, ``-ri<bits>`` where those were asked for."""
+        panels = "" if self.panels == 1 else f"-{self.panels}panels"
+        rank = "" if self._rank == "auto" else f"-rank{self._rank}"
+        return f"type1-mode{self.mode}{panels}{rank}{self._suffix}"
 
-    def codebook(self, rank: int, max_rank: int) -> TypeOneCodebook:
+    def codebook(self, rank: int, max_rank: int) -> TypeOneCodebook | TypeOneMultiPanelCodebook:
         """Codebook of one rank."""
         config = self.config
-        return TypeOneCodebook(
-            config.panel, config.num_subcarriers, config.subband_size, rank, self.mode, self.snr_db, self._subset
-        )
+        band = config.panel, config.num_subcarriers, config.subband_size, rank
+        if self.panels == 1:
+            return TypeOneCodebook(*band, self.mode, self.snr_db, self._subset)
+        return TypeOneMultiPanelCodebook(*band, self.panels, self.mode, self.snr_db, self._subset)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simulator.core import bitfield
 from simulator.core.interfaces import FeedbackScheme
-from simulator.core.types import CsiReport
-
-CQI_BITS = 4  # of a wideband CQI (TS 38.214, Tables 5.2.2.1-2 to 5.2.2.1-4)
+from simulator.core.types import CsiEstimate, CsiReconstruction, CsiReport
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class ReportFields:
     """
 
     scheme: FeedbackScheme
-    widths: tuple[int, ...] = (CQI_BITS,)
+    widths: tuple[int, ...]
 
     @property
     def num_bits(self) -> int:
@@ -74,12 +73,23 @@ class ReportFields:
         return self.insert(self.scheme.omit(own, max_bits - self.num_bits), values)
 
 
+class CqiOfUe(Protocol):
+    """CQI that UEs put into their reports."""
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Bits of every field."""
+
+    def at_ue(self, csi: CsiEstimate, own: CsiReconstruction) -> NDArray[np.int64]:
+        """CQI ``[snr, batch * slot, user, field]`` of a UE, from its estimate and what its report says of it."""
+
+
 @dataclass(frozen=True)
 class Extras:
     """Values of the fields in the reports of some slots, at the UE as sent, at the gNB as received.
 
     Args:
-        cqi: int64 ``[snr, batch * slot, user]``; that of the first SNR is sent.
+        cqi: int64 ``[snr, batch * slot, user, field]``, see :mod:`simulator.nr.cqi`; that of the first SNR is sent.
         pai: int64 ``[batch * slot, user, value]``, see :mod:`simulator.reporting.monitoring`.
     """
 
@@ -97,18 +107,14 @@ class Extras:
 
     def received(self, values: NDArray[np.int64]) -> Extras:
         """The same as received: an uplink error inverts the same bits at every SNR of the downlink."""
-        inverted = values ^ self.values
         if self.cqi is None:
             return replace(self, pai=values)
-        pai = None if self.pai is None else values[..., 1:]
-        return Extras(self.cqi ^ inverted[..., 0], pai)
-
-    def rows(self, rows: NDArray[np.int64]) -> Extras:
-        """Those of some reports."""
-        return Extras(None if self.cqi is None else self.cqi[:, rows], None if self.pai is None else self.pai[rows])
+        count = self.cqi.shape[-1]
+        pai = None if self.pai is None else values[..., count:]
+        return Extras(self.cqi ^ (values ^ self.values)[..., :count], pai)
 
     def _fields(self) -> Iterator[NDArray[np.int64]]:
         if self.cqi is not None:
-            yield self.cqi[0, ..., None]
+            yield self.cqi[0]
         if self.pai is not None:
             yield self.pai

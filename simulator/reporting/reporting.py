@@ -5,7 +5,7 @@ Estimates and reconstructions are by slot, what belongs to a report alone by dro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -20,11 +20,8 @@ from simulator.core.views import by_drop, by_slot
 from simulator.reporting.beamformed import BeamformedCsiRs
 from simulator.reporting.monitoring import NO_PAI, pai_widths, prediction_accuracy
 from simulator.reporting.prediction import Prediction
-from simulator.reporting.report_fields import CQI_BITS, Extras, ReportFields
+from simulator.reporting.report_fields import CqiOfUe, Extras, ReportFields
 from simulator.reporting.uplink import Uplink, UplinkModel, filled, last_good, take_slots
-
-# CQI [snr, batch * slot, user] of a UE, from its estimate and what its report says of it.
-CqiOfUe = Callable[[CsiEstimate, CsiReconstruction], np.ndarray]
 
 
 class Known(NamedTuple):
@@ -35,7 +32,7 @@ class Known(NamedTuple):
     good: np.ndarray  # bool [batch, user, slot], arrived and a codeword
     wrong: np.ndarray  # bool [batch, user, slot], accepted by the gNB with wrong bits
     bops: np.ndarray | None  # float64 [batch, user, slot], bit operations of the UE's network
-    cqi: np.ndarray | None  # int64 [snr, batch, user, slot], CQI as received
+    cqi: np.ndarray | None  # int64 [snr, batch, user, slot, field], CQI as received
     pai: np.ndarray | None  # int64 [batch, user, slot, 2 * layer], monitored predictions as received
 
 
@@ -102,12 +99,11 @@ class Reporting:
         """
         return self.lead + (self.ahead[0] if self.monitored else 0)
 
-    def fields(self, cqi: bool) -> ReportFields:
-        """The reports as the uplink carries them, where they have a CQI and where they have none."""
-        widths = (CQI_BITS,) if cqi else ()
-        return ReportFields(self.scheme, widths + (pai_widths(self.scheme.config) if self.monitored else ()))
+    def fields(self, cqi: tuple[int, ...]) -> ReportFields:
+        """The reports as the uplink carries them, with a CQI of so many bits in every field."""
+        return ReportFields(self.scheme, cqi + (pai_widths(self.scheme.config) if self.monitored else ()))
 
-    def payload(self, cqi: bool) -> Payload:
+    def payload(self, cqi: tuple[int, ...]) -> Payload:
         """The same; the scheme itself where there is nothing to add."""
         fields = self.fields(cqi)
         return fields if fields.widths else self.scheme
@@ -152,7 +148,7 @@ class Reporting:
             shape: batch and scored slots.
             seed: seeds impairments of the uplink.
             history_slots: reconstructions that a predicting gNB has.
-            cqi: CQI that UEs put into their reports (:mod:`simulator.reporting.report_fields`); None: no CQI.
+            cqi: CQI that UEs put into their reports; None: no CQI.
         """
         batch, slots = shape
         at_gnb = self.prediction if self.prediction is not None and self.prediction.at == "gnb" else None
@@ -195,8 +191,8 @@ class Reporting:
             return self._deliver_in_turn(csi, batch, seed, cqi_of_ue, pai)
         report = own = self.scheme.report(csi)
         sent = None if cqi_of_ue is None else self.gnb.reconstruct(own)
-        extras = Extras(None if cqi_of_ue is None or sent is None else cqi_of_ue(csi, sent), pai)
-        fields = self.fields(cqi_of_ue is not None)
+        extras = Extras(None if cqi_of_ue is None or sent is None else cqi_of_ue.at_ue(csi, sent), pai)
+        fields = self.fields(() if cqi_of_ue is None else cqi_of_ue.widths)
         if extras:
             report = fields.insert(own, extras.values)
         arrived, lost = self.uplink.transmit(report, seed=seed)
@@ -235,14 +231,14 @@ class Reporting:
         late = self.lead // self.period + 1  # reports from one to the first that may refer to it
         none = np.zeros((batch, users, self.scheme.state_size), np.int16), np.zeros((batch, users), bool)
         held = [none]  # acknowledged state, and whether it is wrong, before any report, then after every one
-        found, fields = [], self.fields(cqi_of_ue is not None)
+        found, fields = [], self.fields(() if cqi_of_ue is None else cqi_of_ue.widths)
         for slot in range(slots):
             rows = np.arange(batch) * slots + slot
             parts: dict[str, Any] = {name: None if x is None else x[rows] for name, x in vars(csi).items()}
             now = CsiEstimate(**parts)
             state, mistaken = held[max(slot + 1 - late, 0)]
             own = self.scheme.report_after(now, np.where(mistaken[..., None], np.int16(0), state))
-            cqi = None if cqi_of_ue is None else cqi_of_ue(now, self.gnb.reconstruct_after(own, state)[0])
+            cqi = None if cqi_of_ue is None else cqi_of_ue.at_ue(now, self.gnb.reconstruct_after(own, state)[0])
             extras = Extras(cqi, None if pai is None else pai[rows])
             report = fields.insert(own, extras.values) if extras else own
             arrived, lost = self._sent(report, rows, total, seed)
@@ -302,8 +298,8 @@ class Reporting:
         """CQI of the last good report for every scored slot; without one the rows are 0 and the CQI is not used."""
         if received.cqi is None:
             return None
-        source = last_good(received.good, self.uplink.on_loss)[..., newest][None]
-        return np.take_along_axis(received.cqi, np.maximum(source, 0), axis=-1)
+        source = last_good(received.good, self.uplink.on_loss)[None, ..., newest, None]
+        return np.take_along_axis(received.cqi, np.maximum(source, 0), axis=3)
 
     def _held_pai(self, received: _Received, newest: np.ndarray) -> np.ndarray | None:
         """Monitored predictions in the last good report for every scored slot; :data:`NO_PAI` without one."""

@@ -88,6 +88,7 @@ class Throughput:
         cqi: CQI table 1..3, or None: the gNB knows the SINRs of the slot beforehand, the bound of link adaptation.
         target_bler: of both loops.
         olla: outer loop, or None.
+        subband_cqi: reports also have a differential CQI for every subband.
         overhead: share of the resource elements that carry no data (DM-RS, PDCCH); at least 1/14 counts, as in the
             standard.
 
@@ -102,6 +103,7 @@ class Throughput:
     target_bler: float = 0.1
     olla: OuterLoop | None = field(default_factory=OuterLoop)
     overhead: float = 1 / 7
+    subband_cqi: bool = False
 
     def __post_init__(self) -> None:
         check_value("throughput.overhead", Overhead, self.overhead)
@@ -110,8 +112,8 @@ class Throughput:
         if self.cqi is not None:
             cqi_table(self.cqi)
 
-    def wideband_cqi(self, sinr: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Wideband CQI that every UE reports, int64 ``[...]``, 0 (out of range) to 15.
+    def cqi_of(self, sinr: NDArray[np.float32]) -> NDArray[np.int64]:
+        """CQI index that a UE reports for the band or for a subband, int64 ``[...]``, 0 (out of range) to 15.
 
         Args:
             sinr: SINR expected by the UE for its report, float32 ``[..., sample, layer]``, linear, 0 for unused layers.
@@ -126,7 +128,7 @@ class Throughput:
         A CQI stands for the SINR at which its row just meets the target; CQI 0 for 2 dB less than CQI 1.
 
         Args:
-            cqi: of :meth:`wideband_cqi`, as the gNB received it.
+            cqi: of :meth:`cqi_of`, as the gNB received it.
             sinr: SINRs that the gNB would expect of a UE alone, linear.
         """
         required, beta = self._cqi_rows(sinr)

@@ -6,6 +6,7 @@ Estimates come by slot, rows by sample, CQIs of received reports by drop (:mod:`
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction
 from simulator.core.views import by_sample, by_slot, by_user
 from simulator.maths import rates
 from simulator.maths.rates import known_rows, noise_powers
+from simulator.nr.cqi import AT_LEAST, AT_MOST, cqi_widths, differential, subband_index
 from simulator.throughput.blocks import Throughput
 
 
@@ -32,8 +34,15 @@ class Cqi:
     config: CsiConfig
     snr_db: tuple[float, ...]
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Bits of every field."""
+        return cqi_widths(self.config.num_subbands if self.throughput.subband_cqi else 0)
+
     def at_ue(self, csi: CsiEstimate, own: CsiReconstruction) -> np.ndarray:
-        """CQI of every UE for the precoder that it reports, int64 ``[snr, drop * slot, user]``.
+        """CQI of every UE for the precoder that it reports, int64 ``[snr, drop * slot, user, field]``.
+
+        The wideband CQI, then, where the reports have them, the differential CQIs of the subbands.
 
         Args:
             csi: estimate of the UE.
@@ -41,21 +50,46 @@ class Cqi:
         """
         channel = ops.convert_to_tensor(by_sample(csi.h_hat))
         sinr = alone(channel, known_rows(own, self.config), noise_powers(self.snr_db))
-        return self.throughput.wideband_cqi(by_user(sinr))
+        sinr = by_user(sinr)
+        wideband = self.throughput.cqi_of(sinr)
+        fields = [wideband]
+        for band in self._bands:
+            fields.append(differential(self.throughput.cqi_of(sinr[..., band, :]), wideband))
+        return np.stack(fields, axis=-1)
 
     def amplitude(self, rows: Any, cqi: np.ndarray) -> np.ndarray:
         """Factors that bring rows of the gNB to the CQI of each UE.
 
         Args:
             rows: effective rows ``[drop * slot, subcarrier, user, layer, port]``.
-            cqi: of :meth:`at_ue` as received, by slot, ``[snr, drop, user, slot]``.
+            cqi: of :meth:`at_ue` as received, by slot, ``[snr, drop, user, slot, field]``.
+
+        A subband follows its own CQI; where that says two or more above the wideband one, or one or more below, it
+        follows the wideband CQI as long as this agrees.
 
         Returns:
-            complex64 ``[snr, drop * slot, 1, user, 1, 1]``.
+            complex64 ``[snr, drop * slot, n, user, 1, 1]``, n 1 for a wideband CQI, else a frequency sample.
         """
-        own = by_user(alone(rows, rows, noise_powers(self.snr_db)))
-        gain = self.throughput.gain(by_slot(cqi, 3, lead=1), own)
-        return np.sqrt(gain)[:, :, None, :, None, None].astype(np.complex64)
+        own, cqi = by_user(alone(rows, rows, noise_powers(self.snr_db))), by_slot(cqi, 3, lead=1)
+        wideband = cqi[..., 0]
+        gain = self.throughput.gain(wideband, own)
+        if not self._bands:
+            return np.sqrt(gain)[:, :, None, :, None, None].astype(np.complex64)
+        by_sample = np.empty(own.shape[:-1], np.float32)
+        for number, band in enumerate(self._bands, 1):
+            level = cqi[..., number]
+            of_band = self.throughput.gain(subband_index(level, wideband), own[..., band, :])
+            ends = {AT_LEAST: np.maximum, AT_MOST: np.minimum}
+            for end, limit in ends.items():
+                of_band = np.where(level == end, limit(of_band, gain), of_band)
+            by_sample[..., band] = of_band[..., None]
+        return np.sqrt(np.swapaxes(by_sample, -1, -2))[..., None, None].astype(np.complex64)
+
+    @property
+    def _bands(self) -> list[slice]:
+        """Frequency samples of every subband with a CQI."""
+        ends = [*self.config.subband_starts.tolist(), self.config.num_subcarriers]
+        return [slice(*pair) for pair in pairwise(ends)] if self.throughput.subband_cqi else []
 
 
 def alone(channel: Any, rows: Any, noise_vars: np.ndarray) -> np.ndarray:

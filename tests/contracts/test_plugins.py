@@ -159,8 +159,12 @@ PARAMS = {
             {"path": Made("ds"), "frequency": "subband"},
             {"path": Made("ss"), "environment": "rma"},
         ],
-        "type1": [{}, {"mode": 2, "rank": 1}],
-        "type2-r15": [{"beams": 3, "psk": 4}, {"subband_amplitude": True}],
+        "type1": [{}, {"mode": 2, "rank": 1}, {"rank_restriction": "00000001"}],
+        "type2-r15": [
+            {"beams": 3, "psk": 4},
+            {"subband_amplitude": True},
+            {"subset_restriction": "0" * 11 + "11" * 12 + "0110" * 6, "rank_restriction": "01"},
+        ],
         "etype2-r16": [
             {"combination": 3},
             {"combination": 5, "rank": 1},
@@ -168,6 +172,7 @@ PARAMS = {
             {"combination": 4, "recode": True},
             {"combination": 6, "slope": 0.001},
             {"combination": 5, "slope": 0.001, "recode": True},
+            {"combination": 2, "subset_restriction": "0" * 11 + "11" * 12 + "0110" * 6},
         ],
         "type2-ps-r15": [{}, {"beams": 3, "psk": 4, "sampling": 2, "subband_amplitude": True}],
         "etype2-ps-r16": [{"combination": 3}, {"combination": 5, "sampling": 3, "rank": 1}],

@@ -147,7 +147,7 @@ def test_layout_of_parts_and_segments():
 
 def test_part_1_is_better_protected(rng):
     """At a low code rate it survives where part 2 does not."""
-    scheme = ReportFields(EnhancedTypeTwoFeedback(CONFIG, combination=4, rank=1))
+    scheme = ReportFields(EnhancedTypeTwoFeedback(CONFIG, combination=4, rank=1), (4,))
     csi = CsiEstimate(channel(rng, 1, 100, 32, 2, 52)[..., 0, :], np.zeros((100, 1), np.float32))
     report = scheme.insert(scheme.scheme.report(csi), rng.integers(0, 16, (100, 1, 1)))
     uplink = CodedUplink(snr_db=-3.0, num_re=180).for_scheme(scheme, "x")

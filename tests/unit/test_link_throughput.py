@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -10,8 +11,11 @@ import pytest
 from receivers.estimation.perfect import PerfectEstimator
 from receivers.feedback.etype2 import EnhancedTypeTwoFeedback
 from receivers.feedback.perfect import PerfectFeedback
+from simulator.core.seeding import derive_wide
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReport, Panel
 from simulator.link import Link
+from simulator.maths.rates import known_rows, noise_powers
+from simulator.nr.cqi import cqi_widths, differential, subband_index
 from simulator.nr.mcs import cqi_table, mcs_table
 from simulator.phy.bler import EesmBler
 from simulator.precoding.linear import Mrt, Zf
@@ -153,7 +157,7 @@ def test_a_report_with_a_cqi_is_reconstructed_once(model, rng, inverted):
     uplink = SomeInverted(scheme=inverted)
     reporting = Reporting(scheme, uplink)
     csi = CsiEstimate(h[..., 0, :], np.zeros((6, 2), np.float32))
-    known = reporting.run(None, csi, (6, 1), seed=1, cqi=Cqi(link(model).throughput, CONFIG, (5.0,)).at_ue)
+    known = reporting.run(None, csi, (6, 1), seed=1, cqi=Cqi(link(model).throughput, CONFIG, (5.0,)))
     assert Counting.counted == [12] + [4] * bool(inverted)
     sent = scheme.report(csi)
     for drop in inverted:
@@ -225,3 +229,132 @@ def test_lost_reports_take_their_cqi_along(model, rng):
     assert old.any()
     fresh = sent[..., 3] & sent.all(axis=1, keepdims=True)[..., :1].repeat(2, 1)[..., 0]
     assert blocks.bler[1][..., 3][old].mean() > 0.9 > 0.3 > blocks.bler[1][..., 3][fresh].mean()
+
+
+class TestSubbandCqi:
+    """A differential CQI of two bits for every subband next to the wideband one."""
+
+    CONFIG = CsiConfig(Panel(4, 2, 2), 1, 13, 360e3, 4)  # subbands of 4, 4, 4 and 1 samples
+
+    def uneven(self, rng, batch=24, spread_db=6.0):
+        """Flat within every subband: effective SINRs of subbands are SINRs."""
+        h = channel(rng, batch, 1, 1, slots=2)
+        step = 10 ** (spread_db * rng.standard_normal((batch, 4)) / 20)
+        return h * step[:, np.arange(13) // 4][:, None, None, None, None].astype(np.float32)
+
+    def link(self, model, uplink=None, **more):
+        built = link(model, self.CONFIG, {"p": PerfectFeedback(self.CONFIG)}, {"mrt": Mrt()}, uplink=uplink, **more)
+        return replace(built, throughput=replace(built.throughput, subband_cqi=True))
+
+    def test_levels_of_the_table(self):
+        """TS 38.214, Table 5.2.2.1-1, offset by offset."""
+        for wideband, subband in np.ndindex(16, 16):
+            offset = subband - wideband
+            wanted = 3 if offset <= -1 else 0 if offset == 0 else 1 if offset == 1 else 2
+            assert differential(np.array(subband), np.array(wideband)) == wanted
+            near = wideband + {0: 0, 1: 1, 2: 2, 3: -1}[wanted]
+            assert subband_index(np.array(wanted), np.array(wideband)) == min(max(near, 0), 15)
+        assert cqi_widths() == (4,) and cqi_widths(3) == (4, 2, 2, 2)
+
+    def test_bits_in_a_report(self, model, rng):
+        h, built = self.uneven(rng), self.link(model)
+        reports = []
+
+        class Spy(UplinkModel):
+            def transmit(self, report, *, seed):
+                reports.append(report)
+                return super().transmit(report, seed=seed)
+
+        found = outcomes(self.link(model, uplink=Spy()), h)["p", None]
+        assert found.part1_bits == 4 + 4 * 2
+        scheme = built.reporting["p"].scheme
+        assert (found.num_bits == scheme.max_bits + 12).all()
+        assert built.reporting["p"].payload((4, 2, 2, 2, 2)).max_bits == scheme.max_bits + 12
+        table, num_re = cqi_table(1), built.throughput.num_re
+        levels = model.waterfall(num_re, 1, table.modulation_order, table.rate).threshold_db(0.1)
+        sinr_db = 10 * np.log10(np.sum(np.abs(h[:, 0, 0, :, 0, ::4]) ** 2, axis=1)) + 5.0  # the first SNR is sent
+        bits, seen = reports[0].bits.reshape(24, 2, -1)[:, 0], set()
+        for drop in range(24):
+            wideband = int("".join(map(str, bits[drop, :4])), 2)
+            for band in range(4):
+                offset = int((levels <= sinr_db[drop, band]).sum()) - wideband
+                wanted = 3 if offset < 0 else min(offset, 2)
+                assert bits[drop, 4 + 2 * band : 6 + 2 * band].tolist() == [wanted >> 1, wanted & 1]
+                seen.add(wanted)
+        assert seen == {0, 1, 2, 3}
+
+    def test_the_gnb_scales_every_subband_by_its_own_cqi(self, model, rng):
+        """What a UE alone would have there is the level of its CQI, or that of the band where this is beyond it."""
+        built = self.link(model)
+        cqi = Cqi(built.throughput, self.CONFIG, (5.0,))
+        rows = self.uneven(rng)[:, 0, :, :, 0]  # [batch, layer, port, n]
+        rows = np.ascontiguousarray(np.moveaxis(rows, -1, 1))[:, :, None]  # [batch, n, user, layer, port]
+        sent = np.concatenate([rng.integers(3, 13, (1, 24, 1, 1, 1)), rng.integers(0, 4, (1, 24, 1, 1, 4))], axis=-1)
+        amplitude = cqi.amplitude(rows, sent)
+        assert amplitude.shape == (1, 24, 13, 1, 1, 1)
+        got = 10 * np.log10(np.sum(np.abs(rows * amplitude[0]) ** 2, axis=-1))[:, :, 0, 0] + 5.0  # [batch, n]
+        table = cqi_table(1)
+        levels = model.waterfall(built.throughput.num_re, 1, table.modulation_order, table.rate).threshold_db(0.1)
+        whole = replace(built.throughput, subband_cqi=False)
+        plain = Cqi(whole, self.CONFIG, (5.0,)).amplitude(rows, sent[..., :1])[0, :, 0, 0, 0, 0]
+        for drop, band in np.ndindex(24, 4):
+            index, level = sent[0, drop, 0, 0, 0], sent[0, drop, 0, 0, 1 + band]
+            own = 10 * np.log10(np.sum(np.abs(rows[drop, 4 * band, 0, 0] * plain[drop]) ** 2)) + 5.0
+            wanted = levels[index - 1 + [0, 1, 2, -1][level]]
+            wanted = max(wanted, own) if level == 2 else min(wanted, own) if level == 3 else wanted
+            np.testing.assert_allclose(got[drop, 4 * band : 4 * band + 4], wanted, atol=0.02)
+
+    def test_errors_and_losses_take_their_own_field_along(self, model, rng):
+        """A wrong bit of one subband; lost reports keep all fields of the last good one."""
+        h = self.uneven(rng)
+        csi = CsiEstimate(np.moveaxis(h, 4, 1).reshape(48, 1, 1, 16, 13), np.zeros((48, 1), np.float32))
+        scheme = PerfectFeedback(self.CONFIG)
+
+        def known(uplink):
+            cqi = Cqi(self.link(model).throughput, self.CONFIG, (5.0, 12.0))
+            return Reporting(scheme, uplink).run(None, csi, (24, 2), seed=1, cqi=cqi).cqi
+
+        right, uplink = known(UplinkModel()), Inverted()
+        object.__setattr__(uplink, "position", 4 + 2 * 2)  # the higher bit of the third subband
+        wrong = known(uplink)
+        assert right.shape == (2, 24, 1, 2, 5)
+        np.testing.assert_array_equal(wrong ^ right, np.broadcast_to([0, 0, 0, 2, 0], right.shape))
+        lossy = UplinkModel(loss_probability=0.5)
+        lost = lossy.transmit(
+            CsiReport(np.zeros((48, 1, 1), np.uint8), np.ones((48, 1), int)), seed=derive_wide(1, "uplink")
+        )[1]
+        got = known(lossy)
+        late = np.flatnonzero(~lost.reshape(24, 2)[:, 0] & lost.reshape(24, 2)[:, 1])
+        assert late.size
+        np.testing.assert_array_equal(got[:, late, :, 1], right[:, late, :, 0])
+
+    def test_it_describes_a_selective_channel_better(self, model, rng):
+        """Expected SINRs of the subbands are nearer to the true ones where the gNB knows directions alone."""
+        config = CsiConfig(Panel(4, 2, 2), 1, 16, 360e3, 4)
+        h = self.uneven(rng, 60)[..., np.r_[0:13, 12, 12, 12]]
+        scheme = EnhancedTypeTwoFeedback(config, combination=2, rank=1)
+        csi = CsiEstimate(np.ascontiguousarray(h[..., 0, :]), np.zeros((60, 1), np.float32))
+        rec = scheme.reconstruct(scheme.report(csi))
+        rows = known_rows(rec, config)
+        true = alone(np.ascontiguousarray(np.moveaxis(csi.h_hat, -1, 1)), rows, noise_powers((5.0,)))[0, :, :, 0, 0]
+        error = []
+        for subband in (False, True):
+            cqi = Cqi(replace(link(model, config).throughput, subband_cqi=subband), config, (5.0,))
+            amplitude = cqi.amplitude(rows, cqi.at_ue(csi, rec)[:, :, :, None])
+            scaled = np.asarray(rows) * amplitude[0]
+            expected = 10 ** (5.0 / 10) * np.sum(np.abs(scaled) ** 2, axis=-1)[:, :, 0, 0]
+            error.append(np.mean(np.abs(10 * np.log10(expected / true))))
+        assert error[1] < 0.6 * error[0]
+
+
+def test_a_scenario_asks_for_subband_cqis():
+    from benchmarks.build import build_payloads
+    from benchmarks.runner import load_points
+
+    most = {}
+    for cqi in ("wideband", "subband", "ideal"):
+        scenario = load_points("throughput_umi", [f"throughput.cqi={cqi}"])[1][0].scenario
+        most[cqi] = [payload.max_bits for payload in build_payloads(scenario).values()]
+        subbands = scenario.csi_config.num_subbands
+    assert np.all(np.subtract(most["wideband"], most["ideal"]) == 4)
+    assert np.all(np.subtract(most["subband"], most["wideband"]) == 2 * subbands) and subbands > 1

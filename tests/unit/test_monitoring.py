@@ -17,7 +17,7 @@ from receivers.prediction.repeat import RepeatPredictor
 from scenarios.schema import parse_scenario
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import Predictor
-from simulator.core.types import CsiConfig, CsiEstimate, Panel, RadioGeometry
+from simulator.core.types import CsiConfig, CsiEstimate, CsiReport, Panel, RadioGeometry
 from simulator.link import Link
 from simulator.outcomes import CsiOutcome
 from simulator.reporting.monitoring import NO_PAI, pai_code, pai_value
@@ -152,18 +152,18 @@ def test_the_rest_of_the_report_and_the_csi_stay_as_they_are(rng):
     assert found.part1_bits == plain.part1_bits + 16
     np.testing.assert_array_equal(found.correlation2, plain.correlation2[:, :, :, DELAY:])
     scheme = without.scheme
-    payload = with_it.payload(cqi=True)
+    payload = with_it.payload(cqi=(4,))
     assert payload.max_bits == scheme.max_bits + 4 + 16 and payload.part1_bits == scheme.part1_bits + 20
-    assert without.payload(cqi=False) is scheme
+    assert without.payload(cqi=()) is scheme
 
 
 def test_budgets_count_it(rng):
     scheme = EnhancedTypeTwoFeedback(CONFIG, combination=2, rank=2)
     reporting = monitored(scheme)
     with pytest.raises(ConfigError, match=f"room for {scheme.max_bits + 16} bits"):
-        UplinkModel(max_bits=scheme.max_bits + 15).for_scheme(reporting.payload(False), "x")
+        UplinkModel(max_bits=scheme.max_bits + 15).for_scheme(reporting.payload(()), "x")
     cut = UplinkModel(max_bits=(scheme.min_bits + scheme.max_bits) // 2 + 16, over_budget="omit", delay_slots=DELAY)
-    uplink = cut.for_scheme(reporting.payload(False), "x")
+    uplink = cut.for_scheme(reporting.payload(()), "x")
     h = moving(rng, 8)
     np.testing.assert_array_equal(outcome(replace(reporting, uplink=uplink), h).pai, outcome(reporting, h).pai)
 
@@ -194,6 +194,50 @@ def test_bit_errors_change_what_the_gnb_reads(rng):
     assert abs(share - wanted) < 5 * np.sqrt(wanted * (1 - wanted) / clean.size)
 
 
+class FakeCqi:
+    """A CQI of two fields that numbers the reports."""
+
+    widths = (4, 2)
+
+    def at_ue(self, csi, own):
+        number = np.arange(csi.h_hat.shape[0] * csi.h_hat.shape[1]).reshape(csi.h_hat.shape[:2])
+        return np.stack([np.stack([(number + snr) % 16, number % 4], axis=-1) for snr in range(2)])
+
+
+@pytest.mark.parametrize("inverted", [None, 1, 5, 6, 13])
+def test_next_to_a_cqi(rng, inverted):
+    """CQI, then PAI; an inverted bit changes its own field alone, that of a CQI at both SNRs."""
+    h = moving(rng, 8, batch=3)
+    by_slot = np.moveaxis(h[..., HISTORY - 1 :, :], 4, 1).reshape(15, USERS, 2, 16, 16)
+    past = np.stack([h[..., slot : slot + HISTORY, :] for slot in range(5)], axis=1).reshape(
+        15, USERS, 2, 16, HISTORY, 16
+    )
+    csi = CsiEstimate(by_slot, np.zeros((15, USERS), np.float32), past)
+
+    class Inverting(UplinkModel):
+        def transmit(self, report, *, seed):
+            bits = report.bits.copy()
+            if inverted is not None:
+                bits[..., inverted] ^= 1
+            return CsiReport(bits, report.num_bits), np.zeros(report.num_bits.shape, bool)
+
+    rvq = RvqFeedback(replace(CONFIG, num_layers=1), bits=6)
+    reporting = monitored(rvq, uplink=Inverting(delay_slots=1))
+    alone = monitored(rvq, uplink=UplinkModel(delay_slots=1)).run(None, csi, (3, 3), seed=1, history_slots=HISTORY)
+    known = reporting.run(None, csi, (3, 3), seed=1, history_slots=HISTORY, cqi=FakeCqi())
+    number = (np.arange(12).reshape(3, 4)[:, None, :3] * USERS + np.arange(USERS)[:, None])[None]
+    cqi = np.stack([(number + np.arange(2)[:, None, None, None]) % 16, np.repeat(number % 4, 2, axis=0)], axis=-1)
+    wrong = {1: (0, 4), 5: (1, 1)}.get(inverted)
+    if wrong is not None:
+        cqi[..., wrong[0]] ^= wrong[1]
+    np.testing.assert_array_equal(known.cqi, cqi)
+    pai = alone.pai.copy()
+    wrong = {6: (0, 8), 13: (1, 1)}.get(inverted)
+    if wrong is not None:
+        pai[..., wrong[0]] ^= wrong[1]
+    np.testing.assert_array_equal(known.pai, pai)
+
+
 def test_a_report_over_several_slots(rng):
     """A report begins in every third slot and is used two slots after its last one, until two slots later.
 
@@ -203,7 +247,7 @@ def test_a_report_over_several_slots(rng):
     scheme = EnhancedTypeTwoFeedback(CONFIG, combination=2, rank=2)
     reporting = monitored(scheme, RepeatPredictor(GEOMETRY))
     uplink = UplinkModel(delay_slots=DELAY, max_bits=(scheme.max_bits + 16) // 3 + 1, over_budget="segment")
-    reporting = replace(reporting, uplink=uplink.for_scheme(reporting.payload(False), "x"))
+    reporting = replace(reporting, uplink=uplink.for_scheme(reporting.payload(()), "x"))
     assert reporting.uplink.slots_per_report == 3 and reporting.lead == 4 and reporting.unscored == 9
     found = outcome(reporting, h)
     assert found.h.shape[4] == slots - HISTORY + 1 - 9

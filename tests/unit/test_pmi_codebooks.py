@@ -217,6 +217,12 @@ CASES = [
     (Panel(8, 4, 2), 4, 5, 40, 4, False),
     (Panel(16, 4, 2), 1, 7, 52, 4, False),
     (Panel(8, 8, 2), 2, 8, 52, 4, False),
+    (Panel(2, 2, 2), 3, 4, 26, 2, True),
+    (Panel(4, 1, 2), 1, 6, 24, 2, True),
+    (Panel(16, 1, 2), 4, 6, 53, 2, True),  # 27 PMI subbands: the last of the 14 subbands has one
+    (Panel(8, 3, 2), 2, 4, 106, 4, True),
+    (Panel(16, 4, 2), 3, 1, 273, 8, True),
+    (Panel(8, 8, 2), 1, 5, 50, 2, True),
 ]
 
 
@@ -233,6 +239,22 @@ def test_etype2_payload_read_field_by_field(panel, rank, combination, samples, u
     back, valid = book.unpack(part1, part2, length)
     assert valid.all()
     np.testing.assert_array_equal(book.precoder(back), w)
+
+
+@pytest.mark.parametrize("num_rb", [24, 25, 26, 27, 50, 51, 72, 73, 106, 137, 273, 275])
+def test_pmi_subbands_of_every_band(num_rb):
+    """R = 2: two in every subband but in a last one of at most half the size (TS 38.214, 5.2.2.2.5)."""
+    for size in (4, 8) if num_rb <= 72 else (8, 16) if num_rb <= 144 else (16, 32):
+        wanted = 0
+        for start in range(0, num_rb, size):
+            inside = min(size, num_rb - start)
+            wanted += 2 if inside > size // 2 else 1
+        for panel in (PANEL, Panel(8, 8, 2)):
+            scheme = EnhancedTypeTwoFeedback(CsiConfig(panel, 1, num_rb, 360e3, size), combination=2, r=2)
+            scheme.check_band(num_rb, size)
+            book = scheme.codebooks[1]
+            assert book.num_units == wanted
+            assert book.num_taps == -(-wanted // 8)  # p_v = 1/4 of the subbands
 
 
 @pytest.mark.parametrize("rank", [1, 2])

@@ -8,7 +8,7 @@ from receivers.feedback.rvq import RvqFeedback
 from simulator.core.errors import ConfigError
 from simulator.core.types import CsiConfig, CsiEstimate, Panel
 from simulator.reporting.coded_uplink import CodedUplink
-from simulator.reporting.report_fields import CQI_BITS, ReportFields
+from simulator.reporting.report_fields import ReportFields
 from simulator.reporting.uplink import UplinkModel
 
 CONFIG = CsiConfig(Panel(4, 2, 2), 2, 16, 360e3, 4, num_layers=2)
@@ -28,13 +28,13 @@ def scheme(request):
 
 def test_round_trip_and_position(scheme, rng):
     """RI, CQI, then the rest (TS 38.212, Table 6.3.1.1.2-7); most significant bit first."""
-    field, report = ReportFields(scheme), scheme.report(estimates(rng))
+    field, report = ReportFields(scheme, (4,)), scheme.report(estimates(rng))
     cqi = rng.integers(0, 16, (12, 2))
     framed = field.insert(report, cqi[..., None])
     at = 1 if scheme.part1_bits else 0  # ranks 1 and 2 take one bit
     assert scheme.cqi_position == at
     np.testing.assert_array_equal(framed.bits[..., at : at + 4] @ [8, 4, 2, 1], cqi)
-    np.testing.assert_array_equal(framed.num_bits, report.num_bits + CQI_BITS)
+    np.testing.assert_array_equal(framed.num_bits, report.num_bits + 4)
     own, back = field.extract(framed)
     np.testing.assert_array_equal(back[..., 0], cqi)
     np.testing.assert_array_equal(own.bits, report.bits)
@@ -58,7 +58,7 @@ def test_fields_of_several_widths(scheme, rng):
 
 def test_omission_keeps_the_cqi(rng):
     scheme = EnhancedTypeTwoFeedback(CONFIG, combination=6)
-    field, report = ReportFields(scheme), scheme.report(estimates(rng))
+    field, report = ReportFields(scheme, (4,)), scheme.report(estimates(rng))
     framed = field.insert(report, np.full((12, 2, 1), 11))
     budget = int(framed.num_bits.max()) - 1
     cut = field.omit(framed, budget)
@@ -77,5 +77,5 @@ def test_budgets_count_the_cqi(scheme, kind):
 
     assert uplink(scheme.max_bits).for_scheme(scheme, "s").slots_per_report == 1
     with pytest.raises(ConfigError, match=f"room for {scheme.max_bits + 4} bits"):
-        uplink(scheme.max_bits).for_scheme(ReportFields(scheme), "s")
-    assert uplink(scheme.max_bits + 4).for_scheme(ReportFields(scheme), "s").slots_per_report == 1
+        uplink(scheme.max_bits).for_scheme(ReportFields(scheme, (4,)), "s")
+    assert uplink(scheme.max_bits + 4).for_scheme(ReportFields(scheme, (4,)), "s").slots_per_report == 1

@@ -321,7 +321,7 @@ class TestThroughput:
             met = [
                 model.effective_sinr_db(sinr[:, :layers], b) >= level for b, level in zip(betas, levels, strict=True)
             ]
-            assert chain.wideband_cqi(sinr) == 1 + max(np.flatnonzero(met), default=-1)
+            assert chain.cqi_of(sinr) == 1 + max(np.flatnonzero(met), default=-1)
 
     def test_the_gain_brings_the_effective_sinr_to_the_cqi(self, model, rng):
         """The SINR at which the row of the CQI just meets the target; 2 dB less than that of CQI 1 for CQI 0."""
@@ -329,7 +329,7 @@ class TestThroughput:
         sinr[:, :10, :, :, 1] = 0
         sinr[:, 10:12] = 0
         chain, table = fast(model), cqi_table(1)
-        cqi = chain.wideband_cqi(10 * sinr)
+        cqi = chain.cqi_of(10 * sinr)
         gain = chain.gain(cqi, sinr)
         assert (gain[:, 10:12] == 0).all() and np.isfinite(gain).all()
         levels = chain.model.waterfall(chain.num_re, 1, table.modulation_order, table.rate).threshold_db(0.1)
@@ -359,7 +359,7 @@ class TestThroughput:
         sinr = selective(rng, 1, 200, 1, 24, 1, 1)
         chain = fast(model, olla=None)
         own = np.moveaxis(sinr[:, :, 0], 2, 3)
-        factor = chain.gain(chain.wideband_cqi(own), own)[:, :, None, None, :, None]
+        factor = chain.gain(chain.cqi_of(own), own)[:, :, None, None, :, None]
         wideband, ideal = (chain.run(sinr, x, seed=1) for x in (sinr * factor, sinr))
         assert ideal.goodput_bpshz.mean() > 1.01 * wideband.goodput_bpshz.mean()
         assert (ideal.bler[ideal.mcs > 0] <= 0.102).all()
