@@ -141,7 +141,7 @@ class FeedbackScheme(ABC):
     nested: ClassVar[bool] = False  # every prefix of a report, down to one bit, is a report
     explicit: ClassVar[bool] = True  # reconstructs channels ``h``; False: precoder directions ``w``
     state_size: int = 0  # integers that a report may refer to (:meth:`report_after`); 0: every report stands alone
-    num_intervals: int = 1  # intervals that a report holds CSI of, the first one from its first use on
+    num_intervals: int = 1  # intervals that a report without state holds CSI of, the first one from its first use on
     interval_slots: int = 1  # slots of one of them
     config: CsiConfig
     _constructed_with: tuple[tuple[Any, ...], dict[str, Any]]
