@@ -6,6 +6,7 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -362,18 +363,18 @@ def test_a_cqi_in_the_reports_changes_neither_csi_nor_references():
     drop = np.arange(30).reshape(1, 30, 1) % 16
     numbers = iter(range(6))
 
-    def cqi(csi, rec):
-        return drop[:, np.arange(5) * 6 + next(numbers)]
+    def at_ue(csi, rec):
+        return drop[:, np.arange(5) * 6 + next(numbers), :, None]
 
     plain, field = (
         Reporting(TemporalBeamDelayFeedback(CONFIG, step=0.2, rank=1), uplink).run(
             None, estimate(by_slot), (5, 6), seed=3, cqi=x
         )
-        for x in (None, cqi)
+        for x in (None, SimpleNamespace(widths=(4,), at_ue=at_ue))
     )
     assert np.array_equal(plain.csi.w, field.csi.w) and np.array_equal(plain.num_bits + 4, field.num_bits)
     said = drop.reshape(5, 1, 6)
-    assert np.array_equal(field.cqi[0][field.good], said[field.good])
+    assert np.array_equal(field.cqi[0, ..., 0][field.good], said[field.good])
 
 
 def test_operations_are_those_of_both_networks():
