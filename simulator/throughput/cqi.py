@@ -83,7 +83,7 @@ class Cqi:
             for end, limit in ends.items():
                 of_band = np.where(level == end, limit(of_band, gain), of_band)
             by_sample[..., band] = of_band[..., None]
-        return np.sqrt(np.swapaxes(by_sample, -1, -2))[..., None, None].astype(np.complex64)
+        return np.sqrt(by_user(by_sample[..., None]))[..., None].astype(np.complex64)
 
     @property
     def _bands(self) -> list[slice]:
