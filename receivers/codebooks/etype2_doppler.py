@@ -111,7 +111,7 @@ class DopplerCodebook(EnhancedTypeTwoCodebook):
         shift, tap = np.divmod(power.max(axis=2).reshape(*x.shape[:2], -1).argmax(axis=2), units)
         turn = shifts[shift][..., None] * turns[tap][:, :, None]
         c = c * turn.conj().reshape(*c.shape[:2], 1, -1)
-        # Beside the shift of the strongest coefficient only the one with the most energy stays.
+        # Next to the shift of the strongest coefficient only the one with the most energy stays.
         energy = power.sum(axis=(2, 4))
         np.put_along_axis(energy, shift[..., None], -1, axis=2)
         pair = np.stack([shift, energy.argmax(axis=2)], axis=2)

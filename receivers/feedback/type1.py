@@ -21,7 +21,7 @@ class TypeOneFeedback(PmiFeedback):
         config: public configuration.
         mode: codebookMode, 1 or 2 (one panel: of ranks 1, 2; not with four panels).
         rank: 1..8 (4 ports, or several panels: 1..4), or "auto".
-        panels: N_g, 1, or 2 or 4 (typeI-MultiPanel): the columns of the array in so many panels next to each other.
+        panels: N_g, 1, or 2 or 4 (typeI-MultiPanel): the columns of the array form that many panels next to each other.
         snr_db: SNR that the UE assumes for the RI and the choice of its precoder [dB].
         subset_restriction: n1-n2-codebookSubsetRestriction, bits of the beams, most significant first; no precoder with
             a beam whose bit is 0 is reported, or valid. None: all are allowed.

@@ -100,7 +100,7 @@ class Reporting:
         return self.lead + (self.ahead[0] if self.monitored else 0)
 
     def fields(self, cqi: tuple[int, ...]) -> ReportFields:
-        """The reports as the uplink carries them, with a CQI of so many bits in every field."""
+        """The reports as the uplink carries them, with a CQI of fields of these widths."""
         return ReportFields(self.scheme, cqi + (pai_widths(self.scheme.config) if self.monitored else ()))
 
     def payload(self, cqi: tuple[int, ...]) -> Payload:
