@@ -45,7 +45,7 @@ class Prediction:
             raise ConfigError(f"feedback.{label}.predict.at", self.at, allowed)
 
     def at_ue(self, csi: CsiEstimate, num_slots: Sequence[int]) -> CsiEstimate:
-        """Predictions for these numbers of slots ahead in place of the UE's estimate; ``error_var`` stays that of the estimate.
+        """Predictions these numbers of slots ahead in place of the UE's estimate; ``error_var`` stays that of it.
 
         The history, which ends with the present, is left out; with several predictions they are the ``future``.
         """
