@@ -53,6 +53,11 @@ def by_drop(x: NDArray[Any], batch: int, slot: int, lead: int = 0) -> NDArray[An
     return np.moveaxis(x, lead + 1, slot)
 
 
+def by_interval(x: NDArray[Any]) -> NDArray[Any]:
+    """CSI of several intervals ``[batch * slot, user, ..., interval, n]`` with them after the user, a view."""
+    return np.moveaxis(x, -2, 2)
+
+
 def by_sample(h: NDArray[Any]) -> NDArray[Any]:
     """By slot to by sample, contiguous: one matrix for every frequency sample."""
     return np.ascontiguousarray(np.moveaxis(h, -1, -4))

@@ -16,7 +16,7 @@ from simulator.core.errors import ConfigError
 from simulator.core.interfaces import FeedbackScheme, Payload
 from simulator.core.seeding import derive_wide
 from simulator.core.types import CsiEstimate, CsiReconstruction, CsiReport
-from simulator.core.views import by_drop, by_slot
+from simulator.core.views import by_drop, by_interval, by_slot
 from simulator.reporting.beamformed import BeamformedCsiRs
 from simulator.reporting.monitoring import NO_PAI, pai_widths, prediction_accuracy
 from simulator.reporting.prediction import Prediction
@@ -206,7 +206,7 @@ class Reporting:
             rec = sent if arrived is report else self._where_changed(sent, own, inner)
         good = ~lost if rec.valid is None else ~lost & rec.valid
         bops = self.scheme.ue_bops(csi)
-        value = rec.value if rec.intervals is None else np.moveaxis(rec.intervals, -2, 2)
+        value = rec.value if rec.intervals is None else by_interval(rec.intervals)
         return _Received(
             value=by_drop(value, batch, 1),
             explicit=rec.h is not None,

@@ -34,7 +34,7 @@ SCENARIO = {
     "snr_db": [0, 15],
 }
 # Of a single report, without an interval; of networks, whose cost is the same in every drop.
-WITHOUT = {"bits_max", "bits_p95", "ue_gbops"}
+WITHOUT = {"bits_max", "bits_p95", "ue_gbops", "pai", "pai_fallback", "csi_rs_ports"}
 
 
 @cache

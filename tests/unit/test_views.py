@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import simulator
-from simulator.core.views import band_last, by_drop, by_sample, by_slot, by_user, layer_rows
+from simulator.core.views import band_last, by_drop, by_interval, by_sample, by_slot, by_user, layer_rows
 
 B, U, R, P, T, N = 2, 3, 4, 5, 6, 7
 
@@ -32,6 +32,12 @@ def test_axes_before_the_batch_stay(rng, lead):
     for b, t in np.ndindex(B, T):
         np.testing.assert_array_equal(slots[..., b * T + t, :], x[..., b, :, t])
     np.testing.assert_array_equal(by_drop(slots, B, lead + 2, lead=lead), x)
+
+
+def test_intervals(rng):
+    x = rng.standard_normal((B, U, P, R, T, N))
+    for b, u, t in np.ndindex(B, U, T):
+        np.testing.assert_array_equal(by_interval(x)[b, u, t], x[b, u, :, :, t])
 
 
 def test_layers(rng):
