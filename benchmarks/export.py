@@ -63,7 +63,7 @@ def export_model(weights: str, side: str, format_: str, folder: Path, *, int8: b
         format_: "keras", "savedmodel", "onnx" or "litert".
         folder: target. In an older export its files are replaced and all others stay; two exports at once
             leave the files of the one that ends last.
-        int8: quantise weights and activations to eight bits (onnx, litert), calibrated on the golden images.
+        int8: quantise weights and activations of products to eight bits (onnx, with the golden images; litert).
 
     Raises:
         ConfigError: unknown side, format, or combination; an extra that is not installed.

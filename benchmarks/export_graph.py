@@ -45,7 +45,8 @@ def write_graph(
         path: file, or folder of a SavedModel.
         format_: "keras", "savedmodel", "onnx" or "litert".
         names: of input and output.
-        calibration: inputs; with them weights and activations get eight bits ("onnx", "litert").
+        calibration: inputs; with them weights and activations of products get eight bits: in "onnx" activations by the
+            ranges that these give, in "litert" by those of every input.
     """
     graph(np.zeros((1, *graph.input_shape[1:]), np.float32))  # exporters want a model that has run
     if format_ == "keras":
@@ -58,7 +59,7 @@ def write_graph(
             _onnx_int8(path, calibration)
         _rename_onnx(path, names)
     else:
-        _litert(graph, path, names, calibration)
+        _litert(graph, path, names, calibration is not None)
 
 
 def _savedmodel(graph: Any, path: Path, names: tuple[str, str]) -> None:
@@ -119,16 +120,17 @@ def _onnx_int8(path: Path, calibration: np.ndarray) -> None:
     folded.unlink()
 
 
-def _litert(graph: Any, path: Path, names: tuple[str, str], calibration: np.ndarray | None) -> None:
+def _litert(graph: Any, path: Path, names: tuple[str, str], int8: bool) -> None:
     import tensorflow as tf
     from tensorflow.lite.tools import flatbuffer_utils
 
     saved = path.with_name("saved")
     _savedmodel(graph, saved, names)
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved), signature_keys=["serving_default"])
-    if calibration is not None:
+    if int8:
+        # Weights in eight bits, activations when they are known: with ranges from calibration norms and softmax are in
+        # eight bits as well, and TransNet's output is off by up to its own size.
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = lambda: ({names[0]: row[None]} for row in calibration)
     try:
         content = bytearray(converter.convert())
     except RuntimeError as error:  # an operation that LiteRT does not have, e.g. slices of more than five dimensions

@@ -101,14 +101,15 @@ def test_a_registration_file_of_unknown_origin_does_not_run(tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("side", ["ue", "gnb"])
-@pytest.mark.parametrize("format_", ["onnx", "litert"])
+@pytest.mark.parametrize(("format_", "weights"), [(f, w) for f in ("onnx", "litert") for w in ("csinet", "transnet")])
 @pytest.mark.long
-def test_eight_bits(tmp_path, format_, side):
+def test_eight_bits(tmp_path, format_, weights, side):
+    """Of a convolutional network, and of one with norms and softmax, which eight bits would ruin."""
     if not installed(format_):
         pytest.skip(f"extra {format_} is not installed")
     sizes = []
     for int8 in (False, True):
-        export_model("csinet-100", side, format_, tmp_path / str(int8), int8=int8)
+        export_model(f"{weights}-100", side, format_, tmp_path / str(int8), int8=int8)
         verify_folder(tmp_path / str(int8))
         sizes.append((tmp_path / str(int8) / FORMATS[format_]).stat().st_size)
     assert sizes[1] < 0.35 * sizes[0]
