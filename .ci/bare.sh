@@ -71,7 +71,8 @@ extra() { # what an extra promises, with it alone
     torch | jax)
       short='splits={train: 200, val: 100, test: 100}'
       csilink dataset mixed_3g5_32ports --set "$short" --set shard_samples=100 --out store
-      csilink train csinet_100 --backend "$1" --store store --set epochs=1 --out trained
+      csilink train csinet_100 --backend "$1" --store store --set samples=200 --set batch_size=50 --set warmup_samples=50 \
+        --out trained
       test -s trained/card.json
       csilink import-torch --help > /dev/null ;;
     bench) csilink bench speed --item coders --item codebook_search --out speed ;;
