@@ -23,6 +23,7 @@ ITEMS = (
     "codebook_search",
     "coders",
     "beamdelay",
+    "etype2",
     "inference",
     "training",
     "prediction",

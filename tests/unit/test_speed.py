@@ -1,5 +1,7 @@
 """What the speed table claims to be equal is equal, at small sizes; times are not tested."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -47,6 +49,11 @@ def test_sionna_counts_whitened_interference_twice(rng, whitening, counted):
     effective = tf.constant(e.transpose(0, 2, 3, 1)[:, :, None, None, :, None].astype(np.complex64))
     theirs = sinr(effective, tf.constant(noise_var), interference_whitening=whitening).numpy()
     np.testing.assert_allclose(theirs[:, 0, :, :, 0], expected, rtol=1e-4)
+
+
+def test_every_measurement_can_be_called():
+    folder = Path(suite.__file__).parent
+    assert {path.stem for path in folder.glob("*.py") if "\ndef measure(" in path.read_text()} == set(suite.ITEMS)
 
 
 def test_suite_writes_what_it_returns(tmp_path, monkeypatch, capsys):
