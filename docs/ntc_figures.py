@@ -121,7 +121,8 @@ def main() -> None:
             print(name, "ntc less", key, [tuple(round(x, 4) for x in row) for row in rows], flush=True)
         path.write_text(json.dumps(found, indent=1) + "\n")
     if "test split" in found:
-        draw(found["test split"], NAMES, Path(__file__).with_name("ntc_figures.png"))
+        names = {key: name for key, name in NAMES.items() if key in found["test split"]}
+        draw(found["test split"], names, Path(__file__).with_name("ntc_figures.png"))
 
 
 if __name__ == "__main__":

@@ -115,7 +115,8 @@ class Quantizer:
             noise: variance of the error of a cell, ``[report, layer]``.
             whole: zeros after the last coefficient count.
         """
-        best, least, slope = None, np.full(len(v), np.inf), self.slope or SLOPE
+        best: list[tuple[Target, Content, np.ndarray]] = []
+        least, slope = np.full(len(v), np.inf), self.slope or SLOPE
         for group, c in self.frame.beams(v, self.steps[step]):
             target = self._in_group(group, c, self.steps[step], noise, 0 if whole else _MORE_ROUNDS)
             content, cost = self.origins(target, step), np.empty(len(v))
@@ -131,10 +132,9 @@ class Quantizer:
                 content.real[:places, rows], content.imag[:places, rows] = decided.real, decided.imag
                 bins[:places, rows] = np.where(part.reached, tables, bins[:places, rows])
             found = target, content, bins
-            best = found if best is None else _mixed(cost < least, found, best)
+            best = [_mixed(cost < least, found, *best) if best else found]
             least = np.minimum(cost, least)
-        assert best is not None
-        return best
+        return best[0]
 
     def blocks(self, target: Target, step: np.ndarray) -> Iterator[tuple[np.ndarray, Target]]:
         """Some reports at a time, each within the places that may be other than 0 with steps by index ``[report]``.

@@ -8,8 +8,7 @@ import numpy as np
 from pydantic import Field
 
 from receivers.codebooks.etype2_doppler import DopplerCodebook
-from receivers.feedback.pmi import PmiFeedback
-from simulator.core.errors import ConfigError
+from receivers.feedback.pmi import PmiFeedback, pmi_unit
 from simulator.core.params import Count, SnrDb, validated
 from simulator.core.types import CsiConfig, CsiEstimate
 
@@ -50,8 +49,7 @@ class DopplerFeedback(PmiFeedback):
         snr_db: SnrDb = 10.0,
         seed: int = 0,
     ):
-        if config.subband_size % r:
-            raise ConfigError(f"feedback.{self.name}.r", r, f"1 with subbands of {config.subband_size} samples")
+        self._unit = pmi_unit(config, r, self.name)
         self.combination, self._r, self._rank = combination, r, rank
         self.num_intervals, self.interval_slots = intervals, unit_slots
         super().__init__(config, rank, snr_db, range(1, 3 if combination >= 8 else 5))
@@ -70,8 +68,7 @@ class DopplerFeedback(PmiFeedback):
         """Codebook of one rank."""
         c = self.config
         return DopplerCodebook(
-            c.panel, c.num_subcarriers, c.subband_size // self._r, rank, self.combination, self.num_intervals, max_rank,
-            self._r == 2,
+            c.panel, c.num_subcarriers, self._unit, rank, self.combination, self.num_intervals, max_rank, self._r == 2
         )  # fmt: skip
 
     def _channels(self, csi: CsiEstimate) -> np.ndarray:

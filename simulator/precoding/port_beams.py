@@ -44,8 +44,7 @@ class PortBeams:
             csi: ``w`` complex64 ``[batch * slot, user, port, layer, subband or subcarrier]``.
             subband_of: subband of every frequency sample.
         """
-        assert csi.w is not None
-        w = csi.w if csi.w.shape[-1] == len(subband_of) else csi.w[..., subband_of]
+        w = csi.value if csi.value.shape[-1] == len(subband_of) else csi.value[..., subband_of]
         slots = len(w) // len(self.beams)
         beams, turns = (np.repeat(x, slots, axis=0) for x in (self.beams, self.turns))
         by_port = w.reshape(*w.shape[:2], 2, -1, *w.shape[3:]) * turns[:, :, None, :, None]

@@ -75,15 +75,15 @@ class Cqi:
         gain = self.throughput.gain(wideband, own)
         if not self._bands:
             return np.sqrt(gain)[:, :, None, :, None, None].astype(np.complex64)
-        by_sample = np.empty(own.shape[:-1], np.float32)
+        found = np.empty(own.shape[:-1], np.float32)
         for number, band in enumerate(self._bands, 1):
             level = cqi[..., number]
             of_band = self.throughput.gain(subband_index(level, wideband), own[..., band, :])
             ends = {AT_LEAST: np.maximum, AT_MOST: np.minimum}
             for end, limit in ends.items():
                 of_band = np.where(level == end, limit(of_band, gain), of_band)
-            by_sample[..., band] = of_band[..., None]
-        return np.sqrt(by_user(by_sample[..., None]))[..., None].astype(np.complex64)
+            found[..., band] = of_band[..., None]
+        return np.sqrt(by_user(found[..., None]))[..., None].astype(np.complex64)
 
     @property
     def _bands(self) -> list[slice]:
