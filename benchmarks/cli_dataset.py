@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from benchmarks.cli_options import Overrides
 from simulator.core.paths import writable
 
 
@@ -24,7 +25,6 @@ dataset = typer.Typer(
     help="Channel stores: generate, import, info, split, mix.", no_args_is_help=True, cls=_GenerateByDefault
 )
 
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override one field; repeatable.")]
 Store = Annotated[Path, typer.Argument(help="Folder of a store.")]
 NewStore = Annotated[Path, typer.Option(callback=writable, help="Folder of the new store; must not exist.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the shuffle.")]

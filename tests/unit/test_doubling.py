@@ -9,7 +9,7 @@ import yaml
 from scipy.stats import t as student
 from test_training_loop import STEPS, Line
 
-from benchmarks import cli, train_queue
+from benchmarks import cli_train, train_queue
 from benchmarks import train as front
 from benchmarks.doubling import FILE, paired, read_samples, told, untested, zoo_table
 from benchmarks.train import train, train_doubled
@@ -196,7 +196,7 @@ def test_queues_double(tmp_path, monkeypatch):
 
 def test_the_half_belongs_to_a_doubling():
     with pytest.raises(ConfigError, match="--half"):
-        cli.train(file="evt_120", half="x")
+        cli_train.train(file="evt_120", half="x")
 
 
 # What others say -----------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.cli import _scores
+from benchmarks.cli_train import score_lines
 
 
 @pytest.mark.parametrize(
@@ -13,4 +13,4 @@ from benchmarks.cli import _scores
     ],
 )
 def test_a_line_names_the_score_and_else_the_bits(test, line):
-    assert _scores(test, "pc1") == [line]
+    assert score_lines(test, "pc1") == [line]

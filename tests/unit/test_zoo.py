@@ -12,7 +12,7 @@ from marks import long_but
 from tolerances import SIGMAS
 from zoo_scores import loaded
 
-from benchmarks.cli import _scores
+from benchmarks.cli_train import score_lines
 from receivers.feedback.latents import LatentCodec
 from receivers.models.klt import Klt
 from receivers.weights.folder import TrainedModel, TrainedPredictor, zoo_folder, zoo_names
@@ -30,7 +30,7 @@ CHANNEL = [n for n in CODED if not n.startswith("evt")]
 
 def test_training_prints_the_scores_of_every_card():
     cards = {path.parent.name: json.loads(path.read_text()) for path in zoo_folder().glob("*/card.json")}
-    lines = {name: _scores(card.get("test", {})) for name, card in cards.items()}
+    lines = {name: score_lines(card.get("test", {})) for name, card in cards.items()}
     assert any("bits " in line for line in lines["beamdelay-temporal"])
 
 
