@@ -56,6 +56,16 @@ class SequencePredictor(keras.Model):
         """Constructor arguments."""
         return dict(self._config)
 
+    def check_forecast(self, shape: tuple[int | None, ...], count: int, axis: int = 0) -> None:
+        """Raise the error that a forecast of a history of this shape would raise."""
+        if axis not in (0, 1):
+            raise ConfigError("axis", axis, "0 (slots), 1 (subcarriers)")
+        if count < 1:
+            raise ConfigError("count", count, "at least 1")
+        if len(shape) != 5 or shape[-1] != 2 or not all(shape[1:4]):
+            raise ConfigError("history", tuple(shape), "[batch, slot, subcarrier, antenna, 2], known but for batch")
+        self.check((None, shape[1 + axis], 2 * self.group), count)
+
     def forecast(self, history: Tensor, count: int, axis: int = 0) -> Tensor:
         """Future of a channel, every antenna and group on its own.
 
@@ -76,12 +86,7 @@ class SequencePredictor(keras.Model):
             ConfigError: a parameter or shape that does not fit.
         """
         x = ops.convert_to_tensor(history)
-        if axis not in (0, 1):
-            raise ConfigError("axis", axis, "0 (slots), 1 (subcarriers)")
-        if count < 1:
-            raise ConfigError("count", count, "at least 1")
-        if len(x.shape) != 5 or x.shape[-1] != 2 or not all(x.shape[1:4]):
-            raise ConfigError("history", tuple(x.shape), "[batch, slot, subcarrier, antenna, 2], known but for batch")
+        self.check_forecast(x.shape, count, axis)
         if axis:
             return ops.swapaxes(self.forecast(ops.swapaxes(x, 1, 2), count), 1, 2)
         steps, entries, antennas = x.shape[1:4]

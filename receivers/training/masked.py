@@ -10,7 +10,6 @@ from keras import ops
 
 from receivers.models.masking import task_tokens
 from simulator.core.backend import Tensor
-from simulator.core.units import db_to_lin
 
 
 def masked_error(target: Tensor, prediction: Tensor, hidden: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,7 +62,7 @@ def draw_masks(
     return [(task_tokens(task, batch, grid, seed, ratio, frequency_axis), axes.get(task)) for task in tasks]
 
 
-def add_noise(x: Tensor, snr_db: float, seed: Any) -> Tensor:
+def add_noise(x: Tensor, snr_db: Any, seed: Any) -> Tensor:
     r"""Channels plus white noise of :math:`10^{-\mathrm{SNR}/10}` times the power of each sample.
 
     The released WiFo does this to input and target alike (20 dB, power of the batch), so that a perfect
@@ -71,11 +70,11 @@ def add_noise(x: Tensor, snr_db: float, seed: Any) -> Tensor:
 
     Args:
         x: float ``[batch, ...]``.
-        snr_db: signal-to-noise ratio [dB].
+        snr_db: signal-to-noise ratio [dB], a number or, sample by sample, float ``[batch, 1, ...]``.
         seed: ``keras.random.SeedGenerator``.
 
     Returns:
         float, same shape.
     """
     power = ops.mean(ops.square(x), axis=tuple(range(1, len(x.shape))), keepdims=True)
-    return x + keras.random.normal(ops.shape(x), seed=seed) * ops.sqrt(power * float(db_to_lin(-snr_db)))
+    return x + keras.random.normal(ops.shape(x), seed=seed) * ops.sqrt(power * 10.0 ** (-snr_db / 10.0))

@@ -244,6 +244,17 @@ PARAMS = {
         "wifo": [{"size": 16, "depth": 1, "decoder_depth": 1, "num_heads": 2, "patch": [2, 2, 2], "pad": True}],
         "lstm": [{"group": 4, "width": 8}],
         "transformer": [{"group": 4, "d_model": 8, "num_heads": 2, "num_layers": 1, "hidden": 16}],
+        "delay_beam": [
+            {
+                "num_history": 5,
+                "num_future": 2,
+                "num_subcarriers": 8,
+                "panel": [2, 2, 1],
+                "num_tokens": 6,
+                "orders": [2, 1],
+            }
+            | {"dim": 8, "num_heads": 2, "num_layers": 1, "hidden": 8}
+        ],
         "llm4cp": [
             {"group": 4, "num_history": 8, "num_future": 2, "patch": 2, "width": 8, "num_blocks": 1, "d_model": 12}
             | {"num_heads": 2, "num_layers": 1, "num_positions": 16}

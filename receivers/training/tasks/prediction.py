@@ -58,6 +58,8 @@ class PredictionRecipe(StoresRecipe):
         rotate: one task per step, in turn, instead of all.
         mask_ratio: share of hidden tokens of task "random".
         noise_snr_db: SNR of noise on inputs and targets [dB], masked networks only; null: none.
+        history_snr_db: range of the SNR of noise on the histories of training samples, the target exact [dB]; not of
+            masked networks; null: none.
         antennas: antennas of a sample in a step; null: all, as masked networks must have them.
     """
 
@@ -67,6 +69,7 @@ class PredictionRecipe(StoresRecipe):
     rotate: bool = False
     mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.85
     noise_snr_db: Finite | None = None
+    history_snr_db: tuple[Finite, Finite] | None = None
     antennas: Count | None = None
 
 
@@ -88,6 +91,8 @@ class PredictionTask(StoresTask):
                 raise ConfigError(
                     "antennas", recipe.antennas, "none with a masked network, which looks at all together"
                 )
+            if recipe.history_snr_db is not None:
+                raise ConfigError("history_snr_db", recipe.history_snr_db, "none with a masked network: noise_snr_db")
             return
         if len(recipe.tasks) != 1 or recipe.tasks[0] == "random":
             raise ConfigError("tasks", list(recipe.tasks), f"[time] or [frequency] with {recipe.model.name}")
@@ -114,7 +119,9 @@ class PredictionTask(StoresTask):
         if not self.masked:
             from receivers.training.supervised import SequenceTraining
 
-            return SequenceTraining(network, AXES[recipe.tasks[0]])
+            return SequenceTraining(
+                network, AXES[recipe.tasks[0]], history_snr_db=recipe.history_snr_db, seed=recipe.seed
+            )
         from receivers.training.distillation.mcakd import Mcakd
 
         return Mcakd(
