@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= results/quickstart
 
-.PHONY: help quickstart test test-all test-slow test-backends lint reference clean
+.PHONY: help quickstart test test-all test-slow test-backends lint reference docs clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -58,6 +58,9 @@ lint: $(VENV)/.dev  ## formatting, style, import rules, declared packages, types
 
 reference: $(VENV)/.run  ## docs/reference.md from the schemas
 	$(BIN)/python docs/make_reference.py
+
+docs: $(VENV)/.dev  ## the web site, in build/site
+	$(BIN)/python docs/make_site.py
 
 clean:  ## remove results, not data sets, weights or the environment
 	rm -rf results
