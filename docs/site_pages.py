@@ -155,10 +155,13 @@ def training_curve(curve: list[dict[str, Any]]) -> str:
         y = at(1, tick).split(",")[1]
         parts.append(f'<line x1="60" x2="{width - 90}" y1="{y}" y2="{y}" stroke="currentColor" opacity=".15"/>')
         parts.append(f'<text x="54" y="{y}" text-anchor="end" dominant-baseline="middle" {style}>{tick:.2f}</text>')
-    for points, (colour, label) in zip(
-        values.values(), (("#0072b2", "training"), ("#d55e00", "validation")), strict=False
-    ):
-        x, y = at(*points[-1]).split(",")
+    names = (("#0072b2", "training"), ("#d55e00", "validation"))
+    ends = [float(at(*points[-1]).split(",")[1]) for points in values.values()]
+    if len(ends) > 1 and abs(ends[0] - ends[1]) < 14:  # labels are one line apart
+        middle, sign = sum(ends) / 2, 1 if ends[0] > ends[1] else -1
+        ends = [middle + 7 * sign, middle - 7 * sign]
+    for points, (colour, label), y in zip(values.values(), names, ends, strict=False):
+        x = at(*points[-1]).split(",")[0]
         parts.append(
             f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{" ".join(at(*p) for p in points)}"/>'
         )
