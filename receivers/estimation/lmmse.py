@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 
+from receivers.estimation.beam_filter import beam_filter
 from receivers.estimation.csi_rs import CsiRsEstimator
 from receivers.estimation.delay_profile import delay_grid, power_delay_profile
 from simulator.core.errors import ConfigError
@@ -24,6 +26,8 @@ class LmmseEstimator(CsiRsEstimator):
             :math:`R(\Delta f) = P / (1 + j 2 \pi \Delta f \tau)`, with the power P of the slot; "estimated": the delays
             above the noise in the least-squares pilots of the slot, mean over ports and antennas.
         delay_spread_s: rms delay spread :math:`\tau` of the profile [s].
+        beams: then filter the beams of the panel by their estimated power, see
+            :func:`~receivers.estimation.beam_filter.beam_filter`; with "estimated" alone.
         csi_rs: ``snr_db``, ``inr_db``, ``period_slots``, ``density``, ``row`` of
             :class:`~receivers.estimation.csi_rs.CsiRsEstimator`.
 
@@ -43,12 +47,16 @@ class LmmseEstimator(CsiRsEstimator):
         *,
         covariance: Literal["profile", "estimated"] = "estimated",
         delay_spread_s: DelaySpread | None = None,
+        beams: bool = False,
         **csi_rs: Any,
     ):
         super().__init__(geometry, **csi_rs)
         if (covariance == "profile") != (delay_spread_s is not None):
             allowed = "a delay spread for covariance 'profile'" if delay_spread_s is None else "none ('estimated')"
             raise ConfigError("estimation.delay_spread_s", delay_spread_s, allowed)
+        if beams and covariance == "profile":
+            raise ConfigError("estimation.beams", beams, "false with covariance 'profile'")
+        self._beams = beams
         positions, samples = self.signal.positions, np.arange(geometry.num_subcarriers)
         if delay_spread_s is None:
             self._delays = delay_grid(positions.shape[1], self.spacing)
@@ -101,11 +109,26 @@ class LmmseEstimator(CsiRsEstimator):
         if self.interpolation.exact:
             filtered = np.eye(count) - noise_var[..., None, None] * inverse
             error_var = noise_var * np.trace(filtered, axis1=-2, axis2=-1).real / count
-            return _apply(z, filtered), error_var
+            return self._by_beam(_apply(z, filtered), error_var, noise_var, lambda: filtered @ filtered / count)
         loads = profile[..., :, None] * (np.conj(waves.T) @ inverse)  # [batch, user, slot, delay, pilot]
         h_hat = self._by_group(_apply(z, loads), self._waves)
         gained = np.einsum("...ij,ji->...", (loads @ waves) * profile[..., None, :], self._gram).real
-        return h_hat, np.maximum(profile.sum(axis=-1) - gained, 1e-3 * noise_var)
+        error_var = np.maximum(profile.sum(axis=-1) - gained, 1e-3 * noise_var)
+        return self._by_beam(
+            h_hat, error_var, noise_var, lambda: loads @ np.conj(np.swapaxes(loads, -1, -2)) @ self._gram
+        )
+
+    def _by_beam(
+        self, h_hat: np.ndarray, error_var: np.ndarray, noise_var: np.ndarray, gains: Callable[[], np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Filter over beams; ``gains`` gives a matrix with the eigenvalues of the covariance of filtered unit noise."""
+        if not self._beams:
+            return h_hat, error_var
+        matrix = gains()
+        trace = np.trace(matrix, axis1=-2, axis2=-1).real
+        freedom = trace**2 / np.maximum(np.einsum("...ij,...ji->...", matrix, matrix).real, 1e-30)
+        h_hat, change = beam_filter(h_hat, noise_var * trace, freedom, self.geometry.panel)
+        return h_hat, np.maximum(error_var + change, 1e-3 * noise_var)
 
     def _by_group(self, x: np.ndarray, matrices: np.ndarray) -> np.ndarray:
         """Matrices complex ``[group, subcarrier, in]`` of every CDM group times ``[..., port, slot, in]``."""
