@@ -56,6 +56,14 @@ def check_ports(panel: Panel, field: str) -> None:
         raise ConfigError(f"{field}: CSI-RS ports", got, allowed)
 
 
+def subband_order(num_units: int) -> np.ndarray:
+    """Subbands in the order of their fields in part 2, int ``[subband]``: the even ones, then the odd ones.
+
+    Source: TS 38.212, 6.3.2.1.2 (part 2).
+    """
+    return np.concatenate([np.arange(0, num_units, 2), np.arange(1, num_units, 2)])
+
+
 class PmiCodebook(ABC):
     """One codebook at one rank: selects a PMI, maps it to bits and back, and to a precoder.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from receivers.codebooks.dft import dft_beams
-from receivers.codebooks.pmi import Pmi, PmiCodebook, oversampling
+from receivers.codebooks.pmi import Pmi, PmiCodebook, oversampling, subband_order
 from receivers.codebooks.restriction import type1_allowed
 from simulator.core import bitfield
 from simulator.core.errors import ConfigError
@@ -82,6 +82,7 @@ class TypeOneCodebook(PmiCodebook):
             raise ConfigError(f"{_FIELD}.mode", mode, "1, 2")
         self.rank, self.unit, self.snr_db = rank, unit, snr_db
         self.num_units = -(-num_samples // unit)
+        self._order = subband_order(self.num_units)
         self._panel, self._over = panel, (o1, o2)
         self._halved = halved = mode == 2 and rank <= 2
         self._quarter = quarter = rank in (3, 4) and panel.num_ports >= 16
@@ -243,7 +244,3 @@ class TypeOneCodebook(PmiCodebook):
             wideband = np.ravel_multi_index((pmi["i11"], pmi["i12"], pmi["i13"]), self._sizes)
             valid &= self._allowed[wideband[:, None], i2].all(axis=1)
         return pmi, valid
-
-    @property
-    def _order(self) -> np.ndarray:
-        return np.concatenate([np.arange(0, self.num_units, 2), np.arange(1, self.num_units, 2)])

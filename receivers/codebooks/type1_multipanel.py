@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 
 from receivers.codebooks.dft import dft_beams_2d
-from receivers.codebooks.pmi import Pmi, PmiCodebook
+from receivers.codebooks.pmi import Pmi, PmiCodebook, subband_order
 from receivers.codebooks.restriction import type1_allowed
 from simulator.core import bitfield
 from simulator.core.errors import ConfigError
@@ -74,6 +74,7 @@ class TypeOneMultiPanelCodebook(PmiCodebook):
             raise ConfigError(f"{_FIELD}.mode", mode, "1, or 2 with two panels")
         self.rank, self.unit, self.snr_db = rank, unit, snr_db
         self.num_units = -(-num_samples // unit)
+        self._order = subband_order(self.num_units)
         o1, o2 = 4, 4 if panel.n2 > 1 else 1
         self._grid = n1 * o1, panel.n2 * o2
         self._ports = (
@@ -194,10 +195,6 @@ class TypeOneMultiPanelCodebook(PmiCodebook):
         pmi["i2"] = np.empty_like(i2)
         pmi["i2"][:, self._order] = i2
         return pmi, valid
-
-    @property
-    def _order(self) -> np.ndarray:
-        return np.concatenate([np.arange(0, self.num_units, 2), np.arange(1, self.num_units, 2)])
 
 
 def _distances(rank: int, n1: int, n2: int, o1: int, o2: int) -> list[tuple[int, int]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from receivers.codebooks.beams import BeamGroups
 from receivers.codebooks.combination import combination_bits, combination_members, combination_rank
-from receivers.codebooks.pmi import Pmi, PmiCodebook, oversampling
+from receivers.codebooks.pmi import Pmi, PmiCodebook, oversampling, subband_order
 from receivers.codebooks.ports import PortGroups
 from receivers.codebooks.restriction import LEVELS, type2_levels
 from simulator.core import bitfield
@@ -89,7 +89,7 @@ class TypeTwoCodebook(PmiCodebook):
             *[(2 * num_beams - 1).bit_length(), 3 * (2 * num_beams - 1)] * rank,
         ]
         # Even subbands first, then the odd ones.
-        self._order = np.concatenate([np.arange(0, self.num_units, 2), np.arange(1, self.num_units, 2)])
+        self._order = subband_order(self.num_units)
         self.part2_bits = self.part2_length((2 * num_beams,) * rank)
 
     def _basis(self, panel: Panel, num_beams: int) -> BeamGroups | PortGroups:
