@@ -148,6 +148,9 @@ def build_scheme(
         scheme = registry.build("feedback", name, config, seed=seed, **params)
     else:
         scheme = registry.checked("feedback", name)(config, seed=seed, **params)
+    if config.panel.num_trps > 1 and not scheme.several_trps:
+        known = ", ".join(each for each in registry.names("feedback") if registry.load("feedback", each).several_trps)
+        raise ConfigError("bs.num_trps", config.panel.num_trps, f"1 with {scheme.label}; several with {known}")
     if scenario.carrier.num_rb is not None:
         scheme.check_band(scenario.carrier.num_rb, scenario.carrier.subband_rb)
     return scheme

@@ -23,7 +23,7 @@ from simulator.core.cache import cache_folder, cached
 from simulator.core.content import noting
 from simulator.core.interfaces import ChannelSource
 from simulator.core.readers import read_json
-from simulator.core.types import Panel, RadioGeometry
+from simulator.core.types import RadioGeometry
 
 FORMAT = 1
 HALF_WIDTH_DB = 0.05
@@ -85,7 +85,7 @@ def _one_element(g: RadioGeometry) -> RadioGeometry:
     """One element (pair) at both ends, one slot, one frequency; two users where there are more."""
     return replace(
         g,
-        panel=Panel(1, 1, g.panel.num_pol),
+        panel=replace(g.panel, n1=1, n2=1),
         num_users=min(g.num_users, 2),
         num_rx_ant=g.ue_num_pol,
         ue_num_rows=1,

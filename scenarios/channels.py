@@ -195,6 +195,7 @@ _CHANNELS: dict[str, type[BaseModel]] = {
 }
 
 
+MULTI_SITE = ("umi", "uma", "rma")  # models of csilink that have several stations
 RECIPROCAL = ("cdl", "umi", "uma", "rma")  # models of csilink that know the paths of an uplink
 
 

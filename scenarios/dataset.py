@@ -57,6 +57,8 @@ class DatasetRecipe(Radio):
     def _one_user(self) -> DatasetRecipe:
         if self.ue.num_users != 1:
             raise ConfigError("ue.num_users", self.ue.num_users, "1: every sample of a data set is one UE")
+        if self.bs.num_trps != 1:
+            raise ConfigError("bs.num_trps", self.bs.num_trps, "1: samples of a data set have one station")
         for number, part in enumerate(self.parts):
             self.check_channel(part.channel, f"parts.{number}.channel")
         return self

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from scenarios.channels import RayleighChannel
+from scenarios.channels import MULTI_SITE, RayleighChannel, has_section
 from scenarios.sections import Section
 from simulator.core.errors import ConfigError
 from simulator.core.params import Count, Integer, PositiveFloat, Real, Speed
-from simulator.core.types import Panel, RadioGeometry
+from simulator.core.types import Panel, RadioGeometry, TrpPanels
 
 _Polarisations = Annotated[Integer, Field(ge=1, le=2)]
 
@@ -78,12 +78,16 @@ class BaseStation(Section):
         n2: rows of the panel (vertical).
         num_pol: polarisations.
         antenna_pattern: pattern of an element: that of TR 38.901, Table 7.3-1, or "omni".
+        num_trps: stations with such a panel that serve the UEs together; their ports follow each other.
     """
+
+    younger_fields = frozenset({"num_trps"})
 
     n1: Annotated[Integer, Field(ge=1, le=64)] = 8
     n2: Annotated[Integer, Field(ge=1, le=64)] = 2
     num_pol: _Polarisations = 2
     antenna_pattern: Literal["38.901", "omni"] = "38.901"
+    num_trps: Annotated[Integer, Field(ge=1, le=4)] = 1
 
 
 class UserEquipment(Section):
@@ -154,14 +158,20 @@ class Radio(Section):
         return self
 
     def check_channel(self, channel: Any, field: str = "channel") -> None:
-        """ConfigError when a channel section does not fit the frequency grid."""
+        """ConfigError when a channel section does not fit the frequency grid or the number of stations."""
         if isinstance(channel, RayleighChannel) and channel.taps > self.carrier.num_samples:
             raise ConfigError(f"{field}.taps", channel.taps, f"1..{self.carrier.num_samples} (frequency samples)")
+        if self.bs.num_trps > 1 and has_section(channel) and channel.model not in MULTI_SITE:
+            raise ConfigError(
+                "bs.num_trps", self.bs.num_trps, f"1 with {field}.model other than {', '.join(MULTI_SITE)}"
+            )
 
     @property
     def panel(self) -> Panel:
-        """gNB panel."""
-        return Panel(self.bs.n1, self.bs.n2, self.bs.num_pol)
+        """gNB panel, or those of all stations."""
+        bs = self.bs
+        one = Panel(bs.n1, bs.n2, bs.num_pol)
+        return one if bs.num_trps == 1 else TrpPanels(bs.n1, bs.n2, bs.num_pol, bs.num_trps)
 
     @property
     def geometry(self) -> RadioGeometry:

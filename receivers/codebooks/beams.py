@@ -78,8 +78,12 @@ class BeamGroups:
             beams: ``[report, L]``.
             weights: complex ``[report, layer, 2 L, subband]``, see :func:`unit_columns`.
         """
+        return self.sums(group, beams, unit_columns(weights))
+
+    def sums(self, group: np.ndarray, beams: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """The same of weights as they are."""
         num_reports, layers, both, subbands = weights.shape
-        weights = unit_columns(weights).reshape(num_reports, layers, 2, both // 2, subbands)
+        weights = weights.reshape(num_reports, layers, 2, both // 2, subbands)
         vectors = self.vectors[group[:, None], beams]  # [report, L, element]
         w = np.einsum("nbe,nlpbt->npelt", vectors, weights, optimize=True)
         return w.reshape(num_reports, -1, layers, subbands).astype(np.complex64)

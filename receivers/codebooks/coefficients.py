@@ -12,6 +12,7 @@ from receivers.codebooks.pmi import Pmi, PmiCodebook
 from receivers.codebooks.ports import PortGroups
 
 _CHUNK = 256  # reports selected at a time
+_LEAST = 2.0 ** (-7 / 2)  # p^(2)
 
 
 class CoefficientCodebook(PmiCodebook):
@@ -66,6 +67,13 @@ class CoefficientCodebook(PmiCodebook):
                 keep, np.argpartition(-relative, self.payload.most - 1, axis=1)[:, : self.payload.most], True, axis=1
             )
         return x * keep.reshape(x.shape)
+
+    def _representable(self, x: np.ndarray) -> np.ndarray:
+        """``x`` without coefficients that 0 is nearer to than the least amplitude in their polarisation."""
+        size = np.abs(x).max(axis=3)
+        own = self.polarisation == np.arange(2)[:, None]
+        peak = np.where(own, size[:, :, None], 0).max(axis=3)  # [report, layer, polarisation]
+        return x * (np.abs(x) >= _LEAST / 2 * peak[:, :, self.polarisation, None])
 
     def _quantize(self, x: np.ndarray, limit: np.ndarray | None = None) -> Pmi:
         """Indices of coefficients ``[report, layer, row, tap]`` whose largest is in the first ``strongest_taps``.

@@ -92,7 +92,7 @@ class EnhancedTypeTwoCodebook(CoefficientCodebook):
         if not 1 <= rank <= 4:
             raise ConfigError(f"{self.field}.rank", rank, "1..4")
         self._check(panel, max(rank, max_rank), combination, two_units)
-        self.num_beams, low, high, beta = self.combinations[combination]
+        self.num_beams, low, high, beta = self._parameters(combination)
         self._groups = self._basis(panel)
         self._limits = None  # largest amplitudes [group, beam]
         if restriction is not None:
@@ -112,6 +112,10 @@ class EnhancedTypeTwoCodebook(CoefficientCodebook):
             self.num_taps, self._windowed, self.budget,
         )  # fmt: skip
         self.part1_bits, self.part2_bits = self.payload.part1_bits, self.payload.longest
+
+    def _parameters(self, combination: int) -> tuple[int, float, float, float]:
+        """L, p_v of ranks 1-2 and of ranks 3-4, beta."""
+        return self.combinations[combination]
 
     def _payload(self, *sizes: Any) -> EnhancedTypeTwoPayload:
         """Fields of a PMI."""

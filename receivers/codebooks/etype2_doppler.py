@@ -29,7 +29,6 @@ _COMBINATIONS = {
     9: (6, 1 / 4, 0, 3 / 4),
 }
 _INTERVALS = 1, 2, 4, 8
-_LEAST = 2.0 ** (-7 / 2)  # amplitude p^(2) above 0
 
 
 class DopplerCodebook(EnhancedTypeTwoCodebook):
@@ -125,14 +124,9 @@ class DopplerCodebook(EnhancedTypeTwoCodebook):
         return c, x, {"window": window, "taps": taps, "doppler": (pair[..., 1] - shift) % intervals - 1}
 
     def _largest(self, x: np.ndarray) -> np.ndarray:
-        """Without those that 0 is nearer to than the least amplitude: of a slow UE few turn."""
+        """Without those that are too small: of a slow UE few turn."""
         x = super()._largest(x)
-        if self.num_intervals == 1:
-            return x
-        size = np.abs(x).max(axis=3)
-        own = self.polarisation == np.arange(2)[:, None]
-        peak = np.where(own, size[:, :, None], 0).max(axis=3)  # [report, layer, polarisation]
-        return x * (np.abs(x) >= _LEAST / 2 * peak[:, :, self.polarisation, None])
+        return x if self.num_intervals == 1 else self._representable(x)
 
     def _synthesis(self, x: np.ndarray, pmi: Pmi) -> np.ndarray:
         weights = super()._synthesis(x, pmi)

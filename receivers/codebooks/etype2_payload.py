@@ -151,8 +151,7 @@ class EnhancedTypeTwoPayload:
         first, last = self._bitmap_bits(count)
         high = max(-(-count // 2) - self.rank, 0)
         numbers = {
-            "group": pmi["group"][:, None],
-            "beams": combination_rank(pmi["beams"], self.group_size)[:, None],
+            **self._basis_numbers(pmi),
             "strongest": self._strongest_numbers(pmi),
             "window": pmi["window"][:, None],
             "taps": self._tap_rank(pmi),
@@ -183,8 +182,7 @@ class EnhancedTypeTwoPayload:
         layers, rows, taps = self.shape
         n = len(nonzero)
         pmi: Pmi = {
-            "group": np.zeros(n, np.int64),
-            "beams": np.tile(np.arange(self.num_beams), (n, 1)),
+            **self._basis_of(_zeros(n, [("group", 1, 0), *self._heads(layers)[0]]))[0],
             "window": np.zeros(n, np.int64),
             "taps": np.tile(np.arange(taps), (n, layers, 1)),
             "bitmap": np.zeros((n, layers, rows, taps), np.int64),
@@ -216,14 +214,12 @@ class EnhancedTypeTwoPayload:
         size = layers * rows * taps
         high = max(-(-count // 2) - layers, 0)
         numbers, parts = self._fields(bits, count, high)
-        group, beams, window = (numbers[name][:, 0] for name in ("group", "beams", "window"))
-        tap_rank = numbers["taps"]
-        good = (beams < math.comb(self.group_size, self.num_beams)) & (group < self.num_groups)
+        window, tap_rank = numbers["window"][:, 0], numbers["taps"]
+        basis, good = self._basis_of(numbers)
         good &= (tap_rank < math.comb(self.pool - 1, taps - 1)).all(axis=1) & (window < 2 * taps)
         pmi: Pmi = {
-            "group": np.where(good, group, 0),
+            **basis,
             "window": np.where(good, window, 0),
-            "beams": combination_members(np.where(good, beams, 0), self.group_size, self.num_beams),
             "reference": bitfield.unpack(parts[1], 4),
         }
         if groups == 1:
@@ -269,10 +265,21 @@ class EnhancedTypeTwoPayload:
         widths = [number * width for _, number, width in heads]
         widths += [first, 4 * self.rank, 3 * high, 4 * high, self.tail_bits, last, 3 * low, 4 * low]
         parts = np.split(bits, np.cumsum(widths)[:-1], axis=1)
-        numbers = {name: np.zeros((len(bits), 1), np.int64) for name in ("group", "window")}
+        numbers = _zeros(len(bits), [("group", 1, 0), ("window", 1, 0)])
         for (name, number, width), part in zip(heads, parts, strict=False):
             numbers[name] = bitfield.unpack(part, width) if width else np.zeros((len(bits), number), np.int64)
         return numbers, parts[len(heads) :]
+
+    def _basis_numbers(self, pmi: Pmi) -> dict[str, np.ndarray]:
+        """Numbers of the fields i_{1,1} and i_{1,2} ``[report, number]``."""
+        return {"group": pmi["group"][:, None], "beams": combination_rank(pmi["beams"], self.group_size)[:, None]}
+
+    def _basis_of(self, numbers: dict[str, np.ndarray]) -> tuple[Pmi, np.ndarray]:
+        """Group and beams of these numbers (0 where they do not exist), and whether they exist ``[report]``."""
+        group, beams = numbers["group"][:, 0], numbers["beams"][:, 0]
+        good = (beams < math.comb(self.group_size, self.num_beams)) & (group < self.num_groups)
+        beams = combination_members(np.where(good, beams, 0), self.group_size, self.num_beams)
+        return {"group": np.where(good, group, 0), "beams": beams}, good
 
     def _strongest_numbers(self, pmi: Pmi) -> np.ndarray:
         """i_{1,8} ``[report, layer]``: the beam; of rank 1 its number among the non-zero coefficients of tap 0."""
@@ -348,3 +355,8 @@ class EnhancedTypeTwoPayload:
         out = np.empty_like(x)
         np.put_along_axis(out, order, x, axis=1)
         return out.reshape(len(x), *self.shape)
+
+
+def _zeros(reports: int, fields: list[tuple[str, int, int]]) -> dict[str, np.ndarray]:
+    """Numbers of fields that have no bits, int ``[report, number]``."""
+    return {name: np.zeros((reports, number), np.int64) for name, number, _ in fields}

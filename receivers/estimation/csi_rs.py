@@ -10,6 +10,7 @@ from scipy.special import j0
 
 from receivers.estimation.error_filter import ErrorFilter
 from receivers.estimation.interpolation import Interpolation
+from simulator.core.errors import ConfigError
 from simulator.core.interfaces import Estimator
 from simulator.core.params import Integer, SnrDb, validated
 from simulator.core.types import CsiEstimate, RadioGeometry
@@ -64,6 +65,8 @@ class CsiRsEstimator(Estimator):
         density: Literal[3, 1, 0.5] | None = None,
         row: Annotated[Integer, Field(ge=1, le=18)] | None = None,
     ):
+        if geometry.panel.num_trps > 1:
+            raise ConfigError("bs.num_trps", geometry.panel.num_trps, "1 with estimators on CSI-RS (estimation.name)")
         resource = CsiRs(geometry.panel.num_ports, row=row, density=density)
         self.geometry, self.signal = geometry, CsiRsSignal(resource, geometry)
         self.noise_var = float(db_to_lin(-snr_db))

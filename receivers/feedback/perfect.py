@@ -12,6 +12,8 @@ from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiR
 class PerfectFeedback(FeedbackScheme):
     """Every entry of ``h_hat`` as two IEEE 754 single-precision numbers, little endian: 64 bits per entry."""
 
+    several_trps = True
+
     def __init__(self, config: CsiConfig, *, seed: int = 0):
         self.config = config
         self._shape = (config.num_rx_ant, config.panel.num_ports, config.num_subcarriers)

@@ -139,6 +139,7 @@ class FeedbackScheme(ABC):
     """
 
     nested: ClassVar[bool] = False  # every prefix of a report, down to one bit, is a report
+    several_trps: ClassVar[bool] = False  # reports on the ports of several stations
     explicit: ClassVar[bool] = True  # reconstructs channels ``h``; False: precoder directions ``w``
     state_size: int = 0  # integers that a report may refer to (:meth:`report_after`); 0: every report stands alone
     num_intervals: int = 1  # intervals that a report without state holds CSI of, the first one from its first use on

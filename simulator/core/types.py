@@ -29,6 +29,37 @@ class Panel:
         """Number of CSI-RS ports, ``num_pol * n1 * n2``."""
         return self.num_pol * self.n1 * self.n2
 
+    @property
+    def num_trps(self) -> int:
+        """Stations with such a panel, N_TRP."""
+        return 1
+
+    @property
+    def of_trp(self) -> Panel:
+        """Panel of one station."""
+        return self
+
+
+@dataclass(frozen=True)
+class TrpPanels(Panel):
+    """Equal panels of several stations (transmission and reception points); ports are ordered ``trp, pol, n1, n2``.
+
+    Args:
+        num_trps: N_TRP, 2 or more.
+    """
+
+    num_trps: int = 2
+
+    @property
+    def num_ports(self) -> int:
+        """Number of CSI-RS ports of all stations."""
+        return self.num_trps * super().num_ports
+
+    @property
+    def of_trp(self) -> Panel:
+        """Panel of one station."""
+        return Panel(self.n1, self.n2, self.num_pol)
+
 
 @dataclass(frozen=True)
 class RadioGeometry:

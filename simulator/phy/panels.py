@@ -9,7 +9,7 @@ from simulator.core.types import Panel, RadioGeometry
 
 
 def port_order(panel: Panel) -> np.ndarray:
-    """Element index of every port (antenna of a UE), int ``[port]``.
+    """Element index of every port of one station (antenna of a UE), int ``[port]``.
 
     Ports of a channel are ``h[..., port_order(panel)]`` of its elements.
 
@@ -17,7 +17,7 @@ def port_order(panel: Panel) -> np.ndarray:
     CSI-RS ports are ``pol, n1, n2`` (TS 38.214, 5.2.2.2.1) with both n1 and n2 counted along the positive axis, so
     only the rows are reversed.
     """
-    elements = np.arange(panel.num_ports).reshape(panel.num_pol, panel.n1, panel.n2)
+    elements = np.arange(panel.of_trp.num_ports).reshape(panel.num_pol, panel.n1, panel.n2)
     return elements[:, :, ::-1].reshape(-1)
 
 

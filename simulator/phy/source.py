@@ -34,7 +34,7 @@ class SionnaSource(ChannelSource):
 
     @abstractmethod
     def paths(self, batch_size: int) -> tuple[tf.Tensor, tf.Tensor]:
-        """Path coefficients ``[batch, user, rx_ant, 1, tx_ant, path, time]`` and delays ``[batch, user, 1, path]``."""
+        """Path coefficients ``[batch, user, rx_ant, trp, tx_ant, path, time]``, delays ``[batch, user, trp, path]``."""
 
     def _response(self, batch_size: int, numbers: tf.Tensor) -> tf.Tensor:
         with fed(numbers) as draws:
@@ -48,7 +48,9 @@ class SionnaSource(ChannelSource):
         a = tf.gather(a, self._order, axis=4)
         if self.geometry.ue_num_rows > 1:  # one row is in order
             a = tf.gather(a, self._ue_order, axis=2)
-        return cir_to_ofdm(a, tau, self.geometry.num_subcarriers, self.geometry.spacing_hz)
+        n, spacing_hz = self.geometry.num_subcarriers, self.geometry.spacing_hz
+        stations = [cir_to_ofdm(a[:, :, :, b : b + 1], tau[:, :, b : b + 1], n, spacing_hz) for b in range(a.shape[3])]
+        return stations[0] if len(stations) == 1 else tf.concat(stations, axis=3)
 
     def sample(self, batch_size: int, *, seed: int, first: int = 0) -> np.ndarray:
         """Channels (see the base class)."""
