@@ -144,13 +144,14 @@ def build_scheme(
     config, seed = scenario.csi_config, derive(scenario.seed, "feedback")
     if ports is not None:
         config = replace(config, panel=ports)
+    kind = registry.load("feedback", name) if isinstance(name, str) else registry.checked("feedback", name)
+    if config.panel.num_trps > 1 and not kind.several_trps:
+        allowed = f"1 with {name}; trp-selection reports with it on one of several"
+        raise ConfigError("bs.num_trps", config.panel.num_trps, allowed)
     if isinstance(name, str):
         scheme = registry.build("feedback", name, config, seed=seed, **params)
     else:
-        scheme = registry.checked("feedback", name)(config, seed=seed, **params)
-    if config.panel.num_trps > 1 and not scheme.several_trps:
-        known = ", ".join(each for each in registry.names("feedback") if registry.load("feedback", each).several_trps)
-        raise ConfigError("bs.num_trps", config.panel.num_trps, f"1 with {scheme.label}; several with {known}")
+        scheme = kind(config, seed=seed, **params)
     if scenario.carrier.num_rb is not None:
         scheme.check_band(scenario.carrier.num_rb, scenario.carrier.subband_rb)
     return scheme

@@ -66,7 +66,7 @@ def plane_waves(
             np.exp(2j * np.pi * u * np.arange(panel.n1))[..., None]
             * np.exp(2j * np.pi * v * np.arange(panel.n2))[..., None, :]
         )
-        ports = noise(rng, *lead, panel.num_pol)[..., None] * beam.reshape(*lead, 1, -1)
+        ports = noise(rng, *lead, panel.num_trps * panel.num_pol)[..., None] * beam.reshape(*lead, 1, -1)
         wave = (
             ports.reshape(*lead, -1, 1) * np.exp(-2j * np.pi * delay * np.arange(config.num_subcarriers))[..., None, :]
         )
