@@ -10,6 +10,7 @@ import numpy as np
 from simulator.core import bitfield, registry
 from simulator.core.errors import ConfigError, PayloadError
 from simulator.core.interfaces import FeedbackScheme
+from simulator.core.params import validated
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport
 
 
@@ -29,6 +30,7 @@ class TrpSelectionFeedback(FeedbackScheme):
 
     several_trps = True
 
+    @validated("feedback.trp-selection")
     def __init__(self, config: CsiConfig, *, of: str, seed: int = 0, **params: Any):
         self.config, trps = config, config.panel.num_trps
         self._of = registry.build("feedback", of, replace(config, panel=config.panel.of_trp), seed=seed, **params)
