@@ -31,8 +31,8 @@ _COLUMNS[8] = [*_COLUMNS[7][:3], (1, -1, True), *_COLUMNS[7][3:]]
 
 
 def most_layers(panel: Panel) -> int:
-    """Largest rank of Type I: 8, with 4 ports 4."""
-    return 4 if panel.num_ports == 4 else 8
+    """Largest rank of Type I: 8, with 4 ports 4; of the panels of Release 19 we have ranks up to 4."""
+    return 8 if 4 < panel.num_ports <= 32 else 4
 
 
 class TypeOneCodebook(PmiCodebook):

@@ -1,4 +1,4 @@
-"""Type I multi-panel codebook: the beams of Type I on every panel, co-phasing of panels and polarisations."""
+"""Type I codebook of several panels, or of one large one: beams of a panel, co-phasing of panels and polarisations."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 
 from receivers.codebooks.dft import dft_beams_2d
-from receivers.codebooks.pmi import Pmi, PmiCodebook, subband_order
+from receivers.codebooks.pmi import Pmi, PmiCodebook, oversampling, subband_order
 from receivers.codebooks.restriction import type1_allowed
 from simulator.core import bitfield
 from simulator.core.errors import ConfigError
@@ -24,14 +24,14 @@ _CHUNK = 8  # reports selected at a time
 
 
 class TypeOneMultiPanelCodebook(PmiCodebook):
-    r"""Ranks 1 to 4, codebook modes 1 and 2 (mode 2: two panels).
+    r"""Ranks 1 to 4, codebook modes 1 and 2 (mode 2: two panels); of one panel of 48, 64 or 128 ports mode A.
 
     A column is :math:`c \otimes v_{l,m}` with the beam v of a panel and a factor for every panel and polarisation. Mode
     1: :math:`c = [1, \pm\varphi_n, \varphi_{p_1}, \pm\varphi_n \varphi_{p_1}, \ldots]`; mode 2:
     :math:`[1, \pm\varphi_{n_0}, a_{p_1} b_{n_1}, \pm a_{p_2} b_{n_2}]`, :math:`\varphi_n = e^{j\pi n/2}`,
     :math:`a_p = e^{j\pi/4} \varphi_p`, :math:`b_n = e^{-j\pi/4} \varphi_n`. Signs and beams of the layers are those of
     Type I: + v; + v, - v'; + v, + v', - v; + v, + v', - v, - v'. Panels stand in a row: panel g has the columns g N1 to
-    (g + 1) N1 - 1 of the array.
+    (g + 1) N1 - 1 of the array. Mode A of Release 19 is mode 1 with one panel and a table of its own for i_{1,3}.
 
     The standard leaves the selection to the UE. Here: of the beams (rank 2 and higher: pairs) the 16 with the most
     received energy; of all their precoders that with the largest energy (rank 1) or log-determinant, as in Type I.
@@ -43,13 +43,14 @@ class TypeOneMultiPanelCodebook(PmiCodebook):
         num_samples: frequency samples of the channel.
         unit: samples of one subband.
         rank: layers, 1..4.
-        panels: N_g, 2 or 4.
+        panels: N_g, 2 or 4; 1 of 48, 64 or 128 ports.
         mode: codebookMode, 1 or 2.
         snr_db: SNR of the selection at rank 2 and higher [dB].
         restriction: bits of the beams of a panel, as of Type I; None: all are allowed.
     Raises:
         ConfigError: for parameters that are not in the tables; no precoder is left.
-    Source: TS 38.214, 5.2.2.2.2, Tables 5.2.2.2.2-1 to -6; bits: TS 38.212, Table 6.3.1.1.2-2.
+    Source: TS 38.214, 5.2.2.2.2, Tables 5.2.2.2.2-1 to -6; bits: TS 38.212, Table 6.3.1.1.2-2; one panel: TS 38.214
+    (Rel. 19), 5.2.2.2.1a, codebookMode modeA.
     """
 
     def __init__(
@@ -64,7 +65,9 @@ class TypeOneMultiPanelCodebook(PmiCodebook):
         restriction: str | None = None,
     ):
         n1, rest = divmod(panel.n1, panels)
-        if rest or panel.num_pol != 2 or (panels, n1, panel.n2) not in _PANELS:
+        if panels == 1 and panel.num_ports > 32:
+            oversampling(panel, _FIELD, large=True)
+        elif rest or panel.num_pol != 2 or (panels, n1, panel.n2) not in _PANELS:
             known = ", ".join(f"{g * one}x{two} of {g}" for g, one, two in _PANELS)
             got = f"{panel.n1}x{panel.n2} of {panels} panels with {panel.num_pol} polarisation(s)"
             raise ConfigError(f"{_FIELD}: bs.n1, bs.n2, panels", got, f"two polarisations and {known} panels")
@@ -81,7 +84,7 @@ class TypeOneMultiPanelCodebook(PmiCodebook):
             np.arange(panel.num_ports).reshape(2, panels, n1 * panel.n2).swapaxes(0, 1)
         )  # [panel, pol, element]
         self._beams = dft_beams_2d(n1, panel.n2, o1, o2)  # [beam, element]
-        self._offsets = _distances(rank, n1, panel.n2, o1, o2)
+        self._offsets = (_refined_distances if panels == 1 else _distances)(rank, n1, panel.n2, o1, o2)
         self._sizes = (*self._grid, len(self._offsets))
         self._fourths = panels - 1 if mode == 1 else 2
         self._choices = ((4 if rank == 1 else 2),) + (() if mode == 1 else (2, 2))  # of every value of i_2
@@ -89,7 +92,7 @@ class TypeOneMultiPanelCodebook(PmiCodebook):
         self._choice_bits = [(size - 1).bit_length() for size in self._choices]
         self.part2_bits = sum(self._widths) + self.num_units * sum(self._choice_bits)
         # Factors of panels and polarisations, [i14, i2, sign, 2 N_g], panel first.
-        self._i14 = np.array(list(product(range(4), repeat=self._fourths)))
+        self._i14 = np.array(list(product(range(4), repeat=self._fourths)), np.int64)
         self._i2 = np.array(list(product(*map(range, self._choices))))
         self._factors = np.array(
             [[[_factors(p, n, s, mode) for s in (1, -1)] for n in self._i2] for p in self._i14]
@@ -155,7 +158,7 @@ class TypeOneMultiPanelCodebook(PmiCodebook):
     def precoder(self, pmi: Pmi) -> np.ndarray:
         """Unit-norm directions complex64 ``[report, port, layer, unit]``."""
         pair = np.ravel_multi_index((pmi["i11"], pmi["i12"], pmi["i13"]), self._sizes)
-        i14 = np.ravel_multi_index(tuple(pmi["i14"].T), (4,) * self._fourths)
+        i14 = pmi["i14"] @ 4 ** np.arange(self._fourths)[::-1]
         i2 = np.ravel_multi_index(tuple(np.moveaxis(pmi["i2"], 2, 0)), self._choices)
         factors = self._factors[i14[:, None], i2]  # [report, unit, sign, 2 N_g]
         layers = [
@@ -169,7 +172,7 @@ class TypeOneMultiPanelCodebook(PmiCodebook):
 
     def pack(self, pmi: Pmi) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """No part 1; part 2: i_{1,1} to i_{1,4}, then i_2 of the even and of the odd subbands."""
-        values = [pmi[key][:, None] for key in ("i11", "i12", "i13")] + np.split(pmi["i14"], self._fourths, axis=1)
+        values = [pmi[key][:, None] for key in ("i11", "i12", "i13")] + [*pmi["i14"].T[..., None]]
         parts = [bitfield.pack(value, width) for value, width in zip(values, self._widths, strict=True)]
         for t in self._order:
             parts += [bitfield.pack(pmi["i2"][:, t, i, None], width) for i, width in enumerate(self._choice_bits)]
@@ -190,8 +193,8 @@ class TypeOneMultiPanelCodebook(PmiCodebook):
             valid &= value < size
             pmi[key] = np.minimum(value, size - 1)
         valid &= self._allowed[np.ravel_multi_index((pmi["i11"], pmi["i12"], pmi["i13"]), self._sizes)]
-        pmi["i14"] = np.stack(values[3 : 3 + self._fourths], axis=1)
-        i2 = np.stack(values[3 + self._fourths :], axis=1).reshape(len(part2), self.num_units, -1)
+        pmi["i14"], i2 = np.split(np.stack(values[3:], axis=1), [self._fourths], axis=1)
+        i2 = i2.reshape(len(part2), self.num_units, -1)
         pmi["i2"] = np.empty_like(i2)
         pmi["i2"][:, self._order] = i2
         return pmi, valid
@@ -208,6 +211,13 @@ def _distances(rank: int, n1: int, n2: int, o1: int, o2: int) -> list[tuple[int,
     if n2 == 1:
         return [(k * o1, 0) for k in range(1, {2: 2, 4: 4, 8: 5}[n1])]
     return [(o1, 0), (0, o2), (o1, o2), *([(2 * o1, 0)] if n1 == 4 else [])]
+
+
+def _refined_distances(rank: int, n1: int, n2: int, o1: int, o2: int) -> list[tuple[int, int]]:
+    """The same of one large panel: TS 38.214 (Rel. 19), Table 5.2.2.2.1a-3."""
+    if rank == 1:
+        return [(0, 0)]
+    return [(0, 0), (o1, 0), (0, o2), (2 * o1, 0)] if rank == 2 else [(o1, 0), (0, o2), (o1, o2), (2 * o1, 0)]
 
 
 def _factors(p: np.ndarray, n: np.ndarray, sign: int, mode: int) -> np.ndarray:
