@@ -72,7 +72,8 @@ class Scenario(Radio):
         throughput: transport blocks and link adaptation; null: Shannon rates alone.
         metrics: metrics to compute; null: all that apply.
         run: how much to simulate.
-        sweep: dotted field to its values; every combination is a point.
+        sweep: dotted field to its values; every combination is a point. Fields that change together stand in one axis
+            with commas between them: ``bs.n1, bs.n2: ["4, 2", "8, 2"]``.
     """
 
     younger_fields = frozenset({"sounding", "scheduling", "detection", "throughput"})

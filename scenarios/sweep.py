@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-from scenarios.load import set_field
+from scenarios.load import parse_yaml, set_field
 from scenarios.schema import Scenario, parse_scenario
 from simulator.core import registry
 from simulator.core.content import own_version
@@ -117,7 +117,8 @@ def expand(data: dict[str, Any]) -> list[Point]:
     plain = {key: value for key, value in data.items() if key != "sweep"}
     axes = list(base.sweep)
     for axis, values in base.sweep.items():
-        if axis.split(".")[0] in ("name", "description", "seed", "run", "sweep", "snr_db", "metrics"):
+        roots = {each.strip().split(".")[0] for each in axis.split(",")}
+        if roots & {"name", "description", "seed", "run", "sweep", "snr_db", "metrics"}:
             raise ConfigError(
                 f"sweep.{axis}", axis, "a field of carrier, bs, ue, time, channel, estimation, feedback, uplink"
             )
@@ -130,9 +131,21 @@ def expand(data: dict[str, Any]) -> list[Point]:
     for values in itertools.product(*(base.sweep[axis] for axis in axes)):
         data = copy.deepcopy(plain)
         for axis, value in zip(axes, values, strict=True):
-            set_field(data, axis, value)
+            for one, part in _fields(axis, value):
+                set_field(data, one, part)
         point = Point(parse_scenario(data), dict(zip(axes, values, strict=True)))
         if point.key in points:
             raise ConfigError("sweep", point.axes, "values that make a difference, each once")
         points[point.key] = point
     return list(points.values())
+
+
+def _fields(axis: str, value: Any) -> list[tuple[str, Any]]:
+    """Fields of an axis with their values: one, or several that change together (``bs.n1, bs.n2`` with ``8, 2``)."""
+    names = [each.strip() for each in axis.split(",")]
+    if len(names) == 1:
+        return [(axis, value)]
+    parts = parse_yaml(f"[{value}]", f"sweep.{axis}")
+    if len(parts) != len(names):
+        raise ConfigError(f"sweep.{axis}", value, f"texts of {len(names)} values with commas between them")
+    return list(zip(names, parts, strict=True))

@@ -146,6 +146,15 @@ def test_no_axis_is_one_point_and_leaves_the_data_alone():
     assert [p.axes for p in expand(small())] == [{}]
 
 
+def test_fields_that_change_together():
+    """One axis of two fields: a point for each pair, with the pair as its value; they are points like any others."""
+    points = expand(small(sweep={"bs.n1, bs.num_pol": ["8, 1", "2, 2"], "feedback.rvq.bits": [2, 3]}))
+    assert [(p.scenario.bs.n1, p.scenario.bs.num_pol) for p in points] == [(8, 1), (8, 1), (2, 2), (2, 2)]
+    assert points[2].axes == {"bs.n1, bs.num_pol": "2, 2", "feedback.rvq.bits": 2}
+    alone = expand(small(bs={"n1": 8, "n2": 1, "num_pol": 1}, sweep={"feedback.rvq.bits": [2, 3]}))
+    assert [p.key for p in points[:2]] == [p.key for p in alone]
+
+
 def test_too_many_points_are_refused_before_they_are_made():
     axes = {f"uplink.{field}": [i / 200 for i in range(200)] for field in ("loss_probability", "bit_flip_probability")}
     with pytest.raises(ConfigError, match=f"sweep: got '40000 points'; allowed: at most {MAX_POINTS}"):
