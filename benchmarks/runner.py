@@ -23,7 +23,7 @@ from benchmarks.duration import precoding_seconds, say_if_long
 from benchmarks.engines import check_engine, make_engine, run_units
 from benchmarks.memory import block_drops, chunk_drops, drop_bytes, fitting_workers
 from benchmarks.normalization import mean_power
-from benchmarks.progress import bar
+from benchmarks.progress import DropProgress
 from benchmarks.provenance import commit, machine
 from benchmarks.reads import note_parts
 from benchmarks.results_folder import claimed_results, everything_read
@@ -221,7 +221,7 @@ def _compute(
     points: Sequence[Point], plans: Sequence[list[Unit]], engine_name: str, workers: int | None
 ) -> list[Accumulator]:
     """Compute what is missing and merge, point by point in chunk order."""
-    wanted = sum(_planned(point, plan) for point, plan in zip(points, plans, strict=True))
+    wanted = sum(point.scenario.run.drops for point in points)
     finished: set[Path] = {unit.path for plan in plans for unit in plan if _intact(unit)}
     stopped: list[int | None] = [None] * len(points)
     totals = [Accumulator() for _ in points]
@@ -249,12 +249,13 @@ def _compute(
         return totals
     engine = make_engine(engine_name, workers)
     try:
-        with bar() as progress:
-            task = progress.add_task(points[0].scenario.name, total=wanted, completed=min(len(finished), wanted))
+        done = min(sum(unit.drops for plan in plans for unit in plan if unit.path in finished), wanted)
+        with DropProgress(points[0].scenario.name, wanted, done).running() as progress:
             for unit in run_units(engine, missing()):
                 finished.add(unit.path)
                 settle(number_of[unit.path])
-                progress.update(task, total=max(wanted, len(finished)), advance=1)
+                done += unit.drops
+                progress.update(done, wanted, _watched(points, totals))
     finally:
         engine.close()
     return totals
@@ -296,6 +297,17 @@ def _meets(rule: Run, total: Accumulator) -> bool:
     if not rows:
         raise ConfigError("run.ci_metric", rule.ci_metric, ", ".join(sorted({r["metric"] for r in total.summary()})))
     return all(row["ci95"] <= rule.ci_rel * abs(row["value"]) for row in rows)
+
+
+def _watched(points: Sequence[Point], totals: Sequence[Accumulator]) -> str:
+    """Largest relative half-width of the watched metric so far, and the wanted one."""
+    rule = points[0].scenario.run
+    rows = [row for total in totals if total.drops > 1 for row in total.summary() if row["metric"] == rule.ci_metric]
+    shares = [row["ci95"] / abs(row["value"]) for row in rows if row["value"]]
+    if not shares:
+        return ""
+    wanted = "" if rule.ci_rel is None else f" (wanted: {100 * rule.ci_rel:.2g} %)"
+    return f"{rule.ci_metric} within {100 * max(shares):.2g} %{wanted}"
 
 
 def _repeats(points: Sequence[Point], totals: Sequence[Accumulator]) -> list[str]:
