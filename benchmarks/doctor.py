@@ -108,7 +108,9 @@ def cpu_flags() -> list[str]:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:
         return []
-    has = {word for line in text.splitlines() if line.lower().startswith(("flags", "features")) for word in line.split()}
+    has = {
+        word for line in text.splitlines() if line.lower().startswith(("flags", "features")) for word in line.split()
+    }
     return [flag for flag in _FLAGS if flag in has]
 
 

@@ -158,7 +158,8 @@ def run(
         >>> frame[frame.metric == "sum_rate_bpshz"].snr_db.tolist()
         [0.0, 10.0]
     """
-    from benchmarks.report.report import read_results, write_report
+    from benchmarks.report.frames import read_results
+    from benchmarks.report.report import write_report
 
     started = time.time()
     check_engine(engine, workers)

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 _BARS = "▁▂▃▄▅▆▇█"
-_MARKS = "ox+*#@%&=~^"
+_MARKS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def show_table(

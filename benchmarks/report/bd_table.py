@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.report.bd_rate import bd_difference
-from benchmarks.report.figures import REFERENCE, at, combinations, describe, family, swept_axes
+from benchmarks.report.frames import REFERENCE, at, combinations, describe, family, swept_axes
 
 QUALITIES = ("sgcs_subband", "sgcs", "sum_rate_bpshz")  # the second where there is no first
 ANCHOR = "etype2"

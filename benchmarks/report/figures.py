@@ -22,11 +22,17 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from benchmarks.store import LEADING, TRAILING
-
-BASE_COLUMNS = (*LEADING, *TRAILING)
-MAX_COMBINATIONS = 4
-REFERENCE = "perfect"  # the family whose bits are raw float32: a level, not a point, on a bits axis
+from benchmarks.report.frames import (
+    REFERENCE,
+    at,
+    combinations,
+    describe,
+    family,
+    nearest_snr,
+    outage_text,
+    spread,
+    swept_axes,
+)
 
 # after Wong's colour-blind-safe palette; without black (the reference), yellow darkened
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#B0569A", "#B59B00", "#56B4E9", "#7A5230", "#6E6E6E")
@@ -71,11 +77,6 @@ class Style:
 Styles = dict[str, Style]
 
 
-def family(scheme: str) -> str:
-    """Label without its rate: ``rvq-b6`` gives ``rvq``, ``etype2-pc4+ar@ue`` gives ``etype2+ar@ue``."""
-    return re.sub(r"-(?:b|pc)\d+(?=[-+]|$)", "", scheme)
-
-
 def shown(text: str) -> str:
     """The text as a label; Matplotlib hides those that begin with `_`."""
     return f"\u200b{text}" if text.startswith("_") else text
@@ -101,49 +102,6 @@ def scheme_styles(schemes: Iterable[str]) -> dict[str, Style]:
             linestyle = ("-", "-.", ":")[idx // len(PALETTE) % 3]
             styles[scheme] = Style(color, MARKERS[(idx + place) % len(MARKERS)], linestyle)
     return styles
-
-
-def swept_axes(frame: pd.DataFrame) -> list[str]:
-    """Names of the swept axis columns, in the order of the file."""
-    return [column for column in frame.columns if column not in BASE_COLUMNS]
-
-
-def combinations(frame: pd.DataFrame, axes: list[str]) -> list[dict[str, Any]]:
-    """Values of ``axes`` that occur together, in order of appearance; without axes one empty dict."""
-    return frame[axes].drop_duplicates().to_dict("records") if axes else [{}]
-
-
-def spread(items: list[Any], count: int = MAX_COMBINATIONS) -> list[Any]:
-    """At most ``count`` items, evenly spread from the first to the last."""
-    if len(items) <= count:
-        return items
-    return [items[round(place)] for place in np.linspace(0, len(items) - 1, count)]
-
-
-def at(frame: pd.DataFrame, combination: dict[str, Any]) -> pd.DataFrame:
-    """Rows of one combination; an empty axis value matches empty."""
-    keep = pd.Series(True, index=frame.index)
-    for axis, value in combination.items():
-        keep &= frame[axis].isna() if pd.isna(value) else frame[axis] == value
-    return frame[keep]
-
-
-def describe(combination: dict[str, Any]) -> str:
-    """``bs.n1 = 8, estimation.snr_db = 10``."""
-    return ", ".join(f"{axis} = {plain(value)}" for axis, value in combination.items())
-
-
-def plain(value: Any) -> str:
-    """A cell as a reader writes it: ``8`` for 8.0, ``(none)`` for an empty one."""
-    if pd.isna(value):
-        return "(none)"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def nearest_snr(frame: pd.DataFrame, wanted_db: float = 20.0) -> float | None:
-    """The SNR of the frame closest to the wanted one (the lower of two equally close), None without any."""
-    present = frame["snr_db"].dropna().unique()
-    return float(min(present, key=lambda snr_db: (abs(snr_db - wanted_db), snr_db))) if len(present) else None
 
 
 def render(figure: Figure) -> dict[str, bytes]:
@@ -293,13 +251,6 @@ def metric_vs_axis(
         if rows[axis].nunique() <= 8:
             ax.xaxis.set_major_locator(FixedLocator(sorted(rows[axis].unique())))
     return _with_legend(figure, styles)
-
-
-def outage_text(metric: str) -> str:
-    """``outage_rate_1`` as ``rate < 1 bit/s/Hz``."""
-    kind, _, threshold = metric.removeprefix("outage_").partition("_")
-    words = {"gamma": f"rate < {threshold} × rate with perfect CSI", "rate": f"rate < {threshold} bit/s/Hz"}
-    return words.get(kind, metric)
 
 
 def _mix(color: str, shade: float) -> str:

@@ -17,18 +17,23 @@ from matplotlib.figure import Figure
 from benchmarks.rebuild import mend_tables
 from benchmarks.report import figures
 from benchmarks.report.bd_table import bd_frame, bd_tables, without_bits
-from benchmarks.report.figures import (
-    BASE_COLUMNS,
+from benchmarks.report.cells import bits_text, cell
+from benchmarks.report.figures_cost import COST, outage_vs_ue_cost
+from benchmarks.report.frames import (
     REFERENCE,
     at,
     combinations,
     describe,
     family,
+    nearest_snr,
+    outage_text,
     plain,
+    read_results,
+    read_table,
+    repeated,
     spread,
     swept_axes,
 )
-from benchmarks.report.figures_cost import COST, outage_vs_ue_cost
 from simulator.core.durable import write_bytes
 from simulator.core.errors import StoreError
 from simulator.core.paths import inside
@@ -36,11 +41,8 @@ from simulator.core.readers import read_json
 
 CDF_COLUMNS = ("scheme", "precoder", "snr_db", "rate_bpshz", "cdf")
 MANIFEST_KEYS = ("name", "scenario", "snr_definition", "normalization")
-TEXT_COLUMNS = ("scenario", "channel", "scheme", "precoder", "metric", "unit", "seed")
-NUMBER_COLUMNS = ("bits_mean", "bits_max", "num_ports", "num_users", "snr_db", "value", "ci95", "num_samples")
 BD_FILE = "bd_rate.csv"
 Drawn = tuple[list[dict[str, Any]], dict[str, bytes]]
-KEY_COLUMNS = ("scheme", "precoder", "snr_db", "metric")
 
 # kinds of figures; the template holds the heading of each and how to read it
 PLOTS: dict[str, Callable[..., Figure | None]] = {
@@ -78,12 +80,12 @@ def write_report(folder: Path) -> Path:
     frame, manifest = read_results(inside(folder, "results.csv")), _read_manifest(inside(folder, "manifest.json"))
     axes = swept_axes(frame)
     cdf = _read_cdf(inside(folder, "user_rate_cdf.csv"), axes)
-    snr_db = figures.nearest_snr(frame)
+    snr_db = nearest_snr(frame)
     seen = manifest.get("seen_along", {})
     sections, files = _draw_all(frame, cdf, snr_db, seen if isinstance(seen, dict) else {})
     # schemes that differ only in a swept number of bits stand in one table where their labels tell them apart
     fewer = without_bits(axes)
-    shown = combinations(frame, axes if len(_repeated(frame, fewer)) else fewer)
+    shown = combinations(frame, axes if len(repeated(frame, fewer)) else fewer)
     differences = bd_frame(frame)
     page = _template().render(
         manifest=manifest,
@@ -117,18 +119,6 @@ def write_report(folder: Path) -> Path:
     return folder / "report.html"
 
 
-def read_results(path: Path) -> pd.DataFrame:
-    """``results.csv``, checked: text as str, the rest as numbers, a swept axis where all of it is one."""
-    frame = _read_csv(path, BASE_COLUMNS, TEXT_COLUMNS, NUMBER_COLUMNS)
-    empty = [column for column in ("scheme", "metric") if frame[column].isna().any()]
-    if empty:
-        raise StoreError(f"{path}: empty cells in column {', '.join(empty)}; every row needs a scheme and a metric")
-    twice = _repeated(frame, swept_axes(frame))
-    if len(twice):
-        raise StoreError(f"{path}: two rows for {twice.iloc[0].to_dict()}; expected one row for each of these")
-    return frame
-
-
 def key_results(frame: pd.DataFrame, snr_db: float | None) -> dict[str, Any]:
     """Scheme x precoder at one SNR, with the share of the perfect-CSI sum rate and the best row marked."""
     outages = [metric for metric in frame["metric"].unique() if metric.startswith("outage_")]
@@ -144,7 +134,7 @@ def key_results(frame: pd.DataFrame, snr_db: float | None) -> dict[str, Any]:
     for pair in pairs:
         own = frame[frame["scheme"] == pair["scheme"]]
         here = own[own["precoder"].isna() | (own["precoder"] == pair["precoder"]) & (own["snr_db"] == snr_db)]
-        cell = {row.metric: number(row.value, row.ci95) for row in here.itertuples()}
+        found = {row.metric: cell(row.metric, row.value, row.ci95) for row in here.itertuples()}
         best = rate[[key for key in rate.index if key[1] == pair["precoder"]]]
         ceiling = next((value for (scheme, _), value in best.items() if family(scheme) == REFERENCE), np.nan)
         rest = best[[family(scheme) != REFERENCE for scheme, _ in best.index]]
@@ -156,16 +146,16 @@ def key_results(frame: pd.DataFrame, snr_db: float | None) -> dict[str, Any]:
                 "bits": [
                     bits_text(bits) for bits in (own["bits_mean"].max(), *p95[pair["scheme"]], own["bits_max"].max())
                 ],
-                "sum_rate": cell.get("sum_rate_bpshz", "–"),
+                "sum_rate": found.get("sum_rate_bpshz", "–"),
                 "share": f"{share:.1f}" if np.isfinite(share) else None,
                 "bar": f"{np.clip(share, 0, 100):.1f}",
-                "others": [cell.get(metric, "–") for metric in metrics],
+                "others": [found.get(metric, "–") for metric in metrics],
                 "best": len(rest) > 0 and (pair["scheme"], pair["precoder"]) == rest.idxmax(),
             }
         )
     order = list(dict.fromkeys(row["precoder"] for row in rows))
     rows.sort(key=lambda row: order.index(row["precoder"]))
-    heads = [("Outage", figures.outage_text(metric)) for metric in outages]
+    heads = [("Outage", outage_text(metric)) for metric in outages]
     heads += [figures.LABELS[metric].partition(" ")[::2] for metric in others]
     has_share = any(row["share"] is not None for row in rows)
     bits_heads = ["mean", *(["95 %"] if any(p95.values()) else []), "max"]
@@ -203,27 +193,12 @@ def pivots(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return tables
 
 
-def number(value: float, ci95: float = np.nan) -> str:
-    """Value and half-width with the digits that the half-width allows: ``12.340 ± 0.052``."""
-    if not np.isfinite(value):
-        return "–" if np.isnan(value) else ("∞" if value > 0 else "-∞")
-    if not np.isfinite(ci95) or ci95 <= 0:
-        return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
-    decimals = int(np.clip(1 - np.floor(np.log10(ci95)), 0, 6))
-    return f"{value:.{decimals}f} ± {ci95:.{decimals}f}"
-
-
-def bits_text(bits: float) -> str:
-    """Bits with a thousands separator, one decimal only where it is not zero."""
-    return "–" if not np.isfinite(bits) else (f"{bits:,.0f}" if bits == round(bits) else f"{bits:,.1f}")
-
-
 def _pivot(title: str, rows: pd.DataFrame, keys: list[str], column: pd.Series, heads: Any) -> dict[str, Any]:
     cells: dict[tuple, dict[str, str]] = {}
-    for key, head, value, ci95 in zip(
-        rows[keys].itertuples(index=False, name=None), column, rows["value"], rows["ci95"], strict=True
+    for key, head, *numbers in zip(
+        rows[keys].itertuples(index=False, name=None), column, rows["metric"], rows["value"], rows["ci95"], strict=True
     ):
-        cells.setdefault(tuple(plain(part) for part in key), {})[head] = number(value, ci95)
+        cells.setdefault(tuple(plain(part) for part in key), {})[head] = cell(*numbers)
     body = [(key, [line.get(head, "–") for head in heads]) for key, line in cells.items()]
     unit = rows["unit"].iloc[0] if rows["unit"].nunique() == 1 else ""
     counts = sorted({f"{count:,.0f}" for count in (rows["num_samples"].min(), rows["num_samples"].max())}, key=len)
@@ -273,12 +248,6 @@ def _draw_all(frame: pd.DataFrame, cdf: pd.DataFrame, snr_db: float | None, seen
     return sections, files
 
 
-def _repeated(frame: pd.DataFrame, axes: list[str]) -> pd.DataFrame:
-    """Keys that occur a second time when only these axes tell rows apart."""
-    keys = frame[[*KEY_COLUMNS, *axes]]
-    return keys[keys.duplicated()]
-
-
 def _facts(frame: pd.DataFrame, manifest: dict[str, Any]) -> list[tuple[str, str]]:
     def several(column: str) -> str:
         return ", ".join(dict.fromkeys(plain(value) for value in frame[column].dropna()))
@@ -317,35 +286,12 @@ def _known(manifest: dict[str, Any], key: str) -> Any:
     return "not recorded" if manifest.get(key) is None else manifest[key]
 
 
-def _read_csv(path: Path, columns: tuple[str, ...], text: tuple[str, ...], numbers: tuple[str, ...]) -> pd.DataFrame:
-    expected = f"expected a CSV file with the columns {', '.join(columns)} and one column per swept axis"
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8")
-    except FileNotFoundError:
-        raise StoreError(f"{path}: no such file; {expected}") from None
-    except (OSError, ValueError) as error:  # pandas' parser, empty-data and decoding errors are ValueErrors
-        raise StoreError(f"{path}: cannot be read ({' '.join(str(error).split())}); {expected}") from None
-    missing = [column for column in columns if column not in frame.columns]
-    if missing:
-        raise StoreError(f"{path}: column {', '.join(missing)} missing; {expected}")
-    if frame.empty:
-        raise StoreError(f"{path}: has no rows; {expected}")
-    for column in frame.columns.difference(text, sort=False):
-        try:
-            frame[column] = pd.to_numeric(frame[column])
-        except ValueError as error:
-            if column in numbers:
-                raise StoreError(f"{path}: column {column} must hold numbers ({error})") from None
-            frame[column] = frame[column].replace({"True": True, "False": False})
-    return frame
-
-
 def _read_cdf(path: Path, axes: list[str]) -> pd.DataFrame:
     """The CDF table; an absent file means that no rates were drawn."""
     columns = (*axes, *CDF_COLUMNS)
     if not path.exists():
         return pd.DataFrame({column: pd.Series(dtype=float) for column in columns})
-    return _read_csv(path, columns, ("scheme", "precoder"), ("snr_db", "rate_bpshz", "cdf"))
+    return read_table(path, columns, ("scheme", "precoder"), ("snr_db", "rate_bpshz", "cdf"))
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`csilink doctor` finds what is broken: each check can fail, in a process of its own, and a promised one is exit code 1."""
+"""`csilink doctor` finds what is broken: checks can fail, each in its process; a promised one is exit code 1."""
 
 import sys
 import tomllib
@@ -72,7 +72,15 @@ def test_every_run_requirement_is_among_the_facts_or_used_by_a_check():
     """Names of pyproject.toml, for one that is added later."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     names = {requirement.partition(">")[0] for requirement in project["dependencies"]}
-    helpers = {"pyarrow", "pydantic", "pyyaml", "typer", "rich", "jinja2", "tensorboard"}  # files, or this command itself
+    helpers = {
+        "pyarrow",
+        "pydantic",
+        "pyyaml",
+        "typer",
+        "rich",
+        "jinja2",
+        "tensorboard",
+    }  # files, or this command itself
     assert names - helpers <= set(doctor.PACKAGES)
 
 

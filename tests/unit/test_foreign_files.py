@@ -616,7 +616,7 @@ def test_words_of_users_are_shown_as_they_are(tmp_path):
 
 
 def test_a_legend_holds_every_label_as_text(tmp_path):
-    from benchmarks.report.report import read_results
+    from benchmarks.report.frames import read_results
 
     frame = read_results(results(tmp_path / "r") / "results.csv")
     figure = figures.metric_vs_snr(frame)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from synthetic_results import MORE, SCHEMES, SNR_DEFINITION, synthetic, write
 
-from benchmarks.report import figures, figures_cost, report
+from benchmarks.report import cells, figures, figures_cost, frames, report
 from simulator.core.errors import StoreError
 
 
@@ -167,7 +167,7 @@ def test_one_snr_makes_no_figure_against_snr_and_goodput_is_a_key_result(tmp_pat
     row = next(row for row in table["rows"] if (row["scheme"], row["precoder"]) == ("dft", "zf"))
     (own,) = values(frame, "goodput_bpshz", "dft", "zf", 20).to_dict("records")
     at = [head for head, _ in table["heads"]].index("Goodput")
-    assert row["others"][at] == report.number(own["value"], own["ci95"])
+    assert row["others"][at] == cells.number(own["value"], own["ci95"])
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_exact_csi_is_left_out_of_nmse(frame):
 def test_swept_axes_make_a_figure_per_combination_and_one_per_axis(tmp_path):
     path = report.write_report(write(tmp_path, *swept()))
     frame = report.read_results(tmp_path / "results.csv")
-    assert figures.swept_axes(frame) == ["bs.n1", "estimation.snr_db"]
+    assert frames.swept_axes(frame) == ["bs.n1", "estimation.snr_db"]
     made = {file.name for file in (tmp_path / "figures").iterdir()}
     assert {f"sum_rate_vs_snr_{idx}.png" for idx in (1, 2, 3, 4)} <= made and "sum_rate_vs_snr_5.png" not in made
     assert {"sgcs_over_bs.n1.png", "sum_rate_bpshz_over_estimation.snr_db.svg"} <= made
@@ -293,7 +293,7 @@ def test_pivots_hold_every_row(frame):
     ],
 )
 def test_number(value, ci95, text):
-    assert report.number(value, ci95) == text
+    assert cells.number(value, ci95) == text
 
 
 def test_values_are_escaped(tmp_path):
@@ -353,13 +353,13 @@ BREAKS = {
     "no columns": (drop_column, "results.csv.*ci95, unit missing.*scenario, channel"),
     "no bytes": (lambda path: (path / "results.csv").write_bytes(b""), "results.csv.*expected a CSV"),
     "no rows": (
-        lambda path: (path / "results.csv").write_text(",".join(figures.BASE_COLUMNS)),
+        lambda path: (path / "results.csv").write_text(",".join(frames.BASE_COLUMNS)),
         "has no rows",
     ),
     "not text": (lambda path: (path / "results.csv").write_bytes(bytes(range(256)) * 9), "results.csv"),
     "a word": (
         lambda path: (path / "results.csv").write_text(
-            ",".join(figures.BASE_COLUMNS) + "\na,b,dft,8,8,,32,4,,sgcs,high,,1,9,1"
+            ",".join(frames.BASE_COLUMNS) + "\na,b,dft,8,8,,32,4,,sgcs,high,,1,9,1"
         ),
         "column value must hold numbers",
     ),
