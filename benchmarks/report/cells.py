@@ -23,10 +23,10 @@ def cell(metric: str, value: float, ci95: float = np.nan) -> str:
         low, high = max(value - ci95, 0.0), min(value + ci95, 1.0)
         if low <= 0 and high >= 1:
             return f"{value:.3g} (0 to 1)"
-        if value <= 0:
-            return f"0 (≤ {high:.2g})"
-        if value >= 1:
-            return f"1 (≥ {low:.3g})"
+        if low <= 0:
+            return f"{max(value, 0):.2g} (≤ {high:.2g})"
+        if high >= 1:
+            return f"{value:.3g} (≥ {low:.3g})"
     return number(value, ci95)
 
 

@@ -6,6 +6,7 @@ A frame is ``results.csv`` as read by :func:`read_results`; swept axes are the c
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -118,3 +119,20 @@ def outage_text(metric: str) -> str:
     kind, _, threshold = metric.removeprefix("outage_").partition("_")
     words = {"gamma": f"rate < {threshold} × rate with perfect CSI", "rate": f"rate < {threshold} bit/s/Hz"}
     return words.get(kind, metric)
+
+
+def at_one_snr(rows: pd.DataFrame, snr_db: float | None) -> tuple[pd.DataFrame, str]:
+    """Rows of one SNR and its text; metrics of the feedback alone have no SNR and stay whole."""
+    chosen = nearest_snr(rows, 20.0 if snr_db is None else snr_db)
+    return (rows, "") if chosen is None else (rows[rows["snr_db"] == chosen], f"SNR {chosen:g} dB")
+
+
+def reference_labels(schemes: Iterable[str], scenario: Mapping[str, Any]) -> set[str]:
+    """Labels of schemes that send perfect CSI, by what they are: those of scheme ``perfect`` in the scenario.
+
+    Where the scenario does not tell, it is the label.
+    """
+    lines = scenario.get("feedback")
+    lines = [line for line in lines if isinstance(line, dict)] if isinstance(lines, list) else []
+    named = {str(line["label"]): line.get("scheme") == REFERENCE for line in lines if line.get("label")}
+    return {scheme for scheme in schemes if named.get(scheme, family(scheme).partition("+")[0] == REFERENCE)}
