@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,23 +63,30 @@ class Picture:
 
     @classmethod
     def of(cls, stored: Mapping[str, Any]) -> Picture:
-        """Picture among the arrays of a chunk; an empty one if it has none."""
+        """Picture among the arrays of a chunk; an empty one if it has none.
+
+        Raises:
+            ValueError: its arrays do not fit each other.
+        """
         if f"{_PREFIX}names" not in stored:
             return cls()
         names = json.loads(str(stored[f"{_PREFIX}names"]))
-        return cls(
-            stored[f"{_PREFIX}h"],
-            stored[f"{_PREFIX}direction"],
-            dict(zip(names["explicit"], stored[f"{_PREFIX}h_hat"], strict=True)),
-            dict(zip(names["schemes"], stored[f"{_PREFIX}directions"], strict=True)),
-        )
+        h, direction = stored[f"{_PREFIX}h"], stored[f"{_PREFIX}direction"]
+        h_hat, directions = stored[f"{_PREFIX}h_hat"], stored[f"{_PREFIX}directions"]
+        if h.ndim != 2 or direction.ndim != 2 or directions.shape[1:] != direction.shape:
+            raise ValueError("a picture of other shapes")
+        if len(h_hat) and h_hat.shape[1:] != h.shape:
+            raise ValueError("a picture of other shapes")
+        explicit = dict(zip(names["explicit"], h_hat, strict=True))
+        return cls(h, direction, explicit, dict(zip(names["schemes"], directions, strict=True)))
 
 
 def read_picture(folder: Path, key: str) -> Picture:
-    """Picture of the point of this key in a results folder; an empty one where there is none."""
+    """Picture of the point of this key in a results folder; an empty one where there is none, or a damaged one."""
     for path in sorted((folder / "points" / key).glob("chunk-00000000-*.npz")):
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-            return Picture.of(stored)
+        with suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
+                return Picture.of(stored)
     return Picture()
 
 

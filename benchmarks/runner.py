@@ -23,6 +23,7 @@ from benchmarks.duration import precoding_seconds, say_if_long
 from benchmarks.engines import check_engine, make_engine, run_units
 from benchmarks.memory import block_drops, chunk_drops, drop_bytes, fitting_workers
 from benchmarks.normalization import mean_power
+from benchmarks.outlook import outlook
 from benchmarks.progress import DropProgress
 from benchmarks.provenance import commit, machine
 from benchmarks.reads import note_parts
@@ -42,6 +43,7 @@ SNR_DEFINITION = (
     "The channel is scaled to E|h|^2 = 1 per antenna pair as `normalization` says: per_sample scales each UE and drop, "
     "per_dataset uses one factor for all runs with this channel, none keeps the path gain."
 )
+_LOOK_S = 2.0  # between looks at half-widths for the progress
 _PACKAGES = ("csilink", "sionna", "tensorflow", "keras", "numpy", "scipy", "pandas")
 
 
@@ -252,11 +254,14 @@ def _compute(
     try:
         done = min(sum(unit.drops for plan in plans for unit in plan if unit.path in finished), wanted)
         with DropProgress(points[0].scenario.name, wanted, done).running() as progress:
+            looked, text = -np.inf, ""
             for unit in run_units(engine, missing()):
                 finished.add(unit.path)
                 settle(number_of[unit.path])
                 done += unit.drops
-                progress.update(done, wanted, _watched(points, totals))
+                if time.monotonic() - looked > _LOOK_S:
+                    (wanted, text), looked = outlook(points, totals), time.monotonic()
+                progress.update(done, wanted, text)
     finally:
         engine.close()
     return totals
@@ -298,17 +303,6 @@ def _meets(rule: Run, total: Accumulator) -> bool:
     if not rows:
         raise ConfigError("run.ci_metric", rule.ci_metric, ", ".join(sorted({r["metric"] for r in total.summary()})))
     return all(row["ci95"] <= rule.ci_rel * abs(row["value"]) for row in rows)
-
-
-def _watched(points: Sequence[Point], totals: Sequence[Accumulator]) -> str:
-    """Largest relative half-width of the watched metric so far, and the wanted one."""
-    rule = points[0].scenario.run
-    rows = [row for total in totals if total.drops > 1 for row in total.summary() if row["metric"] == rule.ci_metric]
-    shares = [row["ci95"] / abs(row["value"]) for row in rows if row["value"]]
-    if not shares:
-        return ""
-    wanted = "" if rule.ci_rel is None else f" (wanted: {100 * rule.ci_rel:.2g} %)"
-    return f"{rule.ci_metric} within {100 * max(shares):.2g} %{wanted}"
 
 
 def _repeats(points: Sequence[Point], totals: Sequence[Accumulator]) -> list[str]:

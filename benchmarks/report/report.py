@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -126,10 +127,11 @@ def _write(folder: Path, page: str, files: dict[str, bytes], differences: pd.Dat
 
 
 def _first_point(folder: Path) -> Point | None:
-    """First point of a folder with chunks."""
-    if not (is_file(folder / SCENARIO) and is_file(folder / CONTENT)):
-        return None
-    return read_points(folder)[1][0]
+    """First point of a folder with chunks; None for a folder of another csilink, whose tables are shown alone."""
+    with suppress(StoreError):
+        if is_file(folder / SCENARIO) and is_file(folder / CONTENT):
+            return read_points(folder)[1][0]
+    return None
 
 
 def _winner(winner: Winner, metric: str | None) -> dict[str, Any]:

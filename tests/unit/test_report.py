@@ -146,7 +146,7 @@ def test_figures_without_data_are_none_and_the_page_says_so(tmp_path):
         "sgcs_vs_bits.svg",
     ]
     page = path.read_text()
-    assert page.count("Not drawn") == 1 and page.count("<figure>") == 1
+    assert page.count("Not drawn") == 1 and page.count("<figure") == 1
     left_out = " ".join(page[page.index("Not drawn") :].split("</p>")[0].split())
     assert all(f"{what} against" in left_out for what in ("Sum rate", "Outage", "NMSE")) and "SGCS" not in left_out
     frame = report.read_results(tmp_path / "results.csv")
@@ -244,7 +244,7 @@ def test_page_is_self_contained_and_holds_what_a_reader_needs(page):
     assert len((TEMPLATES / "report.js").read_bytes()) < 200_000
     assert SNR_DEFINITION in page and "per_dataset" in page and "nothing was simulated" in page
     assert "0123abc" in page and "61.2 s" in page and "sionna" in page and "model: umi" in page
-    assert "Not drawn" not in page and page.count("<figure>") == 6
+    assert "Not drawn" not in page and page.count("<figure") == 6
 
 
 def test_key_results_hold_the_numbers_of_the_file(frame, page):

@@ -9,9 +9,12 @@ import pytest
 from synthetic_results import SCHEMES, synthetic, write
 
 from benchmarks import cli, progress
+from benchmarks.outlook import outlook
 from benchmarks.report import cells, summary
 from benchmarks.report.frames import read_results
 from benchmarks.terminal import plot, show_table, sparkline
+from scenarios.schema import parse_scenario
+from scenarios.sweep import Point
 from simulator.core.errors import ConfigError
 
 
@@ -162,6 +165,30 @@ def test_progress_of_a_run_tells_rate_time_left_and_half_width(capsys, monkeypat
     shown.update(320, 300, "")
     assert shown.text.startswith("320/320 drops") and ", 0 s left" in shown.text
     assert progress.duration(7500) == "2 h 5 min"
+
+
+def test_the_outlook_of_a_run_that_a_half_width_ends():
+    """A quarter of the wanted drops gives twice the half-width; never more than max_drops, never fewer than drops."""
+
+    class Total:
+        def __init__(self, drops, *rows):
+            self.drops, self._rows = drops, rows
+
+        def summary(self):
+            return [{"metric": name, "value": value, "ci95": ci95} for name, value, ci95 in self._rows]
+
+    def point(**rule):
+        data = {"name": "r", "carrier": {"num_rb": 2}, "bs": {"n1": 2}, "channel": {"model": "rayleigh"}}
+        feedback = [{"scheme": "rvq", "bits": 2}]
+        return Point(parse_scenario({**data, "feedback": feedback, "snr_db": [0], "run": rule}), {})
+
+    rows = ("sum_rate_bpshz", 10.0, 0.2), ("sum_rate_bpshz", 5.0, 0.05), ("sgcs", 0.5, 0.4)
+    alone = outlook([point(drops=100), point(drops=100)], [Total(40, *rows), Total(0)])
+    assert alone == (200, "sum_rate_bpshz within 2 %")
+    wanted, text = outlook([point(drops=100, ci_rel=0.01, max_drops=500)], [Total(100, *rows)])
+    assert (wanted, text) == (400, "sum_rate_bpshz within 2 % (wanted: 1 %)")
+    assert outlook([point(drops=100, ci_rel=0.001, max_drops=500)], [Total(100, *rows)])[0] == 500
+    assert outlook([point(drops=100, ci_rel=0.5, max_drops=500)], [Total(100, *rows)])[0] == 100
 
 
 def test_a_terminal_gets_a_live_display(monkeypatch):
