@@ -94,7 +94,7 @@ def usable_cores() -> int:
 def available_gib() -> float:
     """Memory that programs can still get [GiB], NaN where the system does not say."""
     try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
+        for line in Path("/proc/meminfo").read_bytes().decode().splitlines():
             if line.startswith("MemAvailable:"):
                 return int(line.split()[1]) / 2**20
     except OSError:
@@ -105,7 +105,7 @@ def available_gib() -> float:
 def cpu_flags() -> list[str]:
     """Instruction sets that matter for products, of those that this processor has."""
     try:
-        text = Path("/proc/cpuinfo").read_text()
+        text = Path("/proc/cpuinfo").read_bytes().decode()
     except OSError:
         return []
     has = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from benchmarks.store import Accumulator
 from scenarios.sweep import Point
 from simulator.core.errors import StoreError
 from simulator.core.paths import inside
-from simulator.core.readers import read_json
+from simulator.core.readers import read_json, read_npz
 
 Row = tuple[str, str, str | None, float | None, str]  # plug-in, scheme, precoder, snr_db [dB], metric
 
@@ -58,8 +57,7 @@ def read_drops(folder: Path) -> list[DropValues]:
             if not unit.done:
                 fault = unit.fault if unit.path.is_file() else "missing"
                 raise StoreError(f"{unit.path}: {fault}; `csilink run` with --resume computes it")
-            with np.load(io.BytesIO(unit.path.read_bytes()), allow_pickle=False) as stored:
-                parts.append(stored["values"] if "values" in stored else None)
+            parts.append(read_npz(unit.path).get("values"))
             if total.add(unit.path, partial(_reaches, count)):
                 break
         rows: list[Row] = [(plugin, scheme, at or None, snr, name) for plugin, scheme, at, snr, name in total.rows]

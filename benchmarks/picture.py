@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from simulator.core.readers import FAULTS, read_npz
 from simulator.outcomes import CsiOutcome
 
 MAX_PORTS, MAX_SAMPLES = 64, 512  # of channels that are kept
@@ -84,9 +83,8 @@ class Picture:
 def read_picture(folder: Path, key: str) -> Picture:
     """Picture of the point of this key in a results folder; an empty one where there is none, or a damaged one."""
     for path in sorted((folder / "points" / key).glob("chunk-00000000-*.npz")):
-        with suppress(OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-                return Picture.of(stored)
+        with suppress(*FAULTS):
+            return Picture.of(read_npz(path))
     return Picture()
 
 

@@ -99,7 +99,7 @@ def write_report(folder: Path) -> Path:
         origin=_origin(manifest),
         pivots=pivots(frame),
         data=page_data(frame, cdf, styles),
-        script=(_TEMPLATES / "report.js").read_text(encoding="utf-8"),
+        script=(_TEMPLATES / "report.js").read_bytes().decode(),
         scenario_yaml=yaml.safe_dump(manifest["scenario"], sort_keys=False, allow_unicode=True),
     )
     _write(folder, page, drawn.files, differences)
