@@ -15,6 +15,7 @@ from benchmarks.cli_dataset import dataset
 from benchmarks.cli_doctor import doctor
 from benchmarks.cli_options import Overrides
 from benchmarks.cli_paper import paper
+from benchmarks.cli_publish import publish
 from benchmarks.cli_results import compare, report, show
 from benchmarks.cli_train import score_lines, train
 from benchmarks.cli_verify import verify
@@ -34,6 +35,7 @@ app.command()(show)
 app.command()(compare)
 app.command()(report)
 app.command()(verify)
+app.command()(publish)
 app.command()(paper)
 app.command()(train)
 

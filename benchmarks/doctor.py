@@ -19,7 +19,19 @@ from simulator.core.extras import EXTRAS, installed
 from simulator.core.onednn import VARIABLE
 
 PACKAGES = ("csilink", "sionna", "sionna-rt", "tensorflow", "keras", "numpy", "scipy", "pandas", "h5py", "matplotlib")
-_OPTIONAL = {"tf2onnx", "onnx", "onnxruntime", "ai-edge-litert", "torch", "jax", "ray", "faiss-cpu", "constriction"}
+_OPTIONAL = {
+    "tf2onnx",
+    "onnx",
+    "onnxruntime",
+    "ai-edge-litert",
+    "torch",
+    "jax",
+    "ray",
+    "faiss-cpu",
+    "constriction",
+    "huggingface_hub",
+}
+_OPTIONAL |= {"huggingface_hub"}
 _FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "sve")
 _LIMIT_S = 180
 
@@ -52,7 +64,7 @@ def facts() -> Iterator[tuple[str, str]]:
 
     here, code = machine(), commit()
     yield "Python", f"{platform.python_version()} ({sys.executable})"
-    for package in (*PACKAGES, *sorted(_OPTIONAL)):
+    for package in (*PACKAGES, *_OPTIONAL):
         if found := _version(package):
             yield package, found
     if code["commit"]:

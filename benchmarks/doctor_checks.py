@@ -205,6 +205,24 @@ def constriction_coder() -> str:
     return "five symbols survive its range coder"
 
 
+def hub_cache() -> str:
+    """A folder of weights that the hub's library finds in its cache, without a network."""
+    need("doctor", "huggingface_hub")
+    import huggingface_hub
+
+    commit = "0" * 40
+    with TemporaryDirectory() as name:
+        folder = Path(name) / "models--user--name"
+        (folder / "snapshots" / commit).mkdir(parents=True)
+        (folder / "snapshots" / commit / "card.json").write_text("{}")
+        found = huggingface_hub.snapshot_download(
+            "user/name", revision=commit, cache_dir=name, local_files_only=True, allow_patterns=["card.json"]
+        )
+        if not (Path(found) / "card.json").is_file():
+            raise ValueError(f"no card in {found}")
+    return f"huggingface_hub {huggingface_hub.__version__} finds weights in its cache"
+
+
 def _exported(format_: str) -> str:
     import keras
 
@@ -244,6 +262,7 @@ CHECKS: dict[str, Check] = {
     "Ray": Check(ray_task, "ray", ("ray",)),
     "FAISS": Check(nearest_neighbours, "bench", ("faiss",)),
     "constriction": Check(constriction_coder, "bench", ("constriction",)),
+    "hub": Check(hub_cache, "hub", ("huggingface_hub",)),
     "ray tracing": Check(ray_tracing, "libLLVM"),
 }
 
