@@ -19,19 +19,10 @@ from simulator.core.extras import EXTRAS, installed
 from simulator.core.onednn import VARIABLE
 
 PACKAGES = ("csilink", "sionna", "sionna-rt", "tensorflow", "keras", "numpy", "scipy", "pandas", "h5py", "matplotlib")
-_OPTIONAL = {
-    "tf2onnx",
-    "onnx",
-    "onnxruntime",
-    "ai-edge-litert",
-    "torch",
-    "jax",
-    "ray",
-    "faiss-cpu",
-    "constriction",
-    "huggingface_hub",
-}
-_OPTIONAL |= {"huggingface_hub"}
+_OPTIONAL = (
+    *("ai-edge-litert", "constriction", "faiss-cpu", "huggingface_hub", "jax", "onnx", "onnxruntime", "ray"),
+    *("tf2onnx", "torch"),
+)
 _FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "sve")
 _LIMIT_S = 180
 
