@@ -133,7 +133,7 @@ def test_stqenet_plans_are_legal(size):
         assert [recipe.init for recipe in own[1:]] == [recipe.name for recipe in own[:-1]]
 
 
-@pytest.mark.parametrize(("size", "num_recipes"), [("small", 31), ("medium", 33), ("full", 33)])
+@pytest.mark.parametrize(("size", "num_recipes"), [("small", 35), ("medium", 37), ("full", 34)])
 def test_recipes_of_tiny_wifo(size, num_recipes):
     """Every training of the plan is a valid recipe, on the sixteen data sets that are seen."""
     plan = load_plan("tiny_wifo", size)
@@ -150,6 +150,9 @@ def test_recipes_of_tiny_wifo(size, num_recipes):
     by_name = dict(zip(names, found, strict=True))
     assert by_name["mcakd-s2"].distill.teacher == "out/teacher" and by_name["none-s2"].distill is None
     assert by_name["mcakd-s2"].seed == by_name["none-s2"].seed == 2
+    assert by_name["mcakd-s2"].distill.switch == "progress" and by_name["al-pl-cycle"].distill.switch == "cycle"
+    chosen = {(r.distill.scope, r.distill.order) for r in found if r.distill is not None}
+    assert chosen == {(s, o) for s in ("sample", "batch") for o in ("importance", "index")} or size == "full"
     assert by_name["no-al-pl"].distill.autonomous == 0 and by_name["cf-mcakd-s3"].distill.teacher == "out/cf-teacher"
 
 
