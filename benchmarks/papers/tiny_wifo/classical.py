@@ -36,8 +36,8 @@ def classical(
 ) -> pd.DataFrame:
     """NMSE of all unknown entries: ``network, parameters, set, task, nmse_db, ci95``.
 
-    The contenders are ``repeat`` (last known entry), ``ar`` (fitted to the known entries of a sample, of order 4, at most
-    half of the known entries), ``wiener`` (time: Jakes' spectrum, frequency: :func:`exponential_profile`) and,
+    The contenders are ``repeat`` (last known entry), ``ar`` (fitted to the known entries of a sample, of order 4 or
+    half of them), ``wiener`` (time: Jakes' spectrum, frequency: :func:`exponential_profile`) and,
     in frequency, ``lmmse`` (:func:`lmmse` with the covariance of the training channels of the same set).
 
     Args:
@@ -94,7 +94,7 @@ def subcarrier_covariance(x: np.ndarray) -> np.ndarray:
 
 
 def lmmse(covariance: np.ndarray) -> Contender:
-    r"""LMMSE prediction of the higher subcarriers, :math:`R_{uk} (R_{kk} + \sigma^2 I)^{-1} h_k`, alike for all samples.
+    r"""LMMSE prediction of the higher subcarriers, :math:`R_{uk} (R_{kk} + \sigma^2 I)^{-1} h_k`, for all samples.
 
     :math:`\sigma^2` is 1e-5 of the mean power. Slots and antennas are predicted one by one.
 
@@ -117,8 +117,8 @@ def exponential_profile(h: np.ndarray, count: int) -> np.ndarray:
     r"""LMMSE prediction over subcarriers with an exponential delay profile that is fitted to every sample.
 
     :math:`R_{kl} = P / (1 + j 2\pi (k - l) \Delta_f \tau)`. Delay spread :math:`\tau` and P are the least-squares fit
-    to the sample autocorrelation over the known subcarriers at lags 1 and above, weighted by the number of pairs; noise is
-    the rest of the power at lag 0, or the residual of the fit, whichever is more: as in
+    to the sample autocorrelation over the known subcarriers at lags 1 and above, weighted by the number of pairs; noise
+    is the rest of the power at lag 0, or the residual of the fit, whichever is more: as in
     :class:`~receivers.prediction.wiener_doppler.WienerDopplerPredictor` over slots.
 
     Args:
