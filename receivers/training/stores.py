@@ -34,7 +34,7 @@ class TeacherSection(TrainingSection):
         scope: features are selected by a sample, or by the mean over the batch.
         order: of the selected features: falling importance, or rising index.
         switch: the teacher takes part after a fixed number of epochs, or once the student alone makes little progress.
-        autonomous: epochs of learning alone in a cycle, 0: none; of ``progress`` the fewest, over which progress counts.
+        autonomous: epochs of learning alone in a cycle, 0: none; of ``progress`` the fewest, over which it is seen.
         passive: epochs of learning from the teacher that follow.
         least_progress: of ``progress``: fraction of its loss that the student alone must gain per epoch to go on alone.
     """

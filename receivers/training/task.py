@@ -57,8 +57,8 @@ class Task(ABC):
 
     The loop (:func:`receivers.training.loop.run`) calls ``build`` once, ``compile`` at the start of each stage,
     ``set_phase``, ``start_epoch`` and ``batches`` in each epoch and ``validate`` after those that are ``due``; ``card``
-    and ``score`` follow. What ``batches`` gives depends on seed and epoch only, and everything that learns is a variable
-    of the model: then a killed training goes on as if it had never stopped. Data are read when they are first needed.
+    and ``score`` follow. What ``batches`` gives depends on seed and epoch only, and all that learns is a variable of
+    the model: then a killed training goes on as if it had never stopped. Data are read when they are first needed.
 
     Args:
         recipe: of the class ``schema``.

@@ -61,22 +61,16 @@ def test_cost_of_csinet_is_the_published_one():
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("size", ["small", "full"])
-def test_the_papers_own_combination_learns(size, rng):
-    """Mu-law of one width with a rate term: a few steps lower distortion and rate."""
-    plan = load_plan("stqenet", size)
+def test_the_papers_own_combination_learns(rng):
+    """Mu-law of one width with a rate term: in a few steps from the linear code the loss and the rate fall."""
+    plan = load_plan("stqenet")
     data = next(r for r in experiments.recipes(plan, "x") if r["name"] == "stqenet-eb-mulaw-l1e-05")
-    data["model"]["params"]["num_latents"] = 32
-    recipe = parse_training({**data, "init": "random"})
+    recipe = parse_training(data)
     assert (recipe.quantizer.name, recipe.quantizer.bits, recipe.rate.weight) == ("mu_law", (4,), (1e-5,))
-    images = (
-        rng.standard_normal((32, 16, 16, 2)).astype(np.float32) * np.exp(-np.arange(16.0, dtype="f"))[:, None, None]
-    )
-    model = build_model(recipe, images, lambda network: Bottleneck(recipe.quantizer, network.num_latents, 1e-5))
-    model.compile(optimizer=keras.optimizers.Adam(3e-3), loss=nmse_loss, run_eagerly=True)
-    before = model.scores(images, nmse_loss)
-    model.bottleneck.rate_weight = 1e-3  # so that a few steps show in the rate
-    model.fit(images, images, batch_size=32, epochs=15, verbose=0)
-    after = model.scores(images, nmse_loss)
-    assert after[0] < 0.95 * before[0] and after[1] < 0.95 * before[1]
-    assert model.bottleneck.probabilities().shape == (32, 16)
+    images = rng.standard_normal((16, 16, 16, 2)).astype(np.float32)
+    model = build_model(recipe, images, lambda network: Bottleneck(recipe.quantizer, network.num_latents, 1e-3))
+    model.compile(optimizer=keras.optimizers.Adam(1e-3), loss=nmse_loss, run_eagerly=True)
+    before = np.mean(model.bottleneck.bits(model.latents(images)))
+    loss = model.fit(images, images, batch_size=16, epochs=5, verbose=0).history["loss"]
+    assert loss[-1] < loss[0] and np.mean(model.bottleneck.bits(model.latents(images))) < 0.99 * before
+    assert model.bottleneck.probabilities().shape == (128, 16)

@@ -117,10 +117,11 @@ def selected_loss(selection: keras.layers.Layer, teacher: Tensor, student: Tenso
 class Taught(SteppedModel):
     r"""Base of students in training; a final class gives ``losses_of``, and what ``alike`` and ``idle`` say.
 
-    Called, it gives the loss of every sample. While ``passive`` is true, the loss has :math:`\lambda (L_{att} + L_{emb} + L_{hid})`
-    ("mcakd") or :math:`\lambda` times the error to the teacher's output ("lmkd") in addition; a training sets it epoch by
-    epoch (:class:`~receivers.training.distillation.phases.Phases`). The teacher runs in passive epochs only, and is neither trained nor saved with this model. Tokens after the embedding, and after the last attention of
-    encoder and decoder, pass a selection each; the two hidden states count one half each.
+    Called, it gives the loss of every sample. While ``passive`` is true, :math:`\lambda (L_{att} + L_{emb} + L_{hid})`
+    ("mcakd") or :math:`\lambda` times the error to the teacher's output ("lmkd") is in it; a training sets that epoch
+    by epoch (:class:`~receivers.training.distillation.phases.Phases`). The teacher runs in passive epochs only, and is
+    neither trained nor saved with this model. Tokens after the embedding, and after the last attention of encoder and
+    decoder, pass a selection each; the two hidden states count one half each.
 
     Args:
         student: network that learns.

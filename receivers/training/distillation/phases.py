@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Phases:
-    r"""Phases of a training in turns: ``autonomous`` epochs or more without the teacher, ``passive`` with it, and so on.
+    r"""A training in turns: ``autonomous`` epochs or more without the teacher, ``passive`` with it, and so on.
 
     Without ``least_progress`` a cycle: an autonomous phase has exactly ``autonomous`` epochs. With
     ``least_progress`` = f it ends once the student's own loss :math:`L_e` has fallen by less than the fraction f per
