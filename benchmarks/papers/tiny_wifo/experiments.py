@@ -13,7 +13,7 @@ from benchmarks.papers.kit.figures import history
 from benchmarks.papers.kit.run import Run
 from benchmarks.papers.kit.seeds import by_seed, paired, seeded
 from benchmarks.papers.kit.training import Training
-from benchmarks.papers.tiny_wifo import latency
+from benchmarks.papers.tiny_wifo import latency, sets
 from benchmarks.papers.tiny_wifo.classical import classical, noisy
 from benchmarks.papers.tiny_wifo.sets import UNSEEN
 from simulator.core.readers import read_json
@@ -23,6 +23,7 @@ TASKS = ("time", "frequency")
 # Groups of data sets in the paper's tables.
 GROUPS = ("D1-D16", *UNSEEN)
 NOISE_SNR_DB = 20.0
+sections = sets.sections
 VALIDATED = ("val_loss", "val_time", "val_frequency")
 
 
