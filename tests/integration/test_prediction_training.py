@@ -220,7 +220,10 @@ def test_wifo_cf_from_data_sets_to_reports_in_the_link(stores, tmp_path):
     ("changes", "message"),
     [
         ({"datasets": ["four", "four"]}, "datasets: .* each data set once"),
-        ({"model": {"name": "csinet"}}, "model.name: got 'csinet'; allowed: llm4cp, lstm, transformer, wifo"),
+        (
+            {"model": {"name": "csinet"}},
+            "model.name: got 'csinet'; allowed: delay_beam, llm4cp, lstm, transformer, wifo",
+        ),
         ({**LSTM, "tasks": ["random"]}, "tasks: .* \\[time\\] or \\[frequency\\]"),
         ({**LSTM, "distill": {"teacher": "x"}}, "distill"),
         ({"antennas": 2}, "antennas: got 2"),

@@ -34,7 +34,7 @@ def test_wiener_over_subcarriers_has_the_error_of_the_closed_form(rng):
     test, train = {"D1": drawn(rng, 12, 40, 64)}, {"D1": drawn(rng, 12, 40, 64)}
     found = nmse(classical(test, "frequency", train=train))
     assert set(found) == {"repeat", "ar", "wiener", "lmmse"}
-    assert found["lmmse"] == pytest.approx(best, rel=0.03)  # 30,720 entries: 1 % of standard error
+    assert found["lmmse"] == pytest.approx(best, rel=0.05)  # 30,720 entries: 1 % of standard error; noise of the search
     assert best < found["wiener"] < 1.2 * best  # the fit to a sample, and the noise that it allows for
     assert set(nmse(classical(test, "frequency"))) == {"repeat", "ar", "wiener"}
 

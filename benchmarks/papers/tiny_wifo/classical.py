@@ -26,6 +26,8 @@ Contender = Callable[[np.ndarray, int], np.ndarray]
 _SPREADS = 2.0 * (np.arange(501) / 500) ** 3
 # Least share of noise: bounds the weights.
 _MIN_NOISE = 1e-5
+# Noise that is tried with a covariance from training channels.
+_NOISES = 10.0 ** np.arange(-5, 1)
 
 
 def classical(
@@ -38,7 +40,7 @@ def classical(
 
     The contenders are ``repeat`` (last known entry), ``ar`` (fitted to the known entries of a sample, of order 4 or
     half of them), ``wiener`` (time: Jakes' spectrum, frequency: :func:`exponential_profile`) and,
-    in frequency, ``lmmse`` (:func:`lmmse` with the covariance of the training channels of the same set).
+    in frequency, ``lmmse`` (:func:`trained_lmmse` from the training channels of the same set).
 
     Args:
         samples: test samples by data set, float32 ``[sample, slot, subcarrier, antenna, 2]``.
@@ -74,7 +76,7 @@ def _contenders(task: str, known: int, train: np.ndarray | None) -> dict[str, Co
         "wiener": _steps(WienerDopplerPredictor(geometry)) if task == "time" else exponential_profile,
     }
     if task == "frequency" and train is not None:
-        found["lmmse"] = lmmse(subcarrier_covariance(train))
+        found["lmmse"] = trained_lmmse(train)
     return found
 
 
@@ -93,21 +95,37 @@ def subcarrier_covariance(x: np.ndarray) -> np.ndarray:
     return h @ np.conj(h.T) / h.shape[1]
 
 
-def lmmse(covariance: np.ndarray) -> Contender:
+def trained_lmmse(x: np.ndarray) -> Contender:
+    """:func:`lmmse` with the covariance of training channels; noise that is best for half of them, from the others.
+
+    Args:
+        x: training channels float32 ``[sample, slot, subcarrier, antenna, 2]``.
+    """
+    known, unknown = (_along(part, "frequency") for part in halves(x[1::2], AXES["frequency"]))
+    covariance, errors = subcarrier_covariance(x[::2]), {}
+    for noise in _NOISES:
+        error = lmmse(covariance, noise)(known, unknown.shape[4]) - unknown
+        ratio = np.sum(np.abs(error) ** 2, axis=(1, 2, 3, 4, 5)) / np.sum(np.abs(unknown) ** 2, axis=(1, 2, 3, 4, 5))
+        errors[noise] = ratio.mean()
+    return lmmse(subcarrier_covariance(x), min(errors, key=errors.__getitem__))
+
+
+def lmmse(covariance: np.ndarray, noise: float) -> Contender:
     r"""LMMSE prediction of the higher subcarriers, :math:`R_{uk} (R_{kk} + \sigma^2 I)^{-1} h_k`, for all samples.
 
-    :math:`\sigma^2` is 1e-5 of the mean power. Slots and antennas are predicted one by one.
+    Slots and antennas are predicted one by one.
 
     Args:
         covariance: complex ``[subcarrier, subcarrier]``, of known and unknown ones.
+        noise: :math:`\sigma^2` over the mean power: bounds the weights where the covariance is not exact.
 
     Source: S. M. Kay, "Fundamentals of Statistical Signal Processing: Estimation Theory", 1993, Ch. 12.
     """
 
     def predict(h: np.ndarray, count: int) -> np.ndarray:
         known = h.shape[4]
-        noise = _MIN_NOISE * np.trace(covariance).real / len(covariance) * np.eye(known)
-        weights = np.linalg.solve(covariance[:known, :known].T + noise, covariance[known:, :known].T).T
+        diagonal = noise * np.trace(covariance).real / len(covariance) * np.eye(known)
+        weights = np.linalg.solve(covariance[:known, :known].T + diagonal, covariance[known:, :known].T).T
         return np.einsum("uk,nabpks->nabpus", weights[:count], h).astype(np.complex64)
 
     return predict
