@@ -161,7 +161,7 @@ def nmse_table(results: Path) -> pd.DataFrame:
     single = pd.concat([grouped(pd.read_csv(results / "nmse_by_set.csv")), corrected(results)])
     others = single.rename(columns={"network": "method"}).assign(std=np.nan, seeds=1)
     frame = pd.concat([over_seeds(single, list(TRAINED), list(SEEDS)), others], ignore_index=True)
-    first = frame.drop_duplicates("method").set_index("method")
+    first = frame.sort_values("task", ascending=False, kind="stable").drop_duplicates("method").set_index("method")
     names = {key: label for key, label in LABELS.items() if key in first.index and key not in ABLATIONS}
     table = by_group(frame.rename(columns={"task": "case"}), names)
     table.insert(1, "parameters", [f"{n:,}" if n else "" for n in first.parameters[list(names)]])
