@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks.papers.rp_mpq.experiments import encoder_maps
 from benchmarks.papers.rp_mpq.structure import decay, information_floor, outage_split, tail_energy, tail_influence
-from receivers.models.csinet import CsiNet
+from simulator.core import registry
 
 
 def test_outage_by_cause_by_hand():
@@ -63,10 +63,14 @@ def test_influence_of_a_linear_state_space_model(rng):
     assert decay(tail[:10])["rate"] == pytest.approx(-np.log(0.36), rel=0.02)
 
 
-def test_influence_in_a_convolution_ends_at_its_reach(rng):
-    """CsiNet's encoder has one convolution of 3 x 3."""
+@pytest.mark.parametrize(("name", "reach"), [("csinet", 1), ("csinet_plus", 6)])
+def test_influence_in_convolutions_ends_at_their_reach(name, reach, rng):
+    """CsiNet's encoder has one convolution of 3 x 3, that of CsiNet+ two of 7 x 7 and another order of the axes."""
     keras.utils.set_random_seed(1)
-    model = CsiNet(height=8, width=8, num_latents=4)
-    x = rng.standard_normal((3, 8, 8, 2)).astype(np.float32)
+    linear = {"image_activation": "linear", **({"head_activation": "linear"} if name == "csinet_plus" else {})}
+    model = registry.build("models", name, height=16, width=16, num_latents=4, **linear)
+    x = rng.standard_normal((3, 16, 16, 2)).astype(np.float32)
+    weights = model.get_weights()
     tail = tail_influence(encoder_maps(model), x)
-    assert tail[0] > 0.05 and (tail[1:] == 0).all()
+    assert tail[reach - 1] > 1e-6 and (tail[reach:] == 0).all()
+    assert all((a == b).all() for a, b in zip(weights, model.get_weights(), strict=True))

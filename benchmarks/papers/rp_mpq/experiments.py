@@ -367,10 +367,16 @@ def encoder_maps(model: Any) -> Callable[[np.ndarray], np.ndarray]:
     """Images to what the dense codeword layer of an autoencoder sees, in the places of the image, float32 like it."""
     import keras
 
+    # Axes of the image in the order in which the layer has them, of a copy: the method overwrites weights.
+    order = np.array(type(model)(**model.get_config()).pass_images()[0])
     network = keras.Model(model.encoder.input, model.find("codeword").input)
-    return lambda x: np.concatenate(
-        [keras.ops.convert_to_numpy(network(x[i : i + 250], training=False)) for i in range(0, len(x), 250)]
-    ).reshape(x.shape)
+
+    def maps(x: np.ndarray) -> np.ndarray:
+        blocks = [keras.ops.convert_to_numpy(network(x[i : i + 250], training=False)) for i in range(0, len(x), 250)]
+        seen = np.concatenate(blocks).reshape(len(x), *np.take(x.shape, order))
+        return np.transpose(seen, (0, *(1 + np.argsort(order))))
+
+    return maps
 
 
 def outages(run: Run) -> pd.DataFrame:
