@@ -112,6 +112,10 @@ PREDICTORS = {
         "prediction_models", "llm4cp", group=2, num_history=4, width=4, num_blocks=1, d_model=8, num_heads=1,
         num_layers=1, num_positions=4,
     ),
+    "delay_beam": lambda: registry.build(
+        "prediction_models", "delay_beam", num_history=4, num_future=2, num_subcarriers=4, panel=[4, 1, 1], num_tokens=1,
+        orders=[2, 1], dim=8, num_heads=1, num_layers=1, hidden=8,
+    ),
 }  # fmt: skip
 
 
@@ -164,8 +168,8 @@ def test_autoencoders(name):
 def test_predictors(name):
     model = PREDICTORS[name]()
     for entries, antennas in ((1, 1), (4, 4)):
-        if name == "wifo":
-            entries, antennas = 4, 4  # one token of an axis
+        if name in ("wifo", "delay_beam"):
+            entries, antennas = 4, 4  # one token of an axis, or of all
         seen = gradients(model, lambda: [model.forecast(normal(2, 4, entries, antennas, 2), 2)])  # noqa: B023
         assert_sound(seen)
 
