@@ -43,9 +43,10 @@ def run_chunk(scenario_text: str, first: int, drops: int) -> bytes:
         m3, low, high [block, row]`` (:class:`~benchmarks.intervals.Moments`), ``bounds [row, 2]`` (NaN: none),
         ``distinct`` drops of the source, the user-rate histograms int32 ``hist [block, curve, bin]`` with ``curves``
         (JSON), and for rows of percentiles ``tally [row_and_value, 5]``: block, row, value, reports, sum over drops of
-        the square of the reports up to it.
+        the square of the reports up to it. With ``run.keep_drops`` also float32 ``values [row, drop]``, of percentiles
+        the mean over the reports of the drop.
     """
-    _, draw, _, _, size = _prepared(scenario_text)
+    point, draw, _, _, size = _prepared(scenario_text)
     blocks = [
         _block(scenario_text, start, min(size, first + drops - start)) for start in range(first, first + drops, size)
     ]
@@ -54,6 +55,9 @@ def run_chunk(scenario_text: str, first: int, drops: int) -> bytes:
         for number, block in enumerate(blocks)
         for row, tally in block.tallies.items()
     ]
+    kept = {}
+    if point.scenario.run.keep_drops:
+        kept["values"] = np.concatenate([np.array(list(block.values.values()), np.float32) for block in blocks], axis=1)
     buffer = io.BytesIO()
     np.savez(
         buffer,
@@ -68,6 +72,7 @@ def run_chunk(scenario_text: str, first: int, drops: int) -> bytes:
         curves=np.array(json.dumps(list(blocks[0].hist))),
         tally=np.concatenate([np.empty((0, 5)), *lines]),
         hist=np.array([list(block.hist.values()) for block in blocks], np.int32),
+        **kept,
     )
     return buffer.getvalue()
 
@@ -80,12 +85,13 @@ class _Block(NamedTuple):
     bounds: dict[tuple[str, str, str, float | None, str], tuple[float, float]]
     hist: dict[tuple[str, str, float], np.ndarray]  # by curve
     tallies: dict[int, Tally]  # by number of the row
+    values: dict[tuple[str, str, str, float | None, str], np.ndarray]  # of the drops, by row
 
 
 def _block(scenario_text: str, first: int, drops: int) -> _Block:
     """Compute the block that begins with drop ``first``; its first ``drops`` count."""
     point, draw, link, metrics, size = _prepared(scenario_text)
-    found = _Block(drops, {}, {}, {}, {})
+    found = _Block(drops, {}, {}, {}, {}, {})
     h = draw.block(first, size)
     seed, uplink = derive_wide(point.scenario.seed, "link", first), draw.uplink(first, h)
     for scheme, precoder, outcome in link.run(h, seed=seed, uplink=uplink):
@@ -102,7 +108,8 @@ def _block(scenario_text: str, first: int, drops: int) -> _Block:
                     if one == 2:
                         found.tallies[len(found.stats)] = Tally.of(sample)
                     row = name, scheme, precoder or "", snr_db, column
-                    found.stats[row] = Moments.of(sample.reshape(drops, -1).mean(axis=1))
+                    found.values[row] = sample.reshape(drops, -1).mean(axis=1)
+                    found.stats[row] = Moments.of(found.values[row])
                     found.bounds[row] = metric.bounds_of(outcome) or (np.nan, np.nan)
         if precoder is not None:
             for snr_db, rate in zip(link.snr_db, outcome.rate, strict=True):

@@ -12,6 +12,7 @@ import typer
 
 from benchmarks.cli_bench import bench
 from benchmarks.cli_dataset import dataset
+from benchmarks.cli_leaderboard import leaderboard
 from benchmarks.cli_options import Overrides
 from benchmarks.cli_paper import paper
 from benchmarks.cli_train import score_lines, train
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(bench, name="bench")
 app.add_typer(dataset, name="dataset")
+app.add_typer(leaderboard, name="leaderboard")
 app.command()(verify)
 app.command()(paper)
 app.command()(train)

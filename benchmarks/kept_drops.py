@@ -1,0 +1,62 @@
+"""Values of single drops that a run with ``run.keep_drops`` left in its chunks: paired comparisons need them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.results_folder import read_points
+from benchmarks.runner import units_of
+from simulator.core.errors import StoreError
+from simulator.core.readers import read_json, read_npz
+
+ROW = ["scheme", "precoder", "snr_db", "metric"]
+
+
+def kept_drops(folder: str | Path) -> list[pd.DataFrame]:
+    """Values by drop of a finished results folder, one frame for each point.
+
+    Args:
+        folder: of a run with ``run.keep_drops``.
+
+    Returns:
+        frames of float32 with one line for each drop and columns ``(scheme, precoder, snr_db, metric)``. A value is
+        that whose mean a row of ``results.csv`` states, before the mean is turned into dB; of percentiles it is the
+        mean over the reports of the drop.
+
+    Raises:
+        StoreError: no finished results, damaged ones, or a run that kept no drops.
+    """
+    folder = Path(folder)
+    _, points, sizes = read_points(folder)
+    try:
+        drops = [int(point["drops"]) for point in read_json(folder / "manifest.json")["points"]]
+    except (OSError, KeyError, TypeError, ValueError):
+        raise StoreError(
+            f"{folder / 'manifest.json'}: no manifest of a finished run; run again with --resume"
+        ) from None
+    frames = []
+    for point, size, count in zip(points, sizes, drops, strict=True):
+        paths = [unit.path for unit in units_of(point, folder, size) if unit.first < count]
+        frames.append(pd.concat([chunk_drops(path) for path in paths], ignore_index=True).iloc[:count])
+    return frames
+
+
+def chunk_drops(path: Path) -> pd.DataFrame:
+    """Values of the drops of one chunk, as :func:`kept_drops`.
+
+    Raises:
+        StoreError: damaged, or without values of drops.
+    """
+    try:
+        data: dict[str, Any] = read_npz(path)
+        rows = [tuple(row[1:]) for row in json.loads(str(data["rows"]))]
+        values = np.asarray(data["values"], np.float32)
+    except (OSError, KeyError, ValueError) as error:
+        raise StoreError(f"{path}: no values of single drops ({error}); run with run.keep_drops: true") from None
+    columns = pd.MultiIndex.from_tuples(rows, names=ROW)
+    return pd.DataFrame(values.T, columns=columns)
