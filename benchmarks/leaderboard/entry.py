@@ -57,41 +57,39 @@ class Entry(Section):
         return content_hash([self.lines(track), self.side_information, self.weights])
 
     def labelled(self, track: Track) -> dict[str, dict[str, Any]]:
-        """One line of ``feedback`` for each operating point, by its label without the name of the entry.
+        """The lines of :meth:`prepared`."""
+        return self.prepared(track)[0]
+
+    def prepared(self, track: Track) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+        """One line of ``feedback`` for each operating point, by its label; and what they read.
 
         Raises:
             ConfigError: a scheme that cannot be built, or weights that are not those of the entry.
         """
-        from benchmarks.build import build_payloads
-
-        point = self._checked(track)
-        entries = [
-            {**line, **variant} for line, parsed_line in zip(self.lines(track), point.feedback, strict=True)
-            for variant in parsed_line.variants()
-        ]  # fmt: skip
-        labels = list(build_payloads(point))
-        return {label: {**line, "label": f"{self.name}/{label}"} for label, line in zip(labels, entries, strict=True)}
-
-    def _checked(self, track: Track) -> Scenario:
-        """The scenario of this entry alone; its weights must be those that the entry names."""
         scenario = track.point(self.lines(track), self.side_information).scenario
-        found = weights_of(reads(scenario))
-        for name in found.keys() | self.weights.keys():
-            if name in found and found[name] != self.weights.get(name):
-                allowed = f"{found[name]}, the SHA-256 of what is read now"
+        labels, found = built(scenario)
+        for name, what in weights_of(found).items():
+            if what != self.weights.get(name):
+                allowed = f"{what}, the SHA-256 of what is read now"
                 raise ConfigError(f"{self.name}.weights.{name}", self.weights.get(name), allowed)
-        return scenario
+        lines = [
+            {**line, **variant}
+            for line, section in zip(self.lines(track), scenario.feedback, strict=True)
+            for variant in section.variants()
+        ]
+        named = {label: {**line, "label": f"{self.name}/{label}"} for label, line in zip(labels, lines, strict=True)}
+        return named, found
 
 
-def reads(scenario: Scenario) -> dict[str, str]:
-    """Content of everything that a scenario reads, by path or plug-in; nothing is computed."""
+def built(scenario: Scenario) -> tuple[list[str], dict[str, str]]:
+    """Labels of the schemes, and the content of everything that is read, by path or plug-in; nothing is computed."""
     from benchmarks.build import check_parts
     from benchmarks.reads import note_parts
 
     with noting() as found:
-        check_parts(scenario)
+        link = check_parts(scenario)
         note_parts(scenario)
-    return dict(found)
+    return list(link.reporting), dict(found)
 
 
 def weights_of(content: dict[str, str]) -> dict[str, str]:
@@ -158,7 +156,7 @@ def new_entry(
         raise StoreError(f"{place / FILE}: exists; edit it, or remove it first")
     weights: dict[str, str] = {}
     for track in tracks:
-        weights |= weights_of(reads(track.point(lines, side_information).scenario))
+        weights |= weights_of(built(track.point(lines, side_information).scenario)[1])
     data = {
         "name": place.absolute().name, "description": description, "side_information": side_information,
         "training": training, "ue_cost": ue_cost, "tracks": {track.name: lines for track in tracks}, "weights": weights,

@@ -16,7 +16,6 @@ from benchmarks.leaderboard.result import Result, write_result
 from benchmarks.leaderboard.timing import report_times
 from benchmarks.leaderboard.track import Track
 from benchmarks.provenance import commit, machine
-from benchmarks.results_folder import everything_read, read_points
 from benchmarks.runner import run, versions
 from scenarios.sweep import content_hash
 from simulator.core.content import own_version
@@ -44,37 +43,36 @@ def run_track(
     Raises:
         CsilinkError: an entry that does not fit; nothing was computed then.
     """
-    groups: dict[str, list[tuple[Path, Entry, dict[str, dict[str, Any]]]]] = {}
+    groups: dict[str, list[tuple[Path, Entry, dict[str, dict[str, Any]], dict[str, str]]]] = {}
     for folder, entry in entries:
         if track.name in entry.tracks:
-            groups.setdefault(entry.side_information, []).append((folder, entry, entry.labelled(track)))
+            groups.setdefault(entry.side_information, []).append((folder, entry, *entry.prepared(track)))
     results = []
     for side_information, group in groups.items():
-        lines = [line for _, _, labelled in group for line in labelled.values()]
+        lines = [line for _, _, labelled, _ in group for line in labelled.values()]
         data = track.scenario_of(lines, side_information)
         key = content_hash([own_version(), track.hash, data])
         place = out / f"{track.name}-{key[:8]}"
         frame = run(data, out=place, workers=workers, resume=True, report=False)
         times = report_times(data)
-        _, points, _ = read_points(place)
-        common = _common(track, everything_read(points), _distinct(data))
+        common = _common(track, _distinct(data))
         (drops,) = kept_drops(place)
-        for folder, entry, labelled in group:
+        for folder, entry, labelled, reads in group:
             labels = [f"{entry.name}/{label}" for label in labelled]
             head, values = _result(track, entry, labels, frame, drops, times)
-            result = write_result(folder, track, {**common, **head}, values)
+            result = write_result(folder, track, {**common, **head, "reads": reads}, values)
             results.append(result)
             say(f"{entry.name}, {track.name}: {_said(track, result)}")
     return results
 
 
-def _common(track: Track, reads: dict[str, str], distinct: float) -> dict[str, Any]:
+def _common(track: Track, distinct: float) -> dict[str, Any]:
     """What all results of a run share."""
     own = commit()
     return {
         "track": track.name, "track_hash": track.hash, "version": track.version,
         "date": time.strftime("%Y-%m-%d", time.gmtime()), "versions": versions(), "commit": own["commit"],
-        "dirty": own["dirty"], "machine": machine(), "reads": reads, "drops": track.drops,
+        "dirty": own["dirty"], "machine": machine(), "drops": track.drops,
         "distinct_drops": None if np.isinf(distinct) else distinct,
     }  # fmt: skip
 

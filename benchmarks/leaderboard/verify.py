@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.engines import make_engine, run_units
 from benchmarks.kept_drops import chunk_drops
-from benchmarks.leaderboard.entry import Entry, reads
+from benchmarks.leaderboard.entry import Entry, built
 from benchmarks.leaderboard.result import read_result
 from benchmarks.leaderboard.track import Track
 from benchmarks.memory import block_drops
@@ -74,7 +74,7 @@ def verify(
     if list(lines) != [line.label for line in result.head.lines]:
         raise StoreError(f"{folder}: results of {[line.label for line in result.head.lines]}, not of {list(lines)}")
     point = track.point(list(lines.values()), entry.side_information)
-    point = replace(point, content=reads(point.scenario))
+    point = replace(point, content=built(point.scenario)[1])
     size = block_drops(point.scenario.geometry)
     units: list[tuple[int, int]] = []
     for start in np.random.default_rng(seed).permutation(np.arange(0, track.drops, size)).tolist():

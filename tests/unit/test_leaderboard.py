@@ -329,14 +329,14 @@ def test_a_result_does_not_depend_on_who_else_runs(board, tmp_path, monkeypatch)
 
 
 def test_weights_must_be_those_that_the_entry_names():
-    line = [{"scheme": "klt", "weights": "klt-mixed", "bits": 100}]
+    line = [{"scheme": "beamdelay", "bits": 100}]
     track = tracks.track("umi-3g5-rank1")
     data = {"tracks": {track.name: line}, "weights": {}}
-    with pytest.raises(ConfigError, match=r"x\.weights\.klt-mixed: got None.*[0-9a-f]{64}"):
+    with pytest.raises(ConfigError, match=r"x\.weights\.beamdelay-urban: got None.*[0-9a-f]{64}"):
         leaderboards.entry("x", **data).labelled(track)
-    card = sha256(entries.ENTRIES.parents[2] / "receivers" / "zoo" / "klt-mixed" / "card.json")
-    found = leaderboards.entry("x", **{**data, "weights": {"klt-mixed": card}}).labelled(track)
-    assert found == {"klt-mixed-b100": {**line[0], "label": "x/klt-mixed-b100"}}
+    card = sha256(entries.ENTRIES.parents[2] / "receivers" / "zoo" / "beamdelay-urban" / "card.json")
+    found = leaderboards.entry("x", **{**data, "weights": {"beamdelay-urban": card}}).labelled(track)
+    assert found == {"beamdelay-b100": {**line[0], "label": "x/beamdelay-b100"}}
 
 
 def test_side_information_must_be_that_of_the_track():
@@ -348,12 +348,12 @@ def test_side_information_must_be_that_of_the_track():
 
 def test_a_new_entry_has_the_hashes_of_its_weights(tmp_path):
     track = tracks.track("umi-3g5-rank1")
-    arguments = {"tracks": [track], "description": "KLT.", "training": "mixed", "ue_cost": "a product"}
-    lines = [{"scheme": "klt", "weights": "klt-mixed", "bits": [100, 200]}]
+    arguments = {"tracks": [track], "description": "A code.", "training": "urban", "ue_cost": "a search"}
+    lines = [{"scheme": "beamdelay", "bits": [100, 200]}]
     entries.new_entry(tmp_path / "mine", lines=lines, **arguments)
     folder, found = entries.entry(tmp_path / "mine")
-    assert folder == tmp_path / "mine" and list(found.weights) == ["klt-mixed"]
-    assert list(found.labelled(track)) == ["klt-mixed-b100", "klt-mixed-b200"]
+    assert folder == tmp_path / "mine" and list(found.weights) == ["beamdelay-urban"]
+    assert list(found.labelled(track)) == ["beamdelay-b100", "beamdelay-b200"]
     with pytest.raises(StoreError, match="exists"):
         entries.new_entry(tmp_path / "mine", lines=lines, **arguments)
     with pytest.raises(ConfigError, match=r"rvq\.bits"):

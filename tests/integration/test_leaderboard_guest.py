@@ -1,0 +1,94 @@
+"""An outsider's scheme from a package of their own: entry by command, results, table, verification."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import leaderboards
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.cli import app
+from benchmarks.leaderboard import run, timing, verify
+from benchmarks.leaderboard import track as tracks
+from simulator.core import registry
+from simulator.core.errors import ConfigError, StoreError
+
+# The example of the documentation.
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "extending.md"
+SCHEME = re.search(r"```python\n(.*?class StrongestPort.*?)```", PAGE.read_text().split("## feedback")[1], re.S)[1]
+
+
+@pytest.fixture
+def guest(tmp_path, monkeypatch):
+    """The package of an outsider on the path, and the small track as the only one."""
+    leaderboards.here(monkeypatch)
+    (tmp_path / "guest_port.py").write_text(SCHEME)
+    info = tmp_path / "guest_port-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: guest-port\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[csilink.feedback]\nstrongest-port = guest_port:StrongestPort\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    registry._points.cache_clear()
+    small = leaderboards.track()
+    monkeypatch.setattr(tracks, "tracks", lambda: [small])
+    monkeypatch.setattr(tracks, "track", lambda name: small)
+    yield tmp_path
+    registry._points.cache_clear()
+
+
+def call(*arguments):
+    """Output of a command; its error is raised."""
+    done = CliRunner().invoke(app, ["leaderboard", *arguments])
+    if done.exception is not None:
+        raise done.exception
+    return done.output
+
+
+ADD = ("--line", "{scheme: strongest-port}", "--track", "small", "--description", "x", "--training", "none")
+
+
+def test_an_outsider_enters_and_is_verified(guest):
+    said = call("add", "mine/port", *ADD, "--ue-cost", "a maximum", "--run")
+    assert "port, small: sgcs_subband strongest-port 2 bit" in said
+    head = json.loads((guest / "mine" / "port" / "small.json").read_text())
+    assert head["reads"]["feedback.strongest-port"].startswith("guest-port 1.0 ")
+    table = call("table", "mine/port", "--class", "10")
+    assert "leads" in table and "strongest-port" in table
+    assert "no result yet" in call("table")
+    assert "values equal" in call("verify", "mine/port")
+    with pytest.raises(ConfigError, match=r"--class.*10, 100"):
+        call("table", "--class", "7")
+    with pytest.raises(ConfigError, match=r"--bits.*mean, max"):
+        call("table", "--bits", "median")
+
+
+def test_a_changed_plug_in_is_found(guest):
+    """The author improves the scheme and leaves the old result."""
+    call("add", "mine/port", *ADD, "--ue-cost", "a maximum", "--run")
+    (guest / "guest_port.py").write_text(SCHEME.replace("argmax", "argmin"))
+    sys.modules.pop("guest_port")
+    with pytest.raises(StoreError, match="not confirmed; small"):
+        call("verify", "mine/port", "--seed", "1")
+
+
+def test_tracks_that_cannot_run_are_skipped_with_the_reason(guest, monkeypatch):
+    call("add", "mine/port", *ADD, "--ue-cost", "a maximum")
+    monkeypatch.setattr(tracks.Track, "missing", lambda self: "needs the file X.mat")
+    assert "small: skipped, needs the file X.mat" in call("run", "mine/port")
+    assert "small: skipped" in call("verify", "mine/port", "--track", "small")
+
+
+@pytest.mark.long
+def test_times_come_from_a_process_of_their_own(guest, monkeypatch):
+    """The process knows the outsider's package; a scheme that fails there is a StoreError with its last line."""
+    monkeypatch.undo()
+    monkeypatch.syspath_prepend(str(guest))
+    data = leaderboards.track().scenario_of([{"scheme": "strongest-port"}])
+    (times,) = timing.report_times(data).values()
+    assert all(0 < each < 100 for each in times)
+    with pytest.raises(StoreError, match=r"times of the reports.*no-such-scheme"):
+        timing.report_times({**data, "feedback": [{"scheme": "no-such-scheme"}]})
+    assert run.report_times is timing.report_times and verify.make_engine
