@@ -13,6 +13,7 @@ from benchmarks.build import ChannelDraw, build_link, build_metrics
 from benchmarks.intervals import Moments
 from benchmarks.memory import block_drops
 from benchmarks.percentiles import Tally, percentile
+from benchmarks.report_times import timed
 from scenarios.schema import parse_scenario
 from scenarios.sweep import Point
 from simulator.core.seeding import derive_wide
@@ -44,20 +45,25 @@ def run_chunk(scenario_text: str, first: int, drops: int) -> bytes:
         ``distinct`` drops of the source, the user-rate histograms int32 ``hist [block, curve, bin]`` with ``curves``
         (JSON), and for rows of percentiles ``tally [row_and_value, 5]``: block, row, value, reports, sum over drops of
         the square of the reports up to it. With ``run.keep_drops`` also float32 ``values [row, drop]``, of percentiles
-        the mean over the reports of the drop.
+        the mean over the reports of the drop, and ``times [block, scheme, 2]`` (UE, gNB) [ms per report] of ``schemes``
+        (JSON).
     """
-    point, draw, _, _, size = _prepared(scenario_text)
-    blocks = [
-        _block(scenario_text, start, min(size, first + drops - start)) for start in range(first, first + drops, size)
-    ]
+    point, draw, link, _, size = _prepared(scenario_text)
+    keep = point.scenario.run.keep_drops
+    blocks, times = [], []
+    with timed(link.reporting if keep else {}) as taken:
+        for start in range(first, first + drops, size):
+            blocks.append(_block(scenario_text, start, min(size, first + drops - start)))
+            times.append(taken())
     lines = [
         np.insert(tally.lines(row), 0, number, axis=1)
         for number, block in enumerate(blocks)
         for row, tally in block.tallies.items()
     ]
     kept = {}
-    if point.scenario.run.keep_drops:
+    if keep:
         kept["values"] = np.concatenate([np.array(list(block.values.values()), np.float32) for block in blocks], axis=1)
+        kept |= {"times": np.stack(times), "schemes": np.array(json.dumps(list(link.reporting)))}
     buffer = io.BytesIO()
     np.savez(
         buffer,

@@ -77,12 +77,17 @@ def run(
     out: Annotated[Path, typer.Option(callback=writable, help="Folder of the runs; they resume.")] = Path(
         "results/leaderboard"
     ),
+    new_weights: Annotated[
+        bool, typer.Option("--new-weights", help="Weights were trained anew: write their hashes into entry.yaml first.")
+    ] = False,
 ) -> None:
     """Run entries (all of csilink where none is named) on their tracks and write the results into their folders."""
-    from benchmarks.leaderboard.entry import chosen
+    from benchmarks.leaderboard.entry import chosen, renewed
     from benchmarks.leaderboard.run import run_track
 
     picked = chosen(entries)
+    if new_weights:
+        picked = [(folder, renewed(folder, entry)) for folder, entry in picked]
     for each in _tracks(track):
         if not any(each.name in entry.tracks for _, entry in picked):
             continue

@@ -31,7 +31,36 @@ def kept_drops(folder: str | Path) -> list[pd.DataFrame]:
     Raises:
         StoreError: no finished results, damaged ones, or a run that kept no drops.
     """
-    folder = Path(folder)
+    return [
+        pd.concat(map(chunk_drops, paths), ignore_index=True).iloc[:count] for paths, count in _chunks(Path(folder))
+    ]
+
+
+def kept_times(folder: str | Path) -> list[dict[str, tuple[float, float]]]:
+    """Time of a report of each scheme, encoding and decoding [ms], one dictionary for each point.
+
+    That of the quickest block: in the first one of a process networks are compiled. One thread.
+
+    Args:
+        folder: as :func:`kept_drops`.
+
+    Raises:
+        StoreError: as :func:`kept_drops`.
+    """
+    found = []
+    for paths, _ in _chunks(Path(folder)):
+        chunks = [read_npz(path) for path in paths]
+        try:
+            labels = json.loads(str(chunks[0]["schemes"]))
+            times = np.nanmin(np.concatenate([chunk["times"] for chunk in chunks]), axis=0)
+        except KeyError as error:
+            raise StoreError(f"{folder}: no times of reports ({error}); run with run.keep_drops: true") from None
+        found.append({label: (float(ue), float(gnb)) for label, (ue, gnb) in zip(labels, times, strict=True)})
+    return found
+
+
+def _chunks(folder: Path) -> list[tuple[list[Path], int]]:
+    """Files of the chunks of every point, and its drops."""
     _, points, sizes = read_points(folder)
     try:
         drops = [int(point["drops"]) for point in read_json(folder / "manifest.json")["points"]]
@@ -39,11 +68,10 @@ def kept_drops(folder: str | Path) -> list[pd.DataFrame]:
         raise StoreError(
             f"{folder / 'manifest.json'}: no manifest of a finished run; run again with --resume"
         ) from None
-    frames = []
-    for point, size, count in zip(points, sizes, drops, strict=True):
-        paths = [unit.path for unit in units_of(point, folder, size) if unit.first < count]
-        frames.append(pd.concat([chunk_drops(path) for path in paths], ignore_index=True).iloc[:count])
-    return frames
+    return [
+        ([unit.path for unit in units_of(point, folder, size) if unit.first < count], count)
+        for point, size, count in zip(points, sizes, drops, strict=True)
+    ]
 
 
 def chunk_drops(path: Path) -> pd.DataFrame:

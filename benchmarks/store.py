@@ -63,7 +63,7 @@ class Unit:
         fault = seal_fault(self.path, self._identity)
         if fault is None and self.point.scenario.run.keep_drops:
             with zipfile.ZipFile(self.path) as archive:
-                if "values.npy" not in archive.namelist():
+                if not {"values.npy", "times.npy"} <= set(archive.namelist()):
                     return "without the values of single drops (run.keep_drops)"
         return fault
 

@@ -3,7 +3,7 @@
 from inline import Inline
 
 from benchmarks import runner
-from benchmarks.leaderboard import run, timing, verify
+from benchmarks.leaderboard import verify
 from benchmarks.leaderboard.entry import Entry
 from benchmarks.leaderboard.track import Track
 from simulator.core.params import parsed
@@ -39,7 +39,6 @@ def entry(name="rvq", lines=({"scheme": "rvq", "bits": [3, 5]},), **changes):
 
 
 def here(monkeypatch):
-    """Runs, verifications and times in this process."""
+    """Runs and verifications in this process."""
     monkeypatch.setattr(runner, "make_engine", lambda name, workers: Inline(2))
     monkeypatch.setattr(verify, "make_engine", lambda name, workers: Inline(2))
-    monkeypatch.setattr(run, "report_times", timing.measured)

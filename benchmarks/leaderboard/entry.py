@@ -164,3 +164,25 @@ def new_entry(
     parsed(Entry, data, place.name)
     write_bytes(place / FILE, yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120).encode())
     return place
+
+
+def renewed(folder: Path, entry: Entry) -> Entry:
+    """The entry with the hashes of the weights that are read now, written into its ``entry.yaml``.
+
+    Raises:
+        ConfigError: weights that the file does not name yet.
+    """
+    from benchmarks.leaderboard.track import track
+
+    path = folder / FILE
+    text = path.read_text(encoding="utf-8")
+    for name, lines in entry.tracks.items():
+        where = track(name)
+        if where.missing():
+            continue
+        for weights, what in weights_of(built(where.point(lines, entry.side_information).scenario)[1]).items():
+            if weights not in entry.weights:
+                raise ConfigError(f"{entry.name}.weights", list(entry.weights), f"with {weights}: {what}")
+            text = text.replace(entry.weights[weights], what)
+    write_bytes(path, text.encode())
+    return parsed(Entry, load_mapping(path), folder.name)

@@ -54,8 +54,8 @@ class Line(Section):
     scores: dict[str, Score]
     bits: Bits
     ue_gbops: float | None
-    encode_ms: float | None
-    decode_ms: float | None
+    encode_ms: float
+    decode_ms: float
 
 
 class Head(Section):

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.kept_drops import kept_drops
+from benchmarks.kept_drops import kept_drops, kept_times
 from benchmarks.leaderboard.entry import Entry
 from benchmarks.leaderboard.result import Result, write_result
-from benchmarks.leaderboard.timing import report_times
 from benchmarks.leaderboard.track import Track
 from benchmarks.provenance import commit, machine
 from benchmarks.runner import run, versions
@@ -54,9 +53,8 @@ def run_track(
         key = content_hash([own_version(), track.hash, data])
         place = out / f"{track.name}-{key[:8]}"
         frame = run(data, out=place, workers=workers, resume=True, report=False)
-        times = report_times(data)
         common = _common(track, _distinct(data))
-        (drops,) = kept_drops(place)
+        (drops,), (times,) = kept_drops(place), kept_times(place)
         for folder, entry, labelled, reads in group:
             labels = [f"{entry.name}/{label}" for label in labelled]
             head, values = _result(track, entry, labels, frame, drops, times)
@@ -115,7 +113,7 @@ def _result(
             np.mean(values[track.bits][index], dtype=float)
         )
         gbops = table.get((label, "ue_gbops"))
-        encode, decode = times.get(label, (None, None))
+        encode, decode = (round(each, 4) for each in times[label])
         lines.append(
             {"label": label.partition("/")[2], "bits": bits, "ue_gbops": None if gbops is None else float(gbops)}
             | {"encode_ms": encode, "decode_ms": decode}

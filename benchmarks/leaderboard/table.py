@@ -139,7 +139,7 @@ def frame(table: Sequence[Place], track: Track) -> pd.DataFrame:
             | per_slot
             | {"bits mean": f"{bits.mean:.1f}", "p95": f"{bits.p95:.0f}", "max": f"{bits.max:.0f}"}
             | {"UE [Gbop]": "" if line.ue_gbops is None else f"{line.ue_gbops:.3g}"}
-            | {"encode [ms]": _time(line.encode_ms), "decode [ms]": _time(line.decode_ms)}
+            | {"encode [ms]": f"{line.encode_ms:.3g}", "decode [ms]": f"{line.decode_ms:.3g}"}
             | {"side information": place.entry.side_information, "training": place.entry.training}
         )
     return pd.DataFrame(rows)
@@ -156,7 +156,3 @@ def behind_text(place: Place) -> str:
 
 def _pm(value: float, half: float | None) -> str:
     return f"{value:.4f}" if half is None or np.isnan(half) else f"{value:.4f} ± {half:.4f}"
-
-
-def _time(milliseconds: float | None) -> str:
-    return "" if milliseconds is None else f"{milliseconds:.3g}"

@@ -10,7 +10,6 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.cli import app
-from benchmarks.leaderboard import run, timing, verify
 from benchmarks.leaderboard import track as tracks
 from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
@@ -79,16 +78,3 @@ def test_tracks_that_cannot_run_are_skipped_with_the_reason(guest, monkeypatch):
     monkeypatch.setattr(tracks.Track, "missing", lambda self: "needs the file X.mat")
     assert "small: skipped, needs the file X.mat" in call("run", "mine/port")
     assert "small: skipped" in call("verify", "mine/port", "--track", "small")
-
-
-@pytest.mark.long
-def test_times_come_from_a_process_of_their_own(guest, monkeypatch):
-    """The process knows the outsider's package; a scheme that fails there is a StoreError with its last line."""
-    monkeypatch.undo()
-    monkeypatch.syspath_prepend(str(guest))
-    data = leaderboards.track().scenario_of([{"scheme": "strongest-port"}])
-    (times,) = timing.report_times(data).values()
-    assert all(0 < each < 100 for each in times)
-    with pytest.raises(StoreError, match=r"times of the reports.*no-such-scheme"):
-        timing.report_times({**data, "feedback": [{"scheme": "no-such-scheme"}]})
-    assert run.report_times is timing.report_times and verify.make_engine

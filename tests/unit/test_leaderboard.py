@@ -253,7 +253,7 @@ def made(name, values, bits, side_information="none"):
             "bits": {"mean": mean, "p95": most, "max": most, "per_slot": mean / 4},
             "ue_gbops": None,
             "encode_ms": 1.0,
-            "decode_ms": None,
+            "decode_ms": 0.5,
         }
         for index, (row, (mean, most)) in enumerate(zip(x, bits, strict=True))
     ]
@@ -361,6 +361,25 @@ def test_a_new_entry_has_the_hashes_of_its_weights(tmp_path):
     assert not (tmp_path / "wrong").exists()
 
 
+def test_weights_of_a_new_training(tmp_path, monkeypatch):
+    """Comments stay; weights that the file does not name have to be named first."""
+    track = tracks.track("umi-3g5-rank1")
+    lines = [{"scheme": "beamdelay", "bits": 100}]
+    arguments = {"description": "A code.", "training": "urban", "ue_cost": "a search"}
+    entries.new_entry(tmp_path / "mine", tracks=[track], lines=lines, **arguments)
+    path = tmp_path / "mine" / "entry.yaml"
+    before = "# mine\n" + path.read_text()
+    found = entries.entry(tmp_path / "mine")[1].weights["beamdelay-urban"]
+    path.write_text(before.replace(found, "ab" * 32))
+    folder, old = entries.entry(tmp_path / "mine")
+    with pytest.raises(ConfigError, match=f"abab.*allowed: {found}"):
+        old.labelled(track)
+    entries.renewed(folder, old).labelled(track)
+    assert path.read_text() == before
+    with pytest.raises(ConfigError, match="with beamdelay-urban"):
+        entries.renewed(folder, old.model_copy(update={"weights": {}}))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -380,3 +399,34 @@ def test_a_wrong_entry_is_refused(tmp_path, text, message):
 def test_an_unknown_entry_is_refused_with_the_known_ones():
     with pytest.raises(ConfigError, match="etype2-r16"):
         entries.entry("no-such-entry")
+
+
+def test_times_are_those_of_the_schemes_calls(monkeypatch):
+    """A clock that the schemes turn: 2 ms for a report, 3 ms for reading one, by each of its reports."""
+    from types import SimpleNamespace
+
+    from benchmarks import report_times
+
+    now = [0.0]
+    monkeypatch.setattr(report_times.time, "perf_counter", lambda: now[0])
+
+    class Scheme:
+        def report(self, csi):
+            now[0] += 0.002 * csi.error_var.size
+
+        def reconstruct(self, report):
+            now[0] += 0.003 * report.num_bits.size
+
+        report_after = reconstruct_after = None
+
+    end = SimpleNamespace(scheme=Scheme(), gnb=Scheme())
+    csi, report = SimpleNamespace(error_var=np.zeros((5, 2))), SimpleNamespace(num_bits=np.zeros((5, 2)))
+    with report_times.timed({"a": end}) as taken:
+        assert np.isnan(taken()).all()
+        for _ in range(3):
+            end.scheme.report(csi)
+            now[0] += 7.0
+            end.gnb.reconstruct(report)
+        np.testing.assert_allclose(taken(), [[2.0, 3.0]])
+        assert np.isnan(taken()).all()
+    assert "report" not in vars(end.scheme) and "reconstruct" not in vars(end.gnb)
