@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.leaderboard.track import FOLDER, frozen, track, tracks
+from benchmarks.progress import track as progress
 from simulator.core.content import sha256
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.readers import read_npz
@@ -51,14 +52,13 @@ def check_training(store: ChannelStore) -> None:
             check_seed(recipe["seed"])
         except ConfigError as error:
             raise StoreError(f"{store.folder}: {error.line}") from None
-    for each in tracks():
-        wanted = test_channels().get(each.name)
-        if wanted is None or _grid(store.layout) != _grid(_layout(each.name)):
-            continue
-        for split in store.shards:
-            if split != TEST and (shared := _shared(store, split, wanted)):
+    known = test_channels()
+    wanted = {t.name: known[t.name] for t in tracks() if t.name in known and _grid(store.layout) == _grid_of(t.name)}
+    for split in store.shards if wanted else ():
+        for name, shared in _shared(store, split, wanted).items() if split != TEST else ():
+            if shared:
                 raise StoreError(
-                    f"{store.folder}: {len(shared)} samples of split {split} are test channels of track {each.name} "
+                    f"{store.folder}: {len(shared)} samples of split {split} are test channels of track {name} "
                     f"(the first is number {shared[0]}); train on others"
                 )
 
@@ -86,21 +86,22 @@ def _unit(x: np.ndarray) -> np.ndarray:
     return (x / np.where(norm > 0, norm, 1)).astype(np.complex64)
 
 
-def _shared(store: ChannelStore, split: str, wanted: np.ndarray) -> list[int]:
-    """Numbers of the samples of a split that are among test channels."""
-    found: list[int] = []
+def _shared(store: ChannelStore, split: str, wanted: dict[str, np.ndarray]) -> dict[str, list[int]]:
+    """Numbers of the samples of a split that are test channels, by track."""
+    found: dict[str, list[int]] = {name: [] for name in wanted}
     first = 0
-    for piece in store.slices(split, 2000):
+    for piece in progress(store.slices(split, 2000), f"test channels in {store.name}, {split}", unit="part"):
         prints = fingerprints(store.read_slice(split, piece)[0])
-        near = np.abs(prints @ wanted.conj().T).max(axis=1) ** 2 > 1 - _SAME
-        found += [first + int(index) for index in np.flatnonzero(near)]
+        for name, tests in wanted.items():
+            near = np.abs(prints @ tests.conj().T).max(axis=1) ** 2 > 1 - _SAME
+            found[name] += (first + np.flatnonzero(near)).tolist()
         first += len(prints)
     return found
 
 
 @cache
-def _layout(name: str) -> ChannelLayout:
-    return ChannelLayout.of(track(name).point([{"scheme": "dft"}]).scenario.geometry)
+def _grid_of(name: str) -> tuple[Any, ...]:
+    return _grid(ChannelLayout.of(track(name).point([{"scheme": "dft"}]).scenario.geometry))
 
 
 def _grid(layout: ChannelLayout) -> tuple[Any, ...]:

@@ -27,9 +27,9 @@ def guarded(monkeypatch):
     monkeypatch.setattr(overlap, "tracks", lambda: [TRACK])
     monkeypatch.setattr(overlap, "track", lambda name: TRACK)
     monkeypatch.setattr(overlap, "test_channels", lambda: {"small": prints})
-    overlap._layout.cache_clear()
+    overlap._grid_of.cache_clear()
     yield
-    overlap._layout.cache_clear()
+    overlap._grid_of.cache_clear()
 
 
 def channels(first=0, drops=32, seed=None, user=0):
