@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field
 
-from benchmarks.leaderboard.track import NONE, Track
+from benchmarks.leaderboard.track import NONE, Track, frozen
 from scenarios.load import load_mapping
 from scenarios.schema import Scenario
 from scenarios.sections import Section
@@ -113,6 +113,9 @@ def entry(name: str | Path) -> tuple[Path, Entry]:
     found = parsed(Entry, load_mapping(folder / FILE), folder.name)
     if found.name != folder.absolute().name:
         raise ConfigError(f"{folder / FILE}: name", found.name, f"{folder.absolute().name}, the name of its folder")
+    for each in found.tracks:
+        if each not in frozen()["tracks"]:
+            raise ConfigError(f"{folder / FILE}: tracks", each, ", ".join(frozen()["tracks"]))
     return folder, found
 
 

@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.cli import app
+from benchmarks.leaderboard import entry as entries
 from benchmarks.leaderboard import track as tracks
 from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
@@ -34,6 +35,8 @@ def guest(tmp_path, monkeypatch):
     small = leaderboards.track()
     monkeypatch.setattr(tracks, "tracks", lambda: [small])
     monkeypatch.setattr(tracks, "track", lambda name: small)
+    monkeypatch.setattr(entries, "frozen", lambda: {"tracks": {"small": small.hash}})
+    monkeypatch.setattr(entries, "shipped", lambda: [])
     yield tmp_path
     registry._points.cache_clear()
 
@@ -49,7 +52,7 @@ def call(*arguments):
 ADD = ("--line", "{scheme: strongest-port}", "--track", "small", "--description", "x", "--training", "none")
 
 
-def test_an_outsider_enters_and_is_verified(guest):
+def test_an_outsider_enters_and_is_verified(guest, monkeypatch):
     said = call("add", "mine/port", *ADD, "--ue-cost", "a maximum", "--run")
     assert "port, small: sgcs_subband strongest-port 2 bit" in said
     head = json.loads((guest / "mine" / "port" / "small.json").read_text())
@@ -58,6 +61,10 @@ def test_an_outsider_enters_and_is_verified(guest):
     assert "leads" in table and "strongest-port" in table
     assert "no result yet" in call("table")
     assert "values equal" in call("verify", "mine/port")
+    monkeypatch.setattr(entries, "ENTRIES", guest / "mine")
+    monkeypatch.setattr(entries, "shipped", lambda: ["port"])
+    listed = call("list")
+    assert "small (1, " in listed and "port: small" in listed and "not run" not in listed
     with pytest.raises(ConfigError, match=r"--class.*10, 100"):
         call("table", "--class", "7")
     with pytest.raises(ConfigError, match=r"--bits.*mean, max"):

@@ -386,6 +386,7 @@ def test_weights_of_a_new_training(tmp_path, monkeypatch):
         ("name: other\n", "name.*the name of its folder"),
         ("nam: mine\n", "unknown: nam"),
         ("tracks: {}\n", "tracks"),
+        ("{}", "tracks: got 'small'; allowed: umi-3g5-rank1"),
     ],
 )
 def test_a_wrong_entry_is_refused(tmp_path, text, message):
