@@ -80,21 +80,25 @@ def run(
     new_weights: Annotated[
         bool, typer.Option("--new-weights", help="Weights were trained anew: write their hashes into entry.yaml first.")
     ] = False,
+    missing: Annotated[bool, typer.Option("--missing", help="Only what has no valid result yet.")] = False,
 ) -> None:
     """Run entries (all of csilink where none is named) on their tracks and write the results into their folders."""
     from benchmarks.leaderboard.entry import chosen, renewed
-    from benchmarks.leaderboard.run import run_track
+    from benchmarks.leaderboard.run import is_missing, run_track
 
     picked = chosen(entries)
     if new_weights:
         picked = [(folder, renewed(folder, entry)) for folder, entry in picked]
     for each in _tracks(track):
-        if not any(each.name in entry.tracks for _, entry in picked):
+        here = [
+            pair for pair in picked if each.name in pair[1].tracks and not (missing and not is_missing(*pair, each))
+        ]
+        if not here:
             continue
         if reason := each.missing():
             typer.echo(f"{each.name}: skipped, {reason}")
             continue
-        run_track(each, picked, out=out, workers=workers, say=typer.echo)
+        run_track(each, here, out=out, workers=workers, say=typer.echo)
 
 
 @leaderboard.command()

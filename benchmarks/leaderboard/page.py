@@ -60,7 +60,7 @@ def _grid(name: str, kind: Kind, folder: Path) -> pd.DataFrame:
     more = {entry.name for entry, _ in found if entry.side_information != NONE}
     names = [f"`{name}`" + " †" * (name in more) for name in order]
     body = {title: [cells.get(name, "") for name in order] for title, cells in columns.items()}
-    return pd.DataFrame({"entry": names, **body})
+    return pd.DataFrame({"entry": names or ["no result yet"], **(body if names else dict.fromkeys(columns, ""))})
 
 
 def _cell(place: Place) -> str:

@@ -12,12 +12,13 @@ import pandas as pd
 
 from benchmarks.kept_drops import kept_drops, kept_times
 from benchmarks.leaderboard.entry import Entry
-from benchmarks.leaderboard.result import Result, write_result
+from benchmarks.leaderboard.result import Result, read_result, write_result
 from benchmarks.leaderboard.track import Track
 from benchmarks.provenance import commit, machine
 from benchmarks.runner import run, versions
 from scenarios.sweep import content_hash
 from simulator.core.content import own_version
+from simulator.core.errors import StoreError
 
 Named = tuple[Path, Entry]
 
@@ -50,7 +51,7 @@ def run_track(
     for side_information, group in groups.items():
         lines = [line for _, _, labelled, _ in group for line in labelled.values()]
         data = track.scenario_of(lines, side_information)
-        key = content_hash([own_version(), track.hash, data])
+        key = content_hash([own_version(), track.hash, data, [reads for *_, reads in group]])
         place = out / f"{track.name}-{key[:8]}"
         frame = run(data, out=place, workers=workers, resume=True, report=False)
         common = _common(track, _distinct(data))
@@ -62,6 +63,14 @@ def run_track(
             results.append(result)
             say(f"{entry.name}, {track.name}: {_said(track, result)}")
     return results
+
+
+def is_missing(folder: Path, entry: Entry, track: Track) -> bool:
+    """Whether an entry has no result on a track, or one that is not valid (any more)."""
+    try:
+        return read_result(folder, entry, track) is None
+    except StoreError:
+        return True
 
 
 def _common(track: Track, distinct: float) -> dict[str, Any]:

@@ -57,6 +57,7 @@ def test_an_outsider_enters_and_is_verified(guest, monkeypatch):
     assert "port, small: sgcs_subband strongest-port 2 bit" in said
     head = json.loads((guest / "mine" / "port" / "small.json").read_text())
     assert head["reads"]["feedback.strongest-port"].startswith("guest-port 1.0 ")
+    assert call("run", "mine/port", "--missing") == "", "nothing is missing"
     table = call("table", "mine/port", "--class", "10")
     assert "leads" in table and "strongest-port" in table
     assert "no result yet" in call("table")
@@ -76,8 +77,12 @@ def test_a_changed_plug_in_is_found(guest):
     call("add", "mine/port", *ADD, "--ue-cost", "a maximum", "--run")
     (guest / "guest_port.py").write_text(SCHEME.replace("argmax", "argmin"))
     sys.modules.pop("guest_port")
+    result = guest / "mine" / "port" / "small.json"
     with pytest.raises(StoreError, match="not confirmed; small"):
         call("verify", "mine/port", "--seed", "1")
+    result.write_text(result.read_text().replace('"drops": 70', '"drops": 71'))
+    assert "sgcs_subband strongest-port" in call("run", "mine/port", "--missing"), "a damaged result is missing"
+    assert "confirmed" in call("verify", "mine/port", "--seed", "1")
 
 
 def test_tracks_that_cannot_run_are_skipped_with_the_reason(guest, monkeypatch):
