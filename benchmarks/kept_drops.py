@@ -37,7 +37,7 @@ def kept_drops(folder: str | Path) -> list[pd.DataFrame]:
 
 
 def kept_times(folder: str | Path) -> list[dict[str, tuple[float, float]]]:
-    """Time of a report of each scheme, encoding and decoding [ms], one dictionary for each point.
+    """Processor time of a report of each scheme, encoding and decoding [ms], one dictionary for each point.
 
     That of the quickest block: in the first one of a process networks are compiled. One thread.
 

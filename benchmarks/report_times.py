@@ -1,4 +1,7 @@
-"""Time that schemes take for a report at the UE and at the gNB, measured while the link runs."""
+"""Time that schemes take for a report at the UE and at the gNB, measured while the link runs.
+
+It is the time of the processor, in all threads of the process: other work on the machine does not count.
+"""
 
 from __future__ import annotations
 
@@ -51,9 +54,9 @@ class _Stopwatch:
         """The call, timed; its first argument is a CsiEstimate or a CsiReport."""
 
         def of_reports(first: Any, *rest: Any) -> Any:
-            start = time.perf_counter()
+            start = time.process_time()
             found = call(first, *rest)
-            self.seconds += time.perf_counter() - start
+            self.seconds += time.process_time() - start
             self.reports += int(np.size(first.num_bits if hasattr(first, "num_bits") else first.error_var))
             return found
 
