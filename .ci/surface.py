@@ -25,6 +25,7 @@ GUARDED = [
     ("torch", "train csinet_100 --backend torch"),
     ("torch", "import-torch crnet x.pth --store store --out out"),
     ("jax", "train csinet_100 --backend jax"),
+    ("huggingface_hub", f"export hf://user/name@{'0' * 40}"),
 ]
 ROOMS = ("simulator", "receivers", "scenarios", "benchmarks", "csilink")
 

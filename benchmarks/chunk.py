@@ -13,6 +13,7 @@ from benchmarks.build import ChannelDraw, build_link, build_metrics
 from benchmarks.intervals import Moments
 from benchmarks.memory import block_drops
 from benchmarks.percentiles import Tally, percentile
+from benchmarks.picture import Picture
 from benchmarks.report_times import timed
 from scenarios.schema import parse_scenario
 from scenarios.sweep import Point
@@ -44,9 +45,9 @@ def run_chunk(scenario_text: str, first: int, drops: int) -> bytes:
         m3, low, high [block, row]`` (:class:`~benchmarks.intervals.Moments`), ``bounds [row, 2]`` (NaN: none),
         ``distinct`` drops of the source, the user-rate histograms int32 ``hist [block, curve, bin]`` with ``curves``
         (JSON), and for rows of percentiles ``tally [row_and_value, 5]``: block, row, value, reports, sum over drops of
-        the square of the reports up to it. With ``run.keep_drops`` also float32 ``values [row, drop]``, of percentiles
-        the mean over the reports of the drop, and ``times [block, scheme, 2]`` (UE, gNB) [ms per report] of ``schemes``
-        (JSON).
+        the square of the reports up to it. ``values`` float32 ``[drop, row]`` are those of every drop, for paired
+        differences (a third more octets); the chunk of drop 0 has a :class:`~benchmarks.picture.Picture` of it. With
+        ``run.keep_drops`` also ``times [block, scheme, 2]`` (UE, gNB) [ms per report] of ``schemes`` (JSON).
     """
     point, draw, link, _, size = _prepared(scenario_text)
     keep = point.scenario.run.keep_drops
@@ -62,8 +63,7 @@ def run_chunk(scenario_text: str, first: int, drops: int) -> bytes:
     ]
     kept = {}
     if keep:
-        kept["values"] = np.concatenate([np.array(list(block.values.values()), np.float32) for block in blocks], axis=1)
-        kept |= {"times": np.stack(times), "schemes": np.array(json.dumps(list(link.reporting)))}
+        kept = {"times": np.stack(times), "schemes": np.array(json.dumps(list(link.reporting)))}
     buffer = io.BytesIO()
     np.savez(
         buffer,
@@ -78,6 +78,8 @@ def run_chunk(scenario_text: str, first: int, drops: int) -> bytes:
         curves=np.array(json.dumps(list(blocks[0].hist))),
         tally=np.concatenate([np.empty((0, 5)), *lines]),
         hist=np.array([list(block.hist.values()) for block in blocks], np.int32),
+        values=np.concatenate([np.stack(block.values, axis=1) for block in blocks]),
+        **blocks[0].picture.arrays(),
         **kept,
     )
     return buffer.getvalue()
@@ -91,17 +93,20 @@ class _Block(NamedTuple):
     bounds: dict[tuple[str, str, str, float | None, str], tuple[float, float]]
     hist: dict[tuple[str, str, float], np.ndarray]  # by curve
     tallies: dict[int, Tally]  # by number of the row
-    values: dict[tuple[str, str, str, float | None, str], np.ndarray]  # of the drops, by row
+    values: list[np.ndarray]  # by number of the row
+    picture: Picture
 
 
 def _block(scenario_text: str, first: int, drops: int) -> _Block:
     """Compute the block that begins with drop ``first``; its first ``drops`` count."""
     point, draw, link, metrics, size = _prepared(scenario_text)
-    found = _Block(drops, {}, {}, {}, {}, {})
+    found = _Block(drops, {}, {}, {}, {}, [], Picture())
     h = draw.block(first, size)
     seed, uplink = derive_wide(point.scenario.seed, "link", first), draw.uplink(first, h)
     for scheme, precoder, outcome in link.run(h, seed=seed, uplink=uplink):
         scope = "csi" if precoder is None else "link"
+        if precoder is None and first == 0:
+            found.picture.add(scheme, outcome)
         for name, metric in metrics.items():
             if metric.scope != scope:
                 continue
@@ -114,8 +119,9 @@ def _block(scenario_text: str, first: int, drops: int) -> _Block:
                     if one == 2:
                         found.tallies[len(found.stats)] = Tally.of(sample)
                     row = name, scheme, precoder or "", snr_db, column
-                    found.values[row] = sample.reshape(drops, -1).mean(axis=1)
-                    found.stats[row] = Moments.of(found.values[row])
+                    by_drop = sample.reshape(drops, -1).mean(axis=1)
+                    found.stats[row] = Moments.of(by_drop)
+                    found.values.append(by_drop.astype(np.float32))
                     found.bounds[row] = metric.bounds_of(outcome) or (np.nan, np.nan)
         if precoder is not None:
             for snr_db, rate in zip(link.snr_db, outcome.rate, strict=True):

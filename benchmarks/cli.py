@@ -12,9 +12,12 @@ import typer
 
 from benchmarks.cli_bench import bench
 from benchmarks.cli_dataset import dataset
+from benchmarks.cli_doctor import doctor
 from benchmarks.cli_leaderboard import leaderboard
 from benchmarks.cli_options import Overrides
 from benchmarks.cli_paper import paper
+from benchmarks.cli_publish import publish
+from benchmarks.cli_results import compare, report, show
 from benchmarks.cli_train import score_lines, train
 from benchmarks.cli_verify import verify
 from benchmarks.quiet import quiet, quiet_imports
@@ -28,8 +31,13 @@ app = typer.Typer(
 )
 app.add_typer(bench, name="bench")
 app.add_typer(dataset, name="dataset")
+app.command()(doctor)
+app.command()(show)
+app.command()(compare)
+app.command()(report)
 app.add_typer(leaderboard, name="leaderboard")
 app.command()(verify)
+app.command()(publish)
 app.command()(paper)
 app.command()(train)
 
@@ -87,7 +95,12 @@ def run(
         file, out=out, drops=drops, overrides=set_ or (), workers=workers, engine=engine, resume=resume
     )
     folder = out if out is not None else Path("results") / str(frame["scenario"].iloc[0])
-    typer.echo(f"{len(frame)} rows in {folder / 'results.csv'}")
+    from benchmarks.report.summary import key_results
+    from benchmarks.terminal import show_table
+
+    table = key_results(frame)
+    show_table(table.heads, table.rows, table.title, table.right)
+    typer.echo(f"{len(frame)} rows in {folder / 'results.csv'}; more: csilink show {folder}")
     typer.echo(f"report: {folder / 'report.html'}")
 
 
@@ -233,14 +246,6 @@ def policies(
     found, _ = make_policies(weights, channels, recipe, typer.echo)
     found.save(path)
     typer.echo(f"{len(found.policies)} policies, cost {found.kappa.min():.3f}..{found.kappa.max():.3f}: {path}")
-
-
-@app.command()
-def report(folder: Annotated[Path, typer.Argument(help="Results folder.")]) -> None:
-    """Draw the figures and report.html of a results folder again."""
-    from benchmarks.report.report import write_report
-
-    typer.echo(f"report: {write_report(folder)}")
 
 
 def main() -> None:

@@ -87,4 +87,4 @@ def chunk_drops(path: Path) -> pd.DataFrame:
     except (OSError, KeyError, ValueError) as error:
         raise StoreError(f"{path}: no values of single drops ({error}); run with run.keep_drops: true") from None
     columns = pd.MultiIndex.from_tuples(rows, names=ROW)
-    return pd.DataFrame(values.T, columns=columns)
+    return pd.DataFrame(values, columns=columns)

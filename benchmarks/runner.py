@@ -23,7 +23,8 @@ from benchmarks.duration import precoding_seconds, say_if_long
 from benchmarks.engines import check_engine, make_engine, run_units
 from benchmarks.memory import block_drops, chunk_drops, drop_bytes, fitting_workers
 from benchmarks.normalization import mean_power
-from benchmarks.progress import bar
+from benchmarks.outlook import outlook
+from benchmarks.progress import DropProgress
 from benchmarks.provenance import commit, machine
 from benchmarks.reads import note_parts
 from benchmarks.results_folder import claimed_results, everything_read
@@ -42,6 +43,7 @@ SNR_DEFINITION = (
     "The channel is scaled to E|h|^2 = 1 per antenna pair as `normalization` says: per_sample scales each UE and drop, "
     "per_dataset uses one factor for all runs with this channel, none keeps the path gain."
 )
+_LOOK_S = 2.0  # between looks at half-widths for the progress
 _PACKAGES = ("csilink", "sionna", "tensorflow", "keras", "numpy", "scipy", "pandas")
 
 
@@ -158,7 +160,8 @@ def run(
         >>> frame[frame.metric == "sum_rate_bpshz"].snr_db.tolist()
         [0.0, 10.0]
     """
-    from benchmarks.report.report import read_results, write_report
+    from benchmarks.report.frames import read_results
+    from benchmarks.report.report import write_report
 
     started = time.time()
     check_engine(engine, workers)
@@ -221,7 +224,7 @@ def _compute(
     points: Sequence[Point], plans: Sequence[list[Unit]], engine_name: str, workers: int | None
 ) -> list[Accumulator]:
     """Compute what is missing and merge, point by point in chunk order."""
-    wanted = sum(_planned(point, plan) for point, plan in zip(points, plans, strict=True))
+    wanted = sum(point.scenario.run.drops for point in points)
     finished: set[Path] = {unit.path for plan in plans for unit in plan if _intact(unit)}
     stopped: list[int | None] = [None] * len(points)
     totals = [Accumulator() for _ in points]
@@ -249,12 +252,16 @@ def _compute(
         return totals
     engine = make_engine(engine_name, workers)
     try:
-        with bar() as progress:
-            task = progress.add_task(points[0].scenario.name, total=wanted, completed=min(len(finished), wanted))
+        done = min(sum(unit.drops for plan in plans for unit in plan if unit.path in finished), wanted)
+        with DropProgress(points[0].scenario.name, wanted, done).running() as progress:
+            looked, text = -np.inf, ""
             for unit in run_units(engine, missing()):
                 finished.add(unit.path)
                 settle(number_of[unit.path])
-                progress.update(task, total=max(wanted, len(finished)), advance=1)
+                done += unit.drops
+                if time.monotonic() - looked > _LOOK_S:
+                    (wanted, text), looked = outlook(points, totals), time.monotonic()
+                progress.update(done, wanted, text)
     finally:
         engine.close()
     return totals

@@ -48,7 +48,12 @@ class Point:
     @property
     def channel_key(self) -> str:
         """Hash of all that determines the channels: points of equal keys see the same ones, drop by drop."""
-        return content_hash(_law(self.scenario) | {"normalization": self.scenario.normalization})
+        return content_hash(self.channel_law)
+
+    @property
+    def channel_law(self) -> dict[str, Any]:
+        """All that determines the channels, as plain data."""
+        return _law(self.scenario) | {"normalization": self.scenario.normalization}
 
     @property
     def path_key(self) -> str:

@@ -1,6 +1,7 @@
 """Results from formulas, as a run leaves them: for tests of what reads results."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -87,3 +88,8 @@ def write(folder, frame, cdf, name="synthetic", **manifest):
     }
     (folder / "manifest.json").write_text(json.dumps({**whole, **manifest}))
     return folder
+
+
+def words(page):
+    """Text of a page without its script and its tags."""
+    return " ".join(re.sub("<[^>]*>", " ", page.partition('<script type="application/json"')[0]).split())

@@ -26,6 +26,6 @@ def load(folder: str | Path) -> pd.DataFrame:
         Traceback (most recent call last):
         simulator.core.errors.StoreError: no/such/folder/results.csv: ...
     """
-    from benchmarks.report.report import read_results
+    from benchmarks.report.frames import read_results
 
     return read_results(Path(folder) / "results.csv")

@@ -14,7 +14,7 @@ from benchmarks.leaderboard.entry import Entry, built
 from benchmarks.leaderboard.result import read_result
 from benchmarks.leaderboard.track import Track
 from benchmarks.memory import block_drops
-from benchmarks.progress import bar
+from benchmarks.progress import track as track_progress
 from benchmarks.store import Unit
 from simulator.core.errors import StoreError
 
@@ -85,10 +85,9 @@ def verify(
         chunks = [Unit(point, start, count, Path(place)) for start, count in sorted(units)]
         engine = make_engine("local", workers)
         try:
-            with bar() as progress:
-                task = progress.add_task(f"verify {entry.name}", total=len(chunks))
-                for _ in run_units(engine, iter(chunks)):
-                    progress.update(task, advance=1)
+            done = run_units(engine, iter(chunks))
+            for _ in track_progress(done, f"verify {entry.name}", unit="chunk", total=len(chunks)):
+                pass
         finally:
             engine.close()
         for unit in chunks:

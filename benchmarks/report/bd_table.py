@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from benchmarks.report.bd_rate import bd_difference
-from benchmarks.report.figures import REFERENCE, at, combinations, describe, family, swept_axes
+from benchmarks.report.frames import at, combinations, describe, family, reference_labels, swept_axes
 
 QUALITIES = ("sgcs_subband", "sgcs", "sum_rate_bpshz")  # the second where there is no first
 ANCHOR = "etype2"
@@ -25,18 +26,21 @@ def without_bits(axes: list[str]) -> list[str]:
     return [axis for axis in axes if not re.search(r"(^|[._])bits$", axis)]
 
 
-def bd_frame(frame: pd.DataFrame) -> pd.DataFrame:
+def bd_frame(frame: pd.DataFrame, references: Collection[str] | None = None) -> pd.DataFrame:
     """A row per family, quality metric, precoder, SNR and combination of the swept axes; empty without two families.
 
     Families with one number of bits are left out. Columns: the axes, ``metric, precoder, snr_db, family, reference,
-    points, points_reference, bd_rate_percent, bd_quality, unit, quality_low, quality_high, note``.
+    points, points_reference, bd_rate_percent, bd_quality, unit, quality_low, quality_high, note``. ``references`` are
+    labels that send perfect CSI and are no family; None: by their label.
     """
+    if references is None:
+        references = reference_labels(frame["scheme"].unique(), {})
     axes = without_bits(swept_axes(frame))
     metrics = [metric for metric in QUALITIES if (frame["metric"] == metric).any()]
     if "sgcs_subband" in metrics:
         metrics = [metric for metric in metrics if metric != "sgcs"]
     rows = frame[frame["metric"].isin(metrics) & np.isfinite(frame["value"]) & (frame["bits_mean"] > 0)]
-    rows = rows[rows["scheme"].map(family) != REFERENCE]
+    rows = rows[~rows["scheme"].isin(list(references))]
     rows = rows.assign(family=rows["scheme"].map(curve))
     found = []
     for combination in combinations(rows, axes):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import io
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +22,18 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from benchmarks.store import LEADING, TRAILING
-
-BASE_COLUMNS = (*LEADING, *TRAILING)
-MAX_COMBINATIONS = 4
-REFERENCE = "perfect"  # the family whose bits are raw float32: a level, not a point, on a bits axis
+from benchmarks.report.frames import (
+    REFERENCE,
+    at,
+    at_one_snr,
+    combinations,
+    describe,
+    family,
+    nearest_snr,
+    outage_text,
+    spread,
+    swept_axes,
+)
 
 # after Wong's colour-blind-safe palette; without black (the reference), yellow darkened
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#B0569A", "#B59B00", "#56B4E9", "#7A5230", "#6E6E6E")
@@ -61,6 +68,7 @@ class Style:
     color: str
     marker: str
     linestyle: str = "-"
+    reference: bool = False  # perfect CSI: a level, not a contender
 
     @property
     def line(self) -> dict[str, Any]:
@@ -69,11 +77,6 @@ class Style:
 
 
 Styles = dict[str, Style]
-
-
-def family(scheme: str) -> str:
-    """Label without its rate: ``rvq-b6`` gives ``rvq``, ``etype2-pc4+ar@ue`` gives ``etype2+ar@ue``."""
-    return re.sub(r"-(?:b|pc)\d+(?=[-+]|$)", "", scheme)
 
 
 def shown(text: str) -> str:
@@ -87,12 +90,20 @@ def network(scheme: str) -> str:
     return re.sub(r"-(?:(?:mid_tread|mu_law|lloyd_max|uniform|vector)-)?b\d+(?=-|$).*", "", scheme)
 
 
-def scheme_styles(schemes: Iterable[str]) -> dict[str, Style]:
-    """Hue per family in order of appearance, shade (light to dark with the rate) and marker within it."""
+def scheme_styles(schemes: Iterable[str], references: Collection[str] | None = None) -> dict[str, Style]:
+    """Hue per family in order of appearance, shade (light to dark with the rate) and marker within it.
+
+    Args:
+        schemes: their labels.
+        references: those that send perfect CSI; None: labels of that family.
+    """
     families: dict[str, list[str]] = {}
+    styles: dict[str, Style] = {}
     for scheme in dict.fromkeys(schemes):
-        families.setdefault(family(scheme), []).append(scheme)
-    styles = {scheme: Style("#222222", "", "--") for scheme in families.pop(REFERENCE, [])}
+        if scheme in references if references is not None else family(scheme) == REFERENCE:
+            styles[scheme] = Style("#222222", "", "--", reference=True)
+        else:
+            families.setdefault(family(scheme), []).append(scheme)
     for idx, members in enumerate(families.values()):
         members.sort(key=lambda scheme: [int(digits) for digits in re.findall(r"-(?:b|pc)(\d+)", scheme)])
         shades = np.linspace(-0.45, 0.35, len(members)) if len(members) > 1 else [0.0]
@@ -101,49 +112,6 @@ def scheme_styles(schemes: Iterable[str]) -> dict[str, Style]:
             linestyle = ("-", "-.", ":")[idx // len(PALETTE) % 3]
             styles[scheme] = Style(color, MARKERS[(idx + place) % len(MARKERS)], linestyle)
     return styles
-
-
-def swept_axes(frame: pd.DataFrame) -> list[str]:
-    """Names of the swept axis columns, in the order of the file."""
-    return [column for column in frame.columns if column not in BASE_COLUMNS]
-
-
-def combinations(frame: pd.DataFrame, axes: list[str]) -> list[dict[str, Any]]:
-    """Values of ``axes`` that occur together, in order of appearance; without axes one empty dict."""
-    return frame[axes].drop_duplicates().to_dict("records") if axes else [{}]
-
-
-def spread(items: list[Any], count: int = MAX_COMBINATIONS) -> list[Any]:
-    """At most ``count`` items, evenly spread from the first to the last."""
-    if len(items) <= count:
-        return items
-    return [items[round(place)] for place in np.linspace(0, len(items) - 1, count)]
-
-
-def at(frame: pd.DataFrame, combination: dict[str, Any]) -> pd.DataFrame:
-    """Rows of one combination; an empty axis value matches empty."""
-    keep = pd.Series(True, index=frame.index)
-    for axis, value in combination.items():
-        keep &= frame[axis].isna() if pd.isna(value) else frame[axis] == value
-    return frame[keep]
-
-
-def describe(combination: dict[str, Any]) -> str:
-    """``bs.n1 = 8, estimation.snr_db = 10``."""
-    return ", ".join(f"{axis} = {plain(value)}" for axis, value in combination.items())
-
-
-def plain(value: Any) -> str:
-    """A cell as a reader writes it: ``8`` for 8.0, ``(none)`` for an empty one."""
-    if pd.isna(value):
-        return "(none)"
-    return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def nearest_snr(frame: pd.DataFrame, wanted_db: float = 20.0) -> float | None:
-    """The SNR of the frame closest to the wanted one (the lower of two equally close), None without any."""
-    present = frame["snr_db"].dropna().unique()
-    return float(min(present, key=lambda snr_db: (abs(snr_db - wanted_db), snr_db))) if len(present) else None
 
 
 def render(figure: Figure) -> dict[str, bytes]:
@@ -183,6 +151,7 @@ def metric_vs_snr(
         _curves(ax, part, "snr_db", styles)
         ax.set(title=name, xlabel=SNR_LABEL)
     grid[0, 0].set(ylabel=LABELS[metric], ylim=(0, None))
+    _below_reference(grid[0, 0], rows, styles)
     return _with_legend(figure, styles)
 
 
@@ -236,7 +205,7 @@ def metric_vs_bits(
     """
     rows, at_snr = at_one_snr(_metric(frame, metric), snr_db)
     rows = rows[np.isfinite(rows["bits_mean"])]
-    if (rows["scheme"].map(family) == REFERENCE).all():  # no scheme to compare with the reference
+    if _is_reference(rows, styles).all():  # no scheme to compare with the reference
         return None
     counted = frame[(frame["metric"] == "bits_mean") & frame["ci95"].notna()]
     spreads = counted.groupby(["scheme", "bits_mean"])["ci95"].max()
@@ -245,7 +214,7 @@ def metric_vs_bits(
     panels = _panels(rows, "precoder")
     figure, grid = _grid(1, len(panels), title)
     for ax, (name, part) in zip(grid[0], panels, strict=True):
-        is_level = part["scheme"].map(family) == REFERENCE
+        is_level = _is_reference(part, styles)
         _families(ax, part[~is_level], "bits_mean", styles, x_error="bits_ci95")
         for level in part[is_level].drop_duplicates(["scheme", "value"]).itertuples():
             look, label = styles[level.scheme], f"{shown(level.scheme)} ({level.bits_mean:,.0f} bits)"
@@ -254,8 +223,10 @@ def metric_vs_bits(
             if low < high:  # an empty half-width is neither
                 ax.axhspan(low, high, color=look.color, alpha=0.10, linewidth=0)
         ax.set(title=", ".join(filter(None, [name, at_snr])), xlabel=BITS_LABEL)
-        _maybe_log(ax, rows["bits_mean"][rows["scheme"].map(family) != REFERENCE])
+        _maybe_log(ax, rows["bits_mean"][~_is_reference(rows, styles)])
     grid[0, 0].set(ylabel=LABELS.get(metric, metric), **_bottom(metric))
+    if _bottom(metric):
+        _below_reference(grid[0, 0], rows, styles)
     return _with_legend(figure, styles)
 
 
@@ -287,6 +258,8 @@ def metric_vs_axis(
             ax.set(title=", ".join(filter(None, [name, at_snr, describe(other)])))
         line[0].set(ylabel=LABELS.get(metric, metric))
     grid[0, 0].set(**_bottom(metric))  # after the last line: it freezes the shared limits
+    if _bottom(metric):
+        _below_reference(grid[0, 0], rows, styles)
     for ax in grid[-1]:
         ax.set(xlabel=axis)
         _maybe_log(ax, rows[axis])
@@ -295,17 +268,32 @@ def metric_vs_axis(
     return _with_legend(figure, styles)
 
 
-def outage_text(metric: str) -> str:
-    """``outage_rate_1`` as ``rate < 1 bit/s/Hz``."""
-    kind, _, threshold = metric.removeprefix("outage_").partition("_")
-    words = {"gamma": f"rate < {threshold} × rate with perfect CSI", "rate": f"rate < {threshold} bit/s/Hz"}
-    return words.get(kind, metric)
-
-
 def _mix(color: str, shade: float) -> str:
     """Towards white for a negative shade, towards black for a positive one."""
     target = 1.0 if shade < 0 else 0.0
     return to_hex([(1 - abs(shade)) * part + abs(shade) * target for part in to_rgb(color)])
+
+
+def _is_reference(rows: pd.DataFrame, styles: Styles) -> pd.Series:
+    return rows["scheme"].map(lambda scheme: styles[scheme].reference).astype(bool)
+
+
+def label_of(metric: str) -> str:
+    """Label of a metric on an axis."""
+    return LABELS.get(metric) or (outage_text(metric) if metric.startswith("outage_") else metric)
+
+
+def _below_reference(ax: Axes, rows: pd.DataFrame, styles: Styles) -> None:
+    """Limit the axis where the reference is far above all others; a note says where it goes."""
+    level, others = (rows[_is_reference(rows, styles) == wanted] for wanted in (True, False))
+    if level.empty or others.empty:
+        return
+    top = (others["value"] + others["ci95"].fillna(0)).max()
+    if level["value"].max() > 1.5 * top > 0:
+        ax.set_ylim(0, 1.06 * top)
+        name, value = level.loc[level["value"].idxmax(), ["scheme", "value"]]
+        place = {"xy": (0.99, 0.985), "xycoords": "axes fraction", "ha": "right", "va": "top", "fontsize": 7.5}
+        ax.annotate(f"{shown(name)}: up to {value:.4g} ↑", **place)
 
 
 def _metric(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -316,12 +304,6 @@ def _metric(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 def _bottom(metric: str) -> dict[str, Any]:
     return {"ylim": (0, None)} if metric.endswith("_bpshz") else {}
-
-
-def at_one_snr(rows: pd.DataFrame, snr_db: float | None) -> tuple[pd.DataFrame, str]:
-    """Rows of one SNR and its text; metrics of the feedback alone have no SNR and stay whole."""
-    chosen = nearest_snr(rows, 20.0 if snr_db is None else snr_db)
-    return (rows, "") if chosen is None else (rows[rows["snr_db"] == chosen], f"SNR {chosen:g} dB")
 
 
 def _panels(rows: pd.DataFrame, column: str) -> list[tuple[str, pd.DataFrame]]:

@@ -8,7 +8,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from benchmarks.report.figures import MARKERS, PALETTE, PLAIN, at_one_snr, network, outage_text, shown
+from benchmarks.report.figures import MARKERS, PALETTE, PLAIN, network, shown
+from benchmarks.report.frames import at_one_snr, outage_text
 
 _BITS = 1.05  # longer reports than this are longer
 COST, COST_LABEL = "ue_gbops", "Bit operations of the UE per report (10⁹)"

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import re
-from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,53 +11,40 @@ import jinja2
 import numpy as np
 import pandas as pd
 import yaml
-from matplotlib.figure import Figure
 
+from benchmarks.picture import read_picture
 from benchmarks.rebuild import mend_tables
-from benchmarks.report import figures
-from benchmarks.report.bd_table import bd_frame, bd_tables, without_bits
-from benchmarks.report.figures import (
-    BASE_COLUMNS,
-    REFERENCE,
+from benchmarks.report.bd_table import bd_frame, bd_tables, curve, without_bits
+from benchmarks.report.cells import bits_text, cell, difference
+from benchmarks.report.figures import scheme_styles
+from benchmarks.report.frames import (
     at,
     combinations,
     describe,
-    family,
+    nearest_snr,
     plain,
-    spread,
+    read_results,
+    read_table,
+    reference_labels,
+    repeated,
     swept_axes,
 )
-from benchmarks.report.figures_cost import COST, outage_vs_ue_cost
+from benchmarks.report.interactive import page_data
+from benchmarks.report.sections import AXIS_METRICS, CHANNEL, PLOTS, Sections
+from benchmarks.report.tables import key_results, pivots
+from benchmarks.report.verdict import Winner, metric_of, paired_of, winners
+from benchmarks.results_folder import CONTENT, SCENARIO, read_points
+from scenarios.schema import Scenario
+from scenarios.sweep import Point
 from simulator.core.durable import write_bytes
 from simulator.core.errors import StoreError
-from simulator.core.paths import inside
+from simulator.core.paths import inside, is_file
 from simulator.core.readers import read_json
 
 CDF_COLUMNS = ("scheme", "precoder", "snr_db", "rate_bpshz", "cdf")
 MANIFEST_KEYS = ("name", "scenario", "snr_definition", "normalization")
-TEXT_COLUMNS = ("scenario", "channel", "scheme", "precoder", "metric", "unit", "seed")
-NUMBER_COLUMNS = ("bits_mean", "bits_max", "num_ports", "num_users", "snr_db", "value", "ci95", "num_samples")
 BD_FILE = "bd_rate.csv"
-Drawn = tuple[list[dict[str, Any]], dict[str, bytes]]
-KEY_COLUMNS = ("scheme", "precoder", "snr_db", "metric")
-
-# kinds of figures; the template holds the heading of each and how to read it
-PLOTS: dict[str, Callable[..., Figure | None]] = {
-    "sum_rate_vs_snr": lambda frame, cdf, snr_db, **look: figures.metric_vs_snr(frame, **look),
-    "goodput_vs_snr": lambda frame, cdf, snr_db, **look: figures.metric_vs_snr(frame, "goodput_bpshz", **look),
-    "sum_rate_vs_bits": lambda frame, cdf, snr_db, **look: figures.metric_vs_bits(
-        frame, "sum_rate_bpshz", snr_db=snr_db, **look
-    ),
-    "user_rate_cdf": lambda frame, cdf, snr_db, **look: figures.user_rate_cdf(cdf, snr_db=snr_db, **look),
-    "outage_vs_snr": lambda frame, cdf, snr_db, **look: figures.outage_vs_snr(frame, **look),
-    "nmse_vs_bits": lambda frame, cdf, snr_db, **look: figures.metric_vs_bits(frame, "nmse_db", **look),
-    "sgcs_subband_vs_bits": lambda frame, cdf, snr_db, **look: figures.metric_vs_bits(frame, "sgcs_subband", **look),
-    "sgcs_vs_bits": lambda frame, cdf, snr_db, **look: figures.metric_vs_bits(frame, "sgcs", **look),
-    "outage_vs_ue_cost": lambda frame, cdf, snr_db, styles, **look: outage_vs_ue_cost(frame, snr_db=snr_db, **look),
-}
-# figures that most scenarios do not ask for, and the metric that asks for them
-ONLY_WITH = {"outage_vs_ue_cost": COST, "goodput_vs_snr": "goodput_bpshz", "sgcs_subband_vs_bits": "sgcs_subband"}
-AXIS_METRICS = ("sum_rate_bpshz", "relative_rate", "goodput_bpshz", "sgcs_subband", "sgcs", "nmse_db")
+_TEMPLATES = Path(__file__).parents[1] / "templates"
 
 
 def write_report(folder: Path) -> Path:
@@ -78,208 +64,89 @@ def write_report(folder: Path) -> Path:
     frame, manifest = read_results(inside(folder, "results.csv")), _read_manifest(inside(folder, "manifest.json"))
     axes = swept_axes(frame)
     cdf = _read_cdf(inside(folder, "user_rate_cdf.csv"), axes)
-    snr_db = figures.nearest_snr(frame)
+    snr_db, point = nearest_snr(frame), _first_point(folder)
+    references = reference_labels(frame["scheme"].unique(), manifest["scenario"])
+    styles = scheme_styles(frame["scheme"], references)
+    drawn = Sections(frame, cdf, snr_db, styles)
     seen = manifest.get("seen_along", {})
-    sections, files = _draw_all(frame, cdf, snr_db, seen if isinstance(seen, dict) else {})
+    drawn.along_axes(seen if isinstance(seen, dict) else {})
+    drawn.of_kinds()
+    if point is not None:
+        geometry = point.scenario.geometry
+        drawn.of_channel(read_picture(folder, point.key), geometry.panel, geometry.spacing_hz)
     # schemes that differ only in a swept number of bits stand in one table where their labels tell them apart
     fewer = without_bits(axes)
-    shown = combinations(frame, axes if len(_repeated(frame, fewer)) else fewer)
-    differences = bd_frame(frame)
+    shown = combinations(frame, axes if len(repeated(frame, fewer)) else fewer)
+    differences = bd_frame(frame, references)
+    paired = paired_of(folder)
+    best = [(part, winners(at(frame, part), snr_db, references, curve, paired(part))) for part in shown]
     page = _template().render(
         manifest=manifest,
-        facts=_facts(frame, manifest),
+        facts=_facts(frame, manifest, point),
         snr_db=None if snr_db is None else f"{snr_db:g}",
-        key_tables=[(describe(part), key_results(at(frame, part), snr_db)) for part in shown],
-        sections=sections,
+        verdicts=[
+            (describe(part), [_winner(each, metric_of(frame)) for each in found]) for part, found in best if found
+        ],
+        judged=metric_of(frame),
+        key_tables=[
+            (describe(part), key_results(at(frame, part), snr_db, references, [(w.scheme, w.precoder) for w in found]))
+            for part, found in best
+        ],
+        references=sorted(references),
+        sections=drawn.sections,
         bd_tables=bd_tables(differences, snr_db),
         metrics=_metrics(frame),
         origin=_origin(manifest),
         pivots=pivots(frame),
+        data=page_data(frame, cdf, styles),
+        script=(_TEMPLATES / "report.js").read_bytes().decode(),
         scenario_yaml=yaml.safe_dump(manifest["scenario"], sort_keys=False, allow_unicode=True),
     )
-    drawn_here = (*PLOTS, *(f"{metric}_over_" for metric in AXIS_METRICS))
+    _write(folder, page, drawn.files, differences)
+    return folder / "report.html"
+
+
+def _write(folder: Path, page: str, files: dict[str, bytes], differences: pd.DataFrame) -> None:
+    """Figures, BD-rates and page; figures of an earlier report that this one does not have go."""
+    drawn_here = (*PLOTS, *CHANNEL, *(f"{metric}_over_" for metric in AXIS_METRICS))
     try:
         place = inside(folder, "figures")
         place.mkdir(exist_ok=True)
         for name, content in files.items():
             write_bytes(place / name, content)
-        for old in place.iterdir():  # figures of an earlier report that this one does not have
+        for old in place.iterdir():
             if old.name not in files and old.name.startswith(drawn_here):
                 old.unlink()
         (folder / BD_FILE).unlink(missing_ok=True)
         if len(differences):
-            write_bytes(
-                folder / BD_FILE, differences.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
-            )
+            text = differences.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+            write_bytes(folder / BD_FILE, text.encode())
         write_bytes(folder / "report.html", page.encode(errors="backslashreplace"))
     except OSError as error:
         raise StoreError(f"{folder}: the report cannot be written ({error.strerror or error})") from None
-    return folder / "report.html"
 
 
-def read_results(path: Path) -> pd.DataFrame:
-    """``results.csv``, checked: text as str, the rest as numbers, a swept axis where all of it is one."""
-    frame = _read_csv(path, BASE_COLUMNS, TEXT_COLUMNS, NUMBER_COLUMNS)
-    empty = [column for column in ("scheme", "metric") if frame[column].isna().any()]
-    if empty:
-        raise StoreError(f"{path}: empty cells in column {', '.join(empty)}; every row needs a scheme and a metric")
-    twice = _repeated(frame, swept_axes(frame))
-    if len(twice):
-        raise StoreError(f"{path}: two rows for {twice.iloc[0].to_dict()}; expected one row for each of these")
-    return frame
+def _first_point(folder: Path) -> Point | None:
+    """First point of a folder with chunks; None for a folder of another csilink, whose tables are shown alone."""
+    with suppress(StoreError):
+        if is_file(folder / SCENARIO) and is_file(folder / CONTENT):
+            return read_points(folder)[1][0]
+    return None
 
 
-def key_results(frame: pd.DataFrame, snr_db: float | None) -> dict[str, Any]:
-    """Scheme x precoder at one SNR, with the share of the perfect-CSI sum rate and the best row marked."""
-    outages = [metric for metric in frame["metric"].unique() if metric.startswith("outage_")]
-    sgcs = "sgcs_subband" if (frame["metric"] == "sgcs_subband").any() else "sgcs"  # one of the two, for room
-    others = [m for m in ("goodput_bpshz", "bler", sgcs, "nmse_db") if (frame["metric"] == m).any()]
-    metrics = outages + others
-    link = frame[frame["precoder"].notna() & (frame["snr_db"] == snr_db)]
-    rate = link[link["metric"] == "sum_rate_bpshz"].set_index(["scheme", "precoder"])["value"].dropna()
-    pairs = link[["scheme", "precoder"]].drop_duplicates().to_dict("records")
-    pairs = pairs or [{"scheme": scheme, "precoder": None} for scheme in frame["scheme"].unique()]
-    p95 = _p95(frame)
-    rows = []
-    for pair in pairs:
-        own = frame[frame["scheme"] == pair["scheme"]]
-        here = own[own["precoder"].isna() | (own["precoder"] == pair["precoder"]) & (own["snr_db"] == snr_db)]
-        cell = {row.metric: number(row.value, row.ci95) for row in here.itertuples()}
-        best = rate[[key for key in rate.index if key[1] == pair["precoder"]]]
-        ceiling = next((value for (scheme, _), value in best.items() if family(scheme) == REFERENCE), np.nan)
-        rest = best[[family(scheme) != REFERENCE for scheme, _ in best.index]]
-        share = 100.0 * rate.get((pair["scheme"], pair["precoder"]), np.nan) / ceiling
-        rows.append(
-            {
-                "precoder": pair["precoder"] or "–",
-                "scheme": pair["scheme"],
-                "bits": [
-                    bits_text(bits) for bits in (own["bits_mean"].max(), *p95[pair["scheme"]], own["bits_max"].max())
-                ],
-                "sum_rate": cell.get("sum_rate_bpshz", "–"),
-                "share": f"{share:.1f}" if np.isfinite(share) else None,
-                "bar": f"{np.clip(share, 0, 100):.1f}",
-                "others": [cell.get(metric, "–") for metric in metrics],
-                "best": len(rest) > 0 and (pair["scheme"], pair["precoder"]) == rest.idxmax(),
-            }
-        )
-    order = list(dict.fromkeys(row["precoder"] for row in rows))
-    rows.sort(key=lambda row: order.index(row["precoder"]))
-    heads = [("Outage", figures.outage_text(metric)) for metric in outages]
-    heads += [figures.LABELS[metric].partition(" ")[::2] for metric in others]
-    has_share = any(row["share"] is not None for row in rows)
-    bits_heads = ["mean", *(["95 %"] if any(p95.values()) else []), "max"]
-    return {"heads": heads, "bits_heads": bits_heads, "has_rate": len(rate) > 0, "has_share": has_share, "rows": rows}
+def _winner(winner: Winner, metric: str | None) -> dict[str, Any]:
+    """A row of the verdict."""
+    unit = "dB" if metric == "nmse_db" else ""
+    lead = "" if winner.runner_up is None else difference(winner.lead, winner.lead_ci95)
+    return {
+        **{"budget": f"{winner.budget:,}", "scheme": winner.scheme, "precoder": winner.precoder},
+        **{"bits": bits_text(winner.bits), "value": cell(metric or "", winner.value, winner.ci95), "unit": unit},
+        **{"share": f"{winner.share:.0f} %" if np.isfinite(winner.share) else "", "runner_up": winner.runner_up},
+        **{"lead": lead, "clear": winner.clear},
+    }
 
 
-def _p95(frame: pd.DataFrame) -> dict[str, list[float]]:
-    """Percentile of the bits by scheme, in a list; empty lists where it equals the maximum."""
-    found = frame[frame["metric"] == "bits_p95"].groupby("scheme")[["value", "bits_max"]].max()
-    tells = (found["value"] < found["bits_max"]).any()
-    return {scheme: [found["value"].get(scheme, np.nan)] * bool(tells) for scheme in frame["scheme"].unique()}
-
-
-def pivots(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The whole tidy table: a pivot by SNR per link metric, sum rate first, then the feedback metrics."""
-    axes = swept_axes(frame)
-    tables = []
-    link = frame[frame["snr_db"].notna()]
-    for metric in sorted(link["metric"].unique(), key=lambda metric: metric != "sum_rate_bpshz"):
-        rows = link[link["metric"] == metric]
-        keys = [*axes, "scheme", *(["precoder"] if rows["precoder"].notna().any() else [])]
-        heads = [f"{snr_db:g} dB" for snr_db in sorted(rows["snr_db"].unique())]
-        tables.append(_pivot(metric, rows, keys, rows["snr_db"].map("{:g} dB".format), heads))
-    rows = frame[frame["snr_db"].isna()]
-    if len(rows):
-        tables.append(
-            _pivot(
-                "Metrics of the feedback alone",
-                rows,
-                [*axes, "scheme"],
-                rows["metric"],
-                rows["metric"].unique(),
-            )
-        )
-    return tables
-
-
-def number(value: float, ci95: float = np.nan) -> str:
-    """Value and half-width with the digits that the half-width allows: ``12.340 ± 0.052``."""
-    if not np.isfinite(value):
-        return "–" if np.isnan(value) else ("∞" if value > 0 else "-∞")
-    if not np.isfinite(ci95) or ci95 <= 0:
-        return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
-    decimals = int(np.clip(1 - np.floor(np.log10(ci95)), 0, 6))
-    return f"{value:.{decimals}f} ± {ci95:.{decimals}f}"
-
-
-def bits_text(bits: float) -> str:
-    """Bits with a thousands separator, one decimal only where it is not zero."""
-    return "–" if not np.isfinite(bits) else (f"{bits:,.0f}" if bits == round(bits) else f"{bits:,.1f}")
-
-
-def _pivot(title: str, rows: pd.DataFrame, keys: list[str], column: pd.Series, heads: Any) -> dict[str, Any]:
-    cells: dict[tuple, dict[str, str]] = {}
-    for key, head, value, ci95 in zip(
-        rows[keys].itertuples(index=False, name=None), column, rows["value"], rows["ci95"], strict=True
-    ):
-        cells.setdefault(tuple(plain(part) for part in key), {})[head] = number(value, ci95)
-    body = [(key, [line.get(head, "–") for head in heads]) for key, line in cells.items()]
-    unit = rows["unit"].iloc[0] if rows["unit"].nunique() == 1 else ""
-    counts = sorted({f"{count:,.0f}" for count in (rows["num_samples"].min(), rows["num_samples"].max())}, key=len)
-    about = ", ".join(filter(None, ["" if unit == "1" else unit, f"{' to '.join(counts)} samples each"]))
-    return {"title": title, "about": about, "names": keys, "heads": list(heads), "body": body}
-
-
-def _draw_all(frame: pd.DataFrame, cdf: pd.DataFrame, snr_db: float | None, seen: dict[str, str]) -> Drawn:
-    """Sections of the page in order, each with its pictures, and the content of ``figures/`` by name.
-
-    ``seen`` describes which channels the values of an axis share.
-    """
-    styles, axes = figures.scheme_styles(frame["scheme"]), swept_axes(frame)
-    sections: list[dict[str, Any]] = []
-    files: dict[str, bytes] = {}
-
-    def add(pictures: list[tuple[str, str, Figure | None]], **section: Any) -> None:
-        section["pictures"] = []
-        for name, title, figure in pictures:
-            if figure is not None:
-                rendered = figures.render(figure)
-                files.update({f"{name}.{suffix}": content for suffix, content in rendered.items()})
-                uri = "data:image/svg+xml;base64," + base64.b64encode(rendered["svg"]).decode()
-                section["pictures"].append({"title": title, "uri": uri, "narrow": figure.get_figwidth() < 9})
-        sections.append(section)
-
-    for key, draw in PLOTS.items():
-        if key in ONLY_WITH and not (frame["metric"] == ONLY_WITH[key]).any():
-            continue
-        # bits are the x axis of a bits figure: a swept bits axis belongs into one figure there
-        everything = combinations(frame, without_bits(axes) if key.endswith("_vs_bits") else axes)
-        pictures = []
-        for idx, part in enumerate(spread(everything), start=1):
-            title = describe(part)
-            here = at(frame, part)
-            if key.endswith("_vs_snr") and here["snr_db"].nunique() < 2:
-                continue
-            figure = draw(here, at(cdf, part), snr_db, styles=styles, title=title)
-            pictures.append((key if len(everything) == 1 else f"{key}_{idx}", title, figure))
-        add(pictures, key=key, what="", axis="", seen="", num_combinations=len(everything))
-    for axis in axes:
-        for metric in [metric for metric in AXIS_METRICS if (frame["metric"] == metric).any()]:
-            figure = figures.metric_vs_axis(frame, metric, axis, snr_db=snr_db, styles=styles)
-            name = f"{metric}_over_" + re.sub(r"[^A-Za-z0-9_.-]", "_", axis)[-100:]
-            what = figures.LABELS[metric].partition(" (")[0]
-            add([(name, axis, figure)], key="over", what=what, axis=axis, seen=seen.get(axis, ""), num_combinations=1)
-    return sections, files
-
-
-def _repeated(frame: pd.DataFrame, axes: list[str]) -> pd.DataFrame:
-    """Keys that occur a second time when only these axes tell rows apart."""
-    keys = frame[[*KEY_COLUMNS, *axes]]
-    return keys[keys.duplicated()]
-
-
-def _facts(frame: pd.DataFrame, manifest: dict[str, Any]) -> list[tuple[str, str]]:
+def _facts(frame: pd.DataFrame, manifest: dict[str, Any], point: Point | None) -> list[tuple[str, str]]:
     def several(column: str) -> str:
         return ", ".join(dict.fromkeys(plain(value) for value in frame[column].dropna()))
 
@@ -289,8 +156,21 @@ def _facts(frame: pd.DataFrame, manifest: dict[str, Any]) -> list[tuple[str, str
         ("Users", several("num_users")),
         ("Ports", several("num_ports")),
         ("Drops", f"{drops:,}" if isinstance(drops, int) else str(drops)),
-        ("Schemes", str(frame["scheme"].nunique())),
         ("Precoders", several("precoder") or "none"),
+        *(_carrier(point.scenario) if point is not None else ()),
+    ]
+
+
+def _carrier(scenario: Scenario) -> list[tuple[str, str]]:
+    """Frequency, bandwidth and spacing of the first point."""
+    carrier = scenario.carrier
+    count = carrier.num_subcarriers if carrier.num_rb is None else 12 * carrier.num_rb
+    width_hz = (count or 0) * carrier.subcarrier_spacing_hz
+    blocks = "" if carrier.num_rb is None else f", {carrier.num_rb} RB"
+    return [
+        ("Carrier", f"{carrier.carrier_hz / 1e9:g} GHz"),
+        ("Bandwidth", f"{width_hz / 1e6:.4g} MHz{blocks}"),
+        ("Spacing", f"{carrier.subcarrier_spacing_hz / 1e3:g} kHz"),
     ]
 
 
@@ -317,35 +197,12 @@ def _known(manifest: dict[str, Any], key: str) -> Any:
     return "not recorded" if manifest.get(key) is None else manifest[key]
 
 
-def _read_csv(path: Path, columns: tuple[str, ...], text: tuple[str, ...], numbers: tuple[str, ...]) -> pd.DataFrame:
-    expected = f"expected a CSV file with the columns {', '.join(columns)} and one column per swept axis"
-    try:
-        frame = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8")
-    except FileNotFoundError:
-        raise StoreError(f"{path}: no such file; {expected}") from None
-    except (OSError, ValueError) as error:  # pandas' parser, empty-data and decoding errors are ValueErrors
-        raise StoreError(f"{path}: cannot be read ({' '.join(str(error).split())}); {expected}") from None
-    missing = [column for column in columns if column not in frame.columns]
-    if missing:
-        raise StoreError(f"{path}: column {', '.join(missing)} missing; {expected}")
-    if frame.empty:
-        raise StoreError(f"{path}: has no rows; {expected}")
-    for column in frame.columns.difference(text, sort=False):
-        try:
-            frame[column] = pd.to_numeric(frame[column])
-        except ValueError as error:
-            if column in numbers:
-                raise StoreError(f"{path}: column {column} must hold numbers ({error})") from None
-            frame[column] = frame[column].replace({"True": True, "False": False})
-    return frame
-
-
 def _read_cdf(path: Path, axes: list[str]) -> pd.DataFrame:
     """The CDF table; an absent file means that no rates were drawn."""
     columns = (*axes, *CDF_COLUMNS)
     if not path.exists():
         return pd.DataFrame({column: pd.Series(dtype=float) for column in columns})
-    return _read_csv(path, columns, ("scheme", "precoder"), ("snr_db", "rate_bpshz", "cdf"))
+    return read_table(path, columns, ("scheme", "precoder"), ("snr_db", "rate_bpshz", "cdf"))
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -367,7 +224,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 
 
 def _template() -> jinja2.Template:
-    loader = jinja2.FileSystemLoader(Path(__file__).parents[1] / "templates")
+    loader = jinja2.FileSystemLoader(_TEMPLATES)
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

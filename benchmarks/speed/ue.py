@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 
 from benchmarks.export import FORMATS, NEEDS, _images, _runtime, export_model
 from benchmarks.progress import track
-from benchmarks.report.figures import MARKERS, PALETTE, RC, network, outage_text
+from benchmarks.report.figures import MARKERS, PALETTE, RC, network
 from benchmarks.report.figures_cost import cost_points
-from benchmarks.report.report import read_results
+from benchmarks.report.frames import outage_text, read_results
 from benchmarks.saved import save_figure
 from benchmarks.speed.timing import in_turn
 from receivers.weights.folder import TrainedModel, zoo_names

@@ -26,6 +26,7 @@ from receivers.weights.card import (
     read_card,
     task_of_card,
 )
+from receivers.weights.hub import PREFIX, hub_folder
 from simulator.core import registry
 from simulator.core.content import note, sha256
 from simulator.core.durable import renamed
@@ -73,7 +74,9 @@ def save_weights(network: Any, path: Path) -> None:
 
 
 def weight_folder(name: str) -> Path:
-    """Folder of weights by name in the zoo, or by path."""
+    """Folder of weights by name in the zoo, by path, or by name on the hub."""
+    if name.startswith(PREFIX):
+        return hub_folder(name)
     return Path(name) if "/" in name or is_file(Path(name) / CARD) else zoo_folder() / name
 
 
@@ -268,7 +271,8 @@ def weights(name: str) -> WeightFolder:
     """Trained weights by name or folder, for whichever task they are: verified, the network built on first use.
 
     Args:
-        name: name in the zoo (`csilink list zoo`), or path of a folder with ``card.json``.
+        name: name in the zoo (`csilink list zoo`), path of a folder with ``card.json``, or
+            ``hf://user/name@revision`` on the Hugging Face hub (extra ``hub``).
 
     Returns:
         :class:`TrainedModel`, :class:`TrainedPredictor`, :class:`TrainedEstimator` or :class:`TrainedRefiner` with

@@ -17,6 +17,7 @@ EXTRAS = {
     "jax": "jax",
     "faiss": "bench",
     "constriction": "bench",
+    "huggingface_hub": "hub",
 }
 
 

@@ -111,7 +111,8 @@ def test_interrupted_then_killed_then_resumed_is_byte_identical(finished, tmp_pa
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    assert said == "csilink: interrupted; run again with --resume to go on\n"
+    said = [line for line in said.splitlines() if " drops, " not in line]  # progress, on a slow machine
+    assert said == ["csilink: interrupted; run again with --resume to go on"]
     wait_for(lambda: gone(process.pid), 20)
     assert 0 < len(chunks(tmp_path / "out")) < POINTS * CHUNKS
 

@@ -10,7 +10,7 @@ from synthetic_results import synthetic, write
 from benchmarks.report import report
 from benchmarks.report.bd_rate import bd_difference, envelope
 from benchmarks.report.bd_table import bd_frame, bd_tables, curve
-from benchmarks.report.figures import family
+from benchmarks.report.frames import family
 
 BITS = np.array([60.0, 90, 120, 180, 300])
 QUALITY = np.array([0.58, 0.66, 0.70, 0.78, 0.82])

@@ -101,6 +101,7 @@ def test_names_of_packages_are_those_that_install_them():
         ("torch", ["train", "csinet_100", "--backend", "torch"]),
         ("torch", ["import-torch", "crnet", "x.pth", "--store", "s", "--out", "o"]),
         ("jax", ["train", "csinet_100", "--backend", "jax"]),
+        ("huggingface_hub", ["export", f"hf://user/name@{'0' * 40}"]),
     ],
 )
 def test_a_missing_package_is_one_message_that_names_the_extra(package, arguments, tmp_path, monkeypatch, capsys):

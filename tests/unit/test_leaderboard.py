@@ -12,7 +12,7 @@ from scipy.stats import t as student
 
 from benchmarks import runner
 from benchmarks.build import ChannelDraw, build_link
-from benchmarks.kept_drops import kept_drops
+from benchmarks.kept_drops import kept_drops, kept_times
 from benchmarks.leaderboard import entry as entries
 from benchmarks.leaderboard import track as tracks
 from benchmarks.leaderboard.result import Result, paths, read_result, score
@@ -80,7 +80,7 @@ def test_a_run_that_kept_no_drops_keeps_them_when_it_goes_on(tmp_path, monkeypat
     without = {**data, "run": {**data["run"], "drops": 32, "keep_drops": False}}
     runner.run(without, out=tmp_path, workers=1, report=False)
     with pytest.raises(StoreError, match=r"run\.keep_drops"):
-        kept_drops(tmp_path)
+        kept_times(tmp_path)
     before = (tmp_path / "results.csv").read_bytes()
     again = {**without, "run": {**without["run"], "keep_drops": True}}
     runner.run(again, out=tmp_path, workers=1, report=False, resume=True)

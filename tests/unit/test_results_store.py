@@ -127,6 +127,24 @@ def test_merged_chunks_equal_all_samples_at_once(recorded, paths):
     assert set(rows) == {*expected, ("bits_max", None), ("bits_p95", None), ("bf_gain_loss_db", None)}
 
 
+def test_chunks_keep_the_value_of_every_drop(recorded, paths):
+    """For paired differences: rows in order, drops in order, float32."""
+    found = []
+    for path in paths:
+        with np.load(path) as stored:
+            rows = [tuple(row[1:]) for row in json.loads(str(stored["rows"]))]
+            found.append(stored["values"])
+    values = dict(zip(rows, np.concatenate(found).T, strict=True))
+    count = sum(SIZES)
+    expected = {
+        ("a", "", None, "bits_mean"): recorded.num_bits[:count].mean(axis=(1, 2)),
+        ("a", "zf", 10.0, "sum_rate_bpshz"): recorded.rate[1, :count, :, 0].sum(axis=1),
+        ("a", "zf", 0.0, "outage_rate_2.5"): (recorded.rate[0, :count, :, 0] < 2.5).mean(axis=1),
+    }
+    for row, wanted in expected.items():
+        np.testing.assert_allclose(values[row], wanted, rtol=1e-6)
+
+
 def test_any_chunks_give_the_same_bytes(paths, tmp_path):
     """Blocks are merged one by one, so that rounding is the same."""
     write_bytes(tmp_path / "whole.npz", chunk.run_chunk("", 0, sum(SIZES)))
