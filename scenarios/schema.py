@@ -33,7 +33,7 @@ class Run(Section):
         ci_rel: go on until the half-width of ``ci_metric`` is this share of its value; null: ``drops`` are all.
         ci_metric: metric that ``ci_rel`` looks at.
         max_drops: drops at most, required with ``ci_rel``.
-        keep_drops: keep the value of every row for every drop, for paired comparisons, and times (docs/results.md).
+        keep_drops: chunks also keep the time of a report of every scheme (docs/results.md).
     """
 
     younger_fields = frozenset({"keep_drops"})
