@@ -106,7 +106,7 @@ class _Run:
         while len(done) < len(plan) and not _stalled(done, task.patience):
             epoch = first + len(done)
             entry = {"stage": number, **self._epoch(number, epoch, plan[len(done)].steps)}
-            if (len(done) + 1) % task.validate_every == 0 or len(done) + 1 == len(plan):
+            if task.due([e["loss"] for e in (*done, entry)], len(plan)):
                 started = time.monotonic()
                 with averaged(self.model):
                     entry |= task.validate(self.model)
@@ -131,6 +131,7 @@ class _Run:
         """Steps of an epoch of ``total`` that are left; the mean loss of all, and their time."""
         part = self.state.get("part") or {"steps": 0, "loss": 0.0, "seconds": 0.0}
         done, started = part["steps"], time.monotonic()
+        self.task.set_phase(self.model, [e["loss"] for e in self.epochs])
         if not done:  # otherwise the checkpoint has what this sets
             self.task.start_epoch(self.model, epoch)
 

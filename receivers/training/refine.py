@@ -30,6 +30,8 @@ class RefineSchedule:
         learning_rate: of Adam, falling to a hundredth along a cosine (the paper: 1e-3, decay not given).
         update_interval: epochs after which Algorithm 2 replaces the codebook (the paper: 40 of 400).
         seed: of the order of the samples and of new initial weights.
+        full_batch: an epoch is one step over all training channels, in which the network refines every word once, as
+            the algorithms are written; ``batch_size`` is not used.
     """
 
     epochs: int
@@ -37,6 +39,7 @@ class RefineSchedule:
     learning_rate: float = 1e-3
     update_interval: int | None = None
     seed: int = 0
+    full_batch: bool = False
 
 
 @dataclass
@@ -160,6 +163,7 @@ class Refinement(Task):
         super().__init__(None)
         self.make, self.codebook, self.train, self.val = make, codebook, train, val
         self.schedule, self.num_pol, self.seed = schedule, num_pol, seed
+        self.pairs = len(train) if schedule.full_batch else schedule.batch_size
 
     @property
     def described(self) -> dict[str, Any]:
@@ -180,7 +184,7 @@ class Refinement(Task):
     @property
     def num_steps(self) -> int:
         """Batches of an epoch, the last one perhaps smaller."""
-        return -(-len(self.train) // self.schedule.batch_size)
+        return -(-len(self.train) // self.pairs)
 
     @property
     def epoch_samples(self) -> int:
@@ -194,7 +198,7 @@ class Refinement(Task):
         self.refiner = self.make()
         words, self.target = to_tokens(self.codebook, self.num_pol), to_tokens(self.train, self.num_pol)
         index = best_codeword(self.train.conj()[:, None], self.codebook)
-        small = len(self.codebook) < self.schedule.batch_size
+        small = self.schedule.full_batch or len(self.codebook) < self.pairs
         self.x = index.astype(np.int32) if small else words[index]
         return WholeCodebook(self.refiner, words) if small else self.refiner
 
@@ -213,8 +217,8 @@ class Refinement(Task):
     def batches(self, epoch: int) -> Iterator[tuple[Any, ...]]:
         """Pairs of chosen codeword and true direction."""
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.train))
-        for start in range(0, len(order), self.schedule.batch_size):
-            pick = order[start : start + self.schedule.batch_size]
+        for start in range(0, len(order), self.pairs):
+            pick = order[start : start + self.pairs]
             yield self.x[pick], self.target[pick]
 
     def validate(self, model: Any) -> dict[str, float]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
+from receivers.training.distillation.phases import Phases
 from receivers.training.recipe import IterativeRecipe, NonNegative, StageSection, TrainingSection
 from receivers.training.task import Task
 from simulator.core.errors import ConfigError
-from simulator.core.params import Count, Integer, PositiveFloat
+from simulator.core.params import Count, Integer, PositiveFloat, Real
 from simulator.data.store import ChannelStore
 
+_PHASES = ("switch", "autonomous", "passive", "least_progress")
 Term = Literal["attention", "embedding", "hidden"]
 
 
@@ -29,9 +31,12 @@ class TeacherSection(TrainingSection):
         weight: of the distillation.
         terms: components that are compared.
         selection: match of the tokens of teacher and student: by cross attention, or by a linear map.
-        scope: statistics of a sample, or of the batch.
-        autonomous: epochs of learning alone in a cycle.
-        passive: epochs of learning from the teacher in a cycle.
+        scope: features are selected by a sample, or by the mean over the batch.
+        order: of the selected features: falling importance, or rising index.
+        switch: the teacher takes part after a fixed number of epochs, or once the student alone makes little progress.
+        autonomous: epochs of learning alone in a cycle, 0: none; of ``progress`` the fewest, over which it is seen.
+        passive: epochs of learning from the teacher that follow.
+        least_progress: of ``progress``: fraction of its loss that the student alone must gain per epoch to go on alone.
     """
 
     teacher: str
@@ -40,15 +45,30 @@ class TeacherSection(TrainingSection):
     terms: Annotated[tuple[Term, ...], Field(min_length=1)] = ("attention", "embedding", "hidden")
     selection: Literal["ca_ks", "linear"] = "ca_ks"
     scope: Literal["sample", "batch"] = "sample"
+    order: Literal["importance", "index"] = "importance"
+    switch: Literal["cycle", "progress"] = "cycle"
     autonomous: Annotated[Integer, Field(ge=0)] = 4
     passive: Count = 1
+    least_progress: Annotated[Real, Field(gt=0, lt=1)] = 0.02
+
+    @model_validator(mode="after")
+    def _two_epochs_of_progress(self) -> TeacherSection:
+        if self.switch == "progress" and self.autonomous < 2:
+            raise ConfigError("distill.autonomous", self.autonomous, "2 or more epochs with switch: progress")
+        return self
+
+    @property
+    def phases(self) -> Phases:
+        """Which epochs the teacher takes part in."""
+        return Phases(self.autonomous, self.passive, self.least_progress if self.switch == "progress" else None)
 
 
 class StoresRecipe(IterativeRecipe):
     """One training run over several data sets; a batch has the samples of one of them.
 
     Channels are read from the stores as they are needed. Every ``validate_every`` epochs, and after the last,
-    validation samples are scored.
+    validation samples are scored; a score that would follow an epoch with the teacher follows the last one before it
+    without, unless all epochs have the teacher.
 
     Args:
         seed: of weights, order of samples, masks.
@@ -93,6 +113,21 @@ class StoresTask(Task):
         """Of the recipe."""
         return self.recipe.validate_every
 
+    def set_phase(self, model: Any, losses: Sequence[float]) -> None:
+        """Whether the teacher takes part."""
+        if self.recipe.distill is not None:
+            model.passive = self.recipe.distill.phases.passive_after(losses) > 0
+
+    def due(self, losses: Sequence[float], length: int) -> bool:
+        """As in the base class, but after an epoch without the teacher, if there is one."""
+        section, number = self.recipe.distill, len(losses)
+        if section is None or not section.autonomous:
+            return super().due(losses, length)
+        if section.phases.passive_after(losses[:-1]):
+            return False
+        last = min(number + section.phases.passive_after(losses), length)
+        return any(self._falls_due(n, length) for n in range(number, last + 1))
+
     @cache  # noqa: B019 - a task lives as long as its training
     def samples(self, batch_size: int) -> Any:
         """Batches of the training samples."""
@@ -130,7 +165,7 @@ class StoresTask(Task):
         section = self.recipe.distill
         if section is None:
             return {"kind": "none"}
-        return {**section.model_dump(exclude={"teacher"}), "teacher": load(section.teacher)}
+        return {**section.model_dump(exclude={"teacher", *_PHASES}), "teacher": load(section.teacher)}
 
 
 def split_samples(store: ChannelStore, split: str) -> np.ndarray:

@@ -56,9 +56,9 @@ class Task(ABC):
     """One kind of training: its recipe, its model, its data, its scores, its card.
 
     The loop (:func:`receivers.training.loop.run`) calls ``build`` once, ``compile`` at the start of each stage,
-    ``start_epoch`` and ``batches`` in each epoch and ``validate`` after it; ``card`` and ``score`` follow. What
-    ``batches`` gives depends on seed and epoch only, and everything that learns is a variable of the model: then a
-    killed training goes on as if it had never stopped. Data are read when they are first needed.
+    ``set_phase``, ``start_epoch`` and ``batches`` in each epoch and ``validate`` after those that are ``due``; ``card``
+    and ``score`` follow. What ``batches`` gives depends on seed and epoch only, and all that learns is a variable of
+    the model: then a killed training goes on as if it had never stopped. Data are read when they are first needed.
 
     Args:
         recipe: of the class ``schema``.
@@ -154,6 +154,21 @@ class Task(ABC):
 
     def start_epoch(self, model: Any, epoch: int) -> None:  # noqa: B027 - most have nothing to set
         """Set what changes from epoch to epoch, counted over all stages from 0."""
+
+    def set_phase(self, model: Any, losses: Sequence[float]) -> None:  # noqa: B027 - most have one phase
+        """Choose what an epoch trains by the losses of all epochs before it; called as it starts and as it resumes."""
+
+    def due(self, losses: Sequence[float], length: int) -> bool:
+        """Whether the epoch that ended last is scored: every ``validate_every``-th of a stage, and its last one.
+
+        Args:
+            losses: of all epochs of the stage so far.
+            length: epochs of the whole stage.
+        """
+        return self._falls_due(len(losses), length)
+
+    def _falls_due(self, number: int, length: int) -> bool:
+        return number % self.validate_every == 0 or number == length
 
     def batches(self, epoch: int) -> Iterator[tuple[Any, ...]]:
         """Arguments of ``train_on_batch``, step by step: ``(x,)`` or ``(x, y)``."""

@@ -48,7 +48,7 @@ class WiFoCfTraining(Taught):
         x: channels float32 ``[batch, user, antenna, subcarrier, 2]``, of unit power for "mse".
 
     Returns:
-        loss float32 ``[batch]`` of the phase set by :meth:`set_step`.
+        loss float32 ``[batch]`` of the phase, autonomous or ``passive``.
 
     Raises:
         ConfigError: options or networks that do not fit.

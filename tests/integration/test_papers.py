@@ -11,6 +11,7 @@ from benchmarks.papers.kit.seeds import by_seed, paired
 from benchmarks.papers.nf_kd import experiments as nf_kd
 from benchmarks.papers.rp_mpq import experiments as rp_mpq
 from benchmarks.papers.stqenet import experiments as stqenet
+from benchmarks.papers.stqenet import figures
 from benchmarks.papers.tiny_wifo import experiments as tiny_wifo
 from benchmarks.papers.tiny_wifo.experiments import UNSEEN
 from receivers.precision.offline import parse_precision
@@ -58,7 +59,8 @@ def test_nf_kd_from_channels_to_figures(tmp_path, eager, run_here):
     assert {"baseline", "nf_kd_0.3", "teacher", "perfect", "etype2-pc1"} <= set(table.method)
     assert (table[table.method == "baseline"].bits == [16, 64]).all()
     assert table[table.method == "baseline"]["nmse_db std"].notna().all()
-    assert all((out / f"{name}.png").exists() for name in ("fig2_3_bits", "link", "scale", "convergence"))
+    figures_of = ("fig2_3_bits", "fig2_3_paired", "link", "scale", "convergence")
+    assert all((out / f"{name}.png").exists() for name in figures_of)
     assert {"kl", "half_variance", "ratio"} <= set(pd.read_csv(out / "kl.csv"))
     pairs = pd.read_csv(out / "paired.csv").set_index(["data", "bits", "metric"]).loc[("scaled", 64, "nmse_db")]
     rows = run.table("link")
@@ -107,6 +109,7 @@ def test_rp_mpq_from_channels_to_figures(tmp_path, eager, run_here):
     }
     plan["precision"]["savings"] = [75, 95, 5]
     plan["test"] = {"samples": 50, "frequencies": 16}
+    plan["structure"] = {"ridge": 1e-4, "samples": 20}
     out = run_paper("rp_mpq", plan, tmp_path).out
     online = pd.read_csv(out / "fig2_table5.csv")
     assert {"online", "oracle (upper bound)", "random", "static (offline only)"} <= set(online.controller)
@@ -116,6 +119,13 @@ def test_rp_mpq_from_channels_to_figures(tmp_path, eager, run_here):
     figures = ("fig1_ranking", "fig2_outage", "table4_widths", "convergence", "policies")
     assert all((out / f"{name}.png").exists() for name in figures)
     assert len(pd.read_csv(out / "table_7.csv")) == 5
+    split = pd.read_csv(out / "outage_split.csv")
+    np.testing.assert_allclose(split.outage, split.floor + split.operational - split.rescued, atol=1e-6)
+    assert set(pd.read_csv(out / "eq_10.csv").network) == {"csinet", "mamba_transformer"}
+    tails = pd.read_csv(out / "eq_11_15.csv")
+    assert set(tails.of) == {"channel", "csinet", "mamba_transformer"}
+    assert (tails[(tails.of == "csinet") & (tails.distance > 1)].share < 1e-9).all()  # one convolution of 3 x 3
+    assert (pd.read_csv(out / "sensitivity.csv").probes == 2).all()
 
 
 @pytest.mark.parametrize("size", ["small", "full"])
@@ -128,12 +138,13 @@ def test_stqenet_plans_are_legal(size):
     for code, run in plan["runs"].items():
         own = [recipe for recipe in found if recipe.name.rpartition("-l")[0] == code and recipe.rate is not None]
         assert [recipe.rate.weight for recipe in own] == [
-            (weight,) for weight in plan["rate_weights"] if run["kind"] == "rate"
+            (weight,) for weight in plan["rate_weights"] if run["kind"] != "fixed"
         ]
         assert [recipe.init for recipe in own[1:]] == [recipe.name for recipe in own[:-1]]
+    assert min(plan["rate_weights"]) == 1e-5 and len(figures.COLORS) == len(figures.FAMILIES)
 
 
-@pytest.mark.parametrize(("size", "num_recipes"), [("small", 31), ("medium", 33), ("full", 33)])
+@pytest.mark.parametrize(("size", "num_recipes"), [("small", 35), ("medium", 37), ("full", 34)])
 def test_recipes_of_tiny_wifo(size, num_recipes):
     """Every training of the plan is a valid recipe, on the sixteen data sets that are seen."""
     plan = load_plan("tiny_wifo", size)
@@ -150,6 +161,9 @@ def test_recipes_of_tiny_wifo(size, num_recipes):
     by_name = dict(zip(names, found, strict=True))
     assert by_name["mcakd-s2"].distill.teacher == "out/teacher" and by_name["none-s2"].distill is None
     assert by_name["mcakd-s2"].seed == by_name["none-s2"].seed == 2
+    assert by_name["mcakd-s2"].distill.switch == "progress" and by_name["al-pl-cycle"].distill.switch == "cycle"
+    chosen = {(r.distill.scope, r.distill.order) for r in found if r.distill is not None}
+    assert chosen == {(s, o) for s in ("sample", "batch") for o in ("importance", "index")} or size == "full"
     assert by_name["no-al-pl"].distill.autonomous == 0 and by_name["cf-mcakd-s3"].distill.teacher == "out/cf-teacher"
 
 

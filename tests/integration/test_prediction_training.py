@@ -15,6 +15,7 @@ from receivers.feedback.wifo_cf import WiFoCfFeedback
 from receivers.models.history import from_history, to_history
 from receivers.prediction.network import NetworkPredictor
 from receivers.training.data.sequences import PredictionBatches
+from receivers.training.loop import PausedError
 from receivers.training.recipe import parse_training, task_of
 from receivers.training.stores import split_samples
 from receivers.training.tasks.prediction import halves, prediction_nmse
@@ -114,13 +115,18 @@ def test_nmse_is_that_of_the_second_half(stores, teacher):
 class TestTraining:
     @pytest.mark.parametrize("kind", ["none", pytest.param("mcakd", marks=pytest.mark.long)])
     def test_it_learns_and_the_card_says_what_was_measured(self, kind, stores, teacher, tmp_path):
-        section = {} if kind == "none" else {"distill": {"teacher": str(teacher), "kind": kind, "autonomous": 1}}
+        section = (
+            {}
+            if kind == "none"
+            else {"distill": {"teacher": str(teacher), "kind": kind, "autonomous": 1, "passive": 1}, "epochs": 3}
+        )
         recipe = parse_training(
             {**RECIPE, **section, **({"tasks": ["random", "time"], "rotate": True} if kind == "none" else {})}
         )
         card = train(recipe, stores[:2], tmp_path / "net", quiet)
         curve = card["training"]["curve"]
-        assert len(curve) == 2 and curve[-1]["val_loss"] < curve[0]["val_loss"]
+        scores = [entry["val_loss"] for entry in curve if "val_loss" in entry]  # not of the second epoch, a taught one
+        assert len(curve) == (2 if kind == "none" else 3) and len(scores) == 2 and scores[1] < scores[0]
         assert (card["task"], card["history_slots"], card["max_history_slots"], card["horizon_slots"]) == (
             "prediction", 4, 4, 4,
         )  # fmt: skip
@@ -133,21 +139,33 @@ class TestTraining:
         assert entry["num_samples"] == 16 and (tmp_path / "net" / "learning_curve.png").exists()
 
     @pytest.mark.long
-    def test_an_interrupted_run_ends_with_the_same_weights(self, stores, teacher, tmp_path):
-        distill = {"teacher": str(teacher), "autonomous": 1}
+    @pytest.mark.parametrize(
+        ("phases", "scored"),
+        [
+            ({"autonomous": 1}, [True, False, True]),  # the second epoch is a taught one
+            ({"switch": "progress", "autonomous": 2, "least_progress": 0.99}, [False, True, False]),  # the third is
+        ],
+    )
+    def test_an_interrupted_run_ends_with_the_same_weights(self, phases, scored, stores, teacher, tmp_path):
+        distill = {"teacher": str(teacher), **phases}
         recipe = parse_training({**RECIPE, "distill": distill, "epochs": 3, "validate_every": 2})
 
         def stop(line):
-            if line.startswith("epoch 1"):
+            if line.startswith("epoch 2"):
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
             train(recipe, stores[:2], tmp_path / "twice", stop)
+        with pytest.raises(PausedError, match="in epoch 3 after 1 steps"):
+            train(recipe, stores[:2], tmp_path / "twice", quiet, seconds=0)
         again = train(recipe, stores[:2], tmp_path / "twice", quiet)
         once = train(recipe, stores[:2], tmp_path / "once", quiet)
         drop = lambda card: [{k: v for k, v in e.items() if k != "seconds"} for e in card["training"]["curve"]]  # noqa: E731
         assert drop(again) == drop(once) and again["test"] == once["test"]
-        assert ["val_loss" in entry for entry in once["training"]["curve"]] == [False, True, True]
+        assert ["val_loss" in entry for entry in once["training"]["curve"]] == scored
+        found = [TrainedPredictor(str(tmp_path / name)).model.get_weights() for name in ("twice", "once")]
+        for one, two in zip(*found, strict=True):
+            np.testing.assert_array_equal(one, two)
         with pytest.raises(StoreError, match="another recipe"):
             train(recipe.model_copy(update={"seed": 9}), stores[:2], tmp_path / "once", quiet)
 
@@ -202,11 +220,15 @@ def test_wifo_cf_from_data_sets_to_reports_in_the_link(stores, tmp_path):
     ("changes", "message"),
     [
         ({"datasets": ["four", "four"]}, "datasets: .* each data set once"),
-        ({"model": {"name": "csinet"}}, "model.name: got 'csinet'; allowed: llm4cp, lstm, transformer, wifo"),
+        (
+            {"model": {"name": "csinet"}},
+            "model.name: got 'csinet'; allowed: delay_beam, llm4cp, lstm, transformer, wifo",
+        ),
         ({**LSTM, "tasks": ["random"]}, "tasks: .* \\[time\\] or \\[frequency\\]"),
         ({**LSTM, "distill": {"teacher": "x"}}, "distill"),
         ({"antennas": 2}, "antennas: got 2"),
         ({"distill": {"teacher": "x", "terms": []}}, "terms"),
+        ({"distill": {"teacher": "x", "switch": "progress", "autonomous": 1}}, "distill.autonomous: got 1"),
         ({"mask_ratio": 1.5}, "mask_ratio"),
     ],
 )

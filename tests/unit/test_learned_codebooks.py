@@ -11,7 +11,16 @@ from receivers.codebooks.search import best_codeword
 from receivers.codebooks.stored import StoredCodebook, write_codebook
 from receivers.feedback.codebook import CodebookFeedback
 from receivers.models.refiners import FcRefiner
-from receivers.training.refine import RefineSchedule, cosine_loss, directions, mean_cosine, refine_codebook
+from receivers.training.loop import run
+from receivers.training.refine import (
+    Refinement,
+    RefineSchedule,
+    cosine_loss,
+    directions,
+    mean_cosine,
+    refine,
+    refine_codebook,
+)
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReport, Panel
 
@@ -187,6 +196,26 @@ def test_the_loss_is_minus_the_cosine(rng):
     np.testing.assert_allclose(-np.asarray(cosine_loss(to_tokens(v, 2), 3 * to_tokens(g, 2))), expected, atol=1e-6)
     h = gaussian(rng, 3, 8)
     np.testing.assert_allclose(np.abs(np.sum(directions(h) * h, axis=1)), np.linalg.norm(h, axis=1), rtol=1e-5)
+
+
+def test_all_words_once_per_step_is_the_step_over_all_pairs(rng, tmp_path):
+    """The same codebook as when the word of every channel goes through the network by itself, in one step an epoch."""
+    train, val, base = gaussian(rng, 200, 8), gaussian(rng, 100, 8), rvq_codebook(8, 8, 0)
+
+    def make():
+        import keras
+
+        keras.utils.set_random_seed(0)
+        return FcRefiner(8, 2, 16, 1)
+
+    found = []
+    for schedule in (RefineSchedule(3, batch_size=17, full_batch=True), RefineSchedule(3, batch_size=200)):
+        task = Refinement(make, base, directions(train), directions(val), schedule, 2, 0)  # 256 words, 200 pairs
+        _, history = run(task, tmp_path / str(len(found)))
+        found.append((refine(task.refiner, base, 2), [entry["loss"] for entry in history["epochs"]]))
+    np.testing.assert_allclose(found[0][0], found[1][0], atol=1e-5)
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-5)
+    assert np.abs(found[0][0] - refine(make(), base, 2)).max() > 1e-3
 
 
 @pytest.mark.parametrize(("interval", "bits"), [(None, 4), (None, 7), (6, 4)])

@@ -171,6 +171,25 @@ def test_scores_every_third_epoch_and_after_the_last(tmp_path):
     assert ["val_loss" in e for e in history["epochs"]] == [False, False, True, False, True]
 
 
+@pytest.mark.parametrize(
+    ("changes", "every", "expected"),
+    [
+        ({}, 3, "01000100"),  # alone, alone, taught, taught, ...: 3 moves to 2, 6 stays, 8 moves to 6
+        ({}, 1, "11001100"),
+        ({"autonomous": 0}, 3, "00100101"),
+        ({"switch": "progress", "least_progress": 0.3}, 4, "00010010"),  # by half until the seventh: 8 moves to 7
+    ],
+)
+def test_scores_follow_epochs_without_the_teacher(changes, every, expected):
+    distill = {"teacher": "x", "autonomous": 2, "passive": 2, **changes}
+    model = {"name": "wifo", "params": {}}
+    recipe = {"task": "prediction", "name": "x", "datasets": ["a"], "model": model, "validate_every": every}
+    task = task_of("prediction")(parse_training({**recipe, "distill": distill}))
+    losses = [1.0, 0.5, 0.25, 0.12, 0.06, 0.03, 0.025, 9.0]
+    assert [task.due(losses[:n], 8) for n in range(1, 9)] == [digit == "1" for digit in expected]
+    assert task_of("prediction")(parse_training(recipe)).due(losses[:every], 8)
+
+
 def test_divergence_and_another_recipe(tmp_path):
     with pytest.raises(StoreError, match="diverged in epoch 1"):
         run(Line(scores=[float("nan")]), tmp_path / "nan", quiet)

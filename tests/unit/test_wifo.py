@@ -28,7 +28,7 @@ from receivers.models.wifo import SIZES, WiFo
 from receivers.training.distillation.base import attention_loss, cosine_distance, matched_layers, token_loss
 from receivers.training.distillation.caks import CrossAttentionSelection
 from receivers.training.distillation.mcakd import Mcakd
-from receivers.training.distillation.phases import is_passive
+from receivers.training.distillation.phases import Phases
 from receivers.training.masked import add_noise, draw_masks, masked_mse
 from receivers.weights.torch import _wifo_pairs, load_wifo
 from simulator.core.errors import ConfigError, StoreError
@@ -423,9 +423,9 @@ def test_layers_of_other_depths():
 # Selection of knowledge ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("scope", ["sample", "batch"])
-def test_selection_against_numpy(scope, rng):
-    layer = CrossAttentionSelection(4, 8, num_heads=2, scope=scope)
+@pytest.mark.parametrize(("scope", "order"), [("sample", "importance"), ("batch", "importance"), ("sample", "index")])
+def test_selection_against_numpy(scope, order, rng):
+    layer = CrossAttentionSelection(4, 8, num_heads=2, scope=scope, order=order)
     student, teacher = (rng.standard_normal((3, 5, d)).astype(np.float32) for d in (4, 8))
     layer(student, teacher)
     np.testing.assert_array_equal(array(layer.value), np.eye(8))
@@ -442,6 +442,8 @@ def test_selection_against_numpy(scope, rng):
     scores = [np.mean(scores, axis=0)] * 3 if scope == "batch" else scores
     np.testing.assert_allclose(array(layer.importance(student, teacher)), scores, rtol=1e-4, atol=1e-4)
     index = [np.argsort(-s)[:4] for s in scores]
+    assert any((np.diff(i) < 0).any() for i in index)  # the two orders differ here
+    index = [np.sort(i) for i in index] if order == "index" else index
     np.testing.assert_array_equal(array(layer.indices(student, teacher)), index)
     expected = [[[t[n, j] for j in i] for n in range(5)] for t, i in zip(teacher, index, strict=True)]
     np.testing.assert_array_equal(array(layer(student, teacher)), expected)  # as they are: weights are exactly 1
@@ -479,7 +481,13 @@ def test_selection_learns_through_soft_weights_alone(rng):
 
 
 def test_bad_selections_are_errors():
-    for params, field in (((9, 8), "student_dim"), ((4, 8, 3), "num_heads"), ((4, 8, 2, "token"), "scope")):
+    wrong = {
+        "student_dim": (9, 8),
+        "num_heads": (4, 8, 3),
+        "scope": (4, 8, 2, "token"),
+        "order": (4, 8, 2, "batch", "up"),
+    }
+    for field, params in wrong.items():
         with pytest.raises(ConfigError, match=f"^{field}: got"):
             CrossAttentionSelection(*params)
 
@@ -509,7 +517,7 @@ def test_loss_of_a_passive_epoch_against_its_parts(rng):
     model = Mcakd(student, teacher, **options)
     for layer in model.selections.values():
         layer.query.assign(rng.standard_normal(layer.query.shape))
-    model.set_step(4)
+    model.passive = True
     x = channels(rng, 3, 4, 6, 4)
     expected = dict.fromkeys(("mse", "attention", "embedding", "hidden"), 0.0)
     for visible, axis in ((time_tokens((2, 3, 2)), 0), (frequency_tokens((2, 3, 2), axis=2), 2)):
@@ -547,7 +555,8 @@ def test_loss_of_a_passive_epoch_against_its_parts(rng):
 def test_terms_can_be_left_out(off, rng):
     student, teacher, options = pair(rng)
     terms = [t for t in ("attention", "embedding", "hidden") if t != off]
-    model = Mcakd(student, teacher, terms=terms, autonomous=0, **options)
+    model = Mcakd(student, teacher, terms=terms, **options)
+    model.passive = True
     assert list(model.losses_of(channels(rng, 2, 4, 4, 4))) == ["mse", *terms]
     places = {"embedding": 1, "hidden": 2}
     assert len(model.selections) == sum(places.get(t, 0) for t in terms)
@@ -557,30 +566,52 @@ def test_terms_can_be_left_out(off, rng):
 def test_other_kinds_and_no_selection(rng):
     student, teacher, options = pair(rng)
     x, visible = channels(rng, 2, 4, 4, 4), time_tokens((2, 2, 2))
-    linear = Mcakd(student, teacher, selection="linear", terms=["embedding"], autonomous=0, **options)
+    linear = Mcakd(student, teacher, selection="linear", terms=["embedding"], **options)
+    linear.passive = True
     matrix = linear.selections["embedding"].matrix
     embeddings = [array(m.embed(m.patches(x))) for m in (student, teacher)]
     expected = array(token_loss(embeddings[0] @ array(matrix), embeddings[1]))
     np.testing.assert_allclose(array(linear.losses_of(x)["embedding"]), expected, rtol=1e-4)
-    lmkd = Mcakd(student, teacher, "lmkd", weight=2.0, tasks=["time"], autonomous=0)
+    lmkd = Mcakd(student, teacher, "lmkd", weight=2.0, tasks=["time"])
+    lmkd.passive = True
     taught = masked_mse(teacher(x, visible, axis=0), student(x, visible, axis=0), hidden_tokens(visible, 8))
     np.testing.assert_allclose(array(lmkd.losses_of(x)["lmkd"]), 2 * array(taught), rtol=1e-4)
-    alone = Mcakd(student, None, "none", autonomous=0, **options)
-    assert list(alone.losses_of(x)) == ["mse"] and not alone.passive
-    half = Mcakd(small(depth=1), teacher, autonomous=0, **options)
+    assert list(Mcakd(student, None, "none", **options).losses_of(x)) == ["mse"]
+    half = Mcakd(small(depth=1), teacher, **options)
+    half.passive = True
     assert np.isfinite(array(half(x))).all()
+
+
+def passive(phases, losses):
+    """Whether each epoch is passive, the one after ``losses`` last."""
+    return [phases.passive_after(losses[:e]) > 0 for e in range(len(losses) + 1)]
+
+
+def test_phases_of_a_cycle_are_counted():
+    losses = [1.0] * 10
+    assert passive(Phases(), losses) == [False] * 4 + [True] + [False] * 4 + [True, False]
+    assert all(passive(Phases(0, 1), losses)) and passive(Phases(1, 2), losses[:2]) == [False, True, True]
+    assert [Phases(1, 3).passive_after([1.0] * e) for e in range(6)] == [0, 3, 2, 1, 0, 3]
+
+
+def test_phases_follow_the_progress_of_the_student_alone():
+    """By hand, 10 % an epoch over two: from 1 at least to .81, and so on; losses of passive epochs do not count."""
+    phases = Phases(3, 2, 0.1)
+    assert passive(phases, [1.0, 0.95, 0.80]) == [False] * 4  # one slow epoch is made up for by the next
+    assert passive(phases, [1.0, 0.95, 0.80, 0.76]) == [False] * 5  # below .7695 = .81 x .95
+    assert passive(phases, [1.0, 0.95, 0.80, 0.76, 0.66, 0.3, 9.0, 0.6]) == [False] * 5 + [True] * 2 + [False] * 2
+    assert passive(phases, [1.0, 0.9, 0.82, 5.0, 5.0, 0.9, 0.9, 0.9])[3:] == [True, True, False, False, False, True]
 
 
 @pytest.mark.long
 def test_the_teacher_runs_in_passive_epochs_only(rng):
-    assert [is_passive(e) for e in range(11)] == [False] * 4 + [True] + [False] * 4 + [True, False]
-    assert all(is_passive(e, 0, 1) for e in range(3)) and [is_passive(e, 1, 2) for e in range(3)] == [False, True, True]
     student, teacher, options = pair(rng, layers=1, tasks=["time"])
-    model = Mcakd(student, teacher, autonomous=1, passive=1, **options)
+    model = Mcakd(student, teacher, **options)
     model.compile(optimizer=keras.optimizers.SGD(1e-3), run_eagerly=True)
     before = [w.copy() for w in teacher.get_weights()]
     counts = []
     for epoch in range(3):
+        model.passive = epoch == 1
         model.set_step(epoch)
         teacher.passes = 0
         model.fit(channels(rng, 4, 4, 4, 4), batch_size=2, epochs=1, verbose=0)
@@ -610,7 +641,6 @@ def test_noise_is_drawn_anew_and_off_by_default(rng):
         ({"terms": ("logits",)}, "terms"),
         ({"tasks": ()}, "tasks"),
         ({"selection": "pca"}, "selection"),
-        ({"passive": 0}, "autonomous, passive"),
         ({"teacher": {"patch": (4, 2, 2)}}, r"teacher\.patch"),
         ({"teacher": {"num_heads": 4}}, r"teacher\.num_heads"),
         ({"teacher": {"decoder_depth": 3}}, "depth"),
@@ -631,7 +661,7 @@ def learned():
     """Losses of three epochs, the second of them passive, and how far each weight moves; nothing random is drawn."""
     rng = np.random.default_rng(7)
     params = {**SMALL, "pad": True, "depth": 1, "decoder_depth": 1}
-    model = Mcakd(WiFo(16, **params), teacher := WiFo(32, **params), tasks=("time",), autonomous=1)
+    model = Mcakd(WiFo(16, **params), teacher := WiFo(32, **params), tasks=("time",))
     for network in (model, teacher):
         network.set_weights([drawn_weight(w, rng, 0.5) for w in network.get_weights()])
     x = channels(rng, 3, 5, 6, 4)
@@ -639,6 +669,7 @@ def learned():
     model.compile(optimizer=keras.optimizers.SGD(0.02), jit_compile=keras.backend.backend() == "jax")
     before, losses, steps = model.get_weights(), [], []
     for epoch in range(3):
+        model.passive = epoch == 1
         model.set_step(epoch)
         losses += model.fit(x, batch_size=len(x), epochs=1, verbose=0).history["loss"]
         steps.append(model.train_function)

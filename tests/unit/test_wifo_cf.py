@@ -440,7 +440,7 @@ def test_a_teacher_in_some_epochs(rng):
     teacher = shaken(small(dim=32, depth=2, decoder_depth=2), rng)
     student, x = shaken(small(), rng), channels(rng, 4, 2, 8, 16)
     before = teacher.get_weights()
-    training = WiFoCfTraining(student, teacher, "mcakd", autonomous=1, passive=1, weight=0.5, uplink_snr_db=10.0)
+    training = WiFoCfTraining(student, teacher, "mcakd", weight=0.5, uplink_snr_db=10.0)
     own = {"reconstruction", "commitment", "encoder_balance", "decoder_balance"}
     assert set(training.losses_of(x)) == own
     training.compile(keras.optimizers.Adam(1e-3), run_eagerly=True)
@@ -448,6 +448,7 @@ def test_a_teacher_in_some_epochs(rng):
     training.train_on_batch(x)
     moved = [array(w) for layer in training.selections.values() for w in layer.trainable_weights]
     assert all((a == b).all() for a, b in zip(selections, moved, strict=True))
+    training.passive = True
     training.set_step(1)
     terms = {name: array(value) for name, value in training.losses_of(x).items()}
     assert set(terms) == own | {"attention", "embedding", "hidden"}
@@ -462,9 +463,12 @@ def test_a_teacher_in_some_epochs(rng):
     # A student like its teacher has nothing to learn from it.
     twin = small()
     twin.set_weights(student.get_weights())
-    same = WiFoCfTraining(student, twin, "mcakd", autonomous=0, terms=["attention"], uplink_snr_db=0.0)
+    same = WiFoCfTraining(student, twin, "mcakd", terms=["attention"], uplink_snr_db=0.0)
+    same.passive = True
     assert np.abs(array(same.losses_of(x)["attention"])).max() < 1e-5
-    logits = WiFoCfTraining(student, twin, "lmkd", autonomous=0, uplink_snr_db=0.0).losses_of(x)
+    lmkd = WiFoCfTraining(student, twin, "lmkd", uplink_snr_db=0.0)
+    lmkd.passive = True
+    logits = lmkd.losses_of(x)
     assert set(logits) == own | {"lmkd"} and np.abs(array(logits["lmkd"])).max() < 1e-6
 
 
@@ -483,7 +487,6 @@ def test_bad_training_is_an_error():
         ({"teacher": small(attention="batch"), "kind": "mcakd"}, "teacher.attention"),
         ({"teacher": small(depth=2), "student": small(depth=3), "kind": "mcakd"}, "depth"),
         ({"teacher": small(), "kind": "mcakd", "selection": "best"}, "selection"),
-        ({"autonomous": -1}, "autonomous, passive"),
     ):
         with pytest.raises(ConfigError, match=rf"^{field}"):
             WiFoCfTraining(**{"student": student, **params})
@@ -712,13 +715,14 @@ def learned():
     for network in (student, teacher):
         network.set_weights([drawn_weight(w, rng) for w in network.get_weights()])
     x = channels(rng, 4, 2, 8, 16)
-    training = WiFoCfTraining(student, teacher, "mcakd", selection="linear", autonomous=1, passive=1, spread=0)
+    training = WiFoCfTraining(student, teacher, "mcakd", selection="linear", spread=0)
     for layer in training.selections.values():
         layer.matrix.assign(np.eye(*layer.matrix.shape))
     # XLA as trainings have it.
     training.compile(keras.optimizers.SGD(0.05), jit_compile=keras.backend.backend() == "jax")
     before, prediction, losses = student.get_weights(), array(student(x, [4, 6])), []
     for epoch in range(4):
+        training.passive = epoch % 2 == 1
         training.set_step(epoch)
         losses += np.atleast_1d(np.asarray(training.train_on_batch(x))).tolist()
     return {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from benchmarks.saved import save_table
 from simulator.core.extras import need
 
 Call = Callable[[np.ndarray], np.ndarray]
+RUNTIMES = ("ONNX Runtime float", "ONNX Runtime int8", "LiteRT float", "LiteRT int8")
 
 
 def apart(function: str, out: Path, *arguments: Any) -> pd.DataFrame:
@@ -36,7 +37,7 @@ def apart(function: str, out: Path, *arguments: Any) -> pd.DataFrame:
     return pd.read_csv(out)
 
 
-def runtimes(graph: Any, x: np.ndarray, place: Path) -> dict[str, Call]:
+def runtimes(graph: Any, x: np.ndarray, place: Path, wanted: Sequence[str] = RUNTIMES) -> dict[str, Call]:
     """A Keras graph as a function in every runtime that can convert it; what cannot is named on stderr.
 
     The weights are rounded to 8 bits for "int8", activations where the runtime rounds them on its own.
@@ -45,6 +46,7 @@ def runtimes(graph: Any, x: np.ndarray, place: Path) -> dict[str, Call]:
         graph: functional model of one input.
         x: an input.
         place: folder for the exports.
+        wanted: some of ``RUNTIMES``.
     """
     need("latency", "tf2onnx", "onnxruntime", "ai_edge_litert")
     import tensorflow as tf  # the converter of LiteRT is a part of it
@@ -56,6 +58,8 @@ def runtimes(graph: Any, x: np.ndarray, place: Path) -> dict[str, Call]:
     found: dict[str, Call] = {}
 
     def add(runtime: str, format_: str, make: Callable[[Path], Any]) -> None:
+        if runtime not in wanted:
+            return
         path = place / f"{runtime.replace(' ', '-')}.{format_}"
         try:
             make(path)

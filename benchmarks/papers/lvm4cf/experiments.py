@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -24,7 +25,7 @@ def codebooks(plan: dict[str, Any]) -> list[tuple[str, int, str]]:
     """Environment, bits and code of everything that is made: short words first, plain codes first.
 
     From ``long.bits`` on ``long.networks`` alone are trained, for ``long.environments``; single-side codebooks have
-    ``ss_networks``.
+    ``ss_networks``. ``full_batch`` adds networks that are trained with all words once per step.
     """
     found = []
     for bits in plan["bits"]:
@@ -36,17 +37,21 @@ def codebooks(plan: dict[str, Any]) -> list[tuple[str, int, str]]:
             if environment in plan["ss_environments"]:
                 codes += [f"{network}-ss" for network in networks if network in plan["ss_networks"]]
             found += [(environment, bits, code) for code in codes]
+    full = plan["full_batch"]
+    cases = itertools.product(full["environments"], full["bits"], full["networks"])
+    found += [(environment, bits, f"{network}-ds-full") for environment, bits, network in cases]
     return found + [(e["environment"], e["bits"], code) for e in plan["extra"] for code in e["codes"]]
 
 
 def recipe_of(plan: dict[str, Any], environment: str, bits: int, code: str) -> dict[str, Any]:
-    """Recipe of ``rvq``, ``coloured``, ``lbg`` or ``<network>-ds``, ``<network>-ss``."""
+    """Recipe of ``rvq``, ``coloured``, ``lbg`` or ``<network>-ds``, ``<network>-ss``, ``<network>-ds-full``."""
     common = {"task": "codebook", "name": code, "seed": plan["seed"], "bits": bits}
     common["environments"] = {environment: environment}
-    network, _, side = code.partition("-")
+    network, *side = code.split("-")
     if not side:
         return {**common, "method": code}
-    refined = {"side": side, "network": plan["networks"][network], "schedule": plan["schedule"]}
+    schedule = plan["schedule"] if len(side) == 1 else {**plan["schedule"], **plan["full_batch"]["schedule"]}
+    refined = {"side": side[0], "network": plan["networks"][network], "schedule": schedule}
     return {**common, "method": "refine", **refined}
 
 

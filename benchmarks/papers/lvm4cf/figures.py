@@ -87,10 +87,15 @@ def cost_figure(run: Run) -> Figure:
 
 
 def _style(code: str) -> dict[str, Any]:
-    """Colour by method; dashes and open markers for a codebook at the gNB alone."""
+    """Colour by method; dashes and open markers for a codebook at the gNB alone, dots for all words per step."""
     color, single = COLORS[code.partition("-")[0]], code.endswith("-ss")
     shape = {"marker": "o" if "-" in code else "s", "ms": 3.5, "lw": 1.2}
-    return {"color": color, "ls": "--" if single else "-", "mfc": "none" if single else color, **shape}
+    return {
+        "color": color,
+        "ls": "--" if single else ":" if code.endswith("-full") else "-",
+        "mfc": "none" if single else color,
+        **shape,
+    }
 
 
 FIGURES = {"cosine_vs_bits": cosine_figure, "sum_rate_vs_snr": sum_rate_figure, "cost": cost_figure}
@@ -98,6 +103,7 @@ FIGURES = {"cosine_vs_bits": cosine_figure, "sum_rate_vs_snr": sum_rate_figure, 
 NAMES = {"rvq": "RVQ", "coloured": "coloured RVQ", "lbg": "LBG"}
 NETWORKS = {"fc": "FC", "transformer": "Transformer", "gpt2": "GPT-2", "lvm4cf": "LVM4CF", "mlp": "MLP"}
 NAMES |= {f"{key}-{side}": f"{name}, {side.upper()}" for side in ("ds", "ss") for key, name in NETWORKS.items()}
+NAMES |= {f"{key}-ds-full": f"{name}, DS, all words per step" for key, name in NETWORKS.items()}
 PLACES = {"uma28": "UMa 28 GHz", "rma3g5": "RMa 3.5 GHz", "munich3g5": "site"}
 
 

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from benchmarks.papers.kit.figures import Curve, convergence, legend, loss_curve, row_of_panels
 from benchmarks.papers.kit.readme import grid, listed
 from benchmarks.papers.kit.run import Run
+from benchmarks.papers.kit.seeds import paired
 from benchmarks.papers.nf_kd.experiments import at_table_snr, students
 from benchmarks.report.figures import PALETTE
 
@@ -41,6 +42,41 @@ def curve_figure(run: Run) -> Figure:
             axis.fill_between(values.index, values.min(axis=1), values.max(axis=1), **band)
         axis.set(xlabel="bits per report", ylabel=label, xlim=(0, None))
     legend(figure, 5)
+    return figure
+
+
+def difference_figure(run: Run) -> Figure:
+    """NMSE and rho minus those without a teacher, over the number of bits (Figs. 2 and 3), on the first data set."""
+    table = run.table("curves")
+    return difference_panels(table[table.data == next(iter(run.stores))])
+
+
+def difference_panels(table: pd.DataFrame) -> Figure:
+    """A column for each method: thin lines are the pairs of one seed each, line and band their mean and 95 % interval.
+
+    Args:
+        table: columns ``method, seed, bits, nmse_db, rho`` of one data set.
+    """
+    methods = [method for method in TITLES if method in set(table.method) - {"teacher", "baseline"}]
+    figure = Figure(figsize=(2.5 * len(methods), 4.8), layout="constrained")
+    labels = {"nmse_db": "NMSE minus that\nwithout a teacher (dB)", "rho": "rho minus that\nwithout a teacher"}
+    grid_of_axes = figure.subplots(2, len(methods), sharex=True, sharey="row", squeeze=False)
+    for row, (metric, label) in zip(grid_of_axes, labels.items(), strict=True):
+        differences = paired(table, ["baseline", *methods], ["bits"], metric).set_index("method")
+        seeds = table.pivot_table(index=["bits", "seed"], columns="method", values=metric)
+        for axis, method in zip(row, methods, strict=True):
+            pairs = (seeds[method] - seeds["baseline"]).dropna().unstack("seed")
+            axis.plot(pairs.index, pairs, color=COLORS[method], lw=0.6, alpha=0.6)
+            mean = differences.loc[[method]].sort_values("bits")
+            axis.plot(mean.bits, mean.difference, color=COLORS[method], lw=1.8)
+            ends = (mean.difference - mean.ci95, mean.difference + mean.ci95)
+            axis.fill_between(mean.bits, *ends, color=COLORS[method], alpha=0.15, lw=0)
+            axis.axhline(0, color="0.3", lw=0.8)
+        row[0].set_ylabel(label)
+    for axis, method in zip(grid_of_axes[0], methods, strict=True):
+        axis.set_title(TITLES[method])
+    for axis in grid_of_axes[1]:
+        axis.set_xlabel("bits per report")
     return figure
 
 
@@ -124,6 +160,7 @@ def _bits_axis(axis: Axes, plan: dict[str, Any]) -> None:
 
 FIGURES = {
     "fig2_3_bits": curve_figure,
+    "fig2_3_paired": difference_figure,
     "link": link_figure,
     "scale": scale_figure,
     "convergence": convergence_figure,

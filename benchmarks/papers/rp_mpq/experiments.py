@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,15 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from benchmarks.intervals import half_width_of
-from benchmarks.papers.kit.latency import apart, deviation, milliseconds, runtimes
+from benchmarks.papers.kit.latency import apart
 from benchmarks.papers.kit.run import Run
 from benchmarks.papers.kit.training import Training
+from benchmarks.papers.rp_mpq.structure import decay, information_floor, outage_split, tail_energy, tail_influence
 from benchmarks.precision import Calibration, Outcome, calibration, make_policies, measure
 from benchmarks.saved import save_table
 from receivers.models.cost import count_cost
 from receivers.models.mixed_precision import MixedPrecisionEncoder
-from receivers.precision.control import calibrate, choose, mixture_for, select, static_policy
+from receivers.precision.control import calibrate, mixture_for, select, static_policy
 from receivers.precision.offline import parse_precision
 from receivers.precision.policy_set import FILE, PolicySet
 from receivers.precision.violation import hoyer_sparsity, importance, violation_cost
@@ -178,6 +179,8 @@ def policies(run: Run) -> PolicySet:
                 "block": found.meta["names"],
                 "trace": offline.traces,
                 "standard_error": offline.trace_errors,
+                "probes": recipe.probes,
+                "samples": recipe.hessian_samples,
                 "macs_share": offline.kappa[:, 0],
                 **{f"omega_{bits}": offline.omega[:, index] for index, bits in enumerate(WIDTHS)},
             }
@@ -223,7 +226,7 @@ def _ranking(store: ChannelStore, folder: Path, recipe: Any, offline: Any) -> pd
 
 
 def outcome_of(run: Run, known: PolicySet) -> tuple[Outcome, np.ndarray]:
-    """Rates of all policies and of uniform widths (last) on test samples, and the samples' sparsity."""
+    """Rates of all policies, of uniform widths and of exact weights (last) on test samples; the samples' sparsity."""
     _, store, folder = _first(run)
 
     def make(path: Path) -> None:
@@ -232,7 +235,7 @@ def outcome_of(run: Run, known: PolicySet) -> tuple[Outcome, np.ndarray]:
         encoder = MixedPrecisionEncoder(trained.model.encoder, **known.meta["options"])
         inputs = trained.network_images(test.images)
         every = [*known.policies, *((bits,) * len(encoder.blocks) for bits in WIDTHS)]
-        latents = (encoder.encode(inputs, policy) for policy in every)
+        latents = itertools.chain((encoder.encode(inputs, policy) for policy in every), [trained.encode(test.images)])
         snr = known.surrogates[0].snr_db
         found = measure(trained, latents, test, snr, store.layout.num_subcarriers, "test rates")
         sparsity = hoyer_sparsity(test.images)
@@ -251,15 +254,20 @@ def controllers(run: Run) -> pd.DataFrame:
 
     Multipliers come from calibration samples; the oracle's comes from the true violations of the test samples.
     """
-    plan, known = run.plan, policies(run)
+    known = policies(run)
     outcome, sparsity = outcome_of(run, known)
+    return pd.DataFrame(_compared(run, known, outcome, sparsity))
+
+
+def _compared(run: Run, known: PolicySet, outcome: Outcome, sparsity: np.ndarray) -> Iterator[dict[str, Any]]:
+    """Rows of :func:`controllers`."""
+    plan = run.plan
     uniform_kappa = np.array(WIDTHS) / WIDTHS[0]
     budgets = sorted({*plan["compared"], *plan["budgets"]}, reverse=True)
     count = len(known.policies)
     refined, ilp = np.flatnonzero(known.refined), np.flatnonzero(known.ilp)
     weight = importance(sparsity, plan["alpha"])
     seen = importance(known.sparsity, plan["alpha"])
-    rows = []
     for g, gamma in enumerate(known.gammas):
         for s, snr_db in enumerate(known.surrogates[g].snr_db):
             violation = violation_cost(outcome.rate[:, s], outcome.rate_ref[s], gamma)
@@ -286,11 +294,8 @@ def controllers(run: Run) -> pd.DataFrame:
                     at = calibrate(true, weight, kappa, budget)
                     chosen["oracle (upper bound)"] = [refined[select(true, weight, kappa, at, rng.random(len(true)))]]
                 for name, picks in chosen.items():
-                    rows.append(
-                        {"gamma": gamma, "snr_db": snr_db, "budget": budget, "controller": name}
-                        | _score(picks, known, outcome, violation, weight, uniform_kappa, s, gamma)
-                    )
-    return pd.DataFrame(rows)
+                    case = {"gamma": gamma, "snr_db": snr_db, "budget": budget, "controller": name}
+                    yield case | _score(picks, known, outcome, violation, weight, uniform_kappa, s, gamma)
 
 
 def _score(
@@ -306,15 +311,72 @@ def _score(
     """Means over samples (and draws) of one controller's choices."""
     kappa = np.concatenate([known.kappa, uniform_kappa])
     sample = np.arange(len(weight))
-    outage = np.mean([outcome.rate[pick, s, sample] < gamma * outcome.rate_ref[s] for pick in picks], axis=0)
+    wanted = gamma * outcome.rate_ref[s]
+    missed = np.array([outcome.rate[pick, s, sample] < wanted for pick in picks])
     return {
         "kappa": float(np.mean([kappa[pick].mean() for pick in picks])),
-        "outage": float(np.mean(outage)),
-        "ci95": half_width_of(outage, (0.0, 1.0)),
+        **outage_split(outcome.rate[-1, s] < wanted, missed),
+        "ci95": half_width_of(missed.mean(axis=0), (0.0, 1.0)),
         "violation": float(np.mean([(weight * violation[pick, sample]).mean() for pick in picks])),
         "rate": float(np.mean([outcome.rate[pick, s, sample].mean() for pick in picks])),
         "nmse_db": float(lin_to_db(np.mean([outcome.nmse[pick, sample].mean() for pick in picks]))),
     }
+
+
+def splits(run: Run) -> pd.DataFrame:
+    """Outage by its cause, see :func:`outage_split`, at the compared costs."""
+    online = run.table("fig2_table5")
+    columns = ["gamma", "snr_db", "budget", "controller", "outage", "floor", "operational", "rescued"]
+    return online[online.budget.isin(run.plan["compared"])][columns]
+
+
+def floors(run: Run) -> pd.DataFrame:
+    """Eq. 10 of every network at 1/4: error, bound of the information floor, what a better decoder can win at least."""
+    plan, rows = run.plan, []
+    data, store, _ = _first(run)
+    images = {split: _images(store, split, plan) for split in ("train", "test")}
+    for model, ratio, name in networks(plan, data):
+        if ratio == "1/4":
+            trained = TrainedModel(str(run.out / data / name))
+            sets = []
+            for x in images.values():
+                latent = trained.encode(x)
+                sets.append((x, latent, trained.decode(latent)))
+            rows.append({"network": model, **information_floor(sets[0], sets[1], plan["structure"]["ridge"])})
+    return pd.DataFrame(rows)
+
+
+def tails(run: Run) -> pd.DataFrame:
+    """Eqs. 11 to 15: energy of test channels beyond a distance in angle, influence in every encoder at 1/4 beyond it.
+
+    Columns ``of, distance, share`` and the fits of :func:`decay`, the same in every row of one tail.
+    """
+    plan = run.plan
+    data, store, _ = _first(run)
+    x = _images(store, "test", plan)[: plan["structure"]["samples"]]
+    found = {"channel": tail_energy(x[..., 0] + 1j * x[..., 1])}
+    for model, ratio, name in networks(plan, data):
+        if ratio == "1/4":
+            trained = TrainedModel(str(run.out / data / name))
+            found[model] = tail_influence(encoder_maps(trained.model), trained.network_images(x))
+    parts = [pd.DataFrame({"of": of, "distance": range(len(tail)), "share": tail}) for of, tail in found.items()]
+    return pd.concat([part.assign(**decay(part.share.to_numpy())) for part in parts], ignore_index=True)
+
+
+def encoder_maps(model: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """Images to what the dense codeword layer of an autoencoder sees, in the places of the image, float32 like it."""
+    import keras
+
+    # Axes of the image in the order in which the layer has them, of a copy: the method overwrites weights.
+    order = np.array(type(model)(**model.get_config()).pass_images()[0])
+    network = keras.Model(model.encoder.input, model.find("codeword").input)
+
+    def maps(x: np.ndarray) -> np.ndarray:
+        blocks = [keras.ops.convert_to_numpy(network(x[i : i + 250], training=False)) for i in range(0, len(x), 250)]
+        seen = np.concatenate(blocks).reshape(len(x), *np.take(x.shape, order))
+        return np.transpose(seen, (0, *(1 + np.argsort(order))))
+
+    return maps
 
 
 def outages(run: Run) -> pd.DataFrame:
@@ -367,43 +429,7 @@ def latency(run: Run) -> pd.DataFrame:
     """Table VII, in a process of its own."""
     _, _, folder = _first(run)
     policies(run)
-    return apart(f"{__name__}:encoder_times", folder / "latency.csv", folder)
-
-
-def encoder_times(weights: str, rounds: int = 50) -> pd.DataFrame:
-    """Time of the encoder in two runtimes and of the choice of a policy, one image at a time.
-
-    The unrolled scans make a graph of thousands of nodes, whose static calibration takes too long: int8 means weights
-    of eight bits, and activations where the runtime rounds them on its own.
-
-    Args:
-        weights: folder of the scheduled network with its policies.
-        rounds: calls of every encoder.
-
-    Returns:
-        milliseconds of one image: median, 10 % and 90 % quantile; relative root mean square deviation of the latents.
-    """
-    from benchmarks.export import _images
-    from benchmarks.export_graph import side_graph
-    from benchmarks.speed.timing import in_turn
-
-    known, trained = PolicySet.load(Path(weights) / FILE), TrainedModel(weights)
-    image = _images(trained)[:1]
-    kappa, table = known.kappa[known.refined], known.surrogates[0]
-
-    def selection() -> Any:
-        sparsity = hoyer_sparsity(image)
-        return choose(table.lookup(10.0, sparsity)[:, known.refined], importance(sparsity, 1.0), kappa, 0.1)
-
-    with tempfile.TemporaryDirectory() as place:
-        encoders = runtimes(side_graph(trained, "ue"), image, Path(place))
-        calls = {name: (lambda call=call: call(image)) for name, call in encoders.items()}
-        seconds = {**in_turn(calls, rounds), **in_turn({"policy selection": selection}, 20 * rounds)}
-        reference = trained.encode(image)
-        off = {name: deviation(call(), reference) for name, call in calls.items()}
-    rows = [{"component": name, **milliseconds(values), "deviation": off.get(name)} for name, values in seconds.items()]
-    frame = pd.DataFrame(rows)
-    return frame.assign(selection_percent=100 * frame.ms.iloc[-1] / frame.ms)
+    return apart("benchmarks.papers.rp_mpq.latency:encoder_times", folder / "latency.csv", folder)
 
 
 TABLES = {
@@ -414,5 +440,8 @@ TABLES = {
     "fig1_spearman": spearman,
     "fig2": outages,
     "table_5": budgets_met,
+    "outage_split": splits,
+    "eq_10": floors,
+    "eq_11_15": tails,
     "table_7": latency,
 }

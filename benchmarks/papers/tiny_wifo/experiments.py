@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,64 +10,21 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.papers.kit.figures import history
-from benchmarks.papers.kit.latency import apart, deviation, milliseconds, runtimes
 from benchmarks.papers.kit.run import Run
 from benchmarks.papers.kit.seeds import by_seed, paired, seeded
 from benchmarks.papers.kit.training import Training
-from scenarios.load import load_mapping
+from benchmarks.papers.tiny_wifo import latency, sets
+from benchmarks.papers.tiny_wifo.classical import classical, noisy
+from benchmarks.papers.tiny_wifo.sets import UNSEEN
 from simulator.core.readers import read_json
 from simulator.core.units import db_to_lin, lin_to_db
 
 TASKS = ("time", "frequency")
-UNSEEN = ("D17", "D18")
 # Groups of data sets in the paper's tables.
 GROUPS = ("D1-D16", *UNSEEN)
 NOISE_SNR_DB = 20.0
+sections = sets.sections
 VALIDATED = ("val_loss", "val_time", "val_frequency")
-TIMED = ("teacher", "none-s1", "mcakd-s1", "lstm-time", "transformer-time", "llm4cp-time")
-
-
-def sections(plan: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """WiFo's data sets D1 .. D18 as recipes for Sionna, plain data by key.
-
-    The section ``data`` of a plan has ``max_entries`` (subcarriers times antennas of a slot; fewer subcarriers are
-    taken from the same band, at least 8), ``splits``, ``seed``, and ``sets`` to take only some.
-    """
-    section, table = plan["data"], load_mapping(Path(__file__).parent / "sets.yaml")
-    wanted = section.get("sets", list(table["sets"]))
-    rows = {key: dict(zip(table["columns"], table["sets"][key], strict=True)) for key in wanted}
-    return {key: _recipe(key, row, section) for key, row in rows.items()}
-
-
-def _recipe(key: str, row: dict[str, Any], section: dict[str, Any]) -> dict[str, Any]:
-    subcarriers = row["subcarriers"]
-    while subcarriers > 8 and subcarriers * row["rows"] * row["columns"] > section["max_entries"]:
-        subcarriers //= 2
-    spacing_hz = row["spacing_khz"] * 1e3 * row["subcarriers"] / subcarriers
-    place, sight = row["scenario"].split()
-    if place == "indoor":
-        common = {"model": "cdl", "delay_spread_s": 30e-9, "rotate": True}
-        channels = [{**common, "profile": profile} for profile in ("DE" if sight == "los" else "ABC")]
-    else:
-        channels = [{"model": place, "los": sight == "los", "indoor_probability": 0.0, "pathloss": False}]
-    splits = section["splits"] if key not in UNSEEN else {k: section["splits"][k] for k in ("val", "test")}
-    return {
-        "name": f"wifo_{key.lower()}_{subcarriers}",
-        "description": f"{key}: {row['carrier_ghz']} GHz, {place} {sight}, {row['low_kmh']}..{row['high_kmh']} km/h",
-        "seed": section["seed"] + int(key[1:]),
-        "carrier": {
-            "carrier_hz": row["carrier_ghz"] * 1e9,
-            "num_subcarriers": subcarriers,
-            "subcarrier_spacing_hz": spacing_hz,
-            "granularity": "subcarrier",
-        },
-        "bs": {"n1": row["columns"], "n2": row["rows"], "num_pol": 1},
-        "ue": {"speed_mps": round(row["low_kmh"] / 3.6, 3), "max_speed_mps": round(row["high_kmh"] / 3.6, 3)},
-        "time": {"num_slots": row["slots"], "slot_s": row["step_ms"] * 1e-3},
-        "parts": [{"channel": channel} for channel in channels],
-        "splits": splits,
-        "shard_samples": max(splits.values()),
-    }
 
 
 def trainings(run: Run) -> Iterator[Training]:
@@ -144,7 +100,10 @@ def networks(run: Run) -> pd.DataFrame:
 
 def by_set(run: Run) -> pd.DataFrame:
     """NMSE of every predictor, trained or not, on every data set; the tasks of one baseline under one name."""
-    frame = pd.concat([networks(run), classical(test_samples(run))], ignore_index=True)
+    test = test_samples(run)
+    train = of_split(run, [key for key in run.stores if key not in UNSEEN], "train")
+    others = [classical(test, "time"), classical(test, "frequency", train=train)]
+    frame = pd.concat([networks(run), *others], ignore_index=True)
     for name in run.plan["baselines"]:
         frame.loc[frame.network.str.startswith(f"{name}-"), "network"] = name
     return frame
@@ -177,11 +136,6 @@ def equal_epochs(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def classical(samples: dict[str, np.ndarray], snr_db: float | None = None) -> pd.DataFrame:
-    """Predictors without training, all future slots: columns as :func:`networks`; noisy histories with ``snr_db``."""
-    return pd.concat([_classical(key, x, snr_db) for key, x in samples.items()], ignore_index=True)
-
-
 def in_time(run: Run, samples: dict[str, np.ndarray], snr_db: float | None = None) -> pd.DataFrame:
     """Networks and predictors without training, prediction in time: columns as :func:`networks`."""
     from benchmarks.train import score
@@ -196,43 +150,19 @@ def in_time(run: Run, samples: dict[str, np.ndarray], snr_db: float | None = Non
             scored = score(Samples(prediction_nmse(network, x, "time", noisy(x, snr_db))))
             row = {"network": name, "parameters": network.count_params(), "set": key, "task": "time"}
             rows.append({**row, **_cell(scored)})
-    return pd.concat([pd.DataFrame(rows), classical(samples, snr_db)], ignore_index=True)
+    return pd.concat([pd.DataFrame(rows), classical(samples, "time", snr_db)], ignore_index=True)
 
 
 def test_samples(run: Run) -> dict[str, np.ndarray]:
     """Samples of the test splits by data set."""
+    return of_split(run, list(run.stores), "test")
+
+
+def of_split(run: Run, keys: list[str], split: str) -> dict[str, np.ndarray]:
+    """Samples of a split by data set."""
     from receivers.training.stores import split_samples
 
-    return {key: split_samples(store, "test") for key, store in run.stores.items()}
-
-
-def _classical(key: str, x: np.ndarray, snr_db: float | None) -> pd.DataFrame:
-    from benchmarks.train import score
-    from receivers.models.history import from_history
-    from receivers.prediction.ar import ArPredictor
-    from receivers.prediction.repeat import RepeatPredictor
-    from receivers.prediction.wiener_doppler import WienerDopplerPredictor
-    from receivers.training.task import Samples
-    from receivers.training.tasks.prediction import halves
-    from simulator.core.types import Panel, RadioGeometry
-
-    geometry = RadioGeometry(1e9, Panel(1), 1, 1, 1, 1.0)  # not used by any of them
-    contenders = {
-        "repeat": RepeatPredictor(geometry),
-        "ar": ArPredictor(geometry, order=4),
-        "wiener": WienerDopplerPredictor(geometry),
-    }
-    seen, future = halves(noisy(x, snr_db), 0)[0], halves(x, 0)[1]
-    history, future = (from_history(part, (len(x), 1, 1)) for part in (seen, future))
-    rows = []
-    for name, predictor in contenders.items():
-        ahead = range(1, future.shape[4] + 1)
-        predicted = np.stack([predictor.predict(history, step) for step in ahead], axis=4)
-        error, power = (np.sum(np.abs(y) ** 2, axis=(1, 2, 3, 4, 5)) for y in (predicted - future, future))
-        rows.append(
-            {"network": name, "parameters": 0, "set": key, "task": "time", **_cell(score(Samples(error / power)))}
-        )
-    return pd.DataFrame(rows)
+    return {key: split_samples(run.stores[key], split) for key in keys}
 
 
 def recorded(run: Run) -> pd.DataFrame:
@@ -278,14 +208,6 @@ def _best_loss(card: dict[str, Any]) -> float:
     return min(epoch.get("val_loss", np.inf) for epoch in card["training"]["curve"])
 
 
-def noisy(x: np.ndarray, snr_db: float | None, seed: int = 17) -> np.ndarray:
-    """Samples of unit power per complex entry with white noise; None: as they are."""
-    if snr_db is None:
-        return x
-    noise = np.random.default_rng(seed).standard_normal(x.shape, np.float32)
-    return x + noise * np.float32((float(db_to_lin(-snr_db)) / 2) ** 0.5)
-
-
 def _cell(scored: dict[str, float]) -> dict[str, float]:
     return {key: scored[key] for key in ("nmse_db", "ci95")}
 
@@ -314,7 +236,7 @@ def table_1(run: Run) -> pd.DataFrame:
     single = grouped(run.table("nmse_by_set"))
     table = over_seeds(single, list(run.plan["methods"]), run.plan["seeds"])
     others = single.rename(columns={"network": "method"})
-    others = others[others.method.isin(["teacher", *run.plan["baselines"], "ar", "wiener", "repeat"])]
+    others = others[others.method.isin(["teacher", *run.plan["baselines"], "ar", "wiener", "lmmse", "repeat"])]
     return pd.concat([table, others.assign(std=np.nan, seeds=1)], ignore_index=True)
 
 
@@ -361,66 +283,6 @@ def _wide(run: Run, names: list[str]) -> pd.DataFrame:
     return frame.pivot_table(index=["network", "parameters"], columns="case", values="nmse_db").reset_index()
 
 
-def latency(run: Run) -> pd.DataFrame:
-    """Table IV, in a process of its own."""
-    layout = run.stores["D1"].layout
-    sizes = (layout.num_slots, layout.num_subcarriers, layout.panel.num_ports)
-    folders = [run.out / name for name in TIMED if (run.out / name / "card.json").exists()]
-    return apart(f"{__name__}:prediction_times", run.out / "latency.csv", *sizes, *folders)
-
-
-def prediction_times(slots: str, subcarriers: str, antennas: str, *weights: str) -> pd.DataFrame:
-    """Time of a prediction of the second half of the slots in Keras and two runtimes, one sample and 32 at once.
-
-    Returns:
-        milliseconds by network, batch and runtime: median, 10 % and 90 % quantile; relative deviation from Keras.
-    """
-    import keras
-    import tensorflow as tf
-
-    from benchmarks.speed.timing import in_turn
-    from receivers.weights.folder import TrainedPredictor
-
-    known = int(slots) // 2
-    count, rows = int(slots) - known, []
-    for name in weights:
-        network = TrainedPredictor(name).model
-        compiled = tf.function(lambda h, network=network: network.forecast(h, count))
-        for batch, rounds in {1: 60, 32: 12}.items():
-            shape = (batch, known, int(subcarriers), int(antennas), 2)
-            x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
-            source = keras.Input(batch_shape=shape, name="history")
-            with tempfile.TemporaryDirectory() as place:
-                graph = keras.Model(source, forecast_layer(network, count)(source))
-                found = runtimes(graph, x, Path(place))
-                calls = {"Keras (TensorFlow)": lambda call=compiled, x=x: call(x).numpy()}
-                calls |= {runtime: (lambda call=call, x=x: call(x)) for runtime, call in found.items()}
-                reference = calls["Keras (TensorFlow)"]()
-                for runtime, values in in_turn(calls, rounds).items():
-                    row = {"network": Path(name).name, "parameters": network.count_params(), "batch": batch}
-                    off = deviation(calls[runtime](), reference)
-                    rows.append({**row, "runtime": runtime, **milliseconds(values), "deviation": off})
-    return pd.DataFrame(rows)
-
-
-def forecast_layer(network: Any, count: int) -> Any:
-    """The prediction of ``count`` slots as a layer, for export."""
-    import keras
-
-    class _Forecast(keras.layers.Layer):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network
-
-        def call(self, history: Any) -> Any:
-            return self.network.forecast(history, count)
-
-        def compute_output_shape(self, shape: Any) -> Any:
-            return (shape[0], count, *shape[2:])
-
-    return _Forecast()
-
-
 def mobility(run: Run) -> pd.DataFrame:
     """Results of the preset ``mobility``, which has the shipped weights."""
     from benchmarks.runner import run as run_scenario
@@ -454,7 +316,8 @@ TABLES = {
     "retention": retention,
     "table_2": parts,
     "table_3": versions,
-    "table_4": latency,
+    "table_4": latency.trained,
+    "table_4_published": latency.published,
     "feedback": feedback,
     "feedback_paired": feedback_pairs,
     "equal_epochs": equal_epochs,

@@ -25,10 +25,11 @@ NAMES = {
     "lstm": "LSTM",
     "llm4cp": "LLM4CP",
     "ar": "AR (order 4)",
-    "wiener": "Wiener, Jakes",
-    "repeat": "last slot",
+    "wiener": "Wiener, Jakes; exponential",
+    "lmmse": "LMMSE, trained covariance",
+    "repeat": "last entry",
 }
-COLORS = dict(zip(NAMES, (*PALETTE[:7], "0.2", "0.5", "0.75"), strict=True))
+COLORS = dict(zip(NAMES, (*PALETTE[:7], "0.2", "0.5", PALETTE[7], "0.75"), strict=True))
 
 
 def nmse_figure(run: Run) -> Figure:
@@ -111,11 +112,23 @@ LABELS = {
     "ar": "AR, order 4, no training",
     "wiener": "Wiener, Jakes, no training",
     "repeat": "last slot",
+    "ar-corrected": "AR, corrected channels",
+    "wiener-corrected": "Wiener (Jakes; exponential profile), corrected channels",
+    "lmmse-corrected": "LMMSE over subcarriers, covariance of 60 to 250 training channels, corrected channels",
+    "repeat-corrected": "last slot, last subcarrier, corrected channels",
     "no-attention": "without attention",
     "no-embedding": "without embedding",
     "no-hidden": "without hidden states",
     "no-ca-ks": "linear maps in place of CA-KS",
+    "no-al-pl": "teacher in every epoch",
+    "al-pl-cycle": "AL-PL in a fixed cycle",
+    "order-index": "CA-KS in the order of the index",
+    "scope-batch": "CA-KS for the batch",
+    "batch-index": "CA-KS for the batch, order of the index",
 }
+# Rows of a table of its own.
+ABLATIONS = ("no-attention", "no-embedding", "no-hidden", "no-ca-ks", "no-al-pl", "al-pl-cycle", "order-index")
+ABLATIONS += ("scope-batch", "batch-index")
 SEEDS, TRAINED = (1, 2, 3), ("none", "mcakd", "lmkd")
 MEAN = "{nmse_db:.2f} ({std:.2f})"
 
@@ -123,7 +136,7 @@ MEAN = "{nmse_db:.2f} ({std:.2f})"
 def by_group(
     frame: pd.DataFrame, names: dict[str, str], cell: str = MEAN, cases: Iterable[str] = TASKS, mark: str = ", "
 ) -> pd.DataFrame:
-    """A row for each of ``names``, a column for each group; a cell holds the texts of all ``cases``.
+    """A row for each of ``names``, a column for each group; a cell holds the texts of all ``cases``, "-" for none.
 
     Args:
         frame: columns ``method, group, case`` and those of ``cell``.
@@ -134,26 +147,45 @@ def by_group(
     """
     parts = {(row["method"], row["group"], row["case"]): text(cell, row) for _, row in frame.iterrows()}
     joined = [
-        (method, group, mark.join(parts[method, group, case] for case in cases if (method, group, case) in parts))
+        (method, group, mark.join(parts.get((method, group, case), "-") for case in cases))
         for method in names
         for group in GROUPS
+        if any((method, group, case) in parts for case in cases)
     ]
-    filled = pd.DataFrame([row for row in joined if row[2]], columns=["method", "group", "text"])
+    filled = pd.DataFrame(joined, columns=["method", "group", "text"])
     return grid(filled, "method", "group", "{text}", names, "network")
 
 
 def nmse_table(results: Path) -> pd.DataFrame:
     """NMSE by network and group, time and frequency: means and standard deviations where there are several seeds."""
-    single = grouped(pd.read_csv(results / "nmse_by_set.csv"))
+    single = pd.concat([grouped(pd.read_csv(results / "nmse_by_set.csv")), corrected(results)])
     others = single.rename(columns={"network": "method"}).assign(std=np.nan, seeds=1)
     frame = pd.concat([over_seeds(single, list(TRAINED), list(SEEDS)), others], ignore_index=True)
-    first = frame[frame.task == "time"].drop_duplicates("method").set_index("method")
-    names = {key: label for key, label in LABELS.items() if key in first.index and not key.startswith("no-")}
+    first = frame.sort_values("task", ascending=False, kind="stable").drop_duplicates("method").set_index("method")
+    names = {key: label for key, label in LABELS.items() if key in first.index and key not in ABLATIONS}
     table = by_group(frame.rename(columns={"task": "case"}), names)
     table.insert(1, "parameters", [f"{n:,}" if n else "" for n in first.parameters[list(names)]])
     table.insert(
         2, "seeds", [str(n) if p else "" for n, p in zip(first.seeds[list(names)], table.parameters, strict=True)]
     )
+    return table
+
+
+def corrected(results: Path) -> pd.DataFrame:
+    """Predictors without training on corrected channels, which ``results/classical.csv`` has for every plan."""
+    place = next(place for place in (results, results.parent) if (place / "classical.csv").exists())
+    frame = grouped(pd.read_csv(place / "classical.csv"))
+    return frame.assign(network=frame.network + "-corrected")
+
+
+def latency_table(results: Path) -> pd.DataFrame:
+    """Processor time of one prediction by WiFo of four sizes."""
+    frame = pd.read_csv(results / "latency_published.csv")
+    names = {"base": "teacher of the paper", "small": "student of the paper", "tiny": "width 64", "32": "width 32"}
+    names = {f"WiFo, {size}": f"{name} ({size})" if size.isalpha() else name for size, name in names.items()}
+    table = grid(frame, "network", "runtime", "{ms:.1f} ({low:.1f}, {high:.1f})", names, "network")
+    sizes = frame.drop_duplicates("network").set_index("network").parameters
+    table.insert(1, "parameters", [f"{sizes[key]:,}" for key in names])
     return table
 
 
@@ -219,5 +251,6 @@ README = {
     "feedback": small(feedback_table),
     "recorded": printed("printed_recorded"),
     "latency": printed("printed_latency"),
+    "latency_published": latency_table,
     "mobility": mobility_table,
 }

@@ -9,8 +9,7 @@ import keras
 from keras import ops
 
 from receivers.training.distillation.caks import CrossAttentionSelection, LinearMatch
-from receivers.training.distillation.phases import PhasedTraining
-from receivers.training.steps import Untracked
+from receivers.training.steps import SteppedModel, Untracked
 from simulator.core.backend import Tensor
 from simulator.core.errors import ConfigError
 from simulator.core.seeding import derive
@@ -78,7 +77,7 @@ def check_kind(kind: str, teacher: Any, terms: Sequence[str], selection: str) ->
         raise ConfigError("selection", selection, ", ".join(SELECTIONS))
 
 
-def selection_layer(place: str, student: Any, teacher: Any, kind: str, scope: str) -> keras.layers.Layer:
+def selection_layer(place: str, student: Any, teacher: Any, kind: str, scope: str, order: str) -> keras.layers.Layer:
     """Layer that compares tokens of a student and a teacher of different widths at one place of the networks.
 
     Args:
@@ -87,6 +86,7 @@ def selection_layer(place: str, student: Any, teacher: Any, kind: str, scope: st
         teacher: network with ``dim`` and ``num_heads``.
         kind: "ca_ks" or "linear".
         scope: of "ca_ks".
+        order: of "ca_ks".
 
     Raises:
         ConfigError: widths that do not fit.
@@ -94,16 +94,17 @@ def selection_layer(place: str, student: Any, teacher: Any, kind: str, scope: st
     if kind == "linear":
         layer: keras.layers.Layer = LinearMatch(student.dim, teacher.dim, name=f"match-{place}")
     else:
-        layer = CrossAttentionSelection(student.dim, teacher.dim, teacher.num_heads, scope, name=f"select-{place}")
+        sizes = (student.dim, teacher.dim, teacher.num_heads)
+        layer = CrossAttentionSelection(*sizes, scope, order, name=f"select-{place}")
     layer.build()
     layer.built = True
     return layer
 
 
-def selection_layers(terms: Sequence[str], student: Any, teacher: Any, kind: str, scope: str) -> dict[str, Any]:
+def selection_layers(terms: Sequence[str], student: Any, teacher: Any, *options: str) -> dict[str, Any]:
     """:func:`selection_layer` of every place that is compared: embedding, last states of encoder and decoder."""
     places = ["embedding"] * ("embedding" in terms) + ["encoder", "decoder"] * ("hidden" in terms)
-    return {place: selection_layer(place, student, teacher, kind, scope) for place in places}
+    return {place: selection_layer(place, student, teacher, *options) for place in places}
 
 
 def selected_loss(selection: keras.layers.Layer, teacher: Tensor, student: Tensor) -> Tensor:
@@ -113,13 +114,14 @@ def selected_loss(selection: keras.layers.Layer, teacher: Tensor, student: Tenso
     return token_loss(selection(student, teacher), student)
 
 
-class Taught(PhasedTraining):
+class Taught(SteppedModel):
     r"""Base of students in training; a final class gives ``losses_of``, and what ``alike`` and ``idle`` say.
 
-    Called, it gives the loss of every sample. Passive epochs add :math:`\lambda (L_{att} + L_{emb} + L_{hid})`
-    ("mcakd") or :math:`\lambda` times the error to the teacher's output ("lmkd"). The teacher runs in passive epochs
-    only, and is neither trained nor saved with this model. Tokens after the embedding, and after the last attention of
-    encoder and decoder, pass a selection each; the two hidden states count one half each.
+    Called, it gives the loss of every sample. While ``passive`` is true, :math:`\lambda (L_{att} + L_{emb} + L_{hid})`
+    ("mcakd") or :math:`\lambda` times the error to the teacher's output ("lmkd") is in it; a training sets that epoch
+    by epoch (:class:`~receivers.training.distillation.phases.Phases`). The teacher runs in passive epochs only, and is
+    neither trained nor saved with this model. Tokens after the embedding, and after the last attention of encoder and
+    decoder, pass a selection each; the two hidden states count one half each.
 
     Args:
         student: network that learns.
@@ -129,8 +131,7 @@ class Taught(PhasedTraining):
         terms: terms in the loss, of "attention", "embedding" and "hidden".
         selection: "ca_ks", or "linear": without CA-KS, see :class:`~receivers.training.distillation.caks.LinearMatch`.
         scope: of the selection.
-        autonomous: epochs without the teacher; 0: always with it (no AL-PL).
-        passive: epochs with the teacher that follow.
+        order: of the selected features.
         seed: of all that is drawn.
 
     Raises:
@@ -151,12 +152,12 @@ class Taught(PhasedTraining):
         terms: Sequence[str] = TERMS,
         selection: str = "ca_ks",
         scope: str = "sample",
-        autonomous: int = 4,
-        passive: int = 1,
+        order: str = "importance",
         seed: int = 0,
         **kwargs: Any,
     ):
-        super().__init__(kind != "none", autonomous, passive, **kwargs)
+        super().__init__(**kwargs)
+        self.passive = False
         check_kind(kind, teacher, terms, selection)
         self.student, self.kind, self.weight, self.terms = student, kind, weight, tuple(terms)
         self._seed = keras.random.SeedGenerator(derive(seed, "training"))
@@ -166,8 +167,12 @@ class Taught(PhasedTraining):
             teacher.trainable = False
             self._check(teacher)
         if kind == "mcakd":
-            self.selections = selection_layers(terms, student, teacher, selection, scope)
+            self.selections = selection_layers(terms, student, teacher, selection, scope, order)
         self.built = True
+
+    def set_step(self, epoch: int, step: int = 0, shape: Any = None) -> None:
+        """Take the step of the phase for the next batch."""
+        self.select((self.passive, shape))
 
     @property
     def network(self) -> Any:
@@ -205,6 +210,17 @@ class Taught(PhasedTraining):
     def losses_of(self, x: Tensor, training: bool = False) -> dict[str, Any]:
         """Terms of the loss, weighted, by name, float ``[batch]`` each: they add up to the loss."""
         raise NotImplementedError
+
+    def compute_loss(
+        self,
+        x: Tensor = None,
+        y: Tensor = None,
+        y_pred: Tensor = None,
+        sample_weight: Tensor = None,
+        training: bool = True,
+    ) -> Tensor:
+        """Mean of the losses from the call."""
+        return ops.mean(y_pred)
 
     def compared(self, theirs: Any, ours: Any, encoder: Any = lambda loss: loss) -> dict[str, Any]:
         """Terms "embedding" and "hidden" of a passive step, not weighted.

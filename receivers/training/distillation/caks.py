@@ -18,7 +18,7 @@ class CrossAttentionSelection(layers.Layer):
     The student asks (Q), the teacher answers (K, V): :math:`O = \operatorname{softmax}(Q K^T / \sqrt d) V`, heads
     concatenated, no biases and no output projection, so that O has one column for each teacher feature. Importance of
     feature j is :math:`s_j = \sum_l O_{lj}`; the ``student_dim`` most important ones are taken from the teacher's
-    tokens as they are, in falling order of importance.
+    tokens as they are, in falling order of importance or in rising order of their index.
 
     Sorting has no gradient, so indices are constants; the projections learn through soft weights on the selected
     columns, :math:`\pi_j / \bar\pi_j` with :math:`\pi = \operatorname{softmax}(s / L)` and the bar a constant: exactly
@@ -26,13 +26,15 @@ class CrossAttentionSelection(layers.Layer):
     not by changing its queries.
 
     The paper's formulas are not public; ours are: values start as the identity (importance starts as that of the raw
-    features), every sample has its own indices, order by importance.
+    features), every sample has its own indices, order by importance. By importance, a feature of the student meets
+    features of the teacher that change from sample to sample; in the order of the index, and for the batch, less so.
 
     Args:
         student_dim: features of the student.
         teacher_dim: features of the teacher, at least as many.
         num_heads: heads; must divide ``teacher_dim``.
         scope: "sample", indices of every sample by itself; "batch", one importance for all, the mean of the batch.
+        order: of the selected features: "importance", falling; "index", rising.
 
     Call arguments:
         student: tokens float32 ``[batch, token, student_dim]``.
@@ -42,12 +44,20 @@ class CrossAttentionSelection(layers.Layer):
         selected teacher tokens float32 ``[batch, token, student_dim]``.
 
     Raises:
-        ConfigError: sizes that do not fit, unknown scope.
+        ConfigError: sizes that do not fit, unknown scope or order.
 
     Source: Tiny-WiFo (MCAKD), Sec. III-B2, Eqs. (2)-(4).
     """
 
-    def __init__(self, student_dim: int, teacher_dim: int, num_heads: int = 8, scope: str = "sample", **kwargs: Any):
+    def __init__(
+        self,
+        student_dim: int,
+        teacher_dim: int,
+        num_heads: int = 8,
+        scope: str = "sample",
+        order: str = "importance",
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         if not 0 < student_dim <= teacher_dim:
             raise ConfigError("student_dim", student_dim, f"1 .. {teacher_dim}, the features of the teacher")
@@ -55,7 +65,10 @@ class CrossAttentionSelection(layers.Layer):
             raise ConfigError("num_heads", num_heads, f"a divisor of the teacher's {teacher_dim} features")
         if scope not in ("sample", "batch"):
             raise ConfigError("scope", scope, "sample, batch")
-        self.student_dim, self.teacher_dim, self.num_heads, self.scope = student_dim, teacher_dim, num_heads, scope
+        if order not in ("importance", "index"):
+            raise ConfigError("order", order, "importance, index")
+        self.student_dim, self.teacher_dim, self.num_heads = student_dim, teacher_dim, num_heads
+        self.scope, self.order = scope, order
 
     def build(self, student_shape: Shape | None = None, teacher_shape: Shape | None = None) -> None:
         """Three projections to the teacher's width."""
@@ -80,7 +93,7 @@ class CrossAttentionSelection(layers.Layer):
         return score
 
     def indices(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Selected features int ``[batch, student_dim]``, the most important first; no gradient."""
+        """Selected features int ``[batch, student_dim]`` in their order; no gradient."""
         return self._top(self.importance(student, teacher))
 
     def call(self, student: Tensor, teacher: Tensor) -> Tensor:
@@ -93,7 +106,8 @@ class CrossAttentionSelection(layers.Layer):
         return ops.swapaxes(columns * ops.exp(soft - ops.stop_gradient(soft)), 1, 2)
 
     def _top(self, score: Tensor) -> Tensor:
-        return ops.cast(ops.top_k(ops.stop_gradient(score), self.student_dim, sorted=True)[1], "int32")
+        index = ops.cast(ops.top_k(ops.stop_gradient(score), self.student_dim, sorted=True)[1], "int32")
+        return ops.sort(index, axis=-1) if self.order == "index" else index
 
 
 class LinearMatch(layers.Layer):

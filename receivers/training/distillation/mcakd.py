@@ -40,7 +40,7 @@ class Mcakd(Taught):
         x: channels float32 ``[batch, slot, subcarrier, antenna, 2]``.
 
     Returns:
-        loss float32 ``[batch]`` of the phase set by :meth:`set_step`.
+        loss float32 ``[batch]`` of the phase, autonomous or ``passive``.
 
     Raises:
         ConfigError: options or networks that do not fit.

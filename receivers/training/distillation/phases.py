@@ -1,57 +1,50 @@
-"""Training in turns: epochs of a student by itself, and epochs with its teacher."""
+"""AL-PL: which epochs a student learns alone, and in which its teacher takes part. No Keras here."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from keras import ops
-
-from receivers.training.steps import SteppedModel
-from simulator.core.backend import Tensor
-from simulator.core.errors import ConfigError
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 
-def is_passive(epoch: int, autonomous: int = 4, passive: int = 1) -> bool:
-    """Whether the teacher takes part in an epoch: ``autonomous`` epochs without it, ``passive`` with it, and so on.
+@dataclass(frozen=True)
+class Phases:
+    r"""A training in turns: ``autonomous`` epochs or more without the teacher, ``passive`` with it, and so on.
 
-    Source: Tiny-WiFo, Sec. III-C and Eq. (9) (AL-PL); the phase lengths are not public.
-    """
-    return epoch % (autonomous + passive) >= autonomous
+    Without ``least_progress`` a cycle: an autonomous phase has exactly ``autonomous`` epochs. With
+    ``least_progress`` = f it ends once the student's own loss :math:`L_e` has fallen by less than the fraction f per
+    epoch over its last n = ``autonomous`` epochs, :math:`L_e > (1 - f)^{n - 1} L_{e - n + 1}`.
 
-
-class PhasedTraining(SteppedModel):
-    """Model that gives the loss of every sample, one of two losses by epoch (``self.passive``).
+    Phases follow from the losses of the epochs before and nothing else, so that an interrupted training goes on alike.
 
     Args:
-        taught: whether there is a teacher; without, no epoch is passive.
-        autonomous: epochs without the teacher; 0: always with it.
-        passive: epochs with the teacher that follow.
+        autonomous: epochs; 0: the teacher takes part in every epoch. At least 2 with ``least_progress``.
+        passive: epochs, at least 1.
+        least_progress: fraction per epoch in (0, 1); None: a cycle.
 
-    Raises:
-        ConfigError: numbers of epochs out of range.
-
-    Source: Tiny-WiFo, Sec. III-C (AL-PL).
+    Source: Tiny-WiFo, Sec. III-C and Eq. (9) (AL-PL): "the transition to passive learning is determined based on the
+        student's autonomous learning progress". The rule and its numbers are not public: these are ours.
     """
 
-    def __init__(self, taught: bool, autonomous: int, passive: int, **kwargs: Any):
-        super().__init__(**kwargs)
-        if autonomous < 0 or passive < 1:
-            raise ConfigError("autonomous, passive", (autonomous, passive), "at least 0 and at least 1 epochs")
-        self.taught, self.autonomous, self.passive_epochs = taught, autonomous, passive
-        self.passive = taught and is_passive(0, autonomous, passive)
+    autonomous: int = 4
+    passive: int = 1
+    least_progress: float | None = None
 
-    def set_step(self, epoch: int, step: int = 0, shape: Any = None) -> None:
-        """Choose the phase of the next batch."""
-        self.passive = self.taught and is_passive(epoch, self.autonomous, self.passive_epochs)
-        self.select((self.passive, shape))
+    def passive_after(self, losses: Sequence[float]) -> int:
+        """Epochs with the teacher that follow on epochs of these losses; 0: the next one is autonomous."""
+        if not self.autonomous:
+            return self.passive
+        left, own = 0, list[float]()
+        for loss in losses:
+            if left:
+                left -= 1
+                continue
+            own.append(loss)
+            if self._ends(own):
+                left, own = self.passive, []
+        return left
 
-    def compute_loss(
-        self,
-        x: Tensor = None,
-        y: Tensor = None,
-        y_pred: Tensor = None,
-        sample_weight: Tensor = None,
-        training: bool = True,
-    ) -> Tensor:
-        """Mean of the losses from the call."""
-        return ops.mean(y_pred)
+    def _ends(self, own: Sequence[float]) -> bool:
+        """Whether an autonomous phase with these losses is over."""
+        if len(own) < self.autonomous or self.least_progress is None:
+            return len(own) == self.autonomous
+        return own[-1] > (1 - self.least_progress) ** (self.autonomous - 1) * own[-self.autonomous]

@@ -51,12 +51,14 @@ class ScheduleSection(TrainingSection):
         batch_size: pairs of a step.
         learning_rate: of Adam, at its start.
         update_interval: epochs between two updates of the codebook, side "ds".
+        full_batch: an epoch is one step over all channels with every word once; ``batch_size`` is not used.
     """
 
     epochs: Count = 200
     batch_size: Count = 512
     learning_rate: PositiveFloat = 1e-3
     update_interval: Count = 40
+    full_batch: bool = False
 
 
 class CodebookRecipe(Recipe):
@@ -99,10 +101,10 @@ class CodebookRecipe(Recipe):
 
     def refine_schedule(self) -> RefineSchedule:
         """Schedule with the recipe's seed; without updates for side "ss"."""
-        interval = self.schedule.update_interval if self.side == "ds" else None
-        return RefineSchedule(
-            self.schedule.epochs, self.schedule.batch_size, self.schedule.learning_rate, interval, self.seed
-        )
+        section = self.schedule.model_dump()
+        if self.side == "ss":
+            section["update_interval"] = None
+        return RefineSchedule(**section, seed=self.seed)
 
 
 class CodebookTask(Task):
