@@ -14,6 +14,7 @@ from benchmarks.intervals import Moments
 from benchmarks.memory import block_drops
 from benchmarks.percentiles import Tally, percentile
 from benchmarks.picture import Picture
+from benchmarks.report_times import timed
 from scenarios.schema import parse_scenario
 from scenarios.sweep import Point
 from simulator.core.seeding import derive_wide
@@ -45,17 +46,24 @@ def run_chunk(scenario_text: str, first: int, drops: int) -> bytes:
         ``distinct`` drops of the source, the user-rate histograms int32 ``hist [block, curve, bin]`` with ``curves``
         (JSON), and for rows of percentiles ``tally [row_and_value, 5]``: block, row, value, reports, sum over drops of
         the square of the reports up to it. ``values`` float32 ``[drop, row]`` are those of every drop, for paired
-        differences (a third more octets); the chunk of drop 0 has a :class:`~benchmarks.picture.Picture` of it.
+        differences (a third more octets); the chunk of drop 0 has a :class:`~benchmarks.picture.Picture` of it. With
+        ``run.keep_drops`` also ``times [block, scheme, 2]`` (UE, gNB) [ms per report] of ``schemes`` (JSON).
     """
-    _, draw, _, _, size = _prepared(scenario_text)
-    blocks = [
-        _block(scenario_text, start, min(size, first + drops - start)) for start in range(first, first + drops, size)
-    ]
+    point, draw, link, _, size = _prepared(scenario_text)
+    keep = point.scenario.run.keep_drops
+    blocks, times = [], []
+    with timed(link.reporting if keep else {}) as taken:
+        for start in range(first, first + drops, size):
+            blocks.append(_block(scenario_text, start, min(size, first + drops - start)))
+            times.append(taken())
     lines = [
         np.insert(tally.lines(row), 0, number, axis=1)
         for number, block in enumerate(blocks)
         for row, tally in block.tallies.items()
     ]
+    kept = {}
+    if keep:
+        kept = {"times": np.stack(times), "schemes": np.array(json.dumps(list(link.reporting)))}
     buffer = io.BytesIO()
     np.savez(
         buffer,
@@ -72,6 +80,7 @@ def run_chunk(scenario_text: str, first: int, drops: int) -> bytes:
         hist=np.array([list(block.hist.values()) for block in blocks], np.int32),
         values=np.concatenate([np.stack(block.values, axis=1) for block in blocks]),
         **blocks[0].picture.arrays(),
+        **kept,
     )
     return buffer.getvalue()
 

@@ -13,6 +13,7 @@ import typer
 from benchmarks.cli_bench import bench
 from benchmarks.cli_dataset import dataset
 from benchmarks.cli_doctor import doctor
+from benchmarks.cli_leaderboard import leaderboard
 from benchmarks.cli_options import Overrides
 from benchmarks.cli_paper import paper
 from benchmarks.cli_publish import publish
@@ -34,6 +35,7 @@ app.command()(doctor)
 app.command()(show)
 app.command()(compare)
 app.command()(report)
+app.add_typer(leaderboard, name="leaderboard")
 app.command()(verify)
 app.command()(publish)
 app.command()(paper)

@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks.build import build_source, channel_name
 from benchmarks.claim import differences, summary
+from benchmarks.leaderboard.overlap import check_seed
 from benchmarks.memory import bytes_per_drop
 from benchmarks.normalization import MeanPower, mean_power, mixed
 from benchmarks.progress import track
@@ -37,8 +38,10 @@ def make_dataset(recipe: DatasetRecipe, folder: Path) -> ChannelStore:
     """Write (or finish) the store of a recipe.
 
     Raises:
+        ConfigError: the seed is that of the test channels of a leaderboard's track.
         StoreError: the folder holds another recipe's store or cannot be written.
     """
+    check_seed(recipe.seed)
     _check_memory(recipe)
     sources: dict[int, ChannelSource] = {}
     corrections = {

@@ -354,7 +354,7 @@ def write_manifest(
         "snr_definition": SNR_DEFINITION,
         "seed": scenario.seed,
         "num_drops": drops[0] if len(drops) == 1 else f"{drops[0]} to {drops[-1]} per point",
-        "versions": {"python": platform.python_version(), **{p: _version(p) for p in _PACKAGES}},
+        "versions": versions(),
         **(commit() if started else {"commit": None, "dirty": None}),
         "machine": {**machine(), **(engine or {})} if started else {},
         "hashes": {
@@ -375,6 +375,11 @@ def write_manifest(
         "notes": notes,
     }
     write_bytes(folder / "manifest.json", (json.dumps(manifest, indent=1, default=str) + "\n").encode())
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that compute."""
+    return {"python": platform.python_version(), **{package: _version(package) for package in _PACKAGES}}
 
 
 def _version(package: str) -> str:

@@ -60,7 +60,12 @@ class Unit:
     @property
     def fault(self) -> str | None:
         """Fault of its file, in words."""
-        return seal_fault(self.path, self._identity)
+        fault = seal_fault(self.path, self._identity)
+        if fault is None and self.point.scenario.run.keep_drops:
+            with zipfile.ZipFile(self.path) as archive:
+                if not {"values.npy", "times.npy"} <= set(archive.namelist()):
+                    return "without the values of single drops (run.keep_drops)"
+        return fault
 
     def write(self, data: bytes) -> None:
         """Store its result, an ``.npz`` file in memory, with checksum and identity."""

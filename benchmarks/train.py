@@ -14,6 +14,7 @@ from benchmarks.data_sets import is_data_set
 from benchmarks.doubling import DECIBEL, doubling_test, write_samples
 from benchmarks.fresh import FreshChannels
 from benchmarks.intervals import half_width_of
+from benchmarks.leaderboard.overlap import check_training
 from benchmarks.saved import save_figure
 from receivers.training.loop import run
 from receivers.training.recipe import Recipe, task_of
@@ -53,7 +54,7 @@ def train(
     Raises:
         ConfigError: the stores are not the data sets that the recipe names, or do not fit.
         StoreError: ``folder`` holds a training with another recipe, store or start, or another process writes
-            there.
+            there; or a store shares channels with a track of the leaderboard.
         PausedError: after ``seconds``; the same call goes on.
     """
     stores = [stores] if isinstance(stores, ChannelStore) else list(stores)
@@ -66,6 +67,8 @@ def train(
             given[0] if len(given) == 1 else given,
             f"a store of the data set {wanted}" if len(names) == 1 else f"stores of {wanted}",
         )
+    for store in stores:
+        check_training(store)
     task = task_of(recipe.task)(recipe, stores, unseen)
     with ExitStack() as stack:
         if samples := getattr(recipe, "fresh_samples", None):

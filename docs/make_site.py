@@ -22,7 +22,9 @@ from site_pages import api_page, command_page, preset_page, scheme_pages, weight
 ROOT = Path(__file__).resolve().parents[1]
 # Title of a part of the site: pages of the repository in their order.
 PARTS: dict[str, list[str]] = {
-    "Start": ["README.md", "docs/results.md", "docs/terminal.md", "docs/glossary.md"],
+    "Start": [
+        *("README.md", "docs/results.md", "docs/leaderboard.md", "docs/terminal.md", "docs/glossary.md"),
+    ],
     "Guides": [
         "docs/extending.md",
         "docs/recorded.md",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, StrictBool, field_validator, model_validator
 
 from scenarios.channels import RECIPROCAL, has_section, parse_channel
 from scenarios.feedback import Estimation, Feedback, Sounding
@@ -33,7 +33,10 @@ class Run(Section):
         ci_rel: go on until the half-width of ``ci_metric`` is this share of its value; null: ``drops`` are all.
         ci_metric: metric that ``ci_rel`` looks at.
         max_drops: drops at most, required with ``ci_rel``.
+        keep_drops: chunks also keep the time of a report of every scheme (docs/results.md).
     """
+
+    younger_fields = frozenset({"keep_drops"})
 
     drops: Annotated[Integer, Field(ge=2, le=10_000_000)] = 256
     chunk_drops: Annotated[Integer, Field(ge=1, le=65536)] = 64
@@ -41,6 +44,7 @@ class Run(Section):
     ci_rel: Annotated[Real, Field(gt=0, lt=1)] | None = None
     ci_metric: str = "sum_rate_bpshz"
     max_drops: Annotated[Integer, Field(ge=2, le=10_000_000)] | None = None
+    keep_drops: StrictBool = False
 
     @model_validator(mode="after")
     def _bounds(self) -> Run:
