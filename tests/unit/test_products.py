@@ -113,8 +113,8 @@ PREDICTORS = {
         num_layers=1, num_positions=4,
     ),
     "delay_beam": lambda: registry.build(
-        "prediction_models", "delay_beam", num_history=4, num_future=2, num_subcarriers=4, panel=[4, 1, 1], num_tokens=1,
-        orders=[2, 1], dim=8, num_heads=1, num_layers=1, hidden=8,
+        "prediction_models", "delay_beam", num_history=4, num_future=2, num_subcarriers=4, panel=[4, 1, 1],
+        num_tokens=1, orders=[2, 1], dim=8, num_heads=1, num_layers=1, hidden=8,
     ),
 }  # fmt: skip
 
