@@ -72,7 +72,7 @@ link = csilink.channel(
     subcarrier_spacing_hz=20e6 / 128,
     carrier_hz=300e6,
 )
-h = link.sample(60, seed=1)
+h = link.sample(40, seed=1)
 h.shape  # drop, user, user antenna, port, subcarrier
 
 # %% [markdown]
@@ -123,7 +123,7 @@ for axes in (left, right):
 figure.tight_layout()
 
 # %% [markdown]
-# The bars count drops as if channels never repeated. Sixty drops of two users from 80 samples do repeat; `csilink.run`
+# The bars count drops as if channels never repeated. Forty drops of two users from 80 samples do repeat; `csilink.run`
 # widens its intervals for that ([recorded channels](../recorded.md)).
 #
 # ## The real files

@@ -14,7 +14,7 @@
 import csilink
 
 link = csilink.channel("umi", panel=(4, 2, 2), num_users=2, num_rb=26)
-h = link.sample(96, seed=1)
+h = link.sample(64, seed=1)
 h.shape  # drop, user, user antenna, port, resource block
 
 # %% [markdown]
@@ -36,7 +36,7 @@ w = csilink.precoder("zf")(known)
 known.w.shape, w.shape  # drop, user, port, layer, subband; drop, resource block, port, stream
 
 # %% [markdown]
-# **The rate.** Scored on the true channel: what the reports got wrong is interference. The mean over 96 drops has a
+# **The rate.** Scored on the true channel: what the reports got wrong is interference. The mean over 64 drops has a
 # half-width, here that of a 95 % interval.
 
 # %%
@@ -55,7 +55,7 @@ print("perfect CSI:        {:.1f} ± {:.1f} bit/s/Hz".format(*perfect))
 
 # %% [markdown]
 # **More bits.** The codebook has eight standard sizes (`paramCombination`), of which six are used here; `beamdelay`,
-# csilink's own transform code, takes any number of bits. Both see the same 96 drops. Bits are counted from the
+# csilink's own transform code, takes any number of bits. Both see the same 64 drops. Bits are counted from the
 # reports, never computed from a formula.
 
 # %%

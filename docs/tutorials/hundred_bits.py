@@ -6,13 +6,13 @@
 
 # %% [markdown]
 # **Channels.** UMi at 3.5 GHz, 32 ports (8 columns, 2 rows, 2 polarisations), 52 resource blocks, four users, zero
-# forcing at 20 dB. 48 drops are few: enough to see large differences, and to see that small ones drown.
+# forcing at 20 dB. 32 drops are few: enough to see large differences, and to see that small ones drown.
 
 # %%
 import csilink
 
 link = csilink.channel("umi", panel=(8, 2, 2), num_users=4, num_rb=52)
-h = link.sample(48, seed=3)
+h = link.sample(32, seed=3)
 
 # %% [markdown]
 # **Candidates.** Codebooks of 3GPP have fixed sizes, transform codes take any, networks have those of their training.

@@ -22,8 +22,8 @@ scenario = {
     "precoding": {"precoders": ["zf"]},
     "snr_db": [15],
     "metrics": ["sum_rate_bpshz", "relative_rate", "bits_mean"],
-    "sweep": {"ue.speed_mps": [0.8, 4.0, 8.3, 16.7, 33.3]},
-    "run": {"drops": 24, "chunk_drops": 24},
+    "sweep": {"ue.speed_mps": [0.8, 8.3, 16.7, 33.3]},
+    "run": {"drops": 16, "chunk_drops": 16},
 }
 
 # %% [markdown]

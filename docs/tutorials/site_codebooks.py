@@ -53,9 +53,9 @@ def recipe(name, channel, samples):
     }
 
 
-Path("street.yaml").write_text(yaml.safe_dump(recipe("street", site, {"all": 2000})))
+Path("street.yaml").write_text(yaml.safe_dump(recipe("street", site, {"all": 1200})))
 Path("general.yaml").write_text(
-    yaml.safe_dump(recipe("general", {"model": "umi"}, {"train": 2000, "val": 20, "test": 20}))
+    yaml.safe_dump(recipe("general", {"model": "umi"}, {"train": 1200, "val": 20, "test": 20}))
 )
 csilink.command("dataset", "generate", "street.yaml")
 csilink.command("dataset", "generate", "general.yaml")
@@ -65,10 +65,10 @@ csilink.command(
 )
 
 # %% [markdown]
-# **Codebooks.** One beam for the whole band from 2^B beams, B = 2 to 7, learned from each data set.
+# **Codebooks.** One beam for the whole band from 2^B beams, B = 2, 4 and 6, learned from each data set.
 
 # %%
-SIZES = (2, 3, 4, 5, 6, 7)
+SIZES = (2, 4, 6)
 for name, store in (("street", "street_by_point"), ("general", "general")):
     for bits in SIZES:
         book = {
@@ -129,7 +129,7 @@ axes.legend()
 # %%
 h, unseen = csilink.channel("umi", **radio).sample(300, seed=1), csilink.channel("umi", **radio)
 for name in ("street", "general"):
-    bits, loss, half = loss_db("codebook", path=f"checkpoints/{name}-5")
+    bits, loss, half = loss_db("codebook", path=f"checkpoints/{name}-4")
     print(f"codebook of {name}, {bits:.0f} bits, on UMi: {loss:.2f} ± {half:.2f} dB")
 
 # %% [markdown]
