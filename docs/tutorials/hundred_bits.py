@@ -24,7 +24,7 @@ candidates = {
     "Type I": ("type1", {}),
     "enhanced Type II": ("etype2-r16", {"combination": 2}),
     "sparse": ("sparse", {"bits": 94}),
-    "KLT": ("klt", {"weights": "klt-mixed", "bits": 94}),
+    "KLT": ("klt", {"weights": "klt-mixed", "bits": 80}),
     "TransNet": ("autoencoder", {"weights": "transnet-100"}),
     "eigenvector network": ("eigenvector", {"weights": "evt-80"}),
     "beamdelay": ("beamdelay", {"bits": 94}),

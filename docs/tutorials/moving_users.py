@@ -16,7 +16,7 @@ scenario = {
     "carrier": {"num_subcarriers": 16, "subcarrier_spacing_hz": 720e3, "granularity": "subcarrier"},
     "bs": {"n1": 4, "n2": 2, "num_pol": 1},
     "ue": {"num_users": 2},
-    "time": {"num_slots": 20, "history_slots": 12, "slot_s": 5e-4},
+    "time": {"num_slots": 18, "history_slots": 12, "slot_s": 5e-4},
     "channel": {"model": "uma", "indoor_probability": 0, "pathloss": False},
     "uplink": {"delay_slots": 4},
     "precoding": {"precoders": ["zf"]},
@@ -50,7 +50,8 @@ import csilink
 
 frame = csilink.run(scenario, out="moving", workers=1, report=False)
 rate = frame[(frame.metric == "relative_rate") & (frame.precoder == "zf")]
-rate.pivot(index="scheme", columns="ue.speed_mps", values="value").round(3)
+table = rate.pivot(index="scheme", columns="ue.speed_mps", values="value").round(2).rename_axis(None)
+table.set_axis([f"{3.6 * speed:.0f} km/h" for speed in table.columns], axis=1)
 
 # %% [markdown]
 # `relative_rate` is the sum rate over that with perfect CSI of the slot in which it is used.
@@ -78,8 +79,7 @@ axes.legend(fontsize=8)
 # %% [markdown]
 # - The user predicts from clean estimates, the gNB from what quantisation left of them. Where errors of quantisation
 #   are as large as what happens between slots, a recursion follows the errors.
-# - At 120 km/h the channel turns more than half a wavelength in 2 ms of delay and 6 ms of history; nothing that is
-#   linear in the past helps much.
+# - At 120 km/h a user moves 0.8 wavelengths in the delay alone, and prediction by so short a past helps little.
 # - `csilink.run` gives intervals of each mean. All lines share their drops, so that differences are surer than the
 #   bars say.
 #
