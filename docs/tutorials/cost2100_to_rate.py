@@ -135,8 +135,8 @@ figure.tight_layout()
 # 3. Raise the drops: `h = link.sample(1000, seed=1)`, or run the scenario of 1024 subcarriers: `csilink run
 #    cost2100_outdoor`.
 # 4. Put published networks next to the schemes: `csilink import-torch crnet CHECKPOINT --store datasets/outdoor --out
-#    crnet`, then `csilink.feedback("autoencoder", link, weights="crnet")` ([released
-#    networks](../models.md#released-networks)).
+#    crnet`, then, in a link of all 1024 subcarriers, `csilink.feedback("autoencoder", link, weights="crnet")`
+#    ([released networks](../models.md#released-networks)).
 #
 # ## What next
 #

@@ -52,7 +52,8 @@ class Mine(csilink.NetworkFeedback):
 
 # %% [markdown]
 # **Training channels.** A store of 3,000 channels of an urban street, 8 ports at the gNB. It is a recipe and a
-# command; in a terminal `csilink dataset generate street.yaml`. `images` turns channels into what `encode` will get.
+# command; in a terminal `csilink dataset generate street.yaml`. We draw 50 drops of 60 users from it; `images` turns
+# them into what `encode` will get.
 
 # %%
 from pathlib import Path
@@ -71,8 +72,8 @@ store = {
 Path("street.yaml").write_text(yaml.safe_dump(store))
 csilink.command("dataset", "generate", "street.yaml")
 radio = {"panel": (4, 1, 2), "num_rb": 24}
-seen = csilink.channel("recorded", store="datasets/street", split="train", num_users=3000, **radio)
-train = Mine(seen.config).images(seen.sample(1, seed=1))
+seen = csilink.channel("recorded", store="datasets/street", split="train", num_users=60, **radio)
+train = Mine(seen.config).images(seen.sample(50, seed=1))
 train.shape  # image, delay, port, real and imaginary part
 
 # %% [markdown]
