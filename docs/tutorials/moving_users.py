@@ -23,7 +23,7 @@ scenario = {
     "snr_db": [15],
     "metrics": ["sum_rate_bpshz", "relative_rate", "bits_mean"],
     "sweep": {"ue.speed_mps": [0.8, 8.3, 16.7, 33.3]},
-    "run": {"drops": 16, "chunk_drops": 16},
+    "run": {"drops": 12, "chunk_drops": 12},
 }
 
 # %% [markdown]
