@@ -32,7 +32,9 @@ def test_tutorials_run(path, pages, run_here):
 def test_tutorials_have_a_title_and_say_what_is_next(path, pages):
     parts = pages.cells(path.read_text())
     assert all(prose for _, prose, _ in (parts[0], parts[-1]))
-    assert re.match(r"# \d\. \w", parts[0][2]) and re.search(r"\n## What next\n\n- .*\]\(", parts[-1][2], flags=re.S)
+    assert re.match(r"# \d\. \w", parts[0][2]) and re.search(
+        r"(?:^|\n)## What next\n\n- .*\]\(", parts[-1][2], flags=re.S
+    )
     make_site = importlib.import_module("make_site")
     assert f"docs/tutorials/{path.name}" in make_site.PARTS["Tutorials"]
     assert f"(docs/tutorials/{path.name})" in (ROOT / "README.md").read_text()
