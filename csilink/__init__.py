@@ -49,6 +49,7 @@ import simulator  # noqa: E402, F401  (before Keras: right products under Tensor
 if TYPE_CHECKING:
     from benchmarks.face.axes import unit_power
     from benchmarks.face.channel import channel
+    from benchmarks.face.command import command
     from benchmarks.face.downlink import precoder, rate
     from benchmarks.face.feedback import feedback
     from benchmarks.face.results import load
@@ -61,6 +62,7 @@ __all__ = [
     "NetworkFeedback",
     "channel",
     "check",
+    "command",
     "feedback",
     "load",
     "precoder",
@@ -74,6 +76,7 @@ _MODULES = {
     "NetworkFeedback": "receivers.feedback.network",
     "channel": "benchmarks.face.channel",
     "check": "benchmarks.runner",
+    "command": "benchmarks.face.command",
     "feedback": "benchmarks.face.feedback",
     "load": "benchmarks.face.results",
     "precoder": "benchmarks.face.downlink",

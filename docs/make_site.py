@@ -1,7 +1,8 @@
 """Build the web site: ``python docs/make_site.py [FOLDER]`` (``make docs``: build/site); it needs no network.
 
-Pages are README, docs/*.md, the papers, and what :mod:`site_pages` writes from code, cards and presets. Links between
-them are rewritten to where the pages are, every link of the finished pages is checked.
+Pages are README, docs/*.md, the papers, the tutorials as they ran (:mod:`tutorial_pages`), and what :mod:`site_pages`
+writes from code, cards and presets. Links between them are rewritten to where the pages are, every link of the finished
+pages is checked.
 """
 
 from __future__ import annotations
@@ -18,12 +19,18 @@ from urllib.parse import unquote
 # isort: split
 from site_links import broken_links
 from site_pages import api_page, command_page, preset_page, scheme_pages, weight_pages
+from tutorial_pages import page as executed
 
 ROOT = Path(__file__).resolve().parents[1]
 # Title of a part of the site: pages of the repository in their order.
 PARTS: dict[str, list[str]] = {
     "Start": [
         *("README.md", "docs/results.md", "docs/leaderboard.md", "docs/terminal.md", "docs/glossary.md"),
+    ],
+    "Tutorials": [
+        *("docs/tutorials/first_link.py", "docs/tutorials/own_autoencoder.py", "docs/tutorials/cost2100_to_rate.py"),
+        *("docs/tutorials/hundred_bits.py", "docs/tutorials/moving_users.py", "docs/tutorials/sionna_link.py"),
+        *("docs/tutorials/site_codebooks.py", "docs/tutorials/two_vendors.py"),
     ],
     "Guides": [
         "docs/extending.md",
@@ -96,11 +103,13 @@ def place(page: str) -> str:
     if page == "README.md":
         return "index.md"
     path = Path(page)
+    if path.suffix == ".py":
+        return f"tutorials/{path.stem}.md"
     return f"papers/{path.parent.name}.md" if path.name == "README.md" else path.name.lower()
 
 
 def moved(page: Path, places: dict[Path, str], folder: Path) -> str:
-    """Text of a page whose links lead to the places of other pages; pictures are copied next to it."""
+    """Text of a page (a tutorial as it ran) with links to the places of other pages; pictures are copied next to it."""
     here = Path(places[page])
 
     def link(match: re.Match[str]) -> str:
@@ -128,7 +137,7 @@ def moved(page: Path, places: dict[Path, str], folder: Path) -> str:
 
     return "".join(
         part if code else re.sub(r"(\[[^\[\]]*)\]\(([^)\s]+)\)", link, part)
-        for part, code in prose_and_code(page.read_text())
+        for part, code in prose_and_code((executed(page) if page.suffix == ".py" else page).read_text())
     )
 
 
@@ -163,7 +172,7 @@ def nav(pages: dict[str, list[tuple[str, str]]]) -> str:
         folders: dict[str, list[str]] = {}
         for name, file in entries:
             line = f'{{ "{name}" = "{file}" }},'
-            folder = file.partition("/")[0] if "/" in file and not file.startswith("papers/") else ""
+            folder = file.partition("/")[0] if "/" in file and not file.startswith(("papers/", "tutorials/")) else ""
             folders.setdefault(folder, []).append(line)
         lines += [f"    {line}" for line in folders.pop("", [])]
         for folder, inner in folders.items():

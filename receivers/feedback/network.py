@@ -102,6 +102,14 @@ class NetworkFeedback(FeedbackScheme):
     def decode(self, latents: NDArray[np.float32]) -> Any:
         """Images ``[sample, num_delays, port, 2]`` of quantised latents float32 ``[sample, num_latents]``."""
 
+    def images(self, h: NDArray[np.complexfloating]) -> NDArray[np.float32]:
+        """What :meth:`encode` gets for channels complex ``[batch, user, rx_ant, port, subcarrier]``: to train on.
+
+        Returns:
+            float32 ``[batch * user * rx_ant, num_delays, port, 2]``, unit mean power per complex entry.
+        """
+        return to_unit_images(np.asarray(h), self.config, self.num_delays)[0]
+
     @property
     def label(self) -> str:
         """``<name>-b<bits>``."""

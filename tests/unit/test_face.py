@@ -23,7 +23,7 @@ from scenarios.schema import parse_scenario
 from scenarios.sweep import Point, expand
 from simulator.core import registry
 from simulator.core.content import noting
-from simulator.core.errors import ConfigError
+from simulator.core.errors import ConfigError, CsilinkError
 from simulator.core.interfaces import FeedbackScheme, Precoder
 from simulator.core.types import CsiEstimate, CsiReconstruction, CsiReport
 from simulator.phy.rayleigh import Rayleigh
@@ -113,6 +113,27 @@ def test_command_line():
     done = python("", "-m", "csilink", "--version")
     assert done.stdout == f"csilink {csilink.__version__}\n" and not done.stderr
     assert "--install-completion" in CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}).stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("nope",), "command: got 'nope'.*No such command"),
+        (("list", "--nope"), "command: got 'list --nope'.*No such option"),
+        ((), "a command is needed"),
+        (("list", "nope"), "kind: got 'nope'"),
+        (("check", Path("no such.yaml")), r"got 'no such\.yaml'"),
+    ],
+)
+def test_commands_from_python_have_errors_of_ours(words, message):
+    with pytest.raises(ConfigError, match=message):
+        csilink.command(*words)
+
+
+def test_the_exit_status_of_a_command_is_an_error(monkeypatch):
+    monkeypatch.setattr("benchmarks.train_queue.run_queue", lambda *_: False)  # one of its trainings failed
+    with pytest.raises(CsilinkError, match=r"csilink train --queue q\.yaml: exit status 1"):
+        csilink.command("train", "--queue", "q.yaml")
 
 
 # Channels, feedback --------------------------------------------------------------------------------------------------
@@ -452,6 +473,24 @@ def test_a_network_of_ones_own(amplitude, rng):
         assert found == pytest.approx(10 * np.log10(wanted), abs=0.2)
     else:
         assert found < -20  # with the amplitude in steps of about 1 dB
+
+
+def test_images_to_train_on_are_those_of_the_encoder(rng):
+    """A plane wave of beam (1, 2) and delay 3 is one entry of its image, by the Fourier series of both axes."""
+    config, seen = testing.CONFIG, []
+    n1, n2 = config.panel.n1, config.panel.n2
+    beam = np.outer(np.exp(2j * np.pi * np.arange(n1) / n1), np.exp(4j * np.pi * np.arange(n2) / n2)).reshape(-1)
+    h = np.tile(beam, config.panel.num_pol)[:, None] * np.exp(-6j * np.pi * np.arange(7) / 7)
+    h = np.broadcast_to(h, (2, 3, config.num_rx_ant, *h.shape)).astype(np.complex64)
+    cls = type("Seen", (Taps,), {"encode": lambda self, images: seen.append(images) or Taps.encode(self, images)})
+    scheme = cls(config)
+    images = scheme.images(h)
+    scheme.report(CsiEstimate(h, np.zeros((2, 3), np.float32)))
+    np.testing.assert_array_equal(images, seen[0])
+    power = np.sum(images[0] ** 2, axis=-1)
+    places = np.argwhere(power > 1e-3)
+    assert len(places) == config.panel.num_pol and set(places[:, 0]) == {3}
+    np.testing.assert_allclose(power[power > 1e-3], 7 * n1 * n2, rtol=1e-4)
 
 
 def test_outputs_of_pytorch(rng):
