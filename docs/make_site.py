@@ -1,4 +1,4 @@
-"""Build the web site: ``python docs/make_site.py [FOLDER]`` (``make docs``: build/site); it needs no network.
+"""Build the web site: ``python docs/make_site.py [FOLDER] [--fresh]`` (``make docs``: build/site); it needs no network.
 
 Pages are README, docs/*.md, the papers, the tutorials as they ran (:mod:`tutorial_pages`), and what :mod:`site_pages`
 writes from code, cards and presets. Links between them are rewritten to where the pages are, every link of the finished
@@ -7,6 +7,7 @@ pages is checked.
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shutil
@@ -59,7 +60,13 @@ PARTS: dict[str, list[str]] = {
 
 def main() -> None:
     """Write sources, build, check."""
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "build" / "site"
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", nargs="?", type=Path, default=ROOT / "build" / "site")
+    parser.add_argument("--fresh", action="store_true", help="execute tutorials again that have not changed")
+    given = parser.parse_args()
+    target = given.folder
+    for page in PARTS["Tutorials"]:
+        executed(ROOT / page, fresh=given.fresh)
     source = target.parent / f"{target.name}-source"
     shutil.rmtree(source, ignore_errors=True)
     written = write_sources(source / "docs")

@@ -81,12 +81,15 @@ def test_docstrings_become_markdown(part):
 
 @pytest.mark.long
 def test_the_site_is_built_and_has_everything(tmp_path):
-    done = subprocess.run(
-        [sys.executable, ROOT / "docs" / "make_site.py", tmp_path], capture_output=True, text=True, check=False
-    )
+    """All tutorials are executed."""
+    command = [sys.executable, ROOT / "docs" / "make_site.py", "--fresh", tmp_path / "site"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    pages = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.html")}
+    pages = {str(path.relative_to(tmp_path / "site")) for path in (tmp_path / "site").rglob("*.html")}
+    for path in (ROOT / "docs" / "tutorials").glob("*.py"):
+        text = (tmp_path / "site" / "tutorials" / f"{path.stem}.html").read_text()
+        assert f"/{path.stem}-1.png" in text or re.search("The tutorial ends here: .*LLVM", text)
     assert {f"schemes/{name}.html" for name in registry.names("feedback")} <= pages
     assert {f"weights/{path.parent.name}.html" for path in (ROOT / "receivers" / "zoo").glob("*/card.json")} <= pages
-    for path in tmp_path.rglob("*.html"):  # nothing is loaded from elsewhere
+    for path in (tmp_path / "site").rglob("*.html"):  # nothing is loaded from elsewhere
         assert not re.search(r'<(?:link|script|img)[^>]*(?:href|src)="(?:https?:)?//', path.read_text()), path
