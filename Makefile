@@ -34,7 +34,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist worksteal --strict-skips
 test: $(VENV)/.dev  ## install and run the quick tests (about 4 minutes on 2 cores)
 	$(PYTEST) -m "not long and not slow" $(ARGS)
 
-test-all: $(VENV)/.dev  ## all tests under TensorFlow (about 15 minutes)
+test-all: $(VENV)/.dev  ## all tests under TensorFlow (about 20 minutes on 2 cores)
 	$(PYTEST) $(ARGS)
 
 # TensorFlow is that of the other tests.

@@ -13,7 +13,7 @@ Metrics = Annotated[list[str] | None, typer.Option(help="Name of a metric; repea
 def show(
     results: Annotated[Path, typer.Argument(help="Results folder.")],
     metric: Annotated[str | None, typer.Option(help="One metric at all operating points.")] = None,
-    snr: Annotated[float | None, typer.Option(help="One SNR [dB] only.")] = None,
+    snr: Annotated[float | None, typer.Option(help="One SNR in dB only.")] = None,
     scheme: Annotated[list[str] | None, typer.Option(help="Label, or a pattern such as 'etype2*'; repeatable.")] = None,
     sort: Annotated[str | None, typer.Option(help="Head of a column.")] = None,
     plot: Annotated[bool, typer.Option("--plot", help="Also draw the metric, by default the rate.")] = False,
@@ -47,7 +47,7 @@ def compare(
     a: Annotated[Path, typer.Argument(help="Results folder.")],
     b: Annotated[Path, typer.Argument(help="Another one, or the same with --against.")],
     metric: Metrics = None,
-    snr: Annotated[float | None, typer.Option(help="SNR [dB].", show_default="nearest to 20")] = None,
+    snr: Annotated[float | None, typer.Option(help="SNR in dB.", show_default="nearest to 20")] = None,
     scheme: Annotated[
         list[str] | None, typer.Option(help="Label in A; repeatable.", show_default="common ones")
     ] = None,

@@ -289,7 +289,7 @@ class TestLmmse:
             ({"row": 18}, "csi_rs.row: got 18; allowed: 6, 7, 8"),
             ({"density": 0.5}, "csi_rs.density: got 0.5"),
             ({"density": 2}, "estimation.density: got 2"),
-            ({"foo": 1}, "estimation: unknown: foo; allowed: covariance, delay_spread_s, snr_db"),
+            ({"foo": 1}, "estimation: unknown: foo; allowed: covariance, delay_spread_s, beams, snr_db"),
             ({"interpolation": "nearest"}, "estimation: unknown: interpolation; allowed: "),  # it has a filter for it
         ],
     )

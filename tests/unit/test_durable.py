@@ -86,6 +86,7 @@ OWN_WAY = {
     *("benchmarks/export.py", "benchmarks/export_folder.py", "benchmarks/export_graph.py"),
     *("benchmarks/export_runtime.py", "benchmarks/speed/stores.py"),
     "benchmarks/papers/kit/latency.py",
+    "benchmarks/doctor_checks.py",  # in a temporary folder
     *("simulator/phy/site_trace.py", "scenarios/scripts/sweep_snr_and_bits.py"),
 }
 

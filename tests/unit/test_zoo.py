@@ -182,9 +182,10 @@ def test_predictors(name, rng):
     assert len(curve) == card["training"]["epochs"] and abs(curve[-1] - curve[-2]) < 0.02 * curve[-1]
     for entry in card["test"]["by_data_set"].values():
         assert entry["time"]["num_samples"] >= 1000 and -40 < entry["time"]["nmse_db"] < 0
-    history = rng.standard_normal((2, trained.max_history_slots, 8, 4, 2)).astype(np.float32)
+    sizes = (getattr(trained.model, "num_subcarriers", 8), getattr(trained.model, "num_antennas", 4), 2)
+    history = rng.standard_normal((2, trained.max_history_slots, *sizes)).astype(np.float32)
     future = trained.model.forecast(history, trained.horizon_slots)
-    assert future.shape == (2, trained.horizon_slots, 8, 4, 2) and np.isfinite(np.asarray(future)).all()
+    assert future.shape == (2, trained.horizon_slots, *sizes) and np.isfinite(np.asarray(future)).all()
 
 
 class TestCodes:
