@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # A bare machine: everything that is promised works with what it says it needs, and nothing else installed.
 #
-#   .ci/bare.sh [EXTRA...]      e.g. .ci/bare.sh ray onnx litert jax bench torch
+#   .ci/bare.sh [EXTRA...]      e.g. .ci/bare.sh ray onnx litert jax hub bench torch
 #
 # 1. A copy of the working tree: the README's first command word for word, then all commands (surface.py).
 # 2. A wheel in an empty environment, used from another folder: the same, and a short run.
@@ -75,6 +75,7 @@ extra() { # what an extra promises, with it alone
         --out trained
       test -s trained/card.json
       csilink import-torch --help > /dev/null ;;
+    hub) "$venv/bin/python" -P -m benchmarks.doctor_checks hub ;; # a folder in the cache of the hub, without a network
     bench) csilink bench speed --item coders --item codebook_search --out speed ;;
     *) echo "extra $1 is not known here" >&2; exit 2 ;;
   esac
