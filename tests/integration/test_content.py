@@ -230,6 +230,7 @@ def test_tables_are_written_again_from_the_chunks(go, tmp_path, capsys, name, ho
     assert capsys.readouterr().err == "" and not (tmp_path / "r" / ".lock").exists()
 
 
+@pytest.mark.long
 def test_a_report_of_a_cut_table_is_that_of_the_whole_one(go, tmp_path):
     go(report=True, snr_db=[0], feedback=[{"scheme": "perfect"}])
     table, page = (tmp_path / "r" / name for name in ("results.csv", "report.html"))

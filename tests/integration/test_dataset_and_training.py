@@ -227,6 +227,7 @@ def trained(place, store):
     return place / "net"
 
 
+@pytest.mark.long
 def test_training_leaves_weights_and_a_card(trained, store):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -308,6 +309,7 @@ train(parse_training(load_mapping(Path(sys.argv[1]))), ChannelStore(sys.argv[2])
         assert set(a.files) == set(b.files) and all(np.array_equal(a[key], b[key]) for key in a.files)
 
 
+@pytest.mark.long
 def test_the_folder_serves_as_weights_in_the_link(trained, tmp_path, run_here):
     entry = {"scheme": "autoencoder", "weights": str(trained), "bits": [2, 4], "coder": ["huffman", "fixed", "range"]}
     scenario = {

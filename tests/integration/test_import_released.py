@@ -136,6 +136,7 @@ def test_what_a_checkpoint_does_not_tell_is_asked(tmp_path, file):
     assert "attention_axis=batch" in text and "attention_axis=token" in text and "wifo_cf" in text
 
 
+@pytest.mark.long
 def test_reports_of_batch_attention_do_not_depend_on_each_other(rng, tmp_path):
     """The scheme runs a network of the released form in batches of one."""
     from receivers.training.codecs import write_tables

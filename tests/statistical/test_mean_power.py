@@ -176,6 +176,7 @@ def test_one_file_for_all_sizes_of_a_panel():
     assert str(changed) not in keys
 
 
+@pytest.mark.long
 def test_two_processes_at_once(cache):
     code = (
         "from benchmarks.normalization import mean_power; from scenarios.channels import parse_channel\n"

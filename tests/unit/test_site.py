@@ -133,6 +133,7 @@ def test_a_site_is_traced_once_and_serves_any_panel(site_cache, monkeypatch):
     assert all(len(set(row)) == 2 for row in users.tolist()) and users.max() < SITE["num_points"]
 
 
+@pytest.mark.long
 def test_a_damaged_cache_file_is_named_and_traced_again(site_cache, capsys):
     TracedSite(geometry(), **SITE)
     (file,) = (site_cache / "sites").glob("*.npz")

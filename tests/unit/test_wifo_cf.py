@@ -581,6 +581,7 @@ def test_amplitudes_are_sent_or_one(folder, rng):
     np.testing.assert_allclose(np.abs(many / one).mean((3, 4)), truth, rtol=0.002)
 
 
+@pytest.mark.long
 def test_a_lost_report_is_left_out(folder, rng):
     """The others are decoded as if that UE were not there; what it sent does not matter."""
     link, csi = scheme(folder, user_bits=[4, 5, 6]), estimate(rng, users=3)
