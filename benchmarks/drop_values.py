@@ -48,7 +48,7 @@ def read_drops(folder: Path) -> list[DropValues]:
     from benchmarks.runner import units_of
 
     _, points, sizes = read_points(folder)
-    counts = _drops_of(folder, points)
+    counts = counted_drops(folder, points)
     found = []
     for point, size, count in zip(points, sizes, counts, strict=True):
         parts: list[np.ndarray | None] = []
@@ -72,7 +72,7 @@ def _reaches(count: int, total: Accumulator) -> bool:
     return total.drops >= count
 
 
-def _drops_of(folder: Path, points: list[Point]) -> list[int]:
+def counted_drops(folder: Path, points: list[Point]) -> list[int]:
     """Drops of every point that count."""
     path = inside(folder, "manifest.json")
     try:

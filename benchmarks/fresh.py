@@ -86,7 +86,6 @@ class FreshChannels:
             stderr=self._errors,
             env=environment,
         )
-        assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({**self._order, "epoch": epoch}).encode())
         self._process.stdin.close()
         self._process.stdin = None

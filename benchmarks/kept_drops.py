@@ -1,18 +1,20 @@
-"""Values of single drops that a run with ``run.keep_drops`` left in its chunks: paired comparisons need them."""
+"""Values of single drops of a run as tables, and times of its reports (``run.keep_drops``)."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from benchmarks.drop_values import counted_drops, read_drops
 from benchmarks.results_folder import read_points
 from benchmarks.runner import units_of
 from simulator.core.errors import StoreError
-from simulator.core.readers import read_json, read_npz
+from simulator.core.readers import read_npz
 
 ROW = ["scheme", "precoder", "snr_db", "metric"]
 
@@ -21,7 +23,7 @@ def kept_drops(folder: str | Path) -> list[pd.DataFrame]:
     """Values by drop of a finished results folder, one frame for each point.
 
     Args:
-        folder: of a run with ``run.keep_drops``.
+        folder: of a run.
 
     Returns:
         frames of float32 with one line for each drop and columns ``(scheme, precoder, snr_db, metric)``. A value is
@@ -31,9 +33,12 @@ def kept_drops(folder: str | Path) -> list[pd.DataFrame]:
     Raises:
         StoreError: no finished results, damaged ones, or a run that kept no drops.
     """
-    return [
-        pd.concat(map(chunk_drops, paths), ignore_index=True).iloc[:count] for paths, count in _chunks(Path(folder))
-    ]
+    found = []
+    for point in read_drops(Path(folder)):
+        if point.values is None:
+            raise StoreError(f"{folder}: no values of single drops; run it again with --resume")
+        found.append(_frame([row[1:] for row in point.rows], point.values))
+    return found
 
 
 def kept_times(folder: str | Path) -> list[dict[str, tuple[float, float]]]:
@@ -62,12 +67,7 @@ def kept_times(folder: str | Path) -> list[dict[str, tuple[float, float]]]:
 def _chunks(folder: Path) -> list[tuple[list[Path], int]]:
     """Files of the chunks of every point, and its drops."""
     _, points, sizes = read_points(folder)
-    try:
-        drops = [int(point["drops"]) for point in read_json(folder / "manifest.json")["points"]]
-    except (OSError, KeyError, TypeError, ValueError):
-        raise StoreError(
-            f"{folder / 'manifest.json'}: no manifest of a finished run; run again with --resume"
-        ) from None
+    drops = counted_drops(folder, points)
     return [
         ([unit.path for unit in units_of(point, folder, size) if unit.first < count], count)
         for point, size, count in zip(points, sizes, drops, strict=True)
@@ -82,9 +82,14 @@ def chunk_drops(path: Path) -> pd.DataFrame:
     """
     try:
         data: dict[str, Any] = read_npz(path)
-        rows = [tuple(row[1:]) for row in json.loads(str(data["rows"]))]
-        values = np.asarray(data["values"], np.float32)
+        rows, values = [tuple(row[1:]) for row in json.loads(str(data["rows"]))], data["values"]
     except (OSError, KeyError, ValueError) as error:
-        raise StoreError(f"{path}: no values of single drops ({error}); run with run.keep_drops: true") from None
+        raise StoreError(f"{path}: no values of single drops ({error}); run it again") from None
+    return _frame(rows, values)
+
+
+def _frame(rows: Sequence[tuple[Any, ...]], values: np.ndarray) -> pd.DataFrame:
+    """Values ``[drop, row]`` with a column for every row; a missing precoder is an empty text."""
+    rows = [(scheme, precoder or "", snr_db, metric) for scheme, precoder, snr_db, metric in rows]
     columns = pd.MultiIndex.from_tuples(rows, names=ROW)
-    return pd.DataFrame(values, columns=columns)
+    return pd.DataFrame(np.asarray(values, np.float32), columns=columns)

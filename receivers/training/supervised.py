@@ -87,14 +87,3 @@ class SequenceTraining(SteppedModel):
             past = add_noise(past, snr_db, self._seed)
         error = future - self.network.forecast(past, total - known, self.axis)
         return 2.0 * ops.mean(ops.square(error), axis=(1, 2, 3, 4))
-
-    def compute_loss(
-        self,
-        x: Tensor = None,
-        y: Tensor = None,
-        y_pred: Tensor = None,
-        sample_weight: Tensor = None,
-        training: bool = True,
-    ) -> Tensor:
-        """Mean of the losses of :meth:`call`."""
-        return ops.mean(y_pred)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -255,10 +256,7 @@ class CsiReconstruction:
     @property
     def value(self) -> NDArray[np.complex64]:
         """``h`` or ``w``, whichever there is."""
-        if self.h is not None:
-            return self.h
-        assert self.w is not None
-        return self.w
+        return cast("NDArray[np.complex64]", self.w if self.h is None else self.h)
 
 
 @dataclass(frozen=True)

@@ -211,17 +211,6 @@ class Taught(SteppedModel):
         """Terms of the loss, weighted, by name, float ``[batch]`` each: they add up to the loss."""
         raise NotImplementedError
 
-    def compute_loss(
-        self,
-        x: Tensor = None,
-        y: Tensor = None,
-        y_pred: Tensor = None,
-        sample_weight: Tensor = None,
-        training: bool = True,
-    ) -> Tensor:
-        """Mean of the losses from the call."""
-        return ops.mean(y_pred)
-
     def compared(self, theirs: Any, ours: Any, encoder: Any = lambda loss: loss) -> dict[str, Any]:
         """Terms "embedding" and "hidden" of a passive step, not weighted.
 
