@@ -91,7 +91,7 @@ def check_onednn(field: str, recipe: Any, backend: str | None) -> None:
     if active != "tensorflow":
         raise ConfigError(field, f"under {active}", "with backend tensorflow")
     name = getattr(getattr(recipe, "model", None), "name", None)
-    kind = next((k for k in ("models", "prediction_models") if name in registry.names(k)), None)
+    kind = next((k for k in ("models", "prediction_models", "estimation_models") if name in registry.names(k)), None)
     if kind is None or not registry.target(kind, name).startswith("receivers."):
         raise ConfigError(field, f"with the network {name}", "networks of csilink, whose products were checked")
 

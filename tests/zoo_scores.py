@@ -14,7 +14,8 @@ from receivers.feedback.latents import LatentCodec
 from receivers.models.concrete import MASKED
 from receivers.models.klt import Klt
 from receivers.training.data.reports import ReportSet
-from receivers.training.tasks.estimator import example
+from receivers.training.recipe import parse_training
+from receivers.training.tasks.estimator import EstimatorTask
 from receivers.training.tasks.refinement import refined_sgcs
 from receivers.weights.folder import (
     TrainedEstimator,
@@ -25,6 +26,7 @@ from receivers.weights.folder import (
     zoo_folder,
     zoo_names,
 )
+from scenarios.load import find_file, load_mapping
 from simulator.core.types import Panel
 from simulator.maths.transforms import from_eigenvector_image
 
@@ -51,6 +53,14 @@ def dataset(name):
     if facts.get("task") == "estimation":
         return "pilots"
     return facts["datasets"][0]["name"] if "datasets" in facts else facts["dataset"]["name"]
+
+
+@cache
+def estimator_task():
+    """Task of the shipped recipe of an estimator."""
+    return EstimatorTask(
+        parse_training(load_mapping(find_file("csirs_delay_beam", "training/recipes", room="receivers")))
+    )
 
 
 def nmse(x, x_hat):
@@ -88,13 +98,12 @@ def samples(name, change=None):
     if task == "estimation":
         network = TrainedEstimator(name).model
         change(network)
-        found = {}
+        task, found = estimator_task(), {}
         for channel, h in data.items():
             h = np.ascontiguousarray(h).view(np.complex64)[..., 0]
             for snr_db in (-5, 15):
-                pilots, told, noise = example(h, np.random.default_rng(1), np.full(len(h), float(snr_db)))
-                error = np.square(ops.convert_to_numpy(network(pilots, told)) - noise, dtype=np.float64)
-                found[f"{channel}, {snr_db} dB"] = 2 * error.reshape(len(h), -1).mean(axis=1)
+                for (n1, n2), errors in zip(task.recipe.panels, task.residuals(network, h, snr_db)[0], strict=True):
+                    found[f"{channel}, {n1}x{n2}, {snr_db} dB"] = errors
         return found
     if task == "refinement":
         network = TrainedRefiner(name).model

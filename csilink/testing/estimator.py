@@ -105,7 +105,7 @@ ESTIMATOR_CHECKS = (declared_error, no_drops, own_channel_alone, seeds, no_futur
 
 
 def check_estimation_model(model: str | type, **params: Any) -> None:
-    """All checks of a network that estimates the noise on pilots: :data:`ESTIMATION_MODEL_CHECKS`.
+    """All checks of a network that corrects estimates of pilots: :data:`ESTIMATION_MODEL_CHECKS`.
 
     Args:
         model: class derived from ``keras.Model``, or name of a plug-in.
@@ -117,41 +117,41 @@ def check_estimation_model(model: str | type, **params: Any) -> None:
 
     Example:
         >>> from csilink.testing import check_estimation_model
-        >>> check_estimation_model("conv_denoiser", width=4)
+        >>> check_estimation_model("delay_beam_denoiser", width=4)
     """
     run(ESTIMATION_MODEL_CHECKS, Part("estimation_models", model, **params))
 
 
-def _pilots(rng: np.random.Generator, sequences: int, pilots: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pilots and facts of as many sequences."""
+def _bins(rng: np.random.Generator, *shape: int) -> tuple[np.ndarray, np.ndarray]:
+    """Bins of an estimate and of what it has removed."""
     return (
-        rng.standard_normal((sequences, pilots, 2)).astype(np.float32),
-        rng.standard_normal((sequences, 4)).astype(np.float32),
+        rng.standard_normal((*shape, 2)).astype(np.float32),
+        rng.standard_normal((*shape, 2)).astype(np.float32),
     )
 
 
-def noise_of_pilots(part: Part, rng: np.random.Generator) -> None:
-    """Finite float32 ``[sequence, pilot, 2]`` for bands of any width, and for no sequence."""
-    for shape in ((5, 24), (2, 7), (3, 1), (0, 7)):
-        out = array(part.one(*_pilots(rng, *shape)))
+def change_of_bins(part: Part, rng: np.random.Generator) -> None:
+    """Finite float32 of the shape of the bins, for any panel, band and number of antennas, and for no user."""
+    for shape in ((3, 4, 2, 4, 24), (2, 1, 1, 3, 7), (2, 2, 1, 1, 1), (0, 4, 2, 4, 7)):
+        out = array(part.one(*_bins(rng, *shape)))
         assert out.shape == (*shape, 2) and out.dtype == np.float32, f"{out.dtype} {out.shape}, not {(*shape, 2)}"
         assert np.isfinite(out).all(), "NaN or infinity"
 
 
-def own_sequence_alone(part: Part, rng: np.random.Generator) -> None:
-    """The noise of a sequence depends on its own pilots and on nothing else of the batch."""
+def own_user_alone(part: Part, rng: np.random.Generator) -> None:
+    """The change of a user depends on its own bins and on nothing else of the batch."""
     network = shaken(part.new(), rng)
-    pilots, facts = _pilots(rng, 4, 24)
-    together = array(network(pilots, facts))
-    alone = array(network(pilots[1:2], facts[1:2]))[0]
-    assert np.allclose(together[1], alone, rtol=1e-4, atol=1e-5), "other sequences of the batch change it"
-    assert np.ptp(together, axis=0).max() > 0, "it does not depend on the pilots"
+    estimate, removed = _bins(rng, 4, 2, 1, 4, 12)
+    together = array(network(estimate, removed))
+    alone = array(network(estimate[1:2], removed[1:2]))[0]
+    assert np.allclose(together[1], alone, rtol=1e-4, atol=1e-5), "other users of the batch change it"
+    assert np.ptp(together, axis=0).max() > 0, "it does not depend on the bins"
 
 
 def survives_its_card(part: Part, rng: np.random.Generator) -> None:
     """All weights exist after construction, and ``get_config()`` builds the same network."""
-    given = _pilots(rng, 3, 12)
+    given = _bins(rng, 3, 2, 1, 4, 12)
     configured(part, shaken(part.new(), rng), lambda network: array(network(*given)))
 
 
-ESTIMATION_MODEL_CHECKS = (noise_of_pilots, own_sequence_alone, survives_its_card)
+ESTIMATION_MODEL_CHECKS = (change_of_bins, own_user_alone, survives_its_card)

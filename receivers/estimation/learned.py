@@ -1,34 +1,35 @@
-"""Least squares with denoising by a trained network."""
+"""LMMSE with a correction by a trained network."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from receivers.estimation.correlation import pilot_correlation
 from receivers.estimation.csi_rs import CsiRsEstimator
+from receivers.estimation.lmmse import LmmseEstimator
+from receivers.estimation.pilot_covariance import apply_matrices, pilot_covariance
 from receivers.weights.folder import TrainedEstimator
 from simulator.core.params import validated
-from simulator.core.shapes import flat_lead
-from simulator.core.types import RadioGeometry
+from simulator.core.types import Panel, RadioGeometry
 
-_LAGS = (1, 2, 4)
-_BLOCK = 4096  # sequences of a forward pass
+_BLOCK = 2**18  # bins of a forward pass
 _PROBE = 0.05  # step of the derivative, in standard deviations of the noise
-_STRIDE = 4  # one port of this many is probed
 
 
 class LearnedEstimator(CsiRsEstimator):
-    r"""Least-squares pilots minus the noise that a network estimates, port by port; interpolation follows.
+    r"""LMMSE with estimated delays, and what a network adds to it in bins of delay and beam.
+
+    Pilots z become :math:`\hat z = z - r + \Delta(z - r, r)` with :math:`r = \sigma^2 (R + \sigma^2 I)^{-1} z`; LMMSE
+    carries :math:`z - r` to the samples, lines between pilots carry :math:`\Delta`.
 
     ``error_var`` is Stein's unbiased estimate :math:`\overline{|\hat z - z|^2} - \sigma^2 + \sigma^2 \mathrm{div} \hat
-    z / P`, which needs no knowledge of the channel; the divergence comes from a second pass with a random probe.
+    z / P`, which needs no knowledge of the channel, and what LMMSE adds to its error between pilots. The divergence
+    comes from a second pass with a random probe; that of the linear part is known and not left to the probe.
 
     Args:
-        geometry: of the scenario; not an input of the network.
+        geometry: of the scenario.
         weights: name in the zoo, or folder with ``card.json``.
-        interpolation: "nearest" or "linear".
         csi_rs: ``snr_db``, ``inr_db``, ``period_slots``, ``density``, ``row`` of
             :class:`~receivers.estimation.csi_rs.CsiRsEstimator`.
 
@@ -36,64 +37,74 @@ class LearnedEstimator(CsiRsEstimator):
     """
 
     @validated("estimation")
-    def __init__(
-        self,
-        geometry: RadioGeometry,
-        *,
-        weights: str = "csirs-conv",
-        interpolation: Literal["nearest", "linear"] = "linear",
-        **csi_rs: Any,
-    ):
-        self._between_pilots = interpolation
+    def __init__(self, geometry: RadioGeometry, *, weights: str = "csirs-delay-beam", **csi_rs: Any):
         super().__init__(geometry, **csi_rs)
+        self._lmmse = LmmseEstimator(geometry, **csi_rs)
         self._trained = TrainedEstimator.shared(weights)
 
-    def _denoise(self, z: np.ndarray, noise_var: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        turn, scale, features = facts(z, noise_var)
-        pilots = z * (turn / scale[..., None])[:, :, None, None]
-        deviation = (np.sqrt(noise_var) / scale)[:, :, None, None, :, None].astype(np.float32)
-        cleaned = pilots - deviation * self._noise(pilots, features)
-        probed = pilots[:, :, :, ::_STRIDE]
-        signs = np.random.default_rng(0).integers(0, 2, (*probed.shape, 2)).astype(np.float32) * 2 - 1
-        probe = signs.view(np.complex64)[..., 0]
-        step = np.float32(_PROBE) * deviation
-        moved = probed + step * probe - deviation * self._noise(probed + step * probe, features)
-        slope = np.real((moved - cleaned[:, :, :, ::_STRIDE]) * np.conj(probe)) / step
-        removed = np.mean(np.abs(cleaned - pilots) ** 2, axis=(2, 3, 5)) * scale**2
-        error_var = removed + noise_var * (np.mean(slope, axis=(2, 3, 5)) - 1)
-        return cleaned * (np.conj(turn) * scale[..., None])[:, :, None, None], np.maximum(error_var, 0.02 * noise_var)
+    def _filter(self, z: np.ndarray, noise_var: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """LMMSE and correction."""
+        h_hat, error_var = self._lmmse._filter(z, noise_var, bias)
+        kept, change, linear = self._pilots(z, noise_var)
+        step = np.float32(_PROBE) * np.sqrt(noise_var)[:, :, None, None, :, None].astype(np.float32)
+        # Low bits of pilots are as random as any, and those of a UE do not depend on its place in the batch.
+        bits = np.ascontiguousarray(z, np.complex64).view(np.int32) >> 2 & 1
+        probe = (2 * bits - 1).astype(np.float32).view(np.complex64)
+        moved = sum(self._pilots(z + step * probe, noise_var)[:2])
+        straight = apply_matrices(probe, linear)  # what the linear part makes of the probe
+        slope = _mean(np.real(((moved - kept - change) / step - straight) * np.conj(probe)))
+        freedom = np.trace(linear, axis1=-2, axis2=-1).real / z.shape[-1]
+        removed = kept + change - z
+        stein = _mean(removed.real**2 + removed.imag**2) + noise_var * (slope + 2 * freedom - 1)
+        between = error_var - noise_var * freedom
+        return h_hat + self.interpolation(change), np.maximum(stein + np.maximum(between, 0), 0.02 * noise_var)
 
-    def _noise(self, pilots: np.ndarray, features: np.ndarray) -> np.ndarray:
-        """Noise in units of its deviation, complex64 as ``pilots [batch, user, rx_ant, port, slot, pilot]``."""
+    def _pilots(self, z: np.ndarray, noise_var: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Estimate of the pilots by LMMSE, its change by the network, and the matrices of LMMSE."""
         from keras import ops
 
-        x = np.ascontiguousarray(pilots, np.complex64).view(np.float32).reshape(-1, pilots.shape[-1], 2)
-        repeated = flat_lead(np.broadcast_to(features[:, :, None, None], (*pilots.shape[:-1], features.shape[-1])), 5)
-        network = self._trained.model
-        starts = range(0, max(len(x), 1), _BLOCK)
-        parts = [ops.convert_to_numpy(network(x[i : i + _BLOCK], repeated[i : i + _BLOCK])) for i in starts]
-        return np.concatenate(parts).view(np.complex64).reshape(pilots.shape)
+        filters, *given = split(z, noise_var, self.geometry.panel)
+        size = max(_BLOCK // max(int(np.prod(given[0].shape[1:-1])), 1), 1)
+        network, starts = self._trained.model, range(0, max(len(given[0]), 1), size)
+        parts = [ops.convert_to_numpy(network(*(x[i : i + size] for x in given))) for i in starts]
+        change = joined(np.concatenate(parts), z.shape, noise_var)
+        return apply_matrices(z, filters), change, filters
 
 
-def facts(z: np.ndarray, noise_var: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    r"""Inputs of the network that describe a UE, and the factors that bring its pilots to one delay and power.
+def split(z: np.ndarray, noise_var: np.ndarray, panel: Panel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """LMMSE of pilots, and the inputs of the network.
 
     Args:
         z: pilots complex64 ``[batch, user, rx_ant, port, slot, pilot]``.
-        noise_var: of their noise, float32 ``[batch, user, slot]``.
+        noise_var: of their noise ``[batch, user, slot]``.
+        panel: of the ports.
 
     Returns:
-        factors complex64 ``[batch, user, slot, pilot]`` that turn the mean delay to zero; root of the mean power of a
-        pilot, float32 ``[batch, user, slot]``; float32 ``[batch, user, slot, 4]``: :math:`\log_{10}` of the noise over
-        the power of a pilot, and modulus of the correlation over 1, 2 and 4 pilots relative to the channel.
+        matrices of LMMSE complex128 ``[batch, user, slot, pilot, pilot]``; bins of its estimate and of what it has
+        removed, float32 ``[batch * user * slot, rx_ant * num_pol, n2, n1, pilot, 2]``.
     """
-    count = z.shape[-1]
-    r = pilot_correlation(z, noise_var, min(count, _LAGS[-1] + 1))
-    scale = np.sqrt(np.maximum(np.mean(z.real**2 + z.imag**2, axis=(2, 3, 5)), 1e-30))
-    step = np.conj(r[..., min(1, count - 1)])
-    turn = np.exp(1j * np.angle(step)[..., None] * np.arange(count)).astype(np.complex64)
-    ratio = noise_var / scale**2
-    lags = [min(m, r.shape[-1] - 1) for m in _LAGS]
-    relative = np.abs(r[..., lags]) / np.maximum(r[..., :1].real, 0.05 * noise_var[..., None] + 1e-30)
-    features = np.concatenate([np.log10(np.clip(ratio, 1e-5, 1))[..., None], np.minimum(relative, 1.2)], axis=-1)
-    return turn, scale.astype(np.float32), features.astype(np.float32)
+    filters = np.eye(z.shape[-1]) - noise_var[..., None, None] * pilot_covariance(z, noise_var)[1]
+    kept = apply_matrices(z, filters)
+    return filters, *(to_bins(x, noise_var, panel) for x in (kept, z - kept))
+
+
+def to_bins(x: np.ndarray, noise_var: np.ndarray, panel: Panel) -> np.ndarray:
+    """Unitary DFT over both axes of the panel and over frequency, in units of the noise (see :func:`split`)."""
+    x = np.moveaxis(x / np.sqrt(noise_var)[:, :, None, None, :, None], 4, 2)
+    x = x.reshape(-1, x.shape[3] * panel.num_pol, panel.n1, panel.n2, x.shape[-1]).swapaxes(2, 3)
+    x = np.fft.ifft(np.fft.fftn(x, axes=(2, 3), norm="ortho"), axis=4, norm="ortho").astype(np.complex64)
+    return np.ascontiguousarray(x).view(np.float32).reshape(*x.shape, 2)
+
+
+def joined(bins: np.ndarray, shape: tuple[int, ...], noise_var: np.ndarray) -> np.ndarray:
+    """Inverse of :func:`to_bins`: pilots complex64 of this shape."""
+    batch, users, antennas, ports, slots, pilots = shape
+    x = np.ascontiguousarray(bins, np.float32).view(np.complex64)[..., 0]
+    x = np.fft.fft(np.fft.ifftn(x, axes=(2, 3), norm="ortho"), axis=4, norm="ortho").swapaxes(2, 3)
+    x = np.moveaxis(x.reshape(batch, users, slots, antennas, ports, pilots), 2, 4)
+    return (x * np.sqrt(noise_var)[:, :, None, None, :, None]).astype(np.complex64)
+
+
+def _mean(x: np.ndarray) -> np.ndarray:
+    """Mean over antennas, ports and pilots."""
+    return np.mean(x, axis=(2, 3, 5))

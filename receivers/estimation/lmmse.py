@@ -9,12 +9,11 @@ import numpy as np
 
 from receivers.estimation.beam_filter import beam_filter
 from receivers.estimation.csi_rs import CsiRsEstimator
-from receivers.estimation.delay_profile import delay_grid, power_delay_profile
+from receivers.estimation.delay_profile import delay_grid
+from receivers.estimation.pilot_covariance import apply_matrices, pilot_covariance
 from simulator.core.errors import ConfigError
 from simulator.core.params import DelaySpread, validated
 from simulator.core.types import RadioGeometry
-
-_SIGNIFICANT = 1.75  # standard deviations of the noise on a delay
 
 
 class LmmseEstimator(CsiRsEstimator):
@@ -59,11 +58,11 @@ class LmmseEstimator(CsiRsEstimator):
         self._beams = beams
         positions, samples = self.signal.positions, np.arange(geometry.num_subcarriers)
         if delay_spread_s is None:
-            self._delays = delay_grid(positions.shape[1], self.spacing)
+            delays = delay_grid(positions.shape[1], self.spacing)
             # Delays relative to the pilots of the first CDM group: the others are shifted against it.
             shifts = positions[:, :1] - positions[0, 0]
-            self._pilot_waves = np.exp(-2j * np.pi * np.multiply.outer(positions[0], self._delays))
-            self._waves = np.exp(-2j * np.pi * np.multiply.outer(samples - shifts, self._delays))
+            self._pilot_waves = np.exp(-2j * np.pi * np.multiply.outer(positions[0], delays))
+            self._waves = np.exp(-2j * np.pi * np.multiply.outer(samples - shifts, delays))
             self._gram = np.mean(np.conj(np.swapaxes(self._waves, 1, 2)) @ self._waves, axis=0) / len(samples)
             self._filter = self._seen
         else:
@@ -100,18 +99,14 @@ class LmmseEstimator(CsiRsEstimator):
 
     def _seen(self, z: np.ndarray, noise_var: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Filter of the estimated delays."""
-        profile = power_delay_profile(z, noise_var)
-        deviation = noise_var / len(self._delays) / np.sqrt(z.shape[2] * z.shape[3])
-        profile = np.where(profile > _SIGNIFICANT * deviation[..., None], profile, 0).astype(np.float64)
         waves, count = self._pilot_waves, z.shape[-1]
-        covariance = (waves * profile[..., None, :]) @ np.conj(waves.T)
-        inverse = np.linalg.inv(covariance + noise_var[..., None, None] * np.eye(count))
+        profile, inverse = pilot_covariance(z, noise_var)
         if self.interpolation.exact:
             filtered = np.eye(count) - noise_var[..., None, None] * inverse
             error_var = noise_var * np.trace(filtered, axis1=-2, axis2=-1).real / count
-            return self._by_beam(_apply(z, filtered), error_var, noise_var, lambda: filtered @ filtered / count)
+            return self._by_beam(apply_matrices(z, filtered), error_var, noise_var, lambda: filtered @ filtered / count)
         loads = profile[..., :, None] * (np.conj(waves.T) @ inverse)  # [batch, user, slot, delay, pilot]
-        h_hat = self._by_group(_apply(z, loads), self._waves)
+        h_hat = self._by_group(apply_matrices(z, loads), self._waves)
         gained = np.einsum("...ij,ji->...", (loads @ waves) * profile[..., None, :], self._gram).real
         error_var = np.maximum(profile.sum(axis=-1) - gained, 1e-3 * noise_var)
         return self._by_beam(
@@ -135,12 +130,3 @@ class LmmseEstimator(CsiRsEstimator):
         ports = x.shape[-3] // len(matrices)
         parts = (x[..., i * ports : (i + 1) * ports, :, :] @ m.T.astype(np.complex64) for i, m in enumerate(matrices))
         return np.concatenate(list(parts), axis=-3) if len(matrices) > 1 else next(parts)
-
-
-def _apply(z: np.ndarray, matrices: np.ndarray) -> np.ndarray:
-    """Matrices complex ``[batch, user, slot, out, in]`` times complex64 ``[batch, user, rx_ant, port, slot, in]``."""
-    x = np.moveaxis(z, 4, 2)
-    y = x.reshape(*x.shape[:3], x.shape[3] * x.shape[4], x.shape[-1]) @ np.swapaxes(matrices, -1, -2).astype(
-        np.complex64
-    )
-    return np.moveaxis(y.reshape(*x.shape[:-1], y.shape[-1]), 2, 4)

@@ -241,7 +241,7 @@ PARAMS = {
     "coders": {name: [{"alphabet": size} for size in (2, 16, 100)] for name in registry.names("coders")},
     "precoders": {"rzf": [{}, {"loading": 0.1}]},
     # Networks of few weights.
-    "estimation_models": {"conv_denoiser": [{"width": 6, "dilations": [1, 2]}]},
+    "estimation_models": {"delay_beam_denoiser": [{"width": 6, "num_blocks": 1}, {"width": 4, "kernel": [1, 3]}]},
     "prediction_models": {
         "wifo": [{"size": 16, "depth": 1, "decoder_depth": 1, "num_heads": 2, "patch": [2, 2, 2], "pad": True}],
         "lstm": [{"group": 4, "width": 8}],

@@ -18,7 +18,6 @@ import zoo_scores
 from benchmarks.dataset import make_dataset
 from receivers.models.history import to_history
 from receivers.training.data.images import ImageView
-from receivers.training.recipe import parse_training
 from scenarios.dataset import parse_recipe
 from scenarios.load import find_file, load_mapping
 from simulator.core import registry
@@ -46,11 +45,11 @@ def channels(recipe, count):
 
 
 def pilots():
-    """Channels of the recipe of the estimator, 12 drops of each."""
-    recipe, sets = parse_training(load_mapping(find_file("csirs_conv", "training/recipes", room="receivers"))), {}
+    """Channels of the recipe of the estimator, 6 drops of each."""
+    recipe, sets = zoo_scores.estimator_task().recipe, {}
     for i, (name, section) in enumerate(recipe.channels.items()):
         params = {key: value for key, value in section.items() if key != "model"}
-        h = registry.build("channels", section["model"], recipe.geometry, **params).sample(12, seed=77 + i)
+        h = registry.build("channels", section["model"], recipe.geometry, **params).sample(6, seed=77 + i)
         sets[name] = unit_power(h, num_lead=2)[..., None].view(np.float32)
     return sets
 

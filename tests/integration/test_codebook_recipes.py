@@ -159,7 +159,7 @@ def test_unknown_refiners_and_missing_weights_are_named(stores, tmp_path, monkey
         assert not (tmp_path / "no").exists()
 
 
-@pytest.mark.parametrize("size", ["small", "full"])
+@pytest.mark.parametrize("size", ["small", "medium", "full"])
 def test_the_recipes_of_the_paper_are_legal(size):
     from benchmarks.papers.kit.run import load_plan
     from benchmarks.papers.lvm4cf import experiments as paper
@@ -169,8 +169,11 @@ def test_the_recipes_of_the_paper_are_legal(size):
         parse_recipe({k: v for k, v in dataset.items() if k not in ("split_by", "shares")})
     made = paper.codebooks(plan)
     assert len(set(made)) == len(made)
-    assert {code for _, _, code in made} >= {"rvq", "coloured", "lbg", "lvm4cf-ds", "lvm4cf-ss", "mlp-ds"}
+    methods = {paper.without_seed(code)[0] for _, _, code in made}
+    assert methods >= {"rvq", "coloured", "lbg", "lvm4cf-ds", "lvm4cf-ss", "mlp-ds"}
     for environment, bits, code in made:
         recipe = parse_training(paper.recipe_of(plan, environment, bits, code))
         assert (recipe.name, recipe.bits) == (code, bits)
-        assert recipe.side == ("ss" if code.endswith("-ss") else "ds")
+        method, seed = paper.without_seed(code)
+        assert recipe.side == ("ss" if method.endswith("-ss") else "ds")
+        assert (seed in plan["seeds"] and recipe.seed == seed) if "seeds" in plan else recipe.seed == plan["seed"]

@@ -138,7 +138,7 @@ def test_onednn_is_for_networks_whose_products_were_checked(place, monkeypatch):
     assert load_queue(queue_of(place, "a", onednn=True))
     for change, said in (
         ({"backend": "jax"}, "onednn: got 'under jax'"),
-        ({"recipe": "csirs_conv"}, "onednn.*conv_denoiser"),
+        ({"recipe": "beamdelay_urban"}, "onednn.*networks of csilink"),
     ):
         with pytest.raises(ConfigError, match=said):
             load_queue(queue_of(place, "a", onednn=True, **change))

@@ -175,6 +175,14 @@ def test_predictors(name):
 
 
 @tensorflow_only
+@pytest.mark.parametrize("name", registry.names("estimation_models"))
+def test_estimation_networks(name):
+    model = registry.build("estimation_models", name)
+    for shape in ((2, 1, 1, 1, 1, 2), (2, 4, 2, 4, 13, 2)):
+        assert_sound(gradients(model, lambda shape=shape: [model(normal(*shape), normal(*shape))]))
+
+
+@tensorflow_only
 @pytest.mark.parametrize("name", registry.names("refiners"))
 def test_refiners(name):
     own = {"gpt2": {"d_model": 8, "num_heads": 1, "num_layers": 1}, "transformer": {"d_model": 8, "num_heads": 1}}

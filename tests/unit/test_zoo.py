@@ -22,7 +22,7 @@ from simulator.core.errors import ConfigError, StoreError
 from simulator.core.types import CsiConfig, CsiEstimate, Panel
 
 # One of each kind; the others are long tests.
-QUICK = ("csinet-100", "evt-120", "csirs-conv", "tiny-wifo-mobility", "vb-munich")
+QUICK = ("csinet-100", "evt-120", "csirs-delay-beam", "tiny-wifo-mobility", "vb-munich")
 NETWORKS = [n for n in zoo_names() if not n.startswith("klt")]
 BITS = [n for n in NETWORKS if n.startswith("vb-")]
 CODED = [n for n in NETWORKS if n not in BITS]
@@ -74,7 +74,7 @@ def test_every_weight_set_has_stored_scores():
     assert (
         set(STORED)
         == set(zoo_scores.NAMES)
-        == set(zoo_names()) | set(zoo_names("prediction")) | {"csirs-conv", "refine-urban", "ntc-urban"}
+        == set(zoo_names()) | set(zoo_names("prediction")) | {"csirs-delay-beam", "refine-urban", "ntc-urban"}
     )
 
 
@@ -139,7 +139,7 @@ def test_cards_tell_what_the_weights_do(name, samples):
         assert abs(values.mean() - mean) < SIGMAS * error, (key, values.mean(), mean, error)
 
 
-@pytest.mark.parametrize("name", ["csirs-conv", "lstm-mobility", "evt-80", "csinet-100", "vb-munich"])
+@pytest.mark.parametrize("name", ["csirs-delay-beam", "lstm-mobility", "evt-80", "csinet-100", "vb-munich"])
 @pytest.mark.long
 def test_other_weights_have_other_scores(name):
     """The test above sees a weight that is off by two hundredths of its spread."""

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.papers.kit.run import Run
+from benchmarks.papers.kit.seeds import paired, seeded
 from benchmarks.papers.kit.training import Training
 from receivers.codebooks.lbg import lbg_codebook
 from receivers.codebooks.search import best_codeword
@@ -20,12 +21,15 @@ from receivers.training.tasks.codebook import center_rows
 from simulator.core.seeding import derive
 from simulator.data.store import ChannelStore
 
+OTHERWISE = ("full_batch", "double")  # sections of a plan with networks that have a schedule of their own
+
 
 def codebooks(plan: dict[str, Any]) -> list[tuple[str, int, str]]:
     """Environment, bits and code of everything that is made: short words first, plain codes first.
 
     From ``long.bits`` on ``long.networks`` alone are trained, for ``long.environments``; single-side codebooks have
-    ``ss_networks``. ``full_batch`` adds networks that are trained with all words once per step.
+    ``ss_networks``. ``full_batch`` adds networks that are trained with all words once per step, ``double`` networks
+    that are trained twice as long. With ``seeds`` everything is made with each.
     """
     found = []
     for bits in plan["bits"]:
@@ -37,22 +41,35 @@ def codebooks(plan: dict[str, Any]) -> list[tuple[str, int, str]]:
             if environment in plan["ss_environments"]:
                 codes += [f"{network}-ss" for network in networks if network in plan["ss_networks"]]
             found += [(environment, bits, code) for code in codes]
-    full = plan["full_batch"]
-    cases = itertools.product(full["environments"], full["bits"], full["networks"])
-    found += [(environment, bits, f"{network}-ds-full") for environment, bits, network in cases]
-    return found + [(e["environment"], e["bits"], code) for e in plan["extra"] for code in e["codes"]]
+    for kind in filter(plan.get, OTHERWISE):
+        cases = itertools.product(plan[kind]["environments"], plan[kind]["bits"], plan[kind]["networks"])
+        found += [(environment, bits, f"{network}-ds-{kind}") for environment, bits, network in cases]
+    found += [(e["environment"], e["bits"], code) for e in plan.get("extra", ()) for code in e["codes"]]
+    if "seeds" not in plan:
+        return found
+    return [(*book, seeded(code, seed)) for seed in plan["seeds"] for *book, code in found]
 
 
 def recipe_of(plan: dict[str, Any], environment: str, bits: int, code: str) -> dict[str, Any]:
-    """Recipe of ``rvq``, ``coloured``, ``lbg`` or ``<network>-ds``, ``<network>-ss``, ``<network>-ds-full``."""
-    common = {"task": "codebook", "name": code, "seed": plan["seed"], "bits": bits}
+    """Recipe of ``rvq``, ``coloured``, ``lbg``, ``<network>-ds``, ``<network>-ss``, or one of these ``-s<seed>``.
+
+    ``<network>-ds-full_batch`` and ``<network>-ds-double`` have the schedule of these sections of the plan.
+    """
+    method, seed = without_seed(code)
+    common = {"task": "codebook", "name": code, "seed": seed or plan["seed"], "bits": bits}
     common["environments"] = {environment: environment}
-    network, *side = code.split("-")
+    network, *side = method.split("-")
     if not side:
-        return {**common, "method": code}
-    schedule = plan["schedule"] if len(side) == 1 else {**plan["schedule"], **plan["full_batch"]["schedule"]}
-    refined = {"side": side[0], "network": plan["networks"][network], "schedule": schedule}
+        return {**common, "method": method}
+    own = plan[side[1]]["schedule"] if len(side) > 1 else {}
+    refined = {"side": side[0], "network": plan["networks"][network], "schedule": {**plan["schedule"], **own}}
     return {**common, "method": "refine", **refined}
+
+
+def without_seed(code: str) -> tuple[str, int | None]:
+    """Method and seed of a code, None without one."""
+    method, _, seed = code.rpartition("-s")
+    return (method, int(seed)) if seed.isdigit() else (code, None)
 
 
 def folder_of(environment: str, bits: int, code: str) -> str:
@@ -84,7 +101,7 @@ def _link(run: Run, environment: str) -> pd.DataFrame:
     plan, section = run.plan, run.plan["data"][environment]
     paths = [str(run.out / folder_of(*book)) for book in codebooks(plan) if book[0] == environment]
     schemes: list[dict[str, Any]] = [{"scheme": "perfect"}, {"scheme": "codebook", "path": paths}]
-    if environment == plan["standard"]:
+    if environment == plan.get("standard"):
         schemes += [{"scheme": "type1", "mode": [1, 2]}, {"scheme": "etype2-r16", "combination": [1, 2, 4, 6, 8]}]
     scenario = {
         "seed": plan["seed"],
@@ -144,11 +161,13 @@ def transfer(run: Run) -> pd.DataFrame:
     plan, stores, made = run.plan, run.stores, set(codebooks(run.plan))
     ports = [store.layout.panel.num_ports for store in stores.values()]
     same = [environment for environment, n in zip(stores, ports, strict=True) if n == max(ports)]
-    bits = max(b for b in plan["bits"] if all((environment, b, "lvm4cf-ds") in made for environment in same))
+    seed = plan.get("seeds", [None])[0]
+    codes = {code: code if seed is None else seeded(code, seed) for code in ("lbg", "lvm4cf-ds")}
+    bits = max(b for b in plan["bits"] if all((e, b, codes["lvm4cf-ds"]) in made for e in same))
     tests = {environment: directions(center_rows(stores[environment], "test")) for environment in same}
     books = {
-        (code, home): np.array(StoredCodebook(run.out / folder_of(home, bits, code)).codebook(home))
-        for code in ("lbg", "lvm4cf-ds")
+        (code, home): np.array(StoredCodebook(run.out / folder_of(home, bits, name)).codebook(home))
+        for code, name in codes.items()
         for home in same
     }
     train = np.concatenate([center_rows(stores[environment], "train") for environment in same])
@@ -163,7 +182,7 @@ def transfer(run: Run) -> pd.DataFrame:
 def standard(run: Run) -> pd.DataFrame:
     """All schemes where 3GPP's codebooks exist: bits, cosine, sum rate at 20 dB."""
     frame = run.table("rates")
-    frame = frame[frame.environment == run.plan["standard"]]
+    frame = frame[frame.environment == run.plan.get("standard")]
     rate = frame[(frame.metric == "sum_rate_bpshz") & (frame.snr_db == 20)].set_index("scheme")
     cosine = frame[frame.metric == "cosine"].set_index("scheme")
     columns = {
@@ -176,4 +195,37 @@ def standard(run: Run) -> pd.DataFrame:
     return pd.DataFrame(columns).reset_index()
 
 
-TABLES = {"rates": rates, "codebooks": table, "transfer": transfer, "link": standard}
+def seeds(run: Run) -> pd.DataFrame:
+    """Over the seeds, by environment, bits and method: cosine, its spread, its paired distance to LBG and to double."""
+    frame, case = run.table("codebooks"), ["environment", "bits"]
+    pairs = [without_seed(code) for code in frame.code]
+    frame = frame.assign(method=[method for method, _ in pairs], seed=[seed for _, seed in pairs])
+    methods = list(dict.fromkeys(frame.method))
+    rows = frame.groupby([*case, "method"], sort=False).cosine.agg(["mean", "std", "count"]).reset_index()
+    rows = rows.rename(columns={"mean": "cosine", "std": "cosine_std", "count": "seeds"})
+    first = ["lbg", *(m for m in methods if m != "lbg")]
+    ahead = paired(frame.assign(seed=frame.seed.fillna(0)), first, case, "cosine")
+    gains = [
+        paired(frame.assign(seed=frame.seed.fillna(0)), [m, f"{m}-double"], case, "cosine").assign(method=m)
+        for m in methods
+        if f"{m}-double" in methods
+    ]
+    names = {"difference": "less_lbg", "ci95": "less_lbg_ci95"}
+    rows = rows.merge(ahead.drop(columns="seeds").rename(columns=names), how="left", on=[*case, "method"])
+    doubled = pd.concat(gains) if gains else ahead.iloc[:0]
+    names = {"difference": "double_gain", "ci95": "double_gain_ci95"}
+    return rows.merge(doubled.drop(columns="seeds").rename(columns=names), how="left", on=[*case, "method"])
+
+
+def curves(run: Run) -> pd.DataFrame:
+    """Validation cosine of every network after each epoch (one side) or update (both)."""
+    rows = []
+    for environment, bits, code in codebooks(run.plan):
+        if "-" in without_seed(code)[0]:
+            book = StoredCodebook(run.out / folder_of(environment, bits, code))
+            for entry in book.card.made_by["environments"][environment]["history"]:
+                rows.append({"environment": environment, "bits": bits, "code": code, **entry})
+    return pd.DataFrame(rows)
+
+
+TABLES = {"rates": rates, "codebooks": table, "transfer": transfer, "link": standard, "seeds": seeds, "curves": curves}

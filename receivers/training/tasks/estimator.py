@@ -1,8 +1,8 @@
-"""Task ``estimator``: the noise on CSI-RS pilots, for the network of estimator ``csi_rs_learned``."""
+"""Task ``estimator``: corrections of LMMSE estimates of CSI-RS pilots, for the network of ``csi_rs_learned``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
+from receivers.estimation.learned import split, to_bins
 from receivers.training.recipe import (
     Finite,
     IterativeRecipe,
@@ -35,8 +36,8 @@ if TYPE_CHECKING:
 
 # SNRs at which the network is scored [dB].
 SCORED_DB = (-5.0, 5.0, 15.0, 25.0)
-# Drops that are drawn at once.
-_BLOCK = 200
+# Drops that are drawn at once, and that the network takes at once.
+_BLOCK, _FORWARD = 200, 16
 
 
 class EstimationModelSection(TrainingSection):
@@ -47,7 +48,7 @@ class EstimationModelSection(TrainingSection):
         params: arguments of its constructor.
     """
 
-    name: str = "conv_denoiser"
+    name: str = "delay_beam_denoiser"
     params: dict[str, Any] = {}
 
     @model_validator(mode="after")
@@ -71,19 +72,19 @@ class SplitSection(TrainingSection):
 
 
 class EstimatorRecipe(IterativeRecipe):
-    """One training of a network that estimates the noise on the pilots of a CSI-RS.
+    """One training of a network that corrects LMMSE estimates of the pilots of a CSI-RS.
 
-    Channels are drawn when the training begins. A step has ``batch_size`` drops at an SNR each; the number of pilots
-    alternates between ``lengths``, which start anywhere in the band.
+    Channels are drawn when the training begins, for the largest panel. A step has ``batch_size`` drops at an SNR each,
+    of one of the ``panels``, one of the ``lengths``, which start anywhere in the band, and 1 to ``num_rx_ant`` antennas
+    per polarisation.
 
     Args:
         task: this one.
         model: network.
         channels: channel sections of a scenario by name; drops are taken from all alike.
         carrier_hz: carrier frequency [Hz].
-        n1: columns of the panel.
-        n2: rows of the panel.
-        num_pol: polarisations of the panel.
+        panels: (columns, rows) of the panels.
+        num_pol: polarisations of a panel.
         num_rx_ant: antennas of a UE.
         ue_num_pol: their polarisations.
         num_pilots: pilots across the band.
@@ -91,15 +92,14 @@ class EstimatorRecipe(IterativeRecipe):
         spacing_hz: distance of two of them [Hz].
         splits: drops of each channel.
         snr_db: range of the SNR of a drop [dB].
-        lengths: pilots of a step, in turn.
+        lengths: pilots of a step.
     """
 
     task: Literal["estimator"]
     model: EstimationModelSection = EstimationModelSection()
     channels: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
     carrier_hz: PositiveFloat = 3.5e9
-    n1: Count = 4
-    n2: Count = 1
+    panels: Annotated[tuple[tuple[Count, Count], ...], Field(min_length=1)] = ((8, 2), (4, 1), (1, 1))
     num_pol: Count = 2
     num_rx_ant: Count = 2
     ue_num_pol: Count = 2
@@ -129,7 +129,7 @@ class EstimatorRecipe(IterativeRecipe):
         """Of the drops."""
         return RadioGeometry(
             self.carrier_hz,
-            Panel(self.n1, self.n2, self.num_pol),
+            Panel(*map(max, zip(*self.panels, strict=True)), self.num_pol),
             1,
             self.num_rx_ant,
             self.num_pilots,
@@ -140,7 +140,7 @@ class EstimatorRecipe(IterativeRecipe):
 
 
 class EstimatorTask(Task):
-    """Network on least-squares pilots in white noise; the epoch with the lowest error over that of least squares."""
+    """Network on LMMSE of pilots in white noise; the epoch with the lowest error over that of LMMSE."""
 
     schema = EstimatorRecipe
     by_batch = True
@@ -176,7 +176,7 @@ class EstimatorTask(Task):
         return np.concatenate(list(self.draw("val").values()))
 
     def build(self, folder: Path, progress: Callable[[str], None]) -> keras.Model:
-        """Fresh network on sequences of any length."""
+        """Fresh network on panels, bands and antennas of any number."""
         import keras
 
         from receivers.models.checked import build_checked
@@ -184,8 +184,8 @@ class EstimatorTask(Task):
         keras.utils.set_random_seed(self.recipe.seed)
         section = self.recipe.model
         self.network = build_checked("model.params", registry.load("estimation_models", section.name), section.params)
-        pilots, features = keras.Input((None, 2)), keras.Input((4,))
-        return keras.Model([pilots, features], self.network(pilots, features))
+        bins = [keras.Input((None, None, None, None, 2)) for _ in range(2)]
+        return keras.Model(bins, self.network(*bins))
 
     @property
     def num_steps(self) -> int:
@@ -193,27 +193,61 @@ class EstimatorTask(Task):
         return len(self.train) // self.recipe.batch_size
 
     def compile(self, model: keras.Model, stage: StageSection) -> None:
-        """Mean squared error of the noise."""
+        """Mean squared error, over that of LMMSE by weights of samples."""
         optimizer = self.optimizer(stage)
-        model.compile(optimizer, loss="mse")
+        model.compile(optimizer, loss=loss)
         optimizer.build(model.trainable_variables)
 
     def batches(self, epoch: int) -> Iterator[tuple[Any, ...]]:
-        """Pilots and facts, and the noise."""
+        """Bins of LMMSE and of what it removed; its error; its mean square, inverted."""
         recipe, size = self.recipe, self.batch_size(epoch)
         steps = self.steps(size)
         rng = np.random.default_rng([recipe.seed, epoch])
         order = rng.permutation(len(self.train))[: steps * size]
-        for step, index in enumerate(np.split(order, steps)):
-            length = recipe.lengths[step % len(recipe.lengths)]
+        for index in np.split(order, steps):
+            panel = rng.choice(recipe.panels)
+            length, antennas = rng.choice(recipe.lengths), rng.integers(1, recipe.num_rx_ant + 1)
             first = rng.integers(recipe.num_pilots - length + 1)
-            h = self.train[index][..., first : first + length]
-            *x, noise = example(h, rng, rng.uniform(*recipe.snr_db, len(h)))
-            yield x, noise
+            h = self.crop(self.train[index], panel)[:, :, :antennas, ..., first : first + length]
+            *x, missed = self.example(h, panel, rng, rng.uniform(*recipe.snr_db, len(h)))
+            yield x, missed, 1 / np.mean(np.square(missed), axis=(1, 2, 3, 4, 5)) / 2
+
+    def crop(self, h: np.ndarray, panel: Sequence[int]) -> np.ndarray:
+        """Ports of the first columns and rows."""
+        whole = self.recipe.geometry.panel
+        x = h.reshape(*h.shape[:3], whole.num_pol, whole.n1, whole.n2, *h.shape[4:])
+        x = x[:, :, :, :, : panel[0], : panel[1]]
+        return x.reshape(*h.shape[:3], -1, *h.shape[4:])
+
+    def example(
+        self, h: np.ndarray, panel: Sequence[int], rng: np.random.Generator, snr_db: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Inputs of the network, and what is to be added to the first of them, of channels at an SNR each."""
+        var = db_to_lin(-snr_db).astype(np.float32)[:, None, None]
+        n = rng.standard_normal((*h.shape, 2), np.float32).view(np.complex64)[..., 0] * np.float32(np.sqrt(0.5))
+        ports = Panel(*map(int, panel), self.recipe.num_pol)
+        _, kept, removed = split(h + np.sqrt(var)[:, :, None, None, :, None] * n, var, ports)
+        return kept, removed, to_bins(h, var, ports) - kept
+
+    def residuals(self, network: Any, h: np.ndarray, snr_db: float, seed: int = 1) -> np.ndarray:
+        """Error of the pilots of each drop over that of least squares, float64 ``[network or LMMSE, panel, drop]``."""
+        from keras import ops
+
+        found = []
+        for panel in self.recipe.panels:
+            rng = np.random.default_rng(seed)
+            *x, missed = self.example(self.crop(h, panel), panel, rng, np.full(len(h), snr_db))
+            starts = range(0, len(h), _FORWARD)
+            change = [ops.convert_to_numpy(network(*(part[i : i + _FORWARD] for part in x))) for i in starts]
+            found.append(
+                [_power(e).reshape(len(h), -1).mean(axis=1) for e in (np.concatenate(change) - missed, missed)]
+            )
+        return np.swapaxes(found, 0, 1)
 
     def validate(self, model: keras.Model) -> dict[str, float]:
-        """Error over that of least squares, mean over SNRs."""
-        return {"val_loss": float(np.mean([residual(self.network, self.val, snr_db) for snr_db in SCORED_DB]))}
+        """Error over that of LMMSE, geometric mean over panels and SNRs."""
+        errors = [self.residuals(self.network, self.val, snr_db).mean(axis=2) for snr_db in SCORED_DB]
+        return {"val_loss": float(np.exp(np.mean([np.log(network / lmmse) for network, lmmse in errors])))}
 
     def write(self, model: keras.Model, folder: Path) -> dict[str, Any]:
         """The network."""
@@ -232,52 +266,38 @@ class EstimatorTask(Task):
         return {}
 
     def score(self, model: keras.Model, folder: Path) -> dict[str, Any]:
-        """Error by channel and SNR."""
+        """Error by channel, panel and SNR, of the network and of LMMSE."""
+        by_channel: dict[str, dict[str, float]] = {}
+        lmmse: dict[str, dict[str, float]] = {}
+        for name, h in self.draw("test").items():
+            for snr_db in SCORED_DB:
+                means = self.residuals(self.network, h, snr_db).mean(axis=2)
+                for table, row in zip((by_channel, lmmse), means, strict=True):
+                    for (n1, n2), value in zip(self.recipe.panels, row, strict=True):
+                        table.setdefault(f"{name}, {n1}x{n2}", {})[f"{snr_db:g} dB"] = round(float(value), 4)
         return {
             "metric": "error of the pilots over that of least squares",
             "num_samples": self.recipe.splits.test,
-            "by_channel": {
-                name: {f"{s:g} dB": round(residual(self.network, h, s), 4) for s in SCORED_DB}
-                for name, h in self.draw("test").items()
-            },
+            "by_channel": by_channel,
+            "lmmse": lmmse,
         }
 
     def test_samples(self, model: keras.Model, folder: Path) -> Samples:
-        """Error of every drop over that of least squares, mean over SNRs."""
+        """Error of every drop over that of least squares, mean over panels and SNRs."""
         sets = self.draw("test").values()
-        errors = [np.mean([residuals(self.network, h, snr_db) for snr_db in SCORED_DB], axis=0) for h in sets]
+        errors = [
+            np.mean([self.residuals(self.network, h, snr_db)[0] for snr_db in SCORED_DB], axis=(0, 1)) for h in sets
+        ]
         return Samples(np.concatenate(errors), "residual_db", digits=4)
 
 
-def example(h: np.ndarray, rng: np.random.Generator, snr_db: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pilots, facts and the noise to be estimated, as the network takes them, of channels at an SNR each."""
-    from receivers.estimation.learned import facts
-
-    var = db_to_lin(-snr_db).astype(np.float32)[:, None, None]
-    n = rng.standard_normal((*h.shape, 2), np.float32).view(np.complex64)[..., 0] * np.float32(np.sqrt(0.5))
-    z = h + np.sqrt(var)[:, :, None, None, :, None] * n
-    turn, scale, features = facts(z, var)
-    pilots = z * (turn / scale[..., None])[:, :, None, None]
-    repeated = np.broadcast_to(features[:, :, None, None], (*z.shape[:-1], features.shape[-1]))
-    return tuple(_sequences(x) for x in (pilots, repeated, n * turn[:, :, None, None]))  # type: ignore[return-value]
-
-
-def _sequences(x: np.ndarray) -> np.ndarray:
-    if np.iscomplexobj(x):
-        x = np.ascontiguousarray(x, np.complex64).view(np.float32).reshape(*x.shape, 2)
-        return x.reshape(-1, *x.shape[-2:])
-    return x.reshape(-1, x.shape[-1])
-
-
-def residual(network: Any, h: np.ndarray, snr_db: float, seed: int = 1) -> float:
-    """Mean error of the pilots over that of least squares at one SNR."""
-    return float(np.mean(residuals(network, h, snr_db, seed)))
-
-
-def residuals(network: Any, h: np.ndarray, snr_db: float, seed: int = 1) -> np.ndarray:
-    """Error of the pilots of each drop over that of least squares at one SNR, ``[drop]``."""
+def loss(y: Any, y_hat: Any) -> Any:
+    """Squared error of complex entries, mean of each sample."""
     from keras import ops
 
-    pilots, features, noise = example(h, np.random.default_rng(seed), np.full(len(h), snr_db))
-    error = (ops.convert_to_numpy(network(pilots, features)) - noise) ** 2
-    return np.mean(error.reshape(len(h), -1), axis=1, dtype=np.float64) * 2
+    return 2 * ops.mean((y - y_hat) ** 2, axis=(1, 2, 3, 4, 5))
+
+
+def _power(x: np.ndarray) -> np.ndarray:
+    """Squared magnitude of complex numbers as pairs."""
+    return np.sum(np.square(x, dtype=np.float64), axis=-1)
