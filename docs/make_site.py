@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 # isort: split
+from site_leaderboard import leaderboard
 from site_links import broken_links
 from site_pages import api_page, command_page, preset_page, scheme_pages, weight_pages
 from tutorial_pages import page as executed
@@ -70,7 +71,8 @@ def main() -> None:
     source = target.parent / f"{target.name}-source"
     shutil.rmtree(source, ignore_errors=True)
     written = write_sources(source / "docs")
-    shutil.copy(ROOT / "docs" / "site.css", source / "docs")
+    for name in ("site.css", "site.js"):
+        shutil.copy(ROOT / "docs" / name, source / "docs")
     (source / "zensical.toml").write_text(nav(written) + (ROOT / "docs" / "zensical.toml").read_text())
     subprocess.run([sys.executable, "-m", "zensical", "build", "--clean"], cwd=source, check=True)
     if broken := broken_links(source / "site"):
@@ -97,7 +99,8 @@ def write_sources(folder: Path) -> dict[str, list[tuple[str, str]]]:
             if page in made:
                 texts = made[page]
             else:
-                texts = {place(page): moved(ROOT / page, places, folder)}
+                text = moved(ROOT / page, places, folder)
+                texts = {place(page): leaderboard(text) if page == "docs/leaderboard.md" else text}
             for name, text in texts.items():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (folder / name).write_text(anchored(text))
@@ -173,7 +176,8 @@ def title(text: str) -> str:
 
 def nav(pages: dict[str, list[tuple[str, str]]]) -> str:
     """Table of contents as TOML; folders of many pages are parts of their own."""
-    lines = ["[project]", 'site_name = "csilink"', "use_directory_urls = false", 'extra_css = ["site.css"]', "nav = ["]
+    lines = ["[project]", 'site_name = "csilink"', "use_directory_urls = false", 'extra_css = ["site.css"]']
+    lines += ['extra_javascript = ["site.js"]', "nav = ["]
     for part, entries in pages.items():
         lines.append(f'  {{ "{part}" = [')
         folders: dict[str, list[str]] = {}
