@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import cache
 from html import escape
 
-from site_svg import Axis, Curve, Scale, picture
+from site_svg import Axis, Curve, Scale, picture, wide
 
 from benchmarks.leaderboard.entry import FAMILIES, Entry, chosen
 from benchmarks.leaderboard.result import Line, Result
@@ -40,7 +41,7 @@ def _section(text: str) -> str:
     """A track under its heading: tables of HTML in place of those of Markdown, pictures, all operating points."""
     name = re.search(r"<!-- table: ([\w-]+)-mean -->", text)[1]
     each = track(name)
-    found = results(chosen(None), each)
+    found = _found(name)
     shown = ["*No result yet.*"]
     if found:
         tables = (grid(found, each, kind) for kind in KINDS)
@@ -50,6 +51,39 @@ def _section(text: str) -> str:
     better = registry.load("metrics", each.scores[0]).better
     start = f'<div class="track" data-track="{name}" data-better="{better}" markdown="1">'
     return f"{start}\n\n{heading}\n\n{inner}\n\n</div>\n\n"
+
+
+@cache
+def _found(name: str) -> Found:
+    """Results of a track, read and checked once."""
+    return results(chosen(None), track(name))
+
+
+def scheme_results(name: str) -> str:
+    """Results of the entries that use a scheme, on every track; empty where there are none."""
+    return _of_entries(lambda entry, each: any(line["scheme"] == name for line in entry.lines(each)))
+
+
+def weight_results(name: str) -> str:
+    """The same of the entries that read a set of weights."""
+    return _of_entries(lambda entry, each: name in entry.weights)
+
+
+def _of_entries(of: Callable[[Entry, Track], bool]) -> str:
+    parts = []
+    for each in tracks():
+        found = _found(each.name)
+        own = {entry.name for entry, _ in found if of(entry, each)}
+        if own:
+            shown = [grid(found, each, kind, own, "../") for kind in KINDS]
+            if not parts:
+                shown = [score_picture(found, each, own), *shown, cost_picture(found, each, own)]
+            mine = [(entry, result) for entry, result in found if entry.name in own]
+            parts += [f"### {each.name}", each.description, *shown, points(mine, each, "../")]
+    if not parts:
+        return ""
+    about = "Entries of the [leaderboard](../leaderboard.md#results) with it, in bold where they lead all others."
+    return "\n\n".join(["## Scores and costs", about, legend(), *parts])
 
 
 def _filter() -> str:
@@ -67,17 +101,30 @@ def _filter() -> str:
         + "</select></label>"
         for name, (title, options) in choices.items()
     )
-    legend = "".join(f'<span class="curve-{family}">{title}</span>' for family, title in FAMILIES.items())
     return (
         f'<form class="filter" aria-label="Filter of the results" hidden>{fields}<output aria-live="polite"></output>'
-        f'</form>\n<p class="legend">Colours of the pictures: {legend}</p>'
+        f"</form>\n{legend()}"
     )
 
 
-def grid(found: Found, each: Track, kind: Kind) -> str:
-    """One row for each entry, one column for each class: score, and difference from the leader with its half-width."""
+def legend() -> str:
+    """What the colours of the pictures mean."""
+    shown = "".join(f'<span class="curve-{family}">{title}</span>' for family, title in FAMILIES.items())
+    return f'<p class="legend">Colours of the pictures: {shown}</p>'
+
+
+def grid(found: Found, each: Track, kind: Kind, own: set[str] | None = None, up: str = "") -> str:
+    """One row for each entry, one column for each class: score, and difference from the leader with its half-width.
+
+    Args:
+        found: results of the track.
+        each: the track.
+        kind: what the limits of the classes hold for.
+        own: entries to show; None: all.
+        up: from the folder of the page to that of the site.
+    """
     columns = {n: {p.entry.name: p for p in places(found, each, limit, kind)} for n, limit in each.limits.items()}
-    order = list(dict.fromkeys(name for cells in reversed(columns.values()) for name in cells))
+    order = dict.fromkeys(name for cells in reversed(columns.values()) for name in cells if own is None or name in own)
     entries = {entry.name: entry for entry, _ in found}
     head = "".join(f'<th data-class="{n}">{n} (≤ {each.limits[n]:g})</th>' for n in columns)
     rows = []
@@ -95,7 +142,7 @@ def grid(found: Found, each: Track, kind: Kind) -> str:
             value = f"<strong>{value}</strong>" if place.leads else value
             said = escape(f"{place.line.label}, {bits_of(place.line, each, kind):.4g} bit")
             cells += f'<td data-class="{number}" data-value="{place.score.value}" title="{said}">{value}{more}</td>'
-        rows.append(_row(entries[name], each, cells))
+        rows.append(_row(entries[name], each, cells, up))
     caption = "Limit on the mean of the reports" if kind == "mean" else "Limit on the longest report"
     return _table(f"{each.name}: {each.scores[0]}. {caption}.", "<th>entry</th>" + head, rows, f'data-bits="{kind}"')
 
@@ -104,7 +151,7 @@ def _signed(number: float) -> str:
     return f"{number:+.3f}".replace("-", "\N{MINUS SIGN}")
 
 
-def points(found: Found, each: Track) -> str:
+def points(found: Found, each: Track, up: str = "") -> str:
     """All operating points with all scores, percentiles of the bits, and costs."""
     head = "".join(
         f"<th>{title}</th>"
@@ -114,7 +161,7 @@ def points(found: Found, each: Track) -> str:
             *("bits mean", "p95", "max", "UE network [Gbop]", "encode [ms]", "decode [ms]"),
         )
     )
-    rows = [_row(entry, each, _point(line, each)) for entry, result in found for line in result.head.lines]
+    rows = [_row(entry, each, _point(line, each), up) for entry, result in found for line in result.head.lines]
     machines = sorted({str(result.head.machine.get("cpu", "unknown")) for _, result in found})
     table = _table(f"{each.name}: all operating points.", head, rows, "data-points")
     return (
@@ -140,21 +187,18 @@ def _point(line: Line, each: Track) -> str:
     return cells.replace("<td>", f'<td data-classes="{" ".join(classes)}">', 1)
 
 
-def _row(entry: Entry, each: Track, cells: str) -> str:
+def _row(entry: Entry, each: Track, cells: str, up: str) -> str:
     more = " †" * (entry.side_information != NONE)
     said = escape(f"{entry.description} {FAMILIES[entry.family]}.")
-    page = f"schemes/{entry.lines(each)[0]['scheme']}.html"
+    page = f"{up}schemes/{entry.lines(each)[0]['scheme']}.html"
     name = f'<a href="{page}" title="{said}"><code>{entry.name}</code></a>{more}'
     return f'<tr data-family="{entry.family}"><th scope="row" data-value="{entry.name}">{name}</th>{cells}</tr>'
 
 
 def _table(caption: str, head: str, rows: list[str], attributes: str) -> str:
-    body = "\n".join(rows)
-    return (
-        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(caption)}" {attributes}>\n'
-        f"<table data-sortable><caption>{escape(caption)}</caption><thead><tr>{head.replace('<th', '<th scope=col')}"
-        f"</tr></thead><tbody>\n{body}\n</tbody></table>\n</div>"
-    )
+    body, head = "\n".join(rows), head.replace("<th", "<th scope=col")
+    table = f"<table data-sortable><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>\n{body}\n"
+    return wide(caption, f"{table}</tbody></table>", attributes)
 
 
 def score_picture(found: Found, each: Track, own: set[str] | None = None) -> str:
@@ -193,4 +237,4 @@ def _picture(
     marks = [(limit, str(number)) for number, limit in each.limits.items()]
     x = Axis.around(f"{_BITS[each.bits]} (dashed: limits of the classes)", xs, "log")
     drawn = picture(curves, x, Axis.around(title, ys, scale), label, marks=marks)
-    return f'<div class="wide" tabindex="0" role="region" aria-label="{escape(label)}">\n{drawn}\n</div>'
+    return wide(label, drawn)

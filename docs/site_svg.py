@@ -137,6 +137,12 @@ def picture(
     return "".join([*parts, "</svg>"])
 
 
+def wide(title: str, content: str, attributes: str = "") -> str:
+    """A block that scrolls sideways on narrow screens, by keys, too."""
+    label = escape(title)
+    return f'<div class="wide" tabindex="0" role="region" aria-label="{label}" {attributes}>\n{content}\n</div>'
+
+
 def spread(levels: Sequence[float], low: float, high: float, gap: float = _LINE) -> list[float]:
     """Levels close to the given ones, in their order and at least ``gap`` apart, within the bounds if there is room.
 
