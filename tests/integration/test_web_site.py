@@ -181,3 +181,25 @@ def test_the_script_names_what_the_pages_have(part):
         assert f"data-{name}" in site, name
     assert all(f'name="{name}"' in site for name in ("track", "class", "family", "bits"))
     assert "https:" not in script and "http:" not in script
+
+
+def test_pages_of_schemes(part):
+    """Every scheme says how its bits are laid out; those of the leaderboard have their scores, costs and curves."""
+    pages = part("site_pages").scheme_pages()
+    entered = {line["scheme"] for _, each in chosen(None) for lines in each.tracks.values() for line in lines}
+    found = {entry.name for entry, _ in results(chosen(None), tracks()[0])}
+    for name in registry.names("feedback"):
+        page = pages[f"schemes/{name}.md"]
+        assert re.search(r"## Bits of a report\n\n\S", page), name
+        assert (name in entered) or "## Scores" not in page
+    page = pages["schemes/etype2-r16.md"]
+    own = set(re.findall(r'<th scope="row" data-value="([\w-]+)"', page))
+    assert own == {name for name in found if name.startswith("etype2") and "-ps-" not in name}
+    assert page.count('<g class="curve') == 2 * len(found) and page.count(" faint") == 2 * (len(found) - len(own))
+    assert "i<sub>1,1</sub>" in page and "i_{" not in page
+
+
+def test_pages_of_weights(part):
+    page = part("site_pages").weight_page("csinet-100", part("site_pages").card("csinet-100"))
+    assert "Wen, Shih, Jin" in page and "| latents of a report | 256, quantiser `mid_tread` of 5 bits |" in page
+    assert 'data-value="csinet-100"' in page and 'data-value="csinet-250"' not in page
