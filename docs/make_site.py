@@ -129,6 +129,8 @@ def moved(page: Path, places: dict[Path, str], folder: Path) -> str:
         file, _, anchor = unquote(target).partition("#")
         path = (page.parent / file).resolve()
         if path in places:
+            if re.fullmatch(r"\[[\w/]+\.md", text):  # a file's name says where it is in the repository
+                text = f"[{title(path.read_text())}"
             to = os.path.relpath(places[path], here.parent)
             return f"{text}]({to}{'#' + anchor if anchor else ''})"
         if path.suffix == ".png":
@@ -165,8 +167,14 @@ def anchored(text: str) -> str:
         return f"{match[1]} {match[2]} {{ #{slug} }}"
 
     return "".join(
-        part if code else re.sub(r"^(#{1,6}) (.*)$", heading, part, flags=re.M) for part, code in prose_and_code(text)
+        part if code else re.sub(r"^(#{1,6}) (.*)$", heading, tight(part), flags=re.M)
+        for part, code in prose_and_code(text)
     )
+
+
+def tight(text: str) -> str:
+    """Half-widths stay on the line of their means."""
+    return re.sub(r"(?<=\d) ± (?=\d)", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}", text)
 
 
 def title(text: str) -> str:

@@ -40,16 +40,18 @@ def test_links_move_with_their_pages(part, tmp_path):
     picture.write_bytes(b"picture")
     page, other = tmp_path / "a" / "page.md", tmp_path / "other.md"
     end = "[w](https://x.org) `[no](code)`\n```\n[x](../other.md)\n```\n"
-    page.write_text(f"[see](../other.md#two) ![p](p.png) [c](code.py) {end}")
+    page.write_text(f"[see](../other.md#two) [docs/other.md](../other.md) ![p](p.png) [c](code.py) {end}")
+    other.write_text("# The `other`\n")
     places = {page: "deep/page.md", other: "other.md"}
     moved = make_site.moved(page, places, tmp_path / "site")
     (name,) = (path.relative_to(tmp_path / "site") for path in (tmp_path / "site").rglob("*.png"))
-    assert moved == f"[see](../other.md#two) ![p](../{name}) c (code.py) {end}"
+    assert moved == f"[see](../other.md#two) [The other](../other.md) ![p](../{name}) c (code.py) {end}"
 
 
 def test_headings_have_the_ids_of_github(part):
-    text = "# A `b`: 3GPP's\n```\n# no heading\n```\n"
-    assert part("make_site").anchored(text) == "# A `b`: 3GPP's { #a-b-3gpps }\n```\n# no heading\n```\n"
+    text = "# A `b`: 3GPP's\n1 ± 2\n```\n# no heading, 1 ± 2\n```\n"
+    wanted = "# A `b`: 3GPP's { #a-b-3gpps }\n1\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}2\n```\n# no heading, 1 ± 2\n```\n"
+    assert part("make_site").anchored(text) == wanted
 
 
 def test_broken_links_are_found(part, tmp_path):
