@@ -175,13 +175,13 @@ def _point(line: Line, each: Track) -> str:
     cells = f"<td><code>{escape(line.label)}</code></td>"
     for name in each.scores:
         score = line.scores.get(name)
-        half = "" if score is None or score.ci95 is None else f" <small>± {score.ci95:.2g}</small>"
-        cells += "<td></td>" if score is None else f'<td data-value="{score.value}">{score.value:.4g}{half}</td>'
-    numbers = [line.bits.per_slot] if each.bits == "bits_per_slot" else []
-    numbers += [line.bits.mean, line.bits.p95, line.bits.max]
-    cells += "".join(f'<td data-value="{n}">{n:.5g}</td>' for n in numbers)
+        half = "" if score is None or score.ci95 is None else f" <small>± {score.ci95:#.2g}</small>"
+        cells += "<td></td>" if score is None else f'<td data-value="{score.value}">{score.value:#.4g}{half}</td>'
+    means = [*([line.bits.per_slot] if each.bits == "bits_per_slot" else []), line.bits.mean]
+    cells += "".join(f'<td data-value="{n}">{n:.1f}</td>' for n in means)
+    cells += "".join(f'<td data-value="{n}">{n:g}</td>' for n in (line.bits.p95, line.bits.max))
     costs = (line.ue_gbops, line.encode_ms, line.decode_ms)
-    cells += "".join("<td></td>" if n is None else f'<td data-value="{n}">{n:.3g}</td>' for n in costs)
+    cells += "".join("<td></td>" if n is None else f'<td data-value="{n}">{n:#.3g}</td>' for n in costs)
     limits = {kind: bits_of(line, each, kind) for kind in KINDS}
     classes = [f"{kind}-{n}" for kind in KINDS for n, limit in each.limits.items() if limits[kind] <= limit + 1e-9]
     return cells.replace("<td>", f'<td data-classes="{" ".join(classes)}">', 1)
