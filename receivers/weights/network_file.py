@@ -11,7 +11,7 @@ import numpy as np
 
 from receivers.weights.card import NETWORK
 from receivers.weights.tensor_file import TENSORS, read_tensors, write_tensors
-from simulator.data.hdf5 import check_hdf5
+from simulator.data.hdf5 import check_hdf5, open_hdf5
 
 
 def to_tensors(source: Path, target: Path) -> None:
@@ -21,8 +21,7 @@ def to_tensors(source: Path, target: Path) -> None:
         ValueError: a data set that is not float32.
     """
     found: dict[str, np.ndarray] = {}
-    check_hdf5(source)
-    with h5py.File(source) as file:
+    with open_hdf5(source) as file:
         file.visititems(lambda name, each: found.update({name: each[()]}) if isinstance(each, h5py.Dataset) else None)
     write_tensors(target, found)
 
