@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from receivers.weights.card import CARD
-from receivers.weights.folder import weights
+from receivers.precision.policy_set import FILE as POLICIES
+from receivers.precision.policy_set import PolicySet
+from receivers.weights.card import CARD, NETWORK, file_entry, write_card
+from receivers.weights.folder import WeightFolder, weights
+from receivers.weights.network_file import to_tensors
+from receivers.weights.tensor_file import TENSORS
 from simulator.core.content import sha256
 from simulator.core.durable import write_bytes
 from simulator.core.errors import ConfigError
@@ -18,13 +23,14 @@ README = "README.md"
 _METRICS = {"nmse_db": "NMSE (dB)", "sgcs": "SGCS", "sgcs_subband": "SGCS by subband"}
 
 
-def publish(folder: Path, repo: str, license_: str | None = None) -> str:
+def publish(folder: Path, repo: str, license_: str | None = None, *, as_tensors: bool = False) -> str:
     """Write ``README.md`` of a verified folder of weights; nothing is sent.
 
     Args:
         folder: with ``card.json``.
         repo: ``user/name`` on the hub.
         license_: identifier of the hub, e.g. ``apache-2.0``; None: the page has none.
+        as_tensors: put the weights of the network into a safetensors file first, see :func:`use_tensors`.
 
     Returns:
         the pinned name, without its revision: ``hf://user/name@REVISION#SHA-256 of the card``.
@@ -36,9 +42,34 @@ def publish(folder: Path, repo: str, license_: str | None = None) -> str:
     if len(parts := repo.split("/")) != 2 or not all(parts):
         raise ConfigError("--repo", repo, "user/name")
     opened = weights(str(folder.resolve()))
+    if as_tensors:
+        use_tensors(opened)
+        opened = weights(str(folder.resolve()))
     card, name = opened.card, f"hf://{repo}@REVISION#{sha256(folder / CARD)}"
     write_bytes(folder / README, page(card, name, license_).encode())
     return name
+
+
+def use_tensors(opened: WeightFolder) -> None:
+    """Put a safetensors file in the place of ``*.weights.h5``; the card, and policies of these weights, name it.
+
+    Raises:
+        ConfigError: not the weights of a network.
+    """
+    if not opened.is_network:
+        raise ConfigError("--safetensors", opened.file.name, "weights of a network")
+    old, folder = opened.file, opened.folder
+    if old.name.endswith(TENSORS):
+        return
+    new = folder / f"{old.name.removesuffix(NETWORK)}{TENSORS}"
+    to_tensors(old, new)
+    entry = file_entry(new)
+    if (path := folder / POLICIES).exists():
+        policies = PolicySet.load(path)
+        if policies.meta["weights_sha256"] == opened.card["weights"]["sha256"]:
+            replace(policies, meta={**policies.meta, "weights_sha256": entry["sha256"]}).save(path)
+    write_card(folder, {**opened.card, "weights": entry})
+    old.unlink()
 
 
 def page(card: Mapping[str, Any], name: str, license_: str | None) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 # isort: split
+from site_leaderboard import leaderboard
 from site_links import broken_links
 from site_pages import api_page, command_page, preset_page, scheme_pages, weight_pages
 from tutorial_pages import page as executed
@@ -70,7 +71,8 @@ def main() -> None:
     source = target.parent / f"{target.name}-source"
     shutil.rmtree(source, ignore_errors=True)
     written = write_sources(source / "docs")
-    shutil.copy(ROOT / "docs" / "site.css", source / "docs")
+    for name in ("site.css", "site.js"):
+        shutil.copy(ROOT / "docs" / name, source / "docs")
     (source / "zensical.toml").write_text(nav(written) + (ROOT / "docs" / "zensical.toml").read_text())
     subprocess.run([sys.executable, "-m", "zensical", "build", "--clean"], cwd=source, check=True)
     if broken := broken_links(source / "site"):
@@ -97,7 +99,8 @@ def write_sources(folder: Path) -> dict[str, list[tuple[str, str]]]:
             if page in made:
                 texts = made[page]
             else:
-                texts = {place(page): moved(ROOT / page, places, folder)}
+                text = moved(ROOT / page, places, folder)
+                texts = {place(page): leaderboard(text) if page == "docs/leaderboard.md" else text}
             for name, text in texts.items():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 (folder / name).write_text(anchored(text))
@@ -126,6 +129,8 @@ def moved(page: Path, places: dict[Path, str], folder: Path) -> str:
         file, _, anchor = unquote(target).partition("#")
         path = (page.parent / file).resolve()
         if path in places:
+            if re.fullmatch(r"\[[\w/]+\.md", text):  # a file's name says where it is in the repository
+                text = f"[{title(path.read_text())}"
             to = os.path.relpath(places[path], here.parent)
             return f"{text}]({to}{'#' + anchor if anchor else ''})"
         if path.suffix == ".png":
@@ -162,8 +167,14 @@ def anchored(text: str) -> str:
         return f"{match[1]} {match[2]} {{ #{slug} }}"
 
     return "".join(
-        part if code else re.sub(r"^(#{1,6}) (.*)$", heading, part, flags=re.M) for part, code in prose_and_code(text)
+        part if code else re.sub(r"^(#{1,6}) (.*)$", heading, tight(part), flags=re.M)
+        for part, code in prose_and_code(text)
     )
+
+
+def tight(text: str) -> str:
+    """Half-widths stay on the line of their means."""
+    return re.sub(r"(?<=\d) ± (?=\d)", "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}", text)
 
 
 def title(text: str) -> str:
@@ -173,7 +184,8 @@ def title(text: str) -> str:
 
 def nav(pages: dict[str, list[tuple[str, str]]]) -> str:
     """Table of contents as TOML; folders of many pages are parts of their own."""
-    lines = ["[project]", 'site_name = "csilink"', "use_directory_urls = false", 'extra_css = ["site.css"]', "nav = ["]
+    lines = ["[project]", 'site_name = "csilink"', "use_directory_urls = false", 'extra_css = ["site.css"]']
+    lines += ['extra_javascript = ["site.js"]', "nav = ["]
     for part, entries in pages.items():
         lines.append(f'  {{ "{part}" = [')
         folders: dict[str, list[str]] = {}

@@ -12,17 +12,18 @@ from importlib import import_module
 from importlib.resources import files
 from typing import Any
 
-import numpy as np
 import typer
 import yaml
 from latex2mathml.converter import convert
 
 # isort: split
 from make_reference import plug_in
+from site_leaderboard import scheme_results, weight_results
+from site_svg import Axis, Curve, picture, wide
 
 import csilink
 from benchmarks.cli import app
-from receivers.weights.folder import zoo_folder
+from receivers.weights.folder import TrainedEstimator, TrainedModel, TrainedPredictor, TrainedRefiner, zoo_folder
 from simulator.core import registry
 from simulator.core.units import lin_to_db
 
@@ -30,23 +31,26 @@ _ENDS = ("Args", "Call arguments", "Returns", "Raises", "Source", "Example", "At
 
 
 def scheme_pages() -> dict[str, str]:
-    """One page for every feedback scheme: what it is, parameters, weights and presets with it, source."""
+    """One page for every feedback scheme: what it is, source, bits, parameters, presets, scores, costs, curves."""
     presets = {name: preset(name) for name in preset_names()}
     pages = {}
     for name in registry.names("feedback"):
         cls = registry.load("feedback", name)
         about, parts = docstring(cls)
         table = plug_in("feedback", name).partition("\n\n")[2]
+        bits = next((found for base in cls.__mro__ if (found := docstring(base)[1].get("Payload"))), "")
         using = [key for key, text in presets.items() if re.search(rf"scheme: {re.escape(name)}[,}}\s]", text)]
         pages[f"schemes/{name}.md"] = "\n\n".join(
             [
                 f"# {name}",
                 about,
                 *([f"**Source**: {parts['Source']}"] if "Source" in parts else []),
+                *(["## Bits of a report", bits] if bits else []),
                 "## In a scenario",
                 f"```yaml\nfeedback:\n  - {{scheme: {name}}}\n```",
                 *(["## Parameters", table] if table else []),
                 *(["## Presets with it", listed(f"[{key}](../presets.md#{key})" for key in using)] if using else []),
+                *filter(None, [scheme_results(name)]),
             ]
         )
     return pages
@@ -62,7 +66,7 @@ def weight_page(name: str, card: dict[str, Any]) -> str:
     training, converged = card.get("training") or {}, card.get("converged")
     stores = [d["name"] for d in card.get("datasets", [card.get("dataset")]) if d]
     facts = {
-        "model": f"`{card['model']['name']}`",
+        "latents of a report": _latents(card),
         "data sets": ", ".join(f"`{s}`" for s in stores),
         "channels": card.get("channels", ""),
         "samples seen": f"{training['samples']:,}" if training.get("samples") else "",
@@ -78,11 +82,13 @@ def weight_page(name: str, card: dict[str, Any]) -> str:
         [
             f"# {name}",
             card.get("description", ""),
+            *_network(card),
             "| | |\n|---|---|\n" + "\n".join(f"| {key} | {value} |" for key, value in facts.items() if value),
             *(["## Scores on test channels", *_scores(card["test"])] if card.get("test") else []),
             *(["## Yardsticks", *_scores(card["yardsticks"])] if card.get("yardsticks") else []),
             *(["## Other channels", *_scores(card["out_of_distribution"])] if card.get("out_of_distribution") else []),
             *(["## Training", curve] if curve else []),
+            *filter(None, [weight_results(name)]),
             "## Use",
             f'```python\nimport csilink\n\nweights = csilink.weights("{name}")\n```',
         ]
@@ -102,6 +108,23 @@ def zoo() -> list[str]:
 def _doubled(converged: dict[str, Any]) -> str:
     result = "passed" if converged["passed"] else "not passed"
     return f"twice the samples gain {converged['gain']} (interval {converged['ci']}): {result}"
+
+
+def _network(card: dict[str, Any]) -> list[str]:
+    """What the network or code is, and its source."""
+    kinds = {cls.task: cls.kind for cls in (TrainedModel, TrainedPredictor, TrainedEstimator, TrainedRefiner)}
+    kind, name = kinds.get(card.get("task", "feedback"), "feedback"), card["model"]["name"]
+    if kind == "feedback":
+        return [f"Of scheme [`{name}`](../schemes/{name}.md)."]
+    about, parts = docstring(registry.load(kind, name))
+    return [f"**`{name}`**: {about}", *([f"**Source**: {parts['Source']}"] if "Source" in parts else [])]
+
+
+def _latents(card: dict[str, Any]) -> str:
+    codec = card.get("codec")
+    if not codec:
+        return ""
+    return f"{card['input']['num_latents']}, quantiser `{codec['quantizer']}` of {codec['bits']} bits"
 
 
 def _cost(card: dict[str, Any], side: str) -> str:
@@ -135,44 +158,19 @@ def _scores(test: Any) -> list[str]:
 
 def training_curve(curve: list[dict[str, Any]]) -> str:
     """Loss of training and validation by epoch as SVG; empty without two epochs."""
-    series = {key: [(i + 1, float(e[key])) for i, e in enumerate(curve) if e.get(key)] for key in ("loss", "val_loss")}
-    series = {key: points for key, points in series.items() if len(points) > 1 and all(v > 0 for _, v in points)}
-    if not series:
+    names = {"loss": "training", "val_loss": "validation"}
+    series = {key: [(i + 1, float(e[key])) for i, e in enumerate(curve) if e.get(key)] for key in names}
+    curves = [
+        Curve(
+            names[key], [(x, float(lin_to_db(v)), f"epoch {x}: {lin_to_db(v):.2f} dB") for x, v in points], names[key]
+        )
+        for key, points in series.items()
+        if len(points) > 1 and all(v > 0 for _, v in points)
+    ]
+    if not curves:
         return ""
-    values = {key: [(x, float(lin_to_db(v))) for x, v in points] for key, points in series.items()}
-    low, high = (f(v for points in values.values() for _, v in points) for f in (min, max))
-    width, height, span = 640, 220, max(high - low, 1e-9)
-    ticks = [round(v, 2) for v in np.linspace(low, high, 4)]
-
-    def at(x: float, y: float) -> str:
-        return (
-            f"{60 + (x - 1) / max(len(curve) - 1, 1) * (width - 150):.1f},{15 + (high - y) / span * (height - 50):.1f}"
-        )
-
-    parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="Loss by epoch" style="max-width:{width}px">']
-    style = 'fill="currentColor" font-size="12"'
-    for tick in ticks:
-        y = at(1, tick).split(",")[1]
-        parts.append(f'<line x1="60" x2="{width - 90}" y1="{y}" y2="{y}" stroke="currentColor" opacity=".15"/>')
-        parts.append(f'<text x="54" y="{y}" text-anchor="end" dominant-baseline="middle" {style}>{tick:.2f}</text>')
-    names = (("#0072b2", "training"), ("#d55e00", "validation"))
-    ends = [float(at(*points[-1]).split(",")[1]) for points in values.values()]
-    if len(ends) > 1 and abs(ends[0] - ends[1]) < 14:  # labels are one line apart
-        middle, sign = sum(ends) / 2, 1 if ends[0] > ends[1] else -1
-        ends = [middle + 7 * sign, middle - 7 * sign]
-    for points, (colour, label), y in zip(values.values(), names, ends, strict=False):
-        x = at(*points[-1]).split(",")[0]
-        parts.append(
-            f'<polyline fill="none" stroke="{colour}" stroke-width="2" points="{" ".join(at(*p) for p in points)}"/>'
-        )
-        parts.append(
-            f'<text x="{float(x) + 6}" y="{y}" dominant-baseline="middle" fill="{colour}" font-size="12">{label}</text>'
-        )
-    parts.append(
-        f'<text x="{(width - 30) / 2}" y="{height - 8}" text-anchor="middle" {style}>'
-        f"epoch (1 to {len(curve)}); loss in dB</text></svg>"
-    )
-    return "".join(parts)
+    y = Axis.around("loss [dB]", [v for each in curves for _, v, _ in each.points])
+    return wide("Loss by epoch", picture(curves, Axis("epoch", 1, len(curve)), y, "Loss by epoch", height=260))
 
 
 def preset_page() -> str:
@@ -257,7 +255,7 @@ def docstring(value: Any) -> tuple[str, dict[str, str]]:
         body = textwrap.dedent(text.strip("\n")).strip()
         if key == "Example":
             sections[key] = f"```python\n{body}\n```"
-        elif key == "Source":
+        elif key in ("Source", "Payload"):
             sections[key] = markdown(" ".join(body.split()))
         else:
             entries = re.findall(r"^(\*{0,2}[\w, *]+): (.*?)(?=^\*{0,2}[\w, *]+: |\Z)", body, flags=re.S | re.M)
@@ -282,6 +280,7 @@ def markdown(text: str) -> str:
     )
     text = re.sub(r"^\.\. math::(.*?)(?=^\S|\Z)", block, text, flags=re.S | re.M)
     text = re.sub(r":math:`([^`]*)`", lambda m: formula(m[1], "inline"), text)
+    text = re.sub(r"\bi_\{([\d,]+)\}", r"i<sub>\1</sub>", text)
     text = re.sub(r":\w+:`~?([^`<]*\.)?([\w]+)`", r"`\2`", text)
     return re.sub(r"``([^`]*)``", r"`\1`", text)
 

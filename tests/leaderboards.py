@@ -34,8 +34,8 @@ def track(**changes):
 
 def entry(name="rvq", lines=({"scheme": "rvq", "bits": [3, 5]},), **changes):
     """An entry on the track."""
-    data = {"name": name, "description": "x", "tracks": {"small": list(lines)}, "training": "none", "ue_cost": "x"}
-    return parsed(Entry, {**data, **changes})
+    data = {"name": name, "description": "x", "family": "codebook", "tracks": {"small": list(lines)}}
+    return parsed(Entry, {**data, "training": "none", "ue_cost": "x", **changes})
 
 
 def here(monkeypatch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field
@@ -22,6 +22,13 @@ from simulator.core.paths import is_file
 
 ENTRIES = Path(__file__).with_name("entries")
 FILE = "entry.yaml"
+Family = Literal["3gpp", "codebook", "transform", "network"]
+FAMILIES: dict[Family, str] = {
+    "3gpp": "3GPP codebook",
+    "codebook": "other codebook",
+    "transform": "transform code",
+    "network": "neural network",
+}
 
 
 class Entry(Section):
@@ -30,6 +37,8 @@ class Entry(Section):
     Args:
         name: of the entry.
         description: of the scheme, with its source.
+        family: kind of scheme: a codebook of TS 38.214 (its report maybe recoded), another codebook, a transform code
+            without a neural network, or one with a network at the UE or at the gNB.
         tracks: track to its lines of ``feedback``, as in a scenario.
         side_information: what the scheme knows besides its channel estimate, by the name that the track gives it.
         training: data that its parameters were made from.
@@ -40,6 +49,7 @@ class Entry(Section):
 
     name: FileName
     description: str
+    family: Family
     tracks: Annotated[dict[str, list[dict[str, Any]]], Field(min_length=1)]
     side_information: str = NONE
     training: str
@@ -135,6 +145,7 @@ def new_entry(
     tracks: Sequence[Track],
     lines: list[dict[str, Any]],
     description: str,
+    family: str,
     training: str,
     ue_cost: str,
     side_information: str = NONE,
@@ -146,6 +157,7 @@ def new_entry(
         tracks: tracks.
         lines: of ``feedback``.
         description: see :class:`Entry`.
+        family: the same.
         training: the same.
         ue_cost: the same.
         side_information: the same.
@@ -161,8 +173,9 @@ def new_entry(
     for track in tracks:
         weights |= weights_of(built(track.point(lines, side_information).scenario)[1])
     data = {
-        "name": place.absolute().name, "description": description, "side_information": side_information,
-        "training": training, "ue_cost": ue_cost, "tracks": {track.name: lines for track in tracks}, "weights": weights,
+        "name": place.absolute().name, "description": description, "family": family,
+        "side_information": side_information, "training": training, "ue_cost": ue_cost,
+        "tracks": {track.name: lines for track in tracks}, "weights": weights,
     }  # fmt: skip
     parsed(Entry, data, place.name)
     write_bytes(place / FILE, yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=120).encode())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.leaderboard.entry import chosen
+from benchmarks.leaderboard.entry import FAMILIES, chosen
 from benchmarks.leaderboard.table import KINDS, Kind, Place, places, results
 from benchmarks.leaderboard.track import NONE, track, tracks
 from benchmarks.papers.kit.readme import with_tables
@@ -43,7 +43,8 @@ def _tracks(folder: Path) -> pd.DataFrame:
 def _entries(folder: Path) -> pd.DataFrame:
     """All entries."""
     return pd.DataFrame(
-        {"entry": f"`{entry.name}`", "scheme": entry.description, "training": entry.training, "UE": entry.ue_cost}
+        {"entry": f"`{entry.name}`", "kind": FAMILIES[entry.family], "scheme": entry.description}
+        | {"training": entry.training, "UE": entry.ue_cost}
         for _, entry in chosen(None)
     )
 

@@ -28,6 +28,10 @@ class RecodingTables(WeightFolder):
 class EnhancedTypeTwoFeedback(PmiFeedback):
     """RI and enhanced Type II PMI with the full budget of coefficients, or as many of them as are worth their bits.
 
+    Payload: RI; in part 1 the number of coefficients that are not zero. Part 2, group 0: i_{1,1}, i_{1,2}, i_{1,8};
+    group 1: i_{1,5}, i_{1,6}, the more important bits of the bitmap i_{1,7}, i_{2,3} (4 bits a layer), i_{2,4} (3 bits)
+    and i_{2,5} (4 bits) of the more important half of the coefficients; group 2: the rest of the three.
+
     Args:
         config: public configuration, panels of 4 to 32, 48, 64 or 128 ports.
         combination: paramCombination-r16, 1..8.

@@ -15,6 +15,9 @@ from simulator.core.types import CsiConfig
 class CjtFeedback(PmiFeedback):
     """RI and one enhanced Type II PMI for the ports of all stations, which send every layer together.
 
+    Payload: as of ``etype2-r16``, with i_{1,1} and i_{1,2} of every station, and in mode 1 i_{1,9} (their delays) at
+    the end of group 1.
+
     Args:
         config: public configuration; 1 to 4 stations (``bs.num_trps``), each with a panel of 4 to 32 ports.
         beams: paramCombination-CJT-L-r18, 1..16: L of every station.

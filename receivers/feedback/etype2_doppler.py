@@ -20,6 +20,9 @@ class DopplerFeedback(PmiFeedback):
     in one PMI; without a prediction they all are its present estimate. The gNB takes the precoder of the interval that
     a slot is in, after the last interval that of the last one.
 
+    Payload: as of ``etype2-r16``, with coefficients of two Doppler-domain vectors, and i_{1,10} (the second vector of
+    each layer) at the end of group 1.
+
     Args:
         config: public configuration, panels of 4 to 32 ports.
         combination: paramCombination-Doppler-r18, 1..9.

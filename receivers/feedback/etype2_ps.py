@@ -15,6 +15,8 @@ from simulator.core.types import CsiConfig
 class EnhancedTypeTwoPortSelectionFeedback(PmiFeedback):
     """RI and enhanced Type II port selection PMI, on the ports of beamformed CSI-RS (or on antennas without them).
 
+    Payload: as of ``etype2-r16``, with the port selection in i_{1,1} and no i_{1,2}.
+
     Args:
         config: public configuration; its ports are those of the CSI-RS: 4, 8, 12, 16, 24 or 32.
         combination: paramCombination-r16, 1..6.

@@ -15,6 +15,9 @@ from simulator.core.types import CsiConfig
 class FurtherEnhancedTypeTwoFeedback(PmiFeedback):
     """RI and further enhanced Type II port selection PMI, on the ports of beamformed CSI-RS (or on antennas).
 
+    Payload: as of ``etype2-r16``, with i_{1,2} (port selection), i_{1,8} (port and tap) and i_{1,6} (second tap of all
+    layers) in group 0; no bitmap where one or two layers have all coefficients.
+
     Args:
         config: public configuration; its ports are those of the CSI-RS: 4, 8, 12, 16, 24 or 32.
         combination: paramCombination-r17, 1..8.

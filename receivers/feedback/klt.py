@@ -32,6 +32,8 @@ class KltFeedback(FeedbackScheme):
     quantisers
       for Gaussian coefficients; every report has exactly ``bits``.
 
+    Payload: amplitudes of all receive antennas (``scale_bits`` each), then the coefficients of all.
+
     Args:
         config: public configuration; panel and band must be those of the transform.
         weights: folder or zoo name of a KLT (recipe with model ``klt``).

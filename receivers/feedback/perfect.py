@@ -10,7 +10,10 @@ from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiR
 
 
 class PerfectFeedback(FeedbackScheme):
-    """Every entry of ``h_hat`` as two IEEE 754 single-precision numbers, little endian: 64 bits per entry."""
+    """What the UE knows, unquantised.
+
+    Payload: every entry of ``h_hat`` as two IEEE 754 single-precision numbers, little endian: 64 bits per entry.
+    """
 
     several_trps = True
 

@@ -38,6 +38,8 @@ class RpMpqFeedback(FeedbackScheme):
     - ``ilp``: one policy, the least sensitive one of the ILP within the budget (HAWQ).
     - ``random``: drawn per report, blind to the channel.
 
+    Payload: as of ``autoencoder``.
+
     Args:
         config: public configuration; panel and band must be those of the weights.
         weights: name in the zoo, or folder with ``card.json``.

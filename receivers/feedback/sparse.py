@@ -67,6 +67,9 @@ class SparseFeedback(FeedbackScheme):
     between the root mean square of the channel and the most that an entry can be; the others in dB below it or 0. The
     root mean square itself comes first where the scenario does not normalise every sample.
 
+    Payload: for every receive antenna its root mean square where that is sent, the grid (2 bits), the largest amplitude
+    (4 bits), the rank of the set of positions, then amplitude and phase of every entry.
+
     Args:
         config: public configuration.
         bits: budget per receive antenna and report, 16..8192.

@@ -25,7 +25,9 @@ class TrpSelectionFeedback(FeedbackScheme):
         seed: of that scheme.
         **params: of that scheme.
 
-    Payload: CRI in ceil(log2 N_TRP) bits, then the report. Source: TS 38.214, 5.2.1.4.2; TS 38.212, 6.3.1.1.2 (order).
+    Payload: CRI in ceil(log2 N_TRP) bits, then the report.
+
+    Source: TS 38.214, 5.2.1.4.2; TS 38.212, 6.3.1.1.2 (order).
     """
 
     several_trps = True

@@ -20,6 +20,9 @@ from simulator.core.types import CsiConfig
 class TypeOneFeedback(PmiFeedback):
     """RI and Type I PMI.
 
+    Payload: RI; i_{1,1}, i_{1,2}, i_{1,3} (several panels: i_{1,4}, too), each with the bits that count its values;
+    then i_2 of every subband, the even ones first.
+
     Args:
         config: public configuration.
         mode: codebookMode, 1 or 2 (one panel: of ranks 1, 2; not with four panels); of 48, 64 and 128 ports (Release

@@ -16,6 +16,11 @@ from simulator.core.types import CsiConfig
 class TypeTwoFeedback(PmiFeedback):
     """RI and Type II PMI.
 
+    Payload: RI; in part 1 the number of wideband amplitudes of every layer that are not zero. Part 2: i_{1,1}, i_{1,2};
+    for every layer i_{1,3} (the strongest coefficient) and i_{1,4} (the other wideband amplitudes, 3 bits each); then
+    for every subband, the even ones first, i_{2,1} (phases, 2 or 3 bits) and i_{2,2} (amplitudes, 1 bit) of
+    coefficients that are not zero.
+
     Args:
         config: public configuration.
         beams: L, 2..4.

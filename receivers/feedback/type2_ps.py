@@ -15,6 +15,8 @@ from simulator.core.types import CsiConfig
 class TypeTwoPortSelectionFeedback(PmiFeedback):
     """RI and Type II port selection PMI, on the ports of beamformed CSI-RS (or on antennas, where there are none).
 
+    Payload: as of ``type2-r15``, with the port selection in i_{1,1} and no i_{1,2}.
+
     Args:
         config: public configuration; its ports are those of the CSI-RS: 4, 8, 12, 16, 24 or 32.
         sampling: d (portSelectionSamplingSize), 1..4, at most P/2 and L.

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError, model_validator
 
+from receivers.weights.tensor_file import TENSORS
 from simulator.core.content import sha256
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.params import Count, Label, PositiveFloat, config_error, parsed
@@ -274,6 +275,11 @@ def task_of_card(path: Path) -> str:
         return "feedback"
 
 
+def is_network(file: str) -> bool:
+    """Whether a file of this name holds weights of a Keras model; a linear transform has none."""
+    return file.endswith((NETWORK, TENSORS))
+
+
 def convergence(card: Mapping[str, Any]) -> str:
     """What the doubling test of a card says: "converged", "not converged", "not tested".
 
@@ -282,4 +288,4 @@ def convergence(card: Mapping[str, Any]) -> str:
     found = card.get("converged")
     if found:
         return "converged" if found["passed"] else "not converged"
-    return "not tested" if card["weights"]["file"].endswith(NETWORK) else "fitted"
+    return "not tested" if is_network(card["weights"]["file"]) else "fitted"

@@ -23,17 +23,19 @@ from receivers.weights.card import (
     PredictionCard,
     RefinementCard,
     TransformCard,
+    is_network,
     read_card,
     task_of_card,
 )
 from receivers.weights.hub import PREFIX, hub_folder
+from receivers.weights.network_file import load_network
+from receivers.weights.tensor_file import TENSORS
 from simulator.core import registry
 from simulator.core.content import note, sha256
 from simulator.core.durable import renamed
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.paths import inside, is_file
 from simulator.core.readers import read_npz, reason
-from simulator.data.hdf5 import check_hdf5
 
 _SHARED: dict[Any, Any] = {}  # the last folders that were asked for, the oldest first
 _MOST_SHARED = 8
@@ -163,16 +165,16 @@ class WeightFolder:
     @property
     def is_network(self) -> bool:
         """Whether these are weights of a Keras model; a linear transform has none."""
-        return self.file.name.endswith(NETWORK)
+        return is_network(self.file.name)
 
     def load(self, model: Any) -> Any:
         """``model`` with the weights of this folder; StoreError if they belong to another one."""
         # Keras reads other formats by their suffix: archives, and lists of further files.
         if not self.is_network:
-            raise StoreError(f"{self.file}: no weights of the model in the card; allowed: a file *{NETWORK}")
+            allowed = f"a file *{NETWORK} or *{TENSORS}"
+            raise StoreError(f"{self.file}: no weights of the model in the card; allowed: {allowed}")
         try:
-            check_hdf5(self.file)
-            model.load_weights(self.file)
+            load_network(model, self.file)
         except StoreError:
             raise
         except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from receivers.weights.card import CARD, NETWORK
+from receivers.weights.tensor_file import TENSORS
 from simulator.core.cache import cache_folder
 from simulator.core.content import sha256
 from simulator.core.durable import make_folder
@@ -18,7 +19,12 @@ from simulator.core.paths import is_file
 from simulator.core.readers import reason
 
 PREFIX = "hf://"
-PATTERNS = (CARD, f"*{NETWORK}", "*.npz")  # what a folder of weights holds; nothing else is fetched, no pickle
+PATTERNS = (
+    CARD,
+    f"*{NETWORK}",
+    f"*{TENSORS}",
+    "*.npz",
+)  # what a folder of weights holds; nothing else is fetched, no pickle
 _NAME = re.compile(r"hf://(?P<repo>[\w-][\w.-]*/[\w-][\w.-]*)@(?P<revision>\w[\w.-]*)(?:#(?P<pin>[0-9a-f]{64}))?")
 _ALLOWED = (
     "hf://user/name@COMMIT with its 40 hexadecimal digits, or hf://user/name@TAG#SHA with the SHA-256 of card.json "

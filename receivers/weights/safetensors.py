@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +13,10 @@ import numpy as np
 from receivers.models.codeword_refiner import CodewordRefiner
 from receivers.models.gpt2 import Gpt2Body
 from receivers.models.llama import LlamaLayer
+from receivers.weights.tensor_file import TENSORS, TYPES, read_header
 from simulator.core.errors import ConfigError, WeightsError
 from simulator.core.paths import inside
-from simulator.core.readers import reason
 
-_TYPES = {"F32": np.dtype("<f4"), "F16": np.dtype("<f2"), "BF16": np.dtype("<u2")}
-_MAX_HEADER = 100_000_000  # octets, the limit of the format
 # Ours <- theirs, per layer; kernels of torch.nn.Linear are transposed, those of GPT-2's Conv1D are not.
 _LLAMA = {
     "q": "self_attn.q_proj.weight",
@@ -36,8 +33,7 @@ _LLAMA_NORMS = ("input_layernorm.weight", "post_attention_layernorm.weight")
 class SafetensorsFolder:
     """Tensors of all ``*.safetensors`` files of a folder, read one by one from the mapped files.
 
-    The package `safetensors` is not needed for this: the format is eight octets with the length of a JSON header, the
-    header, the numbers; bfloat16 is widened here, which that package's NumPy door refuses.
+    bfloat16 is widened here, which the NumPy door of the package `safetensors` refuses.
 
     Args:
         folder: local folder.
@@ -50,11 +46,15 @@ class SafetensorsFolder:
         self.folder = Path(folder)
         self._entries: dict[str, tuple[Path, int, dict[str, Any]]] = {}
         self._digest = hashlib.sha256()
-        files = [inside(self.folder, path.name) for path in sorted(self.folder.glob("*.safetensors"))]
+        files = [inside(self.folder, path.name) for path in sorted(self.folder.glob(f"*{TENSORS}"))]
         if not files:
             raise ConfigError("pretrained", str(folder), "a folder with *.safetensors files")
         for path in files:
-            start, header = _header(path)
+            try:
+                start, header = read_header(path)
+            except ValueError as error:
+                allowed = "a safetensors file with a complete header"
+                raise WeightsError("pretrained", f"{path}: {error}", allowed) from None
             for name, entry in header.items():
                 if name in self._entries:
                     raise WeightsError("pretrained", f"{path}: {name} a second time", "every tensor in one file")
@@ -71,9 +71,9 @@ class SafetensorsFolder:
             raise ConfigError("pretrained", name, f"a tensor in {self.folder} (there are {', '.join(near) or 'none'})")
         path, start, entry = self._entries[name]
         kind, found = entry["dtype"], tuple(entry["shape"])
-        if kind not in _TYPES or found != shape:
-            raise ConfigError(f"pretrained: {name}", f"{kind} {found}", f"{', '.join(_TYPES)} {shape}")
-        raw = np.fromfile(path, _TYPES[kind], math.prod(shape), offset=start + entry["data_offsets"][0]).reshape(shape)
+        if kind not in TYPES or found != shape:
+            raise ConfigError(f"pretrained: {name}", f"{kind} {found}", f"{', '.join(TYPES)} {shape}")
+        raw = np.fromfile(path, TYPES[kind], math.prod(shape), offset=start + entry["data_offsets"][0]).reshape(shape)
         self._digest.update(raw.tobytes())
         if kind == "BF16":
             return (raw.astype(np.uint32) << 16).view(np.float32)
@@ -83,57 +83,6 @@ class SafetensorsFolder:
     def sha256(self) -> str:
         """Hash of all tensors read so far, in order."""
         return self._digest.hexdigest()
-
-
-def _header(path: Path) -> tuple[int, dict[str, dict[str, Any]]]:
-    """First octet of the data and the checked entry of every tensor; they fill the file without gap or overlap."""
-
-    def wrong(what: str) -> WeightsError:
-        return WeightsError("pretrained", f"{path}: {what}", "a safetensors file with a complete header")
-
-    try:
-        with path.open("rb") as file:
-            size = path.stat().st_size - 8
-            length = int.from_bytes(file.read(8), "little")
-            if size < 0 or length > min(size, _MAX_HEADER):
-                raise wrong(f"a header of {length} octets")
-            header = json.loads(file.read(length), object_pairs_hook=_unique)
-    except (ValueError, RecursionError, OSError) as error:
-        if isinstance(error, WeightsError):
-            raise
-        raise wrong(f"header ({reason(error)})") from None
-    if not isinstance(header, dict):
-        raise wrong(f"a header that is a {type(header).__name__}")
-    header.pop("__metadata__", None)
-    spans = []
-    for name, entry in header.items():
-        values = entry if isinstance(entry, dict) else {}
-        kind, shape, span = (values.get(key) for key in ("dtype", "shape", "data_offsets"))
-        if not isinstance(kind, str) or not _counts(shape) or not _counts(span) or len(span) != 2:
-            raise wrong(f"{name} without type, shape or octets")
-        octets = math.prod(shape) * _TYPES[kind].itemsize if kind in _TYPES else span[1] - span[0]
-        if span[1] - span[0] != octets or span[1] > size - length:
-            raise wrong(f"{name} in octets {span[0]}..{span[1]} of {size - length}")
-        spans.append((*span, name))
-    end = 0
-    for start, stop, name in sorted(spans):
-        if start != end:
-            raise wrong(f"{name} in octets {start}..{stop} after octet {end}")
-        end = stop
-    if end != size - length:
-        raise wrong(f"{size - length - end} octets of no tensor")
-    return 8 + length, header
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len({key for key, _ in pairs}) < len(pairs):
-        raise ValueError("a name a second time")
-    return dict(pairs)
-
-
-def _counts(value: Any) -> bool:
-    """Whether this is a list of at most 32 numbers of 0 and more, no truth values, below 2**63."""
-    return isinstance(value, list) and len(value) <= 32 and all(type(n) is int and 0 <= n < 1 << 63 for n in value)
 
 
 def load_backbone(refiner: CodewordRefiner, folder: str | Path) -> dict[str, Any]:

@@ -49,7 +49,8 @@ def call(*arguments):
     return done.output
 
 
-ADD = ("--line", "{scheme: strongest-port}", "--track", "small", "--description", "x", "--training", "none")
+ADD = ("--line", "{scheme: strongest-port}", "--track", "small", "--description", "x", "--training", "none",
+       "--family", "codebook")  # fmt: skip
 
 
 def test_an_outsider_enters_and_is_verified(guest, monkeypatch):

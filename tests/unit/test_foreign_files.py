@@ -666,7 +666,10 @@ def test_the_system_still_says_that_a_name_is_too_long(tmp_path):
 
 # Where files are opened otherwise: written by us, shipped with us, results of this process, or mapped after the hash.
 OPENERS = {
-    r"h5py\.File\(": {"benchmarks/doctor_checks.py", "simulator/data/hdf5.py", "simulator/data/store.py"},
+    r"h5py\.File\(": {
+        *("benchmarks/doctor_checks.py", "receivers/weights/network_file.py"),
+        *("simulator/data/hdf5.py", "simulator/data/store.py"),
+    },
     r"\bnp\.load\(": {
         *("benchmarks/export.py", "benchmarks/export_runtime.py"),
         *("benchmarks/store.py", "receivers/codebooks/stored.py", "simulator/phy/site_trace.py"),
@@ -684,7 +687,7 @@ OPENERS = {
         ),
     },
     r"yaml\.(safe_)?load\(": {"benchmarks/doctor_checks.py", "scenarios/load.py"},
-    r"load_weights\(": {"receivers/weights/folder.py"},
+    r"load_weights\(": {"receivers/weights/network_file.py"},
     r"load_model\(|saved_model\.load\(|InferenceSession\(": {
         *("benchmarks/export_graph.py", "benchmarks/export_layers.py", "benchmarks/export_runtime.py"),
     },

@@ -7,18 +7,28 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import h5py
+import numpy as np
 import pytest
+import safetensors.numpy
 import yaml
+from keras import ops
 
 from benchmarks import cli
+from benchmarks.publish import publish
+from receivers.precision.policy_set import FILE as POLICIES
+from receivers.precision.policy_set import PolicySet
 from receivers.weights import hub
+from receivers.weights.card import convergence, file_entry, write_card
 from receivers.weights.folder import TrainedModel, weights, zoo_folder
+from receivers.weights.tensor_file import read_tensors, write_tensors
 from simulator.core import extras
 from simulator.core.content import sha256
 from simulator.core.errors import ConfigError, StoreError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 NAME = f"hf://user/net@{COMMIT}"
+T = np.zeros(2, np.float32)
 
 
 @pytest.fixture
@@ -126,3 +136,92 @@ def test_publish_refuses_what_is_no_folder_of_weights(tmp_path, monkeypatch, cap
             cli.main()
         assert stop.value.code == 2 and capsys.readouterr().err.count("\n") == 1
     assert not list(Path(tmp_path).iterdir())
+
+
+def tensors_of(folder):
+    """A folder of the zoo, published with a safetensors file."""
+    name = publish(folder, "user/net", as_tensors=True)
+    assert not list(folder.glob("*.weights.h5")) and (folder / "model.safetensors").is_file()
+    return name
+
+
+@pytest.mark.parametrize("name", ["csinet-100", "refine-urban", "delay-beam-mobility", "csirs-conv"])
+def test_a_network_in_a_safetensors_file_is_the_same_network(tmp_path, name):
+    """All tasks; every weight bit by bit; what another program reads is what Keras wrote."""
+    folder = tmp_path / "mine"
+    shutil.copytree(zoo_folder() / name, folder)
+    tensors_of(folder)
+    opened, before = weights(str(folder)), weights(name)
+    assert opened.file.name == "model.safetensors" and opened.is_network
+    assert len(opened.model.weights) == len(before.model.weights) > 5
+    for new, old in zip(opened.model.weights, before.model.weights, strict=True):
+        np.testing.assert_array_equal(ops.convert_to_numpy(new), ops.convert_to_numpy(old))
+    with h5py.File(before.file) as file:
+        there = safetensors.numpy.load_file(folder / "model.safetensors")
+        assert len(there) >= len(opened.model.weights)
+        for path, value in there.items():
+            np.testing.assert_array_equal(file[path][()], value)
+    assert convergence(opened.card) == convergence(before.card)
+
+
+def test_files_of_the_package_safetensors_are_read(tmp_path):
+    """Its own order, and its own spaces after the header."""
+    values = {
+        "b/c": np.arange(6, dtype=np.float32).reshape(2, 3),
+        "a": np.array(3, np.float32),
+        "e": np.zeros((0, 2), "f"),
+    }
+    safetensors.numpy.save_file(values, tmp_path / "x.safetensors", metadata={"format": "np"})
+    found = read_tensors(tmp_path / "x.safetensors")
+    assert found.keys() == values.keys()
+    assert all(np.array_equal(found[k], v) and found[k].shape == v.shape for k, v in values.items())
+    safetensors.numpy.save_file({"a": np.zeros(2)}, tmp_path / "d.safetensors")
+    with pytest.raises(ValueError, match="a of type F64, not F32"):
+        read_tensors(tmp_path / "d.safetensors")
+    with pytest.raises(ValueError, match="a is float64"):
+        write_tensors(tmp_path / "d.safetensors", {"a": np.zeros(2)})
+
+
+def test_publishing_twice_and_tensors_from_the_hub(remote, capsys):
+    pin = tensors_of(remote.place).partition("#")[2]
+    content = (remote.place / "model.safetensors").read_bytes()
+    assert tensors_of(remote.place).endswith(pin) and (remote.place / "model.safetensors").read_bytes() == content
+    fetched = weights(f"hf://user/net@v1#{pin}")
+    assert fetched.file.parent == remote.cache / pin and fetched.file.name == "model.safetensors"
+    (fetched.folder / "model.safetensors").write_bytes(content[:-1] + b"x")
+    with pytest.raises(StoreError, match=r"model\.safetensors: damaged, SHA-256"):
+        weights(f"hf://user/net@v1#{pin}")
+
+
+def test_policies_follow_their_weights(tmp_path):
+    folder = tmp_path / "mine"
+    shutil.copytree(zoo_folder() / "transnet-250", folder)
+    tensors_of(folder)
+    card = json.loads((folder / "card.json").read_text())
+    assert PolicySet.load(folder / POLICIES).meta["weights_sha256"] == card["weights"]["sha256"]
+    assert card["weights"]["file"] == "model.safetensors" and sha256(folder / "model.safetensors") in str(
+        card["weights"]
+    )
+
+
+@pytest.mark.filterwarnings("ignore:Skipping nested")
+def test_safetensors_of_another_network_or_none(tmp_path):
+    folder = tmp_path / "mine"
+    shutil.copytree(zoo_folder() / "csinet-100", folder)
+    tensors_of(folder)
+    card = json.loads((folder / "card.json").read_text())
+    for tensors, said in (
+        ({"a": np.zeros(3, "f")}, "no weights of the model"),
+        ({"a": T, "a/b": T}, "no weights of the model"),
+    ):
+        write_tensors(folder / "model.safetensors", tensors)
+        write_card(folder, {**card, "weights": file_entry(folder / "model.safetensors")})
+        with pytest.raises(StoreError, match=said):
+            weights(str(folder)).model  # noqa: B018
+    (folder / "model.safetensors").write_bytes(b"nothing")
+    write_card(folder, {**card, "weights": file_entry(folder / "model.safetensors")})
+    with pytest.raises(StoreError, match=r"model\.safetensors: no weights of the model in the card \(a header of"):
+        weights(str(folder)).model  # noqa: B018
+    shutil.copytree(zoo_folder() / "klt-mixed", tmp_path / "klt")
+    with pytest.raises(ConfigError, match=r"--safetensors.*weights of a network"):
+        publish(tmp_path / "klt", "user/net", as_tensors=True)

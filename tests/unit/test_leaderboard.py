@@ -349,6 +349,9 @@ def test_side_information_must_be_that_of_the_track():
 def test_a_new_entry_has_the_hashes_of_its_weights(tmp_path):
     track = tracks.track("umi-3g5-rank1")
     arguments = {"tracks": [track], "description": "A code.", "training": "urban", "ue_cost": "a search"}
+    with pytest.raises(ConfigError, match=r"family.*3gpp"):
+        entries.new_entry(tmp_path / "wrong", lines=[{"scheme": "dft"}], family="new", **arguments)
+    arguments["family"] = "transform"
     lines = [{"scheme": "beamdelay", "bits": [100, 200]}]
     entries.new_entry(tmp_path / "mine", lines=lines, **arguments)
     folder, found = entries.entry(tmp_path / "mine")
@@ -365,7 +368,7 @@ def test_weights_of_a_new_training(tmp_path, monkeypatch):
     """Comments stay; weights that the file does not name have to be named first."""
     track = tracks.track("umi-3g5-rank1")
     lines = [{"scheme": "beamdelay", "bits": 100}]
-    arguments = {"description": "A code.", "training": "urban", "ue_cost": "a search"}
+    arguments = {"description": "A code.", "family": "transform", "training": "urban", "ue_cost": "a search"}
     entries.new_entry(tmp_path / "mine", tracks=[track], lines=lines, **arguments)
     path = tmp_path / "mine" / "entry.yaml"
     before = "# mine\n" + path.read_text()
