@@ -161,7 +161,7 @@ def test_the_contract_holds_over_several_stations(name, params):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"channel": {"model": "rayleigh"}}, r"bs\.num_trps.*3.*1 with channel\.model other than umi, uma, rma"),
+        ({"channel": {"model": "rayleigh"}}, r"bs\.num_trps.*3.*1 with channel\.model other than umi, uma, rma, site"),
         ({"bs": {"num_trps": 5}}, r"bs\.num_trps.*5"),
         ({"sounding": {"reciprocity": "full"}}, r"bs\.num_trps.*1 with a section sounding"),
         (
