@@ -124,7 +124,10 @@ class TypeOneHighRankCodebook(PmiCodebook):
             left = np.where(self._orthogonal[np.arange(len(self._vectors)), member[..., 0]], left, -np.inf)
         families = np.argsort(-total, axis=1, kind="stable")[:, :_SETS]
         beams = np.take_along_axis(np.stack(chosen, axis=2), families[..., None], axis=1)
-        beams = beams if self._mode_a else np.sort(beams, axis=2)
+        if not self._mode_a:
+            beams = np.sort(beams, axis=2)
+        elif self.rank == 7:  # the second beam has one layer
+            beams = beams[..., [0, 3, 1, 2]]
         return families.T, np.swapaxes(beams, 0, 1)
 
     def _phases(self, h: np.ndarray, family: np.ndarray, beams: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
