@@ -163,7 +163,6 @@ def test_the_contract_holds_over_several_stations(name, params):
     [
         ({"channel": {"model": "rayleigh"}}, r"bs\.num_trps.*3.*1 with channel\.model other than umi, uma, rma, site"),
         ({"bs": {"num_trps": 5}}, r"bs\.num_trps.*5"),
-        ({"sounding": {"reciprocity": "full"}}, r"bs\.num_trps.*1 with a section sounding"),
         (
             {"feedback": [{"scheme": "type1"}]},
             r"bs\.num_trps.*1 with type1; trp-selection reports with it",
