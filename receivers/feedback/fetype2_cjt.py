@@ -54,7 +54,7 @@ class CjtPortSelectionFeedback(PmiFeedback):
 
     @property
     def label(self) -> str:
-        """``fetype2cjt-P<ports>-a<alpha>-pc<combination>-mode<mode>``, suffixes ``-O1``, ``-N4``, ``-R2``, ``-rank<n>``."""
+        """``fetype2cjt-P<ports>-a<alpha>-pc<combination>-mode<mode>`` and ``-O1``, ``-N4``, ``-R2``, ``-rank<n>``."""
         return (
             f"fetype2cjt-P{self.config.panel.of_trp.num_ports}-a{self._alpha}-pc{self._combination}-mode{self._mode}"
             + ("-O1" if self._oversampling == 1 else "")

@@ -24,7 +24,8 @@ class PortBeams:
     The gNB made them and knows them; the UE sees the ports alone.
 
     Args:
-        beams: :math:`b_i`, unit norm over elements of a polarisation, complex64 ``[batch, user, trp, port/2, element]``.
+        beams: :math:`b_i`, unit norm over elements of a polarisation, complex64
+            ``[batch, user, trp, port/2, element]``.
         turns: :math:`e^{j 2 \pi n \tau_i}`, complex64 ``[batch, user, trp, port/2, subcarrier]``.
     """
 

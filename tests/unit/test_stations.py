@@ -117,6 +117,21 @@ def test_the_mean_power_is_that_of_all_stations():
     assert abs(power.mean() - np.mean(found)) < 4 * error < 0.4 * power.mean()
 
 
+@pytest.mark.long
+def test_the_uplink_of_several_stations_has_their_paths():
+    """Delays and mean powers of all stations are those of the downlink; phases are others."""
+    source = registry.build("channels", "umi", RadioGeometry(3.5e9, TrpPanels(1, 1, 2, 3), 2, 1, 4, 360e3))
+    found = []
+    for each in (source, source.uplink(3.3e9)):
+        with eagerly(), drawn(60, seed=5):
+            found.append([x.numpy() for x in each.paths(60)])
+    (a, tau), (b, delays) = found
+    np.testing.assert_array_equal(delays, tau)
+    power = [10 * np.log10(np.sum(np.abs(x) ** 2, axis=(2, 4, 5, 6))) for x in (a, b)]
+    assert np.corrcoef(power[0].ravel(), power[1].ravel())[0, 1] > 0.98
+    assert abs(np.mean(a * b.conj())) < 0.3 * np.mean(np.abs(a) ** 2)
+
+
 # Link ----------------------------------------------------------------------------------------------------------------
 
 
@@ -147,6 +162,7 @@ def test_perfect_joint_transmission_is_the_sum_of_the_gains(rng):
     ("name", "params"),
     [
         ("etype2-cjt-r18", {"beams": 8, "combination": 2}),
+        ("fetype2-cjt-ps-r18", {"alpha": 9, "combination": 4}),
         ("trp-selection", {"of": "etype2-r16", "combination": 2}),
         ("trp-selection", {"of": "perfect"}),
     ],
