@@ -16,6 +16,7 @@ from receivers.feedback.fetype2_cjt import CjtPortSelectionFeedback
 from receivers.feedback.perfect import PerfectFeedback
 from receivers.feedback.trp_selection import TrpSelectionFeedback
 from scenarios.schema import parse_scenario
+from simulator.core import registry
 from simulator.core.errors import ConfigError
 from simulator.core.types import CsiConfig, CsiEstimate, Panel
 from simulator.link import Link
@@ -222,6 +223,25 @@ def test_a_channel_in_the_span_is_found(alpha, combination, mode, rng):
     w = book.precoder(book.select(h.astype(np.complex64)))[:, None, :, 0].conj()
     value = cosine(book.precoder(book.select(w)), w)
     assert value.mean() > 0.97 and np.median(value) > 0.98
+
+
+@pytest.mark.parametrize("name", ["etype2-cjt-r18", "fetype2-cjt-ps-r18", "trp-selection"])
+def test_a_station_that_is_not_received(name, rng):
+    """A UE of a traced site may have no path to a station: its ports get nothing that matters."""
+    config = CsiConfig(Panel(4, 1, 2).at(3), 1, 13, 1.44e6, 1)
+    params = {
+        "etype2-cjt-r18": {"beams": 8, "combination": 2},
+        "fetype2-cjt-ps-r18": {"alpha": 16, "combination": 2},
+        "trp-selection": {"of": "etype2-r16", "combination": 2},
+    }[name]
+    scheme = registry.build("feedback", name, config, rank=1, **params)
+    h = gaussian(rng, 6, 1, 1, 24, 1) * np.ones(13, np.complex64)
+    h[:, :, :, :8] = 0
+    known = scheme.reconstruct(scheme.report(CsiEstimate(h, np.zeros((6, 1), np.float32))))
+    assert known.valid.all()
+    power = np.abs(known.w[:, 0, :, 0]) ** 2
+    np.testing.assert_allclose(power.sum(axis=1), 1, rtol=1e-4)
+    assert power[:, :8].sum(axis=1).max() < 1e-6 and cosine(known.w[:, 0], h[:, 0]).min() > 0.3
 
 
 # Link ----------------------------------------------------------------------------------------------------------------
