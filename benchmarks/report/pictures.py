@@ -92,7 +92,7 @@ def beam_power(directions: np.ndarray, panel: Panel) -> np.ndarray:
     """Power in every beam of the DFT grid, summed over polarizations and rows: ``[trp * n1 * n2]``.
 
     Args:
-        directions: complex ``[row, port]``, ports ``trp, pol, n1, n2``; the channel, or directions as precoders have them.
+        directions: complex ``[row, port]``, ports ``trp, pol, n1, n2``: the channel, or directions of precoders.
         panel: antennas.
     """
     return beam_maps(directions, panel).sum(axis=1)
