@@ -184,7 +184,7 @@ def _build_line(scenario: Scenario, entry: Feedback, common: Uplink) -> Iterator
     if csi_rs is not None:
         suffix += "+delays" if csi_rs.beamforming.delays else "+beams"
     suffix += f"+every{entry.period_slots}" if entry.period_slots > 1 else ""
-    ports = None if entry.beamformed is None else beamformed_ports(entry.beamformed)
+    ports = None if entry.beamformed is None else beamformed_ports(entry.beamformed, scenario.panel.num_trps)
     for params in entry.variants():
         scheme = build_scheme(scenario, entry.scheme, params, ports)
         label = entry.label or scheme.label + suffix

@@ -21,9 +21,9 @@ def build_estimator(scenario: Scenario, ports: Panel | None = None) -> Estimator
     return registry.build("estimators", section.name, geometry, **(section.model_extra or {}))
 
 
-def beamformed_ports(section: Beamformed) -> Panel:
-    """Beamformed ports as a scheme and an estimator take them: a row in either polarisation."""
-    return Panel(section.ports // 2, 1, 2)
+def beamformed_ports(section: Beamformed, num_trps: int) -> Panel:
+    """Beamformed ports as a scheme and an estimator take them: a row in either polarisation of every station."""
+    return Panel(section.ports // 2, 1, 2).at(num_trps)
 
 
 def build_csi_rs(scenario: Scenario, entry: Feedback) -> BeamformedCsiRs | None:
@@ -35,4 +35,5 @@ def build_csi_rs(scenario: Scenario, entry: Feedback) -> BeamformedCsiRs | None:
     beamforming = PortBeamforming(
         scenario.panel, section.ports, section.delays, ratio, sounding.uplink_snr_db, section.taps
     )
-    return BeamformedCsiRs(beamforming, build_estimator(scenario, beamformed_ports(section)))
+    ports = beamformed_ports(section, scenario.panel.num_trps)
+    return BeamformedCsiRs(beamforming, build_estimator(scenario, ports))

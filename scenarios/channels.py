@@ -16,6 +16,7 @@ from simulator.core.params import (
     Count,
     DelaySpread,
     Integer,
+    Points,
     PositiveFloat,
     Probability,
     Profile,
@@ -127,8 +128,8 @@ class SiteChannel(Section):
     Args:
         model: a traced site.
         scene: scene of Sionna RT.
-        bs_position_m: position of the gNB [m].
-        look_at_m: point that its panel faces [m].
+        bs_position_m: position of the gNB, or a list of those of several stations (``bs.num_trps``) [m].
+        look_at_m: point that the panels face, or a list of one for each station [m].
         area_center_m: centre of the area of the UEs [m].
         area_size_m: its sides [m].
         ue_height_m: height of the UEs [m].
@@ -143,8 +144,8 @@ class SiteChannel(Section):
 
     model: Literal["site"]
     scene: Literal["munich", "etoile", "florence", "san_francisco", "simple_street_canyon"]
-    bs_position_m: tuple[Real, Real, Real]
-    look_at_m: tuple[Real, Real, Real]
+    bs_position_m: Points
+    look_at_m: Points
     area_center_m: tuple[Real, Real]
     area_size_m: tuple[PositiveFloat, PositiveFloat]
     ue_height_m: Real = 1.5
@@ -195,7 +196,7 @@ _CHANNELS: dict[str, type[BaseModel]] = {
 }
 
 
-MULTI_SITE = ("umi", "uma", "rma")  # models of csilink that have several stations
+MULTI_SITE = ("umi", "uma", "rma", "site")  # models of csilink that have several stations
 RECIPROCAL = ("cdl", "umi", "uma", "rma")  # models of csilink that know the paths of an uplink
 
 

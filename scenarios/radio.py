@@ -10,7 +10,7 @@ from scenarios.channels import MULTI_SITE, RayleighChannel, has_section
 from scenarios.sections import Section
 from simulator.core.errors import ConfigError
 from simulator.core.params import Count, Integer, PositiveFloat, Real, Speed
-from simulator.core.types import Panel, RadioGeometry, TrpPanels
+from simulator.core.types import Panel, RadioGeometry
 
 _Polarisations = Annotated[Integer, Field(ge=1, le=2)]
 
@@ -170,8 +170,7 @@ class Radio(Section):
     def panel(self) -> Panel:
         """gNB panel, or those of all stations."""
         bs = self.bs
-        one = Panel(bs.n1, bs.n2, bs.num_pol)
-        return one if bs.num_trps == 1 else TrpPanels(bs.n1, bs.n2, bs.num_pol, bs.num_trps)
+        return Panel(bs.n1, bs.n2, bs.num_pol).at(bs.num_trps)
 
     @property
     def geometry(self) -> RadioGeometry:

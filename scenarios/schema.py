@@ -197,8 +197,6 @@ class Scenario(Radio):
     def _check_sounding(self) -> None:
         """Beamformed CSI-RS need the uplink, and the uplink a channel that knows its paths."""
         beamformed = next((entry.scheme for entry in self.feedback if entry.beamformed is not None), None)
-        if self.sounding is not None and self.bs.num_trps > 1:
-            raise ConfigError("bs.num_trps", self.bs.num_trps, "1 with a section sounding")
         if self.sounding is None:
             if beamformed is not None:
                 raise required("sounding", f"with feedback.{beamformed}.beamformed")

@@ -217,7 +217,7 @@ class Link:
             return None
         if reporting.csi_rs is None:
             return self.config.panel.num_ports
-        return users * reporting.csi_rs.beamforming.num_ports
+        return users * reporting.csi_rs.beamforming.all_ports
 
     def _link_outcome(self, served: Served, reference: Served, expected: Any, seed: int) -> LinkOutcome:
         """What metrics see of the downlink; the gNB chooses MCSs by the SINRs that it expects, None: by the true ones.

@@ -35,10 +35,10 @@ def profile(picture: Picture, panel: Panel, spacing_hz: float) -> Figure | None:
         left.set(xlabel="Delay (µs)", ylabel="Power of a delay (dB of the strongest)", ylim=(_FLOOR_DB - 5, 2))
         if len(picture.h) == panel.num_ports:
             beams = beam_power(picture.h.conj().T, panel)
-            image = _decibel(beams.reshape(panel.n1, panel.n2).T)
+            image = _decibel(beams.reshape(-1, panel.n2).T)
             shades = right.imshow(image, aspect="auto", origin="lower", vmin=_FLOOR_DB, vmax=0, cmap="viridis")
             figure.colorbar(shades, ax=right, label="Power of a beam (dB)")
-            right.set(xlabel="Beam along n1", ylabel="Beam along n2")
+            right.set(xlabel="Beam along n1" + ", by station" * (panel.num_trps > 1), ylabel="Beam along n2")
             _whole(right)
             right.grid(False)
         else:
@@ -89,20 +89,20 @@ def delay_profile(h: np.ndarray, spacing_hz: float) -> tuple[np.ndarray, np.ndar
 
 
 def beam_power(directions: np.ndarray, panel: Panel) -> np.ndarray:
-    """Power in every beam of the DFT grid, summed over polarizations and rows: ``[n1 * n2]``.
+    """Power in every beam of the DFT grid, summed over polarizations and rows: ``[trp * n1 * n2]``.
 
     Args:
-        directions: complex ``[row, port]``, ports ``pol, n1, n2``; the channel, or directions as precoders have them.
+        directions: complex ``[row, port]``, ports ``trp, pol, n1, n2``: the channel, or directions of precoders.
         panel: antennas.
     """
     return beam_maps(directions, panel).sum(axis=1)
 
 
 def beam_maps(directions: np.ndarray, panel: Panel) -> np.ndarray:
-    """As :func:`beam_power` for each row: float ``[n1 * n2, row]``."""
-    grid = directions.reshape(len(directions), panel.num_pol, panel.n1, panel.n2)
+    """As :func:`beam_power` for each row: float ``[trp * n1 * n2, row]``."""
+    grid = directions.reshape(len(directions), panel.num_trps, panel.num_pol, panel.n1, panel.n2)
     beams = np.abs(np.fft.fft2(grid, norm="ortho")) ** 2
-    return beams.sum(axis=1).reshape(len(directions), -1).T
+    return beams.sum(axis=2).reshape(len(directions), -1).T
 
 
 def cosines(true: np.ndarray, known: np.ndarray) -> np.ndarray:

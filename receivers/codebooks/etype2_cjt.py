@@ -12,6 +12,7 @@ from receivers.codebooks.etype2 import EnhancedTypeTwoCodebook
 from receivers.codebooks.etype2_cjt_payload import CjtPayload
 from receivers.codebooks.pmi import Pmi, oversampling
 from receivers.codebooks.trp_beams import TrpBeamGroups
+from receivers.codebooks.trp_offsets import station_delays, station_turns
 from simulator.core.errors import ConfigError
 from simulator.core.types import Panel
 from simulator.maths.transforms import subband_eigenvectors
@@ -138,7 +139,7 @@ class CjtCodebook(EnhancedTypeTwoCodebook):
         group, beams, c = self._groups.select(v, self.num_beams)
         pmi: Pmi = {"group": group, "beams": beams}
         if self._offsets:
-            pmi["offset"] = self._delays(c)
+            pmi["offset"] = station_delays(c, self._groups.trp, self.num_units * self._steps)
             c = c * self._turns(pmi["offset"]).conj()
         return {**pmi, **self._best(starts(c))}
 
@@ -147,19 +148,9 @@ class CjtCodebook(EnhancedTypeTwoCodebook):
         x = super()._largest(x)
         return x if len(self._groups.lengths) == 1 else self._representable(x)
 
-    def _delays(self, c: np.ndarray) -> np.ndarray:
-        """Steps ``[report, trp]`` of the strongest delays of all stations but the first after that of the first."""
-        steps = self.num_units * self._steps
-        x = np.fft.fft(next(starts(c)), steps, axis=3)
-        power = np.sum(np.square(x.real) + np.square(x.imag), axis=1)  # [report, row, delay]
-        first = np.flatnonzero(np.diff(self._groups.trp, prepend=-1))
-        delay = np.add.reduceat(power, first, axis=1).argmax(axis=2)
-        return (delay[:, 1:] - delay[:, :1]) % steps
-
     def _turns(self, offset: np.ndarray) -> np.ndarray:
         """Factors of the delays of the stations, complex64 ``[report, 1, row, unit]``."""
-        offset = np.pad(offset, ((0, 0), (1, 0)))[:, self._groups.trp] / (self._steps * self.num_units)
-        return np.exp(2j * np.pi * offset[:, None, :, None] * np.arange(self.num_units)).astype(np.complex64)
+        return station_turns(offset, self._groups.trp, self.num_units * self._steps, self.num_units)
 
     def precoder(self, pmi: Pmi) -> np.ndarray:
         """Unit-norm directions complex64 ``[report, port, layer, unit]``."""

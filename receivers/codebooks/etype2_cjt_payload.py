@@ -33,7 +33,8 @@ class CjtPayload(EnhancedTypeTwoPayload):
     def _heads(self, nonzero: int) -> tuple[list[tuple[str, int, int]], list[tuple[str, int, int]]]:
         group0, group1 = super()._heads(nonzero)
         sets = [(f"beams {j}", 1, combination_bits(self.group_size, count)) for j, count in enumerate(self.trp_beams)]
-        return [("group", len(self.trp_beams), self._group_bits), *sets, group0[-1]], group1
+        others = [field for field in group0 if field[0] not in ("group", "beams")]
+        return [("group", len(self.trp_beams), self._group_bits), *sets, *others], group1
 
     def _basis_numbers(self, pmi: Pmi) -> dict[str, np.ndarray]:
         sets = np.split(pmi["beams"], np.cumsum(self.trp_beams)[:-1], axis=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -27,7 +28,6 @@ COMBINATIONS = {
     8: (2, 1, 3 / 4),
 }
 _FREE_STEPS, _POWER_STEPS, _STEPS, _QUANTIZED_STEPS = 8, 4, 8, 3
-_FIELD = "feedback.fetype2-ps-r17"
 
 
 class FurtherEnhancedTypeTwoCodebook(CoefficientCodebook):
@@ -63,6 +63,10 @@ class FurtherEnhancedTypeTwoCodebook(CoefficientCodebook):
     Source: TS 38.214 (Rel. 17), 5.2.2.2.7; groups of part 2: TS 38.214, 5.2.3.
     """
 
+    field: ClassVar[str] = "feedback.fetype2-ps-r17"
+    table: ClassVar[str] = "TS 38.214, Table 5.2.2.2.7-1"
+    payload: FurtherEnhancedPayload
+
     def __init__(
         self,
         panel: Panel,
@@ -74,13 +78,34 @@ class FurtherEnhancedTypeTwoCodebook(CoefficientCodebook):
         window: int = 2,
         two_units: bool = False,
     ):
-        check_ports(panel, _FIELD)
-        if combination not in COMBINATIONS:
-            raise ConfigError(f"{_FIELD}.combination", combination, "1..8")
+        check_ports(panel.of_trp, self.field)
         if not 1 <= rank <= 4:
-            raise ConfigError(f"{_FIELD}.rank", rank, "1..4")
-        ports, most = panel.num_ports, max(rank, max_rank)
-        table = "of TS 38.214, Table 5.2.2.2.7-1"
+            raise ConfigError(f"{self.field}.rank", rank, "1..4")
+        ports = panel.of_trp.num_ports
+        self.num_taps, alphas, beta = self._parameters(panel, combination, max(rank, max_rank))
+        self.num_units = -(-num_samples // unit)
+        if window not in (2, 4):
+            raise ConfigError(f"{self.field}.window", window, "2, 4 (valueOfN)")
+        span = window if self.num_taps > 1 else 1
+        if span > self.num_units:
+            raise ConfigError(f"{self.field}.window", window, f"at most the {self.num_units} PMI subbands")
+        if two_units and self.num_taps == 1:
+            raise ConfigError(f"{self.field}.r", 2, f"1 with combinations of one tap ({self.table})")
+        self.rank, self.unit, self.fine = rank, unit, two_units
+        lengths = tuple(int(alpha * ports) // 2 for alpha in alphas)
+        self.num_beams = sum(lengths)
+        self.budget = math.ceil(beta * 2 * self.num_beams * self.num_taps)
+        self.strongest_taps = self.num_taps
+        self._groups = self._basis(PortGroups(ports, ports // 2, ports // 2), lengths)
+        sizes = rank, max_rank, 1, ports // 2, self.num_beams, self.num_units, self.num_taps, False, self.budget, span
+        self.payload = self._payload(sizes, lengths)
+        self.part1_bits, self.part2_bits = self.payload.part1_bits, self.payload.longest
+
+    def _parameters(self, panel: Panel, combination: int, most: int) -> tuple[int, tuple[float, ...], float]:
+        """M, alpha of every station, beta; ConfigError where the tables do not have them with P ports and this rank."""
+        field, ports, table = f"{self.field}.combination", panel.num_ports, f"of {self.table}"
+        if combination not in COMBINATIONS:
+            raise ConfigError(field, combination, "1..8")
         for refused, where in (
             (combination in (1, 6) and ports in (4, 12), "1 and 6 not with 4 or 12 ports"),
             (combination in (7, 8) and ports == 32, "7 and 8 not with 32 ports"),
@@ -88,36 +113,30 @@ class FurtherEnhancedTypeTwoCodebook(CoefficientCodebook):
         ):
             if refused:
                 got = f"{combination} with {ports} ports, rank {most}"
-                raise ConfigError(f"{_FIELD}.combination", got, f"a paramCombination-r17 {table}: {where}")
-        self.num_taps, alpha, beta = COMBINATIONS[combination]
-        self.num_units = -(-num_samples // unit)
-        if window not in (2, 4):
-            raise ConfigError(f"{_FIELD}.window", window, "2, 4 (valueOfN)")
-        span = window if self.num_taps > 1 else 1
-        if span > self.num_units:
-            raise ConfigError(f"{_FIELD}.window", window, f"at most the {self.num_units} PMI subbands")
-        if two_units and self.num_taps == 1:
-            raise ConfigError(f"{_FIELD}.r", 2, f"1 with combinations of one tap (1..4 {table})")
-        self.rank, self.unit, self.fine = rank, unit, two_units
-        self.num_beams = int(alpha * ports) // 2
-        self.budget = math.ceil(beta * 2 * self.num_beams * self.num_taps)
-        self.strongest_taps = self.num_taps
-        self._groups = PortGroups(ports, ports // 2, ports // 2)
-        self.payload = FurtherEnhancedPayload(
-            rank, max_rank, 1, ports // 2, self.num_beams, self.num_units, self.num_taps, False, self.budget, span
-        )
-        self.part1_bits, self.part2_bits = self.payload.part1_bits, self.payload.longest
+                raise ConfigError(field, got, f"a paramCombination-r17 {table}: {where}")
+        taps, alpha, beta = COMBINATIONS[combination]
+        return taps, (alpha,), beta
+
+    def _basis(self, ports: PortGroups, lengths: tuple[int, ...]) -> Any:
+        """Ports from which some are chosen."""
+        return ports
+
+    def _payload(self, sizes: tuple[Any, ...], lengths: tuple[int, ...]) -> FurtherEnhancedPayload:
+        """Fields of a PMI."""
+        return FurtherEnhancedPayload(*sizes)
 
     def _select(self, h: np.ndarray) -> Pmi:
-        directions = np.swapaxes(subband_eigenvectors(h, self.unit, self.rank), 2, 3)  # [report, layer, port, unit]
+        return self._fit(np.swapaxes(subband_eigenvectors(h, self.unit, self.rank), 2, 3))
+
+    def _fit(self, directions: np.ndarray) -> Pmi:
+        """Indices for directions complex64 ``[report, layer, port, unit]``."""
         tried = [self._aligned(start) for start in starts(directions)]
         best = np.argmax([energy for *_, energy in tried], axis=0)
         c, beams, taps = (
             np.choose(best.reshape(-1, *[1] * (parts[0].ndim - 1)), parts)
             for parts in list(zip(*tried, strict=True))[:3]
         )
-        rows = np.concatenate([beams, beams + c.shape[2] // 2], axis=1)
-        c = np.take_along_axis(c, rows[:, None, :, None], axis=2)
+        c = np.take_along_axis(c, self._rows(beams)[:, None, :, None], axis=2)
         taps = np.repeat(taps[:, None], self.rank, axis=1)
         turns = delay_turns(self.num_units)[taps]  # [report, layer, tap, unit]
         pmi: Pmi = {}
@@ -127,8 +146,12 @@ class FurtherEnhancedTypeTwoCodebook(CoefficientCodebook):
                 pmi = self._quantize(x)
                 x = self._coefficients(pmi)
             c = with_phases_of(c, x @ turns)
-        none = np.zeros(len(h), np.int64)
+        none = np.zeros(len(c), np.int64)
         return {"group": none, "beams": beams, "window": none, "taps": taps, **pmi}
+
+    def _rows(self, beams: np.ndarray) -> np.ndarray:
+        """Ports of the rows of coefficients, ``[report, row]``."""
+        return np.concatenate([beams, beams + self.payload.group_size], axis=1)
 
     def _aligned(self, c: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Directions ``[report, layer, port, unit]`` with the phases under which few taps hold most energy.

@@ -52,10 +52,14 @@ class PortGroups:
             beams: places in the group ``[report, L]``.
             weights: complex ``[report, layer, 2 L, subband]``, see :func:`receivers.codebooks.beams.unit_columns`.
         """
+        return self.sums(group, beams, unit_columns(weights))
+
+    def sums(self, group: np.ndarray, beams: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """The same of weights as they are."""
         num_reports, layers, _, subbands = weights.shape
         w = np.zeros((num_reports, 2 * self._half, layers, subbands), np.complex64)
         rows = np.arange(num_reports)[:, None]
-        w[rows, self._ports(group, beams)] = np.swapaxes(unit_columns(weights), 1, 2)
+        w[rows, self._ports(group, beams)] = np.swapaxes(weights, 1, 2)
         return w
 
     def _ports(self, group: np.ndarray, places: np.ndarray) -> np.ndarray:

@@ -1,26 +1,27 @@
-"""Beams of several stations: every station has a group of orthogonal DFT beams of its own."""
+"""Beams, or ports, of several stations: every station has its own."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from receivers.codebooks.beams import BeamGroups, unit_columns
+from receivers.codebooks.ports import PortGroups
 
 
 class TrpBeamGroups:
-    r"""The beams of :class:`~receivers.codebooks.beams.BeamGroups` on each of N stations with equal panels.
+    r"""Groups of beams, or of ports of beamformed CSI-RS, on each of N stations with equal panels.
 
     Rows of coefficients are station after station, of each the first polarisation first: those of station j, of
     2 L_j, begin at :math:`2 \sum_{k<j} L_k`.
 
     Args:
-        groups: beams of one panel.
+        groups: beams, or ports, of one panel.
         lengths: L_1, ..., L_N.
 
-    Source: TS 38.214 (Rel. 18), 5.2.2.2.8.
+    Source: TS 38.214 (Rel. 18), 5.2.2.2.8, 5.2.2.2.9.
     """
 
-    def __init__(self, groups: BeamGroups, lengths: tuple[int, ...]):
+    def __init__(self, groups: BeamGroups | PortGroups, lengths: tuple[int, ...]):
         self._one, self.lengths = groups, lengths
         self.num_beams, self.num_groups = groups.num_beams, groups.num_groups
         self.trp = np.repeat(np.arange(len(lengths)), 2 * np.array(lengths))  # of every row

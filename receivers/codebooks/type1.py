@@ -18,7 +18,7 @@ _CHUNK_VALUES = 1 << 24  # products kept at a time
 
 # Columns of a precoder: number of the beam, sign of the second polarisation, whether it is co-phased.
 _PAIR = [(0, 1, True), (1, 1, True), (0, -1, True), (1, -1, True)]
-_COLUMNS = {
+COLUMNS = {
     1: _PAIR[:1],
     2: [(0, 1, True), (1, -1, True)],
     3: _PAIR[:3],
@@ -27,12 +27,12 @@ _COLUMNS = {
     6: [(0, 1, True), (0, -1, True), (1, 1, True), (1, -1, True), (2, 1, False), (2, -1, False)],
     7: [(0, 1, True), (0, -1, True), (1, 1, True), (2, 1, False), (2, -1, False), (3, 1, False), (3, -1, False)],
 }
-_COLUMNS[8] = [*_COLUMNS[7][:3], (1, -1, True), *_COLUMNS[7][3:]]
+COLUMNS[8] = [*COLUMNS[7][:3], (1, -1, True), *COLUMNS[7][3:]]
 
 
 def most_layers(panel: Panel) -> int:
-    """Largest rank of Type I: 8, with 4 ports 4; of the panels of Release 19 we have ranks up to 4."""
-    return 8 if 4 < panel.num_ports <= 32 else 4
+    """Largest rank of Type I: 8, with 4 ports 4."""
+    return 8 if panel.num_ports > 4 else 4
 
 
 class TypeOneCodebook(PmiCodebook):
@@ -136,7 +136,7 @@ class TypeOneCodebook(PmiCodebook):
             beams = [self._beam(column + k1, row + k2) for k1, k2 in self._used(i13)]
             columns = [
                 np.concatenate([beams[i], sign * (phi if phased else 1) * beams[i]], axis=1)
-                for i, sign, phased in _COLUMNS[self.rank]
+                for i, sign, phased in COLUMNS[self.rank]
             ]
         w = np.stack(columns, axis=2)
         return (w / np.linalg.norm(w, axis=1, keepdims=True)).astype(np.complex64)
@@ -166,7 +166,7 @@ class TypeOneCodebook(PmiCodebook):
         if self._quarter:  # a half beam belongs to three of the panel
             near = [(2 * column + k, row) for k in (-1, 0, 1)]
         else:
-            used = self._used(i13)[: 1 + max(i for i, _, _ in _COLUMNS[self.rank])]
+            used = self._used(i13)[: 1 + max(i for i, _, _ in COLUMNS[self.rank])]
             near = [(column + k1, row + k2) for k1, k2 in used]
         columns, rows = allowed.shape
         return np.all([allowed[x % columns, y % rows] for x, y in near], axis=0)

@@ -9,6 +9,7 @@ from pydantic import Field
 from receivers.codebooks.pmi import PmiCodebook
 from receivers.codebooks.restriction import allowed_ranks
 from receivers.codebooks.type1 import TypeOneCodebook, most_layers
+from receivers.codebooks.type1_large import TypeOneHighRankCodebook
 from receivers.codebooks.type1_mode_b import TypeOneModeBCodebook
 from receivers.codebooks.type1_multipanel import TypeOneMultiPanelCodebook
 from receivers.feedback.pmi import BitString, PmiFeedback, restricted
@@ -27,7 +28,7 @@ class TypeOneFeedback(PmiFeedback):
         config: public configuration.
         mode: codebookMode, 1 or 2 (one panel: of ranks 1, 2; not with four panels); of 48, 64 and 128 ports (Release
             19) 1 is modeA, 2 is modeB.
-        rank: 1..8 (4, 48 or more ports, or several panels: 1..4), or "auto".
+        rank: 1..8 (4 ports or several panels: 1..4), or "auto".
         panels: N_g, 1, or 2 or 4 (typeI-MultiPanel): the columns of the array form that many panels next to each other.
         snr_db: SNR that the UE assumes for the RI and the choice of its precoder [dB].
         subset_restriction: n1-n2-codebookSubsetRestriction, bits of the beams, most significant first; no precoder with
@@ -75,6 +76,8 @@ class TypeOneFeedback(PmiFeedback):
         """Codebook of one rank."""
         config = self.config
         band = config.panel, config.num_subcarriers, config.subband_size, rank
+        if self._large and rank > 4:
+            return TypeOneHighRankCodebook(*band, self.mode, self.snr_db)
         if self._large and self.mode == 2:
             return TypeOneModeBCodebook(*band, self.snr_db)
         if self.panels == 1 and not self._large:

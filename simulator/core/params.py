@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     TypeAdapter,
     ValidationError,
     validate_call,
@@ -48,9 +49,23 @@ def _printable(value: str) -> str:
     return value
 
 
+def _listed(value: Any) -> Any:
+    """One point as a list of one."""
+    return (
+        (value,) if isinstance(value, list | tuple) and not any(isinstance(x, list | tuple) for x in value) else value
+    )
+
+
 Integer = Annotated[int, BeforeValidator(_number)]
 Real = Annotated[float, BeforeValidator(_number)]
 Count = Annotated[Integer, Field(ge=1)]
+Point = tuple[Real, Real, Real]
+# A point, or several; one alone stands without a list of its own.
+Points = Annotated[
+    tuple[Point, ...],
+    BeforeValidator(_listed),
+    PlainSerializer(lambda points: points[0] if len(points) == 1 else points),
+]
 Probability = Annotated[Real, Field(ge=0, le=1)]
 PositiveFloat = Annotated[Real, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[Real, Field(ge=0, allow_inf_nan=False)]

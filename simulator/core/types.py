@@ -40,6 +40,10 @@ class Panel:
         """Panel of one station."""
         return self
 
+    def at(self, num_trps: int) -> Panel:
+        """Such a panel at as many stations."""
+        return self if num_trps == 1 else TrpPanels(self.n1, self.n2, self.num_pol, num_trps)
+
 
 @dataclass(frozen=True)
 class TrpPanels(Panel):

@@ -1,4 +1,4 @@
-"""Ray-traced channels of one site: built-in scenes of Sionna RT, one gNB, UEs with coverage."""
+"""Ray-traced channels of one site: built-in scenes of Sionna RT, one or several stations, UEs with coverage."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tensorflow as tf
 from pydantic import Field
 
 from simulator.core.interfaces import ChannelSource
-from simulator.core.params import Count, Integer, PositiveFloat, Real, validated
+from simulator.core.params import Count, Integer, Points, PositiveFloat, Real, validated
 from simulator.core.seeding import by_drop, derive
 from simulator.core.types import RadioGeometry
 from simulator.phy.ofdm import cir_to_ofdm
@@ -30,15 +30,18 @@ class TracedSite(ChannelSource):
     moves with velocity :math:`v` (random heading, horizontal) has the Doppler shift :math:`v \cdot k_r / \lambda` on
     each path; angles and delays stay, which holds for some wavelengths of motion.
 
+    Several stations (``panel.num_trps``) are traced together. Their ports follow each other, with the gains, phases and
+    delays of their own paths: they send at the same time. UEs are where a station is the strongest, as many for each.
+
     Args:
         geometry: carrier, antennas, users, time.
         scene: built-in scene.
-        bs_position_m, look_at_m: gNB and the point that its panel faces [m].
+        bs_position_m, look_at_m: one position for each station; the point that all panels face, or one for each [m].
         area_center_m, area_size_m: rectangle in which UEs are placed [m].
         ue_height_m: height of the UEs [m].
         num_points: UEs of the site.
         max_depth: interactions of a path, at most.
-        max_paths: strongest paths kept.
+        max_paths: strongest paths of a link kept.
         diffuse: with diffuse reflection.
         diffraction: with diffraction.
         num_rays: rays launched.
@@ -53,8 +56,8 @@ class TracedSite(ChannelSource):
         geometry: RadioGeometry,
         *,
         scene: Literal["munich", "etoile", "florence", "san_francisco", "simple_street_canyon"],
-        bs_position_m: tuple[Real, Real, Real],
-        look_at_m: tuple[Real, Real, Real],
+        bs_position_m: Points,
+        look_at_m: Points,
         area_center_m: tuple[Real, Real],
         area_size_m: tuple[PositiveFloat, PositiveFloat],
         ue_height_m: Real = 1.5,
@@ -94,7 +97,7 @@ class TracedSite(ChannelSource):
         return np.array(picks, np.int64).reshape(batch_size, users)
 
     def labels(self, batch_size: int, *, seed: int, first: int = 0) -> dict[str, np.ndarray]:
-        """``user`` (point of the site), ``position_m`` and ``los`` of the UEs that ``sample`` draws."""
+        """``user`` (point of the site), ``position_m`` and ``los`` (to any station) of the UEs of ``sample``."""
         picks = self._picks(batch_size, seed, first)
         return {"user": picks, "position_m": self._site["position_m"][picks], "los": self._site["los"][picks]}
 
@@ -133,21 +136,26 @@ class TracedSite(ChannelSource):
         speed = (low + (high - low) * speed)[..., None]
         velocity = speed * np.stack([np.cos(heading), np.sin(heading), np.zeros_like(heading)], axis=-1)
         wavelength = _SPEED_OF_LIGHT / g.carrier_hz
-        doppler = np.einsum("bupx,bux->bup", site["k_r"].astype(float), velocity) / wavelength  # [Hz]
-        tx = self._site["rotation"] @ _panel_offsets(g.panel.n1, g.panel.n2)  # [3, n1 * n2], wavelengths
+        doppler = np.einsum("bujpx,bux->bujp", site["k_r"].astype(float), velocity) / wavelength  # [Hz]
+        tx = self._site["rotation"] @ _panel_offsets(g.panel.n1, g.panel.n2)  # [trp, 3, n1 * n2], wavelengths
         rx = _panel_offsets(self._ue_panel.n1, self._ue_panel.n2)
         args = (site["a"], site["tau"], site["k_t"] @ tx, site["k_r"] @ rx, doppler)
         return self._function(
             *(tf.constant(np.asarray(x, x.dtype if x.dtype == np.complex64 else np.float32)) for x in args)
         ).numpy()
 
-    def _response(self, a: tf.Tensor, tau: tf.Tensor, tx: tf.Tensor, rx: tf.Tensor, doppler: tf.Tensor) -> tf.Tensor:
+    def _response(self, *rays: tf.Tensor) -> tf.Tensor:
+        stations = zip(*(tf.unstack(each, axis=2) for each in rays), strict=True)
+        return tf.concat([self._response_of(*station) for station in stations], axis=3)
+
+    def _response_of(self, a: tf.Tensor, tau: tf.Tensor, tx: tf.Tensor, rx: tf.Tensor, doppler: tf.Tensor) -> tf.Tensor:
+        """Channels of one station."""
         g = self._geometry
         time = tf.range(g.num_slots, dtype=tf.float32) * g.slot_s
         # a [b, u, ue_pol, bs_pol, path] -> [b, u, (ue_pol, column, row), 1, (bs_pol, n1, n2), path, time]
         full = tf.einsum("buqpl,bulr,bulm,bult->buqrpmlt", a, _turns(rx), _turns(tx), _turns(doppler[..., None] * time))
         batch, users, paths = a.shape[0], a.shape[1], a.shape[4]
-        full = tf.reshape(full, [batch, users, g.num_rx_ant, 1, g.panel.num_ports, paths, g.num_slots])
+        full = tf.reshape(full, [batch, users, g.num_rx_ant, 1, g.panel.of_trp.num_ports, paths, g.num_slots])
         return cir_to_ofdm(full, tau[:, :, None], g.num_subcarriers, g.spacing_hz)
 
 

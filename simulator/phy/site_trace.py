@@ -25,7 +25,7 @@ from simulator.core.readers import read_npz
 from simulator.core.seeding import derive
 from simulator.core.types import RadioGeometry
 
-FORMAT = 2
+FORMAT = 3
 SCENES = ("munich", "etoile", "florence", "san_francisco", "simple_street_canyon")
 _CELL_M = 4.0  # side of the cells of the coverage map [m]
 _MAP_RAYS = 1_000_000  # rays of the coverage map
@@ -43,14 +43,14 @@ class SiteRequest:
         num_pol: polarisations of the gNB, 1 (V) or 2 (+-45 degrees).
         ue_num_pol: polarisations of the UE, 1 (V) or 2 (V, H).
         antenna_pattern: of the gNB, "38.901" or "omni".
-        bs_position_m: position of the gNB (x, y, z) [m].
-        look_at_m: point that its panel faces (x, y, z) [m].
+        bs_position_m: positions of the stations (x, y, z) [m].
+        look_at_m: points that their panels face (x, y, z) [m].
         area_center_m: centre of the rectangle of UEs (x, y) [m].
         area_size_m: its sides (x, y) [m].
         ue_height_m: height of the UEs above z = 0 [m].
         num_points: UEs to find.
         max_depth: interactions of a path, at most.
-        max_paths: strongest paths kept.
+        max_paths: strongest paths of a link kept.
         diffuse: also diffuse reflection.
         diffraction: also diffraction at edges.
         num_rays: rays launched.
@@ -62,8 +62,8 @@ class SiteRequest:
     num_pol: int
     ue_num_pol: int
     antenna_pattern: str
-    bs_position_m: tuple[float, float, float]
-    look_at_m: tuple[float, float, float]
+    bs_position_m: tuple[tuple[float, float, float], ...]
+    look_at_m: tuple[tuple[float, float, float], ...]
     area_center_m: tuple[float, float]
     area_size_m: tuple[float, float]
     ue_height_m: float = 1.5
@@ -84,18 +84,38 @@ class SiteRequest:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def site_request(geometry: RadioGeometry, *, site_seed: int = 1, **params: Any) -> SiteRequest:
+def site_request(
+    geometry: RadioGeometry, *, bs_position_m: Any, look_at_m: Any, site_seed: int = 1, **params: Any
+) -> SiteRequest:
     """The request of a channel section ``site`` (its other parameters bear the names of :class:`SiteRequest`).
 
+    Args:
+        geometry: of the radio section.
+        bs_position_m: a point, or one for each station.
+        look_at_m: as the positions, or a point for all.
+        site_seed: seed of the request.
+        **params: of the section.
+
     Raises:
-        ConfigError: more users than points.
+        ConfigError: more users than points; not a position for each station.
     """
+    trps = geometry.panel.num_trps
+    points = {"bs_position_m": bs_position_m, "look_at_m": look_at_m}
+    for field, value in points.items():
+        value = (value,) if np.ndim(value) == 1 else value
+        if field == "look_at_m" and len(value) == 1:
+            value = trps * tuple(value)
+        if len(value) != trps:
+            allowed = f"{trps}, one for each station (bs.num_trps)" + (", or 1 for all" if field == "look_at_m" else "")
+            raise ConfigError(f"channel.{field}", f"{len(value)} point(s)", allowed)
+        points[field] = tuple(value)
     request = SiteRequest(
         carrier_hz=float(geometry.carrier_hz),
         num_pol=geometry.panel.num_pol,
         ue_num_pol=geometry.ue_num_pol,
         antenna_pattern=geometry.antenna_pattern,
         seed=site_seed,
+        **points,
         **params,
     )
     if geometry.num_users > request.num_points:
@@ -120,9 +140,10 @@ def site_paths(request: SiteRequest) -> dict[str, np.ndarray]:
     """Paths of a site, from the file of an earlier call or traced now (one process at a time).
 
     Returns:
-        ``a`` complex64 ``[point, ue_pol, bs_pol, path]`` (baseband coefficients of single elements, zero padded),
-        ``tau`` float32 ``[point, path]`` [s], unit vectors ``k_t, k_r`` float32 ``[point, path, 3]`` of departure
-        and towards the incoming wave, ``position_m [point, 3]``, ``los [point]``, ``rotation [3, 3]`` of the panel.
+        ``a`` complex64 ``[point, trp, ue_pol, bs_pol, path]`` (baseband coefficients of single elements, zero padded),
+        ``tau`` float32 ``[point, trp, path]`` [s], unit vectors ``k_t, k_r`` float32 ``[point, trp, path, 3]`` of
+        departure and towards the incoming wave, ``position_m [point, 3]``, ``los [point]`` (to any station),
+        ``rotation [trp, 3, 3]`` of the panels.
 
     Raises:
         StoreError: no working LLVM, no coverage, or the cache cannot be written.
@@ -146,7 +167,7 @@ def trace(request: SiteRequest) -> dict[str, np.ndarray]:
     """Trace a site in this process; see :func:`site_paths` for the result."""
     import sionna.rt as rt
 
-    scene, bs = _scene(request)
+    scene, stations = _scene(request)
     coverage = rt.RadioMapSolver()(
         scene,
         center=[*request.area_center_m, request.ue_height_m],
@@ -157,16 +178,21 @@ def trace(request: SiteRequest) -> dict[str, np.ndarray]:
         max_depth=request.max_depth,
         seed=request.seed,
     )
+    gain = np.array(coverage.path_gain)
+    for number in range(len(stations)):
+        if not np.any((gain.argmax(axis=0) == number) & (gain[number] >= 10 ** (_MIN_GAIN_DB / 10))):
+            raise StoreError(f"station {number + 1} has no coverage, or another is stronger everywhere in the area")
     solver, blocks, total = rt.PathSolver(), [], 0
     for number in range(12 + 12 * request.num_points // _BATCH):
         positions, _ = coverage.sample_positions(
-            num_pos=_BATCH,
+            num_pos=-(-_BATCH // len(stations)),
             metric="path_gain",
             min_val_db=_MIN_GAIN_DB,
-            tx_association=False,
+            tx_association=True,
             seed=derive(request.seed, "positions", number),
         )
-        for i, place in enumerate(np.array(positions)[0]):
+        places = np.swapaxes(positions, 0, 1).reshape(-1, 3)  # station after station
+        for i, place in enumerate(places):
             scene.add(rt.Receiver(f"ue{i}", position=[float(x) for x in place]))
         paths = solver(
             scene,
@@ -178,20 +204,19 @@ def trace(request: SiteRequest) -> dict[str, np.ndarray]:
             synthetic_array=True,
             seed=request.seed,
         )
-        blocks.append(_strongest(paths, request.max_paths, np.array(positions)[0], rt.InteractionType.NONE))
-        for i in range(_BATCH):
+        blocks.append(_strongest(paths, request.max_paths, places, rt.InteractionType.NONE))
+        for i in range(len(places)):
             scene.remove(f"ue{i}")
         total += len(blocks[-1]["los"])
         if total >= request.num_points:
             break
     if total < request.num_points:
         raise StoreError(f"only {total} of {request.num_points} UEs have a path; choose another area or fewer points")
-    yaw, pitch, roll = (float(np.array(x).squeeze()) for x in (bs.orientation.x, bs.orientation.y, bs.orientation.z))
-    return {**_merged(blocks, request.num_points), "rotation": _rotation(yaw, pitch, roll)}
+    return {**_merged(blocks, request.num_points), "rotation": np.stack([_rotation(bs.orientation) for bs in stations])}
 
 
-def _scene(request: SiteRequest) -> tuple[Any, Any]:
-    """Scene with single (dual-polarised) elements at both ends, and its gNB, which faces its target."""
+def _scene(request: SiteRequest) -> tuple[Any, list[Any]]:
+    """Scene with single (dual-polarised) elements at both ends, and its stations, which face their targets."""
     import sionna.rt as rt
 
     scene = rt.load_scene(getattr(rt.scene, request.scene), merge_shapes=True)
@@ -200,22 +225,25 @@ def _scene(request: SiteRequest) -> tuple[Any, Any]:
     cross, pair = ("cross" if request.num_pol == 2 else "V"), ("VH" if request.ue_num_pol == 2 else "V")
     scene.tx_array = rt.PlanarArray(num_rows=1, num_cols=1, pattern=pattern, polarization=cross)
     scene.rx_array = rt.PlanarArray(num_rows=1, num_cols=1, pattern="iso", polarization=pair)
-    bs = rt.Transmitter("bs", position=list(request.bs_position_m))
-    scene.add(bs)
-    bs.look_at(list(request.look_at_m))
-    return scene, bs
+    stations = []
+    for number, (place, target) in enumerate(zip(request.bs_position_m, request.look_at_m, strict=True)):
+        bs = rt.Transmitter(f"bs{number}", position=list(place))
+        scene.add(bs)
+        bs.look_at(list(target))
+        stations.append(bs)
+    return scene, stations
 
 
 def _merged(blocks: list[dict[str, np.ndarray]], num_points: int) -> dict[str, np.ndarray]:
     """The first UEs of all blocks, zero padded to the largest number of paths."""
-    most = max(block["tau"].shape[1] for block in blocks)
+    most = max(block["tau"].shape[2] for block in blocks)
 
     def padded(x: np.ndarray, axis: int) -> np.ndarray:
         widths = [(0, 0)] * x.ndim
         widths[axis] = (0, most - x.shape[axis])
         return np.pad(x, widths)
 
-    axis_of = {"a": 3, "tau": 1, "k_t": 1, "k_r": 1}
+    axis_of = {"a": 4, "tau": 2, "k_t": 2, "k_r": 2}
     merged = {
         key: np.concatenate([padded(b[key], axis_of[key]) if key in axis_of else b[key] for b in blocks])
         for key in blocks[0]
@@ -224,36 +252,36 @@ def _merged(blocks: list[dict[str, np.ndarray]], num_points: int) -> dict[str, n
 
 
 def _strongest(paths: Any, most: int, positions: np.ndarray, no_interaction: int) -> dict[str, np.ndarray]:
-    """Valid paths of the UEs that have any, strongest first."""
+    """Valid paths of the UEs that have any, those of every station strongest first."""
     a, tau = paths.cir(normalize_delays=False, out_type="numpy")
-    a, tau = a[:, :, 0, :, :, 0], tau[:, 0]
-    valid = np.array(paths.valid)[:, 0]
-    a = np.where(valid[:, None, None], a, 0)
-    power = np.sum(np.abs(a) ** 2, axis=(1, 2))
-    keep = np.flatnonzero(power.sum(axis=1) > 0)
-    order = np.argsort(-power[keep], axis=1, kind="stable")[:, :most]
+    valid = np.array(paths.valid)  # [ue, trp, path]
+    a = np.where(valid[:, :, None, None], np.moveaxis(a[..., 0], 2, 1), 0)  # [ue, trp, ue_pol, bs_pol, path]
+    power = np.sum(np.abs(a) ** 2, axis=(2, 3))
+    keep = np.flatnonzero(power.sum(axis=(1, 2)) > 0)
+    order = np.argsort(-power[keep], axis=2, kind="stable")[..., :most]
 
     def pick(x: np.ndarray) -> np.ndarray:
-        return np.take_along_axis(x[keep], order, axis=1)
+        return np.take_along_axis(x[keep], order, axis=2)
 
     def direction(theta: Any, phi: Any) -> np.ndarray:
-        theta, phi = pick(np.array(theta)[:, 0]), pick(np.array(phi)[:, 0])
+        theta, phi = pick(np.array(theta)), pick(np.array(phi))
         return np.stack([np.sin(theta) * np.cos(phi), np.sin(theta) * np.sin(phi), np.cos(theta)], axis=-1)
 
-    direct = np.all(np.array(paths.interactions)[:, :, 0] == no_interaction, axis=0) & valid
+    direct = np.all(np.array(paths.interactions) == no_interaction, axis=0) & valid
     return {
-        "a": np.take_along_axis(a[keep], order[:, None, None], axis=3).astype(np.complex64),
+        "a": np.take_along_axis(a[keep], order[:, :, None, None], axis=4).astype(np.complex64),
         "tau": np.maximum(pick(tau), 0).astype(np.float32),
         "k_t": direction(paths.theta_t, paths.phi_t).astype(np.float32),
         "k_r": direction(paths.theta_r, paths.phi_r).astype(np.float32),
         "position_m": positions[keep].astype(np.float32),
-        "los": direct[keep].any(axis=1),
+        "los": direct[keep].any(axis=(1, 2)),
     }
 
 
-def _rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
+def _rotation(orientation: Any) -> np.ndarray:
     """Rotation from panel to global coordinates, ``R_z(yaw) R_y(pitch) R_x(roll)`` (TR 38.901, eq. 7.1-4)."""
-    (cz, sz), (cy, sy), (cx, sx) = ((np.cos(angle), np.sin(angle)) for angle in (yaw, pitch, roll))
+    angles = (float(np.array(x).squeeze()) for x in (orientation.x, orientation.y, orientation.z))
+    (cz, sz), (cy, sy), (cx, sx) = ((np.cos(angle), np.sin(angle)) for angle in angles)
     z = np.array([[cz, -sz, 0], [sz, cz, 0], [0, 0, 1]])
     y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])

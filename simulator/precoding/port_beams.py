@@ -19,11 +19,14 @@ _OVERSAMPLING = 4
 class PortBeams:
     r"""CSI-RS ports of every user: port i of a polarisation has the precoder :math:`b_i e^{j 2 \pi n \tau_i}`.
 
+    Those of several stations follow each other, ``trp, pol, i``.
+
     The gNB made them and knows them; the UE sees the ports alone.
 
     Args:
-        beams: :math:`b_i`, unit norm over the elements of a polarisation, complex64 ``[batch, user, port/2, element]``.
-        turns: :math:`e^{j 2 \pi n \tau_i}`, complex64 ``[batch, user, port/2, subcarrier]``.
+        beams: :math:`b_i`, unit norm over elements of a polarisation, complex64
+            ``[batch, user, trp, port/2, element]``.
+        turns: :math:`e^{j 2 \pi n \tau_i}`, complex64 ``[batch, user, trp, port/2, subcarrier]``.
     """
 
     beams: NDArray[np.complex64]
@@ -31,10 +34,11 @@ class PortBeams:
 
     def channel(self, h: NDArray[np.complex64]) -> NDArray[np.complex64]:
         """Channel of the ports ``[batch, user, rx_ant, port, slot, subcarrier]`` for that of the antennas ``h``."""
-        batch, users, rx, antennas, slots, samples = h.shape
-        by_element = h.reshape(batch, users, rx, 2, antennas // 2, slots * samples)
-        ports = self.beams[:, :, None, None] @ by_element
-        ports = ports.reshape(batch, users, rx, 2, -1, slots, samples) * self.turns[:, :, None, None, :, None]
+        batch, users, rx, _, slots, samples = h.shape
+        trps, elements = self.beams.shape[2], self.beams.shape[4]
+        by_element = h.reshape(batch, users, rx, trps, 2, elements, slots * samples)
+        ports = self.beams[:, :, None, :, None] @ by_element
+        ports = ports.reshape(batch, users, rx, trps, 2, -1, slots, samples) * self.turns[:, :, None, :, None, :, None]
         return ports.reshape(batch, users, rx, -1, slots, samples).astype(np.complex64, copy=False)
 
     def to_antennas(self, csi: CsiReconstruction, subband_of: NDArray[np.int64]) -> CsiReconstruction:
@@ -47,16 +51,17 @@ class PortBeams:
         w = csi.value if csi.value.shape[-1] == len(subband_of) else csi.value[..., subband_of]
         slots = len(w) // len(self.beams)
         beams, turns = (np.repeat(x, slots, axis=0) for x in (self.beams, self.turns))
-        by_port = w.reshape(*w.shape[:2], 2, -1, *w.shape[3:]) * turns[:, :, None, :, None]
-        flat = by_port.reshape(*by_port.shape[:4], -1)
-        found = (np.swapaxes(beams, 2, 3)[:, :, None] @ flat).reshape(*w.shape[:2], -1, *w.shape[3:])
+        trps, half = beams.shape[2:4]
+        by_port = w.reshape(*w.shape[:2], trps, 2, half, *w.shape[3:]) * turns[:, :, :, None, :, None]
+        flat = by_port.reshape(*by_port.shape[:5], -1)
+        found = (np.swapaxes(beams, 3, 4)[:, :, :, None] @ flat).reshape(*w.shape[:2], -1, *w.shape[3:])
         norm = np.linalg.norm(found, axis=2, keepdims=True)
         return CsiReconstruction(w=(found / np.maximum(norm, 1e-12)).astype(np.complex64), valid=csi.valid)
 
 
 @dataclass(frozen=True)
 class PortBeamforming:
-    r"""Ports of the most power in the uplink, for every user by itself.
+    r"""Ports of the most power in the uplink, for every user, and every station, by itself.
 
     Beams are columns of a DFT (orthogonal, the best of 4 x 4 rotations), delays multiples of :math:`1 / (N \Delta f)`
     (the best of four offsets); of all pairs of both the P/2 with most power, over both polarisations and the antennas
@@ -65,8 +70,8 @@ class PortBeamforming:
     downlink: the elements are a little closer together in its wave lengths.
 
     Args:
-        panel: gNB panel with two polarisations.
-        num_ports: P, an even number.
+        panel: gNB panel with two polarisations, or those of several stations.
+        num_ports: P of a station, an even number.
         delays: pairs of beams and delays; otherwise beams alone, over the whole band.
         carrier_ratio: carrier of the uplink over that of the downlink.
         uplink_snr_db: power of the uplink over the noise of its measurement, on an antenna and frequency sample [dB];
@@ -87,10 +92,15 @@ class PortBeamforming:
     def __post_init__(self) -> None:
         if self.panel.num_pol != 2:
             raise ConfigError("bs.num_pol", self.panel.num_pol, "2 with beamformed CSI-RS")
-        most = self.panel.num_ports
+        most = self.panel.of_trp.num_ports
         if self.num_ports < 2 or self.num_ports % 2 or (self.num_ports > most and not self.delays):
             allowed = "an even number" + ("" if self.delays else f", at most {most} without delays")
             raise ConfigError("feedback.beamformed.ports", self.num_ports, allowed)
+
+    @property
+    def all_ports(self) -> int:
+        """Ports of all stations for one user."""
+        return self.num_ports * self.panel.num_trps
 
     @cached_property
     def _sent(self) -> NDArray[np.complex64]:
@@ -113,12 +123,13 @@ class PortBeamforming:
             rng = np.random.default_rng(seed)
             noise = rng.standard_normal((*uplink.shape, 2), np.float32).view(np.complex64)[..., 0]
             uplink = uplink + np.float32(np.sqrt(db_to_lin(-self.uplink_snr_db) / 2)) * noise
-        found = [self._of_user(h) for drop in uplink for h in drop]
-        lead = uplink.shape[:2]
+        trps = self.panel.num_trps
+        found = [self._of_station(own) for drop in uplink for h in drop for own in np.split(h, trps, axis=1)]
+        lead = *uplink.shape[:2], trps
         beams, turns = (np.stack(part).reshape(*lead, *part[0].shape) for part in zip(*found, strict=True))
         return PortBeams(beams.astype(np.complex64), turns.astype(np.complex64))
 
-    def _of_user(self, h: NDArray[np.complex64]) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
+    def _of_station(self, h: NDArray[np.complex64]) -> tuple[NDArray[np.complex64], NDArray[np.complex64]]:
         """Beams ``[port/2, element]`` and turns ``[port/2, subcarrier]`` for ``h [rx_ant, port, subcarrier]``."""
         panel, samples = self.panel, h.shape[-1]
         by_element = h.reshape(-1, panel.n1 * panel.n2, samples)

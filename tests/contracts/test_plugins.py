@@ -183,6 +183,7 @@ PARAMS = {
             {"combination": 7, "intervals": 2},
             {"combination": 3, "intervals": 1},
         ],
+        "fetype2-cjt-ps-r18": [{"alpha": 3, "combination": 3}, {"alpha": 1, "combination": 4, "mode": 2, "rank": 1}],
         "etype2-cjt-r18": [{"beams": 2, "combination": 5}, {"beams": 1, "combination": 3, "mode": 2, "rank": 1}],
         "trp-selection": [{"of": "etype2-r16", "combination": 3}, {"of": "rvq", "bits": 5}],
         "klt-mixture": [

@@ -57,20 +57,21 @@ def captured(ports, h):
 
 def test_ports_and_back_by_loops(rng):
     """Channel of the ports h F, directions of the antennas F w of unit norm; F block diagonal in the polarisations."""
-    batch, users, half, elements, slots, samples = 2, 3, 2, 4, 2, 6
-    beams = gaussian(rng, batch, users, half, elements)
-    turns = np.exp(2j * np.pi * rng.random((batch, users, half, samples))).astype(np.complex64)
+    batch, users, trps, half, elements, slots, samples = 2, 3, 2, 2, 4, 2, 6
+    beams = gaussian(rng, batch, users, trps, half, elements)
+    turns = np.exp(2j * np.pi * rng.random((batch, users, trps, half, samples))).astype(np.complex64)
     ports = PortBeams(beams, turns)
-    h = gaussian(rng, batch, users, 2, 2 * elements, slots, samples)
-    w = gaussian(rng, batch * slots, users, 2 * half, 2, 3)
+    h = gaussian(rng, batch, users, 2, 2 * trps * elements, slots, samples)
+    w = gaussian(rng, batch * slots, users, 2 * trps * half, 2, 3)
     w[:, :, :, 1, 2] = 0  # a layer that is not used
     found = ports.channel(h)
     back = ports.to_antennas(CsiReconstruction(w=w), np.arange(samples) // 2).w
-    assert back.shape == (batch * slots, users, 2 * elements, 2, samples)
+    assert back.shape == (batch * slots, users, 2 * trps * elements, 2, samples)
     for b, u, n in np.ndindex(batch, users, samples):
-        f = np.zeros((2 * elements, 2 * half), complex)
-        for pol, i in np.ndindex(2, half):
-            f[pol * elements : (pol + 1) * elements, pol * half + i] = beams[b, u, i] * turns[b, u, i, n]
+        f = np.zeros((2 * trps * elements, 2 * trps * half), complex)
+        for trp, pol, i in np.ndindex(trps, 2, half):
+            part = 2 * trp + pol
+            f[part * elements : (part + 1) * elements, part * half + i] = beams[b, u, trp, i] * turns[b, u, trp, i, n]
         for slot in range(slots):
             np.testing.assert_allclose(found[b, u, :, :, slot, n], h[b, u, :, :, slot, n] @ f, atol=1e-5)
             expected = f @ w[b * slots + slot, u, :, :, n // 2]
@@ -82,7 +83,7 @@ def test_ports_and_back_by_loops(rng):
 def test_ports_are_orthonormal_over_the_band(delays, rng):
     uplink = paths(rng, 3, 4)(rng)[..., 0, :]
     ports = PortBeamforming(PANEL, 16, delays, RATIO).design(uplink, seed=1)
-    f = ports.beams[..., None] * ports.turns[:, :, :, None]  # [batch, user, port/2, element, subcarrier]
+    f = (ports.beams[..., None] * ports.turns[..., None, :])[:, :, 0]  # [batch, user, port/2, element, subcarrier]
     gram = np.einsum("buien,bujen->buij", f.conj(), f) / SAMPLES
     np.testing.assert_allclose(gram, np.broadcast_to(np.eye(8), gram.shape), atol=1e-5)
     if not delays:
@@ -101,7 +102,7 @@ def test_a_path_on_the_grid_is_one_port(rng):
 
 def test_ports_differ_even_without_an_uplink():
     ports = PortBeamforming(PANEL, 32).design(np.zeros((1, 1, 1, 32, SAMPLES), np.complex64), seed=1)
-    both = np.concatenate([ports.beams[0, 0], ports.turns[0, 0]], axis=1)
+    both = np.concatenate([ports.beams[0, 0, 0], ports.turns[0, 0, 0]], axis=1)
     assert len(np.unique(np.round(both, 4), axis=0)) == 16
 
 
@@ -149,7 +150,12 @@ def test_ports_for_two_taps_leave_the_second_one_to_the_ue(rng):
         seen = np.fft.ifft(ports.channel(h), axis=-1)[..., :2]
         kept = np.sum(np.abs(seen) ** 2, axis=(2, 3, 4, 5))
         overlap = [
-            len({(b.tobytes(), round(np.angle(t[1]) / 2 / np.pi * SAMPLES * 4)) for b, t in zip(*user, strict=True)})
+            len(
+                {
+                    (b.tobytes(), round(np.angle(t[1]) / 2 / np.pi * SAMPLES * 4))
+                    for b, t in zip(*map(np.squeeze, user), strict=True)
+                }
+            )
             for drop in zip(ports.beams, ports.turns, strict=True)
             for user in zip(*drop, strict=True)
         ]

@@ -127,6 +127,10 @@ def test_pictures_of_a_single_path(rng):
     h = np.outer(wave, np.exp(-2j * np.pi * 5 * np.arange(samples) / samples))  # five samples of delay
     power = pictures.beam_power(h.T, panel)
     assert power.argmax() == 1 * panel.n2 + 1 and power.max() == pytest.approx(power.sum())
+    stations = pictures.beam_power(np.concatenate([0 * h, h]).T, panel.at(2))  # the wave comes from the second one
+    np.testing.assert_allclose(stations, [*np.zeros(8), *power])
+    figure = pictures.profile(Picture(h=np.concatenate([0 * h, h])), panel.at(2), spacing_hz)
+    assert figure.axes[1].images[0].get_array().shape == (2, 8)
     delays_s, power_db = pictures.delay_profile(h, spacing_hz)
     assert delays_s[power_db.argmax()] == pytest.approx(5 / (samples * spacing_hz)) and power_db[12] < -60
     true = rng.standard_normal((3, 16)) + 1j * rng.standard_normal((3, 16))

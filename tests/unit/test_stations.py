@@ -117,6 +117,22 @@ def test_the_mean_power_is_that_of_all_stations():
     assert abs(power.mean() - np.mean(found)) < 4 * error < 0.4 * power.mean()
 
 
+@pytest.mark.long
+def test_the_uplink_of_several_stations_has_their_paths():
+    """Delays and mean powers of all stations are those of the downlink; phases are others."""
+    source = registry.build("channels", "umi", RadioGeometry(3.5e9, TrpPanels(1, 1, 2, 3), 2, 1, 4, 360e3), los=False)
+    found = []
+    for each in (source, source.uplink(3.3e9)):
+        with eagerly(), drawn(60, seed=5):
+            found.append([x.numpy() for x in each.paths(60)])
+    (a, tau), (b, delays) = found
+    np.testing.assert_array_equal(delays, tau)
+    power = [10 * np.log10(np.sum(np.abs(x) ** 2, axis=(2, 4, 5, 6))) for x in (a, b)]
+    assert np.corrcoef(power[0].ravel(), power[1].ravel())[0, 1] > 0.98
+    there = np.abs(a) > 0
+    assert abs(np.mean(np.exp(1j * np.angle(a[there] * b[there].conj())))) < 0.05
+
+
 # Link ----------------------------------------------------------------------------------------------------------------
 
 
@@ -147,6 +163,7 @@ def test_perfect_joint_transmission_is_the_sum_of_the_gains(rng):
     ("name", "params"),
     [
         ("etype2-cjt-r18", {"beams": 8, "combination": 2}),
+        ("fetype2-cjt-ps-r18", {"alpha": 9, "combination": 4}),
         ("trp-selection", {"of": "etype2-r16", "combination": 2}),
         ("trp-selection", {"of": "perfect"}),
     ],
@@ -161,9 +178,8 @@ def test_the_contract_holds_over_several_stations(name, params):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"channel": {"model": "rayleigh"}}, r"bs\.num_trps.*3.*1 with channel\.model other than umi, uma, rma"),
+        ({"channel": {"model": "rayleigh"}}, r"bs\.num_trps.*3.*1 with channel\.model other than umi, uma, rma, site"),
         ({"bs": {"num_trps": 5}}, r"bs\.num_trps.*5"),
-        ({"sounding": {"reciprocity": "full"}}, r"bs\.num_trps.*1 with a section sounding"),
         (
             {"feedback": [{"scheme": "type1"}]},
             r"bs\.num_trps.*1 with type1; trp-selection reports with it",
