@@ -86,6 +86,24 @@ def eager():
         yield
 
 
+@pytest.fixture(scope="module")
+def eager_module():
+    """The same for all tests of a module and for what they share; those that take many steps ask for `graphs`."""
+    from eager import eagerly
+
+    with eagerly():
+        yield
+
+
+@pytest.fixture
+def graphs():
+    """Traced functions, as users have them."""
+    from eager import eagerly
+
+    with eagerly(False):
+        yield
+
+
 @pytest.fixture
 def run_here(monkeypatch):
     """Scenarios run in this process."""
