@@ -375,7 +375,7 @@ RATE = {
 
 
 @pytest.mark.long
-def test_a_sweep_of_rate_weights_trades_bits_for_distortion(store, tmp_path):
+def test_a_sweep_of_rate_weights_trades_bits_for_distortion(store, tmp_path, graphs):
     """Each weight starts at the one before; a larger one gives fewer bits and more distortion."""
     file = written(
         tmp_path / "t.yaml",
@@ -463,7 +463,7 @@ FEW = {"encoder_layers": 1, "decoder_layers": 1}
 
 
 @pytest.mark.long
-def test_eigenvectors_as_target(store, tmp_path):
+def test_eigenvectors_as_target(store, tmp_path, graphs):
     """Directions of subbands through the link: SGCS of the card is that of the link, and beats chance."""
     recipe = recipe_of(
         "evt-tiny",
