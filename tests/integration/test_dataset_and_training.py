@@ -471,8 +471,8 @@ def test_eigenvectors_as_target(store, tmp_path, graphs):
         subband_size=4,
         model={"name": "evt", "params": {"num_latents": 24, "dim": 16, "hidden": 16, **FEW}},
         quantizer={"name": "uniform", "bits": [2], "unquantized_share": False},
-        epochs=5,
-        batch_size=50,
+        epochs=12,
+        batch_size=20,
         learning_rate=3e-3,
     )
     card = run_training(recipe, store, tmp_path / "net", lambda line: None)
