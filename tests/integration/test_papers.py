@@ -88,7 +88,7 @@ def test_rp_mpq_from_channels_to_figures(tmp_path, eager, run_here):
     for section in plan["data"].values():
         section["carrier"]["num_subcarriers"] = 64
         section["bs"]["n1"] = 4
-        section.update(splits={"train": 100, "val": 60, "test": 60}, shard_samples=100)
+        section.update(splits={"train": 200, "val": 80, "test": 60}, shard_samples=200)
     plan |= {"num_delays": 4, "latents": {"1/4": 8, "1/8": 4}, "scheduled": "mamba_transformer-4"}
     small = {"norm": "pre", "state": 2, "maps": 16, "dim": 16, "hidden": 32}
     plan["models"]["mamba_transformer"] |= {"params": small, "epochs": 1}

@@ -75,8 +75,7 @@ def covered(channel, drops):
     halves = np.split(values, 2, axis=1)
     for half, other in (halves, halves[::-1]):
         truth, _ = summary(rows, other, bounds)
-        parts = np.split(half, half.shape[1] // drops, axis=1)[: 2 * SEEDS]
-        runs = np.array([summary(rows, run, bounds) for run in parts])
+        runs = np.array([summary(rows, run, bounds) for run in np.split(half, half.shape[1] // drops, axis=1)])
         found.append(np.abs(runs[:, 0] - truth) <= runs[:, 1] * (1 + 1e-9))  # of [seed, (value, half-width), row]
     return np.array([row[0] for row in rows]), np.concatenate(found)
 
