@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 import yaml
-from inline import Inline
 
 import benchmarks
-from benchmarks import runner
 from benchmarks.engines import RayEngine
 from benchmarks.store import Unit
 from scenarios.schema import parse_scenario
 from scenarios.sweep import Point
 from simulator.core.errors import CsilinkError
+
+ray = pytest.importorskip("ray")
 
 SCENARIO = {
     "name": "small",
@@ -33,22 +33,19 @@ SCENARIO = {
 }
 
 
-@pytest.fixture(scope="module")
-def ray():
+@pytest.fixture(scope="module", autouse=True)
+def _cluster():
     """A Ray of two workers on this machine."""
-    ray = pytest.importorskip("ray")
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=80 << 20)
-    yield ray
+    yield
     ray.shutdown()
 
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory):
-    """results.csv of a run in this process, which has that of the local engine (test_run.py)."""
+    """results.csv of the local engine."""
     folder = tmp_path_factory.mktemp("local")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "make_engine", lambda name, workers: Inline())
-        benchmarks.run(written(folder), out=folder / "out", report=False)
+    benchmarks.run(written(folder), out=folder / "out", workers=1, report=False)
     return (folder / "out" / "results.csv").read_bytes()
 
 
@@ -78,7 +75,7 @@ def busy_workers():
 
 
 @pytest.mark.long
-def test_results_are_those_of_the_local_engine_although_a_worker_is_killed(ray, local, tmp_path):
+def test_results_are_those_of_the_local_engine_although_a_worker_is_killed(local, tmp_path):
     victims = []
 
     def kill_one():
@@ -100,7 +97,7 @@ def test_results_are_those_of_the_local_engine_although_a_worker_is_killed(ray, 
 
 
 @pytest.mark.long
-def test_what_the_user_can_mend_comes_back_as_such(ray, tmp_path):
+def test_what_the_user_can_mend_comes_back_as_such(tmp_path):
     entry = {"scheme": "autoencoder", "weights": "./gone", "bits": 4}
     scenario = parse_scenario({**SCENARIO, "feedback": [entry], "sweep": {}})
     engine = RayEngine(1)
