@@ -59,8 +59,8 @@ lint: $(VENV)/.dev  ## formatting, style, import rules, declared packages, types
 reference: $(VENV)/.run  ## docs/reference.md from the schemas
 	$(BIN)/python docs/make_reference.py
 
-docs: $(VENV)/.dev  ## the web site, in build/site
-	$(BIN)/python docs/make_site.py
+docs: $(VENV)/.dev  ## the web site, in build/site; `ARGS=--fresh` executes all tutorials again
+	$(BIN)/python docs/make_site.py $(ARGS)
 
 clean:  ## remove results, not data sets, weights or the environment
 	rm -rf results

@@ -55,7 +55,21 @@ def seed_everything(name):
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002
     if "tensorflow" in sys.modules:
+        seed_tensorflow(seed)
+
+
+def seed_tensorflow(seed):
+    """As `tf.random.set_seed`, which also drops all kernels: every function that tests share would be prepared anew.
+
+    Kernels hold the states of generators: they go where seeds of operations were drawn since the last call.
+    """
+    from tensorflow.python.eager.context import context
+
+    now = context()
+    if now._seed is None or now._rng.getstate() != random.Random(now._seed).getstate():
         sys.modules["tensorflow"].random.set_seed(seed)
+    else:
+        now._seed, now._rng = seed, random.Random(seed)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -83,6 +97,24 @@ def eager():
     from eager import eagerly
 
     with eagerly():
+        yield
+
+
+@pytest.fixture(scope="module")
+def eager_module():
+    """The same for all tests of a module and for what they share; those that take many steps ask for `graphs`."""
+    from eager import eagerly
+
+    with eagerly():
+        yield
+
+
+@pytest.fixture
+def graphs():
+    """Traced functions, as users have them."""
+    from eager import eagerly
+
+    with eagerly(False):
         yield
 
 

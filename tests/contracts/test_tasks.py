@@ -16,7 +16,8 @@ SMALL_WIFO_CF = {"dim": 8, "depth": 1, "decoder_depth": 1, "num_heads": 2, "patc
 SMALL_WIFO_CF |= {"top_k": 1, "conv_dim": 4, "patches": [[2, 4]], "pad": True}
 SMALL_BITS = {"num_latents": 10, "features": 6, "tokens": 4, "bit_features": 8, "dim": 8, "num_heads": 2}
 SMALL_BITS |= {"hidden": 12, "num_layers": 1, "logit_gain": 4.0}
-IMAGES = {"dataset": "still", "num_delays": 8, "batch_size": 10, "epochs": 2}
+# Two steps an epoch.
+IMAGES = {"dataset": "still", "num_delays": 8, "batch_size": 20, "epochs": 2}
 RECIPES = {
     "klt": {"dataset": "still", "num_delays": 8},
     "autoencoder": {**IMAGES, "model": CSINET},
@@ -35,13 +36,13 @@ RECIPES = {
         "datasets": ["moving"],
         "model": {"name": "lstm", "params": {"group": 8, "width": 8, "num_layers": 1}},
         "tasks": ["time"],
-        "batch_size": 10,
+        "batch_size": 20,
         "epochs": 2,
     },
     "wifo_cf": {
         "datasets": ["moving"],
         "model": {"name": "wifo_cf", "params": SMALL_WIFO_CF},
-        "batch_size": 10,
+        "batch_size": 20,
         "epochs": 2,
         "users": 2,
     },
@@ -65,7 +66,7 @@ RECIPES = {
         "model": {"params": {"dim": 8, "num_heads": 2, "hidden": 8, "num_layers": 1}},
         "epochs": 2,
         "num_steps": 2,
-        "batch_size": 10,
+        "batch_size": 20,
         "learning_rate": 1e-3,
         "val_samples": 10,
     },

@@ -53,7 +53,9 @@ RECIPE = {
     "splits": {"train": 200, "val": 40, "test": 40},
     "shard_samples": 80,
 }
+EAGER = {"PYTHONPATH": str(Path(__file__).parents[1])}  # where a process finds `eager`
 LATENTS = 32
+pytestmark = pytest.mark.usefixtures("eager_module")  # trainings of a few steps: to trace one takes more time
 TRAINING = {
     "task": "autoencoder",
     "name": "tiny-net",
@@ -67,7 +69,7 @@ TRAINING = {
     "quantizer": {"name": "mu_law", "bits": [2, 4]},
     "init": "pca",
     "epochs": 3,
-    "batch_size": 40,
+    "batch_size": 100,
 }
 
 
@@ -205,14 +207,14 @@ def test_the_factor_is_that_of_an_uninterrupted_run(path_gains, tmp_path):
 
 
 @pytest.mark.long
-def test_stores_of_standard_channels_are_reproducible_over_processes(tmp_path, eager):
+def test_stores_of_standard_channels_are_reproducible_over_processes(tmp_path):
     models = [{"model": "tdl", "profile": "A"}, {"model": "cdl", "profile": "C"}, {"model": "umi"}]
     parts = [{"channel": model} for model in models]
     recipe = {**RECIPE, "parts": parts, "splits": {"train": 30}, "shard_samples": 15}
     make_dataset(parse_recipe(recipe), tmp_path / "a")
     code = "from benchmarks import cli\nfrom eager import eagerly\nwith eagerly(): cli.main()"
     command = [sys.executable, "-c", code, "dataset", written(tmp_path / "r.yaml", recipe)]
-    environment = {**os.environ, "PYTHONHASHSEED": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = {**os.environ, "PYTHONHASHSEED": "1", **EAGER}
     subprocess.run([*command, "--out", tmp_path / "b"], env=environment, check=True, capture_output=True, timeout=300)
     assert hashes(tmp_path / "a") == hashes(tmp_path / "b")
 
@@ -274,15 +276,18 @@ def test_killed_and_resumed_training_is_the_same(trained, store, tmp_path):
 import os, signal, sys
 from pathlib import Path
 from benchmarks.train import train
+from eager import eagerly
 from receivers.training.recipe import parse_training
 from scenarios.load import load_mapping
 from simulator.data.store import ChannelStore
 kill = lambda line: os.kill(os.getpid(), signal.SIGKILL)
-train(parse_training(load_mapping(Path(sys.argv[1]))), ChannelStore(sys.argv[2]), Path(sys.argv[3]), kill)
+with eagerly():
+    train(parse_training(load_mapping(Path(sys.argv[1]))), ChannelStore(sys.argv[2]), Path(sys.argv[3]), kill)
 """
     recipe, out = written(tmp_path / "t.yaml", TRAINING), tmp_path / "net"
     command = [sys.executable, "-c", code, recipe, store.folder, out]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=300)
+    environment = {**os.environ, **EAGER}
+    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert len(json.loads((out / "history.json").read_text())["epochs"]) == 1
     assert not (out / "card.json").exists()
@@ -370,10 +375,11 @@ RATE = {
 
 
 @pytest.mark.long
-def test_a_sweep_of_rate_weights_trades_bits_for_distortion(store, tmp_path):
+def test_a_sweep_of_rate_weights_trades_bits_for_distortion(store, tmp_path, graphs):
     """Each weight starts at the one before; a larger one gives fewer bits and more distortion."""
     file = written(
-        tmp_path / "t.yaml", {**copy.deepcopy(TRAINING), **RATE, "rate": {"weight": [1e-4, 2e-2]}, "epochs": 4}
+        tmp_path / "t.yaml",
+        {**copy.deepcopy(TRAINING), **RATE, "rate": {"weight": [1e-4, 2e-2]}, "epochs": 4, "batch_size": 40},
     )
     csilink("train", file, "--store", store.folder, "--out", tmp_path)
     cards = [json.loads((tmp_path / f"tiny-net-l{w}" / "card.json").read_text()) for w in ("0.0001", "0.02")]
@@ -457,7 +463,7 @@ FEW = {"encoder_layers": 1, "decoder_layers": 1}
 
 
 @pytest.mark.long
-def test_eigenvectors_as_target(store, tmp_path):
+def test_eigenvectors_as_target(store, tmp_path, graphs):
     """Directions of subbands through the link: SGCS of the card is that of the link, and beats chance."""
     recipe = recipe_of(
         "evt-tiny",
@@ -544,7 +550,7 @@ def bit_recipe(name, **changes):
             "target": "mimo",
             "domain": "antenna_frequency",
         },
-        **{"model": {"name": "variable_bit", "params": BIT_NETWORK}, "concrete": {}, "epochs": 2, "batch_size": 40},
+        **{"model": {"name": "variable_bit", "params": BIT_NETWORK}, "concrete": {}, "epochs": 2, "batch_size": 80},
     }
     return {**data, **changes}
 
@@ -629,7 +635,7 @@ def test_real_latents_of_all_antennas_and_their_network_as_teacher(pairs, tmp_pa
 
 @pytest.mark.backend
 @pytest.mark.slow
-def test_bits_and_teachers_train_under_every_backend(pairs, teacher, tmp_path):
+def test_bits_and_teachers_train_under_every_backend(pairs, teacher, tmp_path, graphs):
     """Finite losses; the folder scores as its card says."""
     changes = {"distill": {"teacher": str(teacher)}, "restarts": {"first_epochs": 1}}
     card = run_training(parse_training(bit_recipe("vb", **changes)), pairs, tmp_path / "net", lambda line: None)

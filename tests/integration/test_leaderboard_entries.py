@@ -1,7 +1,10 @@
 """Entries of csilink: their results are whole, a few drops of each come out again, and the page has their numbers."""
 
+from functools import cache
+
 import numpy as np
 import pytest
+from eager import eagerly
 
 from benchmarks import chunk
 from benchmarks.kept_drops import chunk_drops
@@ -18,6 +21,7 @@ DROPS = 4
 OF_A_DROP, OF_THE_MEAN = 0.03, 0.01
 
 
+@cache
 def cells():
     """One operating point of every entry, the quickest: ``(entry, track, side information) -> (label, line)``."""
     found = {}
@@ -39,7 +43,7 @@ def again(tmp_path_factory):
     values, groups = {}, {}
     for (name, where, side), (_, label) in cells().items():
         groups.setdefault((where, side), []).append((name, label))
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, eagerly():
         patch.setattr(chunk, "block_drops", lambda geometry: DROPS)
         for (where, side), members in groups.items():
             lines = [entry(name)[1].labelled(track(where))[label] for name, label in members]

@@ -80,9 +80,9 @@ def finished(tmp_path_factory):
     return (folder / "out" / "results.csv").read_bytes()
 
 
-def started(folder, *options):
+def started(folder, *options, workers=1):
     """``csilink run`` as a process group of its own, with at least one finished chunk."""
-    command = [CSILINK, "run", written(folder), "--out", folder / "out", "--workers", "2", *options]
+    command = [CSILINK, "run", written(folder), "--out", folder / "out", "--workers", workers, *options]
     process = subprocess.Popen(
         list(map(str, command)),
         start_new_session=True,
@@ -107,7 +107,7 @@ def gone(group):
 
 @pytest.mark.long
 def test_interrupted_then_killed_then_resumed_is_byte_identical(finished, tmp_path, run_here):
-    process = started(tmp_path)
+    process = started(tmp_path, workers=2)
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said

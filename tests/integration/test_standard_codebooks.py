@@ -7,7 +7,7 @@ import benchmarks
 from scenarios.load import find_file, load_mapping
 from simulator.core.errors import ConfigError
 
-pytestmark = pytest.mark.usefixtures("run_here")
+pytestmark = pytest.mark.usefixtures("run_here", "eager")
 SCENARIO = {
     "name": "standard",
     "seed": 3,

@@ -31,7 +31,7 @@ RECIPE = {
     },
     "num_delays": 4,
     "quantizer": {"name": "mu_law", "bits": [2, 4]},
-    "epochs": 40,
+    "epochs": 20,
     "batch_size": 20,
 }
 
@@ -87,7 +87,7 @@ def test_a_killed_queue_goes_on_to_the_same_weights(place):
     train(parse_training({**RECIPE, "name": "a"}), ChannelStore(place / "small"), place / "whole", lambda line: None)
     assert weights(place / "whole") and weights(place / "whole") == weights(place / "k" / "a")
     (row,) = status(killed)
-    assert (row["state"], row["epoch"], row["samples"]) == ("done", "40.00/40", "1600")
+    assert (row["state"], row["epoch"], row["samples"]) == ("done", "20.00/20", "800")
 
 
 @pytest.mark.long
@@ -147,7 +147,7 @@ def test_onednn_is_for_networks_whose_products_were_checked(place, monkeypatch):
 
 
 @pytest.mark.long
-def test_a_training_with_onednn_says_so(place):
+def test_a_training_with_onednn_says_so(place, eager):
     command = [sys.executable, "-m", "csilink", "train", str(place / "r.yaml"), "--store", str(place / "small")]
     environment = {k: v for k, v in os.environ.items() if k not in (VARIABLE, "KERAS_BACKEND")}
     out = ["--out", str(place / "on"), "--set", "epochs=1", "--onednn"]

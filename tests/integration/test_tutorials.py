@@ -1,4 +1,4 @@
-"""Pages of tutorials show text, code, output and figures of every cell; test_web_site.py executes all of them."""
+"""Pages of tutorials show text, code, output and figures of every cell; `make docs ARGS=--fresh` executes them all."""
 
 import importlib
 import re

@@ -20,6 +20,8 @@ from simulator.phy.sionna_env import set_seed
 from simulator.phy.transport_block import TransportBlock
 
 SEEDS, DRAWS = range(1, 101), 128
+# Of system-level sources: a stream that another one repeats is seen by its correlation, whatever the number of others.
+FEW = SEEDS[:40]
 GEOMETRY = RadioGeometry(3.5e9, Panel(1), num_users=1, num_rx_ant=1, num_subcarriers=1, spacing_hz=360e3)
 WIDE = RadioGeometry(3.5e9, Panel(1), num_users=1, num_rx_ant=1, num_subcarriers=2, spacing_hz=360e3)
 
@@ -47,7 +49,8 @@ def test_channels(tmp_path, name, params):
     source = recorded(tmp_path / "store") if params is None else registry.build("channels", name, GEOMETRY, **params)
     if name == "tdl":  # compiled by test_the_generator_under_xla in a tenth of the time
         source._function = tf.function(source._response)
-    h = np.stack([source.sample(DRAWS, seed=seed)[:, 0, 0, 0, 0, 0] for seed in SEEDS])
+    seeds = FEW if name in ("umi", "uma", "rma") else SEEDS
+    h = np.stack([source.sample(DRAWS, seed=seed)[:, 0, 0, 0, 0, 0] for seed in seeds])
     assert_independent(np.abs(h))
     assert_independent(np.angle(h))
     if name in ("uma", "rma"):  # what follows is in the code that they share with umi
@@ -73,7 +76,7 @@ def test_consecutive_drops(kind):
 def test_positions(scenario):
     """Of system-level drops, whose channels are tested with the long tests."""
     places = []
-    for seed in SEEDS:
+    for seed in FEW:
         set_seed(seed)
         places.append(gen_single_sector_topology(DRAWS, 1, scenario)[0].numpy()[:, 0])
     places = np.stack(places)

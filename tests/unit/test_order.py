@@ -23,3 +23,15 @@ def test_draws_follow_from_the_name_of_a_test_or_of_what_tests_share(turn, share
     for name, drawn in ((request.node.name, own), (f"{request.node.parent.nodeid}::shared", shared)):
         seed_everything(name)
         assert draws() == drawn
+
+
+def test_what_tests_share_is_prepared_once(monkeypatch):
+    """Kernels are dropped after a test that drew from them, and after no other."""
+    dropped = []
+    monkeypatch.setattr(tf.random, "set_seed", dropped.append)
+    seed_everything("one")
+    seed_everything("two")
+    assert not dropped
+    tf.random.uniform(())
+    seed_everything("three")
+    assert len(dropped) == 1
