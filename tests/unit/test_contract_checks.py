@@ -287,27 +287,29 @@ class Repairs(Plain):
 
 class Denoiser(keras.Model):
     def __init__(self, width: int = 3, **kwargs):
-        self._config = arguments(locals())
         super().__init__(**kwargs)
-        self.conv = layers.Conv1D(2, width, padding="same")
-        self.conv.build((None, None, 2))
+        self._config = {"width": width}
+        self.hidden, self.gain = layers.Dense(width, activation="silu"), layers.Dense(1)
+        self.hidden.build((None, 1))
+        self.gain.build((None, width))
         self.built = True
 
-    def call(self, pilots, facts, training=False):
-        return self.conv(pilots) * ops.cast(ops.mean(facts, axis=1), "float32")[:, None, None]
+    def call(self, estimate, removed, training=False):
+        power = ops.sum(estimate**2 + removed**2, axis=-1, keepdims=True)
+        return estimate * self.gain(self.hidden(ops.log(power + 1)))
 
     def get_config(self):
         return dict(self._config)
 
 
-class OnePilotLess(Denoiser):
-    call = lambda self, pilots, facts, training=False: Denoiser.call(self, pilots, facts)[:, 1:]  # noqa: E731
+class OneDelayLess(Denoiser):
+    call = lambda self, estimate, removed, training=False: Denoiser.call(self, estimate, removed)[:, :, :, :, 1:]  # noqa: E731
 
 
-class NoiseOfBatch(Denoiser):
-    def call(self, pilots, facts, training=False):
-        noise = super().call(pilots, facts)
-        return noise + ops.mean(noise, axis=0)
+class ChangeOfBatch(Denoiser):
+    def call(self, estimate, removed, training=False):
+        change = super().call(estimate, removed)
+        return change + ops.mean(change, axis=0)
 
 
 class LateWeights(Denoiser):
@@ -315,7 +317,7 @@ class LateWeights(Denoiser):
         super().__init__(width, **kwargs)
         self.late = layers.Dense(2)
 
-    call = lambda self, pilots, facts, training=False: self.late(Denoiser.call(self, pilots, facts))  # noqa: E731
+    call = lambda self, estimate, removed, training=False: self.late(Denoiser.call(self, estimate, removed))  # noqa: E731
 
 
 class OtherWidth(Denoiser):
@@ -459,8 +461,8 @@ WRONG = {
     ("importers", importer.repeatable): [NewNoise],
     ("importers", importer.missing): [Invents],
     ("importers", importer.damaged): [Repairs],
-    ("estimation_models", estimator.noise_of_pilots): [OnePilotLess],
-    ("estimation_models", estimator.own_sequence_alone): [NoiseOfBatch],
+    ("estimation_models", estimator.change_of_bins): [OneDelayLess],
+    ("estimation_models", estimator.own_user_alone): [ChangeOfBatch],
     ("estimation_models", estimator.survives_its_card): [LateWeights, OtherWidth],
     ("prediction_models", prediction_model.future_slots): [OneSlot],
     ("prediction_models", prediction_model.own_channel_alone): [Together],

@@ -145,7 +145,7 @@ def tensors_of(folder):
     return name
 
 
-@pytest.mark.parametrize("name", ["csinet-100", "refine-urban", "delay-beam-mobility", "csirs-conv"])
+@pytest.mark.parametrize("name", ["csinet-100", "refine-urban", "delay-beam-mobility", "csirs-delay-beam"])
 def test_a_network_in_a_safetensors_file_is_the_same_network(tmp_path, name):
     """All tasks; every weight bit by bit; what another program reads is what Keras wrote."""
     folder = tmp_path / "mine"
