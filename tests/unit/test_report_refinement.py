@@ -266,7 +266,7 @@ class TestGate:
         assert np.abs(gains[:, -1]).max() > 0.01
 
     def test_shipped_gate_on_channels_without_structure(self, rng):
-        """Coefficients at random places, of which the network knows nothing: with its gate it loses .0022, without .0057."""
+        """Coefficients at random places, of which the network knows nothing: it loses .0022, without its gate .0057."""
         config = CsiConfig(Panel(8, 2, 2), 1, 52, 360e3, subband_size=4)
         plain = EnhancedTypeTwoFeedback(config, combination=1, rank=1)
         refined = EnhancedTypeTwoFeedback(config, combination=1, rank=1, refine="refine-urban")
