@@ -43,6 +43,9 @@ def shaken(rng):
     return network
 
 
+SOLVED = 1e-3 if keras.backend.backend() == "jax" else 1e-4  # JAX has no float64 unless asked
+
+
 @pytest.mark.backend
 def test_it_starts_at_linear_prediction(rng):
     h = paths(rng, 3)
@@ -57,7 +60,7 @@ def test_it_starts_at_linear_prediction(rng):
         ratio = np.mean(np.abs(theirs) ** 2, axis=(1, 2)) / power
         limits += np.sum(ratio > 1)
         theirs = theirs / np.sqrt(np.maximum(ratio, 1))[:, None, None]
-        assert np.abs(ours[:, :, slots - 1] - theirs).max() < 1e-4 * np.abs(theirs).max()
+        assert np.abs(ours[:, :, slots - 1] - theirs).max() < SOLVED * np.abs(theirs).max()
     assert 0 < limits < 9  # some forecasts are scaled down, others are not
 
 
