@@ -57,7 +57,11 @@ def as_stored(name, samples):
     assert set(samples) == set(STORED[name])
     return all(
         abs(values.mean() - STORED[name][key])
-        <= (CELLS if "bits" in key or "searched" in key or key == "coded" else SINGULAR.get(name, ROUNDING))
+        <= (
+            CELLS
+            if key == "coded" or any(w in key for w in ("bits", "searched", "etype2"))
+            else SINGULAR.get(name, ROUNDING)
+        )
         * STORED[name][key]
         for key, values in samples.items()
     )
