@@ -12,7 +12,7 @@ from receivers.codebooks.etype2 import EnhancedTypeTwoCodebook
 from receivers.codebooks.etype2_cjt_payload import CjtPayload
 from receivers.codebooks.pmi import Pmi, oversampling
 from receivers.codebooks.trp_beams import TrpBeamGroups
-from receivers.codebooks.trp_offsets import station_delays, station_turns
+from receivers.codebooks.trp_offsets import check_offsets, station_delays, station_turns
 from simulator.core.errors import ConfigError
 from simulator.core.types import Panel
 from simulator.maths.transforms import subband_eigenvectors
@@ -96,10 +96,7 @@ class CjtCodebook(EnhancedTypeTwoCodebook):
         max_rank: int = 1,
         two_units: bool = False,
     ):
-        if mode not in (1, 2):
-            raise ConfigError(f"{self.field}.mode", mode, "1, 2")
-        if oversampling_delay not in (1, 4):
-            raise ConfigError(f"{self.field}.oversampling", oversampling_delay, "1, 4 (O_3)")
+        check_offsets(self.field, mode, oversampling_delay)
         self._beams, self._steps = beams, oversampling_delay
         self._offsets = mode == 1 and panel.num_trps > 1
         super().__init__(panel, num_samples, unit, rank, combination, max_rank, two_units)

@@ -14,7 +14,7 @@ from receivers.codebooks.fetype2_payload import FurtherEnhancedPayload
 from receivers.codebooks.pmi import Pmi
 from receivers.codebooks.ports import PortGroups
 from receivers.codebooks.trp_beams import TrpBeamGroups
-from receivers.codebooks.trp_offsets import station_delays, station_turns
+from receivers.codebooks.trp_offsets import check_offsets, station_delays, station_turns
 from simulator.core.errors import ConfigError
 from simulator.core.types import Panel
 from simulator.maths.transforms import subband_eigenvectors
@@ -97,10 +97,7 @@ class CjtPortSelectionCodebook(FurtherEnhancedTypeTwoCodebook):
         window: int = 2,
         two_units: bool = False,
     ):
-        if mode not in (1, 2):
-            raise ConfigError(f"{self.field}.mode", mode, "1, 2")
-        if oversampling_delay not in (1, 4):
-            raise ConfigError(f"{self.field}.oversampling", oversampling_delay, "1, 4 (O_3)")
+        check_offsets(self.field, mode, oversampling_delay)
         self._alpha, self._offsets = alpha, mode == 1 and panel.num_trps > 1
         self._steps = -(-num_samples // unit) * oversampling_delay
         super().__init__(panel, num_samples, unit, rank, combination, max_rank, window, two_units)

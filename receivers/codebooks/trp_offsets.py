@@ -5,6 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from receivers.codebooks.alignment import starts
+from simulator.core.errors import ConfigError
+
+
+def check_offsets(field: str, mode: int, oversampling: int) -> None:
+    """ConfigError unless codebookMode is 1 or 2 and O_3 is 1 or 4 (TS 38.214 Rel. 18, 5.2.2.2.8 and 5.2.2.2.9)."""
+    if mode not in (1, 2):
+        raise ConfigError(f"{field}.mode", mode, "1, 2")
+    if oversampling not in (1, 4):
+        raise ConfigError(f"{field}.oversampling", oversampling, "1, 4 (O_3)")
 
 
 def station_delays(c: np.ndarray, trp: np.ndarray, steps: int) -> np.ndarray:

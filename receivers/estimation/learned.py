@@ -44,13 +44,18 @@ class LearnedEstimator(CsiRsEstimator):
 
     def _filter(self, z: np.ndarray, noise_var: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """LMMSE and correction."""
-        h_hat, error_var = self._lmmse._filter(z, noise_var, bias)
-        kept, change, linear = self._pilots(z, noise_var)
+        profile, inverse = pilot_covariance(z, noise_var)
+        h_hat, error_var = self._lmmse.filtered(z, noise_var, profile, inverse)
+        linear = lmmse_matrices(inverse, noise_var)
+        kept = apply_matrices(z, linear)
+        change = self._change(z, kept, noise_var)
         step = np.float32(_PROBE) * np.sqrt(noise_var)[:, :, None, None, :, None].astype(np.float32)
         # Low bits of pilots are as random as any, and those of a UE do not depend on its place in the batch.
         bits = np.ascontiguousarray(z, np.complex64).view(np.int32) >> 2 & 1
         probe = (2 * bits - 1).astype(np.float32).view(np.complex64)
-        moved = sum(self._pilots(z + step * probe, noise_var)[:2])
+        probed = z + step * probe
+        moved = apply_matrices(probed, lmmse_matrices(pilot_covariance(probed, noise_var)[1], noise_var))
+        moved = moved + self._change(probed, moved, noise_var)
         straight = apply_matrices(probe, linear)  # what the linear part makes of the probe
         slope = _mean(np.real(((moved - kept - change) / step - straight) * np.conj(probe)))
         freedom = np.trace(linear, axis1=-2, axis2=-1).real / z.shape[-1]
@@ -59,44 +64,48 @@ class LearnedEstimator(CsiRsEstimator):
         between = error_var - noise_var * freedom
         return h_hat + self.interpolation(change), np.maximum(stein + np.maximum(between, 0), 0.02 * noise_var)
 
-    def _pilots(self, z: np.ndarray, noise_var: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Estimate of the pilots by LMMSE, its change by the network, and the matrices of LMMSE."""
+    def _change(self, z: np.ndarray, kept: np.ndarray, noise_var: np.ndarray) -> np.ndarray:
+        """What the network adds to the estimate ``kept`` of the pilots."""
         from keras import ops
 
-        filters, *given = split(z, noise_var, self.geometry.panel)
+        given = [to_bins(x, noise_var, self.geometry.panel) for x in (kept, z - kept)]
         size = max(_BLOCK // max(int(np.prod(given[0].shape[1:-1])), 1), 1)
         network, starts = self._trained.model, range(0, max(len(given[0]), 1), size)
         parts = [ops.convert_to_numpy(network(*(x[i : i + size] for x in given))) for i in starts]
-        change = joined(np.concatenate(parts), z.shape, noise_var)
-        return apply_matrices(z, filters), change, filters
+        return from_bins(np.concatenate(parts), z.shape, noise_var)
 
 
-def split(z: np.ndarray, noise_var: np.ndarray, panel: Panel) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """LMMSE of pilots, and the inputs of the network.
+def lmmse_matrices(inverse: np.ndarray, noise_var: np.ndarray) -> np.ndarray:
+    r"""LMMSE of pilots from pilots, :math:`R (R + \sigma^2 I)^{-1} = I - \sigma^2 (R + \sigma^2 I)^{-1}`.
 
     Args:
-        z: pilots complex64 ``[batch, user, rx_ant, port, slot, pilot]``.
+        inverse: complex128 ``[batch, user, slot, pilot, pilot]``.
+        noise_var: :math:`\sigma^2` ``[batch, user, slot]``.
+
+    Returns:
+        the shape of ``inverse``.
+    """
+    return np.eye(inverse.shape[-1]) - noise_var[..., None, None] * inverse
+
+
+def to_bins(x: np.ndarray, noise_var: np.ndarray, panel: Panel) -> np.ndarray:
+    """Inputs of the network: unitary DFT over both axes of the panel and over frequency, in units of the noise.
+
+    Args:
+        x: pilots complex64 ``[batch, user, rx_ant, port, slot, pilot]``.
         noise_var: of their noise ``[batch, user, slot]``.
         panel: of the ports.
 
     Returns:
-        matrices of LMMSE complex128 ``[batch, user, slot, pilot, pilot]``; bins of its estimate and of what it has
-        removed, float32 ``[batch * user * slot, rx_ant * num_pol, n2, n1, pilot, 2]``.
+        float32 ``[batch * user * slot, rx_ant * num_pol, n2, n1, pilot, 2]``.
     """
-    filters = np.eye(z.shape[-1]) - noise_var[..., None, None] * pilot_covariance(z, noise_var)[1]
-    kept = apply_matrices(z, filters)
-    return filters, *(to_bins(x, noise_var, panel) for x in (kept, z - kept))
-
-
-def to_bins(x: np.ndarray, noise_var: np.ndarray, panel: Panel) -> np.ndarray:
-    """Unitary DFT over both axes of the panel and over frequency, in units of the noise (see :func:`split`)."""
     x = np.moveaxis(x / np.sqrt(noise_var)[:, :, None, None, :, None], 4, 2)
     x = x.reshape(-1, x.shape[3] * panel.num_pol, panel.n1, panel.n2, x.shape[-1]).swapaxes(2, 3)
     x = np.fft.ifft(np.fft.fftn(x, axes=(2, 3), norm="ortho"), axis=4, norm="ortho").astype(np.complex64)
     return np.ascontiguousarray(x).view(np.float32).reshape(*x.shape, 2)
 
 
-def joined(bins: np.ndarray, shape: tuple[int, ...], noise_var: np.ndarray) -> np.ndarray:
+def from_bins(bins: np.ndarray, shape: tuple[int, ...], noise_var: np.ndarray) -> np.ndarray:
     """Inverse of :func:`to_bins`: pilots complex64 of this shape."""
     batch, users, antennas, ports, slots, pilots = shape
     x = np.ascontiguousarray(bins, np.float32).view(np.complex64)[..., 0]

@@ -99,8 +99,24 @@ class LmmseEstimator(CsiRsEstimator):
 
     def _seen(self, z: np.ndarray, noise_var: np.ndarray, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Filter of the estimated delays."""
+        return self.filtered(z, noise_var, *pilot_covariance(z, noise_var))
+
+    def filtered(
+        self, z: np.ndarray, noise_var: np.ndarray, profile: np.ndarray, inverse: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """LMMSE of all samples for a covariance of the pilots, with covariance "estimated" alone.
+
+        Args:
+            z: pilots complex64 ``[batch, user, rx_ant, port, slot, pilot]``.
+            noise_var: of their noise ``[batch, user, slot]``.
+            profile: see :func:`~receivers.estimation.pilot_covariance.pilot_covariance`.
+            inverse: see there.
+
+        Returns:
+            estimate complex64 ``[batch, user, rx_ant, port, slot, subcarrier]`` and its error variance ``[batch, user,
+            slot]``.
+        """
         waves, count = self._pilot_waves, z.shape[-1]
-        profile, inverse = pilot_covariance(z, noise_var)
         if self.interpolation.exact:
             filtered = np.eye(count) - noise_var[..., None, None] * inverse
             error_var = noise_var * np.trace(filtered, axis1=-2, axis2=-1).real / count

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from typer.testing import CliRunner
@@ -177,3 +178,22 @@ def test_the_recipes_of_the_paper_are_legal(size):
         method, seed = paper.without_seed(code)
         assert recipe.side == ("ss" if method.endswith("-ss") else "ds")
         assert (seed in plan["seeds"] and recipe.seed == seed) if "seeds" in plan else recipe.seed == plan["seed"]
+
+
+def test_seeds_of_the_paper_are_paired():
+    """A method that is .01 below LBG and .002 below its longer training with every seed, whatever the seed is worth."""
+    from types import SimpleNamespace
+
+    from benchmarks.papers.lvm4cf import experiments as paper
+
+    worth = {1: 0.5, 2: 0.6, 3: 0.8}
+    offsets = {"lbg": 0.0, "fc-ds": -0.01, "fc-ds-double": -0.008}
+    rows = [
+        {"environment": "a", "bits": 8, "code": f"{method}-s{seed}", "cosine": value + offset}
+        for method, offset in offsets.items()
+        for seed, value in worth.items()
+    ]
+    table = paper.seeds(SimpleNamespace(table=lambda name: pd.DataFrame(rows))).set_index("method")
+    assert table.cosine["lbg"] == pytest.approx(1.9 / 3) and (table.seeds == 3).all()
+    assert table.less_lbg["fc-ds"] == pytest.approx(-0.01) and table.less_lbg_ci95["fc-ds"] < 1e-9
+    assert table.double_gain["fc-ds"] == pytest.approx(0.002) and np.isnan(table.double_gain["lbg"])

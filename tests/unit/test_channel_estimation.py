@@ -13,7 +13,7 @@ from receivers.estimation.delay_profile import delay_grid, power_delay_profile
 from receivers.estimation.denoise import DenoisingEstimator
 from receivers.estimation.error_filter import ErrorFilter
 from receivers.estimation.interpolation import Interpolation
-from receivers.estimation.learned import LearnedEstimator, joined, to_bins
+from receivers.estimation.learned import LearnedEstimator, from_bins, to_bins
 from receivers.estimation.lmmse import LmmseEstimator
 from receivers.estimation.ls import LeastSquaresEstimator
 from receivers.weights.folder import TrainedEstimator, zoo_names
@@ -451,7 +451,7 @@ class TestLearned:
             turn = np.exp(-2j * np.pi * (i * m / 3 + j * n / 2 - p * d / 5))
             expected += z[0, 0, ant, pol * 6 + i * 2 + j, 0, p] * turn / np.sqrt(30) / 0.5
         assert bins[0, 2 * ant + pol, n, m, d] @ [1, 1j] == pytest.approx(expected, rel=1e-5)
-        assert_close(joined(bins, z.shape, var), z, FLOAT32)
+        assert_close(from_bins(bins, z.shape, var), z, FLOAT32)
 
     def test_common_phase_and_scale_do_not_matter(self, rng):
         g = geometry(8)

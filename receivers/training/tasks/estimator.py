@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from receivers.estimation.learned import split, to_bins
+from receivers.estimation.learned import lmmse_matrices, to_bins
+from receivers.estimation.pilot_covariance import apply_matrices, pilot_covariance
 from receivers.training.recipe import (
     Finite,
     IterativeRecipe,
@@ -226,8 +227,10 @@ class EstimatorTask(Task):
         var = db_to_lin(-snr_db).astype(np.float32)[:, None, None]
         n = rng.standard_normal((*h.shape, 2), np.float32).view(np.complex64)[..., 0] * np.float32(np.sqrt(0.5))
         ports = Panel(*map(int, panel), self.recipe.num_pol)
-        _, kept, removed = split(h + np.sqrt(var)[:, :, None, None, :, None] * n, var, ports)
-        return kept, removed, to_bins(h, var, ports) - kept
+        z = h + np.sqrt(var)[:, :, None, None, :, None] * n
+        kept = apply_matrices(z, lmmse_matrices(pilot_covariance(z, var)[1], var))
+        given, removed, wanted = (to_bins(x, var, ports) for x in (kept, z - kept, h))
+        return given, removed, wanted - given
 
     def residuals(self, network: Any, h: np.ndarray, snr_db: float, seed: int = 1) -> np.ndarray:
         """Error of the pilots of each drop over that of least squares, float64 ``[network or LMMSE, panel, drop]``."""
