@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -108,8 +109,11 @@ class _Run:
             entry = {"stage": number, **self._epoch(number, epoch, plan[len(done)].steps)}
             if task.due([e["loss"] for e in (*done, entry)], len(plan)):
                 started = time.monotonic()
-                with averaged(self.model):
+                with averaged(self.model, partial(task.batches, epoch)):
                     entry |= task.validate(self.model)
+                    scored = [task.objective(e) for e in (*done, entry) if "val_loss" in e]
+                    if scored[-1] <= min(scored):
+                        self._save(f"best-{number}.npz")
                 entry["seconds"] = round(entry.pop("seconds") + time.monotonic() - started, 1)
             if not all(math.isfinite(value) for value in entry.values()):
                 raise StoreError(f"{self.folder}: training diverged in epoch {epoch + 1}; lower learning_rate")
@@ -117,10 +121,6 @@ class _Run:
             self.epochs.append(entry)
             name = _name(epoch + 1)
             self._save(name)
-            scored = [task.objective(e) for e in done if "val_loss" in e]
-            if "val_loss" in entry and scored[-1] <= min(scored):
-                with averaged(self.model):
-                    self._save(f"best-{number}.npz")
             self._write(None, name)
             values = {k: v for k, v in entry.items() if k not in ("seconds", "stage")}
             self.log.scalars(epoch + 1, **values)

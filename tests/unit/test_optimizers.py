@@ -135,10 +135,33 @@ def test_the_swap_leaves_no_trace(rng):
     x = np.float32(rng.standard_normal((8, SIZE)))
     model.fit(x, x[:, :2], batch_size=2, epochs=1, verbose=0)
     before = [np.array(w) for w in model.get_weights()]
-    with pytest.raises(ZeroDivisionError), averaged(model):
+    with pytest.raises(ZeroDivisionError), averaged(model, list):
         inside = [np.array(w) for w in model.get_weights()]
         assert all(np.abs(a - b).max() > 1e-3 for a, b in zip(before, inside, strict=True))
         _ = 1 / 0
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.backend
+def test_averages_have_their_own_statistics_of_batch_norm(rng):
+    """Means of the moments of some batches; the running ones, of other weights, come back."""
+    dense, norm = keras.layers.Dense(2, use_bias=False), keras.layers.BatchNormalization(momentum=0.99)
+    model = keras.Sequential([keras.Input((SIZE,)), dense, norm])
+    recipe = parse_training({**IMAGES, "ema": 0.9, "learning_rate": 0.1, "optimizer": {"schedule": "constant"}})
+    model.compile(build_optimizer(recipe, 0.1, [4], 4), loss="mse")
+    x = np.float32(3 * rng.standard_normal((8, SIZE)) + 1)
+    model.fit(x, x[:, :2], batch_size=2, epochs=1, verbose=0)
+    before = [np.array(w) for w in model.get_weights()]
+    batches = [np.float32(rng.standard_normal((1500, SIZE)) + shift) for shift in (0, 1, 2)]
+    with averaged(model, lambda: zip(batches, batches, strict=True)):
+        average = ops.convert_to_numpy(dense.kernel)
+        y = [batch @ average for batch in batches[:2]]  # enough samples
+        mean = np.mean([part.mean(axis=0) for part in y], axis=0)
+        variance = np.mean([part.var(axis=0) for part in y], axis=0)
+        np.testing.assert_allclose(ops.convert_to_numpy(norm.moving_mean), mean, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(ops.convert_to_numpy(norm.moving_variance), variance, rtol=1e-3)
+    assert norm.momentum == 0.99
     for a, b in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
 
