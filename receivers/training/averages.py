@@ -42,9 +42,7 @@ def averaged(model: keras.Model, batches: Callable[[], Iterable[tuple[Any, ...]]
         return
     # A copy: torch gives a view.
     before = [(w, np.array(ops.convert_to_numpy(w))) for w in [*optimizer._trainable_variables, *model.variables]]
-    for weight, average in zip(
-        optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True
-    ):
+    for weight, average in zip(optimizer._trainable_variables, optimizer._model_variables_moving_average, strict=True):
         weight.assign(average)
     try:
         _take_statistics(model, batches)

@@ -26,12 +26,14 @@ class Bottleneck(keras.layers.Layer):
     Sample i of a batch is quantised with ``bits[i mod n]`` of the section (n counts the unquantised share, which is
     clipped to [-1, 1]). The rate is :math:`R = -\sum_i \log_2 P_i(\text{cell of } y_i)` under a factorised prior
     integrated over the true cells. In training the cell is moved by uniform noise of its own width, so that R is
-    differentiable; otherwise it is where the quantiser has it. ``weight * mean(R)`` is added to the loss.
+    differentiable; otherwise it is where the quantiser has it. The mean of :math:`\lambda R` is added to the loss. All
+    widths share the latents and their prior; lambda belongs to the first one and is that of high rate for the others,
+    :math:`\lambda_b = 4^{b_0 - b} \lambda`, as the distortion of a cell is.
 
     Args:
         section: quantiser of the recipe.
         num_latents: latents of a sample.
-        rate_weight: lambda, loss per bit; None has no prior.
+        rate_weight: lambda of the first width, loss per bit; None has no prior.
         seed: of the noise.
 
     Call arguments:
@@ -52,7 +54,7 @@ class Bottleneck(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.section, self.rate_weight = section, rate_weight
+        self.section = section
         self.quantizers = [registry.build("quantizers", section.name, bits=b, **section.params) for b in section.bits]
         self._noise = keras.random.SeedGenerator(derive(seed, "bottleneck"))
         self._levels = []
@@ -64,6 +66,7 @@ class Bottleneck(keras.layers.Layer):
                 self._levels.append(weight)
         self.prior = None
         if rate_weight is not None:
+            self.rate_weights = np.float32([rate_weight * 4.0 ** (section.bits[0] - b) for b in section.bits])
             self.step = 2.0 ** (1 - section.bits[0])  # mean width of a cell: unit of the prior
             self.prior = FactorizedPrior(num_latents, init_scale=2.0)
         self.built = True
@@ -84,15 +87,14 @@ class Bottleneck(keras.layers.Layer):
     def call(self, latent: Tensor, training: bool = False) -> Tensor:
         """Quantise; add the rate to the losses."""
         if self.prior is not None:
-            bits = ops.mean(self.bits(latent, training))
-            self.add_loss(self.rate_weight * bits)
+            self.add_loss(ops.mean(self.rate_term(self.bits(latent, training))))
         scale = self.scale(latent)
         return self._quantized(latent / scale) * scale
 
     def _quantized(self, latent: Tensor) -> Tensor:
-        lanes = len(self.quantizers) + self.section.unquantized_share
         out = ops.clip(latent, -1.0, 1.0)
-        lane_of = ops.mod(ops.arange(ops.shape(latent)[0]), lanes)[:, None]
+        lanes = len(self.quantizers) + self.section.unquantized_share
+        lane_of = _lanes(latent, lanes)[:, None]
         for lane, quantizer in enumerate(self.quantizers):
             value = quantizer.soft(latent)
             if self._levels:
@@ -106,8 +108,16 @@ class Bottleneck(keras.layers.Layer):
 
     def bits(self, latent: Tensor, training: bool = False) -> Tensor:
         """Rate of every sample [bit], float32 ``[batch]``."""
-        (quantizer,) = self.quantizers
         y = latent / self.scale(latent)
+        rates = [self._bits(quantizer, y, training) for quantizer in self.quantizers]
+        lane_of = _lanes(latent, len(rates))
+        return sum(ops.where(lane_of == lane, rate, 0.0) for lane, rate in enumerate(rates))
+
+    def rate_term(self, bits: Tensor) -> Tensor:
+        """Lambda times the rates of a batch, float32 ``[batch]``."""
+        return ops.take(self.rate_weights, _lanes(bits, len(self.quantizers))) * bits
+
+    def _bits(self, quantizer: Any, y: Tensor, training: bool) -> Tensor:
         lower, upper = quantizer.cell(y)
         if training:
             inner = ops.stop_gradient(ops.logical_and(lower > -_FAR, upper < _FAR))
@@ -121,13 +131,17 @@ class Bottleneck(keras.layers.Layer):
     def _rate(self, lower: Tensor, upper: Tensor) -> Tensor:
         return -ops.sum(ops.log2(self.prior(lower / self.step, upper / self.step)), axis=-1)
 
-    def probabilities(self) -> np.ndarray:
-        """Probability of every cell under the learned prior, float64 ``[latent, 2**bits]``, rows sum to 1."""
-        (quantizer,) = self.quantizers
+    def probabilities(self, bits: int) -> np.ndarray:
+        """Probability of every cell of a width under the learned prior, float64 ``[latent, cell]``; rows sum to 1."""
+        quantizer = self.quantizers[self.section.bits.index(bits)]
         borders = np.concatenate([[-1e9], quantizer.borders, [1e9]])
         ends = np.repeat(borders[:, None], self.prior.num_latents, axis=1).astype(np.float32) / self.step
         p = np.float64(ops.convert_to_numpy(self.prior(ends[:-1], ends[1:]))).T
         return p / p.sum(axis=1, keepdims=True)
+
+
+def _lanes(batch: Tensor, lanes: int) -> Tensor:
+    return ops.mod(ops.arange(ops.shape(batch)[0]), lanes)
 
 
 class RateOf(keras.layers.Layer):

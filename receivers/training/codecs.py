@@ -44,8 +44,8 @@ def write_tables(folder: Path, tables: dict[str, dict[str, np.ndarray]]) -> None
 def fit_tables(model: Any, images: np.ndarray, recipe: Any) -> dict[str, dict[str, np.ndarray]]:
     """Entries of ``tables.npz`` for every quantiser: ``levels``, ``counts``, ``learned``, ``params_*``.
 
-    With a rate term these are the quantiser of the training and its neighbours of one bit less and more; otherwise that
-    of the training, mu-law, uniform and Lloyd-Max from 1 to 8 bits.
+    With a rate term these are the widths of the training, of one width its neighbours of one bit less and more, too;
+    otherwise the quantiser of the training, mu-law, uniform and Lloyd-Max from 1 to 8 bits.
     """
     from keras import ops
 
@@ -56,7 +56,8 @@ def fit_tables(model: Any, images: np.ndarray, recipe: Any) -> dict[str, dict[st
     if section is not None and section.scale_bits:
         latent = ops.convert_to_numpy(latent / model.bottleneck.scale(ops.convert_to_tensor(latent)))
     if recipe.rate is not None:
-        wanted = [(section.name, b) for b in (section.bits[0] - 1, section.bits[0], section.bits[0] + 1)]
+        widths = section.bits if len(section.bits) > 1 else [section.bits[0] + change for change in (-1, 0, 1)]
+        wanted = [(section.name, b) for b in sorted(widths)]
     else:
         own = section.name if section else "uniform"
         bits = {"vector": section.bits if section else ()}
@@ -79,8 +80,8 @@ def fit_tables(model: Any, images: np.ndarray, recipe: Any) -> dict[str, dict[st
         else:
             table["levels"] = centroid_levels(quantizer, latent)
         table |= {f"params_{key}": np.asarray(value) for key, value in learned.items()}
-        if recipe.rate is not None and bits_ == section.bits[0]:
-            table["learned"] = np.round(model.bottleneck.probabilities() * 2**24).astype(np.uint32)
+        if recipe.rate is not None and bits_ in section.bits:
+            table["learned"] = np.round(model.bottleneck.probabilities(bits_) * 2**24).astype(np.uint32)
         tables[f"{name}-b{bits_}"] = table
     return tables
 

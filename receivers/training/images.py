@@ -109,12 +109,8 @@ class ImageRecipe(IterativeRecipe):
     @model_validator(mode="after")
     def _fit_together(self) -> ImageRecipe:
         if self.rate is not None:
-            if self.quantizer is None or len(self.quantizer.bits) != 1 or self.quantizer.unquantized_share:
-                raise ConfigError(
-                    "rate",
-                    "a quantiser of several widths, or none",
-                    "one width in quantizer.bits, unquantized_share false",
-                )
+            if self.quantizer is None or self.quantizer.unquantized_share:
+                raise ConfigError("rate", "an unquantised share, or no quantiser", "unquantized_share false")
         if self.distill is not None and (self.rate is not None or self.loss not in ("mse", "nmse")):
             received = f"with loss {self.loss}" + " and rate" * bool(self.rate)
             raise ConfigError("distill", received, "loss mse or nmse alone")
@@ -294,17 +290,17 @@ class ImageTask(Task):
         return iter(EpochBatches(self.train, self.batch_size(epoch), recipe.seed, epoch, phase))
 
     def validate(self, model: TrainingModel) -> dict[str, float]:
-        """Distortion, and bits under the prior, quantised as in the link."""
-        loss, bits = model.scores(self.val[: len(self.val) // 1000 * 1000 or len(self.val)], self.loss)
-        return {"val_loss": loss, **({"val_bits": bits} if self.recipe.rate is not None else {})}
+        """Distortion, bits under the prior and lambda times bits, quantised as in the link."""
+        loss, bits, rate = model.scores(self.val[: len(self.val) // 1000 * 1000 or len(self.val)], self.loss)
+        return {"val_loss": loss, **({"val_bits": bits, "val_rate": rate} if self.recipe.rate is not None else {})}
 
     def objective(self, entry: Mapping[str, float]) -> float:
         """Loss of the training."""
-        return entry["val_loss"] + (self.recipe.rate.weight[0] * entry["val_bits"] if self.recipe.rate else 0.0)
+        return entry["val_loss"] + entry.get("val_rate", 0.0)
 
     def decibel(self, key: str) -> bool:
         """Ratios are shown in dB."""
-        return self.recipe.loss in ("nmse", "mse")
+        return key != "val_rate" and self.recipe.loss in ("nmse", "mse")
 
     def write(self, model: TrainingModel, folder: Path) -> dict[str, Any]:
         """The network."""

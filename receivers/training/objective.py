@@ -71,21 +71,22 @@ class TrainingModel(keras.Model):
         target = self.distillation.teacher_images(y)
         return ops.mean(self.distillation(self.loss(y, y_pred), target, y_pred, share))
 
-    def scores(self, images: np.ndarray, loss: Callable[[Any, Any], Any]) -> tuple[float, float]:
-        """Mean loss and mean bits (0 without prior) of images, quantised as the link does."""
-        total = bits = 0.0
+    def scores(self, images: np.ndarray, loss: Callable[[Any, Any], Any]) -> tuple[float, float, float]:
+        """Mean loss, mean bits and mean rate term (0 without prior) of images, quantised as the link does."""
+        total = bits = rate = 0.0
         rated = self.quantize and self.bottleneck is not None and self.bottleneck.prior is not None
         for start in range(0, len(images), 1000):
             x = images[start : start + 1000]
             latent = self.autoencoder.encoder(x, training=False)
             if rated:
-                bits += float(ops.sum(self.bottleneck.bits(latent)))
+                each = self.bottleneck.bits(latent)
+                bits, rate = bits + float(ops.sum(each)), rate + float(ops.sum(self.bottleneck.rate_term(each)))
             if isinstance(self.bottleneck, ConcreteBottleneck):
                 latent = self.bottleneck(latent, self.bottleneck.lengths(len(x)))
             elif self.bottleneck is not None and self.quantize:
                 latent = self.bottleneck(latent, training=False)
             total += float(ops.sum(loss(x, self.autoencoder.decoder(latent, training=False))))
-        return total / len(images), bits / len(images)
+        return total / len(images), bits / len(images), rate / len(images)
 
     def latents(self, images: np.ndarray) -> np.ndarray:
         """Codewords float32 ``[sample, latent]`` of images, unquantised."""

@@ -175,7 +175,8 @@ class RestartSection(TrainingSection):
 class RateSection(TrainingSection):
     """Rate term ``weight * bits`` under a learned factorised prior, integrated over the cells of the quantiser.
 
-    Several weights give several models, one after the other, each started at the one before.
+    Several weights give several models, one after the other, each started at the one before. With several widths of
+    the quantiser a weight is that of the first; each bit more has a quarter of it.
 
     Args:
         weight: weights of the rate term; several give one model each.

@@ -375,6 +375,31 @@ RATE = {
 
 
 @pytest.mark.long
+def test_one_network_of_several_rates(store, tmp_path, graphs):
+    """Estimated and counted bits agree for every width; more bits, less distortion; each has its learned prior."""
+    quantizer = {**RATE["quantizer"], "bits": [5, 4]}
+    recipe = {**copy.deepcopy(TRAINING), **RATE, "quantizer": quantizer, "rate": {"weight": [1e-4]}, "epochs": 4}
+    csilink(
+        "train",
+        written(tmp_path / "t.yaml", {**recipe, "batch_size": 40}),
+        "--store",
+        store.folder,
+        "--out",
+        tmp_path / "w",
+    )
+    card = json.loads((tmp_path / "w" / "card.json").read_text())
+    fine, coarse = (card["test"]["codecs"][f"mid_tread-b{bits}-range-latent"] for bits in (5, 4))
+    assert card["codec"]["bits"] == 5 and "mid_tread-b6-range-latent" not in card["test"]["codecs"]
+    assert fine["bits_mean"] > 1.1 * coarse["bits_mean"] and fine["nmse_db"] < coarse["nmse_db"]
+    counted = (fine["bits_mean"] + coarse["bits_mean"]) / 2
+    last = card["training"]["curve"][-1]
+    assert abs(last["val_bits"] - counted) < 0.25 * counted + 3
+    assert last["val_rate"] == pytest.approx(1e-4 * (fine["bits_mean"] + 4 * coarse["bits_mean"]) / 2, rel=0.3)
+    tables = TrainedModel(str(tmp_path / "w")).tables
+    assert [tables[f"mid_tread-b{bits}"].learned.shape for bits in (5, 4)] == [(LATENTS, 32), (LATENTS, 16)]
+
+
+@pytest.mark.long
 def test_a_sweep_of_rate_weights_trades_bits_for_distortion(store, tmp_path, graphs):
     """Each weight starts at the one before; a larger one gives fewer bits and more distortion."""
     file = written(

@@ -73,4 +73,4 @@ def test_the_papers_own_combination_learns(rng):
     before = np.mean(model.bottleneck.bits(model.latents(images)))
     loss = model.fit(images, images, batch_size=16, epochs=5, verbose=0).history["loss"]
     assert loss[-1] < loss[0] and np.mean(model.bottleneck.bits(model.latents(images))) < 0.99 * before
-    assert model.bottleneck.probabilities().shape == (128, 16)
+    assert model.bottleneck.probabilities(4).shape == (128, 16)

@@ -182,7 +182,7 @@ class TestZoo:
             assert abs(losses[-1] - losses[-2]) < 0.02 * losses[-1]
             return
         weight = ((card["recipe"].get("rate") or {}).get("weight") or [0])[0]
-        curve = [e["val_loss"] + weight * e.get("val_bits", 0) for e in card["training"]["curve"]]
+        curve = [e["val_loss"] + e.get("val_rate", weight * e.get("val_bits", 0)) for e in card["training"]["curve"]]
         assert abs(curve[-1] - curve[-2]) < 0.02 * curve[-1]
 
 
