@@ -71,10 +71,10 @@ class WholeCodebook(keras.Model):
         words: tokens float32 ``[codeword, pol, 2 * port / pol]``.
 
     Call arguments:
-        index: int ``[batch]`` or ``[batch, 1]``, chosen codeword.
+        index: int ``[batch]`` or ``[..., 1]``, chosen codeword.
 
     Returns:
-        float32 ``[batch, pol, 2 * port / pol]``, equal to ``refiner(words[index])``.
+        float32 ``[..., pol, 2 * port / pol]``, equal to ``refiner(words[index])``.
     """
 
     def __init__(self, refiner: CodewordRefiner, words: np.ndarray, **kwargs: Any):
@@ -84,4 +84,5 @@ class WholeCodebook(keras.Model):
 
     def call(self, index: Tensor, training: bool = False) -> Tensor:
         """Refine all, pick."""
-        return ops.take(self.refiner(self._words, training=training), ops.reshape(index, (-1,)), axis=0)
+        index = index if len(index.shape) == 1 else ops.squeeze(index, -1)  # Keras adds an axis
+        return ops.take(self.refiner(self._words, training=training), index, axis=0)

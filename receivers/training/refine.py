@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from hashlib import sha256
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ class RefineSchedule:
         update_interval: epochs after which Algorithm 2 replaces the codebook (the paper: 40 of 400).
         seed: of the order of the samples and of new initial weights.
         full_batch: an epoch is one step over all training channels, in which the network refines every word once, as
-            the algorithms are written; ``batch_size`` is not used.
+            the algorithms are written; ``batch_size`` is not used, and up to 100 epochs pass between two checkpoints.
     """
 
     epochs: int
@@ -84,6 +85,25 @@ def cosine_loss(y_true: Any, y_pred: Any) -> Any:
     return -ops.sqrt((ops.square(real) + ops.square(imag)) / ops.maximum(norm2, 1e-20) + 1e-12)
 
 
+def block_loss(y_true: Any, y_pred: Any) -> Any:
+    """:func:`cosine_loss` of :func:`blocks` as a product of matrices.
+
+    Args:
+        y_true: tokens of unit norm, or zeros, ``[block, size, pol, (Re, Im)]``.
+        y_pred: tokens of the word of each block ``[block, 1, pol, (Re, Im)]``.
+
+    Returns:
+        loss ``[block, size]``.
+    """
+    from keras import ops
+
+    real, imag = ops.split(y_pred, 2, axis=-1)
+    columns = [ops.reshape(g, (ops.shape(g)[0], -1)) for g in (y_pred, ops.concatenate([-imag, real], axis=-1))]
+    g = ops.stack(columns, axis=-1) / ops.sqrt(ops.maximum(ops.sum(ops.square(y_pred), axis=(2, 3)), 1e-20))[..., None]
+    z = ops.matmul(ops.reshape(y_true, (*ops.shape(y_true)[:2], -1)), g)
+    return -ops.sqrt(ops.sum(ops.square(z), axis=-1) + 1e-12)
+
+
 def refine_codebook(
     make: Callable[[int], Any],
     base: Array,
@@ -124,9 +144,9 @@ def refine_codebook(
         task = Refinement(partial(make, seed), best.codebook, train, val, schedule, num_pol, seed)
         _, history = run(task, folder / f"turn-{turn}", progress)
         before = cosine
-        for epoch, entry in enumerate(history["epochs"], turn * (interval or 0) + 1):
+        for number, entry in enumerate(history["epochs"], 1):
             if "val_loss" in entry:
-                found = -entry["val_loss"]
+                found, epoch = -entry["val_loss"], turn * (interval or 0) + number * task.repeats
                 best.history.append({"epoch": epoch, "cosine_val": found, "kept": found > cosine})
                 cosine = max(cosine, found)
         if cosine > before:
@@ -164,6 +184,8 @@ class Refinement(Task):
         self.make, self.codebook, self.train, self.val = make, codebook, train, val
         self.schedule, self.num_pol, self.seed = schedule, num_pol, seed
         self.pairs = len(train) if schedule.full_batch else schedule.batch_size
+        length = schedule.update_interval or schedule.epochs
+        self.repeats = max(n for n in range(1, 101) if length % n == 0) if schedule.full_batch else 1
 
     @property
     def described(self) -> dict[str, Any]:
@@ -174,25 +196,27 @@ class Refinement(Task):
     def stages(self) -> tuple[StageSection, ...]:
         """Algorithm 1: all epochs; 2: those up to the next update."""
         epochs = self.schedule.update_interval or self.schedule.epochs
-        return (StageSection(epochs=epochs, learning_rate=self.schedule.learning_rate),)
+        return (StageSection(epochs=epochs // self.repeats, learning_rate=self.schedule.learning_rate),)
 
     @property
     def validate_every(self) -> int:  # type: ignore[override]
         """Algorithm 1: every epoch; 2: the last."""
-        return self.schedule.update_interval or 1
+        return (self.schedule.update_interval or 1) // self.repeats or 1
 
     @property
     def num_steps(self) -> int:
-        """Batches of an epoch, the last one perhaps smaller."""
-        return -(-len(self.train) // self.pairs)
+        """Batches of an epoch, the last one perhaps smaller; those of a full batch are counted together."""
+        return self.repeats * -(-len(self.train) // self.pairs)
 
     @property
     def epoch_samples(self) -> int:
         """All training channels."""
-        return len(self.train)
+        return self.repeats * len(self.train)
 
     def build(self, folder: Path, progress: Progress) -> Any:
         """The refiner, or all of a small codebook at once: then each word once a step is less work."""
+        from keras import ops
+
         from receivers.models.codeword_refiner import WholeCodebook, to_tokens
 
         self.refiner = self.make()
@@ -200,6 +224,8 @@ class Refinement(Task):
         index = best_codeword(self.train.conj()[:, None], self.codebook)
         small = self.schedule.full_batch or len(self.codebook) < self.pairs
         self.x = index.astype(np.int32) if small else words[index]
+        if self.schedule.full_batch:
+            self.whole = tuple(map(ops.convert_to_tensor, blocks(self.x, self.target)))
         return WholeCodebook(self.refiner, words) if small else self.refiner
 
     def compile(self, model: Any, stage: StageSection) -> None:
@@ -211,11 +237,15 @@ class Refinement(Task):
         steps = self.num_steps * stage.epochs
         rate = keras.optimizers.schedules.CosineDecay(stage.learning_rate, steps, alpha=0.01)
         optimizer = keras.optimizers.Adam(rate, epsilon=1e-8)
-        model.compile(optimizer, loss=cosine_loss, jit_compile=jit_compiled())
+        loss = block_loss if self.schedule.full_batch else cosine_loss
+        model.compile(optimizer, loss=loss, jit_compile=jit_compiled())
         optimizer.build(model.trainable_variables)
 
     def batches(self, epoch: int) -> Iterator[tuple[Any, ...]]:
         """Pairs of chosen codeword and true direction."""
+        if self.schedule.full_batch:
+            yield from repeat(self.whole, self.repeats)
+            return
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.train))
         for start in range(0, len(order), self.pairs):
             pick = order[start : start + self.pairs]
@@ -234,6 +264,30 @@ class Refinement(Task):
     def write(self, model: Any, folder: Path) -> dict[str, Any]:
         """Nothing: the codebook is written by its task."""
         return {}
+
+
+def blocks(index: Array, target: Array, size: int = 32) -> tuple[Array, Array, Array]:
+    """Pairs of a full batch, those of one word together: then a step takes each word once a block, not once a pair.
+
+    Args:
+        index: word of every pair, int32 ``[pair]``.
+        target: float32 ``[pair, pol, (Re, Im)]``.
+        size: pairs of a block.
+
+    Returns:
+        words int32 ``[block, 1, 1]``, targets ``[block, size, pol, (Re, Im)]`` with zeros where a block is not full, and
+        the weights float32 ``[block, size]`` with which the mean over all places is that over the pairs.
+    """
+    order = np.argsort(index, kind="stable")
+    words, first, counts = np.unique(index[order], return_index=True, return_counts=True)
+    num = -(-counts // size)
+    rank = np.arange(len(order)) - np.repeat(first, counts)
+    block, place = np.repeat(np.cumsum(num) - num, counts) + rank // size, rank % size
+    y = np.zeros((num.sum(), size, *target.shape[1:]), np.float32)
+    y[block, place] = target[order]
+    weight = np.zeros(y.shape[:2], np.float32)
+    weight[block, place] = weight.size / len(order)
+    return np.repeat(words, num).astype(np.int32)[:, None, None], y, weight
 
 
 def refine(model: Any, codebook: Array, num_pol: int) -> Array:

@@ -199,7 +199,10 @@ def test_the_loss_is_minus_the_cosine(rng):
 
 
 def test_all_words_once_per_step_is_the_step_over_all_pairs(rng, tmp_path):
-    """The same codebook as when the word of every channel goes through the network by itself, in one step an epoch."""
+    """The same codebook as when the word of every channel goes through the network by itself, in one step an epoch.
+
+    The epochs of a full batch are counted together.
+    """
     train, val, base = gaussian(rng, 200, 8), gaussian(rng, 100, 8), rvq_codebook(8, 8, 0)
 
     def make():
@@ -214,7 +217,7 @@ def test_all_words_once_per_step_is_the_step_over_all_pairs(rng, tmp_path):
         _, history = run(task, tmp_path / str(len(found)))
         found.append((refine(task.refiner, base, 2), [entry["loss"] for entry in history["epochs"]]))
     np.testing.assert_allclose(found[0][0], found[1][0], atol=1e-5)
-    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-5)
+    np.testing.assert_allclose(found[0][1], [np.mean(found[1][1])], rtol=1e-5)
     assert np.abs(found[0][0] - refine(make(), base, 2)).max() > 1e-3
 
 
