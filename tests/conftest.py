@@ -1,5 +1,7 @@
 """Backend of Keras, threads, tests that share a worker, one seeded generator per test, skips against their list."""
 
+import functools
+import gc
 import os
 import random
 import sys
@@ -47,6 +49,15 @@ def pytest_collection_modifyitems(items):
         params = item.callspec.params.values() if hasattr(item, "callspec") else ()
         if any(isinstance(value, str) and value == "mamba_transformer" for value in params):
             item.add_marker(pytest.mark.long)
+
+
+def pytest_collection_finish():
+    """Spares all tests: searches for garbage in what stays to the end; Typer's commands, built for every call."""
+    from typer import main, testing
+
+    gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
+    main.get_command = testing._get_command = functools.cache(main.get_command)
 
 
 def seed_everything(name):

@@ -187,18 +187,14 @@ def empty_batch(scheme: FeedbackScheme, rng: np.random.Generator, lead: tuple[in
         checked_reconstruction(scheme, scheme.reconstruct(sent), *lead)
 
 
-def wrong_length(
-    scheme: FeedbackScheme,
-    rng: np.random.Generator,
-    changes: tuple[str, ...] = ("shorter", "longer", "empty", "without columns"),
-) -> None:
+def wrong_length(scheme: FeedbackScheme, rng: np.random.Generator) -> None:
     """Another length: PayloadError where all reports have one length, else reports marked as no codeword."""
     report = scheme.report(_waves(scheme, rng))
     lead = (_BATCH, _USERS)
     padded = np.pad(report.bits, ((0, 0), (0, 0), (0, scheme.max_bits + 1 - report.bits.shape[2])))
     num_bits = {"shorter": report.num_bits - 1, "longer": np.full(lead, scheme.max_bits + 1)}
     num_bits["empty"] = num_bits["without columns"] = np.zeros(lead, int)
-    for change in changes:
+    for change in ("shorter", "longer", "empty", "without columns"):
         if scheme.nested and change in ("shorter", "longer"):  # every prefix is a report
             continue
         bits = padded[..., :0] if change == "without columns" else padded

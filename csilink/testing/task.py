@@ -32,6 +32,19 @@ class _Training:
 
         return self.cls(parse_training(self.recipe), self.stores)
 
+    @cached_property
+    def place(self) -> Any:
+        """A folder that goes when this object goes."""
+        return tempfile.TemporaryDirectory()
+
+    def trained(self) -> tuple[Path, dict[str, Any]]:
+        """Folder of a training in one go by the front end, made by the first call, and its card."""
+        from benchmarks.train import train
+        from receivers.training.recipe import parse_training
+
+        folder = Path(self.place.name) / "whole"
+        return folder, train(parse_training(self.recipe), self.stores, folder, lambda line: None)
+
 
 def check_task(recipe: dict[str, Any], stores: Sequence[ChannelStore]) -> None:
     """All checks of a task on one of its recipes: :data:`TASK_CHECKS`.
@@ -102,31 +115,37 @@ def resumes(given: _Training, rng: np.random.Generator) -> None:
     if not given.task().stages:
         return
     with tempfile.TemporaryDirectory() as root:
-        whole, _ = train(given.task(), Path(root) / "whole", lambda line: None)
         for _ in range(2):  # in the first epoch
             try:
-                train(given.task(), Path(root) / "parts", lambda line: None, seconds=0.0)
+                train(given.task(), Path(root), lambda line: None, seconds=0.0)
             except PausedError:
                 continue
             raise AssertionError("a limit of time does not stop it")
-        parts, _ = train(given.task(), Path(root) / "parts", lambda line: None)
-        same = [np.array_equal(a, b) for a, b in zip(whole.get_weights(), parts.get_weights(), strict=True)]
-        assert all(same), f"{same.count(False)} of {len(same)} arrays of weights differ"
+        train(given.task(), Path(root), lambda line: None)
+        parts, whole = _best(Path(root)), _best(given.trained()[0])
+    assert parts.keys() == whole.keys(), f"weights of other stages: {[*parts]}, {[*whole]}"
+    same = [np.array_equal(parts[key], whole[key]) for key in whole]
+    assert all(same), f"{same.count(False)} of {len(same)} arrays of weights differ"
 
 
 def finishes(given: _Training, rng: np.random.Generator) -> None:
     """The front end writes a folder with a card; a second call changes nothing in it."""
-    from benchmarks.train import train
-    from receivers.training.recipe import parse_training
+    folder, card = given.trained()
+    assert card["name"] == given.recipe["name"], f"the card is of {card['name']!r}"
+    files = {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    assert folder / "card.json" in files and len(files) > 1, "no card, or nothing but a card"
+    assert given.trained()[1] == card, "the second call gives another card"
+    assert files == {path: path.read_bytes() for path in files}, "the second call changes files"
 
-    with tempfile.TemporaryDirectory() as root:
-        folder, recipe = Path(root) / "made", parse_training(given.recipe)
-        card = train(recipe, given.stores, folder, lambda line: None)
-        assert card["name"] == recipe.name, f"the card is of {card['name']!r}"
-        files = {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-        assert folder / "card.json" in files and len(files) > 1, "no card, or nothing but a card"
-        assert train(recipe, given.stores, folder, lambda line: None) == card, "the second call gives another card"
-        assert files == {path: path.read_bytes() for path in files}, "the second call changes files"
+
+def _best(folder: Path) -> dict[str, np.ndarray]:
+    """Arrays of the best checkpoints of all stages: weights and what optimisers keep."""
+    found = {}
+    for path in sorted(folder.glob("best-*.npz")):
+        with np.load(path) as data:
+            found |= {f"{path.stem} {key}": data[key] for key in data.files}
+    assert found, "no best checkpoint"
+    return found
 
 
 def _arrays(task: Any, epoch: int) -> list[list[np.ndarray]]:

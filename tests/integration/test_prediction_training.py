@@ -30,8 +30,8 @@ DATA = {
     "time": {"num_slots": 8, "slot_s": 1e-3},
     "ue": {"speed_mps": 0.5, "max_speed_mps": 3.0},
     "parts": [{"channel": {"model": "tdl", "profile": "A"}}],
-    "splits": {"train": 32, "val": 16, "test": 16},
-    "shard_samples": 32,
+    "splits": {"train": 16, "val": 16, "test": 16},
+    "shard_samples": 16,
 }
 WIFO = {"size": 16, "depth": 1, "decoder_depth": 1, "num_heads": 2}
 RECIPE = {
@@ -83,10 +83,10 @@ def test_channels_of_antennas_are_samples_and_come_back(rng):
 
 def test_batches_are_of_one_store_and_follow_seed_and_epoch(stores):
     stores = [stores[0], stores[2]]
-    batches = PredictionBatches(stores, "train", 16)
+    batches = PredictionBatches(stores, "train", 8)
     first = list(batches.epoch(1, 0))
     assert len(first) == len(batches) == 4
-    assert sorted({x.shape for x in first}) == [(16, 8, 8, 4, 2), (16, 8, 8, 8, 2)]
+    assert sorted({x.shape for x in first}) == [(8, 8, 8, 4, 2), (8, 8, 8, 8, 2)]
     for x, y in zip(first, batches.epoch(1, 0), strict=True):
         np.testing.assert_array_equal(x, y)
     assert any(x.shape != y.shape or not np.array_equal(x, y) for x, y in zip(first, batches.epoch(1, 1), strict=True))
@@ -94,7 +94,7 @@ def test_batches_are_of_one_store_and_follow_seed_and_epoch(stores):
     power = np.sort(np.sum(stored**2, axis=(1, 2, 3, 4)))
     drawn = np.sort(np.concatenate([np.sum(x**2, axis=(1, 2, 3, 4)) for x in first if x.shape[3] == 4]))
     np.testing.assert_allclose(drawn, power, rtol=FLOAT32)  # every sample once, turned in phase alone
-    assert len(PredictionBatches(stores, "train", 16, max_samples=20)) == 2
+    assert len(PredictionBatches(stores, "train", 8, max_samples=10)) == 2
     with pytest.raises(ConfigError, match="batch_size: got 64"):
         PredictionBatches(stores, "train", 64)
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from inline import Inline
 
 import benchmarks
+from benchmarks import runner
 from benchmarks.engines import RayEngine
 from benchmarks.store import Unit
 from scenarios.schema import parse_scenario
@@ -43,9 +45,11 @@ def _cluster():
 
 @pytest.fixture(scope="module")
 def local(tmp_path_factory):
-    """results.csv of the local engine."""
+    """results.csv of units that are computed in this process, as those of the local engine (test_run.py)."""
     folder = tmp_path_factory.mktemp("local")
-    benchmarks.run(written(folder), out=folder / "out", workers=1, report=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runner, "make_engine", lambda name, workers: Inline())
+        benchmarks.run(written(folder), out=folder / "out", report=False)
     return (folder / "out" / "results.csv").read_bytes()
 
 

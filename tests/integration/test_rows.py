@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 import yaml
 from inline import Inline
-from marks import long_but
 
 import benchmarks
 from benchmarks import build, runner
@@ -45,6 +44,7 @@ MORE = {
     "precoder": {"precoding": {"precoders": ["slnr", "rzf_robust", "mrt", "zf"]}},
     "metric": {"metrics": None},
 }
+ALL = {key: value for changes in MORE.values() for key, value in changes.items()}
 
 
 @pytest.fixture
@@ -63,31 +63,21 @@ def rows(tmp_path, monkeypatch):
     return run
 
 
-@pytest.fixture(scope="module")
-def before():
-    """Rows of every link without additions."""
-    return {}
-
-
-@pytest.mark.parametrize("more", MORE)
-@pytest.mark.parametrize("link", long_but(LINKS, "plain", "lossy"))
+@pytest.mark.parametrize("link", LINKS)
 @pytest.mark.long
-def test_what_is_added_leaves_the_other_rows_as_they_are(rows, before, link, more):
-    if link not in before:
-        before[link] = rows(**LINKS[link])
-    few, many = before[link], rows(**{**LINKS[link], **MORE[more]})
-    assert set(few) < set(many)
+def test_what_is_added_leaves_the_other_rows_as_they_are(rows, link):
+    """One after the other, or all at once."""
+    few = rows(**LINKS[link])
+    for more in MORE.values() if link == "plain" else [ALL]:
+        assert set(few) < set(rows(**{**LINKS[link], **more})), more
 
 
-@pytest.mark.parametrize(
-    "run",
-    [{"chunk_drops": 64}, {"chunk_drops": 96}, {"chunk_drops": 1}, {"chunk_drops": 32, "memory_gib": 0.2}],
-    ids=str,
-)
 @pytest.mark.long
-def test_chunks_and_memory_leave_all_rows_as_they_are(rows, run):
+def test_chunks_and_memory_leave_all_rows_as_they_are(rows):
     drops = {"drops": 150, "chunk_drops": 32}
-    assert rows(run=drops) == rows(slots=1, run={**drops, **run})
+    known = rows(run=drops)
+    for run in ({"chunk_drops": 64}, {"chunk_drops": 96}, {"chunk_drops": 1}, {"memory_gib": 0.2}):
+        assert rows(slots=1, run={**drops, **run}) == known, run
 
 
 @pytest.mark.long
@@ -96,22 +86,17 @@ def test_all_additions_at_once_in_umi(rows, monkeypatch):
     source = cache(build.build_source)
     monkeypatch.setattr(build, "build_source", source)
     few = rows(channel={"model": "umi"})
-    many = rows(
-        channel={"model": "umi"},
-        run={"drops": 40, "chunk_drops": 64},
-        **{k: v for m in MORE.values() for k, v in m.items()},
-    )
+    many = rows(channel={"model": "umi"}, run={"drops": 40, "chunk_drops": 64}, **ALL)
     assert set(few) < set(many) and source.cache_info().misses == 1
 
 
 @pytest.mark.long
 def test_workers_leave_all_rows_as_they_are(rows, tmp_path):
-    """Processes of one thread, one or two of them, and this process."""
+    """Two processes of one thread, and this process; a single one is in test_run.py."""
     everything = {**LINKS["lossy"], "throughput": {}, "metrics": None, "run": {"drops": 96, "chunk_drops": 32}}
     here, path = rows(**everything), tmp_path / "s.yaml"
-    for workers in (1, 2):
-        benchmarks.run(path, out=tmp_path / f"w{workers}", workers=workers, report=False)
-        assert (tmp_path / f"w{workers}" / "results.csv").read_text().splitlines() == here
+    benchmarks.run(path, out=tmp_path / "two", workers=2, report=False)
+    assert (tmp_path / "two" / "results.csv").read_text().splitlines() == here
 
 
 @pytest.mark.long

@@ -81,10 +81,12 @@ def test_the_smaller_limit_of_machine_and_container(monkeypatch, tmp_path):
 
 @pytest.mark.long
 def test_a_worker_without_channels_takes_what_is_counted():
-    """TensorFlow, Keras, Sionna and the link in a process of its own: within 25 %."""
+    """TensorFlow, Keras, Sionna and the link in a process of its own: within 25 %, and silent as command lines are."""
     code = (
+        "from benchmarks.quiet import quiet_imports; quiet_imports()\n"
         "import re, benchmarks.chunk, simulator.phy.system_level, keras\n"
         "print(re.search(r'VmHWM:\\s+(\\d+) kB', open('/proc/self/status').read())[1])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stderr == ""
     assert int(done.stdout) * 1024 == pytest.approx(memory.WORKER_BYTES, rel=0.25)

@@ -1,7 +1,9 @@
-"""What libraries write to the terminal by themselves is discarded, in C too; errors pass, and debugging shows it."""
+"""What libraries write to the terminal by themselves is discarded, in C too; errors pass, and debugging shows it.
+
+That TensorFlow is among them is tested in test_memory.py.
+"""
 
 import os
-import subprocess
 import sys
 from importlib import import_module
 
@@ -52,11 +54,3 @@ def test_imports_are_silent_whoever_makes_them(capfd, monkeypatch, tmp_path):
     with pytest.raises(ValueError, match="seen"):
         import_module(names[1])
     assert library.value == 3 and capfd.readouterr() == ("", "")
-
-
-@pytest.mark.long
-def test_tensorflow_is_among_them():
-    """In a process of its own, as the command line starts it: nothing but our own words."""
-    code = "from benchmarks.quiet import quiet_imports; quiet_imports(); import tensorflow; print(tensorflow.__name__)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
-    assert (done.stdout, done.stderr) == ("tensorflow\n", "")
