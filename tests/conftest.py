@@ -137,3 +137,11 @@ def run_here(monkeypatch):
     from benchmarks import runner
 
     monkeypatch.setattr(runner, "make_engine", lambda name, workers: Inline())
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Reports with empty pictures, for tests of their words and of the names of their files."""
+    from benchmarks.report import figures
+
+    monkeypatch.setattr(figures, "render", lambda figure: {"svg": b"", "png": b""})

@@ -315,7 +315,7 @@ with eagerly():
 
 
 @pytest.mark.long
-def test_the_folder_serves_as_weights_in_the_link(trained, tmp_path, run_here):
+def test_the_folder_serves_as_weights_in_the_link(trained, tmp_path, run_here, undrawn):
     entry = {"scheme": "autoencoder", "weights": str(trained), "bits": [2, 4], "coder": ["huffman", "fixed", "range"]}
     scenario = {
         **{k: copy.deepcopy(RECIPE[k]) for k in ("carrier", "bs")},

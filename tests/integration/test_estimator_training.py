@@ -22,7 +22,7 @@ RECIPE = {
 
 
 @pytest.mark.long
-def test_a_trained_folder_serves_the_estimator(tmp_path):
+def test_a_trained_folder_serves_the_estimator(tmp_path, eager):
     lines = []
     card = train(parse_training(RECIPE), [], tmp_path / "w", lines.append)
     assert len(lines) == 2 and card == json.loads((tmp_path / "w" / "card.json").read_text())

@@ -115,7 +115,7 @@ def test_no_more_than_buffer_and_a_few_blocks_are_ahead(store):
 
 
 @pytest.mark.long
-def test_a_paused_training_ends_with_the_same_weights(store, tmp_path):
+def test_a_paused_training_ends_with_the_same_weights(store, tmp_path, eager):
     """Three epochs of six, six and three steps; noise of the estimates goes on, too."""
     recipe = parse_training(RECIPE)
     card = train(recipe, store, tmp_path / "a", quiet)

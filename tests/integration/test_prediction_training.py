@@ -293,7 +293,7 @@ class TestPredictor:
         }
         path = tmp_path / "moving.yaml"
         path.write_text(json.dumps(scenario))
-        frame = run(path, out=tmp_path / "results", workers=1)
+        frame = run(path, out=tmp_path / "results", workers=1, report=False)
         rate = frame[frame.metric == "relative_rate"].set_index("scheme").value
         assert rate["perfect+network@ue"] == pytest.approx(
             rate["perfect+network@gnb"], rel=1e-3

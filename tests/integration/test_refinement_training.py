@@ -103,7 +103,7 @@ def test_schemes_without_beams_and_delays_are_refused(store):
         _ = task(store, subband_size=60).books
 
 
-def test_products_in_bfloat16_train_under_every_backend(store):
+def test_products_in_bfloat16_train_under_every_backend(store, eager):
     one = task(store, mixed=True)
     model = one.build(None, print)
     one.compile(model, one.stages[0])

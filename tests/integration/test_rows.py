@@ -81,8 +81,8 @@ def test_chunks_and_memory_leave_all_rows_as_they_are(rows):
 
 
 @pytest.mark.long
-def test_all_additions_at_once_in_umi(rows, monkeypatch):
-    """Sionna's channels; the source, which is given by channel and geometry alone, is compiled once."""
+def test_all_additions_at_once_in_umi(rows, monkeypatch, eager):
+    """Sionna's channels; the source, which is given by channel and geometry alone, is built once."""
     source = cache(build.build_source)
     monkeypatch.setattr(build, "build_source", source)
     few = rows(channel={"model": "umi"})
@@ -108,11 +108,12 @@ def test_the_stopping_rule_stops_at_the_same_drop_in_any_chunks(rows):
 
 
 @pytest.mark.long
-def test_an_axis_without_an_effect_shows_none_and_is_named(tmp_path, monkeypatch, capsys):
+def test_an_axis_without_an_effect_shows_none_and_is_named(tmp_path, monkeypatch, capsys, undrawn):
     """One slot, in which no speed can show: equal values and one warning, by check and by run."""
     monkeypatch.setattr(runner, "make_engine", lambda name, count: Inline())
     path, out = tmp_path / "s.yaml", tmp_path / "out"
-    path.write_text(yaml.safe_dump({**SCENARIO, "sweep": {"ue.speed_mps": [0, 10, 30]}}))
+    one = {"metrics": ["sum_rate_bpshz"], "precoding": {"precoders": ["zf"]}, "snr_db": [10]}
+    path.write_text(yaml.safe_dump({**SCENARIO, **one, "sweep": {"ue.speed_mps": [0, 10, 30]}}))
     told = "warning: sweep.ue.speed_mps has no effect in this scenario: all its values give the same results\n"
     benchmarks.check(path)
     assert capsys.readouterr().err == told

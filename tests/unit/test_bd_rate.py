@@ -194,7 +194,7 @@ def test_a_swept_axis_gets_tables_of_its_own_and_swept_bits_are_points():
     assert [t["title"] for t in bd_tables(table, 20.0)] == ["speed = 0", "speed = 3"]
 
 
-def test_the_page_and_the_file_show_them(frame, tmp_path):
+def test_the_page_and_the_file_show_them(frame, tmp_path, undrawn):
     frame = frame[frame["metric"].isin(["sgcs_subband", "bits_mean"])]  # one figure
     write(tmp_path, frame, None)
     page = report.write_report(tmp_path).read_text(encoding="utf-8")

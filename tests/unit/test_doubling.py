@@ -102,7 +102,7 @@ class Toy(Line):
 
 
 @pytest.fixture
-def toy(monkeypatch):
+def toy(monkeypatch, eager):
     monkeypatch.setattr(front, "task_of", lambda name: Toy)
     monkeypatch.setattr("benchmarks.train.training_inputs", lambda recipe, stores: recipe.model_dump())
     monkeypatch.setattr("benchmarks.train.save_figure", lambda *args, **kwargs: None)

@@ -627,12 +627,12 @@ def test_a_legend_holds_every_label_as_text(tmp_path):
     assert figures.render(figure)["png"].startswith(b"\x89PNG")
 
 
-def test_a_manifest_with_half_a_character(tmp_path):
+def test_a_manifest_with_half_a_character(tmp_path, undrawn):
     page = write_report(results(tmp_path / "r", labels=["a"], notes=["\ud800"], name="\udfff")).read_bytes()
     assert b"\\ud800" in page
 
 
-def test_a_long_axis_has_a_short_file_name(tmp_path):
+def test_a_long_axis_has_a_short_file_name(tmp_path, undrawn):
     folder = results(tmp_path / "r", labels=["a"], values=(1, 2))
     text = (folder / "results.csv").read_text().replace(r"$\axis{$", "feedback." + "x" * 250 + ".bits")
     (folder / "results.csv").write_text(text)

@@ -114,7 +114,7 @@ def test_averages_are_scored_and_kept_and_the_weights_go_on(tmp_path, monkeypatc
 
 @pytest.mark.parametrize("by_batch", [pytest.param(False, marks=pytest.mark.long), True])
 @pytest.mark.long
-def test_a_pause_keeps_weights_and_averages_apart(tmp_path, monkeypatch, by_batch):
+def test_a_pause_keeps_weights_and_averages_apart(tmp_path, monkeypatch, by_batch, eager):
     monkeypatch.setattr(Averaged, "by_batch", by_batch)
     whole, history = run(Averaged((2, 1)), tmp_path / "a", quiet)
     while True:

@@ -136,7 +136,7 @@ def test_a_scheme_looks_the_same_everywhere_and_schemes_differ():
             assert line.get_color() == styles[line.get_label()].color
 
 
-def test_figures_without_data_are_none_and_the_page_says_so(tmp_path):
+def test_figures_without_data_are_none_and_the_page_says_so(tmp_path, undrawn):
     few = {scheme: SCHEMES[scheme] for scheme in ("rvq-b6", "rvq-b12")}
     frame, _ = synthetic(few)
     frame = frame[frame["metric"].isin(["sgcs", "bits_mean", "bits_max"])]
@@ -154,7 +154,7 @@ def test_figures_without_data_are_none_and_the_page_says_so(tmp_path):
     assert figures.metric_vs_bits(frame, "nmse_db") is None
 
 
-def test_one_snr_makes_no_figure_against_snr_and_goodput_is_a_key_result(tmp_path):
+def test_one_snr_makes_no_figure_against_snr_and_goodput_is_a_key_result(tmp_path, undrawn):
     frame, cdf = synthetic()
     frame = frame[frame["snr_db"].isna() | (frame["snr_db"] == 20)]
     blocks = frame[frame["metric"] == "sum_rate_bpshz"]
@@ -191,7 +191,7 @@ def test_exact_csi_is_left_out_of_nmse(frame):
 
 
 @pytest.mark.long
-def test_swept_axes_make_a_figure_per_combination_and_one_per_axis(tmp_path):
+def test_swept_axes_make_a_figure_per_combination_and_one_per_axis(tmp_path, undrawn):
     path = report.write_report(write(tmp_path, *swept()))
     frame = report.read_results(tmp_path / "results.csv")
     assert frames.swept_axes(frame) == ["bs.n1", "estimation.snr_db"]
@@ -304,7 +304,7 @@ def test_number(value, ci95, text):
     assert cells.number(value, ci95) == text
 
 
-def test_values_are_escaped(tmp_path):
+def test_values_are_escaped(tmp_path, undrawn):
     frame, cdf = synthetic({"dft": SCHEMES["dft"]}, ("zf",), name="<b>x</b>")
     notes = ["<script>alert(1)</script>"]
     page = report.write_report(write(tmp_path, frame, cdf, name="<b>x</b>", notes=notes)).read_text()
@@ -312,7 +312,7 @@ def test_values_are_escaped(tmp_path):
     assert "<script>alert" not in page
 
 
-def test_the_glossary_knows_the_metrics_by_subband_and_their_layers(tmp_path):
+def test_the_glossary_knows_the_metrics_by_subband_and_their_layers(tmp_path, undrawn):
     frame, _ = synthetic({"dft": SCHEMES["dft"]}, ("zf",))
     base = frame[frame["metric"] == "bits_max"]
     names = ("sgcs_subband", "sgcs_subband_layer1", "sgcs_subband_layer2", "sgcs_subspace", "bits_p95")
@@ -322,7 +322,7 @@ def test_the_glossary_knows_the_metrics_by_subband_and_their_layers(tmp_path):
     assert "plug-in" not in text and "sgcs_subband_layer2 SGCS by subband" in text and "bits_p95 95 % of the" in text
 
 
-def test_missing_values_stay_missing(tmp_path):
+def test_missing_values_stay_missing(tmp_path, undrawn):
     """A failed point (no value, no half-width, no counted bits) is a dash, not a crash or a zero."""
     frame, cdf = synthetic({"perfect": SCHEMES["perfect"], "rvq-b6": SCHEMES["rvq-b6"]}, ("zf",))
     frame = frame[frame["metric"] != "bits_mean"]

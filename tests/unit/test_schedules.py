@@ -55,7 +55,7 @@ def test_the_last_epoch_of_a_stage_ends_with_its_samples(tmp_path, monkeypatch, 
 
 
 @pytest.mark.long
-def test_a_pause_in_the_last_epoch_changes_nothing(tmp_path):
+def test_a_pause_in_the_last_epoch_changes_nothing(tmp_path, eager):
     whole, _ = run(Counted(), tmp_path / "a", quiet)
     pauses = 0
     while True:

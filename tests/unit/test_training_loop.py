@@ -18,6 +18,7 @@ from receivers.weights.card import read_card, write_card
 from simulator.core import registry
 from simulator.core.errors import ConfigError, StoreError
 
+pytestmark = pytest.mark.usefixtures("eager_module")  # a step takes less time than to trace it
 RATE, STEPS, ROWS, SIZE = 0.05, 4, 8, 3
 
 
@@ -69,7 +70,7 @@ def weights(model):
     return np.array(model.get_weights()[0])
 
 
-def test_steps_are_those_of_a_loop_in_numpy(tmp_path):
+def test_steps_are_those_of_a_loop_in_numpy(tmp_path, graphs):
     task = Line()
     w = np.float64(weights(task.build(None, None)))
     model, history = run(task, tmp_path, quiet)

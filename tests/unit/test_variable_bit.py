@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import pytest
+from eager import eagerly
 from keras import ops
 from scipy.special import erf, expit, logit, rel_entr, softmax
 from scipy.stats import kstest
@@ -346,7 +347,8 @@ def trained(store, tmp_path_factory):
     place, folders = tmp_path_factory.mktemp("vb"), {}
     for domain in ("angular_delay", "antenna_frequency"):
         first = folders[domain, "none"] = place / f"{domain}-none"
-        train(parse_training({**RECIPE, "domain": domain, "scaling": "none"}), store, first, lambda line: None)
+        with eagerly():
+            train(parse_training({**RECIPE, "domain": domain, "scaling": "none"}), store, first, lambda line: None)
         other = folders[domain, "per_sample"] = shutil.copytree(first, place / f"{domain}-per_sample")
         card = json.loads((other / "card.json").read_text())
         card["input"]["scaling"] = "per_sample"
