@@ -36,6 +36,7 @@ RECIPE = {
     "dataset": "small",
     "model": {"name": "csinet", "params": {"num_latents": 8, "image_activation": "linear"}},
     "num_delays": 4,
+    "quantizer": {"name": "mu_law", "bits": [2]},
     "samples": 300,
     "fresh_samples": 120,
     "batch_size": 20,
