@@ -275,8 +275,8 @@ def blocks(index: Array, target: Array, size: int = 32) -> tuple[Array, Array, A
         size: pairs of a block.
 
     Returns:
-        words int32 ``[block, 1, 1]``, targets ``[block, size, pol, (Re, Im)]`` with zeros where a block is not full, and
-        the weights float32 ``[block, size]`` with which the mean over all places is that over the pairs.
+        words int32 ``[block, 1, 1]``, targets ``[block, size, pol, (Re, Im)]``, zeros where a block is not full, and the
+        weights float32 ``[block, size]`` with which the mean over all places is that over the pairs.
     """
     order = np.argsort(index, kind="stable")
     words, first, counts = np.unique(index[order], return_index=True, return_counts=True)
