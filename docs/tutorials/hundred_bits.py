@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 4. Which codebook at 100 bits?
 #
-# A report may have about 100 bits. Which scheme uses them best? We take every scheme at its size nearest to 94 bits, those
-# of an enhanced Type II report, give all of them the same channels, and compare them drop by drop.
+# A report may have about 100 bits. Which scheme uses them best? We take every scheme at its size nearest to 94 bits,
+# those of an enhanced Type II report, give all of them the same channels, and compare them drop by drop.
 
 # %% [markdown]
 # **Channels.** UMi at 3.5 GHz, 32 ports (8 columns, 2 rows, 2 polarisations), 52 resource blocks, four users, zero
