@@ -270,11 +270,19 @@ def main() -> None:
         if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in EXTRAS:
             _fail(2, str(missing("this command", str(error.name).partition(".")[0])))
         if hasattr(error, "format_message"):  # a usage error of the command line parser
-            _fail(2, error.format_message() or "a command is needed")
+            _fail(2, _usage(error) or "a command is needed")
         if os.environ.get("CSILINK_DEBUG"):
             raise
         lines = str(error).strip().splitlines() or [""]
         _fail(1, f"internal fault: {type(error).__name__}: {lines[-1]} (CSILINK_DEBUG=1 shows the trace)")
+
+
+def _usage(error: Any) -> str:
+    """Usage error of the command line parser; of a missing argument or option also what it takes."""
+    said, parameter = str(error.format_message()), getattr(error, "param", None)
+    if not said.startswith("Missing") or not getattr(parameter, "help", None):
+        return said
+    return f"{said.rstrip('.')}; allowed: {parameter.help}"
 
 
 def _fail(code: int, *messages: str) -> None:

@@ -57,6 +57,7 @@ def compare(
 ) -> None:
     """Differences B - A with 95 % half-widths, paired drop by drop where both saw the same channels."""
     from benchmarks.compare import compare as differences
+    from benchmarks.compare import only_one
     from benchmarks.report.cells import cell, difference
     from benchmarks.report.frames import describe
     from benchmarks.report.summary import DIRECTIONS, RATES
@@ -90,6 +91,8 @@ def compare(
         typer.echo(f"paired: the same channels in {' or '.join(map(str, paired))} drops")
     for why in dict.fromkeys(d.why_not for d in kept if d.why_not):
         typer.echo(f"not paired, {why}: both means are taken as independent")
+    for folder, words in only_one(a, b).items():
+        typer.echo(f"not compared, only in {folder}: {', '.join(words)}")
 
 
 def report(folder: Annotated[Path, typer.Argument(help="Results folder.")]) -> None:

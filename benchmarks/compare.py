@@ -21,6 +21,7 @@ import numpy as np
 from benchmarks.claim import differences, summary
 from benchmarks.drop_values import DropValues, Row, read_drops
 from benchmarks.intervals import Moments, half_width
+from benchmarks.results_folder import read_points
 from simulator.core import registry
 from simulator.core.errors import ConfigError
 
@@ -109,6 +110,25 @@ def compare(
     if not found:
         raise ConfigError("B", str(b), f"a folder with an operating point of {a}: {_operating(ours)}")
     return found
+
+
+def only_one(a: Path, b: Path) -> dict[Path, list[str]]:
+    """SNRs and values of common axes that one folder alone has, by folder; empty where both have the same."""
+    sides = {}
+    for folder in (a, b):
+        points = read_points(folder)[1]
+        snrs = [("SNR", float(snr)) for point in points for snr in point.scenario.snr_db]
+        sides[folder] = dict.fromkeys([*snrs, *(item for point in points for item in point.axes.items())])
+    common = set.intersection(*({name for name, _ in side} for side in sides.values()))
+    found = {
+        folder: [
+            f"SNR {value:g} dB" if name == "SNR" else f"{name} = {value}"
+            for name, value in side
+            if name in common and any((name, value) not in other for other in sides.values())
+        ]
+        for folder, side in sides.items()
+    }
+    return {folder: words for folder, words in found.items() if words}
 
 
 def unpaired(one: DropValues, other: DropValues) -> str:

@@ -129,6 +129,8 @@ def _require_same(folder: Path, data: dict[str, Any], points: Sequence[Point]) -
 def _read(path: Path) -> dict[str, Any]:
     try:
         data = read_json(inside(path.parent, path.name))
+    except FileNotFoundError:
+        raise StoreError(f"{path}: no such file; allowed: a results folder, which `csilink run` writes") from None
     except OSError as error:
         raise StoreError(f"{path}: cannot be read ({error.strerror or error})") from None
     if not isinstance(data, dict):

@@ -96,7 +96,9 @@ def parse_yaml(text: str, source: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = " ".join((getattr(error, "problem", None) or str(error)).split())
-        raise ConfigError(f"{source}{where}", problem, "one YAML document") from None
+        raise ConfigError(
+            f"{source}{where}", problem, "one YAML document", f"{problem}; allowed: one YAML document"
+        ) from None
     except ConfigError as error:
         raise ConfigError(f"{source} {error.field}", error.received, error.allowed) from None
     except (ValueError, RecursionError) as error:  # a date or number that does not exist; brackets without end

@@ -26,6 +26,8 @@ REFERENCE = "perfect"  # the family whose bits are raw float32: a level, not a p
 
 def read_results(path: Path) -> pd.DataFrame:
     """``results.csv``, checked: text as str, the rest as numbers, a swept axis where all of it is one."""
+    if not path.exists():
+        raise StoreError(f"{path}: no such file; allowed: a results folder, which `csilink run` writes")
     frame = read_table(path, BASE_COLUMNS, TEXT_COLUMNS, NUMBER_COLUMNS)
     empty = [column for column in ("scheme", "metric") if frame[column].isna().any()]
     if empty:

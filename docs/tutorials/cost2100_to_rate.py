@@ -115,7 +115,11 @@ for name, points in curves.items():
 right.axhline(perfect, color="0.4", linestyle="--", label="perfect CSI")
 left.set(title="Made-up channels: error of the channel", xlabel="bits per report", ylabel="NMSE [dB]", xlim=(0, None))
 right.set(
-    title="sum rate of two users at 20 dB", xlabel="bits per report", ylabel="bit/s/Hz", xlim=(0, None), ylim=(0, None)
+    title="Sum rate of two users at 20 dB",
+    xlabel="bits per report",
+    ylabel="sum rate [bit/s/Hz]",
+    xlim=(0, None),
+    ylim=(0, None),
 )
 for axes in (left, right):
     axes.grid(alpha=0.3)

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 4. Which codebook at 100 bits?
 #
-# A report may have 100 bits. Which scheme uses them best? We take every scheme at the largest of its sizes that keeps
-# within about 100 bits, give all of them the same channels, and compare them drop by drop.
+# A report may have about 100 bits. Which scheme uses them best? We take every scheme at its size nearest to 94 bits,
+# those of an enhanced Type II report, give all of them the same channels, and compare them drop by drop.
 
 # %% [markdown]
 # **Channels.** UMi at 3.5 GHz, 32 ports (8 columns, 2 rows, 2 polarisations), 52 resource blocks, four users, zero
@@ -79,8 +79,8 @@ for axes, values in ((left, rates), (right, {name: rates[name] - reference for n
     half_widths = [1.96 * values[name].std(ddof=1) / np.sqrt(len(h)) for name in order]
     axes.errorbar(means, order, xerr=half_widths, fmt="o", capsize=3)
     axes.grid(alpha=0.3)
-left.set(title="Sum rate of four users at 20 dB", xlabel="bit/s/Hz", xlim=(0, None))
-right.set(title="less that of enhanced Type II, same drops", xlabel="bit/s/Hz")
+left.set(title="Sum rate of four users at 20 dB", xlabel="sum rate [bit/s/Hz]", xlim=(0, None))
+right.set(title="less that of enhanced Type II, same drops", xlabel="difference [bit/s/Hz]")
 right.axvline(0, color="0.4", linestyle="--")
 left.set_yticks(range(len(order)), [f"{name}, {bits[name]:.0f} bits" for name in order])
 figure.tight_layout()

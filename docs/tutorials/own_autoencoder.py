@@ -51,8 +51,8 @@ class Mine(csilink.NetworkFeedback):
 
 
 # %% [markdown]
-# **Training channels.** A store of 3,000 channels of an urban street, 8 ports at the gNB. It is a recipe and a
-# command; in a terminal `csilink dataset generate street.yaml`. We draw 50 drops of 60 users from it; `images` turns
+# **Training channels.** A store of 3,200 channels of an urban street, 8 ports at the gNB. It is a recipe and a
+# command; in a terminal `csilink dataset generate street.yaml`. We draw 50 drops of 64 users from it; `images` turns
 # them into what `encode` will get.
 
 # %%
@@ -66,13 +66,13 @@ store = {
     "carrier": {"num_rb": 24, "granularity": "rb"},
     "bs": {"n1": 4, "n2": 1, "num_pol": 2},
     "parts": [{"channel": {"model": "umi"}}],
-    "splits": {"train": 3000, "val": 100, "test": 100},
-    "shard_samples": 3000,
+    "splits": {"train": 3200, "val": 400, "test": 400},
+    "shard_samples": 3200,
 }
 Path("street.yaml").write_text(yaml.safe_dump(store))
 csilink.command("dataset", "generate", "street.yaml")
 radio = {"panel": (4, 1, 2), "num_rb": 24}
-seen = csilink.channel("recorded", store="datasets/street", split="train", num_users=60, **radio)
+seen = csilink.channel("recorded", store="datasets/street", split="train", num_users=64, **radio)
 train = Mine(seen.config).images(seen.sample(50, seed=1))
 train.shape  # image, delay, port, real and imaginary part
 
@@ -118,7 +118,7 @@ print(f"{own_bits:.0f} bits, {own_rate.mean():.2f} bit/s/Hz")
 # %% [markdown]
 # **What to compare with.** A network is worth its cost if it beats codes without one, at equal bits: the best linear
 # code (Karhunen-Loève transform, KLT), the largest coefficients (`sparse`), and the codebook of 5G (`etype2-r16`). The
-# KLT is fitted to the same 3,000 channels.
+# KLT is fitted to the same 3,200 channels.
 
 # %%
 recipe = {
@@ -170,7 +170,7 @@ for name in ("KLT", "sparse"):
     )
 
 # %% [markdown]
-# Here the network loses to both: seconds of training on 3,000 channels are not enough. Try more epochs, more channels,
+# Here the network loses to both: seconds of training on 3,200 channels are not enough. Try more epochs, more channels,
 # a hidden layer in the encoder.
 #
 # Read a result of your own with care, too. One training with one seed says little about the spread of trainings;

@@ -128,7 +128,8 @@ axes.grid(alpha=0.3)
 axes.legend()
 
 # %% [markdown]
-# With little feedback the curves stop falling: the users disturb each other, and more power makes both louder.
+# With 9 bits the curve falls slowly, and stays far above the others: the users disturb each other, and more power makes
+# both louder.
 #
 # The block runs eagerly and inside `tf.function`, not under XLA, and no gradient flows through it: reports are bits.
 #

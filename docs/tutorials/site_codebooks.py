@@ -55,7 +55,7 @@ def recipe(name, channel, samples):
 
 Path("street.yaml").write_text(yaml.safe_dump(recipe("street", site, {"all": 1200})))
 Path("general.yaml").write_text(
-    yaml.safe_dump(recipe("general", {"model": "umi"}, {"train": 1200, "val": 20, "test": 20}))
+    yaml.safe_dump(recipe("general", {"model": "umi"}, {"train": 1200, "val": 400, "test": 400}))
 )
 csilink.command("dataset", "generate", "street.yaml")
 csilink.command("dataset", "generate", "general.yaml")

@@ -10,4 +10,4 @@ import tensorflow as tf
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The same function under XLA; compiled once for every new shape of its tensor arguments."""
-    return tf.function(function, jit_compile=True)
+    return tf.function(function, jit_compile=True, autograph=False)

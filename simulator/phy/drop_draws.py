@@ -38,7 +38,6 @@ class DropDraws:
         self._batch_size, self._feed = batch_size, feed
         self.plan, self._names = list[Draw](), Counter[str]()
 
-    @tf.autograph.experimental.do_not_convert
     def uniform(
         self, shape: Any, minval: Any = 0, maxval: Any = None, dtype: Any = tf.float32, name: str | None = None
     ) -> tf.Tensor:
@@ -52,7 +51,6 @@ class DropDraws:
         low, high = (tf.cast(x, dtype) for x in (low, high))
         return low + (high - low) * tf.cast(share, dtype)
 
-    @tf.autograph.experimental.do_not_convert
     def normal(
         self, shape: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = tf.float32, name: str | None = None
     ) -> tf.Tensor:

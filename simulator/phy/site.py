@@ -88,7 +88,7 @@ class TracedSite(ChannelSource):
                 site_seed=site_seed,
             )
         )
-        self._function = tf.function(self._response, jit_compile=False)
+        self._function = tf.function(self._response, jit_compile=False, autograph=False)
 
     def _picks(self, batch_size: int, seed: int, first: int = 0) -> np.ndarray:
         """Points of every drop, int ``[batch, user]``, without repetition in a drop."""

@@ -29,7 +29,7 @@ class SionnaSource(ChannelSource):
     def __init__(self, geometry: RadioGeometry, *, xla: bool):
         self.geometry = geometry
         self._order, self._ue_order = port_order(geometry.panel), port_order(geometry.ue_panel)
-        self._function = tf.function(self._response, jit_compile=xla)
+        self._function = tf.function(self._response, jit_compile=xla, autograph=False)
         self._plans: dict[int, list] = {}  # by batch size
 
     @abstractmethod

@@ -125,10 +125,10 @@ class _SectorDrops(SionnaSource):
             ue = self._spread(ue)
         place, yaw = (tf.constant(x, tf.float32) for x in _stations(self._isd_m, self.num_trps))
         bs = tf.concat(
-            [tf.broadcast_to(place, [batch_size, *place.shape]), tf.repeat(bs[..., 2:], len(yaw), 1)], axis=2
+            [tf.broadcast_to(place, [batch_size, *place.shape]), tf.repeat(bs[..., 2:], self.num_trps, 1)], axis=2
         )
-        yaw = tf.broadcast_to(yaw[:, None], [batch_size, len(yaw), 1])
-        bs_turn = tf.concat([yaw, tf.repeat(bs_turn[..., 1:], yaw.shape[1], axis=1)], axis=2)
+        yaw = tf.broadcast_to(yaw[:, None], [batch_size, self.num_trps, 1])
+        bs_turn = tf.concat([yaw, tf.repeat(bs_turn[..., 1:], self.num_trps, axis=1)], axis=2)
         return ue, bs, turn, bs_turn, velocity, indoor
 
     def _spread(self, ue: tf.Tensor) -> tf.Tensor:

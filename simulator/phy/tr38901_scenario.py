@@ -77,6 +77,10 @@ class _Corrected:
 class CorrectedUMi(_Corrected, UMiScenario):
     """Urban micro cell, street canyon."""
 
+    def clip_carrier_frequency_lsp(self, fc: tf.Tensor) -> tf.Tensor:
+        """Carrier frequency [GHz] of Table 7.5-6, note 6."""
+        return tf.maximum(fc, 2.0)
+
 
 class CorrectedRMa(_Corrected, RMaScenario):
     """Rural macro cell."""
@@ -91,6 +95,14 @@ class CorrectedRMa(_Corrected, RMaScenario):
 
 class CorrectedUMa(_Corrected, UMaScenario):
     """Urban macro cell."""
+
+    def clip_carrier_frequency_lsp(self, fc: tf.Tensor) -> tf.Tensor:
+        """Carrier frequency [GHz] of Table 7.5-6, note 6."""
+        return tf.maximum(fc, 6.0)
+
+    def _compute_lsp_log_mean_std(self) -> None:
+        # Sionna compares the carrier frequency, a tensor of the graph, in Python.
+        tf.autograph.to_graph(UMaScenario._compute_lsp_log_mean_std, recursive=False)(self)
 
     def _basic_pathloss(self) -> None:
         """Table 7.4.1-1, UMa, with the effective environment height of its note 1."""

@@ -106,7 +106,7 @@ class TransportBlock:
         points = Constellation("qam", self._order)
         mapper, demapper = Mapper(constellation=points), Demapper("app", constellation=points)
 
-        @tf.function(jit_compile=self.num_coded_bits > _SMALL)
+        @tf.function(jit_compile=self.num_coded_bits > _SMALL, autograph=False)
         def chain(sinr: tf.Tensor, bits: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
             blocks = sinr.shape[0]
             x = mapper(code.encode(bits))

@@ -443,7 +443,11 @@ def test_a_wrong_option(refused, option):
         ("list foo", "kind: got 'foo'|feedback"),
         ("report folder", "folder/results.csv|no such file"),
         ("report nowhere", "nowhere/results.csv|no such file"),
-        ("run", "Missing argument|file"),
+        ("run", "Missing argument|file|allowed: YAML file, or the name of a shipped one"),
+        ("show", "Missing argument|results|allowed: Results folder"),
+        ("publish folder", "Missing option|--repo|allowed: "),
+        ("show folder", "folder/results.csv|no such file|allowed: a results folder"),
+        ("compare folder folder", "folder/scenario.json|no such file|allowed: a results folder"),
         ("foo", "No such command|foo"),
     ],
 )

@@ -11,7 +11,7 @@ from scipy.stats import sem, skew, t
 
 import csilink
 from benchmarks import cli, runner
-from benchmarks.compare import compare
+from benchmarks.compare import compare, only_one
 from benchmarks.drop_values import read_drops
 from benchmarks.results_folder import read_points
 from benchmarks.runner import units_of
@@ -34,13 +34,14 @@ BASE = {
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
-    """A; B with more drops and another estimator; C of another seed, D of another array."""
+    """A; B with more drops and another estimator; C of another seed, D of another array, E of other SNRs."""
     place = tmp_path_factory.mktemp("compare")
     changes = {
         "a": {},
         "b": {"estimation": {"name": "noisy", "snr_db": 10}},
         "c": {"seed": 2},
         "d": {"bs": {"n1": 2, "n2": 1, "num_pol": 1}},
+        "e": {"snr_db": [10, 20]},
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(runner, "make_engine", lambda name, workers: Inline())
@@ -168,3 +169,14 @@ def test_the_command_prints_pairs_and_reasons(folders, monkeypatch, capsys):
         out = capsys.readouterr().out
         assert stop.value.code == 0 and said in out and "SNR 10 dB" in out
         assert len([line for line in out.splitlines() if "sum_rate_bpshz" in line]) == 3
+
+
+def test_the_command_names_operating_points_of_one_folder_alone(folders, monkeypatch, capsys):
+    a, e = folders["a"], folders["e"]
+    monkeypatch.setattr(sys, "argv", ["csilink", "compare", str(a), str(e)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    out = capsys.readouterr().out
+    assert stop.value.code == 0 and "SNR 10 dB" in out
+    assert f"not compared, only in {a}: SNR 0 dB" in out and f"not compared, only in {e}: SNR 20 dB" in out
+    assert only_one(a, folders["b"]) == {}
