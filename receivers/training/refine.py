@@ -275,7 +275,7 @@ def blocks(index: Array, target: Array, size: int = 32) -> tuple[Array, Array, A
         size: pairs of a block.
 
     Returns:
-        words int32 ``[block, 1, 1]``, targets ``[block, size, pol, (Re, Im)]``, zeros where a block is not full, and the
+        words int32 ``[block, 1, 1]``, targets ``[block, size, pol, (Re, Im)]``, zeros where a block is not full, and
         weights float32 ``[block, size]`` with which the mean over all places is that over the pairs.
     """
     order = np.argsort(index, kind="stable")
