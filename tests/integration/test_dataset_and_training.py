@@ -674,7 +674,7 @@ def test_bits_and_teachers_train_under_every_backend(pairs, teacher, tmp_path, g
 
 def test_wrong_recipes(store):
     for changes, words in (
-        ({"rate": {"weight": [1e-3]}}, "rate.*one width"),
+        ({"rate": {"weight": [1e-3]}}, "rate.*unquantized_share false"),
         ({"rate": {"weight": []}}, "weight"),
         ({"loss": "sgcs"}, "loss.*nmse"),
         ({"loss": "sum_rate", "batch_size": 41}, "batch_size.*multiple"),

@@ -357,7 +357,7 @@ def double_rows(path):
 
 
 BREAKS = {
-    "no results": (lambda path: (path / "results.csv").unlink(), "results.csv.*no such file.*num_samples"),
+    "no results": (lambda path: (path / "results.csv").unlink(), "results.csv.*no such file.*`csilink run`"),
     "no columns": (drop_column, "results.csv.*ci95, unit missing.*scenario, channel"),
     "no bytes": (lambda path: (path / "results.csv").write_bytes(b""), "results.csv.*expected a CSV"),
     "no rows": (
