@@ -167,4 +167,23 @@ def codebook_table(results: Path) -> pd.DataFrame:
     return grid(table.assign(case=case), "code", "case", "{cosine:.3f}, {sum_rate_20db:.1f}", NAMES, "code")
 
 
-README = {"codebooks": codebook_table}
+def medium_table(results: Path) -> pd.DataFrame:
+    """Test cosine of networks less that of LBG with the same seed, one number a seed; the mean of LBG itself."""
+    table = pd.read_csv(results / "medium_so_far.csv")
+    keys = ["environment", "bits", "seed"]
+    lbg = table[table.code == "lbg"].set_index(keys).cosine_test.rename("lbg")
+    nets = table[table.code != "lbg"].join(lbg, on=keys)
+    rows = []
+    for (place, bits, steps), part in nets.groupby(["environment", "bits", "update_interval"], sort=False):
+        less = {code: rows_.cosine_test - rows_.lbg for code, rows_ in part.groupby("code")}
+        cells = {
+            NETWORKS[key]: ", ".join(f"{x:+.3f}" for x in less.get(f"{key}-ds", ())) for key in ("fc", "mlp", "lvm4cf")
+        }
+        means = f"{part.drop_duplicates('seed').lbg.mean():.3f}"
+        rows.append(
+            {"environment": TITLES[place], "bits": bits, "steps an update": f"{steps:.0f}", "LBG": means} | cells
+        )
+    return pd.DataFrame(rows)
+
+
+README = {"codebooks": codebook_table, "medium": medium_table}
