@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from receivers.training.images import MOST_TABLED, ImageTask, head
+from receivers.training.image_model import MOST_TABLED, head
+from receivers.training.images import ImageTask
 from receivers.training.task import Samples
 from receivers.weights.card import file_entry
 from simulator.core import registry

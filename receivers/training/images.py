@@ -7,138 +7,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from pydantic import model_validator
 
-from receivers.training.recipe import (
-    DistillSection,
-    Finite,
-    IterativeRecipe,
-    LinkSection,
-    ModelSection,
-    NonNegative,
-    QuantizerSection,
-    RateSection,
-    Recipe,
-    RestartSection,
-    StageSection,
-)
+from receivers.training.image_model import build_model, fit_prior, head
+from receivers.training.image_recipe import ImageRecipe
+from receivers.training.recipe import StageSection
 from receivers.training.task import Task
 from receivers.weights.card import file_entry
 from receivers.weights.folder import named_weights, save_weights
 from simulator.core import registry
 from simulator.core.errors import ConfigError
-from simulator.core.params import Count, PositiveFloat
-from simulator.core.seeding import derive
 from simulator.data.store import ChannelStore
 
 if TYPE_CHECKING:
     from receivers.training.data.stream import StreamedImages
-    from receivers.training.distillation.outputs import Distillation
     from receivers.training.objective import TrainingModel
-
-# Steps in which the prior alone learns the latents of the start.
-_PRIOR_STEPS = 400
-# Images that fit transforms and tables.
-MOST_FITTED, MOST_TABLED = 50_000, 30_000
-
-
-class ImageRecipe(IterativeRecipe):
-    """One training of an encoder and a decoder of images.
-
-    ``init: pca`` starts encoder and decoder at the linear code of the same size, so that training begins where PCA
-    ends; ``init: NAME`` starts at trained weights of the same architecture (the number of latents may differ).
-    Training images that need more than ``memory_gib`` are streamed from the store. With ``noise_snr_db`` the encoder
-    sees images of estimates in white noise, whose SNR is drawn for each sample, uniform in dB, and learns those of the
-    true channels; these are streamed, too.
-
-    ``target``: "channel" has an image for every UE antenna, "mimo" one for all antennas of a UE; "eigenvector" the
-    strongest direction of every subband. ``domain`` and ``scaling`` belong to "mimo": delay taps of beams, or
-    subcarriers of antennas; every image of unit power, or with the scale that it has in the data set.
-
-    Args:
-        seed: of weights, order of samples, noise.
-        dataset: data set by name or path.
-        target: what an image holds.
-        domain: axes of the image, target mimo.
-        scaling: power of an image, target mimo.
-        model: network.
-        num_delays: delay taps of an image.
-        subband_size: frequency samples of a subband, target eigenvector.
-        quantizer: quantiser in the loop; null: none.
-        rate: rate term; null: none.
-        distill: teacher; null: none.
-        restarts: warm restarts in place of one cosine; null: none.
-        loss: distortion.
-        link: link of the loss ``sum_rate``.
-        noise_snr_db: range of the SNR of the estimates that the encoder sees [dB]; null: the true channels.
-        init: "random", "pca", or the name or folder of weights.
-        stages: stages in place of ``epochs``, ``samples`` and ``learning_rate``.
-        patience: epochs without a better validation score before the training stops.
-        max_samples: training samples at most; null: all.
-        fresh_samples: stored samples that every epoch draws anew from the recipe of the data set; null: those stored.
-        memory_gib: memory for training images; more are streamed [GiB].
-    """
-
-    dataset: str
-    target: Literal["channel", "mimo", "eigenvector"] = "channel"
-    domain: Literal["angular_delay", "antenna_frequency"] = "angular_delay"
-    scaling: Literal["per_sample", "none"] = "per_sample"
-    model: ModelSection
-    num_delays: Count = 32
-    subband_size: Count = 4
-    quantizer: QuantizerSection | None = None
-    rate: RateSection | None = None
-    distill: DistillSection | None = None
-    restarts: RestartSection | None = None
-    loss: Literal["nmse", "mse", "sgcs", "sum_rate"] = "nmse"
-    link: LinkSection = LinkSection()
-    noise_snr_db: tuple[Finite, Finite] | None = None
-    init: str = "random"
-    stages: tuple[StageSection, ...] = ()
-    batch_size: Count = 200
-    learning_rate: PositiveFloat = 2e-3
-    weight_decay: NonNegative = 1e-4
-    patience: Count = 8
-    max_samples: Count | None = None
-    fresh_samples: Count | None = None
-    memory_gib: PositiveFloat = 6.0
-
-    @model_validator(mode="after")
-    def _fit_together(self) -> ImageRecipe:
-        if self.rate is not None:
-            if self.quantizer is None or self.quantizer.unquantized_share:
-                raise ConfigError("rate", "an unquantised share, or no quantiser", "unquantized_share false")
-        if self.distill is not None and (self.rate is not None or self.loss not in ("mse", "nmse")):
-            received = f"with loss {self.loss}" + " and rate" * bool(self.rate)
-            raise ConfigError("distill", received, "loss mse or nmse alone")
-        if self.target != "mimo" and (self.domain, self.scaling) != ("angular_delay", "per_sample"):
-            raise ConfigError("domain, scaling", f"{self.domain}, {self.scaling}", "the defaults, or target mimo")
-        if self.noise_snr_db is not None:
-            if self.noise_snr_db[0] > self.noise_snr_db[1]:
-                raise ConfigError("noise_snr_db", list(self.noise_snr_db), "lowest and highest SNR")
-        if self.max_samples is not None and (self.noise_snr_db or self.fresh_samples):
-            raise ConfigError("max_samples", self.max_samples, "null with noise_snr_db or fresh_samples")
-        if self.loss == "sum_rate" and self.batch_size % self.link.num_users:
-            raise ConfigError("batch_size", self.batch_size, f"a multiple of link.num_users ({self.link.num_users})")
-        return self
-
-    @property
-    def data(self) -> dict[str, str]:
-        """Its data set."""
-        return {self.dataset: self.dataset}
-
-    def variants(self) -> list[Recipe]:
-        """One recipe for each rate weight, in order, named ``<name>-l<weight>``; this one where there is one weight."""
-        weights = self.rate.weight if self.rate else ()
-        if len(weights) < 2:
-            return [self]
-        return [
-            self.model_copy(update={"name": f"{self.name}-l{weight:g}", "rate": RateSection(weight=(weight,))})
-            for weight in weights
-        ]
 
 
 class ImageTask(Task):
@@ -215,7 +100,7 @@ class ImageTask(Task):
         """Fresh training model; with a rate term, its prior has learned the latents of the start."""
         model = build_model(self.recipe, self.train, self.bottleneck)
         if self.recipe.rate is not None:
-            _fit_prior(model, head(self.train, 20_000), self.recipe)
+            fit_prior(model, head(self.train, 20_000), self.recipe)
         return model
 
     def bottleneck(self, autoencoder: Any) -> Any:
@@ -340,74 +225,3 @@ def input_section(recipe: Any, layout: Any, num_latents: int) -> dict[str, Any]:
         "num_rx_ant": layout.num_rx_ant if getattr(recipe, "target", "") == "mimo" else 1,
         **{field: getattr(recipe, field) for field in own if hasattr(recipe, field)},
     }
-
-
-def build_model(
-    recipe: ImageRecipe, train: np.ndarray | StreamedImages, bottleneck: Callable[[Any], Any]
-) -> TrainingModel:
-    """Fresh training model of a recipe, initialised (from weights with another number of latents: all but theirs)."""
-    import keras
-
-    from receivers.models.checked import autoencoder_class, build_checked
-    from receivers.training.objective import TrainingModel
-    from receivers.training.pca import fit_pca, initialize_linear
-
-    keras.utils.set_random_seed(recipe.seed)
-    make, sizes = autoencoder_class(recipe.model.name), {"height": train.shape[1], "width": train.shape[2]}
-    autoencoder = build_checked("model.params", make, recipe.model.params, **sizes)
-    if recipe.init == "pca":
-        initialize_linear(autoencoder, *fit_pca(head(train, MOST_FITTED), autoencoder.num_latents))
-    elif recipe.init != "random":
-        start = named_weights("init", recipe.init, "random, pca, ")
-        known, wanted = start.model.get_config(), autoencoder.get_config()
-        if start.card["model"]["name"] != recipe.model.name or {**known, "num_latents": 0} != {
-            **wanted,
-            "num_latents": 0,
-        }:
-            raise ConfigError("init", recipe.init, f"weights of {recipe.model.name} with the same parameters")
-        for old, new in zip(start.model.variables, autoencoder.variables, strict=True):
-            if old.shape == new.shape:  # another number of latents has fresh dense layers
-                new.assign(old)
-    layer = bottleneck(autoencoder)
-    distillation = None if recipe.distill is None else _distillation(recipe, train.shape[1:])
-    return TrainingModel(autoencoder, layer, distillation)
-
-
-def _distillation(recipe: ImageRecipe, shape: tuple[int, ...]) -> Distillation:
-    """The recipe's teacher, which must know the student's images."""
-    from receivers.training.distillation.outputs import Distillation
-
-    name = recipe.distill.teacher
-    teacher = named_weights("distill.teacher", name)
-    if not teacher.is_network:
-        raise ConfigError("distill.teacher", name, "weights of a network")
-    ours = {key: getattr(recipe, key) for key in ("target", "domain", "scaling")}
-    ours |= {"offset": 0.0, "scale": 1.0, "transposed": False}
-    theirs = {key: getattr(teacher.input, key) for key in ours}
-    ours["image"], theirs["image"] = (" x ".join(map(str, size)) for size in (shape[:2], teacher.shape))
-    different = [key for key in ours if ours[key] != theirs[key]]
-    if different:
-        known, wanted = (", ".join(f"{key} {values[key]}" for key in different) for values in (theirs, ours))
-        raise ConfigError("distill.teacher", f"{name} ({known})", f"weights for {wanted}")
-    return Distillation(recipe.distill, teacher.model)
-
-
-def _fit_prior(model: TrainingModel, images: np.ndarray, recipe: ImageRecipe) -> None:
-    """Let the prior learn the latents of the start, so that the rate is meaningful from the first step."""
-    import keras
-
-    from receivers.training.bottleneck import RateOf
-
-    prior = keras.Sequential([keras.Input((model.autoencoder.num_latents,)), RateOf(model.bottleneck)])
-    prior.compile(optimizer=keras.optimizers.Adam(0.01), loss=lambda y_true, bits: bits)
-    latent = model.latents(images)
-    size = min(200, len(latent))
-    rng = np.random.default_rng(derive(recipe.seed, "prior"))
-    for _ in range(_PRIOR_STEPS):
-        batch = latent[rng.choice(len(latent), size, replace=False)]
-        prior.train_on_batch(batch, np.zeros(size, np.float32))
-
-
-def head(train: np.ndarray | StreamedImages, count: int) -> np.ndarray:
-    """The first training images."""
-    return train[:count] if isinstance(train, np.ndarray) else train.head(count)

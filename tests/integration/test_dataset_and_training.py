@@ -28,7 +28,7 @@ from receivers.feedback.autoencoder import AutoencoderFeedback
 from receivers.feedback.eigenvector import EigenvectorFeedback
 from receivers.quantization.mu_law import MuLawQuantizer
 from receivers.training.data.images import ImageView, load_images, scale_images
-from receivers.training.images import build_model
+from receivers.training.image_model import build_model
 from receivers.training.link_loss import sum_rate_loss
 from receivers.training.loop import run
 from receivers.training.recipe import parse_training, task_of

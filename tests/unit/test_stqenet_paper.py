@@ -9,7 +9,7 @@ from benchmarks.papers.kit.run import load_plan
 from benchmarks.papers.stqenet import experiments, figures
 from receivers.models.losses import nmse_loss
 from receivers.training.bottleneck import Bottleneck
-from receivers.training.images import build_model
+from receivers.training.image_model import build_model
 from receivers.training.recipe import parse_training
 
 

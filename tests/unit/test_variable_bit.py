@@ -23,7 +23,7 @@ from receivers.models.variable_bit import VariableBitTransformer
 from receivers.training.concrete import ConcreteBottleneck, with_lengths
 from receivers.training.data.images import EpochBatches, ImageView
 from receivers.training.distillation.outputs import Distillation, kl_loss, z_score
-from receivers.training.images import build_model
+from receivers.training.image_model import build_model
 from receivers.training.recipe import ConcreteSection, DistillSection, parse_training
 from receivers.training.schedules import WarmRestarts
 from receivers.weights.folder import TrainedModel

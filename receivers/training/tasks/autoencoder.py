@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from receivers.training.codecs import codec_samples, codec_scores, codec_sections
-from receivers.training.images import MOST_FITTED, ImageRecipe, ImageTask, head
+from receivers.training.image_model import MOST_FITTED, head
+from receivers.training.image_recipe import ImageRecipe
+from receivers.training.images import ImageTask
 from receivers.training.task import Samples
 
 

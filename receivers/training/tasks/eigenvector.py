@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from receivers.training.images import ImageRecipe
+from receivers.training.image_recipe import ImageRecipe
 from receivers.training.tasks.autoencoder import AutoencoderTask
 
 

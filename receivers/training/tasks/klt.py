@@ -7,7 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from receivers.training.images import MOST_FITTED, data_section, head, input_section
+from receivers.training.image_model import MOST_FITTED, head
+from receivers.training.images import data_section, input_section
 from receivers.training.recipe import Recipe, TrainingSection
 from receivers.training.task import Task
 from receivers.weights.card import file_entry

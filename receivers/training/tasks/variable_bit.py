@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from receivers.training.codecs import image_error
-from receivers.training.images import ImageRecipe, ImageTask
+from receivers.training.image_recipe import ImageRecipe
+from receivers.training.images import ImageTask
 from receivers.training.recipe import ConcreteSection
 from receivers.training.task import Samples
 from simulator.core.errors import ConfigError
