@@ -6,15 +6,14 @@ Classes hold configuration; state is passed, never hidden. What makes or reads b
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from dataclasses import is_dataclass, replace
-from functools import wraps
+from collections.abc import Iterator
 from itertools import count
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from simulator.core.empty import also_empty
 from simulator.core.errors import ConfigError
 from simulator.core.seeding import derive
 from simulator.core.types import CsiConfig, CsiEstimate, CsiReconstruction, CsiReport, PrecodingContext
@@ -152,7 +151,7 @@ class FeedbackScheme(ABC):
         super().__init_subclass__(**options)
         for name in ("report", "ue_bops", "reconstruct"):
             if name in vars(cls):
-                setattr(cls, name, _also_empty(vars(cls)[name]))
+                setattr(cls, name, also_empty(vars(cls)[name]))
 
     def __new__(cls, *args: Any, **params: Any) -> Self:
         """Keep the arguments of the constructor for :meth:`twin`."""
@@ -235,30 +234,6 @@ class FeedbackScheme(ABC):
             PayloadError: for a malformed report (shape, dtype, impossible length). Bits of legal length that are
                 no codeword do not raise; they are marked in ``CsiReconstruction.valid``.
         """
-
-
-def _also_empty(method: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
-    """A method of a scheme that takes estimates or reports ``[batch, user, ...]``, for empty ones too."""
-
-    @wraps(method)
-    def wrapper(self: FeedbackScheme, given: Any) -> Any:
-        is_report = isinstance(given, CsiReport)
-        batch, users = np.shape(given.num_bits if is_report else given.h_hat)[:2]
-        if batch and users:
-            return method(self, given)
-        c, lead = self.config, (max(batch, 1), max(users, 1))
-        zeros = np.zeros((*lead, c.num_rx_ant, c.panel.num_ports, c.num_subcarriers), np.complex64)
-        one: Any = CsiEstimate(zeros, np.zeros(lead, np.float32))
-        return _first(method(self, self.report(one) if is_report else one), batch, users)
-
-    return wrapper
-
-
-def _first(found: Any, batch: int, users: int) -> Any:
-    """The first drops and users of an array, of all arrays of a data class, or None of None."""
-    if is_dataclass(found) and not isinstance(found, type):
-        return replace(found, **{key: _first(value, batch, users) for key, value in vars(found).items()})
-    return None if found is None else np.asarray(found)[:batch, :users]
 
 
 class Quantizer(ABC):
