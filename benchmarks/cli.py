@@ -278,8 +278,10 @@ def main() -> None:
 
 
 def _usage(error: Any) -> str:
-    """Usage error of the command line parser; of a missing argument or option also what it takes."""
+    """Usage error of the command line parser: what came, and of a missing argument or option what it takes."""
     said, parameter = str(error.format_message()), getattr(error, "param", None)
+    if hasattr(error.__cause__, "errors"):  # of pydantic, whose words leave out the value
+        return f"{said}, got {error.__cause__.errors()[0]['input']!r}"
     if not said.startswith("Missing") or not getattr(parameter, "help", None):
         return said
     return f"{said.rstrip('.')}; allowed: {parameter.help}"

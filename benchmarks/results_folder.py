@@ -91,10 +91,10 @@ def _check_free(folder: Path, resume: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise StoreError(f"{folder}: is a file; choose another --out")
     if folder.is_dir() and any(path.name != LOCK for path in folder.iterdir()):
-        if not resume:
-            raise StoreError(f"{folder}: not empty; add --resume to go on in it, or choose another --out")
         if not marker.is_file():
             raise StoreError(f"{folder}: holds other files and no results to resume; choose another --out")
+        if not resume:
+            raise StoreError(f"{folder}: not empty; add --resume to go on in it, or choose another --out")
 
 
 def _require_same(folder: Path, data: dict[str, Any], points: Sequence[Point]) -> None:

@@ -416,7 +416,7 @@ def test_one_beam_per_user_carries_one_layer(refused, scheme):
 
 OPTIONS = {
     "--drops 0": "run.drops: got 0|greater than or equal to 2",
-    "--drops x": "--drops|integer",
+    "--drops x": "--drops|integer|got 'x'",
     "--workers 0": "--workers: got 0|1..",
     "--workers 1000000": "--workers: got 1000000|1..",
     "--engine foo": "--engine: got 'foo'|local, ray",
@@ -466,7 +466,7 @@ OCCUPIED = {
     "file": "file; choose another --out",
     "file/sub": "file/sub|cannot be written",
     "/proc/csilink/x": "/proc/csilink|cannot be written",
-    "full": "full: not empty; add --resume|choose another --out",
+    "full": "full: holds other files and no results|choose another --out",
 }
 
 
