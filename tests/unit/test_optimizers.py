@@ -81,7 +81,7 @@ def test_muon_moves_matrices_and_adamw_the_rest(rng):
 # Moving averages -----------------------------------------------------------------------------------------------------
 
 
-MOMENTUM = 0.8
+MOMENTUM = 0.25
 
 
 class Averaged(Line):
@@ -100,12 +100,13 @@ def test_averages_are_scored_and_kept_and_the_weights_go_on(tmp_path, monkeypatc
     task = Averaged((3,))
     w = np.float64(weights(task.build(None, None)))
     model, history = run(task, tmp_path, quiet)
-    velocity, average, scores, best = np.zeros_like(w), None, [], None
+    velocity, average, scores, best, t = np.zeros_like(w), np.zeros_like(w), [], None, 0
     for epoch in range(3):
         for x, y in Line().batches(epoch):
             velocity = 0.5 * velocity - LINE_RATE * 2 * np.float64(x).T @ (x @ w - y) / ROWS
             w = w + velocity
-            average = w if average is None else MOMENTUM * average + (1 - MOMENTUM) * w
+            momentum, t = min(MOMENTUM, t / (t + 9)), t + 1
+            average = momentum * average + (1 - momentum) * w
         scores.append(np.sum((average[:, 0] - [1, 2, 3]) ** 2))
         best = average if scores[-1] <= min(scores) else best
     np.testing.assert_allclose([e["val_loss"] for e in history["epochs"]], scores, rtol=1e-4)
