@@ -40,7 +40,7 @@ def test_nf_kd_compares_every_method_with_every_seed(size, tmp_path):
 
 
 @pytest.mark.slow
-def test_nf_kd_from_channels_to_figures(tmp_path, eager, run_here):
+def test_nf_kd_from_channels_to_figures(tmp_path, eager, run_here, undrawn):
     plan = load_plan("nf_kd")
     tiny = {"parts": [{"channel": {"model": "rayleigh"}}], "splits": {"train": 128, "val": 64, "test": 64}}
     for section in plan["data"].values():
@@ -83,7 +83,7 @@ def test_rp_mpq_plans_are_legal(size):
 
 
 @pytest.mark.slow
-def test_rp_mpq_from_channels_to_figures(tmp_path, eager, run_here):
+def test_rp_mpq_from_channels_to_figures(tmp_path, eager, run_here, undrawn):
     plan = load_plan("rp_mpq")
     for section in plan["data"].values():
         section["carrier"]["num_subcarriers"] = 64
