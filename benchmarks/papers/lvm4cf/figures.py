@@ -171,7 +171,7 @@ def medium_table(results: Path) -> pd.DataFrame:
     """Test cosine of networks less that of LBG with the same seed, one number a seed; the mean of LBG itself."""
     table = pd.read_csv(results / "medium_so_far.csv")
     keys = ["environment", "bits", "seed"]
-    lbg = table[table.code == "lbg"].set_index(keys).cosine_test.rename("lbg")
+    lbg = table[table.code == "lbg"].set_index(keys).cosine_test.to_frame("lbg")
     nets = table[table.code != "lbg"].join(lbg, on=keys)
     rows = []
     for (place, bits, steps), part in nets.groupby(["environment", "bits", "update_interval"], sort=False):
