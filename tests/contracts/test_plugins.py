@@ -590,6 +590,7 @@ def models():
     ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "params"), models())
 def test_models(name, params):
     testing.check_model(name, **{"shape": (16, 16), **params})

@@ -944,6 +944,7 @@ def csilink(*argv):
     return subprocess.run([str(CSILINK), *map(str, argv)], capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("text", "argv", "words"),
     [
@@ -959,6 +960,7 @@ def test_the_program_ends_with_code_2(text, argv, words):
     assert not Path("out").exists()
 
 
+@pytest.mark.long
 def test_help_list_and_check_stay_light():
     """One after the other in a process: the first that loads something heavy is named."""
     weights_folder(base=BIT_CARD)

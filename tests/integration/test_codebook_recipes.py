@@ -57,6 +57,7 @@ def run(folder, *words):
     return result.output
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "method",
     [

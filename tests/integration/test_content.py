@@ -86,6 +86,7 @@ def csilink(*argv):
 # Another scenario, another content, another process
 
 
+@pytest.mark.long
 def test_resuming_with_another_scenario_is_refused_with_what_differs(go, tmp_path):
     go(sweep={"feedback.rvq.bits": [2, 4]})
     before = {p: p.read_bytes() for p in (tmp_path / "r").rglob("*") if p.is_file()}
@@ -104,6 +105,7 @@ def test_resuming_with_another_scenario_is_refused_with_what_differs(go, tmp_pat
     assert {p: p.read_bytes() for p in (tmp_path / "r").rglob("*") if p.is_file()} == before
 
 
+@pytest.mark.long
 def test_resuming_is_adding(go, tmp_path):
     go(sweep={"feedback.rvq.bits": [2, 4]})
     old = chunks(tmp_path / "r")
@@ -114,6 +116,7 @@ def test_resuming_is_adding(go, tmp_path):
     assert go("fresh", drops=192, sweep={"feedback.rvq.bits": [2, 3, 4]})[0].equals(frame)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("make", [book, stored])
 def test_replaced_files_are_refused_and_never_mixed(go, tmp_path, make):
     parts = make(tmp_path / "x", 1)
@@ -139,6 +142,7 @@ def test_a_file_that_changes_during_the_run_stops_it(go, tmp_path):
         compute(text, 1, 8, {**point.content, "again": ""})
 
 
+@pytest.mark.long
 def test_the_version_of_csilink_and_of_plugins_is_in_the_key(go, tmp_path, monkeypatch):
     from simulator.core import registry
 

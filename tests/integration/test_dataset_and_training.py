@@ -177,6 +177,7 @@ def path_gains(monkeypatch, tmp_path):
     return parse_recipe({**RECIPE, "normalization": "per_dataset"})
 
 
+@pytest.mark.long
 def test_one_factor_for_the_data_set_keeps_path_gains(path_gains, store, tmp_path):
     made = make_dataset(path_gains, tmp_path / "s")
     scale = made.origin["scale"]
@@ -672,6 +673,7 @@ def test_bits_and_teachers_train_under_every_backend(pairs, teacher, tmp_path, g
         assert entry["nmse_db"] == pytest.approx(here[num_bits]["nmse_db"], abs=2e-3)
 
 
+@pytest.mark.long
 def test_wrong_recipes(store):
     for changes, words in (
         ({"rate": {"weight": [1e-3]}}, "rate.*unquantized_share false"),

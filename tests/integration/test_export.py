@@ -88,6 +88,7 @@ def test_inputs_and_outputs_bear_the_names_of_the_list(tmp_path):
     assert [t["name"] for t in details] == ["latent", "image"]
 
 
+@pytest.mark.long
 def test_the_check_calls_by_name_and_without_csilink(tmp_path, monkeypatch, exported):
     """A list with another name, or a graph that needs csilink, does not pass."""
     copied(exported, tmp_path / "m")
@@ -137,6 +138,7 @@ def test_eight_bits(tmp_path, format_, weights, side):
     assert (tmp_path / "m" / FORMATS[format_]).stat().st_size < 0.35 * floats
 
 
+@pytest.mark.long
 def test_verification_notices_damage(tmp_path, monkeypatch, capsys, exported):
     folder = copied(exported, tmp_path / "model")
     monkeypatch.setattr(sys, "argv", ["csilink", "export", str(folder), "--verify"])

@@ -370,6 +370,7 @@ def test_importer(guests, link, tmp_path, rng):
         import_store(importer, tmp_path / "other", name="plain", origin={})
 
 
+@pytest.mark.long
 def test_task(guests, tmp_path, rng, eager):
     """The loss is the mean of the root of the NMSE; recipes name the task by name or by dotted path."""
     h = noise(rng, 60, 1, 4, 1, 8)

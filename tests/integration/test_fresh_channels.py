@@ -72,6 +72,7 @@ def test_epochs_share_no_channel_with_each_other_or_with_a_split(store, monkeypa
     assert ripple.min() < 0.5 * ripple.max()
 
 
+@pytest.mark.long
 def test_the_process_draws_epoch_after_epoch(store):
     with FreshChannels(store, 1, 40) as channels:
         found = [np.concatenate(list(channels(epoch))) for epoch in (0, 1)]
@@ -87,6 +88,7 @@ def test_the_process_draws_epoch_after_epoch(store):
     assert last.poll() is not None and channels._process is None
 
 
+@pytest.mark.long
 def test_a_process_that_fails_is_an_error_with_its_last_line(store):
     with FreshChannels(store, 1, 40) as channels:
         channels._order = {**channels._order, "origin": {**store.origin, "corrections": {"rayleigh": ["other"]}}}

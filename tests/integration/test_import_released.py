@@ -40,6 +40,7 @@ def file(tmp_path):
     return path
 
 
+@pytest.mark.long
 def test_wifo_cf(rng, tmp_path, file):
     """The link runs the released network in batches of one: what a UE reports and the gNB restores of it."""
     state = wifo_cf_forward.random_state(rng, depth=1, decoder_depth=1)
@@ -61,6 +62,7 @@ def test_wifo_cf(rng, tmp_path, file):
         np.testing.assert_allclose(known.h[drop, 0, 0], expected[0] + 1j * expected[1], atol=2e-4)
 
 
+@pytest.mark.long
 def test_wifo(rng, tmp_path, file):
     """Sizes are those of the tensors, the predictor forecasts with the released positions."""
     model = WiFo(16, depth=2, decoder_depth=1, mlp_ratio=3, encoder_position="released")

@@ -76,6 +76,7 @@ def test_a_few_drops_come_out_again(name, again):
         assert abs(now.mean() - was.mean()) <= OF_THE_MEAN * scale.mean(), metric
 
 
+@pytest.mark.long
 def test_results_are_whole_and_of_tracks_that_exist():
     known = {each.name: each for each in tracks()}
     size = 0
@@ -99,5 +100,6 @@ def test_every_class_is_contested(kind):
         assert len(table) >= 8 and sum(place.leads for place in table) == 1
 
 
+@pytest.mark.long
 def test_the_page_has_the_numbers_of_the_results():
     assert PAGE.read_text() == page(), "call `python -m benchmarks.leaderboard.page`"

@@ -53,6 +53,7 @@ ADD = ("--line", "{scheme: strongest-port}", "--track", "small", "--description"
        "--family", "codebook")  # fmt: skip
 
 
+@pytest.mark.long
 def test_an_outsider_enters_and_is_verified(guest, monkeypatch):
     said = call("add", "mine/port", *ADD, "--ue-cost", "a maximum", "--run")
     assert "port, small: sgcs_subband strongest-port 2 bit" in said
@@ -73,6 +74,7 @@ def test_an_outsider_enters_and_is_verified(guest, monkeypatch):
         call("table", "--bits", "median")
 
 
+@pytest.mark.long
 def test_a_changed_plug_in_is_found(guest):
     """The author improves the scheme and leaves the old result."""
     call("add", "mine/port", *ADD, "--ue-cost", "a maximum", "--run")

@@ -75,6 +75,7 @@ def test_check_refuses_what_run_refuses_and_nothing_is_left(command, assignment)
     assert tree() == before
 
 
+@pytest.mark.long
 def test_check_of_presets_loads_no_framework():
     """Precoders, detection, throughput and metrics are built, Keras is not imported for them."""
     names = ["quickstart", "uma_28ghz_lvm4cf", "mobility", "etype2_payload", "throughput_umi"]

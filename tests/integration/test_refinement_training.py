@@ -52,6 +52,7 @@ def task(store, **changes):
     return RefinementTask(parse_training({**RECIPE, **changes}), [store])
 
 
+@pytest.mark.long
 def test_loss_of_decoded_reports_is_that_of_the_scheme(store):
     one = task(store)
     h = one.channels("val", None, 0)
@@ -66,6 +67,7 @@ def test_loss_of_decoded_reports_is_that_of_the_scheme(store):
     np.testing.assert_allclose(after, before, atol=1e-5)
 
 
+@pytest.mark.long
 def test_it_learns_and_serves(store, tmp_path):
     """Thirty steps on 200 reports lift these; the card has both scores of every scheme, and the folder serves one."""
     fast = {"epochs": 1, "num_steps": 30, "batch_size": 64, "learning_rate": 1e-2, "clusters": None}
@@ -86,6 +88,7 @@ def test_it_learns_and_serves(store, tmp_path):
     assert scheme.label == "etype2-pc1-rank1-small"
 
 
+@pytest.mark.long
 def test_a_batch_has_store_and_clusters(store):
     some = task(store)
     tokens, target = next(some.batches(0))
@@ -103,6 +106,7 @@ def test_schemes_without_beams_and_delays_are_refused(store):
         _ = task(store, subband_size=60).books
 
 
+@pytest.mark.long
 def test_products_in_bfloat16_train_under_every_backend(store, eager):
     one = task(store, mixed=True)
     model = one.build(None, print)

@@ -212,6 +212,7 @@ def inline(monkeypatch, tmp_path):
     return go
 
 
+@pytest.mark.long
 def test_columns_and_files(inline):
     frame, folder = inline(sweep={"bs.n1": [4, 8], "uplink.on_loss": ["last", "none"]}, run={"drops": 16})
     leading = "scenario,channel,scheme,bits_mean,bits_max,precoder,num_ports,num_users,snr_db"
@@ -262,11 +263,13 @@ def test_the_stopping_rule(inline):
         assert (less["ci95"] > CLOSE * less["value"]).any()
 
 
+@pytest.mark.long
 def test_the_stopping_rule_gives_up_at_max_drops(inline):
     frame, _ = inline(run={**STOP, "ci_rel": 1e-4, "max_drops": 80})
     assert set(frame["num_samples"]) == {80}
 
 
+@pytest.mark.long
 def test_resuming_with_more_drops_computes_only_the_rest(inline):
     _, whole = inline(run={"drops": 8 * BLOCK, "chunk_drops": BLOCK})
     inline(out="grown", run={"drops": 3 * BLOCK, "chunk_drops": BLOCK})
@@ -284,6 +287,7 @@ def test_resuming_a_finished_run_computes_nothing(inline):
     assert Inline.computed == 0 and (folder / "results.csv").read_bytes() == before
 
 
+@pytest.mark.long
 def test_drops_need_not_fill_the_last_chunk(inline):
     frame, folder = inline(run={"drops": 85, "chunk_drops": BLOCK})
     assert set(frame["num_samples"]) == {85}

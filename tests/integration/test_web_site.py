@@ -110,6 +110,7 @@ def test_the_site_is_built_and_has_everything(part, tmp_path, monkeypatch):
         assert not re.search(r'<(?:link|script|img)[^>]*(?:href|src)="(?:https?:)?//', path.read_text()), path
 
 
+@pytest.mark.long
 def test_labels_of_curves_keep_their_distance(part):
     """Against a search over a fine grid of all feasible levels."""
     spread = part("site_svg").spread
@@ -162,6 +163,7 @@ def test_pictures_are_text_and_themes_colour_them(part):
     assert all(style.count(f"--curve-{family}:") == 2 for family in FAMILIES), "a colour for light and one for dark"
 
 
+@pytest.mark.long
 def test_the_leaderboard_of_the_site_has_every_number(part):
     """Cells of the tables of docs/leaderboard.md, and every operating point."""
     text = (ROOT / "docs" / "leaderboard.md").read_text()
@@ -192,6 +194,7 @@ def test_the_script_names_what_the_pages_have(part):
     assert "https:" not in script and "http:" not in script
 
 
+@pytest.mark.long
 def test_pages_of_schemes(part):
     """Every scheme says how its bits are laid out; those of the leaderboard have their scores, costs and curves."""
     pages = part("site_pages").scheme_pages()

@@ -70,6 +70,7 @@ def huffman_cost(weights):
     return cost
 
 
+@pytest.mark.long
 @unhurried
 @given(codes_and_symbols())
 def test_round_trip(case):
@@ -84,6 +85,7 @@ def test_round_trip(case):
         assert "".join(map(str, bits[row, : num_bits[row]])) == stream
 
 
+@pytest.mark.long
 @unhurried
 @given(codes_with_tables(), st.data())
 def test_round_trip_with_tables(coder, data):
@@ -188,6 +190,7 @@ def test_package_merge_is_optimal_under_the_limit():
             assert lengths @ counts == (legal @ counts).min()
 
 
+@pytest.mark.long
 @unhurried
 @given(st.one_of(codes(), codes_with_tables()), st.data())
 def test_any_bits_decode_and_valid_ones_are_codewords(coder, data):

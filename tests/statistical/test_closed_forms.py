@@ -61,6 +61,7 @@ def test_closed_form_is_not_what_the_scheme_reports():
         assert_mean(Sgcs().evaluate(outcome)["sgcs"].reshape(4, 128).mean(axis=0), rvq_mean_cos2(8, 8))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("num_ports", "num_users"), [(4, 4), (8, 3), (8, 8), (16, 4)])
 def test_zero_forcing_with_perfect_csi(num_ports, num_users):
     """The SNR of a user is (snr / K) times Gamma(M - K + 1, 1): half a chi-square of 2 (M - K + 1) degrees."""
@@ -94,6 +95,7 @@ def test_single_user_mrt_has_the_array_gain(num_ports):
         assert stats.kstest(received_snr, stats.gamma(num_ports).cdf).pvalue > KS_PVALUE
 
 
+@pytest.mark.long
 def test_ergodic_rate_of_one_antenna():
     """E log2(1 + snr g), g exponential: exp(1 / snr) E1(1 / snr) / ln 2."""
     from scipy.special import exp1

@@ -42,6 +42,7 @@ def files(cache):
     return sorted(path for path in cache.iterdir() if path.suffix == ".json")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "params", "changes"),
     [
@@ -65,6 +66,7 @@ def test_closed_forms(name, params, changes, eager):
     assert_mean(np.mean(np.abs(h) ** 2, axis=(1, 2, 3, 4, 5)), source.mean_power())
 
 
+@pytest.mark.long
 def test_of_a_store(tmp_path):
     """Slots in the middle are in more windows than those at the ends; unused antennas and subcarriers do not count."""
     layout = ChannelLayout(Panel(2, 1, 1), 6, 30e3, num_rx_ant=2, num_slots=4, slot_s=1e-3)

@@ -36,6 +36,7 @@ def recorded(folder):
     return registry.build("channels", "recorded", WIDE, store=str(folder))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "params"),
     [
@@ -123,6 +124,7 @@ def test_transport_blocks():
     assert_independent(ack)
 
 
+@pytest.mark.long
 def test_noise_of_trainings():
     """Keras under torch seeds draw k of a generator by seed + k: no two generators may be a short way apart."""
     starts = []

@@ -77,6 +77,7 @@ def test_rays(kind, state):
     in_order(check_rays(kind, state, 150))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", KINDS)
 def test_line_of_sight(kind):
     in_order(check_line_of_sight(kind, 200))
@@ -171,6 +172,7 @@ class TestCorrections:
 
         assert known.SYSTEM == SYSTEM and {name for name, *_ in FAULTS} == {*known.SYSTEM, *known.CDL} == set(PROBES)
 
+    @pytest.mark.long
     def test_sionna_1_2_needs_all_and_a_corrected_one_none(self, monkeypatch):
         """A version that has a correction switches ours off: here our own classes stand for it."""
         from simulator.phy import tr38901_probe as probe

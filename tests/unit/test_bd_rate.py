@@ -167,6 +167,7 @@ def test_families_are_compared_with_enhanced_type_two(frame):
     assert set(bd_frame(frame[frame["metric"] != "sgcs_subband"])["metric"]) == {"sgcs", "sum_rate_bpshz"}
 
 
+@pytest.mark.long
 def test_without_the_codebook_the_first_family_is_the_reference(frame):
     table = bd_frame(frame[~frame["scheme"].str.startswith("etype2-")])
     assert set(table["reference"]) == {"sparse"}
@@ -194,6 +195,7 @@ def test_a_swept_axis_gets_tables_of_its_own_and_swept_bits_are_points():
     assert [t["title"] for t in bd_tables(table, 20.0)] == ["speed = 0", "speed = 3"]
 
 
+@pytest.mark.long
 def test_the_page_and_the_file_show_them(frame, tmp_path, undrawn):
     frame = frame[frame["metric"].isin(["sgcs_subband", "bits_mean"])]  # one figure
     write(tmp_path, frame, None)

@@ -389,6 +389,7 @@ def test_every_prefix_decodes_to_the_first_coefficients():
     assert counts[-1] == len(true) and (np.diff(counts) >= 0).all()
 
 
+@pytest.mark.long
 def test_a_cut_report_holds_what_fits_up_to_one_bit():
     """Trailing zeros need no bits: with one bit more than its ideal length the last coefficient arrives.
 
@@ -410,6 +411,7 @@ def test_a_cut_report_holds_what_fits_up_to_one_bit():
     assert whole >= 36
 
 
+@pytest.mark.long
 def test_golden_bitstreams():
     """Ten pinned reports: a change of any of them is a breaking release."""
     for case in json.loads(GOLDEN.read_text())["cases"]:
@@ -440,6 +442,7 @@ def sgcs(scheme, csi):
     return np.mean(np.abs(np.einsum("ntp,npt->nt", true.conj(), known.w[:, 0, :, 0])) ** 2)
 
 
+@pytest.mark.long
 def test_more_bits_and_finer_steps_are_better():
     c = config(Panel(8, 2, 2), num_subcarriers=52)
     csi = estimate(c, 24)
@@ -456,6 +459,7 @@ def test_reports_of_a_budget_fill_it_and_are_never_longer(bits):
     assert (report.num_bits == bits).all() and report.bits.shape[2] == bits
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("rank", "bits"), [(1, 30), (1, 62), (1, 150), (2, 150)])
 def test_the_search_ends_within_the_budget(rank, bits):
     """The gNB decodes all that the UE chose; what is left does not fit, or gains nothing."""
@@ -476,6 +480,7 @@ def test_the_search_ends_within_the_budget(rank, bits):
     assert (bits - needed).mean() < 3
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("bits", [40, 64])
 def test_one_strong_path_has_the_step_that_serves_it(bits):
     """Where few coefficients are large the search is no worse than one of its steps for all, cut to as many bits."""
@@ -736,6 +741,7 @@ def test_blocks_reach_to_the_last_coefficient_that_may_be_sent():
     assert reached.min() <= 64 < 256 < reached.max()
 
 
+@pytest.mark.long
 def test_reports_of_a_budget_do_not_depend_on_their_block(monkeypatch):
     """In blocks of all, up to the last place that any of them can reach, and one by one."""
     c = config(Panel(8, 2, 2), num_subcarriers=52)

@@ -112,6 +112,7 @@ def test_channels_come_back_with_gains_and_phases(rx):
     np.testing.assert_allclose(power[0], power[1], rtol=0.15)
 
 
+@pytest.mark.long
 def test_more_bits_are_better_and_none_is_exceeded():
     c = config(num_subcarriers=28)
     csi = estimate(c, 40, paths=6)
@@ -127,6 +128,7 @@ def test_more_bits_are_better_and_none_is_exceeded():
     assert report.num_bits.min() < report.num_bits.max()
 
 
+@pytest.mark.long
 def test_what_is_left_out_is_the_end():
     c = CsiConfig(Panel(4, 2, 2), 2, 28, 360e3, 4, amplitude_range_db=(-40.0, 20.0))
     csi = estimate(c, 6)

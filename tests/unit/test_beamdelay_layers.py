@@ -154,6 +154,7 @@ def test_tables_for_several_layers_serve_these_alone():
     assert type(alone) is BeamDelayCoder
 
 
+@pytest.mark.long
 def test_layers_of_like_energy_are_coded_shorter():
     """A second layer with the energies of the first one, whose origin it shares: learned contexts see it."""
     base = dataclasses.replace(shipped(), layers=None)

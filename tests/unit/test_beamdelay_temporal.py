@@ -70,6 +70,7 @@ def sgcs(h, w):
     return float(by_user(h, w).mean())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("params", [{}, {"step": None, "bits": 80}, {"rank": "auto"}, {"rank": 2}], ids=str)
 def test_gnb_of_its_own_decodes_a_chain_from_bits_and_public_state(params):
     """Each end is an object of its own, and knows the public state alone."""
@@ -87,6 +88,7 @@ def test_gnb_of_its_own_decodes_a_chain_from_bits_and_public_state(params):
     assert used > 6
 
 
+@pytest.mark.long
 def test_references_save_bits_worth_more_than_the_quality_they_cost_and_never_cost_more_than_the_flag():
     """A bit is worth slope times squared step of SGCS: 0.06 x 0.2^2."""
     ue, alone = scheme(), BeamDelayFeedback(CONFIG, step=0.2, rank=1)
@@ -114,6 +116,7 @@ def test_a_reference_to_another_channel_costs_the_flag_alone():
     assert (lost <= 0.06 * 0.2**2 * (plain.num_bits[:, 0] + 1 - report.num_bits[:, 0]) + 1e-4).all()
 
 
+@pytest.mark.long
 def test_of_reports_of_one_length_the_better_one_is_sent():
     """With `bits` a reference costs the flag at most: never worse than a report of one bit less that stands alone."""
     ue, alone = scheme(step=None, bits=30), BeamDelayFeedback(CONFIG, bits=29, rank=1)
@@ -163,6 +166,7 @@ def test_nothing_is_hidden_in_the_objects():
     assert np.array_equal(new[0].w, old[0].w) and np.array_equal(new[1], old[1])
 
 
+@pytest.mark.long
 def test_another_process_decodes_bits_and_state(tmp_path):
     ue, h, state = scheme(), channels(3, 2), none(3)
     _, state = ue.reconstruct_after(ue.report(estimate(h[0])), state)
@@ -184,6 +188,7 @@ def test_another_process_decodes_bits_and_state(tmp_path):
     assert np.array_equal(heard["state"], new) and np.array_equal(heard["w"], rec.w)
 
 
+@pytest.mark.long
 def test_any_bits_after_any_state_are_csi_of_unit_norm():
     """200 random payloads of random length; those that refer to nothing, and only those, are invalid."""
     ue, rng = scheme(rank="auto"), np.random.default_rng(5)
@@ -309,6 +314,7 @@ def run(uplink, slots=6, batch=5, seed=3):
     return reporting, known, h
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("delay", [0, 2])
 @pytest.mark.parametrize("loss", [0.0, 0.4])
 def test_the_reference_is_the_newest_report_that_both_ends_know_to_have_arrived(delay, loss):
@@ -331,6 +337,7 @@ def _seed(seed):
     return derive_wide(seed, "uplink")
 
 
+@pytest.mark.long
 def test_after_a_wrong_report_the_ue_does_not_refer_and_the_next_report_mends_it():
     reporting, known, h = run(UplinkModel(bit_flip_probability=0.004), slots=9, batch=12, seed=4)
     wrong, given = known.wrong[:, 0], reporting.scheme.given
@@ -348,6 +355,7 @@ def test_after_a_wrong_report_the_ue_does_not_refer_and_the_next_report_mends_it
     assert min(quality) > 0.75
 
 
+@pytest.mark.long
 def test_losses_meet_the_same_reports_as_those_of_a_scheme_without_state():
     uplink = UplinkModel(loss_probability=0.3)
     _, known, h = run(uplink)
@@ -357,6 +365,7 @@ def test_losses_meet_the_same_reports_as_those_of_a_scheme_without_state():
     assert np.array_equal(known.good, other.good) and (known.num_bits <= other.num_bits + 1).all()
 
 
+@pytest.mark.long
 def test_a_cqi_in_the_reports_changes_neither_csi_nor_references():
     uplink, h = UplinkModel(loss_probability=0.3), channels(5, 6)
     by_slot = np.moveaxis(h, 0, 1).reshape(30, *h.shape[2:])

@@ -39,6 +39,7 @@ def made(place, corrections=None, model="umi"):
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_store_names_the_active_corrections(tmp_path):
     new, old = made(tmp_path / "new"), made(tmp_path / "old", [])
     assert "indoor-distance" in next(iter(new.origin["corrections"].values()))

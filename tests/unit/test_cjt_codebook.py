@@ -316,6 +316,7 @@ def test_omitted_groups(rng):
     assert quality[0] > quality[1] + 0.02 and quality[1] > quality[2] + 0.02
 
 
+@pytest.mark.long
 def test_random_payloads_give_unit_norms_or_are_invalid(rng):
     scheme = CjtFeedback(CsiConfig(panels(3), 3, 13, 1.44e6, 1, 3), beams=8, combination=2)
     bits = rng.integers(0, 2, (3000, 1, scheme.max_bits), dtype=np.uint8)

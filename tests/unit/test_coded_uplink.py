@@ -89,6 +89,7 @@ def test_losses_and_errors_fall_with_the_snr(rng, num_bits):
     assert failed[0] > 0.9 and failed[-1] == 0 and sorted(failed, reverse=True) == failed and failed[2] > 0
 
 
+@pytest.mark.long
 def test_a_report_meets_the_same_noise_in_any_company(rng):
     sent = reports(rng, 60)
     uplink = CodedUplink(snr_db=-4, num_re=60, fading="rayleigh", num_rx=2)
@@ -157,6 +158,7 @@ def test_part_1_is_better_protected(rng):
     assert np.any(arrived.bits[..., part1] != report.bits[..., part1], axis=-1).mean() < 0.05
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("coded", [False, True])
 def test_segments_are_used_when_the_last_has_come(rng, coded):
     """Three slots a report: it describes its first slot and serves from its last one, ``delay_slots`` later, on."""
@@ -178,6 +180,7 @@ def test_segments_are_used_when_the_last_has_come(rng, coded):
         np.testing.assert_array_equal(outcome(link, h, "ideal").h_hat[..., k + 2, :], h[..., slot - 1, :])
 
 
+@pytest.mark.long
 @pytest.mark.statistical
 def test_a_report_is_lost_with_any_of_its_segments(rng):
     """Two segments fade on their own: 1 - (1 - p)^2, with p of a report of half the length."""

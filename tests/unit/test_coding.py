@@ -175,6 +175,7 @@ def test_range_code_is_that_of_a_plain_coder_and_close_to_the_ideal_length(num_s
     assert 0 <= coder.max_bits(length) - coder.encode(rarest)[1] <= 3
 
 
+@pytest.mark.long
 def test_carries_of_the_range_code():
     """Through one digit, and on through a second one that is 255: the code is still that of a plain coder."""
     rng = np.random.default_rng(12)
@@ -220,6 +221,7 @@ def test_range_code_is_as_short_as_that_of_constriction(skew):
         assert 32 * len(peer.get_compressed()) - 65 <= count <= 32 * len(peer.get_compressed()) + 2  # it sends words
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("coder", SOME[1:], ids=lambda coder: type(coder).__name__)
 def test_round_trip_over_several_tables_and_blocks(coder):
     symbols = np.random.default_rng(15).integers(0, 8, (17_000, 130), dtype=np.uint8)
@@ -352,6 +354,7 @@ def test_random_bits_in_the_fixed_code():
         assert symbols[row].tolist() == (fields if legal else [0, 0, 0])
 
 
+@pytest.mark.long
 def test_truncated_and_over_long_range_codes_are_invalid():
     coder = SOME[-1]
     bits, num_bits = coder.encode(np.random.default_rng(8).integers(0, 8, (300, 9)))

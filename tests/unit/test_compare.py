@@ -73,6 +73,7 @@ def one(found, metric, snr_db=None, schemes=None):
     return row
 
 
+@pytest.mark.long
 def test_two_schemes_of_one_folder_are_paired_drop_by_drop(folders):
     a = folders["a"]
     row = one(compare(a, a, schemes=["rvq-b2"], against=["rvq-b6"]), "sum_rate_bpshz", 10)

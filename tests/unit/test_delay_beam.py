@@ -64,6 +64,7 @@ def test_it_starts_at_linear_prediction(rng):
     assert 0 < limits < 9  # some forecasts are scaled down, others are not
 
 
+@pytest.mark.long
 @pytest.mark.backend
 def test_phase_and_scale_pass_through(shaken, rng):
     h = paths(rng, 2)[:, :, :8]

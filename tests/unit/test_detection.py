@@ -270,6 +270,7 @@ class TestInTheLink:
         rate = np.log2(1 + outcome.sinr.astype(np.float64)).sum(axis=-1).mean(axis=2)
         np.testing.assert_allclose(rate.reshape(2, 3, 2, 2).swapaxes(2, 3), outcome.rate, rtol=FLOAT32)
 
+    @pytest.mark.long
     def test_receivers_in_order(self, rng):
         cfg = CsiConfig(Panel(4, 1, 2), 3, 4, 360e3, 2, 1)
         h = np.repeat(gaussian(rng, 60, 4, 3, 8, 1, 1), 4, axis=-1)

@@ -48,6 +48,7 @@ def test_coded_bits_are_those_of_sionna(rng, num_re, layers, order, rate):
     np.testing.assert_array_equal(built.encode(bits).numpy(), peer(bits).numpy())
 
 
+@pytest.mark.long
 def test_3824_bits_have_a_crc_of_16(rng):
     """TS 38.212, 7.2.1: CRC24A from 3,825 bits on; one code block of 3,840 bits, which base graph 2 takes."""
     built = code(4032, 4, 2, 120 / 1024)

@@ -282,6 +282,7 @@ def test_omitted_groups(rng):
     assert quality[0] > quality[1] + 0.02 and quality[1] > quality[2] + 0.02
 
 
+@pytest.mark.long
 def test_random_payloads_give_unit_norms_or_are_invalid(rng):
     config = CsiConfig(PANEL, 3, 13, 1.44e6, 1, 3)
     scheme = DopplerFeedback(config, combination=1)
@@ -342,6 +343,7 @@ def test_a_channel_in_the_span_is_found(combination, rng):
     assert value.mean() > 0.97 and np.median(value) > 0.98
 
 
+@pytest.mark.long
 def test_the_fit_grows_with_the_payload(rng):
     """Paired over 150 moving channels: each step of more beams, taps or coefficients by over three standard errors."""
     h = moving(rng, 150, 4)

@@ -113,6 +113,7 @@ def quiet(line):
     pass
 
 
+@pytest.mark.long
 def test_twice_the_epochs_after_the_plain_training(toy, tmp_path):
     plain = train(toy, [], tmp_path / "plain", quiet)
     card = train_doubled(toy, [], tmp_path / "w", quiet)
@@ -127,6 +128,7 @@ def test_twice_the_epochs_after_the_plain_training(toy, tmp_path):
     assert convergence(card) == "not converged" and "gain" in told(card)
 
 
+@pytest.mark.long
 def test_a_finished_folder_is_the_half(toy, tmp_path, monkeypatch):
     train(toy, [], tmp_path / "plain", quiet)
     before = (tmp_path / "plain" / "card.json").read_bytes()
@@ -138,6 +140,7 @@ def test_a_finished_folder_is_the_half(toy, tmp_path, monkeypatch):
         train_doubled(toy.model_copy(update={"seed": 7}), [], tmp_path / "v", quiet, half=tmp_path / "plain")
 
 
+@pytest.mark.long
 def test_a_half_without_scores_is_refused(toy, tmp_path):
     train(toy, [], tmp_path / "plain", quiet)
     train(toy.doubled(), [], tmp_path / "w", quiet)

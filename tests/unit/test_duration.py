@@ -30,6 +30,7 @@ def test_both_forms_raise_small_pivots(rng):
     assert ops.convert_to_numpy(linear.hermitian_solve(a, b, floor=0.5)) == pytest.approx(2 * b)
 
 
+@pytest.mark.long
 def test_operations_grow_with_streams_not_their_square(monkeypatch, rng):
     """Of 64 streams: two concatenations in 64 steps, not 64 ** 2 operations."""
     calls = []

@@ -69,6 +69,7 @@ def test_what_is_large_and_what_is_not():
         check_channels(np.full((2, 1, 1), 100, np.complex64), 10, first=4)
 
 
+@pytest.mark.long
 def test_channels_of_zeros_and_of_low_rank_pass(rng):
     """A user without a channel has rate 0 under every precoder, the others of theirs; all values are finite."""
     h = channel(rng, users=2, rx=2)

@@ -136,6 +136,7 @@ def _publish(number, folder, made, start):
     publish(made / str(number), folder)
 
 
+@pytest.mark.long
 def test_exports_at_once_leave_one_of_them(tmp_path):
     """Eight processes that end at the same time: the folder is one export as a whole, and nothing else was touched."""
     context = multiprocessing.get_context("fork")

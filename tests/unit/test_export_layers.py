@@ -39,6 +39,7 @@ def own(graph):
     return {type(layer).__name__ for layer in layers}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["csinet", "transnet", "stqenet", "evt"])
 def test_everything_that_the_layers_use(name):
     check(name)
@@ -116,6 +117,7 @@ def test_keras_loads_without_csilink(tmp_path, rng):
     assert done.stdout.split("\n")[:-1] == [*(f"{name} True" for name in stems), "refused"], done.stderr[-2000:]
 
 
+@pytest.mark.long
 def test_one_file_cannot_hold_two_things_of_one_name(monkeypatch):
     graph = networks("transnet")[0]
     module = "receivers.models.attention"

@@ -65,6 +65,7 @@ def test_the_search_finds_bare_imports(source, lines):
     assert unguarded(source) == lines
 
 
+@pytest.mark.long
 def test_every_import_of_an_optional_package_is_guarded():
     files = [
         p for room in ROOMS for p in (ROOT / room).rglob("*.py") if str(p.relative_to(ROOT)) not in GUARDED_ELSEWHERE
@@ -84,6 +85,7 @@ def test_extras_are_those_of_the_project():
     assert names == extras.EXTRAS
 
 
+@pytest.mark.long
 def test_names_of_packages_are_those_that_install_them():
     known = packages_distributions()
     for package in filter(extras.installed, extras.EXTRAS):

@@ -200,6 +200,7 @@ def test_a_report_for_every_slot():
         np.testing.assert_array_equal(one.num_bits[0], together.num_bits[3 * drop + slot])
 
 
+@pytest.mark.long
 def test_channels_with_their_path_gain_are_refused_or_carried():
     """-93 dB, as from a UMi cell: an error that says what is expected, or reports with the amplitude."""
     link = rayleigh(panel=(8, 2, 2), num_rb=52)
@@ -622,6 +623,7 @@ def test_faulty_schemes_are_found():
             testing.check_feedback_scheme(cls)
 
 
+@pytest.mark.long
 def test_faulty_precoders_are_found():
     class Strong(Zf):
         """Twice the power."""

@@ -539,6 +539,7 @@ def test_a_document_that_is_too_much(tmp_path, name):
     assert time.process_time() - started < 5
 
 
+@pytest.mark.long
 def test_a_document_within_the_limits():
     text = "a: &a {b: 1}\nc: [*a, *a]\nf: .inf\ng: 'µ 10 °'\n"
     assert parse_yaml(text, "x") == {"a": {"b": 1}, "c": [{"b": 1}, {"b": 1}], "f": float("inf"), "g": "µ 10 °"}
@@ -606,6 +607,7 @@ def results(folder, labels=LABELS, values=(1,), **manifest):
     return folder
 
 
+@pytest.mark.long
 def test_words_of_users_are_shown_as_they_are(tmp_path):
     page = write_report(results(tmp_path / "r")).read_text()
     assert page.count("<script") == page.count("</script") == 2  # data and script of the page itself

@@ -145,6 +145,7 @@ def tensors_of(folder):
     return name
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["csinet-100", "refine-urban", "delay-beam-mobility", "csirs-delay-beam"])
 def test_a_network_in_a_safetensors_file_is_the_same_network(tmp_path, name):
     """All tasks; every weight bit by bit; what another program reads is what Keras wrote."""
@@ -204,6 +205,7 @@ def test_policies_follow_their_weights(tmp_path):
     )
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:Skipping nested")
 def test_safetensors_of_another_network_or_none(tmp_path):
     folder = tmp_path / "mine"

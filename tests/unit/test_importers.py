@@ -87,6 +87,7 @@ def test_cost2100_images_and_hashes(tmp_path, rng):
     }
 
 
+@pytest.mark.long
 def test_truncation_loss_by_a_loop(rng):
     full_images = gaussian(rng, 3, 32, 257) * np.exp(-np.arange(257) / 12)
     full = np.array([[[sum(x[a, d] * np.exp(-2j * np.pi * d * k / 257) for d in range(257)) for k in range(125)]

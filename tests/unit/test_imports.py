@@ -5,6 +5,7 @@ import runpy
 from functools import cache
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from simulator.core.extras import EXTRAS
@@ -61,6 +62,7 @@ def needed(text):
     return {name.split(".")[0] for name in found} & set(EXTRAS)
 
 
+@pytest.mark.long
 def test_no_module_needs_an_extra_but_those_listed():
     files = [file for room in ROOMS for file in sorted((ROOT / room).rglob("*.py"))]
     found = {".".join(f.relative_to(ROOT).with_suffix("").parts): needed(f.read_text()) for f in files}
@@ -70,6 +72,7 @@ def test_no_module_needs_an_extra_but_those_listed():
     assert needed("import numpy\nfrom torch import nn\n\ndef f():\n    import jax\n") == {"torch"}
 
 
+@pytest.mark.long
 def test_list_of_a_kind_says_every_name():
     from benchmarks.cli import app
 

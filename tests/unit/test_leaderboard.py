@@ -49,6 +49,7 @@ def copied(board, tmp_path):
     return shutil.copytree(folder, tmp_path / "rvq"), entry
 
 
+@pytest.mark.long
 def test_kept_drops_are_the_rates_of_the_link(board):
     """Every drop anew: the link of the point, its sum rate added up by hand."""
     (place,) = (board[0] / "runs").iterdir()
@@ -185,6 +186,7 @@ def test_a_result_of_other_lines_is_refused(copied):
         read_result(folder, other, TRACK)
 
 
+@pytest.mark.long
 def test_verification_confirms_and_finds_edits(copied, monkeypatch):
     """Values and scores edited alike: the file agrees with itself, the drops do not."""
     leaderboards.here(monkeypatch)
@@ -319,6 +321,7 @@ def test_results_leaves_out_entries_without_one(board, tmp_path):
     assert all(isinstance(place, Place) for place in places(found, TRACK, 100))
 
 
+@pytest.mark.long
 def test_a_result_does_not_depend_on_who_else_runs(board, tmp_path, monkeypatch):
     leaderboards.here(monkeypatch)
     _, entry = board[1][0]

@@ -74,6 +74,7 @@ def test_lbg_finds_the_clusters(rng):
     np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
 
 
+@pytest.mark.long
 def test_lbg_beats_random_codebooks_and_never_falls(rng):
     root = np.tril(gaussian(rng, 16, 16)) * 0.7 ** np.arange(16)
     h, new = (gaussian(rng, n, 16) @ root for n in (4000, 1000))
@@ -198,6 +199,7 @@ def test_the_loss_is_minus_the_cosine(rng):
     np.testing.assert_allclose(np.abs(np.sum(directions(h) * h, axis=1)), np.linalg.norm(h, axis=1), rtol=1e-5)
 
 
+@pytest.mark.long
 def test_all_words_once_per_step_is_the_step_over_all_pairs(rng, tmp_path):
     """The same codebook as when the word of every channel goes through the network by itself, in one step an epoch.
 

@@ -202,6 +202,7 @@ class TestUplink:
         norms = np.sum(np.abs(x) ** 2, axis=0) * np.sum(np.abs(y) ** 2, axis=0)
         return np.abs(np.sum(x.conj() * y, axis=0)) ** 2 / norms
 
+    @pytest.mark.long
     def test_total_loss_is_no_rate(self, rng):
         h = channel(rng)
         for on_loss in ("last", "none"):
@@ -245,6 +246,7 @@ class TestUplink:
         assert alone.any()
         np.testing.assert_allclose(rate[2, :, :, 0][alone][~silent[alone]], expected[alone][~silent[alone]], rtol=RATE)
 
+    @pytest.mark.long
     def test_all_schemes_meet_the_same_losses(self, rng):
         h = channel(rng, batch=30)
         uplink = UplinkModel(loss_probability=0.4, on_loss="none")
@@ -254,6 +256,7 @@ class TestUplink:
         np.testing.assert_array_equal(lost[0], lost[1])
         np.testing.assert_array_equal(lost[0], lost[2])
 
+    @pytest.mark.long
     @pytest.mark.parametrize("probability", [1e-3, 0.5])
     def test_bit_flips_never_raise(self, rng, probability):
         h = channel(rng, panel=Panel(3, 1, 2))  # 12 beams in 4 bits: some patterns are no codeword
@@ -267,6 +270,7 @@ class TestUplink:
                     assert np.isfinite(outcome.correlation2).all()
                     assert outcome.h_hat is None or np.isfinite(outcome.h_hat).all()
 
+    @pytest.mark.long
     def test_seeds(self, rng):
         h = channel(rng, batch=20)
         uplink = UplinkModel(loss_probability=0.5, bit_flip_probability=0.1)

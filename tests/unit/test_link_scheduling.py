@@ -183,6 +183,7 @@ class TestInTheLink:
                 np.testing.assert_allclose(outcome.rate[s, b, :, t], expected, rtol=RATE, atol=RATE)
                 np.testing.assert_array_equal(outcome.rank[s, b, :, t], np.isin(np.arange(6), users))
 
+    @pytest.mark.long
     def test_everybody_selected_is_no_scheduling(self, rng):
         h = gaussian(rng, 6, 3, 2, 8, 1, 4)
         for name in ("mrt", "rzf", "bd", "rzf_robust"):
@@ -190,6 +191,7 @@ class TestInTheLink:
             chosen = outcomes(link(config(2, 2), (name,), scheduler=Scheduler("semi_orthogonal", 3, 1.0)), h)
             np.testing.assert_allclose(chosen["perfect", name].rate, plain.rate, rtol=RATE)
 
+    @pytest.mark.long
     def test_more_users_than_ports(self, rng):
         h = gaussian(rng, 30, 12, 1, 4, 1, 4)
         cfg = config(panel=Panel(4))
@@ -272,6 +274,7 @@ class TestRank:
         np.testing.assert_array_equal(found.sum(axis=2), 1 + np.argmax(limit, axis=2))
         assert not (found & ~known).any()
 
+    @pytest.mark.long
     def test_one_user_takes_the_best_number_of_layers(self, rng):
         h = gaussian(rng, 30, 1, 4, 8, 1, 4)
         snrs_db = (-10.0, 0.0, 10.0, 30.0)
@@ -298,6 +301,7 @@ class TestRank:
         assert (mean >= np.maximum(one.mean(axis=(1, 2)), two.mean(axis=(1, 2))) * (1 - RATE)).all()
         assert 1 <= adaptive.rank.min() < adaptive.rank.max() == 2
 
+    @pytest.mark.long
     def test_zero_layers_take_no_power(self, rng):
         """Reports of rank 1 in a link that wants two layers: the link of one layer."""
         h = gaussian(rng, 8, 2, 2, 8, 1, 8)
@@ -310,6 +314,7 @@ class TestRank:
             np.testing.assert_allclose(found[1]["e", name].rate, found[0]["e", name].rate, rtol=RATE, atol=RATE)
         assert (found[1]["e", "zf"].rank == 1).all() and found[1]["e", "zf"].max_rank == 2
 
+    @pytest.mark.long
     def test_with_a_scheduler(self, rng):
         h = gaussian(rng, 10, 5, 2, 8, 2, 4)
         fields = dict(scheduler=Scheduler("semi_orthogonal", 2), adaptive_rank=True)
@@ -377,6 +382,7 @@ class TestScenario:
         assert len(others | {plain.key}) == 3
         assert expand({**small, "scheduling": TWO})[0].channel_key == plain.channel_key
 
+    @pytest.mark.long
     def test_build_and_run(self):
         """More users than ports."""
         precoding = {"precoders": ["zf", "bd"], "layers_per_user": 2, "rank": "adaptive"}

@@ -95,6 +95,7 @@ def test_one_user_gets_the_mcs_of_its_cqi(model, rng):
     assert len(np.unique(blocks.mcs)) > 5
 
 
+@pytest.mark.long
 def test_goodput_stays_below_the_rate_and_an_ideal_cqi_is_the_bound(model, rng):
     h = channel(rng, 40)
     wideband = outcomes(link(model), h)["perfect", "zf"]
@@ -106,6 +107,7 @@ def test_goodput_stays_below_the_rate_and_an_ideal_cqi_is_the_bound(model, rng):
     assert wideband.throughput.bler.mean() < 0.1
 
 
+@pytest.mark.long
 def test_every_report_carries_the_same_cqi_field(model, rng):
     """Four bits in the reports of every scheme where the gNB adapts to them, none elsewhere; the PMI stays as it is."""
     schemes = {"perfect": PerfectFeedback(CONFIG), "etype2": EnhancedTypeTwoFeedback(CONFIG, combination=2)}
@@ -166,6 +168,7 @@ def test_a_report_with_a_cqi_is_reconstructed_once(model, rng, inverted):
     assert (known.csi.w[list(inverted), 0] != 0).any() or not inverted
 
 
+@pytest.mark.long
 def test_the_gnb_reads_the_cqi_from_the_bits(model, rng):
     """A wrong CQI bit changes the MCS by its weight and nothing of the CSI."""
     config = CsiConfig(Panel(4, 2, 2), 1, 13, 360e3, 4)
@@ -216,6 +219,7 @@ def coded(snr_db):
     return CodedUplink(snr_db=snr_db, num_re=24, fading="rayleigh")
 
 
+@pytest.mark.long
 def test_lost_reports_take_their_cqi_along(model, rng):
     """A UE is not served before its first report; then with the CQI of the last good one, of a channel that fades."""
     h = channel(rng, 50, slots=4)

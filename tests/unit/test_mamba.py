@@ -281,12 +281,14 @@ def test_published_sizes():
     assert encoder.macs == encoder.macs_published + projections + scans == 15_712_256
 
 
+@pytest.mark.long
 def test_other_encoders_as_the_table_counts_them():
     assert count_cost(TransNet(num_latents=512).encoder).macs_thop == 17_858_560
     csinet = count_cost(CsiNet(num_latents=512).encoder)
     assert csinet.macs == csinet.macs_published == 1_085_440 and csinet.macs_thop == 1_085_440 + 4 * 32 * 32 * 2
 
 
+@pytest.mark.long
 @pytest.mark.backend
 def test_encoder_by_hand(rng):
     """Stride, padding and the places of the eight maps in the image."""
@@ -376,6 +378,7 @@ def test_no_linear_start(model, params, text):
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
 
 
+@pytest.mark.long
 @pytest.mark.backend
 def test_network_survives_its_configuration(rng, tmp_path):
     params = {**SMALL, "num_blocks": 1, "expand": 1, "num_heads": 4, "num_layers": 1, "norm": "pre", "dropout": 0.1}

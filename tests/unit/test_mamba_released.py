@@ -20,6 +20,7 @@ def imported(state, side=16, **changes):
     return network
 
 
+@pytest.mark.long
 def test_released_forward_pass(rng):
     state, x = random_state(rng, side=32, blocks=1), rng.standard_normal((3, 2, 32, 32))
     latent, image = MambaForward(state)(x)

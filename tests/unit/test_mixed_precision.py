@@ -127,6 +127,7 @@ def test_only_large_kernels_are_cut():
         assert len(MixedPrecisionEncoder(model, parts=3).blocks) == parts
 
 
+@pytest.mark.long
 def test_a_kernel_that_runs_twice_is_one_block(rng):
     """TransNet's released encoder applies one layer twice."""
     encoder = MixedPrecisionEncoder(randomised("transnet", rng, num_layers=2).encoder)
@@ -136,6 +137,7 @@ def test_a_kernel_that_runs_twice_is_one_block(rng):
     assert encoder.product_macs == 2 * once.product_macs == 2 * 2 * 8 * 8 * 16  # tokens of 16 numbers, two products
 
 
+@pytest.mark.long
 def test_order_and_kind_of_the_mamba_blocks(mamba):
     encoder = MixedPrecisionEncoder(mamba.encoder)
     block = [("in_proj/kernel", 1), ("conv/kernel", 1), ("scan/x_proj", 0), ("scan/dt_proj", 0), ("out_proj/kernel", 1)]
@@ -180,6 +182,7 @@ def test_a_part_is_rounded_as_a_kernel_of_its_own_and_nothing_else_is(bits, opti
             assert value == pytest.approx(np.sum((np.float64(rounded(block, width)) - part) ** 2), rel=1e-12)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["csinet", "transnet", "mamba_transformer"])
 def test_the_network_itself_is_untouched(name, rng):
     model = randomised(name, rng)
@@ -191,6 +194,7 @@ def test_the_network_itself_is_untouched(name, rng):
     np.testing.assert_array_equal(np.array(model.encoder(x)), latent)
 
 
+@pytest.mark.long
 def test_a_policy_gives_the_same_whatever_came_before(mamba, rng):
     x = images(rng, mamba)
     encoder = MixedPrecisionEncoder(mamba.encoder)
@@ -215,6 +219,7 @@ def test_batches_and_padding_leave_no_trace(large, rng):
         assert np.mean(np.abs(encoder.encode(x[part], policy) - together[part]) > 1e-5) < 0.01
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["csinet", "mamba_transformer with a gain"])
 def test_latents_lie_on_the_grid_of_their_activation(name, rng):
     model = randomised(name, rng)
@@ -264,6 +269,7 @@ def test_published_bit_operations_of_csinet():
         assert round(encoder.bops(policy) / 1e6, 2) == printed
 
 
+@pytest.mark.long
 def test_bit_operations_by_hand(rng, mamba):
     model = randomised("csinet", rng).encoder
     conv, dense = 8 * 8 * 9 * 2 * 2, 128 * 16

@@ -348,6 +348,7 @@ def linear_model(rng):
     return model, x, y
 
 
+@pytest.mark.long
 @pytest.mark.backend
 def test_the_trace_of_a_linear_model_is_the_closed_form(rng):
     """The Hessian of the mean of squares is 2/4 E[x x^T] kron I; that of the bias is diagonal, so it has no noise."""
@@ -362,6 +363,7 @@ def test_the_trace_of_a_linear_model_is_the_closed_form(rng):
     assert (np.abs(both - [2.0, expected]) < SIGMAS * errors).all() and (errors < 0.05 * expected).all()
 
 
+@pytest.mark.long
 @pytest.mark.backend
 def test_batches_are_averaged_and_seeds_repeat(rng):
     model, x, y = linear_model(rng)
@@ -421,6 +423,7 @@ def full_hessian(weights, chosen, x, y, step=1e-3):
     return out, [slice(a, b) for a, b in itertools.pairwise(ends)]
 
 
+@pytest.mark.long
 @pytest.mark.backend
 def test_the_traces_of_a_deep_network_are_those_of_its_full_hessian(rng):
     model, x, y = deep_model(rng)
@@ -445,6 +448,7 @@ def test_the_traces_of_a_deep_network_are_those_of_its_full_hessian(rng):
     np.testing.assert_allclose(error, np.abs(np.subtract(*single)) / 2, rtol=0, atol=tolerance)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_the_model_is_left_as_it_was(interrupted, rng, monkeypatch):
     model, x, y = deep_model(rng)

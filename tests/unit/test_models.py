@@ -114,6 +114,7 @@ def test_encoder_costs():
 
 @pytest.mark.parametrize("name", long_but(NETWORKS, "csinet", "evt"))
 class TestEveryNetwork:
+    @pytest.mark.long
     def test_other_sizes_and_samples_alone(self, name, rng):
         model = made(name, *{"stnet": (64, 32), "learned_transform": (16, 32), **SCANNED}.get(name, (16, 24)))
         height, width = model.encoder.input_shape[1:3]
@@ -122,6 +123,7 @@ class TestEveryNetwork:
         assert together.shape == x.shape and np.isfinite(together).all()
         np.testing.assert_allclose(array(model(x[2:3]))[0], together[2], atol=2e-5)
 
+    @pytest.mark.long
     def test_survives_its_configuration(self, name, rng, tmp_path):
         params = {"num_latents": 12 if name in ("variable_bit", "evt") else 16} if name != "learned_transform" else {}
         model = made(name, *SCANNED.get(name, ()), latent_gain=0.5, offset_layers=2, **params)
@@ -132,6 +134,7 @@ class TestEveryNetwork:
         x = image(rng, 2, *model.encoder.input_shape[1:3])
         np.testing.assert_array_equal(array(again(x)), array(model(x)))
 
+    @pytest.mark.long
     def test_every_weight_gets_a_gradient(self, name, rng):
         """No dead layers, in the forms that we train."""
         options = {"stnet": {"attention": "windowed"}}
@@ -149,6 +152,7 @@ class TestEveryNetwork:
         assert all("bias" in path or "key" in path for path in names), names
 
 
+@pytest.mark.long
 def test_offset_network_starts_as_identity(rng):
     plain, offset = made("crnet", num_latents=16), made("crnet", num_latents=16, offset_layers=3)
     offset.set_weights([w for w in offset.get_weights()])
@@ -168,6 +172,7 @@ def test_bad_sizes_are_errors():
             made(name, *sizes)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", ["csinet", "crnet", "transnet", "stqenet"])
 def test_linear_start(name, rng):
     """Started at principal directions, a network is that linear code."""
@@ -193,6 +198,7 @@ def test_linear_start(name, rng):
 # Attention -----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_batch_axis_attention_mixes_samples_and_token_attention_does_not(rng):
     x = image(rng, 4, 32, 32)
     other = x.copy()
@@ -292,6 +298,7 @@ def random_state(name, model, rng):
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 class TestTorchWeights:
+    @pytest.mark.long
     def test_forward_is_that_of_the_published_network(self, name, rng):
         model = made(name, num_latents=64)
         state = random_state(name, model, rng)
@@ -304,6 +311,7 @@ class TestTorchWeights:
         y = array(model.decoder(latent.astype(np.float32))).transpose(0, 3, 1, 2)
         np.testing.assert_allclose(y, output, atol=5e-5 * np.abs(output).max())
 
+    @pytest.mark.long
     def test_unmatched_tensors_are_errors(self, name, rng):
         model = made(name, num_latents=64)
         state = random_state(name, model, rng)
@@ -316,6 +324,7 @@ class TestTorchWeights:
             load_torch_weights(name, model, {**state, some: np.zeros((9, 9, 9))})
 
 
+@pytest.mark.long
 def test_transnet_as_released_attends_over_the_batch(rng):
     model = made("transnet", num_latents=32, attention_axis="batch")
     state = random_state("transnet", model, rng)
@@ -326,6 +335,7 @@ def test_transnet_as_released_attends_over_the_batch(rng):
     np.testing.assert_allclose(z, latent, atol=2e-5 * np.abs(latent).max())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "file", "latents"), [("crnet", "crnet_cr16", 128), ("transnet", "transnet_cr32_token", 64)]
 )

@@ -185,6 +185,7 @@ def test_lost_reports_take_it_along(rng, on_loss):
     assert found.lost.any() and not found.lost.all()
 
 
+@pytest.mark.long
 def test_bit_errors_change_what_the_gnb_reads(rng):
     rvq = RvqFeedback(replace(CONFIG, num_layers=1), bits=6)  # all bits are codewords
     h, sure = moving(rng, 10, batch=60), monitored(rvq, RepeatPredictor(GEOMETRY))
@@ -259,6 +260,7 @@ def test_a_report_over_several_slots(rng):
             assert found.pai[drop, user, slot].tolist() == [c for x in held for c in [code_of(x)] * 2]
 
 
+@pytest.mark.long
 def test_schemes_with_a_reference_report_the_same(rng):
     """Reports that refer to earlier ones go slot by slot; what a UE monitors does not depend on it."""
     h = moving(rng, 9, batch=2, users=1)

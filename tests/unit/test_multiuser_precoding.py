@@ -191,6 +191,7 @@ def wmmse_reference(g, noise_var, users, num_iterations, bisection=False):
 
 
 class TestWmmse:
+    @pytest.mark.long
     @pytest.mark.parametrize("users", [6, 3])
     @pytest.mark.parametrize("noise_var", [1e-2, 0.3, 10.0])
     def test_equals_a_plain_loop(self, g, users, noise_var):
@@ -201,12 +202,14 @@ class TestWmmse:
             assert_close(columns, steps[-1], WMMSE_LOOP)
             assert_close(rate, [sum_rate(rows, step, noise_var, users) for step in steps], RATE)
 
+    @pytest.mark.long
     def test_meets_the_bisection_of_the_paper(self, g):
         rates = numpy(wmmse_convergence(g[:3], 0.3, None, 25))[:, -1]
         for rows, rate in zip(g[:3], rates, strict=True):
             *_, last = wmmse_reference(rows, 0.3, 6, 60, bisection=True)
             np.testing.assert_allclose(rate, sum_rate(rows, last, 0.3), rtol=1e-2)
 
+    @pytest.mark.long
     @pytest.mark.parametrize("users", [4, 2])
     def test_sum_rate_never_falls(self, rng, users):
         g = channel(rng, 40, 4, 4)
@@ -227,6 +230,7 @@ class TestWmmse:
             best, sum_rate(g, linear.zf_water_filling(ops.convert_to_tensor(g), 1e-4), 1e-4), rtol=1e-3
         )
 
+    @pytest.mark.long
     def test_low_snr_is_mrt_to_the_strongest(self, rng):
         g = channel(rng, 20, 3, 8)
         g[:, 1] *= 3
@@ -238,11 +242,13 @@ class TestWmmse:
     def test_zero_iterations_are_rzf(self, g):
         assert_close(numpy(wmmse(g, 0.1, 3, 0)), numpy(rzf(g, 0.1)), INVERSE)
 
+    @pytest.mark.long
     @pytest.mark.parametrize("scale", [1e-8, 1e4])
     def test_depends_on_the_ratio_of_gain_and_noise(self, g, scale):
         scaled = numpy(wmmse((g * scale).astype(np.complex64), 0.3 * scale**2, 3, 5))
         assert_close(scaled, numpy(wmmse(g, 0.3, 3, 5)), WMMSE_LOOP)
 
+    @pytest.mark.long
     def test_rzf_is_between_zf_and_wmmse(self, rng):
         g = channel(rng, 100, 4, 5)
         for snr_db in (-10, 0, 10, 20, 30):
@@ -272,6 +278,7 @@ class TestRobust:
         named = RzfRobust(relative_error=0.2).for_link(PrecodingContext(3, by_layer))
         assert_close(numpy(named.weights(g, 0.05)), numpy(rzf_robust(g, 0.05, 0.2 * power)), FLOAT32)
 
+    @pytest.mark.long
     @pytest.mark.parametrize("variance", [0.03, 0.3])
     def test_better_than_rzf_with_noisy_csi_at_high_snr(self, rng, variance):
         g = channel(rng, 200, 4, 4)
@@ -322,6 +329,7 @@ class TestEveryClass:
             with pytest.raises(ConfigError, match="precoding"):
                 make()
 
+    @pytest.mark.long
     def test_for_link_leaves_the_precoder_and_plain_ones_alone(self, g):
         context = PrecodingContext(3, 0.2)
         for precoder in PRECODERS:
@@ -367,6 +375,7 @@ class TestInTheLink:
         assert noisy.relative_error.shape == (2,)
         assert 0.05 < noisy.relative_error[0] < noisy.relative_error[1] < 1
 
+    @pytest.mark.long
     def test_new_precoders_gain_where_they_should(self, rng):
         named = {"bd": Bd(), "slnr": Slnr(), "wmmse": Wmmse(5), "zf": linear.Zf(), "rzf": linear.Rzf()}
         mean = {
@@ -376,6 +385,7 @@ class TestInTheLink:
         assert mean["slnr"][0] > mean["bd"][0]
         assert (mean["wmmse"] > mean["rzf"]).all()
 
+    @pytest.mark.long
     def test_robust_rzf_is_better_with_noisy_csi(self, rng):
         named = {"rzf": linear.Rzf(), "robust": RzfRobust()}
         found = self.rates(rng, NoisyEstimator(snr_db=5.0), named, users=8)
@@ -471,6 +481,7 @@ class TestGreedy:
                 group, rate = [*group, best], rates[best]
             np.testing.assert_array_equal(users, group + [-1] * (4 - len(group)))
 
+    @pytest.mark.long
     def test_near_the_best_of_all_groups(self, rng):
         g = channel(rng, 30, 6, 3)
         chosen = user_selection.greedy_sum_rate(g, 0.1, 3)

@@ -140,6 +140,7 @@ def cost(synthesis, content, v):
     return 1 - sgcs + SLOPE * synthesis.steps[content.step] ** 2 * bits
 
 
+@pytest.mark.long
 def test_search_lowers_the_cost_of_every_report(moved, reports):
     searched, v = reports
     synthesis = searched.synthesis(moved)
@@ -174,6 +175,7 @@ def test_search_without_a_network_finds_what_a_loop_finds(plain, reports):
     assert improved[1] < 0.5 * improved[0]
 
 
+@pytest.mark.long
 def test_search_keeps_to_a_budget(moved, reports):
     searched, _ = reports
     synthesis = searched.synthesis(moved)

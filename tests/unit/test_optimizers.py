@@ -128,6 +128,7 @@ def test_a_pause_keeps_weights_and_averages_apart(tmp_path, monkeypatch, by_batc
     assert [e["val_loss"] for e in other["epochs"]] == [e["val_loss"] for e in history["epochs"]]
 
 
+@pytest.mark.long
 @pytest.mark.backend
 def test_the_swap_leaves_no_trace(rng):
     model = keras.Sequential([keras.Input((SIZE,)), keras.layers.Dense(2)])
@@ -144,6 +145,7 @@ def test_the_swap_leaves_no_trace(rng):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.long
 @pytest.mark.backend
 def test_averages_have_their_own_statistics_of_batch_norm(rng):
     """Means of the moments of some batches; the running ones, of other weights, come back."""

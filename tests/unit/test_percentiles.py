@@ -61,6 +61,7 @@ def test_reports_of_drops_that_repeat_count_once():
     assert repeated.quantile(0.95)[1] < 5
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("alike", [0.0, 0.5, 1.0])
 def test_half_widths_cover_whether_reports_of_a_drop_are_alike_or_not(rng, alike):
     """120 drops of four users, 1,500 runs: the true percentile lies within in at least 95 % of them (less 4 sigma)."""

@@ -72,6 +72,7 @@ class TestOfdmResponse:
         expected = cir_to_ofdm_channel(subcarrier_frequencies(33, 30e3), a, tau)[:, :, :, 0]
         assert_close(cir_to_ofdm(tf.constant(a), tf.constant(tau), 33, 30e3), expected, OFDM)
 
+    @pytest.mark.long
     def test_real_cdl_paths(self):
         g = geometry(
             panel=Panel(2, 2, 2),
@@ -158,6 +159,7 @@ class TestPanels:
         assert np.angle(along_rows) == pytest.approx(np.pi * np.cos(np.radians(80.4)), abs=0.05)
         assert np.angle(along_columns) == pytest.approx(0, abs=0.05)
 
+    @pytest.mark.long
     @pytest.mark.parametrize("name", ["umi", "rma"])
     def test_line_of_sight_on_the_panel_of_a_ue(self, name):
         """Against Sionna's angles and orientations of the UEs; scattered paths blur the phases."""
@@ -198,6 +200,7 @@ SOURCES = [
 class TestParameters:
     g = geometry(panel=Panel(2, 2, 2), num_users=2, num_rx_ant=2, ue_num_pol=2, num_slots=2, speed_mps=1.0)
 
+    @pytest.mark.long
     def test_shape_and_seeds(self, name, params):
         h = sample(name, self.g, 3, seed=1, **params)
         assert h.shape == (3, 2, 2, 8, 2, 4) and h.dtype == np.complex64 and isinstance(h, np.ndarray)
@@ -228,6 +231,7 @@ class TestParameters:
 class TestDrops:
     g = geometry(panel=Panel(2, 1, 2), num_users=2, num_subcarriers=2)
 
+    @pytest.mark.long
     def test_a_drop_depends_on_its_number_alone(self, name, params):
         """Not on the batch, nor on its place in it."""
         h = sample(name, self.g, 6, **params)
@@ -236,6 +240,7 @@ class TestDrops:
             assert_close(source.sample(count, seed=1, first=first), h[first : first + count], 1e-6)
         assert (np.abs(source.sample(6, seed=1, first=6) - h).max(axis=(1, 2, 3, 4, 5)) > 0.01 * np.abs(h).max()).any()
 
+    @pytest.mark.long
     def test_slots_speed_and_grid_leave_the_paths(self, name, params):
         """The first slot is the same at any speed and number of them; a finer grid is the same at its frequencies."""
         one = sample(name, self.g, 3, **params)
@@ -259,6 +264,7 @@ class TestPower:
         h = sample("tdl", geometry(num_subcarriers=8), 600, profile=profile, delay_spread_s=300e-9)
         assert_mean(np.mean(np.abs(h) ** 2, axis=(1, 2, 3, 4, 5)), 1)
 
+    @pytest.mark.long
     def test_tdl_with_correlated_antennas(self):
         g = geometry(panel=Panel(4, 2, 2), num_users=2)
         h = sample("tdl", g, 600, profile="A", angle_spread_deg=5.0)
@@ -301,6 +307,7 @@ class TestDelays:
 
 
 class TestAngles:
+    @pytest.mark.long
     def test_columns_of_a_tdl_follow_the_one_ring_model(self):
         """Broadside, spread s: columns exp(-(pi d s)^2 / 2), rows coherent, polarisations independent."""
         panel, spread = Panel(4, 2, 2), np.radians(10.0)
@@ -346,6 +353,7 @@ class TestAngles:
         if profile == "D":  # one strong direction
             assert np.mean(fixed_beams[:, 0] == fixed_beams[:, 1]) > 0.95
 
+    @pytest.mark.long
     def test_rotation_is_the_default_for_several_users(self):
         for users, rotate in ((1, False), (2, True)):
             g = geometry(panel=Panel(8, 1, 1), num_users=users)
@@ -396,6 +404,7 @@ class TestSectors:
 
         assert variation(True) < {"umi": 0.3, "rma": 0.6}[name] * variation(False)
 
+    @pytest.mark.long
     @pytest.mark.parametrize("name", ["umi", "uma", "rma"])
     def test_all_users_have_the_speed_of_the_scenario(self, name):
         g = geometry(num_users=3, speed_mps=7.0)
@@ -433,6 +442,7 @@ class TestFadingOverTime:
         h = sample(name, self.geometry(0.0), 4, **params)
         assert_close(h, np.repeat(h[..., :1, :], 4, axis=4), FLOAT32)
 
+    @pytest.mark.long
     @pytest.mark.parametrize(("name", "params"), [("cdl", {"profile": "C"}), ("umi", {"pathloss": False})])
     def test_correlation_falls_with_speed(self, name, params):
         drops = [sample(name, self.geometry(speed), 50, **params) for speed in (0.5, 3.0, 10.0)]

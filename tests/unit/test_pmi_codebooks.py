@@ -326,6 +326,7 @@ def test_a_channel_in_the_span_is_found(combination, rng):
     assert fit.mean() > 0.98 and np.median(fit) > 0.985
 
 
+@pytest.mark.long
 def test_a_phase_changes_nothing(rng):
     """Exact for -1; other phases, also one of every subband, round otherwise and move decisions near ties only."""
     h = gaussian(rng, 200, 1, 32, 52)
@@ -346,6 +347,7 @@ def test_a_phase_changes_nothing(rng):
         assert abs(gain(turned).mean() / gain(pmi).mean() - 1) < 2e-3
 
 
+@pytest.mark.long
 def test_more_beams_and_taps_fit_better(rng):
     """Correlated channels (a few paths): the fit rises with the combinations; paired over the channels."""
     paths = [(rng.integers(0, 32, 4), rng.random(4) * 5, gaussian(rng, 2, 4)) for _ in range(120)]

@@ -106,6 +106,7 @@ def test_ports_differ_even_without_an_uplink():
     assert len(np.unique(np.round(both, 4), axis=0)) == 16
 
 
+@pytest.mark.long
 def test_a_single_path_is_rebuilt_from_the_uplink(rng):
     """Whatever its direction and delay, at another carrier and with other gains: by the report of the ports alone."""
     draw = paths(rng, 60, 1)
@@ -115,6 +116,7 @@ def test_a_single_path_is_rebuilt_from_the_uplink(rng):
     assert np.mean(scores(link, h, uplink)["r17"]) > 0.97
 
 
+@pytest.mark.long
 def test_calibration_moves_the_uplink_to_the_downlink_carrier(rng):
     """Against no calibration: more of the downlink is in the ports; and an MMSE estimate by loops."""
     draw = paths(rng, 120, 1)
@@ -128,6 +130,7 @@ def test_calibration_moves_the_uplink_to_the_downlink_carrier(rng):
     np.testing.assert_allclose(1.1 * _calibration(Panel(3, 1, 2), 0.9, 0.1), expected, atol=1e-4)  # 1 / 1.1: one row
 
 
+@pytest.mark.long
 def test_noise_of_the_uplink_costs_energy(rng):
     draw = paths(rng, 40, 6)
     h, uplink = draw(rng), draw(rng, RATIO)[..., 0, :]
@@ -140,6 +143,7 @@ def test_noise_of_the_uplink_costs_energy(rng):
     assert shares[0] > shares[1] - 1e-3 and shares[1] > shares[2] + 0.02 > shares[3] + 0.2
 
 
+@pytest.mark.long
 def test_ports_for_two_taps_leave_the_second_one_to_the_ue(rng):
     """The UE may add one more delay to every port: with those of both taps more energy is in reach."""
     draw = paths(rng, 60, 8)
@@ -212,6 +216,7 @@ SCHEMES = {
 }
 
 
+@pytest.mark.long
 def test_reports_of_ports_in_the_link(rng):
     """SGCS grows with the bits, paired over the drops; the perfect gNB stays perfect."""
     draw = paths(rng, 40, 8)
@@ -227,6 +232,7 @@ def test_reports_of_ports_in_the_link(rng):
     assert found["pc4"].mean() > 0.8 and found["r16-6"].mean() > 0.6
 
 
+@pytest.mark.long
 def test_slots_and_noise_in_the_link(rng):
     """Ports of the first slot serve all slots of a drop; a noisier uplink serves worse."""
     draw = paths(rng, 30, 5)

@@ -381,6 +381,7 @@ def _check_round_trip(book, pmi):
     assert not book.unpack(part1, part2, np.full(len(length), book.part2_bits + 1))[1].any()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "book",
     [fetype2(32, 6, window=4), fetype2(16, 4, 2), fetype2(24, 5, 4, window=4), etype2(24, 4, 2, 3)],
@@ -473,6 +474,7 @@ def test_a_channel_in_the_span_is_found(combination, rng):
     assert found.mean() > 0.97 and np.median(found) > 0.98
 
 
+@pytest.mark.long
 def test_more_bits_fit_better(rng):
     """Ports with delays within two taps: the fit rises with the bits of the combination, paired over the channels."""
     gains = gaussian(rng, 300, 24, 2) * np.array([1, 0.5])

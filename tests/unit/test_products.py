@@ -153,6 +153,7 @@ def test_the_recorder_sees_the_form():
     assert any(map(is_bad, seen))
 
 
+@pytest.mark.long
 @tensorflow_only
 @pytest.mark.parametrize("name", long_but((n for n in registry.names("models") if n != "klt"), "csinet", "transnet"))
 def test_autoencoders(name):
@@ -201,6 +202,7 @@ def test_mamba_in_one_direction():
     assert_sound(gradients(layer, lambda: [layer(x)]))
 
 
+@pytest.mark.long
 @tensorflow_only
 def test_wifo_cf():
     model = WiFoCf(

@@ -56,6 +56,7 @@ CHANNELS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("model", "params"), CHANNELS)
 def test_the_paths_are_those_of_the_downlink(model, params, both_directions):
     (down, up), (down_paths, up_paths) = both_directions(model, **params)
@@ -118,6 +119,7 @@ def test_wave_length_of_antennas_and_motion():
         assert np.exp(1j * turn) == pytest.approx(doppler[cluster, 1] / doppler[cluster, 0], abs=1e-4)
 
 
+@pytest.mark.long
 def test_one_direction_has_its_spatial_frequency_at_either_carrier():
     """CDL-E is nearly one path: the phase from column to column goes with the carrier."""
     source = registry.build("channels", "cdl", GEOMETRY, profile="E")

@@ -198,6 +198,7 @@ class Channels:
         yield h, {}
 
 
+@pytest.mark.long
 def test_the_recipe_counts_tables_that_the_scheme_takes(tmp_path):
     recipe = RecodingRecipe(task="etype2_recoding", name="few", dataset="few", samples=200, subband_size=2)
     task = RecodingTask(recipe, [Channels()])

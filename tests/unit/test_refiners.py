@@ -111,6 +111,7 @@ def test_embedding_and_head_of_lvm4cf(rng):
     np.testing.assert_allclose(value(model(x)), np.tanh((y @ w2 + b2) @ w3 + b3), atol=1e-5)
 
 
+@pytest.mark.long
 def test_parameters_of_the_paper():
     assert Lvm4cf.num_params(128, 2, 4096, 11008, 2) == 413_952_128
     for sizes in ((16, 2, 24, 50, 3), (12, 1, 16, 8, 1)):
@@ -128,6 +129,7 @@ def test_the_size_of_the_paper_can_be_built():
     assert sum(int(np.prod(w.shape)) for w in model.trainable_variables) == 9_201_792
 
 
+@pytest.mark.long
 def test_freezing_leaves_embedding_head_and_norms():
     model = Lvm4cf(16, 2, 24, 50, 2, 3)
     model.freeze_backbone()
@@ -252,6 +254,7 @@ def test_gpt2_weights_reach_their_places(tmp_path, rng):
     np.testing.assert_array_equal(value(layer.norms[1].beta), tensors["h.0.ln_2.bias"][1])
 
 
+@pytest.mark.long
 def test_wrong_weight_files(tmp_path, rng):
     with pytest.raises(ConfigError, match=r"pretrained.*safetensors"):
         SafetensorsFolder(tmp_path)

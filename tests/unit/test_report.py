@@ -55,6 +55,7 @@ def values(frame, metric, scheme, precoder=None, snr_db=None):
     return rows if snr_db is None else rows[rows["snr_db"] == snr_db]
 
 
+@pytest.mark.long
 def test_lines_against_snr_are_the_rows_of_the_file(frame):
     figure = figures.metric_vs_snr(frame)
     assert [ax.get_title() for ax in figure.axes] == ["mrt", "zf"]
@@ -154,6 +155,7 @@ def test_figures_without_data_are_none_and_the_page_says_so(tmp_path, undrawn):
     assert figures.metric_vs_bits(frame, "nmse_db") is None
 
 
+@pytest.mark.long
 def test_one_snr_makes_no_figure_against_snr_and_goodput_is_a_key_result(tmp_path, undrawn):
     frame, cdf = synthetic()
     frame = frame[frame["snr_db"].isna() | (frame["snr_db"] == 20)]

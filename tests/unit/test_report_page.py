@@ -42,6 +42,7 @@ def data_of(page):
     return json.loads(text), recipes
 
 
+@pytest.mark.long
 def test_the_script_gets_every_row_of_its_metrics(frame, page):
     data, recipes = data_of(page)
     names = [each["name"] for each in data["metrics"]]

@@ -247,6 +247,7 @@ class TestGate:
         assert told.share(good, True) > 0.9 > 0.1 > told.share(bad, True)
         assert max(coin.share(good, True), coin.share(bad, True)) < 0.1
 
+    @pytest.mark.long
     def test_gains_of_shares_are_those_of_the_scheme(self, trained, rng):
         """0 at share 0; at share 1 the SGCS of what the gNB precodes, less that of the report."""
         config = CsiConfig(PANEL, 1, 26, 360e3, subband_size=2)
@@ -265,6 +266,7 @@ class TestGate:
         np.testing.assert_allclose(gains[:, -1], after - before, atol=1e-4)
         assert np.abs(gains[:, -1]).max() > 0.01
 
+    @pytest.mark.long
     def test_shipped_gate_on_channels_without_structure(self, rng):
         """Coefficients at random places, of which the network knows nothing: it loses .0022, without its gate .0057."""
         config = CsiConfig(Panel(8, 2, 2), 1, 52, 360e3, subband_size=4)
@@ -342,6 +344,7 @@ class TestBeamDelay:
         inner = np.abs(np.einsum("nltp,nplt->nlt", v.conj(), w))
         np.testing.assert_allclose(inner, 1, atol=1e-4)
 
+    @pytest.mark.long
     def test_same_bits_other_directions(self, trained, rng):
         h = rng.standard_normal((3, 2, 1, 16, 26, 2)).view(np.complex128)[..., 0].astype(np.complex64)
         csi = CsiEstimate(h, np.zeros((3, 2), np.float32))
@@ -353,6 +356,7 @@ class TestBeamDelay:
         np.testing.assert_allclose(np.linalg.norm(two, axis=2), 1, rtol=1e-5)
         assert refined.label == plain.label + "-some"
 
+    @pytest.mark.long
     def test_reports_of_64_ports_in_one_block(self, rng):
         """More than 2**18 cells of a block: NumPy then reuses temporary arrays, whose type must hold the result."""
         config = CsiConfig(Panel(8, 4, 2), 1, 13, 360e3, subband_size=1)

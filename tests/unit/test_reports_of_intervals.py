@@ -176,6 +176,7 @@ def test_in_a_scenario():
         parse_scenario({**SCENARIO, "feedback": [{"scheme": "perfect", "period_slots": 0}]})
 
 
+@pytest.mark.long
 def test_predicted_intervals_serve_a_moving_user_better_than_a_held_prediction(rng):
     """Two waves, one of which turns by 1/4 against the other in a slot, reports every 4 slots, at fewer bits.
 

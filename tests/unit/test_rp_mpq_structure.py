@@ -63,6 +63,7 @@ def test_influence_of_a_linear_state_space_model(rng):
     assert decay(tail[:10])["rate"] == pytest.approx(-np.log(0.36), rel=0.02)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "reach"), [("csinet", 1), ("csinet_plus", 6)])
 def test_influence_in_convolutions_ends_at_their_reach(name, reach, rng):
     """CsiNet's encoder has one convolution of 3 x 3, that of CsiNet+ two of 7 x 7 and another order of the axes."""

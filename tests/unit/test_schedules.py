@@ -32,6 +32,7 @@ def quiet(line):
     pass
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("by_batch", [False, True])
 def test_the_last_epoch_of_a_stage_ends_with_its_samples(tmp_path, monkeypatch, by_batch):
     monkeypatch.setattr(Counted, "by_batch", by_batch)

@@ -168,6 +168,7 @@ def test_delay_branch_is_an_inverse_dft(rng):
     np.testing.assert_allclose(released, np.concatenate([delay.real, delay.imag], -1), atol=1e-6)
 
 
+@pytest.mark.long
 def test_llm4cp_options_change_what_they_say(rng):
     model = shaken(llm4cp(), rng)
     x = rng.standard_normal((2, 11, 8)).astype(np.float32)
@@ -198,6 +199,7 @@ def check_counts(model, counts):
     assert size(model.trainable_weights) == own + trained
 
 
+@pytest.mark.long
 def test_llm4cp_counts():
     branch, own, body, trained = published()
     assert (branch, own, body + VOCABULARY_ENTRIES, trained) == (330_562, 956_512, 81_912_576, 806_400)
@@ -262,6 +264,7 @@ def test_loss_is_the_mean_error_of_what_is_hidden(axis, shape, known, rng):
     assert float(training.compute_loss(y_pred=loss)) == pytest.approx(expected.mean(), rel=FLOAT32)
 
 
+@pytest.mark.long
 def test_dropout_acts_in_training_alone(rng):
     training = SequenceTraining(shaken(llm4cp(num_future=8, dropout=0.5), rng))
     x = channels(rng, 1, 16, 4, 1)
@@ -269,6 +272,7 @@ def test_dropout_acts_in_training_alone(rng):
     assert abs(array(training(x, training=True)) - array(training(x)))[0] > 1e-6
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", MODELS)
 def test_gradients_reach_every_weight(name, rng):
     training = SequenceTraining(shaken(llm4cp(num_future=8) if name == "llm4cp" else MODELS[name](), rng))
@@ -323,6 +327,7 @@ def test_bad_parameters_are_named(field):
     assert error.value.field == field
 
 
+@pytest.mark.long
 def test_bad_shapes_are_named():
     x = np.zeros((1, 8, 6, 1, 2), np.float32)
     cases = [

@@ -115,6 +115,7 @@ def test_equals_sionna_rt_with_whole_arrays(site_cache, tmp_path, rows, columns,
         np.testing.assert_allclose(np.sum(np.abs(part) ** 2, axis=(2, 3, 4, 5)), gain, rtol=1e-2)
 
 
+@pytest.mark.long
 def test_dual_polarised_panels_against_the_explicit_sum(rng, monkeypatch):
     """Rays at random; ports in the order station, pol, column (y), row (z) of its panel, path by path in float64."""
     points, trps, paths = 3, 2, 4

@@ -47,6 +47,7 @@ def session(pytester, monkeypatch):
     return run
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", [(), ("-n", "1", "--dist=loadfile")], ids=["here", "xdist"])
 def test_a_skip_that_is_not_listed(session, workers):
     result = session(entry("tests/test_some.py::test_skips*", "no a"), "--strict-skips", *workers)

@@ -12,6 +12,7 @@ from sionna.phy.ofdm import LMMSEPostEqualizationSINR, ResourceGrid
 from benchmarks.speed import huffman, ofdm, precoding, rvq, snr_sweep, stores, suite, throughput, training
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("measure", "bound"),
     [
@@ -81,12 +82,14 @@ def test_plain_torch_has_the_layers_of_the_network(model):
     assert net(x).shape == x.shape
 
 
+@pytest.mark.long
 def test_macs_of_a_step_are_those_of_the_layers():
     """evt: embedding, five layers of four projections, two products and two dense layers, codeword twice, head."""
     layer = 13 * (4 * 128 * 128 + 2 * 13 * 128 + 2 * 128 * 256)
     assert training._macs("evt") == 5 * layer + 2 * 13 * 64 * 128 + 2 * 60 * 13 * 128
 
 
+@pytest.mark.long
 def test_training_rows_without_torch(monkeypatch):
     rates = {"tensorflow": 150.0, "onednn": 200.0, "jax": 100.0}
     monkeypatch.setattr(training, "installed", lambda *names: names[0] in rates)

@@ -145,6 +145,7 @@ def test_damaged_stores_are_named(tmp_path, damage, message):
 # Split and mix.
 
 
+@pytest.mark.long
 def test_split_by_user_keeps_users_together(tmp_path):
     store = written(tmp_path / "s", user=lambda n: np.arange(n) % 13, splits=(("all", 300),))
     new = split_store(store, tmp_path / "n", shares={"train": 8, "val": 1, "test": 1}, by="user", seed=3)
@@ -293,6 +294,7 @@ def run_cli(capsys, *argv):
     return stop.value.code, out.out + out.err
 
 
+@pytest.mark.long
 def test_commands_split_mix_info(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     written(tmp_path / "a", user=lambda n: np.arange(n) % 9)
@@ -356,6 +358,7 @@ def two_path_store(folder, count=40):
     return ChannelStore(folder)
 
 
+@pytest.mark.long
 def test_statistics_of_a_known_channel(tmp_path):
     """Rms delay spread 400 ns, power 0 dB, correlation cos(pi 100 Hz t): 0.951 at 1 ms, 0.5 at 3.33 ms."""
     store = two_path_store(tmp_path / "s")
@@ -446,6 +449,7 @@ def test_azimuth_spread_adds_rows_and_polarisations_in_power():
     )
 
 
+@pytest.mark.long
 def test_memory_of_info_is_that_of_a_chunk(tmp_path, monkeypatch):
     """Images grow 32 times on the full grid; 160 samples instead of 40 must not take more, nor change a figure."""
     import tracemalloc
@@ -473,6 +477,7 @@ def images_of(stream, seed=1, epoch=0, batch=10):
     return np.concatenate([x for x, _ in stream.batches(batch, seed, epoch, random_phase=False)])
 
 
+@pytest.mark.long
 def test_streamed_images_are_those_in_memory_in_another_order(tmp_path):
     store = written(tmp_path / "s", splits=(("train", 700),), shard_samples=300)
     truth, _ = load_images(store, "train", ImageView(store.layout, 8))
@@ -505,6 +510,7 @@ def test_noise_of_estimates_has_the_snr_that_is_drawn(rng):
     assert abs(np.mean(error**2)) < 0.02 * np.mean(np.abs(error) ** 2)  # circular
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("target", ["channel", "eigenvector"])
 def test_images_of_estimates_are_inputs_and_those_of_channels_targets(tmp_path, target):
     store = written(tmp_path / "s", splits=(("train", 300),), shard_samples=300)
@@ -537,6 +543,7 @@ def test_a_fault_while_streaming_is_raised(tmp_path):
         images_of(StreamedImages(store, "train", ImageView(store.layout, 8)))
 
 
+@pytest.mark.long
 def test_memory_of_streaming_does_not_grow_with_the_store(tmp_path):
     import tracemalloc
 

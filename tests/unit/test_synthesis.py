@@ -43,6 +43,7 @@ def test_reports_are_worth_more_to_a_gnb_that_refines():
     assert scheme.label == "beamdelay-s0.15-rank1-refine-urban-synthesis6"
 
 
+@pytest.mark.long
 def test_what_the_search_finds_for_the_network_alone_does_not_count():
     """A gNB that does not refine after all: reports change only where its directions are better."""
     decodes = made(0)[0].codebooks[1].precoder
@@ -51,6 +52,7 @@ def test_what_the_search_finds_for_the_network_alone_does_not_count():
     assert 0 < changed.mean() < 0.9 and (after[changed] > before[changed]).all()
 
 
+@pytest.mark.long
 def test_the_cost_of_the_ue():
     """Five passes and one before them, there and back, and both answers to two reports."""
     c = config(Panel(8, 2, 2), num_subcarriers=52)

@@ -185,6 +185,7 @@ class TestLinkAdaptation:
         effective = np.array([[-0.1, 0.0, 1.6, 9.0]])
         np.testing.assert_array_equal(highest_row(effective, threshold[:, None]), [-1, 0, 2, 2])
 
+    @pytest.mark.long
     def test_inner_and_outer_loop_are_those_of_sionna(self):
         """With Sionna's tables: the same MCS for SINRs of 26 UEs, the same offsets after ACKs and NACKs."""
         abstraction = sionna.sys.PHYAbstraction(
@@ -263,6 +264,7 @@ def fast(model, **changes):
 
 
 class TestThroughput:
+    @pytest.mark.long
     def test_against_a_loop(self, model, rng):
         """Two SNRs, two drops, three slots, two UEs of up to two layers; one UE is not served in a slot."""
         sinr, predicted = (selective(rng, 2, 2, 3, 24, 2, 2) for _ in range(2))

@@ -70,6 +70,7 @@ def weights(model):
     return np.array(model.get_weights()[0])
 
 
+@pytest.mark.long
 def test_steps_are_those_of_a_loop_in_numpy(tmp_path, graphs):
     task = Line()
     w = np.float64(weights(task.build(None, None)))
@@ -92,6 +93,7 @@ class Killed(BaseException):
     """As a kill leaves it: nothing runs after it."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("by_batch", [False, True])
 @pytest.mark.parametrize("saves", long_but([1, 2, 3, 5, 6, 7, 9], 2, 6))
 def test_a_run_killed_at_any_step_ends_with_the_same_weights(tmp_path, monkeypatch, saves, by_batch):
@@ -153,6 +155,7 @@ def test_the_command_pauses_and_prints_scores(tmp_path, monkeypatch, capsys):
     assert given == [("klt", "klt-mixed", ["datasets/mixed_3g5_32ports"], s) for s in (30, float("inf"))]
 
 
+@pytest.mark.long
 def test_the_best_epoch_counts_and_patience_ends(tmp_path):
     class Impatient(Line):
         patience = 2
@@ -164,6 +167,7 @@ def test_the_best_epoch_counts_and_patience_ends(tmp_path):
     np.testing.assert_array_equal(weights(model), weights(two))
 
 
+@pytest.mark.long
 def test_scores_every_third_epoch_and_after_the_last(tmp_path):
     class Rare(Line):
         validate_every = 3
@@ -191,6 +195,7 @@ def test_scores_follow_epochs_without_the_teacher(changes, every, expected):
     assert task_of("prediction")(parse_training(recipe)).due(losses[:every], 8)
 
 
+@pytest.mark.long
 def test_divergence_and_another_recipe(tmp_path):
     with pytest.raises(StoreError, match="diverged in epoch 1"):
         run(Line(scores=[float("nan")]), tmp_path / "nan", quiet)

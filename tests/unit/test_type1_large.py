@@ -135,6 +135,7 @@ def score(h, w, rank, unit, snr_db=10.0):
     return total
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("mode", "share"), [("A", 1), ("B", 0.95)])
 def test_the_rank_one_choice_is_the_best_of_all(mode, share, rng):
     """48 ports, one subband: no beam of the grid and no phase receives more energy; in mode B by little."""

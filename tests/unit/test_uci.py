@@ -263,6 +263,7 @@ def test_every_word_of_a_list_keeps_the_parity_bits(rng, num_bits, length):
         assert words[..., index].any() or not before
 
 
+@pytest.mark.long
 @pytest.mark.statistical
 @pytest.mark.parametrize(("num_bits", "list_size"), [(12, 1), (12, 4), (25, 8)])
 def test_false_alarms_of_the_crc(rng, num_bits, list_size):

@@ -68,6 +68,7 @@ def gradients(loss, variables):
 # Sizes and recorded passes -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("size", "count"),
     long_but([("tiny", 355_776), ("little", 1_374_976), ("small", 5_404_032), ("base", 21_424_768)], "tiny"),
@@ -125,6 +126,7 @@ def torch_state(model):
     return state
 
 
+@pytest.mark.long
 def test_weights_from_torch(rng):
     source, model = shaken(small(), rng), small()
     state = torch_state(source)
@@ -236,6 +238,7 @@ def test_tokens_return_to_their_places(rng):
 # Network -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("task", ["random", "time", "frequency"])
 @pytest.mark.parametrize("position", ["token", "released"])
 def test_hidden_values_have_no_effect_and_visible_ones_have(task, position, rng):
@@ -286,6 +289,7 @@ def test_trace_shows_the_same_pass(rng):
     np.testing.assert_allclose(array(prediction), array(trace.prediction), atol=FLOAT32)
 
 
+@pytest.mark.long
 def test_sizes_that_the_patch_does_not_divide(rng):
     x = channels(rng, 2, 5, 7, 3)
     visible = time_tokens((3, 4, 2), 1)
@@ -305,6 +309,7 @@ def test_sizes_that_the_patch_does_not_divide(rng):
             model.grid(shape)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("position", ["token", "released"])
 def test_prediction_of_future_slots(position, rng):
     model = shaken(small(pad=True, encoder_position=position), rng)

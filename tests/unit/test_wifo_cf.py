@@ -172,6 +172,7 @@ def test_experts_that_are_all_used_or_hardly(rng):
         assert float(found) == pytest.approx(balance, rel=1e-5)
 
 
+@pytest.mark.long
 def test_layers_do_what_they_say(rng):
     """Branches in order; the released decoder hands its experts the last branch and not the sum."""
     x, memory = (rng.standard_normal((2, 5, 16)).astype(np.float32) for _ in range(2))
@@ -255,6 +256,7 @@ def test_compressor_and_expander(rng):
     np.testing.assert_allclose(found[:, 1, 2], expected, atol=1e-5)
 
 
+@pytest.mark.long
 def test_other_sizes_are_padded_and_cropped_or_refused(rng):
     model = shaken(small(), rng)
     padded = WiFoCf.from_config({**model.get_config(), "pad": True})
@@ -274,6 +276,7 @@ def test_other_sizes_are_padded_and_cropped_or_refused(rng):
         model.num_latents(6, 16)
 
 
+@pytest.mark.long
 def test_a_report_is_its_ues_own_and_the_decoder_sees_all(rng):
     """Token attention: codewords depend on nothing else, outputs on the other UEs of the sample but on no other sample.
 
@@ -323,6 +326,7 @@ def test_trace_is_the_call(rng):
     np.testing.assert_allclose(array(doubled.prediction), array(model.decode(2 * hard, bits, (8, 16))), atol=1e-4)
 
 
+@pytest.mark.long
 def test_multiply_accumulates(rng):
     model = small(encoder_shared=1)
     work = work_of(lambda: model.encode(channels(rng, 1, 1, 8, 16), 1))
@@ -376,6 +380,7 @@ def test_bad_widths_and_indices():
 # Training ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_every_weight_gets_a_gradient_through_the_quantiser(rng):
     import tensorflow as tf
 
@@ -392,6 +397,7 @@ def test_every_weight_gets_a_gradient_through_the_quantiser(rng):
     assert np.abs(array(encoder[0])).max() > 1e-7
 
 
+@pytest.mark.long
 def test_terms_of_the_loss(rng):
     model, x = shaken(small(patches=((4, 4),)), rng), channels(rng, 4, 2, 8, 16)
     training = WiFoCfTraining(model, bits=4, spread=0, commitment=0.3, encoder_balance=0.02, decoder_balance=0.05)
@@ -421,6 +427,7 @@ def test_widths_are_drawn_for_every_ue(rng, monkeypatch):
     assert (seen[0][:, 0] != seen[0][:, 1]).any()
 
 
+@pytest.mark.long
 def test_noise_of_the_uplink(rng):
     """Ten dB below the mean square of each codeword, whatever its size."""
     z = rng.uniform(0, 1, (2, 3, 4000)).astype(np.float32) * np.float32([[1, 5, 0.1]])[..., None]
@@ -531,6 +538,7 @@ def scheme(folder, **params):
     return registry.build("feedback", "wifo-cf", CONFIG, seed=7, weights=str(folder), **params)
 
 
+@pytest.mark.long
 def test_reports_have_exactly_their_bits(folder, rng):
     csi = estimate(rng, users=5)
     report = scheme(folder).report(csi)
@@ -545,6 +553,7 @@ def test_reports_have_exactly_their_bits(folder, rng):
     assert scheme(folder, uplink_snr_db=10.0).label == "cf-b16-analog10dB"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("users", ["joint", "single"])
 def test_the_link_is_the_network(folder, users, rng):
     """Bits and channel are what the network makes of unit-power images, quantised exactly."""
@@ -573,6 +582,7 @@ def test_the_link_is_the_network(folder, users, rng):
         np.testing.assert_allclose(known.h[:, :, rx], expected[..., 0] + 1j * expected[..., 1], atol=1e-4)
 
 
+@pytest.mark.long
 def test_amplitudes_are_sent_or_one(folder, rng):
     csi = estimate(rng)
     plain, scaled = (scheme(folder, scale_bits=b) for b in (0, 12))
@@ -642,6 +652,7 @@ def test_weights_for_beams_and_delays(rng, tmp_path):
     np.testing.assert_allclose(delayed.reconstruct(one).h, back.reshape(csi.h_hat.shape), atol=1e-4)
 
 
+@pytest.mark.long
 def test_cost_of_a_report(folder, rng):
     link, model = scheme(folder), small()
     macs = sum(w.macs for w in work_of(lambda: model.encode(channels(rng, 1, 1, 8, 16), 1)) if w.kind != "norm")
@@ -659,6 +670,7 @@ def changed(folder, to, **changes):
     return to
 
 
+@pytest.mark.long
 def test_bad_input_names_its_field(folder, rng, tmp_path):
     for params, field in (
         ({"bits": 0}, "bits"),

@@ -48,6 +48,7 @@ def test_every_convention_matters(rng):
         assert np.abs(found - changed).max() > 1e-3 * np.abs(found).max(), name
 
 
+@pytest.mark.long
 def test_alone_is_the_batch_of_one(rng):
     state = random_state(rng, depth=1, decoder_depth=1)
     x = rng.standard_normal((3, 1, 8, 16, 2)).astype(np.float32)
@@ -68,6 +69,7 @@ def test_sizes_are_told_by_the_tensors(rng):
         wifo_cf_params({"encoder.weight": np.zeros(3)})
 
 
+@pytest.mark.long
 def test_foreign_tensors_are_refused(rng):
     state = random_state(rng, depth=1, decoder_depth=1)
     for change, words in (

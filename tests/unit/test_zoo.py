@@ -89,6 +89,7 @@ def marked(name):
     return pytest.param(name, marks=marks if name in QUICK else [*marks, pytest.mark.long])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", map(marked, zoo_scores.NAMES))
 def test_weights_score_on_stored_channels_as_when_they_were_shipped(name, samples):
     assert as_stored(name, samples(name)), {key: values.mean() for key, values in samples(name).items()}
@@ -162,6 +163,7 @@ def test_other_weights_have_other_scores(name):
 
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.long) for n in NETWORKS])
 class TestZoo:
+    @pytest.mark.long
     def test_card_and_files_agree(self, name):
         trained = TrainedModel(name)  # compares the SHA-256
         card = trained.card
@@ -186,6 +188,7 @@ class TestZoo:
         assert abs(curve[-1] - curve[-2]) < 0.02 * curve[-1]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", zoo_names("prediction"))
 def test_predictors(name, rng):
     """Card, convergence, and a forward pass; what a shipped predictor is worth is in its card."""
@@ -204,6 +207,7 @@ def test_predictors(name, rng):
 
 
 class TestCodes:
+    @pytest.mark.long
     @pytest.mark.parametrize("name", long_but(CODED, "csinet-100", "evt-80"))
     def test_tables_are_codes(self, name):
         trained = loaded(name)
@@ -254,6 +258,7 @@ def test_networks_beat_the_klt_at_their_bits(name):
     assert entry["nmse_db"] + entry["ci95"] < yardstick["nmse_db"] - yardstick["ci95"]
 
 
+@pytest.mark.long
 def test_damaged_folders_are_refused(tmp_path):
     source = zoo_folder() / CHANNEL[0]
 
@@ -287,6 +292,7 @@ def test_damaged_folders_are_refused(tmp_path):
         TrainedModel("nowhere")
 
 
+@pytest.mark.long
 def test_klt_compacts_energy_and_meets_its_budget():
     """Principal directions: coefficients are uncorrelated with the variances of the transform."""
     rng = np.random.default_rng(3)
@@ -352,6 +358,7 @@ class TestShared:
             TrainedModel.shared(str(tmp_path / str(n)))
         assert TrainedModel.shared("csinet-100") is not first
 
+    @pytest.mark.long
     def test_no_scheme_changes_its_weights(self, rng):
         """Rounded encoders are copies."""
         config = CsiConfig(Panel(8, 2, 2), 1, 52, 360e3, subband_size=4)
