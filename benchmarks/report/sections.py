@@ -73,6 +73,8 @@ class Sections:
         for axis in swept_axes(frame):
             for metric in [metric for metric in AXIS_METRICS if (frame["metric"] == metric).any()]:
                 figure = figures.metric_vs_axis(frame, metric, axis, snr_db=self._snr_db, styles=self._styles)
+                if figure is None:  # an axis of words
+                    continue
                 name = f"{metric}_over_" + re.sub(r"[^A-Za-z0-9_.-]", "_", axis)[-100:]
                 about = {"what": figures.LABELS[metric].partition(" (")[0], "axis": axis, "seen": seen.get(axis, "")}
                 charts = recipes(frame, frame, axis, [metric], self._snr_db)

@@ -221,6 +221,14 @@ def test_an_axis_that_is_the_rate_joins_the_family_and_one_of_words_has_no_figur
     assert figures.metric_vs_axis(frame, "sgcs", "channel.model") is None
 
 
+@pytest.mark.parametrize("words", [("A", "B"), (True, False)])
+def test_a_swept_axis_of_words_has_rows_and_no_figure_of_its_own(words, tmp_path, undrawn):
+    parts = [synthetic({"rvq-b6": (6, 6, 0.5, None)}, ("mrt",), {"channel.profile": word}) for word in words]
+    frame, cdf = (pd.concat(both) for both in zip(*parts, strict=True))
+    page = report.write_report(write(tmp_path, frame, cdf)).read_text()
+    assert not list((tmp_path / "figures").glob("*_over_*")) and "channel.profile" in page
+
+
 TEMPLATES = Path(report.__file__).parents[1] / "templates"
 
 
