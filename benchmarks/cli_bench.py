@@ -61,3 +61,20 @@ def channels(
     typer.echo(
         f"largest |z| {abs(worst.z):.2f} ({worst['item']}, {worst.quantity}); {out / 'channels.csv'}, channels.png"
     )
+
+
+@bench.command()
+def weights(
+    name: Annotated[list[str], typer.Argument(help="Weights of autoencoders by name, or folders.")],
+    store: Annotated[list[Path], typer.Option(help="Channel store with a split test; repeatable.")],
+    card: Annotated[bool, typer.Option("--card", help="Write the scores into the cards, too.")] = False,
+) -> None:
+    """Weights on the test samples of other data sets, by channel, next to codes without training at equal bits."""
+    from benchmarks.data_sets import open_store
+    from benchmarks.other_data import scores_on, table, write_scores
+
+    for each in name:
+        scores = scores_on(each, [open_store(folder) for folder in store])
+        typer.echo(f"{each}\n{table(scores).to_string(index=False)}")
+        if card:
+            write_scores(each, scores)

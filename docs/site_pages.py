@@ -87,6 +87,7 @@ def weight_page(name: str, card: dict[str, Any]) -> str:
             *(["## Scores on test channels", *_scores(card["test"])] if card.get("test") else []),
             *(["## Yardsticks", *_scores(card["yardsticks"])] if card.get("yardsticks") else []),
             *(["## Other channels", *_scores(card["out_of_distribution"])] if card.get("out_of_distribution") else []),
+            *(["## Other data sets", *_scores(card["other_data"])] if card.get("other_data") else []),
             *(["## Training", curve] if curve else []),
             *filter(None, [weight_results(name)]),
             "## Use",

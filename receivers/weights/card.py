@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -225,6 +226,16 @@ SCHEMAS: dict[str, type[Card]] = {
     "refinement": RefinementCard,
     "ntc": TransformCard,
 }
+
+
+# What a card says and no computation reads.
+_SAID = ("converged", "description", "other_data", "out_of_distribution", "test", "training", "yardsticks")
+
+
+def card_hash(card: Mapping[str, Any]) -> str:
+    """SHA-256, hexadecimal, of all that results depend on: scores and words that are added to a card do not count."""
+    read = {key: value for key, value in card.items() if key not in _SAID}
+    return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()
 
 
 def file_entry(path: Path) -> dict[str, str]:

@@ -23,6 +23,7 @@ from receivers.weights.card import (
     PredictionCard,
     RefinementCard,
     TransformCard,
+    card_hash,
     is_network,
     read_card,
     task_of_card,
@@ -35,7 +36,7 @@ from simulator.core.content import note, sha256
 from simulator.core.durable import renamed
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.paths import inside, is_file
-from simulator.core.readers import read_npz, reason
+from simulator.core.readers import read_json, read_npz, reason
 
 _SHARED: dict[Any, Any] = {}  # the last folders that were asked for, the oldest first
 _MOST_SHARED = 8
@@ -94,7 +95,7 @@ def note_weights(name: str) -> None:
     """Note the card of weights, which holds the hashes of their files; nothing where there are none."""
     card = weight_folder(name) / CARD
     if is_file(card):
-        note(card, sha256(card))
+        note(card, card_hash(read_json(card)))
 
 
 class WeightFolder:
@@ -123,7 +124,7 @@ class WeightFolder:
         if (task := task_of_card(folder / CARD)) != self.task:
             raise ConfigError("weights", f"{name} (for {task})", ", ".join((*zoo_names(self.task), "a folder")))
         self.card, self._card = read_card(folder, self.task)
-        self.card_sha256 = sha256(folder / CARD)
+        self.card_sha256 = card_hash(self.card)
         note(folder / CARD, self.card_sha256)
         with suppress(ConfigError):  # reported when the model is built
             registry.target(self.kind, self._card.model.name)  # noted
