@@ -941,7 +941,7 @@ def test_damaged_checkpoints(refused, store, content, words):
 
 
 def csilink(*argv):
-    return subprocess.run([str(CSILINK), *map(str, argv)], capture_output=True, text=True, timeout=120)
+    return subprocess.run([str(CSILINK), *map(str, argv)], capture_output=True, text=True, timeout=600)
 
 
 @pytest.mark.long
@@ -978,7 +978,7 @@ def test_help_list_and_check_stay_light():
         "    heavy = sorted({'tensorflow', 'keras', 'sionna', 'torch', 'jax', 'ray'} & set(sys.modules))\n"
         "    print('HEAVY', command, heavy)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, *commands], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code, *commands], capture_output=True, text=True, timeout=600)
     told = [line for line in done.stdout.splitlines() if line.startswith("HEAVY")]
     assert told == [f"HEAVY {command} []" for command in commands], done
 

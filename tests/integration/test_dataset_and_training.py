@@ -216,7 +216,7 @@ def test_stores_of_standard_channels_are_reproducible_over_processes(tmp_path):
     code = "from benchmarks import cli\nfrom eager import eagerly\nwith eagerly(): cli.main()"
     command = [sys.executable, "-c", code, "dataset", written(tmp_path / "r.yaml", recipe)]
     environment = {**os.environ, "PYTHONHASHSEED": "1", **EAGER}
-    subprocess.run([*command, "--out", tmp_path / "b"], env=environment, check=True, capture_output=True, timeout=300)
+    subprocess.run([*command, "--out", tmp_path / "b"], env=environment, check=True, capture_output=True, timeout=600)
     assert hashes(tmp_path / "a") == hashes(tmp_path / "b")
 
 
@@ -288,7 +288,7 @@ with eagerly():
     recipe, out = written(tmp_path / "t.yaml", TRAINING), tmp_path / "net"
     command = [sys.executable, "-c", code, recipe, store.folder, out]
     environment = {**os.environ, **EAGER}
-    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert len(json.loads((out / "history.json").read_text())["epochs"]) == 1
     assert not (out / "card.json").exists()

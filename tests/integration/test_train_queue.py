@@ -76,7 +76,7 @@ def test_a_killed_queue_goes_on_to_the_same_weights_and_past_a_failed_training(p
     path.write_text(yaml.safe_dump(queue))
     assert [row["state"] for row in status(path)] == ["waiting", "waiting"]
     process = subprocess.Popen([sys.executable, "-m", "csilink", "train", "--queue", str(path)])
-    history, limit = place / "k" / "a" / "history.json", time.monotonic() + 120
+    history, limit = place / "k" / "a" / "history.json", time.monotonic() + 600
     while not (history.exists() and len(json.loads(history.read_text())["epochs"]) >= 3):
         assert time.monotonic() < limit and process.poll() is None
         time.sleep(0.01)
@@ -144,7 +144,7 @@ def test_a_training_with_onednn_says_so(place, eager):
     command = [sys.executable, "-m", "csilink", "train", str(place / "r.yaml"), "--store", str(place / "small")]
     environment = {k: v for k, v in os.environ.items() if k not in (VARIABLE, "KERAS_BACKEND")}
     out = ["--out", str(place / "on"), "--set", "epochs=1", "--onednn"]
-    subprocess.run([*command, *out], env=environment, check=True, capture_output=True, timeout=300)
+    subprocess.run([*command, *out], env=environment, check=True, capture_output=True, timeout=600)
     train(parse_training({**RECIPE, "epochs": 1}), ChannelStore(place / "small"), place / "off", lambda line: None)
     for name in ("on", "off"):
         assert json.loads((place / name / "card.json").read_text())["training"]["onednn"] == (name == "on")

@@ -52,7 +52,7 @@ def no_registered(monkeypatch):
 
 def python(code, *arguments, path=None):
     command = [sys.executable, *arguments, *(["-c", code] if code else [])]
-    return subprocess.run(command, cwd=path, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, cwd=path, capture_output=True, text=True, timeout=600)
 
 
 def nmse_db(h, h_hat):

@@ -87,6 +87,6 @@ def test_a_worker_without_channels_takes_what_is_counted():
         "import re, benchmarks.chunk, simulator.phy.system_level, keras\n"
         "print(re.search(r'VmHWM:\\s+(\\d+) kB', open('/proc/self/status').read())[1])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600, check=True)
     assert done.stderr == ""
     assert int(done.stdout) * 1024 == pytest.approx(memory.WORKER_BYTES, rel=0.25)
