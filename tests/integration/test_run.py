@@ -51,7 +51,7 @@ def chunks(folder):
     return sorted(p for p in Path(folder).glob("points/*/chunk-*.npz"))
 
 
-def wait_for(condition, seconds=120):
+def wait_for(condition, seconds=600):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"
