@@ -12,9 +12,8 @@ import numpy as np
 
 from benchmarks.intervals import half_width_of
 from receivers.training.task import Samples
-from receivers.weights.card import CARD, SCHEMAS, convergence, has_converged
+from receivers.weights.card import CARD, SCHEMAS, convergence, has_converged, noted_hash
 from receivers.weights.folder import zoo_folder, zoo_names
-from simulator.core.content import sha256
 from simulator.core.errors import StoreError
 from simulator.core.readers import read_json
 from simulator.core.units import lin_to_db
@@ -51,8 +50,8 @@ def untested(read: Mapping[str, str]) -> list[str]:
     states: dict[str, list[str]] = {}
     for label, digest in read.items():
         for path in (Path(label), _ROOT / label) if Path(label).name == CARD else ():
-            with suppress(OSError, ValueError, KeyError, TypeError):
-                if sha256(path) == digest:
+            with suppress(OSError, StoreError, ValueError, KeyError, TypeError):
+                if noted_hash(path) == digest:
                     card = read_json(path)
                     states.setdefault(convergence(card), []).append(str(card["name"]))
                     break

@@ -14,7 +14,7 @@ from benchmarks.runner import units_of
 from benchmarks.store import TABLES, write_tables
 from receivers.precision.policy_set import FILE as POLICIES
 from receivers.precision.policy_set import PolicySet
-from receivers.weights.card import card_hash
+from receivers.weights.card import noted_hash
 from simulator.core.content import own_version, sha256
 from simulator.core.errors import CsilinkError, StoreError
 from simulator.core.paths import inside, is_file
@@ -100,14 +100,8 @@ def _changed(label: str, what: str) -> str | None:
         path = _ROOT / path
     if " " in what and not path.exists():
         return None  # a plug-in
-    found = _checked(lambda: ChannelStore(path).hash if path.is_dir() else _file_hash(path))
+    found = _checked(lambda: ChannelStore(path).hash if path.is_dir() else noted_hash(path))
     return None if found == what else f"{path}: {'has another content now' if len(found) == 64 else found}"
-
-
-def _file_hash(path: Path) -> str:
-    """SHA-256 of a file, of a card of weights without what it only says."""
-    card = read_json(path) if path.name == CARD else {}
-    return card_hash(card) if "weights" in card else sha256(path)
 
 
 def _store(folder: Path) -> Iterator[Line]:

@@ -11,7 +11,6 @@ from receivers.feedback.amplitude import AmplitudeField
 from receivers.feedback.autoencoder import check_geometry
 from receivers.feedback.images import from_unit_images, to_unit_images
 from receivers.feedback.klt_codec import LIMIT, KltCodec
-from receivers.models.klt import Klt
 from receivers.weights.folder import TrainedModel
 from simulator.core.errors import ConfigError
 from simulator.core.interfaces import FeedbackScheme
@@ -66,7 +65,7 @@ class KltFeedback(FeedbackScheme):
         if self._trained.card["model"]["name"] != "klt":
             raise ConfigError("feedback.klt.weights", weights, "weights of a recipe with model klt")
         check_geometry(config, self._trained, "channel")
-        self._klt = Klt.load(self._trained.file)
+        self._klt = self._trained.klt
         self._delays = self._trained.input.num_delays
         step = self._klt.step_for(self._coded, LIMIT) if coding == "entropy" else None
         self._codec = KltCodec(self._klt, config.num_rx_ant, self._coded, step)

@@ -61,7 +61,7 @@ class NtcFeedback(BeamDelayFeedback):
         if bits is None and step is None:
             raise ConfigError("feedback.ntc.bits", None, "a number of bits, or step")
         self._bits, self._step, self._filled = bits or MOST_BITS, step, step is None
-        self._trained = TransformWeights(weights)
+        self._trained = TransformWeights.shared(weights)
         self._rank, self._weights, self._passes = rank, self._trained.name, passes
         PmiFeedback.__init__(self, config, rank, snr_db, range(1, 5))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +86,7 @@ class Klt:
 
     def values(self, cells: NDArray[np.int64], step: float, limit: int) -> NDArray[np.complex64]:
         """Coefficients complex64 ``[sample, component]`` of cells, read as the mean of the training values in them."""
-        x, found = self._training(step, limit)
+        x, found = self._values, self._cells(step, limit)
         total, count = (
             np.bincount(found.ravel(), x.ravel(), 2 * limit + 1),
             np.bincount(found.ravel(), minlength=2 * limit + 1),
@@ -104,12 +105,17 @@ class Klt:
         return np.round(1000 * np.repeat(self._frequencies(step, limit)[1], 2, axis=0)).astype(np.int64)
 
     def step_for(self, bits: float, limit: int) -> float:
-        """Step of the common quantiser at which reports of the training samples have this mean length [bit]."""
-        low, high = 1e-2 * self.variances[0] ** 0.5, 20 * self.variances[0] ** 0.5
-        for _ in range(25):
-            step = (low * high) ** 0.5
-            low, high = (step, high) if self.mean_bits(step, limit) > bits else (low, step)
-        return float((low * high) ** 0.5)
+        """Step of the common quantiser at which reports of the training samples have this mean length [bit].
+
+        It is searched for once.
+        """
+        if (bits, limit) not in self._steps:
+            low, high = 1e-2 * self.variances[0] ** 0.5, 20 * self.variances[0] ** 0.5
+            for _ in range(25):
+                step = (low * high) ** 0.5
+                low, high = (step, high) if self.mean_bits(step, limit) > bits else (low, step)
+            self._steps[bits, limit] = float((low * high) ** 0.5)
+        return self._steps[bits, limit]
 
     def mean_bits(self, step: float, limit: int) -> float:
         """Mean length [bit] of the training samples with the tables of a step."""
@@ -117,18 +123,31 @@ class Klt:
         p = smooth / smooth.sum(axis=1, keepdims=True) + 2.0**-16
         return float(-np.sum(seen * np.log2(p)) / len(self.samples))
 
-    def _training(self, step: float, limit: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Training values and their cells ``[component, value]``."""
-        x = np.swapaxes(self.samples.astype(np.float32), 0, 1).reshape(len(self.basis), -1)
-        return x, np.clip(np.round(x / step), -limit, limit).astype(np.int64) + limit
+    @cached_property
+    def _steps(self) -> dict[tuple[float, int], float]:
+        """What :meth:`step_for` found."""
+        return {}
+
+    @cached_property
+    def _values(self) -> NDArray[np.float32]:
+        """Training values ``[component, value]``."""
+        return np.swapaxes(self.samples.astype(np.float32), 0, 1).reshape(len(self.basis), -1)
+
+    @cached_property
+    def _common(self) -> NDArray[np.floating]:
+        """Every seventh training value over its standard deviation, sorted."""
+        return np.sort((self._values / np.sqrt(self.variances / 2)[:, None])[:, ::7].ravel())
+
+    def _cells(self, step: float, limit: int) -> NDArray[np.int64]:
+        """Cells of the training values ``[component, value]``."""
+        return np.clip(np.round(self._values / step), -limit, limit).astype(np.int64) + limit
 
     def _frequencies(self, step: float, limit: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Counts of the cells ``[component, cell]``, and the same smoothed by the common shape."""
         size = 2 * limit + 1
-        x, cells = self._training(step, limit)
+        cells, common = self._cells(step, limit), self._common
         flat = np.bincount((cells + size * np.arange(len(cells))[:, None]).ravel(), minlength=size * len(cells))
         std = np.sqrt(self.variances / 2)[:, None]
-        common = np.sort((x / std)[:, ::7].ravel())
         below = np.searchsorted(common, (np.arange(-limit, limit) + 0.5) * step / std) / len(common)
         shape = np.diff(np.concatenate([0 * std, below, 0 * std + 1], axis=1), axis=1)
         return flat.reshape(-1, size), flat.reshape(-1, size) + 200 * shape

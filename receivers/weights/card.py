@@ -238,6 +238,12 @@ def card_hash(card: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(read, sort_keys=True).encode()).hexdigest()
 
 
+def noted_hash(path: Path) -> str:
+    """What a run notes of a file that it read: its SHA-256, of a card of weights :func:`card_hash`."""
+    card = read_json(path) if path.name == CARD else {}
+    return card_hash(card) if "weights" in card else sha256(path)
+
+
 def file_entry(path: Path) -> dict[str, str]:
     """Entry of a file of the folder, which is there."""
     return {"file": path.name, "sha256": sha256(path)}

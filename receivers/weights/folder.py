@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from receivers.beamdelay.tables import Tables
+from receivers.models.klt import Klt
 from receivers.recipes import how_to_make
 from receivers.weights.card import (
     CARD,
@@ -206,6 +207,11 @@ class TrainedModel(WeightFolder):
     def params(self) -> dict[str, Any]:
         """Constructor arguments of the model."""
         return alone(super().params) if self._alone else super().params
+
+    @cached_property
+    def klt(self) -> Klt:
+        """The linear transform of a folder that has no network."""
+        return Klt.load(self.file)
 
     @cached_property
     def tables(self) -> dict[str, Table]:

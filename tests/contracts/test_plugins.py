@@ -240,7 +240,7 @@ PARAMS = {
         "vector": [{"bits": 1}, {"bits": 5}, {"bits": 6, "dim": 3}],
     },
     "coders": {name: [{"alphabet": size} for size in (2, 16, 100)] for name in registry.names("coders")},
-    "precoders": {"rzf": [{}, {"loading": 0.1}]},
+    "precoders": {"rzf": [{}, {"loading": 0.1}], "wmmse": [{"num_iterations": 3}]},
     # Networks of few weights.
     "estimation_models": {"delay_beam_denoiser": [{"width": 6, "num_blocks": 1}, {"width": 4, "kernel": [1, 3]}]},
     "prediction_models": {

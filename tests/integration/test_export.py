@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forked import forked
 
-from benchmarks import cli, export_runtime
+from benchmarks import cli, export, export_runtime
 from benchmarks.export import FORMATS, NEEDS, export_model, verify_folder
 from benchmarks.export_folder import content_sha256
 from benchmarks.export_graph import side_graph
@@ -54,15 +55,29 @@ def exported(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def runner(tmp_path_factory):
+    with forked(tmp_path_factory.mktemp("said")) as runner:
+        yield runner
+
+
+@pytest.fixture
+def one_import(runner, monkeypatch):
+    """Graphs that need TensorFlow run in processes that share its import; all else in processes as users have them."""
+    monkeypatch.setattr(export, "subprocess", runner)
+
+
 def copied(folder, path):
     return Path(shutil.copytree(folder, path))
 
 
 @pytest.mark.parametrize(("format_", "weights", "side"), CASES)
 @pytest.mark.long
-def test_every_format_gives_the_same_latents_and_bits(tmp_path, format_, weights, side):
+def test_every_format_gives_the_same_latents_and_bits(tmp_path, format_, weights, side, request):
     if not installed(format_):
         pytest.skip(f"extra {format_} is not installed")
+    if format_ in ("keras", "savedmodel"):
+        request.getfixturevalue("one_import")
     export_model(weights, side, format_, tmp_path / "model")
     assert "32 bitstreams equal" in verify_folder(tmp_path / "model")
     names = {p.name for p in (tmp_path / "model").iterdir()}
@@ -107,7 +122,7 @@ def test_the_check_calls_by_name_and_without_csilink(tmp_path, monkeypatch, expo
 
 
 @pytest.mark.long
-def test_a_registration_file_of_unknown_origin_does_not_run(tmp_path, monkeypatch):
+def test_a_registration_file_of_unknown_origin_does_not_run(tmp_path, one_import):
     """The graph is then loaded with our own layers; with trust the file runs, whatever it does."""
     folder, mark = tmp_path / "m", tmp_path / "ran"
     export_model("evt-80", "ue", "keras", folder)

@@ -21,7 +21,7 @@ def block(language):
 
 
 @pytest.mark.long
-def test_python_example_runs(tmp_path, monkeypatch, run_here):
+def test_python_example_runs(tmp_path, monkeypatch, run_here, eager, undrawn):
     """As printed: a link on plain arrays, then a preset with overrides and its table read again.
 
     In this process; worker processes are started by the tests of runs.
@@ -59,7 +59,7 @@ def test_every_command_exists():
 
 
 @pytest.mark.long
-def test_scenario_script_draws_both_figures(tmp_path, capsys, run_here):
+def test_scenario_script_draws_both_figures(tmp_path, capsys, run_here, eager, undrawn):
     pytest.importorskip("matplotlib")
     script = runpy.run_path(str(ROOT / "scenarios" / "scripts" / "sweep_snr_and_bits.py"))
     script["main"](str(tmp_path / "sweep"), 16)

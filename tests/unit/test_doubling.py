@@ -15,9 +15,9 @@ from benchmarks.doubling import FILE, paired, read_samples, told, untested, zoo_
 from benchmarks.train import train, train_doubled
 from receivers.training.recipe import Recipe, parse_training
 from receivers.training.task import Samples
-from receivers.weights.card import Card, convergence, file_entry
+from receivers.weights.card import Card, convergence, file_entry, noted_hash
 from receivers.weights.folder import TrainedModel, zoo_folder
-from simulator.core.content import noting, sha256
+from simulator.core.content import noting
 from simulator.core.errors import ConfigError, StoreError
 from simulator.core.params import parsed
 
@@ -225,7 +225,7 @@ def test_runs_note_weights_without_a_passed_test(tmp_path):
         path.parent.mkdir()
         file = "t.npz" if name == "tables" else "model.weights.h5"
         path.write_text(json.dumps({"name": name, "weights": {"file": file}, "converged": found}))
-        notes[str(path)] = sha256(path)
+        notes[str(path)] = noted_hash(path)
     first, second = untested(notes)
     assert first.startswith("Not tested at this size") and first.endswith(": a, b.")
     assert second.startswith("Not tested at this size") and second.endswith(": bad.")
