@@ -65,7 +65,7 @@ def test_3824_bits_have_a_crc_of_16(rng):
 
 
 @pytest.mark.long
-def test_a_link_with_3824_bits_decodes():
+def test_a_link_with_3824_bits_decodes(eager):
     block = TransportBlock(4032, 4, 2, 120 / 1024)
     lost, fine = (block.decode(np.full((2, 4032, 4), level, np.float32), seed=1) for level in (1e-3, 1.0))
     assert not lost.any() and fine.all()

@@ -30,7 +30,7 @@ from benchmarks.speed import huffman, ofdm, precoding, rvq, snr_sweep, stores, s
     ],
     ids=["ofdm", "rvq", "precoding", "snr_sweep", "huffman", "stores", "throughput"],
 )
-def test_ours_equals_the_peer(measure, bound):
+def test_ours_equals_the_peer(measure, bound, eager):
     frame = pd.DataFrame(measure())
     assert (frame.equal_to <= bound).all(), frame
     assert (frame.ours > 0).all() and (frame.peer > 0).all()

@@ -140,7 +140,7 @@ class TestDecodedBlocks:
         table = mcs_table(number)
         order, rate = int(table.modulation_order[mcs]), float(table.rate[mcs])
         row, block = model.waterfall(num_re, layers, order, rate), TransportBlock(num_re, layers, order, rate)
-        need, count = row.threshold_db(0.1), 512
+        need, count = row.threshold_db(0.1), 256
         flat = np.full((count, num_re, layers), db_to_lin(need), np.float32)
         share = 1 - block.decode(flat, seed=3).mean()
         assert abs(deviation_db(row, need, share)) < 0.3
