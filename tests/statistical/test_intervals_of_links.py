@@ -18,7 +18,7 @@ from scenarios.sweep import Point
 from simulator.core import registry
 from simulator.core.seeding import derive
 
-SEEDS, DROPS, BATCHES = 40, 32, 4
+SEEDS, DROPS, BATCHES = 40, 16, 1
 SCENARIO = {
     "name": "coverage",
     "carrier": {"num_rb": 4},

@@ -122,6 +122,6 @@ def test_blocks_of_every_kind_are_decoded(rng):
     seen = kinds()
     assert len(seen) >= 20 and any(kind[1] for kind in seen)
     for key in seen.values():
-        built = code(*key)
+        built = code(*key, num_iter=6)
         if built.decodable:
             assert_decodes(rng, built)
