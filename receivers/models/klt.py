@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -119,17 +120,27 @@ class Klt:
 
     def _training(self, step: float, limit: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """Training values and their cells ``[component, value]``."""
-        x = np.swapaxes(self.samples.astype(np.float32), 0, 1).reshape(len(self.basis), -1)
-        return x, np.clip(np.round(x / step), -limit, limit).astype(np.int64) + limit
+        x = self._values
+        cells = np.round(x / step)
+        return x, np.clip(cells, -limit, limit, out=cells).astype(np.int64) + limit
+
+    @cached_property
+    def _values(self) -> NDArray[np.float32]:
+        """Training values ``[component, value]``."""
+        return np.swapaxes(self.samples, 0, 1).reshape(len(self.basis), -1).astype(np.float32)
+
+    @cached_property
+    def _common(self) -> NDArray[np.float64]:
+        """Some values over the standard deviation of their component, sorted."""
+        return np.sort((self._values[:, ::7] / np.sqrt(self.variances / 2)[:, None]).ravel())
 
     def _frequencies(self, step: float, limit: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Counts of the cells ``[component, cell]``, and the same smoothed by the common shape."""
         size = 2 * limit + 1
-        x, cells = self._training(step, limit)
+        cells = self._training(step, limit)[1]
         flat = np.bincount((cells + size * np.arange(len(cells))[:, None]).ravel(), minlength=size * len(cells))
         std = np.sqrt(self.variances / 2)[:, None]
-        common = np.sort((x / std)[:, ::7].ravel())
-        below = np.searchsorted(common, (np.arange(-limit, limit) + 0.5) * step / std) / len(common)
+        below = np.searchsorted(self._common, (np.arange(-limit, limit) + 0.5) * step / std) / len(self._common)
         shape = np.diff(np.concatenate([0 * std, below, 0 * std + 1], axis=1), axis=1)
         return flat.reshape(-1, size), flat.reshape(-1, size) + 200 * shape
 

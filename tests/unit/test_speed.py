@@ -16,9 +16,11 @@ from benchmarks.speed import huffman, ofdm, precoding, rvq, snr_sweep, stores, s
 @pytest.mark.parametrize(
     ("measure", "bound"),
     [
-        pytest.param(lambda: ofdm.measure(batch=2, rounds=1, num_subcarriers=64), 1e-5, marks=pytest.mark.long),
+        pytest.param(
+            lambda: ofdm.measure(batch=2, rounds=1, num_subcarriers=64), 1e-5, marks=pytest.mark.usefixtures("eager")
+        ),
         (lambda: rvq.measure(bits=8, num_ports=16, num_reports=40, rounds=1), 0),
-        pytest.param(lambda: precoding.measure(batch=2, rounds=1)[1:], 1e-4, marks=pytest.mark.long),
+        pytest.param(lambda: precoding.measure(batch=2, rounds=1)[1:], 1e-4, marks=pytest.mark.usefixtures("eager")),
         (lambda: snr_sweep.measure(batch=2, rounds=1), 1e-5),
         (lambda: huffman.measure(num_reports=64, num_symbols=32, rounds=1), 0),
         (lambda: stores.measure(samples=400, rounds=1), 1e-7),
@@ -30,7 +32,7 @@ from benchmarks.speed import huffman, ofdm, precoding, rvq, snr_sweep, stores, s
     ],
     ids=["ofdm", "rvq", "precoding", "snr_sweep", "huffman", "stores", "throughput"],
 )
-def test_ours_equals_the_peer(measure, bound, eager):
+def test_ours_equals_the_peer(measure, bound):
     frame = pd.DataFrame(measure())
     assert (frame.equal_to <= bound).all(), frame
     assert (frame.ours > 0).all() and (frame.peer > 0).all()
