@@ -376,7 +376,7 @@ def test_more_bits_on_the_uplink_of_umi():
     geometry = RadioGeometry(3.5e9, PANEL, 2, 1, SAMPLES, 360e3)
     source = registry.build("channels", "umi", geometry)
     with eagerly():
-        h, uplink = (unit_power(x.sample(25, seed=4), 2) for x in (source, source.uplink(3.3e9)))
+        h, uplink = (unit_power(x.sample(50, seed=4), 2) for x in (source, source.uplink(3.3e9)))
     config = CsiConfig(PANEL, 1, SAMPLES, 360e3, 4)
     schemes = {name: SCHEMES[name] for name in ("pc1", "pc2", "pc3", "pc5", "pc7", "pc8", "r16-1", "r16-4", "r16-6")}
     link = port_link(config, schemes)
