@@ -192,6 +192,10 @@ class TransformerLayer(layers.Layer):
         for norm in self.norms:
             norm.build(x_shape)
 
+    def compute_output_shape(self, x_shape: Shape, memory_shape: Shape | None = None) -> Shape:
+        """Shape of the input; without this method Keras traces the whole call to learn it."""
+        return x_shape
+
     def call(self, x: Tensor, memory: Tensor = None, training: bool = False) -> Tensor:
         """Branches one after the other."""
         activation = {"relu": ops.relu, "gelu": gelu, "gelu_tanh": ops.gelu}[self.activation]

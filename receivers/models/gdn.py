@@ -42,6 +42,10 @@ class Gdn(layers.Layer):
         self.gamma = self.add_weight(shape=(maps, maps), initializer="zeros", name="gamma")
         self.gamma.assign(np.sqrt(0.1 * np.eye(maps) + pedestal).astype(np.float32))
 
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        """Shape of the input; without this method Keras traces the whole call to learn it."""
+        return shape
+
     def call(self, x: Tensor) -> Tensor:
         """Normalise."""
         beta = ops.square(ops.maximum(self.beta, 1e-3))

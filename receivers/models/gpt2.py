@@ -8,7 +8,7 @@ import keras
 from keras import layers
 
 from receivers.models.attention import TransformerLayer
-from simulator.core.backend import Tensor
+from simulator.core.backend import Shape, Tensor
 from simulator.core.errors import ConfigError
 
 
@@ -65,6 +65,10 @@ class Gpt2Body(layers.Layer):
             shape=(num_positions, dim), initializer=keras.initializers.RandomNormal(0, 0.02), name="table"
         )
         self.built = True
+
+    def compute_output_shape(self, x_shape: Shape) -> Shape:
+        """Shape of the input; without this method Keras traces the whole call to learn it."""
+        return x_shape
 
     def call(self, x: Tensor, training: bool = False) -> Tensor:
         """Positions, layers, norm."""

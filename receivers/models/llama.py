@@ -66,6 +66,10 @@ class LlamaLayer(layers.Layer):
         for norm in self.norms:
             norm.build(x_shape)
 
+    def compute_output_shape(self, x_shape: Shape) -> Shape:
+        """Shape of the input; without this method Keras traces the whole call to learn it."""
+        return x_shape
+
     def call(self, x: Tensor) -> Tensor:
         """Attention and feed-forward network, each with a skip."""
         x = x + self._attention(self.norms[0](x))

@@ -12,7 +12,7 @@ from keras import layers, ops
 
 from receivers.models.cost import count_work
 from receivers.quantization.weight_bits import WIDTHS, quantize_weight
-from simulator.core.backend import Tensor
+from simulator.core.backend import Shape, Tensor
 from simulator.core.errors import ConfigError
 
 # Kernels with more parameters are cut into parts with widths of their own (RP-MPQ's released code: 32 parts).
@@ -183,6 +183,10 @@ class _Rounding(layers.Layer):
     def __init__(self, bits: int, **kwargs: Any):
         super().__init__(**kwargs)
         self.steps = 2.0 ** (bits - 1) - 1
+
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        """Shape of the input; without this method Keras traces the whole call to learn it."""
+        return shape
 
     def call(self, x: Tensor) -> Tensor:
         """Nearest multiples of the largest magnitude over the steps."""

@@ -24,6 +24,10 @@ class Position(layers.Layer):
             shape=shape[1:], initializer=keras.initializers.RandomNormal(0, self.stddev), name="table"
         )
 
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        """Shape of the input; without this method Keras traces the whole call to learn it."""
+        return shape
+
     def call(self, x: Tensor) -> Tensor:
         """Add."""
         return x + ops.expand_dims(self.table, 0)

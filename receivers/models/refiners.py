@@ -143,5 +143,8 @@ class _Positions(layers.Layer):
             shape=x_shape[1:], initializer=keras.initializers.RandomNormal(0, 0.02), name="table"
         )
 
+    def compute_output_shape(self, x_shape: Shape) -> Shape:
+        return x_shape
+
     def call(self, x: Tensor) -> Tensor:
         return x + self.table

@@ -152,6 +152,10 @@ class SeparableBlock(layers.Layer):
         for layer in (self.local_attn, self.global_attn, *self.norms, *self.mlps[0], *self.mlps[1]):
             layer.build(inner)
 
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        """Shape of the input; without this method Keras traces the whole call to learn it."""
+        return shape
+
     def call(self, x: Tensor) -> Tensor:
         """The four branches."""
         x = ops.transpose(x, (0, 3, 1, 2))
@@ -183,6 +187,10 @@ class RowNormalization(layers.Layer):
         """Gain and offset of every column."""
         self.norm = layers.LayerNormalization(epsilon=1e-6)
         self.norm.build((None, shape[-1], *shape[1:3]))
+
+    def compute_output_shape(self, shape: Shape) -> Shape:
+        """Shape of the input; without this method Keras traces the whole call to learn it."""
+        return shape
 
     def call(self, x: Tensor) -> Tensor:
         """Normalise."""

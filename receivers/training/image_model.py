@@ -78,9 +78,12 @@ def fit_prior(model: TrainingModel, images: np.ndarray, recipe: ImageRecipe) -> 
     import keras
 
     from receivers.training.bottleneck import RateOf
+    from receivers.training.steps import jit_compiled
 
     prior = keras.Sequential([keras.Input((model.autoencoder.num_latents,)), RateOf(model.bottleneck)])
-    prior.compile(optimizer=keras.optimizers.Adam(0.01), loss=lambda y_true, bits: bits)
+    optimizer = keras.optimizers.Adam(0.01)
+    prior.compile(optimizer=optimizer, loss=lambda y_true, bits: bits, jit_compile=jit_compiled())
+    optimizer.build(prior.trainable_variables)  # TensorFlow would trace a step that makes them twice
     latent = model.latents(images)
     size = min(200, len(latent))
     rng = np.random.default_rng(derive(recipe.seed, "prior"))

@@ -18,7 +18,7 @@ from scenarios.sweep import Point
 from simulator.core import registry
 from simulator.core.seeding import derive
 
-SEEDS, DROPS, BATCHES = 40, 32, 4
+SEEDS, DROPS = 40, 32
 SCENARIO = {
     "name": "coverage",
     "carrier": {"num_rb": 4},
@@ -44,20 +44,17 @@ def drops_of(channel):
     draw, link = ChannelDraw(Point(scenario, {})), build_link(scenario)
     metrics = {name: registry.build("metrics", name) for name in registry.names("metrics")}
     values, bounds = {}, {}
-    for batch in range(BATCHES):
-        drops = 2 * SEEDS * DROPS // BATCHES
-        h = draw.block(batch * drops, drops)
-        for scheme, precoder, outcome in link.run(h, seed=derive(1, "coverage", batch)):
-            for name, metric in metrics.items():
-                if metric.scope != ("csi" if precoder is None else "link") or name in WITHOUT:
-                    continue
-                for column, found in metric.evaluate(outcome).items():
-                    snrs = (None,) if found.ndim == 1 else link.snr_db
-                    for snr_db, sample in zip(snrs, found.reshape(len(snrs), -1), strict=True):
-                        key = (name, scheme, precoder or "", snr_db, column)
-                        values.setdefault(key, []).append(sample)
-                        bounds[key] = metric.bounds_of(outcome) or (np.nan, np.nan)
-    return list(values), np.array([np.concatenate(x) for x in values.values()]), np.array(list(bounds.values()))
+    h = draw.block(0, 2 * SEEDS * DROPS)
+    for scheme, precoder, outcome in link.run(h, seed=derive(1, "coverage", 0)):
+        for name, metric in metrics.items():
+            if metric.scope != ("csi" if precoder is None else "link") or name in WITHOUT:
+                continue
+            for column, found in metric.evaluate(outcome).items():
+                snrs = (None,) if found.ndim == 1 else link.snr_db
+                for snr_db, sample in zip(snrs, found.reshape(len(snrs), -1), strict=True):
+                    key = (name, scheme, precoder or "", snr_db, column)
+                    values[key], bounds[key] = sample, metric.bounds_of(outcome) or (np.nan, np.nan)
+    return list(values), np.array(list(values.values())), np.array(list(bounds.values()))
 
 
 def summary(rows, values, bounds):

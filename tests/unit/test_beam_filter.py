@@ -64,7 +64,7 @@ def test_the_declared_change_is_the_true_one(beams, rng):
 
 @pytest.mark.long
 @pytest.mark.parametrize(("samples", "per", "spacing"), [(52, 12, 360e3), (312, 1, 30e3)])
-def test_lmmse_over_beams_leaves_less_and_says_how_much(samples, per, spacing):
+def test_lmmse_over_beams_leaves_less_and_says_how_much(samples, per, spacing, eager):
     geometry = RadioGeometry(3.5e9, Panel(8, 2, 2), 1, 2, samples, spacing, ue_num_pol=2, subcarriers_per_sample=per)
     h = unit_power(registry.build("channels", "umi", geometry).sample(30, seed=3), num_lead=2)
     for snr_db, most in ((0, 0.8), (10, 0.85)):

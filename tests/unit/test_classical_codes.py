@@ -158,12 +158,12 @@ def link_config():
 
 @pytest.mark.long
 def test_more_bits_less_error_and_budgets_hold(rng):
-    h = np.zeros((40, 1, 1, 32, 52), complex)
+    h = np.zeros((20, 1, 1, 32, 52), complex)
     frequency, port = np.arange(52), np.arange(32)
     for _ in range(5):
-        delay, angle = rng.uniform(0, 0.2, (40, 1, 1)), rng.uniform(0, 1, (40, 1, 1))
+        delay, angle = rng.uniform(0, 0.2, (20, 1, 1)), rng.uniform(0, 1, (20, 1, 1))
         wave = np.exp(2j * np.pi * (angle * port[:, None] - delay * frequency))
-        h[:, 0, 0] += gaussian(rng, 40, 1, 1) * wave
+        h[:, 0, 0] += gaussian(rng, 20, 1, 1) * wave
     h /= np.sqrt(np.mean(np.abs(h) ** 2, axis=(3, 4), keepdims=True))
     for coding in ("entropy", "fixed"):
         errors = []

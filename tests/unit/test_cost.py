@@ -7,9 +7,10 @@ import keras
 import numpy as np
 import pytest
 from keras import layers, ops
+from zoo_scores import loaded
 
 from receivers.models.cost import count_cost, work_of
-from receivers.weights.folder import TrainedModel, zoo_folder, zoo_names
+from receivers.weights.folder import zoo_folder, zoo_names
 from simulator.core.errors import ConfigError
 
 
@@ -92,7 +93,7 @@ def test_convolution_over_one_axis():
 @pytest.mark.parametrize("name", [n for n in zoo_names() if not n.startswith("klt")])
 def test_shipped_networks_cost_what_their_cards_say(name):
     card = json.loads((zoo_folder() / name / "card.json").read_text())
-    model = TrainedModel(name).model
+    model = loaded(name).model
     for part in ("encoder", "decoder"):
         cost = asdict(count_cost(getattr(model, part)))
         assert {key: cost[key] for key in card["cost"][part]} == card["cost"][part]

@@ -9,6 +9,7 @@ from csilink.testing import GEOMETRY
 from receivers.models.delay_beam_predictor import DelayBeamPredictor
 from receivers.models.history import from_history, to_history
 from receivers.prediction.ar import ArPredictor
+from receivers.training.steps import jit_compiled
 from receivers.training.supervised import SequenceTraining
 from simulator.core.errors import ConfigError
 
@@ -127,7 +128,8 @@ def test_it_learns_more_than_linear_prediction(rng):
     """Five paths are more than three coefficients can predict; few share a bin."""
     network = DelayBeamPredictor(**{**NARROW, "num_future": 8, "num_tokens": 12, "dim": 24, "hidden": 48})
     training = SequenceTraining(network)
-    training.compile(optimizer=keras.optimizers.Adam(3e-3))
+    training.compile(optimizer=keras.optimizers.Adam(3e-3), jit_compile=jit_compiled())
+    training.optimizer.build(training.trainable_variables)
     x, unseen = (to_history(paths(rng, n, slots=16)) for n in (2000, 500))
 
     def error():

@@ -65,7 +65,7 @@ def test_3824_bits_have_a_crc_of_16(rng):
 
 
 @pytest.mark.long
-def test_a_link_with_3824_bits_decodes():
+def test_a_link_with_3824_bits_decodes(eager):
     block = TransportBlock(4032, 4, 2, 120 / 1024)
     lost, fine = (block.decode(np.full((2, 4032, 4), level, np.float32), seed=1) for level in (1e-3, 1.0))
     assert not lost.any() and fine.all()
@@ -122,6 +122,6 @@ def test_blocks_of_every_kind_are_decoded(rng):
     seen = kinds()
     assert len(seen) >= 20 and any(kind[1] for kind in seen)
     for key in seen.values():
-        built = code(*key)
+        built = code(*key, num_iter=6)
         if built.decodable:
             assert_decodes(rng, built)

@@ -17,6 +17,7 @@ from receivers.models.separable_attention import GlobalAttention, LocalAttention
 from receivers.training.concrete import ConcreteBottleneck
 from receivers.training.objective import TrainingModel
 from receivers.training.recipe import ConcreteSection
+from receivers.training.steps import jit_compiled
 from receivers.weights.torch import ARCHITECTURES, _pairs, load_torch_weights
 from simulator.core import registry
 from simulator.core.errors import StoreError
@@ -379,7 +380,9 @@ def test_prior_is_a_distribution_and_learns_one(rng):
     std = np.array([0.5, 1.0, 3.0])
     samples = (rng.standard_normal((4000, 3)) * std).astype(np.float32)
     model = keras.Sequential([keras.Input((3,)), _Bits(prior)])
-    model.compile(optimizer=keras.optimizers.Adam(0.02), loss=lambda y, bits: bits, jit_compile=False)
+    optimizer = keras.optimizers.Adam(0.02)
+    model.compile(optimizer=optimizer, loss=lambda y, bits: bits, jit_compile=jit_compiled())
+    optimizer.build(model.trainable_variables)
     model.fit(samples, np.zeros(4000), epochs=15, batch_size=200, verbose=0)
     bits = array(model(samples)).mean()
     from scipy.special import ndtr

@@ -164,7 +164,7 @@ def test_search_without_a_network_finds_what_a_loop_finds(plain, reports):
     for content in (before, found):
         least = cost(synthesis, content, v)
         best = least.copy()
-        for place in range(1, 60):
+        for place in range(1, 60, 3):
             for part in ("real", "imag"):
                 for move in (-1, 1):
                     other = {key: getattr(content, key).copy() for key in ("real", "imag")}

@@ -11,6 +11,7 @@ from receivers.training.averages import averaged, keep_averages
 from receivers.training.loop import PausedError, run
 from receivers.training.optimizer import build_optimizer, learning_rates
 from receivers.training.recipe import StageSection, parse_training
+from receivers.training.steps import jit_compiled
 from simulator.core.errors import ConfigError
 
 IMAGES = {"task": "autoencoder", "name": "n", "dataset": "d", "model": {"name": "csinet"}, "warmup_epochs": 0}
@@ -90,7 +91,7 @@ class Averaged(Line):
     def compile(self, model, stage):
         optimizer = keras.optimizers.SGD(stage.learning_rate, momentum=0.5, use_ema=True, ema_momentum=MOMENTUM)
         keep_averages(optimizer)
-        model.compile(optimizer, loss="mse")
+        model.compile(optimizer, loss="mse", jit_compile=jit_compiled())
         model.optimizer.build(model.trainable_variables)
 
 
@@ -133,7 +134,7 @@ def test_a_pause_keeps_weights_and_averages_apart(tmp_path, monkeypatch, by_batc
 def test_the_swap_leaves_no_trace(rng):
     model = keras.Sequential([keras.Input((SIZE,)), keras.layers.Dense(2)])
     recipe = parse_training({**IMAGES, "ema": 0.9, "learning_rate": 0.1, "optimizer": {"schedule": "constant"}})
-    model.compile(build_optimizer(recipe, 0.1, [4], 4), loss="mse")
+    model.compile(build_optimizer(recipe, 0.1, [4], 4), loss="mse", jit_compile=jit_compiled())
     x = np.float32(rng.standard_normal((8, SIZE)))
     model.fit(x, x[:, :2], batch_size=2, epochs=1, verbose=0)
     before = [np.array(w) for w in model.get_weights()]
@@ -152,7 +153,7 @@ def test_averages_have_their_own_statistics_of_batch_norm(rng):
     dense, norm = keras.layers.Dense(2, use_bias=False), keras.layers.BatchNormalization(momentum=0.99)
     model = keras.Sequential([keras.Input((SIZE,)), dense, norm])
     recipe = parse_training({**IMAGES, "ema": 0.9, "learning_rate": 0.1, "optimizer": {"schedule": "constant"}})
-    model.compile(build_optimizer(recipe, 0.1, [4], 4), loss="mse")
+    model.compile(build_optimizer(recipe, 0.1, [4], 4), loss="mse", jit_compile=jit_compiled())
     x = np.float32(3 * rng.standard_normal((8, SIZE)) + 1)
     model.fit(x, x[:, :2], batch_size=2, epochs=1, verbose=0)
     before = [np.array(w) for w in model.get_weights()]

@@ -14,6 +14,7 @@ from receivers.models.llm4cp import VOCABULARY_ENTRIES, Llm4cp, delay_matrix
 from receivers.models.lstm_predictor import LstmPredictor
 from receivers.models.sequence_predictor import SequencePredictor
 from receivers.models.transformer_predictor import TransformerPredictor
+from receivers.training.steps import jit_compiled
 from receivers.training.supervised import SequenceTraining
 from receivers.weights.safetensors import load_gpt2
 from simulator.core.errors import ConfigError
@@ -292,7 +293,8 @@ def exponentials(rng, count):
 def test_lstm_learns_to_continue_exponentials(rng):
     keras.utils.set_random_seed(1)
     training = SequenceTraining(LstmPredictor(1, 32))
-    training.compile(optimizer=keras.optimizers.Adam(5e-3), jit_compile=False)
+    training.compile(optimizer=keras.optimizers.Adam(5e-3), jit_compile=jit_compiled())
+    training.optimizer.build(training.trainable_variables)
     training.fit(exponentials(rng, 64 * 100), batch_size=64, epochs=3, verbose=0)
     x = exponentials(rng, 256)
     assert 10 * np.log10(array(training(x)).mean()) < -10  # unit power: the loss is the NMSE

@@ -19,6 +19,7 @@ from simulator.core import registry
 from simulator.core.errors import ConfigError
 from simulator.core.types import CsiConfig, Panel, RadioGeometry, TrpPanels
 from simulator.link import Link
+from simulator.phy import sector_power
 from simulator.phy.drop_draws import drawn
 from tests.links import over
 
@@ -106,12 +107,14 @@ def test_a_station_is_that_of_one_site():
 
 
 @pytest.mark.long
-def test_the_mean_power_is_that_of_all_stations():
+def test_the_mean_power_is_that_of_all_stations(monkeypatch):
     """E|h|^2 for normalization: per_dataset, one factor for all stations: estimates without rays against draws."""
     geometry = RadioGeometry(3.5e9, TrpPanels(1, 1, 2, 2), 1, 1, 1, 360e3)
     source = registry.build("channels", "umi", geometry, pathloss=False)
     with eagerly():
-        power = np.mean(np.abs(source.sample(1500, seed=5)) ** 2, axis=(1, 2, 3, 4, 5))
+        power = np.mean(np.abs(source.sample(600, seed=5)) ** 2, axis=(1, 2, 3, 4, 5))
+    monkeypatch.setattr(sector_power, "_POSITIONS", 50_000)
+    monkeypatch.setattr(sector_power, "_DROPS", 500)
     found = list(islice(source.power_estimates(), 4))
     error = np.hypot(power.std() / np.sqrt(len(power)), np.std(found, ddof=1) / 2)
     assert abs(power.mean() - np.mean(found)) < 4 * error < 0.4 * power.mean()

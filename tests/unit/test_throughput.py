@@ -14,6 +14,7 @@ from scenarios.schema import parse_scenario
 from simulator.core.errors import ConfigError
 from simulator.core.units import db_to_lin, lin_to_db
 from simulator.nr.mcs import block_size, cqi_table, mcs_table
+from simulator.phy import transport_block
 from simulator.phy.bler import EesmBler
 from simulator.phy.block_decoder import BlockDecoder
 from simulator.phy.transport_block import TransportBlock
@@ -140,7 +141,7 @@ class TestDecodedBlocks:
         table = mcs_table(number)
         order, rate = int(table.modulation_order[mcs]), float(table.rate[mcs])
         row, block = model.waterfall(num_re, layers, order, rate), TransportBlock(num_re, layers, order, rate)
-        need, count = row.threshold_db(0.1), 512
+        need, count = row.threshold_db(0.1), 256
         flat = np.full((count, num_re, layers), db_to_lin(need), np.float32)
         share = 1 - block.decode(flat, seed=3).mean()
         assert abs(deviation_db(row, need, share)) < 0.3
@@ -388,8 +389,9 @@ class TestThroughput:
         assert (first.ack != other.ack).any()
 
     @pytest.mark.long
-    def test_exact_mode(self, model, rng):
+    def test_exact_mode(self, model, rng, monkeypatch):
         """Decoded blocks of two UEs, of one and two layers, compared with the probabilities of the fast mode."""
+        monkeypatch.setattr(transport_block, "_MAX_BLOCKS", 100)
         sinr = np.full((1, 100, 1, 2, 2, 2), db_to_lin(6.0), np.float32)
         sinr *= db_to_lin(rng.normal(0, 1.5, (1, 100, 1, 1, 2, 1))).astype(np.float32)
         predicted = np.full_like(sinr, db_to_lin(6.0))

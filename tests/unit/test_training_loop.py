@@ -13,6 +13,7 @@ from benchmarks.train import summary
 from receivers.training import loop
 from receivers.training.loop import PausedError, run
 from receivers.training.recipe import Recipe, StageSection, parse_training, task_of
+from receivers.training.steps import jit_compiled
 from receivers.training.task import Samples, Task
 from receivers.weights.card import read_card, write_card
 from simulator.core import registry
@@ -44,7 +45,7 @@ class Line(Task):
         return keras.Sequential([keras.Input((SIZE,)), keras.layers.Dense(1, use_bias=False)])
 
     def compile(self, model, stage):
-        model.compile(keras.optimizers.SGD(stage.learning_rate, momentum=0.5), loss="mse")
+        model.compile(keras.optimizers.SGD(stage.learning_rate, momentum=0.5), loss="mse", jit_compile=jit_compiled())
         model.optimizer.build(model.trainable_variables)
 
     def batches(self, epoch):

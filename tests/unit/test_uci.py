@@ -238,7 +238,7 @@ def test_block_errors_as_those_of_sionna(rng):
     num_bits, length, snr_db = 20, 60, 1.0
     from sionna.phy.fec.polar import Polar5GDecoder, Polar5GEncoder
 
-    code, bits = uci.UciCode(num_bits, length), random_bits(rng, 500, num_bits)
+    code, bits = uci.UciCode(num_bits, length), random_bits(rng, 250, num_bits)
     llr = noisy(code, bits, snr_db, rng)
     ours, good = code.decode(llr)
     wrong = (ours != bits).any(axis=1)

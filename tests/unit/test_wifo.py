@@ -30,6 +30,7 @@ from receivers.training.distillation.caks import CrossAttentionSelection
 from receivers.training.distillation.mcakd import Mcakd
 from receivers.training.distillation.phases import Phases
 from receivers.training.masked import add_noise, draw_masks, masked_mse
+from receivers.training.steps import jit_compiled
 from receivers.weights.torch import _wifo_pairs, load_wifo
 from simulator.core.errors import ConfigError, StoreError
 
@@ -670,8 +671,8 @@ def learned():
     for network in (model, teacher):
         network.set_weights([drawn_weight(w, rng, 0.5) for w in network.get_weights()])
     x = channels(rng, 3, 5, 6, 4)
-    # XLA as trainings have it.
-    model.compile(optimizer=keras.optimizers.SGD(0.02), jit_compile=keras.backend.backend() == "jax")
+    model.compile(optimizer=keras.optimizers.SGD(0.02), jit_compile=jit_compiled())
+    model.optimizer.build(model.trainable_variables)
     before, losses, steps = model.get_weights(), [], []
     for epoch in range(3):
         model.passive = epoch == 1

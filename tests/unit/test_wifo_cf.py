@@ -18,6 +18,7 @@ from receivers.models.token_codec import Compressor, Expander
 from receivers.models.user_embedding import user_embedding
 from receivers.models.wifo_cf import SIZES, WiFoCf
 from receivers.quantization.unit_interval import UnitQuantizer
+from receivers.training.steps import jit_compiled
 from receivers.training.tasks.wifo_cf import write_weights
 from receivers.training.wifo_cf import WiFoCfTraining, channel_error, noise_scale
 from simulator.core import bitfield, registry
@@ -510,7 +511,8 @@ def test_a_small_network_learns_64_samples_by_heart(rng):
     x = np.stack([np.cos(phase), np.sin(phase)], -1).astype(np.float32)
     model = small(dim=32, patch_dim=64, conv_dim=8, num_heads=4, patches=((4, 4),))
     training = WiFoCfTraining(model, bits=6, spread=1)
-    training.compile(keras.optimizers.Adam(3e-3), jit_compile=keras.backend.backend() == "jax")  # as trainings do
+    training.compile(keras.optimizers.Adam(3e-3), jit_compile=jit_compiled())
+    training.optimizer.build(training.trainable_variables)
     losses = [float(np.asarray(training.train_on_batch(x))) for _ in range(50)]
     first, last = np.mean(losses[:3]), np.mean(losses[-3:])
     assert last < 0.5 * first, losses
@@ -731,8 +733,8 @@ def learned():
     training = WiFoCfTraining(student, teacher, "mcakd", selection="linear", spread=0)
     for layer in training.selections.values():
         layer.matrix.assign(np.eye(*layer.matrix.shape))
-    # XLA as trainings have it.
-    training.compile(keras.optimizers.SGD(0.05), jit_compile=keras.backend.backend() == "jax")
+    training.compile(keras.optimizers.SGD(0.05), jit_compile=jit_compiled())
+    training.optimizer.build(training.trainable_variables)
     before, prediction, losses = student.get_weights(), array(student(x, [4, 6])), []
     for epoch in range(4):
         training.passive = epoch % 2 == 1

@@ -165,7 +165,7 @@ def test_other_weights_have_other_scores(name):
 class TestZoo:
     @pytest.mark.long
     def test_card_and_files_agree(self, name):
-        trained = TrainedModel(name)  # compares the SHA-256
+        trained = loaded(name)  # compares the SHA-256
         card = trained.card
         assert card["name"] == name and len(card["dataset"]["store_sha256"]) == 64
         assert {"backend", "epochs", "seconds", "curve"} <= set(card["training"])
