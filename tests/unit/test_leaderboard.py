@@ -19,8 +19,11 @@ from benchmarks.leaderboard.result import Result, paths, read_result, score
 from benchmarks.leaderboard.run import run_track
 from benchmarks.leaderboard.table import Place, frame, paired, places, results
 from benchmarks.leaderboard.verify import verify
+from receivers.weights.card import card_hash
+from receivers.weights.folder import zoo_folder
 from simulator.core.content import sha256
 from simulator.core.errors import ConfigError, StoreError
+from simulator.core.readers import read_json
 from simulator.core.seeding import derive_wide
 
 TRACK = leaderboards.track()
@@ -337,7 +340,7 @@ def test_weights_must_be_those_that_the_entry_names():
     data = {"tracks": {track.name: line}, "weights": {}}
     with pytest.raises(ConfigError, match=r"x\.weights\.beamdelay-urban: got None.*[0-9a-f]{64}"):
         leaderboards.entry("x", **data).labelled(track)
-    card = sha256(entries.ENTRIES.parents[2] / "receivers" / "zoo" / "beamdelay-urban" / "card.json")
+    card = card_hash(read_json(zoo_folder() / "beamdelay-urban" / "card.json"))
     found = leaderboards.entry("x", **{**data, "weights": {"beamdelay-urban": card}}).labelled(track)
     assert found == {"beamdelay-b100": {**line[0], "label": "x/beamdelay-b100"}}
 
