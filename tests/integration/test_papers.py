@@ -9,7 +9,7 @@ import pytest
 from benchmarks.papers.kit.run import load_plan, run_paper
 from benchmarks.papers.kit.seeds import by_seed, paired
 from benchmarks.papers.nf_kd import experiments as nf_kd
-from benchmarks.papers.rp_mpq import experiments as rp_mpq
+from benchmarks.papers.rp_mpq import networks as rp_mpq
 from benchmarks.papers.stqenet import experiments as stqenet
 from benchmarks.papers.stqenet import figures
 from benchmarks.papers.tiny_wifo import experiments as tiny_wifo

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from benchmarks.papers.rp_mpq.experiments import encoder_maps
+from benchmarks.papers.rp_mpq.accuracy import encoder_maps
 from benchmarks.papers.rp_mpq.structure import decay, information_floor, outage_split, tail_energy, tail_influence
 from simulator.core import registry
 

@@ -12,7 +12,8 @@ from scipy.stats import spearmanr
 from benchmarks.papers.kit.figures import convergence, legend, loss_curve, row_of_panels
 from benchmarks.papers.kit.readme import listed
 from benchmarks.papers.kit.run import Run
-from benchmarks.papers.rp_mpq.experiments import networks, policies, ranking
+from benchmarks.papers.rp_mpq.networks import networks
+from benchmarks.papers.rp_mpq.scheduling import policies, ranking
 from benchmarks.report.figures import PALETTE
 from simulator.core.units import lin_to_db
 
