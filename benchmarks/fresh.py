@@ -92,7 +92,8 @@ class FreshChannels:
 
     def _read(self, count: int) -> np.ndarray:
         process = self._process
-        assert process is not None and process.stdout is not None and self._errors is not None
+        if process is None or process.stdout is None or self._errors is None:
+            raise RuntimeError("read before an epoch was ordered")
         size = np.dtype(np.complex64).itemsize * math.prod(self._shape)
         data = process.stdout.read(count * size)
         if len(data) < count * size:

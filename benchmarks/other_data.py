@@ -56,6 +56,7 @@ def scores_on(name: str, stores: Sequence[ChannelStore], root: Path | None = Non
         config = CsiConfig(layout.panel, 1, layout.num_subcarriers, layout.spacing_hz, about.subband_size)
         check_geometry(config, trained, about.target)
         images, part = load_images(store, "test", ImageView(layout, about.num_delays, about.subband_size, about.target))
+        h = _by_slot(store)
         coded, num_bits = codec.encode(trained.encode(images))
         x_hat = trained.decode(codec.decode(coded, num_bits)[0])
         found[store.name] = {}
@@ -66,7 +67,7 @@ def scores_on(name: str, stores: Sequence[ChannelStore], root: Path | None = Non
             if about.target == "channel":
                 entry["sparse"] = sparse_score(store, x, bits)
             else:
-                entry["etype2"] = etype2_score(config, _channels(store, number), x, bits)
+                entry["etype2"] = etype2_score(config, h[here], x, bits)
             if klt is not None:
                 entry["klt"] = klt_score_at(klt, x, bits)
             found[store.name][channel] = entry
@@ -83,10 +84,11 @@ def etype2_score(config: CsiConfig, h: np.ndarray, images: np.ndarray, bits: flo
         bits: of the report that it is compared with.
     """
     csi = CsiEstimate(h[:, None], np.zeros((len(h), 1), np.float32))
-    reports = {c: EnhancedTypeTwoFeedback(config, combination=c, rank=1) for c in range(1, 7)}
-    means = {c: float(scheme.report(csi).num_bits.mean()) for c, scheme in reports.items()}
+    schemes = {c: EnhancedTypeTwoFeedback(config, combination=c, rank=1) for c in range(1, 7)}
+    reports = {c: scheme.report(csi) for c, scheme in schemes.items()}
+    means = {c: float(report.num_bits.mean()) for c, report in reports.items()}
     chosen = min(means, key=lambda c: abs(means[c] - bits))
-    w = reports[chosen].reconstruct(reports[chosen].report(csi)).w
+    w = schemes[chosen].reconstruct(reports[chosen]).w
     if w is None:
         raise TypeError("a codebook reports directions")
     x_hat = to_eigenvector_image(np.swapaxes(w[:, 0, :, 0], 1, 2), config.panel)
@@ -126,11 +128,10 @@ def write_scores(name: str, scores: Mapping[str, Any]) -> None:
     write_card(folder, {**card, "other_data": {**card.get("other_data", {}), **scores}})
 
 
-def _channels(store: ChannelStore, number: int) -> np.ndarray:
-    """Test channels of one part of a mixture, complex64 ``[sample * slot, rx_ant, port, subcarrier]``."""
-    found = [h[labels["part"] == number] if "part" in labels else h for h, labels in store.read("test")]
-    by_slot = np.moveaxis(np.concatenate(found), 3, 1)
-    return by_slot.reshape(-1, *by_slot.shape[2:])
+def _by_slot(store: ChannelStore) -> np.ndarray:
+    """Test channels in the order of their images, complex64 ``[sample * slot, rx_ant, port, subcarrier]``."""
+    h = np.moveaxis(np.concatenate([h for h, _ in store.read("test")]), 3, 1)
+    return h.reshape(-1, *h.shape[2:])
 
 
 def _klt(trained: TrainedModel, root: Path | None) -> Any:

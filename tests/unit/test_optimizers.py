@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from eager import eagerly
 from keras import ops
 from test_training_loop import RATE as LINE_RATE
 from test_training_loop import ROWS, SIZE, STEPS, Line, weights
@@ -215,3 +216,25 @@ def test_rates_are_those_of_the_samples_seen():
 def test_wrong_recipes(changes, words):
     with pytest.raises(ConfigError, match=words):
         parse_training({**IMAGES, **changes})
+
+
+@pytest.mark.parametrize("decay", [None, 0.01])
+def test_adam_of_eager_tests_is_that_of_keras(rng, decay):
+    """Tests without graphs have an update of their own; its weights are those of Keras to rounding."""
+    x, y = rng.standard_normal((32, 5)).astype(np.float32), rng.standard_normal((32, 2)).astype(np.float32)
+
+    def trained():
+        keras.utils.set_random_seed(3)
+        model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(7, "tanh"), keras.layers.Dense(2)])
+        rate = keras.optimizers.schedules.CosineDecay(0.05, 6)
+        model.compile(keras.optimizers.Adam(rate, weight_decay=decay), loss="mse", run_eagerly=True)
+        for _ in range(6):
+            model.train_on_batch(x, y)
+        return model.get_weights()
+
+    ours = trained()
+    with eagerly():
+        fused = trained()
+    for a, b in zip(ours, fused, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-6)
+        assert not np.array_equal(a, np.zeros_like(a))
